@@ -1,0 +1,34 @@
+# `make quickstart` and `make test` work on a fresh machine with Python 3.11 or newer and nothing of ours installed.
+# Installed tools are found through VENV; `make test VENV=/elsewhere` keeps another environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PLUGINS := ./plugins/kdkit-assertions
+
+.PHONY: quickstart test lint clean
+
+quickstart: $(VENV)/.installed
+	$(BIN)/kdkit run recipes/quickstart.toml
+
+test: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml plugins/kdkit-assertions/pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable . --editable $(PLUGINS)
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
+	$(PIP) install --quiet --constraint constraints.txt --requirement requirements-test.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist

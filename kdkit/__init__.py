@@ -1,0 +1,28 @@
+"""kdkit: knowledge distillation for language models, from cached teacher logits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kdkit.losses import distillation_loss
+    from kdkit.pipeline import run
+    from kdkit.recipe import load_recipe
+
+__all__ = ["__version__", "distillation_loss", "load_recipe", "run"]
+__version__ = "0.1.0"
+
+_LAZY = {
+    "distillation_loss": "kdkit.losses",
+    "load_recipe": "kdkit.recipe",
+    "run": "kdkit.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public functions are imported when first used, so that `import kdkit` stays light."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'kdkit' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

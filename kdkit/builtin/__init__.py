@@ -1,0 +1,48 @@
+"""What ships with kdkit, registered through the same hooks as anyone's components."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdkit.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from kdkit.plugins import Register
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """JSON lines."""
+    register("jsonl", "kdkit.builtin.datasets.jsonl:Jsonl")
+
+
+@hookimpl
+def register_teachers(register: Register) -> None:
+    """A Hugging Face model, or logits that came with the data."""
+    register("hf-seq2seq", "kdkit.builtin.teachers.hf_seq2seq:HFSeq2SeqTeacher")
+    register("recorded", "kdkit.builtin.teachers.recorded:RecordedTeacher")
+
+
+@hookimpl
+def register_students(register: Register) -> None:
+    """A Hugging Face model."""
+    register("hf-seq2seq", "kdkit.builtin.students.hf_seq2seq:HFSeq2SeqStudent")
+
+
+@hookimpl
+def register_codecs(register: Register) -> None:
+    """Eight bits with LZ4, and plain floats."""
+    register("u8-lz4", "kdkit.builtin.codecs.u8_lz4:U8LZ4")
+    register("float", "kdkit.builtin.codecs.float_:Float")
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """The soft and hard loss of knowledge distillation."""
+    register("kd", "kdkit.builtin.losses.kd:KD")
+
+
+@hookimpl
+def register_metrics(register: Register) -> None:
+    """Comparison of plain text."""
+    register("text", "kdkit.builtin.metrics.text:Text")

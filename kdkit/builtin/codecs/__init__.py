@@ -1,0 +1,1 @@
+"""Logit codecs that ship with kdkit, one component a file."""

@@ -1,0 +1,136 @@
+"""Codec `float`: the full vocabulary as floats, compressed or not: what other codecs are compared with.
+
+Letters: T target tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.builtin.codecs.checks import finite_logits
+from kdkit.builtin.codecs.frames import largest_frame, lz4_compress, lz4_decompress, zstd_compress, zstd_decompress
+from kdkit.errors import DamagedData
+from kdkit.options import one_of, option
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from kdkit.values import FloatArray, TeacherBlock
+
+# Bytes a logit, the largest float32 that does not become infinite by rounding, and what to do beyond it.
+DTYPES: dict[str, tuple[int, float, str]] = {
+    "fp32": (4, float.fromhex("0x1.fffffep127"), ""),
+    "fp16": (2, float.fromhex("0x1.ffdffep15"), 'fp16 holds magnitudes up to 65504: set dtype = "bf16" or "fp32"'),
+    "bf16": (2, float.fromhex("0x1.fefffep127"), 'bf16 rounds it to infinity: set dtype = "fp32"'),
+}
+# Smallest, default and largest level.
+LEVELS = {"lz4": (0, 0, 16), "zstd": (1, 3, 22)}
+
+
+@attrs.frozen(kw_only=True)
+class Float:
+    """Logits as little-endian floats, token after token.
+
+    fp32 is exact. fp16 and bf16 round to the nearest, ties to even: the relative error of a normal number is at most
+    2**-11 and 2**-8, and fp16 is off by at most 2**-25 below its normal numbers (2**-14).
+    """
+
+    dtype: str = option("The kind of float: fp32, fp16 or bf16.", default="fp32", check=one_of("fp32", "fp16", "bf16"))
+    compression: str = option(
+        "What compresses a record: none, lz4 or zstd.", default="none", check=one_of("none", "lz4", "zstd")
+    )
+    level: int | None = option(
+        "Compression level: 0 to 16 for lz4 (0 where not given), 1 to 22 for zstd (3 where not given).", default=None
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Levels depend on the compression."""
+        if self.level is None:
+            return
+        if self.compression == "none":
+            raise ValueError(f'level is {self.level}, but compression is "none", which has no levels')
+        low, _, high = LEVELS[self.compression]
+        if not low <= self.level <= high:
+            raise ValueError(f"level is {self.level}; {self.compression} has levels {low} to {high}")
+
+    def encode(self, block: TeacherBlock) -> bytes:
+        """The block's logits as floats.
+
+        Raises:
+            UsageError: A logit is not finite, or too large for the dtype.
+        """
+        _, limit, advice = DTYPES[self.dtype]
+        logits_TV = finite_logits(block, limit=limit, advice=advice)
+        content = _to_stored(logits_TV, self.dtype).tobytes()
+        if self.compression == "lz4":
+            return lz4_compress(content, self._level)
+        if self.compression == "zstd":
+            return zstd_compress(content, self._level)
+        return content
+
+    def decode(self, payload: bytes, *, tokens: int, vocab_size: int) -> FloatArray:
+        """Float32 `[tokens, vocab_size]`.
+
+        Raises:
+            DamagedData: The payload is not what `encode` writes for such logits.
+        """
+        size = DTYPES[self.dtype][0] * tokens * vocab_size
+        if self.compression == "lz4":
+            content = lz4_decompress(payload, size)
+        elif self.compression == "zstd":
+            content = zstd_decompress(payload, size)
+        else:
+            content = payload
+        if len(content) != size:
+            raise DamagedData(f"{len(content)} bytes of {self.dtype} logits stand where {size} are expected")
+        logits_TV = _from_stored(content, self.dtype).reshape(tokens, vocab_size)
+        _check_finite(logits_TV)
+        return logits_TV
+
+    def bytes_per_token(self, vocab_size: int) -> float:
+        """Upper estimate: floats hardly compress, so no saving is counted on."""
+        size = DTYPES[self.dtype][0] * vocab_size
+        return float(size) if self.compression == "none" else largest_frame(size)
+
+    @property
+    def _level(self) -> int:
+        return LEVELS[self.compression][1] if self.level is None else self.level
+
+
+def _to_stored(logits_TV: FloatArray, dtype: str) -> npt.NDArray[Any]:
+    if dtype == "fp32":
+        return logits_TV.astype("<f4", copy=False)
+    if dtype == "fp16":
+        return logits_TV.astype("<f2")
+    return _to_bf16(logits_TV)
+
+
+def _to_bf16(logits_TV: FloatArray) -> npt.NDArray[np.uint16]:
+    """The upper halves of float32, rounded to nearest, ties to even.
+
+    Adding just under half of the unit that is kept, plus the lowest kept bit, carries exactly when rounding up is due.
+    """
+    import numpy as np
+
+    bits_TV = logits_TV.view(np.uint32)
+    half_TV = ((bits_TV >> np.uint32(16)) & np.uint32(1)) + np.uint32(0x7FFF)
+    rounded_TV: npt.NDArray[np.uint16] = ((bits_TV + half_TV) >> np.uint32(16)).astype("<u2")
+    return rounded_TV
+
+
+def _from_stored(content: bytes, dtype: str) -> FloatArray:
+    import numpy as np
+
+    if dtype == "bf16":
+        return (np.frombuffer(content, "<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return np.frombuffer(content, "<f4" if dtype == "fp32" else "<f2").astype(np.float32)
+
+
+def _check_finite(logits_TV: FloatArray) -> None:
+    import numpy as np
+
+    if logits_TV.size and not (np.isfinite(logits_TV.min()) and np.isfinite(logits_TV.max())):
+        raise DamagedData("there are infinite logits, or some that are no numbers, which no codec writes")

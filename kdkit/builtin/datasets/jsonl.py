@@ -1,0 +1,143 @@
+"""The data set `jsonl`: any JSON lines, with fields or templates for source and target."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import validators
+
+from kdkit.errors import UsageError
+from kdkit.options import not_negative, option
+from kdkit.rowreader import RowReader, Template, as_text, find, require_rows
+from kdkit.values import Corpus, Example
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kdkit.progress import Progress
+
+DEFAULT_SHARE = 0.1
+
+
+def _is_template(_: object, __: object, value: str) -> None:
+    Template.parse(value)
+
+
+@attrs.frozen(kw_only=True)
+class Jsonl:
+    """Rows of JSON lines: plain, gzip or zstandard."""
+
+    train: str = option("File of training rows.")
+    validation: str | None = option("File of validation rows; without one, a share of the training rows.", default=None)
+    test: str | None = option("File of test rows; without one, evaluation uses the validation rows.", default=None)
+    validation_share: float | None = option(
+        f"Without a validation file: the share of the training rows that is split off, by a hash of their ids "
+        f"({DEFAULT_SHARE} unless given).",
+        default=None,
+        check=validators.optional(validators.and_(validators.gt(0.0), validators.lt(1.0))),
+    )
+    source: str = option(
+        'What the model reads: a field\'s name, a path ("meta.title") or a template ("summarize: {text}"); '
+        "lists are joined with newlines.",
+        check=_is_template,
+    )
+    target: str = option("What the model should write: a field, path or template, as for source.", check=_is_template)
+    id: str | None = option(
+        'Field of each row\'s id, unique over all files; "train:17" (the line) where a row has none.', default=None
+    )
+    prediction: str | None = option(
+        "Field of a teacher's text, for teacher recorded with a loss that needs no logits.", default=None
+    )
+    meta: tuple[str, ...] = option("Fields kept for metric suites and reports.", default=())
+    train_rows: int = option("Training rows used, from the first; 0 for all.", default=0, check=not_negative)
+    validation_rows: int = option("Validation rows used, from the first; 0 for all.", default=0, check=not_negative)
+    test_rows: int = option("Test rows used, from the first; 0 for all.", default=0, check=not_negative)
+    skip_broken: bool = option(
+        "Whether lines that are not JSON are counted and left out, rather than an error.", default=False
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.validation is not None and self.validation_share is not None:
+            raise UsageError("validation and validation_share are both given; take one out")
+
+    def load(self, progress: Progress) -> Corpus:
+        """Read every row.
+
+        Raises:
+            MissingInput: A file is not there.
+            UsageError: A line is broken, an id comes twice, no row has a field that is named here, or no row is usable.
+            DamagedData: A compressed file is cut or damaged.
+        """
+        with progress.task("data", total=None, unit="rows") as task:
+            reader = RowReader(
+                _Maker(self).example,
+                id_field=self.id,
+                fields=self._fields(),
+                skip_broken=self.skip_broken,
+                task=task,
+            )
+            if self.validation is not None:
+                train = reader.read(self.train, "train", limit=self.train_rows)
+                validation = reader.read(self.validation, "validation", limit=self.validation_rows)
+            else:
+                train, validation = self._split(reader.read(self.train, "train"))
+            test = reader.read(self.test, "test", limit=self.test_rows) if self.test is not None else ()
+        corpus = Corpus(train=train, validation=validation, test=test, drops=reader.drops)
+        origin = self.validation or f"the validation_share of {self.train}"
+        return require_rows(corpus, train=self.train, validation=origin)
+
+    def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
+        """The input that a row makes, its target left empty; or why it makes none."""
+        template = Template.parse(self.source)
+        source = template.fill(row)
+        if source is None:
+            return f"it lacks {' or '.join(template.fields)}, of which its source is made"
+        return Example(id=row_id, source=source, target="")
+
+    def _split(self, rows: tuple[Example, ...]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+        share = DEFAULT_SHARE if self.validation_share is None else self.validation_share
+        train = tuple(row for row in rows if _place_in_unit(row.id) >= share)
+        validation = tuple(row for row in rows if _place_in_unit(row.id) < share)
+        return train[: self.train_rows or None], validation[: self.validation_rows or None]
+
+    def _fields(self) -> dict[str, tuple[str, ...]]:
+        return {
+            "source": Template.parse(self.source).fields,
+            "target": Template.parse(self.target).fields,
+            "id": (self.id,) if self.id else (),
+            "prediction": (self.prediction,) if self.prediction else (),
+            "meta": self.meta,
+        }
+
+
+class _Maker:
+    """Makes examples of rows, with the templates parsed once."""
+
+    def __init__(self, options: Jsonl) -> None:
+        self._source = Template.parse(options.source)
+        self._target = Template.parse(options.target)
+        self._options = options
+
+    def example(self, id_: str, row: Mapping[str, Any]) -> Example | str:
+        source = self._source.fill(row)
+        if source is None:
+            return "it has no source"
+        target = self._target.fill(row)
+        if target is None:
+            return "it has no target"
+        prediction = find(row, self._options.prediction) if self._options.prediction else None
+        meta = {name: find(row, name) for name in self._options.meta}
+        return Example(
+            id=id_,
+            source=source,
+            target=target,
+            prediction=as_text(prediction) if prediction is not None else None,
+            meta={name: value for name, value in meta.items() if value is not None},
+        )
+
+
+def _place_in_unit(id_: str) -> float:
+    """A number in [0, 1) that depends on the id only, so that more rows move none of the old ones."""
+    return int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8], "big") / 2**64

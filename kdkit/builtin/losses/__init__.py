@@ -1,0 +1,1 @@
+"""Loss mixers that ship with kdkit, one component a file."""

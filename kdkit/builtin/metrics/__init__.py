@@ -1,0 +1,1 @@
+"""Metric suites that ship with kdkit, one component a file."""

@@ -1,0 +1,1 @@
+"""Students that ship with kdkit, one component a file."""

@@ -1,0 +1,108 @@
+"""`hf-seq2seq`: any Hugging Face encoder-decoder as the student."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import validators
+
+from kdkit.errors import UsageError
+from kdkit.options import option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kdkit.interfaces import TextModel, Tokenizer
+
+
+def _some_layer(_instance: object, _field: object, layers: tuple[int, ...]) -> None:
+    if not layers:
+        raise ValueError("must name at least one layer")
+
+
+_layers: Any = validators.and_(_some_layer, validators.deep_iterable(validators.ge(0)))
+
+
+@attrs.frozen(kw_only=True)
+class FromTeacher:
+    """Which of the teacher's layers the student starts from."""
+
+    encoder_layers: tuple[int, ...] = option("The teacher's encoder layers to keep, from 0, in order.", check=_layers)
+    decoder_layers: tuple[int, ...] = option("The teacher's decoder layers to keep, from 0, in order.", check=_layers)
+
+
+@attrs.frozen(kw_only=True)
+class HFSeq2SeqStudent:
+    """An encoder-decoder by name or path, new from a configuration, or made of the teacher's own layers."""
+
+    model: str = option("Hub name or path of a model; or give `config` or `from_teacher`.", default="")
+    config: dict[str, Any] | None = option(
+        "A new model instead: `model_type` and that transformers type's own fields; it uses the teacher's tokenizer.",
+        default=None,
+    )
+    from_teacher: FromTeacher | None = option(
+        "Some of the teacher's layers instead, with their weights; it uses the teacher's tokenizer.", default=None
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if bool(self.model) + (self.config is not None) + (self.from_teacher is not None) != 1:
+            raise UsageError("give one of `model`, `config` and `from_teacher`")
+
+    def check_inputs(self) -> None:
+        """Refuse a named model that is not there.
+
+        Raises:
+            MissingInput: It is not to be had.
+            UsageError: What is there is none.
+        """
+        from kdkit import hf
+
+        if self.model:
+            hf.load_tokenizer(self.model)
+            hf.load_config(self.model)
+
+    def load_tokenizer(self, teacher_tokenizer: Tokenizer) -> Tokenizer:
+        """The named model's own; else the teacher's."""
+        from kdkit import hf
+
+        return hf.load_tokenizer(self.model) if self.model else teacher_tokenizer
+
+    def model_config(self, tokenizer: Tokenizer, teacher_config: Any | None) -> Any:
+        """The transformers configuration."""
+        from kdkit import hf
+
+        if self.model:
+            return hf.load_config(self.model)
+        if self.config is not None:
+            return hf.config_from(self.config, tokenizer)
+        assert self.from_teacher is not None
+        if teacher_config is None:
+            raise UsageError(
+                "from_teacher needs a teacher that is a model, and this one is recorded logits; give model or config"
+            )
+        layers = self.from_teacher
+        return hf.config_with_layers(teacher_config, layers.encoder_layers, layers.decoder_layers)
+
+    def build(self, teacher_tokenizer: Tokenizer, teacher_folder: Path | None, *, seed: int, device: str) -> TextModel:
+        """The student before training."""
+        from kdkit import hf
+
+        tokenizer = self.load_tokenizer(teacher_tokenizer)
+        if self.model:
+            module = hf.load_model(self.model)
+        elif self.config is not None:
+            module = hf.new_model(hf.config_from(self.config, tokenizer), seed=seed)
+        else:
+            assert self.from_teacher is not None
+            assert teacher_folder is not None, "model_config refuses this before anything is made"
+            teacher = hf.load_model(str(teacher_folder))
+            layers = self.from_teacher
+            module = hf.keep_layers(teacher, layers.encoder_layers, layers.decoder_layers, seed=seed)
+        return hf.Seq2SeqModel(module=module.to(device), tokenizer=tokenizer)
+
+    def open(self, folder: Path, *, device: str) -> TextModel:
+        """A student that was saved."""
+        from kdkit import hf
+
+        return hf.Seq2SeqModel(module=hf.load_model(str(folder)).to(device), tokenizer=hf.load_tokenizer(str(folder)))

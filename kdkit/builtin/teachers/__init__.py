@@ -1,0 +1,1 @@
+"""Teachers that ship with kdkit, one component a file."""

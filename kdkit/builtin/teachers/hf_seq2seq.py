@@ -1,0 +1,178 @@
+"""`hf-seq2seq`: any Hugging Face encoder-decoder as the teacher."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.errors import UsageError
+from kdkit.options import Training, at_least_one, option
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from kdkit.interfaces import DataSource, OpenTeacher, TextModel, Tokenizer
+    from kdkit.options import Generation
+    from kdkit.progress import Progress
+    from kdkit.values import Corpus, EncodedExample, Prediction, TeacherBlock
+
+
+@attrs.frozen(kw_only=True)
+class HFSeq2SeqTeacher:
+    """An encoder-decoder by name or path, or new from a configuration; fine-tuned first if asked."""
+
+    model: str = option("Hub name or path of a model; or give `config`.", default="")
+    config: dict[str, Any] | None = option(
+        "A new model instead: `model_type` and that transformers type's own fields.", default=None
+    )
+    tokenizer: str = option(
+        "Hub name or path of a tokenizer; by default the model's, or a new one with `config`.", default=""
+    )
+    vocab_size: int = option(
+        "With `config` and no `tokenizer`: size of the byte-level BPE that is trained on the training rows.",
+        default=4096,
+        check=at_least_one,
+    )
+    fine_tune: Training | None = option(
+        "Train it on the ground truth first: the student's loop at alpha 0.", default=None
+    )
+    capture_batch_size: int = option("Rows a batch while its logits are captured.", default=16, check=at_least_one)
+
+    def __attrs_post_init__(self) -> None:
+        if bool(self.model) == (self.config is not None):
+            raise UsageError("give either `model` or `config`")
+
+    @property
+    def is_made_here(self) -> bool:
+        """Whether the run makes the model: a new one, or one that is fine-tuned."""
+        return self.config is not None or self.fine_tune is not None
+
+    def check_inputs(self) -> None:
+        """Refuse a named model or tokenizer that is not there.
+
+        Raises:
+            MissingInput: It is not to be had.
+            UsageError: What is there is none.
+        """
+        from kdkit import hf
+
+        if self.tokenizer or self.model:
+            hf.load_tokenizer(self.tokenizer or self.model)
+        if self.model:
+            hf.load_config(self.model)
+
+    def load_tokenizer(self, corpus: Corpus) -> Tokenizer:
+        """The given one, the model's, or a new one trained on sources and targets of the training rows."""
+        from kdkit import hf
+
+        if self.tokenizer or self.model:
+            return hf.load_tokenizer(self.tokenizer or self.model)
+        texts = (text for example in corpus.train for text in (example.source, example.target))
+        return hf.train_bpe(texts, vocab_size=self.vocab_size)
+
+    def model_config(self, tokenizer: Tokenizer) -> Any:
+        """The transformers configuration."""
+        from kdkit import hf
+
+        return hf.load_config(self.model) if self.config is None else hf.config_from(self.config, tokenizer)
+
+    def find_folder(self) -> Path | None:
+        """The named model's folder; None for a new model."""
+        from kdkit import hf
+
+        return hf.find_folder(self.model, weights=True) if self.model else None
+
+    def build(self, corpus: Corpus, *, seed: int, device: str) -> TextModel:
+        """The model before fine-tuning."""
+        from kdkit import hf
+
+        tokenizer = self.load_tokenizer(corpus)
+        module = hf.load_model(self.model) if self.model else hf.new_model(self.model_config(tokenizer), seed=seed)
+        return hf.Seq2SeqModel(module=module.to(device), tokenizer=tokenizer)
+
+    def open(
+        self,
+        folder: Path | None,
+        source: DataSource,  # noqa: ARG002 - only recorded teachers read it
+        corpus: Corpus,
+        *,
+        device: str,
+    ) -> OpenTeacher:
+        """The model that was made, or the named one as it is."""
+        from kdkit import hf
+
+        assert folder is not None, "this teacher is a model"
+        tokenizer = hf.load_tokenizer(str(folder)) if self.is_made_here else self.load_tokenizer(corpus)
+        model = hf.Seq2SeqModel(module=hf.load_model(str(folder)).to(device).eval(), tokenizer=tokenizer)
+        return OpenHFTeacher(
+            model=model, identity=hf.weights_digest(folder), device=device, batch_size=self.capture_batch_size
+        )
+
+
+@attrs.define(kw_only=True, eq=False)
+class OpenHFTeacher:
+    """A teacher's model in memory."""
+
+    model: Any
+    identity: str
+    device: str
+    batch_size: int
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        tokenizer: Tokenizer = self.model.tokenizer
+        return tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of the model's logits."""
+        width: int = self.model.vocab_size
+        return width
+
+    def logits(
+        self,
+        rows: Sequence[EncodedExample],
+        progress: Progress,  # noqa: ARG002 - there is nothing to note
+        *,
+        done: Collection[str] = (),
+    ) -> Iterator[TeacherBlock]:
+        """Logits equal to the model's own, in batches of like length, longest first.
+
+        The batches are those of all rows: their shapes show in the last bits of logits.
+        """
+        import torch
+
+        from kdkit.tokens import collate, length_sorted
+        from kdkit.values import TeacherBlock
+
+        for batch_rows in length_sorted(rows, self.batch_size):
+            if all(row.id in done for row in batch_rows):
+                continue
+            batch = collate(batch_rows, pad_id=self.tokenizer.pad_token_id, device=self.device)
+            with torch.inference_mode():
+                logits_BTV = self.model.logits(batch).float().cpu().numpy()
+            for row, logits_TV in zip(batch_rows, logits_BTV, strict=True):
+                if row.id not in done:
+                    yield TeacherBlock(id=row.id, logits_TV=logits_TV[: len(row.target_ids)])
+
+    def generate(
+        self, rows: Sequence[EncodedExample], options: Generation, *, done: Collection[str] = ()
+    ) -> Iterator[Prediction]:
+        """The model's texts."""
+        from kdkit.generation import predict
+
+        return predict(self.model, rows, options, device=self.device, done=done)
+
+    def close(self) -> None:
+        """Let go of the model, so that its memory is free before the student opens."""
+        import gc
+
+        import torch
+
+        self.model = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

@@ -1,0 +1,281 @@
+"""The teacher `recorded`: predictions and logits that came with the rows of the data set.
+
+Letters in names of arrays: T target, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import validators
+
+from kdkit.builtin.teachers.label_check import LabelCheck
+from kdkit.errors import Mismatch, UsageError
+from kdkit.interfaces import RecordedSource
+from kdkit.options import option, positive
+from kdkit.values import Grid, Prediction, TeacherBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from kdkit.interfaces import DataSource, TextModel, Tokenizer
+    from kdkit.options import Generation, Training
+    from kdkit.progress import Progress
+    from kdkit.values import Corpus, EncodedExample, FloatArray, RecordedLogits
+
+CHECKED_ROWS = 64
+
+
+@attrs.frozen(kw_only=True)
+class RecordedTeacher:
+    """A teacher that is not here: its texts and logits came with the data set."""
+
+    tokenizer: str = option("The tokenizer whose ids the logits are over: a hub name, or the path of a folder.")
+    logit_scale: float = option(
+        "Number by which the recorded logits are multiplied; 0.0361 (768 ** -0.5) makes up for a missing factor "
+        "d_model ** -0.5 in the logits of a T5 model with tied embeddings and d_model 768.",
+        default=1.0,
+        check=validators.and_(positive, validators.lt(math.inf)),
+    )
+
+    @property
+    def fine_tune(self) -> Training | None:
+        """None: nothing is trained."""
+        return None
+
+    @property
+    def is_made_here(self) -> bool:
+        """False: it was made elsewhere."""
+        return False
+
+    def check_inputs(self) -> None:
+        """Refuse a tokenizer that is not to be had.
+
+        Raises:
+            MissingInput: It is not there.
+        """
+        from kdkit.hf.loading import load_tokenizer
+
+        load_tokenizer(self.tokenizer)
+
+    def load_tokenizer(self, corpus: Corpus) -> Tokenizer:  # noqa: ARG002 - other teachers train theirs on the corpus
+        """The tokenizer that the recorded logits were made with.
+
+        Raises:
+            MissingInput: It is not to be had.
+        """
+        from kdkit.hf.loading import load_tokenizer
+
+        return load_tokenizer(self.tokenizer)
+
+    def model_config(self, tokenizer: Tokenizer) -> None:
+        """None: it is no model."""
+
+    def find_folder(self) -> None:
+        """None: it is no model."""
+
+    def build(self, corpus: Corpus, *, seed: int, device: str) -> TextModel:  # noqa: ARG002 - as the protocol has it
+        """Never called: `is_made_here` is False."""
+        raise UsageError("a recorded teacher has no model to build; take hf-seq2seq to make one")
+
+    def open(
+        self,
+        folder: Path | None,  # noqa: ARG002 - nothing was made
+        source: DataSource,
+        corpus: Corpus,
+        *,
+        device: str,  # noqa: ARG002 - nothing is computed
+    ) -> OpenRecorded:
+        """Ready to be asked: for texts with any data set, for logits with one whose rows came with them.
+
+        Raises:
+            MissingInput: The tokenizer is not to be had.
+        """
+        return OpenRecorded(
+            tokenizer=self.load_tokenizer(corpus),
+            source=source,
+            predictions={example.id: example.prediction for split in _splits(corpus) for example in split},
+            identity=_digest(source, corpus, self.logit_scale),
+            logit_scale=self.logit_scale,
+        )
+
+
+class OpenRecorded:
+    """Recorded predictions and logits, ready to be asked."""
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Tokenizer,
+        source: DataSource,
+        predictions: Mapping[str, str | None],
+        identity: str,
+        logit_scale: float,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._source = source
+        self._predictions = predictions
+        self._identity = identity
+        self._logit_scale = logit_scale
+        self._vocabulary: tuple[int, str] | None = None
+        self._checked = False
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer whose ids the logits are over."""
+        return self._tokenizer
+
+    @property
+    def identity(self) -> str:
+        """Digest of the recorded data and of the scale of their logits."""
+        return self._identity
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of the recorded logits, read off the first row.
+
+        Raises:
+            UsageError: The rows of the data set came without logits.
+        """
+        if self._vocabulary is None:
+            stream = self._recorded()
+            first = next(stream, None)
+            if first is None:
+                raise UsageError("the data set has no row with logits; teacher recorded needs them")
+            self._vocabulary = (first.read(1)[0].shape[-1], first.id)
+        return self._vocabulary[0]
+
+    def logits(
+        self, rows: Sequence[EncodedExample], progress: Progress, *, done: Collection[str] = ()
+    ) -> Iterator[TeacherBlock]:
+        """A block for each row, in the data set's order, in one pass over it.
+
+        Notes how well the first rows' logits agree with their labels, and how many rows have too few logits.
+
+        Raises:
+            UsageError: The rows came without logits, or these do not fit each other's or the labels' vocabulary.
+            Mismatch: The data set no longer gives logits for a row.
+        """
+        wanted = {row.id: row.target_ids for row in rows if row.id not in done}
+        short = 0
+        check = None if self._checked else LabelCheck(self._logit_scale)
+        stream = self._recorded() if wanted else iter(())
+        for recorded in stream:
+            labels_T = wanted.pop(recorded.id, None)
+            if labels_T is None:
+                continue
+            logits_TV, grid = recorded.read(len(labels_T))
+            self._check_vocabulary(recorded.id, logits_TV, labels_T)
+            short += len(logits_TV) < len(labels_T)
+            logits_TV, grid = scale_logits(logits_TV, grid, self._logit_scale)
+            if check is not None:
+                check.add(logits_TV, labels_T)
+                if check.rows == CHECKED_ROWS or not wanted:
+                    self._checked = True
+                    progress.note(check.sentence())
+                    check = None
+            yield TeacherBlock(id=recorded.id, logits_TV=logits_TV, grid=grid)
+            if not wanted:
+                break
+        if wanted:
+            raise Mismatch(
+                f"the data set has no logits any more for {len(wanted)} of {len(rows)} rows "
+                f"(first {next(iter(wanted))}); "
+                "its file has changed since it was read, so start again"
+            )
+        if short:
+            progress.note(
+                f"{short} of {len(rows)} rows have fewer recorded logits than labels; "
+                "the soft loss covers the tokens that there are"
+            )
+
+    def generate(
+        self,
+        rows: Sequence[EncodedExample],
+        options: Generation,  # noqa: ARG002 - they were generated elsewhere
+        *,
+        done: Collection[str] = (),
+    ) -> Iterator[Prediction]:
+        """The recorded text of each row; how it was searched for and how long it took is not known.
+
+        Raises:
+            UsageError: A row came without one.
+        """
+        for row in rows:
+            if row.id in done:
+                continue
+            text = self._predictions.get(row.id)
+            if text is None:
+                raise UsageError(
+                    f"row {row.id} came without a prediction of the teacher; "
+                    "teacher recorded needs one in every row that is asked for"
+                )
+            yield Prediction(id=row.id, text=text)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _recorded(self) -> Iterator[RecordedLogits]:
+        if not isinstance(self._source, RecordedSource):
+            raise UsageError(
+                f"teacher recorded needs a data set whose rows came with logits, such as assertion-zip, and "
+                f"{type(self._source).__name__} is none; take another data set, a teacher that makes its own, "
+                "or a loss that needs none (alpha = 0)"
+            )
+        return self._source.recorded()
+
+    def _check_vocabulary(self, id_: str, logits_TV: FloatArray, labels_T: tuple[int, ...]) -> None:
+        width = logits_TV.shape[-1]
+        if self._vocabulary is None:
+            self._vocabulary = (width, id_)
+        expected, first = self._vocabulary
+        if width != expected:
+            raise UsageError(
+                f"the logits of row {id_} are over {width} tokens, and those of row {first} over {expected}"
+            )
+        if max(labels_T, default=0) >= width:
+            raise UsageError(
+                f"row {id_} has the label {max(labels_T)}, and its logits are over {width} tokens only; "
+                "teacher.tokenizer is not the one that they were made with"
+            )
+
+
+def scale_logits(logits_TV: FloatArray, grid: Grid | None, factor: float) -> tuple[FloatArray, Grid | None]:
+    """Logits times a factor; those on a grid lie exactly on the scaled grid afterwards, rounding included."""
+    import numpy as np
+
+    if factor == 1.0:
+        return logits_TV, grid
+    if grid is None:
+        return logits_TV * np.float32(factor), None
+    scaled = Grid(scale=grid.scale * factor, zero_point=grid.zero_point, bits=grid.bits)
+    steps_TV = np.rint(logits_TV / np.float32(grid.scale) + np.float32(grid.zero_point))
+    return (steps_TV - np.float32(scaled.zero_point)) * np.float32(scaled.scale), scaled
+
+
+def _splits(corpus: Corpus) -> tuple[tuple[Any, ...], ...]:
+    return corpus.train, corpus.validation, corpus.test
+
+
+def _digest(source: DataSource, corpus: Corpus, logit_scale: float) -> str:
+    """SHA-256 of the rows with their meta (where a data set puts a checksum of its logits), its class and the scale.
+
+    The data set's options do not count: the same rows from another path are the same recording.
+    """
+    kind = type(source)
+    digest = hashlib.sha256()
+    for part in (
+        [f"{kind.__module__}:{kind.__qualname__}", logit_scale],
+        *(
+            [example.id, example.source, example.target, example.prediction, dict(example.meta)]
+            for split in _splits(corpus)
+            for example in split
+        ),
+    ):
+        digest.update(json.dumps(part, sort_keys=True, default=str).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,109 @@
+"""What a cache belongs to, and the key of a record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from kdkit.canonical import canonical_json
+from kdkit.errors import DamagedData
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+KEY_BYTES = 16
+_KEY_DOMAIN = b"kdkit-logit-key-1"
+LARGEST_VOCABULARY = 2**31 - 1
+
+
+def record_key(teacher: str, tokenizer: str, source_ids: Sequence[int], target_ids: Sequence[int]) -> bytes:
+    """The 16-byte key of a record: a digest of everything that its logits depend on.
+
+    Every part carries its length, so that no two different rows share their bytes.
+
+    Args:
+        teacher: The teacher's identity (`OpenTeacher.identity`).
+        tokenizer: Digest of the tokenizer.
+        source_ids: Encoder input.
+        target_ids: Labels.
+    """
+    digest = hashlib.sha256(_KEY_DOMAIN)
+    for text in (teacher, tokenizer):
+        raw = text.encode("utf-8")
+        digest.update(struct.pack("<Q", len(raw)) + raw)
+    for ids in (source_ids, target_ids):
+        digest.update(struct.pack(f"<Q{len(ids)}q", len(ids), *ids))
+    return digest.digest()[:KEY_BYTES]
+
+
+def options_of(codec: Any) -> dict[str, Any]:
+    """A codec's options as a table that JSON can hold."""
+    return _plain(attrs.asdict(codec))
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    return cast(dict[str, Any], json.loads(canonical_json(dict(options))))
+
+
+@attrs.frozen(kw_only=True)
+class CacheIdentity:
+    """Whose logits a cache holds, over which ids, and in which coding.
+
+    Attributes:
+        teacher: Digest of what determines the logits.
+        teacher_name: What people call the teacher; two identities that differ only here are one.
+        tokenizer: Digest of the tokenizer.
+        codec: The codec's registered name.
+        codec_options: Its options (see `options_of`).
+        vocab_size: Width of the logits.
+    """
+
+    teacher: str
+    teacher_name: str = attrs.field(eq=False)
+    tokenizer: str
+    codec: str
+    codec_options: dict[str, Any] = attrs.field(converter=_plain)
+    vocab_size: int
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything but the human name, as hexadecimal digits."""
+        table = self.to_table()
+        del table["teacher_name"]
+        return hashlib.sha256(canonical_json(table).encode("ascii")).hexdigest()
+
+    def to_table(self) -> dict[str, Any]:
+        """Its fields as a JSON table."""
+        return attrs.asdict(self)
+
+    @classmethod
+    def from_table(cls, table: Any) -> CacheIdentity:
+        """The identity that `to_table` wrote.
+
+        Raises:
+            DamagedData: It is none.
+        """
+        kinds = {
+            "teacher": str,
+            "teacher_name": str,
+            "tokenizer": str,
+            "codec": str,
+            "codec_options": dict,
+            "vocab_size": int,
+        }
+        if not isinstance(table, dict) or {name: type(value) for name, value in table.items()} != kinds:
+            raise DamagedData("its identity is not complete")
+        if not 1 <= table["vocab_size"] <= LARGEST_VOCABULARY:
+            raise DamagedData(f"its vocabulary of {table['vocab_size']} cannot be")
+        return cls(**table)
+
+    def describe(self) -> str:
+        """One phrase for people."""
+        return (
+            f"{self.teacher_name} ({self.teacher[:12]}), tokenizer {self.tokenizer[:12]}, codec {self.codec} "
+            f"{canonical_json(self.codec_options)}, vocabulary {self.vocab_size}"
+        )

@@ -1,0 +1,271 @@
+"""Reading a cache: opened once, then asked for records by key, from any thread.
+
+Nothing but the index stays in memory (about 70 bytes a record). A record is read by one seek in its shard's file and
+not through a memory map: a file that shrinks under a map kills the process, and a map for each of thousands of shards
+runs out of descriptors.
+Arrays carry their shape: N records, M = N + 1.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from kdkit.cache.format import read_shard
+from kdkit.cache.identity import KEY_BYTES
+from kdkit.cache.manifest import misfit, read_manifest
+from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from kdkit.cache.format import Shard
+    from kdkit.cache.identity import CacheIdentity
+    from kdkit.cache.manifest import Manifest, ShardEntry
+    from kdkit.interfaces import Codec
+    from kdkit.values import FloatArray
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Index:
+    """Where every record lies. Keys are two unsigned integers, sorted by the first, then by the second."""
+
+    keys_N16: npt.NDArray[np.uint8]
+    high_N: npt.NDArray[np.uint64]
+    low_N: npt.NDArray[np.uint64]
+    order_N: npt.NDArray[np.int64]
+    shard_N: npt.NDArray[np.int32]
+    first_N: npt.NDArray[np.int64]
+    start_N: npt.NDArray[np.int64]
+    length_N: npt.NDArray[np.int64]
+    crc32_N: npt.NDArray[np.uint32]
+    tokens_N: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, shards: list[Shard]) -> _Index:
+        """The index of all shards together."""
+        counts = [shard.records for shard in shards]
+        keys_N16 = np.concatenate([np.empty((0, KEY_BYTES), np.uint8), *(shard.keys_N16 for shard in shards)])
+        halves_N2 = keys_N16.view(">u8").astype(np.uint64)
+        order_N = np.lexsort((halves_N2[:, 1], halves_N2[:, 0]))
+        starts = (shard.offsets_M[:-1] + shard.payload_start for shard in shards)
+        return cls(
+            keys_N16=keys_N16,
+            high_N=halves_N2[order_N, 0],
+            low_N=halves_N2[order_N, 1],
+            order_N=order_N,
+            shard_N=np.repeat(np.arange(len(shards), dtype=np.int32), counts),
+            first_N=np.repeat(np.cumsum([0, *counts])[:-1], counts),
+            start_N=np.concatenate([np.empty(0, np.int64), *starts]),
+            length_N=np.concatenate([np.empty(0, np.int64), *(np.diff(shard.offsets_M) for shard in shards)]),
+            crc32_N=np.concatenate([np.empty(0, np.uint32), *(shard.crc32_N for shard in shards)]),
+            tokens_N=np.concatenate([np.empty(0, np.int32), *(shard.tokens_N for shard in shards)]),
+        )
+
+    def find(self, key: bytes) -> int | None:
+        """Number of the record with that key."""
+        high = np.uint64(int.from_bytes(key[:8], "big"))
+        low = np.uint64(int.from_bytes(key[8:], "big"))
+        begin, end = np.searchsorted(self.high_N, high, "left"), np.searchsorted(self.high_N, high, "right")
+        place = begin + np.searchsorted(self.low_N[begin:end], low)
+        if place == end or self.low_N[place] != low:
+            return None
+        return int(self.order_N[place])
+
+    def repeated(self) -> bool:
+        """Whether a key stands twice."""
+        same_N = (self.high_N[1:] == self.high_N[:-1]) & (self.low_N[1:] == self.low_N[:-1])
+        return bool(same_N.any())
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class LogitCache:
+    """A finished cache, open for reading; reading changes nothing in it, so threads and processes share it freely.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What it holds.
+    """
+
+    folder: Path
+    manifest: Manifest
+    _codec: Codec | None
+    _index: _Index
+
+    @classmethod
+    def open(cls, folder: Path, identity: CacheIdentity | None = None, *, codec: Codec | None = None) -> LogitCache:
+        """Open a cache, checking everything but the payloads.
+
+        Args:
+            folder: Where it lies.
+            identity: What it must belong to; None for whatever is there.
+            codec: What decodes it; by default the codec that the manifest names.
+
+        Raises:
+            MissingInput: There is no finished cache.
+            Mismatch: It belongs to something else.
+            DamagedData: Manifest or shards are not what was written.
+        """
+        manifest = read_manifest(folder)
+        if identity is not None and manifest.identity != identity:
+            raise Mismatch(
+                f"{folder} holds the logits of {manifest.identity.describe()}, and those of {identity.describe()} are "
+                "needed; use another cache folder"
+            )
+        shards = [load_listed(folder, entry, manifest.identity) for entry in manifest.shards]
+        index = _Index.of(shards)
+        if index.repeated():
+            raise DamagedData(f"{folder} holds a record twice; delete the folder and run the recipe again")
+        return cls(folder=folder, manifest=manifest, codec=codec, index=index)
+
+    @property
+    def identity(self) -> CacheIdentity:
+        """What it belongs to."""
+        return self.manifest.identity
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of its logits."""
+        return self.manifest.identity.vocab_size
+
+    @property
+    def keys(self) -> npt.NDArray[np.uint8]:
+        """All keys, uint8 `[records, 16]`, in the order in which they were written."""
+        return self._index.keys_N16
+
+    def __len__(self) -> int:
+        return self.manifest.records
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (key.tobytes() for key in self._index.keys_N16)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, bytes) and len(key) == KEY_BYTES and self._index.find(key) is not None
+
+    def tokens(self, key: bytes) -> int:
+        """For how many target tokens a record has logits.
+
+        Raises:
+            MissingInput: There is no such record.
+        """
+        return int(self._index.tokens_N[self._number(key)])
+
+    def size(self, key: bytes) -> int:
+        """How many bytes a record's encoded logits take.
+
+        Raises:
+            MissingInput: There is no such record.
+        """
+        return int(self._index.length_N[self._number(key)])
+
+    def get(self, key: bytes) -> tuple[bytes, int]:
+        """A record's encoded logits, and for how many target tokens they are.
+
+        Raises:
+            MissingInput: There is no such record.
+            DamagedData: It is not what was written.
+        """
+        number = self._number(key)
+        return self._payload(number), int(self._index.tokens_N[number])
+
+    def decode(self, key: bytes) -> FloatArray:
+        """A record's logits, float32 `[T, V]`.
+
+        Raises:
+            MissingInput: There is no such record.
+            DamagedData: It is not what was written.
+        """
+        number = self._number(key)
+        payload = self._payload(number)
+        try:
+            return self.codec.decode(payload, tokens=int(self._index.tokens_N[number]), vocab_size=self.vocab_size)
+        except DamagedData as error:
+            raise self._damaged(number, str(error)) from error
+
+    @cached_property
+    def codec(self) -> Codec:
+        """What decodes it."""
+        return self._codec if self._codec is not None else _build_codec(self.identity)
+
+    def info(self) -> dict[str, Any]:
+        """Its facts as a JSON table."""
+        return {"folder": str(self.folder), **self.manifest.summary()}
+
+    def _number(self, key: bytes) -> int:
+        number = self._index.find(key) if len(key) == KEY_BYTES else None
+        if number is None:
+            raise MissingInput(f"{self.folder} has no record {key.hex()}; run the recipe again to capture it")
+        return number
+
+    def _payload(self, number: int) -> bytes:
+        index = self._index
+        length = int(index.length_N[number])
+        try:
+            with (self.folder / self._entry(number).file).open("rb") as file:
+                file.seek(int(index.start_N[number]))
+                payload = file.read(length)
+        except FileNotFoundError as error:
+            raise self._damaged(number, "the file is gone") from error
+        if len(payload) != length:
+            raise self._damaged(number, f"{len(payload)} of its {length} bytes are left")
+        if zlib.crc32(payload) != index.crc32_N[number]:
+            raise self._damaged(number, "its bytes do not match its checksum")
+        return payload
+
+    def _entry(self, number: int) -> ShardEntry:
+        return self.manifest.shards[int(self._index.shard_N[number])]
+
+    def _damaged(self, number: int, what: str) -> DamagedData:
+        record = number - int(self._index.first_N[number])
+        return damaged_shard(self.folder, self._entry(number).file, f"record {record} is damaged: {what}")
+
+
+def load_listed(folder: Path, entry: ShardEntry, identity: CacheIdentity) -> Shard:
+    """Header and index of a shard that the manifest lists.
+
+    Raises:
+        DamagedData: It is damaged, missing, or another file than the manifest describes.
+    """
+    path = folder / entry.file
+    try:
+        shard = read_shard(path)
+    except DamagedData as error:
+        raise damaged_shard(folder, entry.file, str(error)) from error
+    except UsageError as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    wrong = misfit(shard, entry, identity)
+    if wrong:
+        raise damaged_shard(folder, entry.file, wrong)
+    return shard
+
+
+def damaged_shard(folder: Path, file: str, what: str) -> DamagedData:
+    """The error of a damaged shard, with what to do."""
+    return DamagedData(
+        f"{folder / file}: {what}; `kdkit cache verify {folder}` finds all damage; delete this file and manifest.json "
+        "and run the recipe again, and only what was in it is captured again"
+    )
+
+
+def _build_codec(identity: CacheIdentity) -> Codec:
+    """The codec that a manifest names, from the plugins that are installed."""
+    from kdkit import plugins
+    from kdkit.recipe.structure import Structurer
+
+    structurer = Structurer(plugins.load())
+    options = {key: value for key, value in identity.codec_options.items() if value is not None}
+    codec: Codec
+    _, codec = structurer.component("codecs", {"name": identity.codec, **options}, ("codec",))
+    if structurer.problems:
+        raise Mismatch(
+            f'the installed codec "{identity.codec}" does not know the options {identity.codec_options} of the cache '
+            f"({structurer.problems[0][1]}): install the version of its plugin that wrote it"
+        )
+    return codec

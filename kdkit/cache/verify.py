@@ -1,0 +1,98 @@
+"""Reading a whole cache, to list every fault in it."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit.cache.format import SHARD_PATTERN, read_shard
+from kdkit.cache.manifest import MANIFEST, misfit, read_manifest
+from kdkit.errors import DamagedData, MissingInput, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from kdkit.cache.format import Shard
+    from kdkit.cache.manifest import Manifest, ShardEntry
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """Something in a cache that is not what was written.
+
+    Attributes:
+        file: The file it is in.
+        record: Number of the record within the shard; None where the fault is the file's own.
+        what: What is wrong.
+    """
+
+    file: str
+    record: int | None
+    what: str
+
+    def __str__(self) -> str:
+        place = self.file if self.record is None else f"{self.file} record {self.record}"
+        return f"{place}: {self.what}"
+
+
+def verify(folder: Path) -> list[Fault]:
+    """Every fault of a cache, found by reading all of it, one record in memory at a time.
+
+    Raises:
+        MissingInput: There is no finished cache in the folder.
+        UsageError: A newer kdkit wrote it.
+    """
+    try:
+        manifest = read_manifest(folder)
+    except DamagedData as error:
+        return [Fault(file=MANIFEST, record=None, what=str(error))]
+    faults: list[Fault] = []
+    seen: set[bytes] = set()
+    for entry in manifest.shards:
+        faults.extend(_shard_faults(folder, entry, manifest, seen))
+    return faults
+
+
+def caches_below(folder: Path) -> list[Path]:
+    """The folders of all caches, finished or not, in a folder or anywhere below it.
+
+    Raises:
+        MissingInput: There is none.
+    """
+    found = {path.parent for pattern in (MANIFEST, SHARD_PATTERN) for path in folder.rglob(pattern)}
+    if not found:
+        raise MissingInput(f"there is no logit cache in {folder} or below it")
+    return sorted(found)
+
+
+def _shard_faults(folder: Path, entry: ShardEntry, manifest: Manifest, seen: set[bytes]) -> Iterator[Fault]:
+    path = folder / entry.file
+    try:
+        shard = read_shard(path)
+    except DamagedData as error:
+        yield Fault(file=entry.file, record=None, what=str(error))
+        return
+    except UsageError as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    wrong = misfit(shard, entry, manifest.identity)
+    if wrong:
+        yield Fault(file=entry.file, record=None, what=wrong)
+    for number, what in _record_faults(path, shard, seen):
+        yield Fault(file=entry.file, record=number, what=what)
+
+
+def _record_faults(path: Path, shard: Shard, seen: set[bytes]) -> Iterator[tuple[int, str]]:
+    with path.open("rb") as file:
+        file.seek(shard.payload_start)
+        for number in range(shard.records):
+            length = int(shard.offsets_M[number + 1] - shard.offsets_M[number])
+            payload = file.read(length)
+            if len(payload) != length or zlib.crc32(payload) != shard.crc32_N[number]:
+                yield number, "its bytes do not match its checksum"
+            key = shard.keys_N16[number].tobytes()
+            if key in seen:
+                yield number, f"its key {key.hex()} stands twice in the cache"
+            seen.add(key)

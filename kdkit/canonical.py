@@ -1,0 +1,45 @@
+"""JSON that says everything once: the one text of a value, its digest, and a strict reader."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from kdkit.errors import DamagedData
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no blanks, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a value that JSON can hold, in hexadecimal digits, whatever the order of its keys."""
+    return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()
+
+
+def parse_json(raw: bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        DamagedData: It is none, or says something twice, or a name holds half a character.
+    """
+    try:
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        # Neither a lone surrogate, which cannot be printed, nor a number beyond float64 passes this.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise DamagedData(f"it is no JSON that kdkit writes ({error})") from error
+    return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a key stands twice")
+    return table
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")

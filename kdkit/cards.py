@@ -1,0 +1,77 @@
+"""The model card of a teacher or a student: what it is, where it came from, how to open it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdkit.runrecord import versions
+
+if TYPE_CHECKING:
+    from kdkit.recipe import Recipe
+
+RECIPE_FILE = "kdkit_recipe.toml"
+
+
+def model_texts(recipe: Recipe, *, role: str) -> dict[str, str]:
+    """The text files of a model's folder: its card, and the recipe that `kdkit predict` reads."""
+    return {"README.md": model_card(recipe, role=role), RECIPE_FILE: recipe.to_toml()}
+
+
+def model_card(recipe: Recipe, *, role: str) -> str:
+    """A Hugging Face model card in Markdown.
+
+    Args:
+        recipe: The recipe that made the model.
+        role: "student" or "teacher".
+    """
+    made = _made(recipe, role)
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items() if name != "platform")
+    return f"""---
+library_name: transformers
+pipeline_tag: text2text-generation
+tags:
+- knowledge-distillation
+- kdkit
+---
+
+# {recipe.name}: {role}
+
+{recipe.description}
+
+{made} with kdkit, from the recipe below (digest `{recipe.digest[:16]}`).
+
+```python
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("PATH/OF/THIS/FOLDER")
+model = AutoModelForSeq2SeqLM.from_pretrained("PATH/OF/THIS/FOLDER")
+ids = tokenizer("the source text", return_tensors="pt").input_ids
+print(tokenizer.decode(model.generate(ids, max_length={recipe.generation.max_tokens})[0], skip_special_tokens=True))
+```
+
+Sources are cut to {recipe.tokens.max_source} tokens and targets to {recipe.tokens.max_target}. Its scores are in the
+run's `report.md`.
+
+## Recipe
+
+```toml
+{recipe.to_toml().strip()}
+```
+
+Made with {packages}.
+"""
+
+
+def _made(recipe: Recipe, role: str) -> str:
+    """How the model came to be, as the start of a sentence that ends with "with kdkit"."""
+    if role == "student":
+        return (
+            "It was distilled from a teacher's cached logits"
+            if recipe.loss.needs_teacher
+            else "It was trained on the ground truth alone, as a student without a teacher,"
+        )
+    return (
+        "It was trained on the ground truth, to be a teacher,"
+        if recipe.teacher.fine_tune is not None
+        else "It is a new model with random weights, made"
+    )

@@ -1,0 +1,125 @@
+"""The command line: `kdkit VERB`. One file a verb, imported when the verb is used; errors become one sentence.
+
+Standard output carries the result, standard error everything else. A verb's module has an attribute `command`; it
+returns nothing, or its exit code where that is not 0 (3: done in part).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NoReturn, cast
+
+import rich_click as click
+
+from kdkit import __version__
+from kdkit.errors import Interrupted, KdkitError, RecipeError
+from kdkit.files import FULL_DISK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DEBUG = "KDKIT_DEBUG"
+# Verb to the line that `kdkit --help` shows for it. Its module is kdkit.cli.VERB.
+VERBS = {
+    "run": "Run a recipe: data, teacher, logits, student, evaluation, report.",
+    "plan": "Say what a run would do, compute and write.",
+    "recipes": "List, show and check recipes.",
+    "cache": "Look at captured logits and verify them.",
+    "predict": "Let a distilled student write.",
+    "report": "Write a run's report again.",
+    "plugins": "List plugins; show a component's options.",
+}
+
+
+class Verb(click.RichCommand):
+    """A verb as the help lists it: known by name, its module not yet imported."""
+
+    def load(self) -> click.Command:
+        """The verb itself."""
+        return cast(click.Command, importlib.import_module(f"kdkit.cli.{self.name}").command)
+
+
+class LazyGroup(click.RichGroup):
+    """Commands of which only the one that is used is imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
+        """The verbs, in the order in which a newcomer needs them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """What the help shows of a verb."""
+        return Verb(name=cmd_name, short_help=VERBS[cmd_name]) if cmd_name in VERBS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb to run, imported now."""
+        near = get_close_matches(args[0], VERBS, n=1) if args and args[0] not in VERBS else []
+        if near:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, Verb) else command, rest
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kdkit")
+def group() -> None:
+    """Distil a language model into a smaller one, as a recipe says."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit code.
+
+    Args:
+        arguments: Those after the program's name; by default the process's own.
+    """
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except OSError as error:
+        # The reader has gone (`kdkit ... | head`), or the disk that the output goes to is full.
+        if not isinstance(error, BrokenPipeError):
+            if error.errno not in FULL_DISK:
+                raise
+            _fail(error, [f"the output cannot be written: {error.strerror}; make room and run again"], 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain when it flushes at exit
+        code = 1
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        result = group.main(arguments, prog_name="kdkit", standalone_mode=False)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context is not None else ""
+        return _fail(error, [error.format_message() + hint], error.exit_code)
+    except click.Abort as error:
+        return _fail(error, ["interrupted"], 130)
+    except RecipeError as error:
+        return _fail(error, error.problems, error.exit_code)
+    except Interrupted as error:
+        return _fail(error, [str(error)], error.signal_exit_code)
+    except (KdkitError, OSError) as error:
+        return _fail(error, [_sentence(error)], getattr(error, "exit_code", KdkitError.exit_code))
+    return result if isinstance(result, int) else 0
+
+
+def _sentence(error: KdkitError | OSError) -> str:
+    if isinstance(error, KdkitError):
+        return str(error)
+    if error.filename is None:  # `main` knows those that concern the output
+        raise error
+    return f"{error.filename}: {error.strerror}; see to it and run again"
+
+
+def _fail(error: BaseException, sentences: Sequence[str], code: int) -> int:
+    if os.environ.get(DEBUG, "0") not in {"", "0"}:
+        traceback.print_exception(error)
+    for sentence in sentences:
+        click.echo(f"error: {sentence}", err=True)
+    return code

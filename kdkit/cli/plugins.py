@@ -1,0 +1,127 @@
+"""`kdkit plugins`: what is installed, and the options of each component."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from kdkit import plugins as plugin_loading
+from kdkit.cli.output import print_json, print_table
+from kdkit.components import options_of
+from kdkit.errors import PluginError
+from kdkit.recipe.checks import number, show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kdkit.components import Option
+    from kdkit.plugins import Plugins
+
+
+@click.group()
+def command() -> None:
+    """List plugins; show a component's options."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_(*, as_json: bool) -> None:
+    """List every component, its kind, and the plugin that brought it."""
+    found = plugin_loading.load()
+    entries = [found.get(kind, name) for kind in plugin_loading.KINDS for name in found.names(kind)]
+    if as_json:
+        print_json(
+            {
+                "components": [
+                    {"kind": plugin_loading.SINGULAR[entry.kind], "name": entry.name, "plugin": entry.plugin}
+                    for entry in entries
+                ],
+                "plugins": [{"name": name, "version": version} for name, version in found.loaded.items()],
+                "failures": [{"plugin": failure.plugin, "cause": failure.cause} for failure in found.failures],
+                "disabled": list(found.disabled),
+            }
+        )
+        return
+    print_table(
+        ("kind", "name", "plugin", "version"),
+        [
+            (plugin_loading.SINGULAR[entry.kind], entry.name, entry.plugin, found.loaded[entry.plugin])
+            for entry in entries
+        ],
+    )
+    _warn(found)
+
+
+@command.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def show_(name: str, *, as_json: bool) -> None:
+    """Show the options of the component NAME; of each, where several kinds have one of that name."""
+    found = plugin_loading.load()
+    entries = found.find(name)
+    if not entries:
+        _warn(found)
+        known = sorted({known for _, known in found.entries})
+        near = get_close_matches(name, known, n=1)
+        hint = f'; did you mean "{near[0]}"?' if near else "; see kdkit plugins list"
+        raise PluginError(f'no component is called "{name}"{hint}')
+    components = [(entry, entry.load()) for entry in entries]
+    if as_json:
+        print_json(
+            [
+                {
+                    "kind": plugin_loading.SINGULAR[entry.kind],
+                    "name": entry.name,
+                    "plugin": entry.plugin,
+                    "help": _summary(cls),
+                    "options": [option.to_json() for option in options_of(cls)],
+                }
+                for entry, cls in components
+            ]
+        )
+        return
+    for index, (entry, cls) in enumerate(components):
+        click.echo(("\n" if index else "") + f"{plugin_loading.SINGULAR[entry.kind]} {entry.name} ({entry.plugin})")
+        click.echo(_summary(cls) + "\n")
+        rows = [
+            (path, option.type, _default(option), _allowed(option), option.help)
+            for path, option in _flat(options_of(cls))
+        ]
+        if rows:
+            print_table(("option", "type", "default", "allowed", "help"), rows)
+        else:
+            click.echo("It has no options.")
+
+
+def _summary(cls: type) -> str:
+    """The first paragraph of a class's docstring, on one line."""
+    return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def _flat(options: Sequence[Option], prefix: str = "") -> Iterator[tuple[str, Option]]:
+    """Options, each followed by those of the table that it is."""
+    for option in options:
+        yield prefix + option.name, option
+        yield from _flat(option.nested, f"{prefix}{option.name}.")
+
+
+def _default(option: Option) -> str:
+    if option.required:
+        return "required"
+    return "none" if option.default is None else show(option.default)
+
+
+def _allowed(option: Option) -> str:
+    if option.choices:
+        return ", ".join(show(choice) for choice in option.choices)
+    limits = {">=": option.minimum, ">": option.above, "<=": option.maximum, "<": option.below}
+    return ", ".join(f"{sign} {number(limit)}" for sign, limit in limits.items() if limit is not None)
+
+
+def _warn(found: Plugins) -> None:
+    for failure in found.failures:
+        click.echo(f"warning: plugin {failure.plugin} failed to load: {failure.cause}", err=True)
+    if found.disabled:
+        click.echo(f"note: {plugin_loading.DISABLE} disables {', '.join(found.disabled)}", err=True)

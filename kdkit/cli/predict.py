@@ -1,0 +1,97 @@
+"""`kdkit predict`: let a distilled student write."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from kdkit.cards import RECIPE_FILE
+from kdkit.errors import MissingInput, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kdkit.interfaces import DataSource
+    from kdkit.values import Example
+
+
+@click.command("predict")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--input",
+    "input_path",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Rows as JSON lines (plain, gzip or zstandard), as in the data set that the student was trained on, without "
+    "targets; or with the whole input in a field `source`.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="A file, instead of standard output.")
+@click.option(
+    "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE",
+    help="Lay a value over the student's recipe: -o generation.beams=1. May be repeated.",
+)  # fmt: skip
+def command(model: Path, input_path: Path, output: Path | None, overrides: tuple[str, ...]) -> None:
+    """Write a target for each row of a file: JSON lines with `id` and `prediction`, in the rows' order.
+
+    MODEL is the folder of a student (runs/NAME/student/best) or a run folder. The student's recipe, which lies in its
+    folder, says how rows become inputs and how texts are generated.
+    """
+    folder = model / "student" / "best" if (model / "student" / "best").is_dir() else model
+    if not (folder / RECIPE_FILE).is_file():
+        raise MissingInput(
+            f"{model} is no student that kdkit made: there is no {RECIPE_FILE} in it; "
+            "give a finished run folder, or runs/NAME/student/best"
+        )
+    from kdkit.jsonlines import json_lines, open_lines
+    from kdkit.recipe import load_recipe
+
+    recipe = load_recipe(folder / RECIPE_FILE, overrides)
+    with open_lines(input_path, option="--input") as lines:
+        examples = [
+            _example(recipe.data, f"{input_path}:{number}", row)
+            for number, row in json_lines(lines, str(input_path), advice="correct it or take it out")
+        ]
+    if not examples:
+        raise UsageError(f"{input_path} has no rows; give --input a file with a row for each text that is wanted")
+    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
+        raise UsageError(f"{output} cannot be written: it is a folder, or lies in one that is not there")
+    from kdkit import devices, progress
+    from kdkit.generation import predict
+    from kdkit.tokens import encode
+
+    device = devices.pick(recipe.device)
+    student = recipe.student.open(folder, device=device)
+    texts: dict[str, str] = {}
+    rows = encode(examples, student.tokenizer, recipe.tokens)
+    with (
+        devices.enough_memory("predict"),
+        progress.for_stderr().task("predict", total=len(rows), unit="rows") as task,
+    ):
+        for prediction in predict(student, rows, recipe.generation, device=device):
+            texts[prediction.id] = prediction.text
+            task.advance()
+    with output.open("w", encoding="utf-8") if output is not None else nullcontext(sys.stdout) as stream:
+        for example in examples:
+            line = {"id": example.meta["given_id"], "prediction": texts[example.id]}
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _example(source: DataSource, place: str, row: Mapping[str, Any]) -> Example:
+    """The input that a row makes; its id within the file is its place, so that repeated ids do no harm."""
+    import attrs
+
+    from kdkit.interfaces import RowSource
+    from kdkit.values import Example
+
+    made: Example | str
+    made = source.prompt(place, row) if isinstance(source, RowSource) else "it has no field `source`"
+    if isinstance(made, str) and isinstance(row.get("source"), str):
+        made = Example(id=place, source=row["source"], target="")
+    if isinstance(made, str):
+        raise UsageError(f"{place}: the row cannot be used because {made}")
+    return attrs.evolve(made, meta={**made.meta, "given_id": row.get("id", place.rpartition(":")[2])})

@@ -1,0 +1,91 @@
+"""`kdkit recipes`: what is shipped, what a recipe comes to, whether it is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from kdkit import plugins as plugin_loading
+from kdkit import recipe as recipes
+from kdkit.cli.output import print_json, print_table, to_json
+from kdkit.errors import RecipeError, UsageError
+
+overrides_option = click.option(
+    "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Override an option: loss.alpha=0.3."
+)
+
+
+@click.group()
+def command() -> None:
+    """List, show and check recipes."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_(*, as_json: bool) -> None:
+    """List the recipes that come with kdkit."""
+    rows = []
+    for name, path in recipes.shipped_recipes().items():
+        document, _ = recipes.read_document(path)
+        rows.append({"name": name, "description": str(document.table.get("description", "")), "path": str(path)})
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(("name", "description"), [(row["name"], row["description"]) for row in rows])
+
+
+@command.command("show")
+@click.argument("name")
+@click.option("--resolved", is_flag=True, help="With `extends` followed and every default filled in.")
+@overrides_option
+def show_(name: str, overrides: tuple[str, ...], *, resolved: bool) -> None:
+    """Print the recipe NAME, a file or a shipped one."""
+    if resolved:
+        click.echo(recipes.load_recipe(name, overrides).to_toml(), nl=False)
+    elif overrides:
+        raise UsageError("an override shows only in the resolved recipe: add --resolved")
+    else:
+        click.echo(recipes.find_recipe(name).read_text(encoding="utf-8"), nl=False)
+
+
+@command.command("validate")
+@click.argument("files", nargs=-1, required=True)
+@overrides_option
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def validate(files: tuple[str, ...], overrides: tuple[str, ...], *, as_json: bool) -> int:
+    """Check recipes; every problem of each is reported."""
+    found = plugin_loading.load()
+    verdicts: list[dict[str, Any]] = []
+    for file in files:
+        try:
+            recipes.load_recipe(file, overrides, plugins=found)
+            problems: tuple[str, ...] = ()
+        except RecipeError as error:
+            problems = error.problems
+        except UsageError as error:
+            problems = (str(error),)
+        verdicts.append({"recipe": file, "valid": not problems, "problems": list(problems)})
+    if as_json:
+        print_json(verdicts)
+    else:
+        for verdict in verdicts:
+            click.echo(f"{verdict['recipe']}: {'valid' if verdict['valid'] else 'wrong'}")
+            for problem in verdict["problems"]:
+                click.echo(f"error: {problem}", err=True)
+    return 0 if all(verdict["valid"] for verdict in verdicts) else UsageError.exit_code
+
+
+@command.command("schema")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead.")
+def schema(output: Path | None) -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    text = to_json(recipes.json_schema(plugin_loading.load()))
+    if output is None:
+        click.echo(text)
+        return
+    try:
+        output.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{output} cannot be written: {error.strerror}") from error

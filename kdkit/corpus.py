@@ -1,0 +1,121 @@
+"""A corpus on disk: one JSON line a row and split, so that a run reads its data once and always sees the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.errors import DamagedData
+from kdkit.files import write_atomically
+from kdkit.values import SPLITS, Corpus, Cut, Example
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from kdkit.options import TokenLimits
+    from kdkit.values import EncodedExample
+
+
+def write(folder: Path, corpus: Corpus) -> str:
+    """Write every split that has rows; gives the corpus's digest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in SPLITS:
+        rows = corpus.split(split)
+        path = folder / f"{split}.jsonl"
+        if rows:
+            write_atomically(path, _lines(rows))
+        else:
+            path.unlink(missing_ok=True)
+    return digest(corpus)
+
+
+def read(folder: Path, expected_digest: str) -> Corpus:
+    """Read what `write` wrote.
+
+    Raises:
+        DamagedData: It is not what was written.
+    """
+    splits: dict[str, tuple[Example, ...]] = {}
+    for split in SPLITS:
+        path = folder / f"{split}.jsonl"
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+            splits[split] = tuple(_example(json.loads(line)) for line in lines)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedData(
+                f"{path} is damaged ({error}); delete {folder} and run again to read the data anew"
+            ) from error
+    corpus = Corpus(train=splits["train"], validation=splits["validation"], test=splits["test"])
+    if digest(corpus) != expected_digest:
+        raise DamagedData(f"{folder} is not what this run wrote there; delete it and run again to read the data anew")
+    return corpus
+
+
+def digest(corpus: Corpus) -> str:
+    """SHA-256 of every row of every split, in order."""
+    whole = hashlib.sha256()
+    for split in SPLITS:
+        whole.update(hashlib.sha256(_lines(corpus.split(split))).digest())
+    return whole.hexdigest()
+
+
+def leakage(corpus: Corpus) -> dict[str, float]:
+    """Share of the held-out targets that occur word for word among the training targets, by split."""
+    known = {example.target for example in corpus.train}
+    return {
+        split: sum(example.target in known for example in corpus.split(split)) / len(corpus.split(split))
+        for split in ("validation", "test")
+        if corpus.split(split)
+    }
+
+
+def repeated_rows(corpus: Corpus) -> dict[str, int]:
+    """How many held-out rows, source and target, stand word for word among the training rows, by split."""
+    known = {(example.source, example.target) for example in corpus.train}
+    return {
+        split: sum((example.source, example.target) in known for example in corpus.split(split))
+        for split in ("validation", "test")
+        if corpus.split(split)
+    }
+
+
+def lengths(encoded: Sequence[EncodedExample], limits: TokenLimits) -> dict[str, dict[str, float]]:
+    """Median, ninth decile and maximum of sources and targets, in tokens, and how many are as long as the limit."""
+    return {
+        "source": _length_facts([len(row.source_ids) for row in encoded], limits.max_source),
+        "target": _length_facts([len(row.target_ids) for row in encoded], limits.max_target),
+    }
+
+
+def _length_facts(lengths: Sequence[int], limit: int) -> dict[str, float]:
+    ordered = sorted(lengths)
+    return {
+        "median": statistics.median(ordered),
+        "p90": ordered[int(0.9 * (len(ordered) - 1))],
+        "max": ordered[-1],
+        "at_limit": sum(length >= limit for length in ordered),
+    }
+
+
+def _lines(rows: Sequence[Example]) -> bytes:
+    return "".join(json.dumps(_table(row), ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def _table(example: Example) -> dict[str, Any]:
+    table: dict[str, Any] = {"id": example.id, "source": example.source, "target": example.target}
+    if example.cuts:
+        table["cuts"] = [attrs.asdict(cut) for cut in example.cuts]
+    if example.prediction is not None:
+        table["prediction"] = example.prediction
+    if example.meta:
+        table["meta"] = dict(example.meta)
+    return table
+
+
+def _example(table: dict[str, Any]) -> Example:
+    return Example(**{**table, "cuts": tuple(Cut(**cut) for cut in table.get("cuts", ()))})

@@ -1,0 +1,83 @@
+"""Which device a run uses."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from kdkit.errors import KdkitError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def pick(device: str) -> str:
+    """The device for a recipe's `device`: "auto" is a CUDA GPU, else Apple's GPU, else the CPU.
+
+    A GPU that is named by its number ("cuda:1") also becomes torch's current one: libraries use that unasked.
+
+    Raises:
+        UsageError: The recipe names a device that is not here.
+    """
+    import torch
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    kind, _, index = device.partition(":")
+    if not here[kind]:
+        raise UsageError(f'device = "{device}", but torch finds none here; use device = "auto" or "cpu"')
+    if index and int(index) >= torch.cuda.device_count():
+        raise UsageError(
+            f'device = "{device}", but torch finds {torch.cuda.device_count()} here, counted from 0; name one of them'
+        )
+    if index:
+        torch.cuda.set_device(int(index))
+    return device
+
+
+@contextmanager
+def enough_memory(work: str) -> Iterator[None]:
+    """Say in one sentence that memory ran out.
+
+    Args:
+        work: What is done within the block, for the sentence.
+
+    Raises:
+        KdkitError: It ran out, the GPU's or the machine's.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise KdkitError(
+            f"memory ran out in {work} ({(str(error).strip() or type(error).__name__).splitlines()[0][:200]}); "
+            "lower training.batch_size (training.accumulation can make up for it) or generation.batch_size, "
+            "and run again"
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
+@contextmanager
+def flushing_denormals() -> Iterator[None]:
+    """Within the block, let numbers below 1e-38 be 0 on the CPU.
+
+    Gradients hold many of them once a model has learnt something, and processors are slow with them. Threads that torch
+    has started before are not reached, so this goes around all of its work: the command line does so, and a script that
+    wants the same speed, and the same last bits, does too.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

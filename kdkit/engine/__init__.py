@@ -1,0 +1,9 @@
+"""The training loop: exact, resumable, the same for students and teachers."""
+
+from __future__ import annotations
+
+from kdkit.engine.loop import FitResult, Trainer
+from kdkit.engine.metricslog import MetricsLog
+from kdkit.engine.validation import RowLoss, Validator, loss_means, loss_samples, row_losses
+
+__all__ = ["FitResult", "MetricsLog", "RowLoss", "Trainer", "Validator", "loss_means", "loss_samples", "row_losses"]

@@ -1,0 +1,50 @@
+"""`metrics.jsonl`: one JSON object a line, for training and validation of teacher and student."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from kdkit.files import disk_full, write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class MetricsLog:
+    """Appends lines of one stage; after a resume, lines of steps that are done again are dropped first."""
+
+    def __init__(self, path: Path, stage: str) -> None:
+        self._path = path
+        self._stage = stage
+
+    def rewind(self, *, step: int, epochs: int) -> None:
+        """Drop this stage's lines of what is done again, and a line that a kill cut short.
+
+        Args:
+            step: Steps that are done.
+            epochs: Epochs that are done, validation included.
+        """
+        if not self._path.exists():
+            return
+        kept = []
+        for text in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                continue
+            again = line["step"] > step or (line["kind"] == "validation" and line["epoch"] > epochs)
+            if line["stage"] != self._stage or not again:
+                kept.append(text + "\n")
+        write_atomically(self._path, "".join(kept).encode())
+
+    def write(self, **facts: Any) -> None:
+        """One line; numbers that JSON cannot hold become null."""
+        clean = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in facts.items()
+        }
+        line = json.dumps({"stage": self._stage, **clean}) + "\n"
+        with disk_full(self._path.parent, len(line)), self._path.open("a", encoding="utf-8") as stream:
+            stream.write(line)

@@ -1,0 +1,205 @@
+"""What a model is worth on held-out rows: its losses, and what picks the best epoch."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+
+from kdkit.generation import predict
+from kdkit.tokens import collate, length_sorted
+from kdkit.values import Targets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from kdkit.interfaces import LossMixer, TextModel
+    from kdkit.options import Generation, NamedSuite
+    from kdkit.progress import Progress
+    from kdkit.values import EncodedExample, Example, TokenBatch
+
+
+@attrs.frozen(kw_only=True)
+class RowLoss:
+    """What one row adds to each loss: a sum, and the tokens that go into the denominator.
+
+    A loss of several rows is the sum of their sums over the sum of their tokens. `total` is so scaled that this holds
+    for it too, within the rows that are averaged together (see `row_losses`), whatever tokens its terms are means over.
+    """
+
+    total: float
+    hard: float
+    soft: float
+    hard_tokens: int
+    soft_tokens: int
+
+    def tokens(self, name: str) -> int:
+        """The tokens behind a loss: teacher rows for the soft one, labels for the others."""
+        return self.soft_tokens if name == "soft" else self.hard_tokens
+
+
+def row_losses(
+    rows: Sequence[EncodedExample],
+    logits: Callable[[TokenBatch], torch.Tensor],
+    loss: LossMixer,
+    targets: Callable[[TokenBatch], Targets | None],
+    *,
+    pad_id: int,
+    device: str,
+    batch_size: int,
+    together: int = 0,
+) -> list[RowLoss]:
+    """The losses of each row, in the rows' order; the forward pass runs in batches of like length.
+
+    A loss is called row by row with the denominators of all rows that are averaged together, as a training step over
+    micro-batches calls it. So the rows' parts add up to the loss of these rows, also where teacher rows are missing.
+
+    Args:
+        rows: What is measured on.
+        logits: A model's forward pass.
+        loss: The loss.
+        targets: The teacher's rows of a batch.
+        pad_id: Padding id.
+        device: Where the model is.
+        batch_size: Rows a batch of the forward pass.
+        together: Rows whose tokens are averaged together, in the rows' order; 0 for all.
+    """
+    counts = _shared_counts(rows, loss, targets, pad_id=pad_id, device=device, together=together)
+    losses: dict[str, RowLoss] = {}
+    with torch.inference_mode():
+        for batch_rows in length_sorted(rows, batch_size):
+            batch = collate(batch_rows, pad_id=pad_id, device=device)
+            logits_BTV, batch_targets = logits(batch), targets(batch)
+            for index, row_id in enumerate(batch.ids):
+                one = slice(index, index + 1)
+                labels_1T = batch.labels_BT[one]
+                row_targets = batch_targets and Targets(
+                    logits_BTV=batch_targets.logits_BTV[one], lengths_B=batch_targets.lengths_B[one]
+                )
+                own, shared = loss.counts(labels_1T, row_targets), counts[row_id]
+                parts = loss(logits_BTV[one], labels_1T, row_targets, shared)
+                losses[row_id] = RowLoss(
+                    total=float(parts.total) * shared["hard"],
+                    hard=float(parts.hard) * shared["hard"],
+                    soft=float(parts.soft) * shared["soft"],
+                    hard_tokens=own["hard"],
+                    soft_tokens=own["soft"],
+                )
+    return [losses[row.id] for row in rows]
+
+
+def _shared_counts(
+    rows: Sequence[EncodedExample],
+    loss: LossMixer,
+    targets: Callable[[TokenBatch], Targets | None],
+    *,
+    pad_id: int,
+    device: str,
+    together: int,
+) -> dict[str, Mapping[str, int]]:
+    """Each row's id to the tokens of all rows that it is averaged with, by term of the loss."""
+    shared: dict[str, Mapping[str, int]] = {}
+    for start in range(0, len(rows), together or len(rows) or 1):
+        group = rows[start : start + together] if together else rows
+        counts: dict[str, int] = {}
+        for row in group:
+            batch = collate([row], pad_id=pad_id, device=device)
+            for term, tokens in loss.counts(batch.labels_BT, targets(batch)).items():
+                counts[term] = counts.get(term, 0) + tokens
+        shared |= {row.id: counts for row in group}
+    return shared
+
+
+def loss_samples(losses: Sequence[RowLoss], name: str, together: int) -> tuple[list[float], list[int]]:
+    """A loss as values and weights whose weighted mean it is; empty where no token counts.
+
+    They are what an interval resamples: rows, each weighted by its tokens, or batches of `together` rows, all alike.
+    Of the total, a row's value is its part of the loss over its share of the labels: resampling keeps the balance of
+    the hard and the soft term that all rows together have.
+    """
+    size = together or 1
+    groups = [losses[start : start + size] for start in range(0, len(losses), size)]
+    counted = [
+        (sum(getattr(row, name) for row in group if row.tokens(name)), tokens)
+        for group in groups
+        if (tokens := sum(row.tokens(name) for row in group))
+    ]
+    return [total / tokens for total, tokens in counted], [1 if together else tokens for _, tokens in counted]
+
+
+def loss_means(losses: Sequence[RowLoss], together: int) -> dict[str, float]:
+    """`loss`, `hard` and `soft` in nats, NaN where no token counts.
+
+    Args:
+        losses: See `row_losses`.
+        together: 0 for means over all tokens; else means over batches of so many rows.
+    """
+
+    def mean(name: str) -> float:
+        values, weights = loss_samples(losses, name, together)
+        weighted = [value * weight for value, weight in zip(values, weights, strict=True)]
+        return math.fsum(weighted) / sum(weights) if weights else math.nan
+
+    return {"loss": mean("total"), "hard": mean("hard"), "soft": mean("soft")}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Validator:
+    """What an epoch's end is judged by.
+
+    Attributes:
+        model: The model in training.
+        examples: Validation rows, as text.
+        rows: The same, as token ids.
+        loss: The loss.
+        targets: The teacher's logits.
+        generation: How texts are generated, where they are needed.
+        suite: Name and suite of the metric that picks the best epoch; None where a loss does.
+        batch_size: Rows a batch for the losses.
+        device: The model's device.
+        progress: Where progress is shown.
+        together: Rows whose tokens a loss averages together; 0 for all (see `kdkit.training.rows_together`).
+    """
+
+    model: TextModel
+    examples: Sequence[Example]
+    rows: Sequence[EncodedExample]
+    loss: LossMixer
+    targets: Callable[[TokenBatch], Targets | None]
+    generation: Generation
+    suite: NamedSuite | None
+    batch_size: int
+    device: str
+    progress: Progress
+    together: int = 0
+
+    def __call__(self) -> dict[str, float]:
+        """Losses, and every metric of the suite against the ground truth as "SUITE.METRIC"."""
+        losses = row_losses(
+            self.rows,
+            self.model.logits,
+            self.loss,
+            self.targets,
+            pad_id=self.model.tokenizer.pad_token_id,
+            device=self.device,
+            batch_size=self.batch_size,
+            together=self.together,
+        )
+        values = loss_means(losses, self.together)
+        if self.suite is None:
+            return values
+        texts: dict[str, str] = {}
+        with self.progress.task("validate", total=len(self.rows), unit="rows") as task:
+            for prediction in predict(self.model, self.rows, self.generation, device=self.device):
+                texts[prediction.id] = prediction.text
+                task.advance()
+        generated = [texts[example.id] for example in self.examples]
+        by_row = self.suite.suite.score(generated, [example.target for example in self.examples], self.examples)
+        return values | {f"{self.suite.name}.{metric}": _mean(scores) for metric, scores in by_row.items()}
+
+
+def _mean(scores: Sequence[float | None]) -> float:
+    counted = [score for score in scores if score is not None]
+    return sum(counted) / len(counted) if counted else float("nan")

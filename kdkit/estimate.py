@@ -1,0 +1,233 @@
+"""What a run will take, and whether its parts fit each other: known before anything heavy is done."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit import hf
+from kdkit.errors import Mismatch, UsageError
+from kdkit.files import size_text
+from kdkit.interfaces import InputChecker
+from kdkit.rows import rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from kdkit.options import NamedSuite, Training
+    from kdkit.recipe import Recipe
+    from kdkit.values import Corpus, Example, ModelSize
+
+FP32 = 4
+COPIES_OF_A_CHECKPOINT = 3  # parameters and AdamW's two moments
+CHECKPOINTS = 3  # two are kept while the third is written
+
+
+@attrs.frozen(kw_only=True)
+class Estimate:
+    """What a run takes.
+
+    Attributes:
+        rows: Rows of each split that is used.
+        source_tokens: Tokens of their sources, by split.
+        target_tokens: Tokens of their targets, by split.
+        teacher: The teacher's size; None for recorded logits.
+        student: The student's size.
+        capture_rows: Rows whose logits are captured; 0 where the loss needs none.
+        capture_tokens: Their target tokens.
+        capture_bytes: Upper estimate of the cache's size.
+        teacher_bytes: Bytes that making the teacher writes, checkpoints included; 0 where none is made.
+        student_bytes: The same of the student.
+        teacher_steps: Steps of the teacher's training.
+        student_steps: Steps of the student's.
+        generated_rows: Rows for which teacher and student each write a text at the end.
+    """
+
+    rows: Mapping[str, int]
+    source_tokens: Mapping[str, int]
+    target_tokens: Mapping[str, int]
+    teacher: ModelSize | None
+    student: ModelSize
+    capture_rows: int
+    capture_tokens: int
+    capture_bytes: int
+    teacher_bytes: int
+    student_bytes: int
+    teacher_steps: int
+    student_steps: int
+    generated_rows: int
+
+
+def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
+    """What the run takes. Loads tokenizers and configurations, no weights.
+
+    Raises:
+        Mismatch: Teacher and student have different tokenizers, or a vocabulary is too small for its tokenizer.
+        UsageError: A metric that picks the best epoch does not exist, or layers that do not; or a limit on tokens is
+            beyond a model's positions.
+    """
+    with _naming("teacher"):
+        tokenizer = recipe.teacher.load_tokenizer(corpus)
+        teacher_config = recipe.teacher.model_config(tokenizer)
+        teacher = hf.size_of(teacher_config) if teacher_config is not None else None
+        if teacher_config is not None:
+            hf.check_positions(teacher_config, recipe.tokens, recipe.generation)
+    with _naming("student"):
+        student_tokenizer = recipe.student.load_tokenizer(tokenizer)
+        student_config = recipe.student.model_config(student_tokenizer, teacher_config)
+        student = hf.size_of(student_config)
+        hf.check_positions(student_config, recipe.tokens, recipe.generation)
+    if student_tokenizer is not tokenizer:
+        hf.check_same_tokenizer(tokenizer, student_tokenizer)
+    for role, size in (("teacher", teacher), ("student", student)):
+        if size is not None and size.vocab_size < len(tokenizer):
+            raise Mismatch(
+                f"the {role}'s vocabulary has {size.vocab_size} entries, but its tokenizer {len(tokenizer)} tokens; "
+                "take a model and a tokenizer that belong together"
+            )
+    _check_metrics(recipe, corpus)
+    validation_rows = recipe.training.validation_rows
+    if not corpus.test:  # then validation is what is scored
+        validation_rows = _more(validation_rows, recipe.evaluation.rows)
+    used = {
+        "train": rows_of(corpus.train, tokenizer, recipe.tokens).encoded,
+        "validation": rows_of(corpus.validation, tokenizer, recipe.tokens, at_most=validation_rows).encoded,
+        "test": rows_of(corpus.test, tokenizer, recipe.tokens, at_most=recipe.evaluation.rows).encoded,
+    }
+    held_out = len(corpus.held_out)
+    target_tokens = {split: sum(len(row.target_ids) for row in rows) for split, rows in used.items()}
+    captured = sum(target_tokens.values()) if recipe.loss.needs_teacher else 0
+    width = teacher.vocab_size if teacher is not None else len(tokenizer)
+    fine_tune = recipe.teacher.fine_tune
+    return Estimate(
+        rows={split: len(rows) for split, rows in used.items()},
+        source_tokens={split: sum(len(row.source_ids) for row in rows) for split, rows in used.items()},
+        target_tokens=target_tokens,
+        teacher=teacher,
+        student=student,
+        capture_rows=sum(map(len, used.values())) if captured else 0,
+        capture_tokens=captured,
+        capture_bytes=int(captured * recipe.codec.bytes_per_token(width)),
+        teacher_bytes=_bytes_of_making(teacher) if teacher is not None and recipe.teacher.is_made_here else 0,
+        student_bytes=_bytes_of_making(student),
+        teacher_steps=steps(len(used["train"]), fine_tune) if fine_tune is not None else 0,
+        student_steps=steps(len(used["train"]), recipe.training),
+        generated_rows=min(held_out, recipe.evaluation.rows or held_out),
+    )
+
+
+def check_inputs(recipe: Recipe) -> None:
+    """Refuse, before the data are read, a teacher or student that names what is not there.
+
+    Raises:
+        MissingInput: A model or tokenizer is not to be had.
+        UsageError: What is there is no such thing.
+    """
+    for role, component in (("teacher", recipe.teacher), ("student", recipe.student)):
+        if isinstance(component, InputChecker):
+            with _naming(role):
+                component.check_inputs()
+
+
+@contextmanager
+def _naming(role: str) -> Iterator[None]:
+    """Say of an error within whether it is about the teacher or the student."""
+    try:
+        yield
+    except UsageError as error:
+        error.args = (f"{role}: {error}",)
+        raise
+
+
+def steps(rows: int, training: Training) -> int:
+    """Steps of a training over so many rows."""
+    batches = rows // training.batch_size if training.drop_last else -(-rows // training.batch_size)
+    if not batches:
+        raise UsageError(
+            f"{rows} training rows do not fill one batch of {training.batch_size}; "
+            "lower batch_size or set drop_last = false"
+        )
+    total = -(-batches // training.accumulation) * training.epochs
+    return min(total, training.max_steps) if training.max_steps else total
+
+
+def check_space(needs: Mapping[Path, int]) -> None:
+    """Refuse a run that will not fit on its disks.
+
+    Args:
+        needs: Bytes to be written, by folder (which need not exist yet).
+
+    Raises:
+        UsageError: A disk has less free than that.
+    """
+    by_device: dict[int, tuple[int, Path]] = {}
+    for folder, size in needs.items():
+        there = _existing(folder)
+        device = there.stat().st_dev
+        by_device[device] = (by_device.get(device, (0, there))[0] + size, there)
+    for size, there in by_device.values():
+        free = shutil.disk_usage(there).free
+        if size > free:
+            raise UsageError(
+                f"the run may write {size_text(size)} below {there}, where {size_text(free)} are free; "
+                "choose a smaller codec, fewer rows, or another disk for cache.dir or --run-dir"
+            )
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space where a folder lies or will lie."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    folder = folder.absolute()
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
+def bytes_of_weights(parameters: int) -> int:
+    """A model's weights as they are saved."""
+    return parameters * FP32
+
+
+def _bytes_of_making(size: ModelSize) -> int:
+    """Best and final weights, and the checkpoints while it trains."""
+    return bytes_of_weights(size.parameters) * (2 + COPIES_OF_A_CHECKPOINT * CHECKPOINTS)
+
+
+def _more(rows: int, others: int) -> int:
+    """The greater of two limits, where 0 is none."""
+    return max(rows, others) if rows and others else 0
+
+
+def _check_metrics(recipe: Recipe, corpus: Corpus) -> None:
+    """A misspelt metric is found now, not at the end of the first epoch."""
+    for where, training, needs_teacher in (
+        ("training", recipe.training, recipe.loss.needs_teacher),
+        ("teacher.fine_tune", recipe.teacher.fine_tune, False),
+    ):
+        if training is not None and training.best_by == "soft" and not needs_teacher:
+            raise UsageError(f'{where}.best_by = "soft", but there is no soft loss: this training reads no teacher')
+        named = recipe.evaluation.suite_of(training.best_by) if training is not None else None
+        if training is None or named is None:
+            continue
+        metrics = _metrics(named, corpus.validation[: training.validation_rows or None])
+        if training.best_by not in metrics:
+            raise UsageError(f'{where}.best_by = "{training.best_by}": the suite has {", ".join(metrics)}')
+
+
+def _metrics(named: NamedSuite, examples: Sequence[Example]) -> list[str]:
+    """The metrics that some row has, as "SUITE.METRIC": empty texts, which cost nothing, are scored.
+
+    One that no row counts for is left out only if it is one of a part of the rows (`recall/throws`): another may be
+    None where a text is empty, as precision may.
+    """
+    by_row = named.suite.score([""] * len(examples), [example.target for example in examples], examples)
+    return [
+        f"{named.name}.{metric}"
+        for metric, values in by_row.items()
+        if "/" not in metric or any(value is not None for value in values)
+    ]

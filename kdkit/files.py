@@ -1,0 +1,123 @@
+"""Files that are whole or not there: temporary file, fsync, rename, fsync of the folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdkit.errors import KdkitError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old content or the new, never a part.
+
+    Raises:
+        KdkitError: The disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with disk_full(path.parent, len(content)):
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        publish(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def publish(temporary: Path, final: Path) -> None:
+    """Give a written and synced file its name, so that it is there after a power cut too."""
+    temporary.replace(final)
+    sync_folder(final.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder durable, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def disk_full(folder: Path, needed: int) -> Iterator[None]:
+    """Turn a full disk (or quota, or a limit on a file's size) into one sentence.
+
+    Args:
+        folder: Where is written.
+        needed: Bytes that are needed there for what is being written; 0 where that is not known.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _error_number(error)
+        if number not in FULL_DISK:
+            raise
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        free = shutil.disk_usage(there).free
+        raise KdkitError(
+            f"{folder} cannot take {f'{needed:,} bytes ' if needed else ''}more "
+            f"({os.strerror(number)}; {free:,} bytes are free); "
+            "make room and run again: what was finished before is kept"
+        ) from error
+
+
+def _error_number(error: Exception) -> int | None:
+    """The system's number of what went wrong; safetensors and tokenizers, written in Rust, have it in their text."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+def weight_files(root: Path, folders: str) -> list[str]:
+    """The weight files in the folders below a root that match, relative to the root."""
+    return sorted(file.relative_to(root).as_posix() for file in root.glob(f"{folders}/*.safetensors"))
+
+
+def user_path(name: str | Path) -> Path:
+    """The path that a user wrote, with `~` filled in.
+
+    Raises:
+        UsageError: It cannot be one.
+    """
+    if "\0" in str(name):
+        raise UsageError(f"{str(name)!r} cannot be a path: it holds a zero byte")
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{name} cannot be a path: there is no home folder of that user") from error
+
+
+def size_text(size: float) -> str:
+    """A number of bytes for people: `512 bytes`, `45.5 KB`, `1.0 GB`."""
+    if size < 1000:
+        return f"{size:.0f} byte{'' if size == 1 else 's'}"
+    for unit in ("KB", "MB", "GB"):
+        size /= 1000
+        if size < 999.95:  # what would be rounded up to 1000.0 is 1.0 of the next unit
+            return f"{size:.1f} {unit}"
+    size /= 1000
+    return f"{size:,.1f} TB"
+
+
+def folder_bytes(folder: Path, pattern: str = "*") -> int:
+    """Bytes of the files in a folder that match."""
+    return sum(path.stat().st_size for path in Path(folder).glob(pattern) if path.is_file())

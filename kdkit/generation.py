@@ -1,0 +1,42 @@
+"""Texts of a model for many rows, in batches of like length."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from kdkit.tokens import collate, length_sorted
+from kdkit.values import Prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from kdkit.interfaces import TextModel
+    from kdkit.options import Generation
+    from kdkit.values import EncodedExample
+
+
+def predict(
+    model: TextModel,
+    rows: Sequence[EncodedExample],
+    options: Generation,
+    *,
+    device: str,
+    done: Collection[str] = (),
+) -> Iterator[Prediction]:
+    """A prediction for each row, longest sources first; its time is its batch's wall time over the batch's rows.
+
+    Rows whose ids are `done` are left out, but the batches are those of all rows: where two beams are nearly tied, the
+    shape of a batch can tip the balance.
+    """
+    model.module.eval()
+    for batch_rows in length_sorted(rows, options.batch_size):
+        if all(row.id in done for row in batch_rows):
+            continue
+        batch = collate(batch_rows, pad_id=model.tokenizer.pad_token_id, device=device)
+        began = time.perf_counter()
+        texts = model.generate(batch, options)
+        seconds = (time.perf_counter() - began) / len(batch_rows)
+        for row, text in zip(batch_rows, texts, strict=True):
+            if row.id not in done:
+                yield Prediction(id=row.id, text=text, seconds=seconds)

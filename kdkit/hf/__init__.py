@@ -1,0 +1,37 @@
+"""Hugging Face models and tokenizers, as kdkit uses them."""
+
+from __future__ import annotations
+
+from kdkit.hf.loading import (
+    check_weights,
+    config_from,
+    find_folder,
+    load_config,
+    load_model,
+    load_tokenizer,
+    weights_digest,
+)
+from kdkit.hf.making import config_with_layers, keep_layers, new_model, size_of
+from kdkit.hf.positions import check_positions
+from kdkit.hf.seq2seq import Seq2SeqModel, count_parameters
+from kdkit.hf.tokenizers import check_same_tokenizer, tokenizer_digest, train_bpe
+
+__all__ = [
+    "Seq2SeqModel",
+    "check_positions",
+    "check_same_tokenizer",
+    "check_weights",
+    "config_from",
+    "config_with_layers",
+    "count_parameters",
+    "find_folder",
+    "keep_layers",
+    "load_config",
+    "load_model",
+    "load_tokenizer",
+    "new_model",
+    "size_of",
+    "tokenizer_digest",
+    "train_bpe",
+    "weights_digest",
+]

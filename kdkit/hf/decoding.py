@@ -1,0 +1,69 @@
+"""What a decoder reads and how it is searched: special tokens are the model's, all else is the recipe's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kdkit.align import label_mask
+from kdkit.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from kdkit.interfaces import Tokenizer
+    from kdkit.options import Generation
+
+# The ids that a model was trained to begin and end texts with. A multilingual one has its language forced first.
+MODEL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id")
+
+
+def generation_config(module: Any, tokenizer: Tokenizer, options: Generation) -> Any:
+    """A transformers `GenerationConfig` of the model's special tokens and the recipe's search, and nothing else.
+
+    What else a model's folder asks for (`max_new_tokens`, `length_penalty`, ...) would make a text depend on more than
+    the recipe says.
+    """
+    from transformers import GenerationConfig
+
+    tokens = {name: _model_token(module, name) for name in MODEL_TOKENS}
+    for name in ("pad_token_id", "eos_token_id"):
+        if tokens[name] is None:
+            tokens[name] = getattr(tokenizer, name)
+    return GenerationConfig(
+        **tokens,
+        max_length=options.max_tokens,
+        num_beams=options.beams,
+        early_stopping=options.early_stopping if options.beams > 1 else False,
+        do_sample=False,
+    )
+
+
+def decoder_inputs(module: Any, labels_BT: torch.Tensor) -> torch.Tensor:
+    """What the decoder reads under teacher forcing: the model's own shift where it has one (mBART's is peculiar).
+
+    Raises:
+        UsageError: The model says neither how to shift nor what its decoder starts from.
+    """
+    if hasattr(module, "prepare_decoder_input_ids_from_labels"):
+        own_BT: torch.Tensor = module.prepare_decoder_input_ids_from_labels(labels=labels_BT)
+        return own_BT
+    start, pad = (_model_token(module, name) for name in ("decoder_start_token_id", "pad_token_id"))
+    if start is None or pad is None:
+        raise UsageError(
+            f"the configuration of this {module.config.model_type} model has no "
+            f"{'decoder_start_token_id' if start is None else 'pad_token_id'}; add it to its config.json"
+        )
+    return shift_right(labels_BT, start=start, pad=pad)
+
+
+def shift_right(labels_BT: torch.Tensor, *, start: int, pad: int) -> torch.Tensor:
+    """Each row begins with the start token and loses its last label; -100 becomes padding."""
+    shifted_BT = labels_BT.masked_fill(~label_mask(labels_BT), pad).roll(1, dims=1)
+    shifted_BT[:, 0] = start
+    return shifted_BT
+
+
+def _model_token(module: Any, name: str) -> Any:
+    """An id (or several, of ends) of the model's generation configuration, else of its configuration."""
+    own = getattr(module.generation_config, name, None)
+    return own if own is not None else getattr(module.config, name, None)

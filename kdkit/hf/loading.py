@@ -1,0 +1,243 @@
+"""Models and tokenizers by name or path: local first, the hub second, with one sentence where neither has it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from safetensors import SafetensorError, safe_open
+
+from kdkit.errors import DamagedData, MissingInput, UsageError
+from kdkit.files import user_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kdkit.interfaces import Tokenizer
+
+TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+ANEW = "fetch that folder again or, if a run made it, delete it and run again"
+VOLATILE = ("_name_or_path", "transformers_version", "architectures", "torch_dtype", "dtype", "use_cache")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' own progress bars and warnings, which would run through kdkit's: it says what is wrong."""
+    from transformers.utils import logging
+
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shown:
+            logging.enable_progress_bar()
+
+
+def find_folder(name: str, *, weights: bool) -> Path:
+    """The folder of a model: a local one as it is, or a snapshot of a hub model.
+
+    Args:
+        name: A path, or the hub's `owner/name`.
+        weights: Whether weights are needed, or configuration and tokenizer only.
+
+    Raises:
+        MissingInput: There is no such folder, and the hub does not give it (or we are off-line).
+    """
+    path = user_path(name)
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise MissingInput(f"{name} is a file; name the folder of a model")
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise MissingInput(f"there is no model folder {name}; give the path of one, or the name of a model of the hub")
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=TOKENIZER_FILES))
+        if weights:
+            folder = Path(snapshot_download(name, allow_patterns=[*TOKENIZER_FILES, "*.safetensors"]))
+            if not any(folder.glob("*.safetensors")):
+                folder = Path(snapshot_download(name, allow_patterns=[*TOKENIZER_FILES, "*.bin"]))
+    except Exception as error:  # the hub client's errors share no base class; all mean the model is not to be had
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MissingInput(
+            f'model "{name}" is neither a local folder nor to be had from the hub ({type(error).__name__}: '
+            f"{reason[:200]}); give the path of a downloaded folder instead"
+        ) from error
+    return folder
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """The tokenizer of a local folder or a hub model.
+
+    Raises:
+        MissingInput: It is not there.
+        UsageError: What is there is no tokenizer that kdkit can use.
+    """
+    from transformers import AutoTokenizer
+
+    folder = find_folder(name, weights=False)
+    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "vocab.json")):
+        raise MissingInput(f"{name} holds no tokenizer: there is no tokenizer.json in it")
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    except Exception as error:
+        raise UsageError(
+            f"the tokenizer of {name} cannot be read ({type(error).__name__}: {_first_line(error)}); {ANEW}"
+        ) from error
+    if not tokenizer.is_fast:
+        raise UsageError(f"the tokenizer of {name} has no fast version, which kdkit needs")
+    if tokenizer.pad_token_id is None:
+        raise UsageError(f"the tokenizer of {name} has no padding token")
+    return cast("Tokenizer", tokenizer)
+
+
+def load_model(name: str) -> Any:
+    """An encoder-decoder with its weights, in fp32, on the CPU.
+
+    Raises:
+        MissingInput: It is not there.
+        UsageError: What is there is no encoder-decoder model.
+        DamagedData: Its weight files are cut or are something else.
+    """
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    load_config(name)
+    folder = find_folder(name, weights=True)
+    if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "pytorch_model*.bin")):
+        raise MissingInput(f"{name} holds no weights: there is no *.safetensors file in it")
+    check_weights(folder)
+    try:
+        with quiet():
+            model, found = AutoModelForSeq2SeqLM.from_pretrained(
+                str(folder), dtype=torch.float32, output_loading_info=True
+            )
+    except Exception as error:
+        raise UsageError(f"{name} cannot be opened as an encoder-decoder model: {_first_line(error)}") from error
+    if found["missing_keys"]:
+        raise UsageError(
+            f"{name} lacks {len(found['missing_keys'])} of the weights that its config.json asks for, such as "
+            f"{min(found['missing_keys'])}; it is no complete {model.config.model_type} model"
+        )
+    return model
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse a folder whose weight files do not open; reads their headers only.
+
+    Raises:
+        DamagedData: One does not.
+    """
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, "np"):
+                pass
+        except SafetensorError as error:
+            raise DamagedData(f"the weights of {folder} are damaged ({error}); {ANEW}") from error
+
+
+def load_config(name: str) -> Any:
+    """The configuration of a local folder or a hub model.
+
+    Raises:
+        MissingInput: It is not there.
+        UsageError: It is not that of an encoder-decoder.
+    """
+    from transformers import AutoConfig
+
+    folder = find_folder(name, weights=False)
+    if not (folder / "config.json").is_file():
+        raise MissingInput(f"{name} is no model folder: there is no config.json in it")
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(str(folder))
+    except Exception as error:
+        raise UsageError(f"the configuration of {name} cannot be read ({_first_line(error)}); {ANEW}") from error
+    if not config.is_encoder_decoder:
+        raise UsageError(
+            f"{name} is a {config.model_type} model, which is no encoder-decoder; take one that is, such as a T5"
+        )
+    return config
+
+
+def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
+    """A model configuration from a recipe's `config` table: `model_type` and that type's own fields.
+
+    Vocabulary size and special token ids come from the tokenizer unless the table gives them.
+    """
+    from transformers import AutoConfig
+
+    fields = dict(table)
+    model_type = fields.pop("model_type", None)
+    if not isinstance(model_type, str):
+        raise UsageError('config.model_type is missing: name a transformers model type, such as "t5"')
+    fields.setdefault("vocab_size", len(tokenizer))
+    fields.setdefault("pad_token_id", tokenizer.pad_token_id)
+    fields.setdefault("eos_token_id", tokenizer.eos_token_id)
+    fields.setdefault("decoder_start_token_id", tokenizer.pad_token_id)
+    known = _default_fields(model_type)
+    if "forced_eos_token_id" in known:  # BART's default is the id in BART's own vocabulary
+        fields.setdefault("forced_eos_token_id", tokenizer.eos_token_id)
+    try:
+        with quiet():
+            config = AutoConfig.for_model(model_type, **fields)
+    except Exception as error:
+        raise UsageError(f"config is not one of a {model_type} model: {_first_line(error)}") from error
+    if not config.is_encoder_decoder:
+        raise UsageError(f'config.model_type "{model_type}" is no encoder-decoder; take one that is, such as "t5"')
+    unknown = sorted(key for key in table if key != "model_type" and key not in known)
+    if unknown:
+        near = get_close_matches(unknown[0], known, n=1)
+        hint = f'; did you mean "{near[0]}" for "{unknown[0]}"?' if near else ""
+        raise UsageError(f"config has fields that a {model_type} model does not know: {', '.join(unknown)}{hint}")
+    if config.vocab_size < len(tokenizer):
+        raise UsageError(
+            f"config.vocab_size is {config.vocab_size}, but the tokenizer has {len(tokenizer)} tokens; leave it out"
+        )
+    return config
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of what determines a model's logits: its weight files and its configuration. Loads nothing.
+
+    Raises:
+        MissingInput: The folder holds no weights.
+    """
+    digest = hashlib.sha256()
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    if not files:
+        raise MissingInput(f"{folder} holds no weights: there is no *.safetensors file in it")
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kept = {key: value for key, value in config.items() if key not in VOLATILE}
+    digest.update(json.dumps(kept, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _default_fields(model_type: str) -> dict[str, Any]:
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    if model_type not in CONFIG_MAPPING:
+        near = get_close_matches(model_type, CONFIG_MAPPING.keys(), n=1)
+        hint = f'; did you mean "{near[0]}"?' if near else ', such as "t5" or "bart"'
+        raise UsageError(f'config.model_type "{model_type}" is no model type of transformers{hint}')
+    fields: dict[str, Any] = AutoConfig.for_model(model_type).to_dict()
+    return fields
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):  # a heading without what it heads says nothing
+        lines[0] += f" {lines[1]}"
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -1,0 +1,95 @@
+"""An open Hugging Face encoder-decoder: the `TextModel` of the built-in teacher and student."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.files import disk_full
+from kdkit.hf.decoding import decoder_inputs, generation_config
+from kdkit.hf.loading import quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import torch
+
+    from kdkit.interfaces import Tokenizer
+    from kdkit.options import Generation
+    from kdkit.values import TokenBatch
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Seq2SeqModel:
+    """A model and its tokenizer.
+
+    Attributes:
+        module: A transformers encoder-decoder with a language-model head.
+        tokenizer: Its tokenizer.
+    """
+
+    module: Any
+    tokenizer: Tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of the logits."""
+        return int(self.module.config.vocab_size)
+
+    def logits(self, batch: TokenBatch) -> torch.Tensor:
+        """Logits `[B, T, V]` under teacher forcing, straight from the model's own forward pass.
+
+        That pass knows what its head needs (T5 with tied embeddings scales decoder states by d_model^-0.5 first).
+        """
+        output = self.module(
+            input_ids=batch.source_ids_BS,
+            attention_mask=batch.source_mask_BS,
+            decoder_input_ids=decoder_inputs(self.module, batch.labels_BT),
+            use_cache=False,
+        )
+        logits_BTV: torch.Tensor = output.logits
+        return logits_BTV
+
+    def generate(self, batch: TokenBatch, options: Generation) -> list[str]:
+        """Beam search; special tokens are left out of the texts."""
+        import torch
+
+        self.adopt(options)
+        with torch.inference_mode():
+            ids_BT = self.module.generate(input_ids=batch.source_ids_BS, attention_mask=batch.source_mask_BS)
+        return self.tokenizer.batch_decode(ids_BT, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def adopt(self, options: Generation) -> None:
+        """Make these options the module's own generation configuration: what it does by default, and what is saved.
+
+        Passing them to transformers is not enough: it fills what they leave open from the module's configuration.
+        """
+        self.module.generation_config = generation_config(self.module, self.tokenizer, options)
+
+    def save(self, folder: Path, *, texts: Mapping[str, str]) -> None:
+        """Write the model whole or not at all: into a folder beside it, then renamed."""
+        for left in (*folder.parent.glob(f".{folder.name}.*.partial"), *folder.parent.glob(f".{folder.name}.*.old")):
+            shutil.rmtree(left)  # of a process that was killed here
+        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+        with disk_full(folder.parent, sum(tensor.nbytes for tensor in self.module.state_dict().values())):
+            with quiet():
+                self.module.save_pretrained(str(partial))
+            self.tokenizer.save_pretrained(str(partial))  # type: ignore[attr-defined]
+            for name, text in texts.items():
+                (partial / name).write_text(text, encoding="utf-8")
+        if folder.exists():
+            old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+            folder.rename(old)
+            partial.rename(folder)
+            shutil.rmtree(old)
+        else:
+            partial.rename(folder)
+
+
+def count_parameters(module: torch.nn.Module) -> int:
+    """Trainable parameters; a tensor that is shared counts once."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -1,0 +1,47 @@
+"""The six hooks of kdkit: each is called once, at start-up, with a function that takes a name and a component.
+
+A component is a frozen attrs class whose fields are its recipe options, or the string "package.module:Class", which is
+imported only when a recipe names it. `kdkit.interfaces` says what each kind of component does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from kdkit.plugins import Register
+
+hookspec = pluggy.HookspecMarker("kdkit")
+hookimpl = pluggy.HookimplMarker("kdkit")
+
+
+@hookspec
+def register_datasets(register: Register) -> None:
+    """Name the data sets that `[data]` can use."""
+
+
+@hookspec
+def register_teachers(register: Register) -> None:
+    """Name the teachers that `[teacher]` can use."""
+
+
+@hookspec
+def register_students(register: Register) -> None:
+    """Name the students that `[student]` can use."""
+
+
+@hookspec
+def register_codecs(register: Register) -> None:
+    """Name the logit codecs that `[codec]` can use."""
+
+
+@hookspec
+def register_losses(register: Register) -> None:
+    """Name the loss mixers that `[loss]` can use."""
+
+
+@hookspec
+def register_metrics(register: Register) -> None:
+    """Name the metric suites that `[evaluation] suites` can use."""

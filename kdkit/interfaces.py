@@ -1,0 +1,363 @@
+"""What each kind of component does. A class fits by having the methods: nothing is inherited.
+
+A component class is `attrs.frozen(kw_only=True)`; its fields are its recipe options, each with a type, a default where
+there is a sensible one, a validator where not every value is allowed, and `metadata={"help": "one sentence"}`
+(see `kdkit.options.option`). Making one is cheap and pure: files, weights and devices appear only in the methods below.
+Its module imports torch, transformers and the like only inside methods, so that listing plugins stays quick.
+
+Letters in names of tensors: B batch, S source, T target, V vocabulary, D hidden.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import torch
+
+    from kdkit.options import Generation, Training
+    from kdkit.progress import Progress
+    from kdkit.values import (
+        Corpus,
+        EncodedExample,
+        Example,
+        FloatArray,
+        LossParts,
+        Prediction,
+        RecordedLogits,
+        Targets,
+        TeacherBlock,
+        TokenBatch,
+    )
+
+
+@runtime_checkable
+class DataSource(Protocol):
+    """A data set (`[data]`)."""
+
+    def load(self, progress: Progress) -> Corpus:
+        """Read every row.
+
+        Raises:
+            MissingInput: The data are not where the options say.
+            UsageError: There is no usable row in train or in validation.
+        """
+        ...
+
+
+@runtime_checkable
+class RecordedSource(DataSource, Protocol):
+    """A data set whose rows came with a teacher's logits."""
+
+    def recorded(self) -> Iterator[RecordedLogits]:
+        """The logits of every row of the corpus, streamed: one row in memory at a time.
+
+        A `RecordedLogits` is to be read before the next one is asked for. Captured logits are known by the rows: where
+        the same rows may come with other logits, each row's `meta` has to hold a checksum of its own.
+        """
+        ...
+
+
+@runtime_checkable
+class FetchedSource(DataSource, Protocol):
+    """A data set that `load` may have to fetch first."""
+
+    def is_here(self) -> bool:
+        """Whether it has been fetched: `kdkit plan` reads it only then."""
+        ...
+
+
+@runtime_checkable
+class RowSource(DataSource, Protocol):
+    """A data set that can make an input of one row alone: what `kdkit predict` reads other files with."""
+
+    def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
+        """The example of a row that need not have a target (it is then empty), or why there is none.
+
+        The reason ends the sentence "the row cannot be used because ...".
+        """
+        ...
+
+
+@runtime_checkable
+class InputChecker(Protocol):
+    """A teacher or student that can say, before the data are read, that something it names is not there."""
+
+    def check_inputs(self) -> None:
+        """Refuse what is named and not there. Loads tokenizers and configurations, no weights.
+
+        Raises:
+            MissingInput: Something is not there.
+        """
+        ...
+
+
+class Tokenizer(Protocol):
+    """The part of a Hugging Face fast tokenizer that kdkit uses."""
+
+    pad_token_id: int
+    eos_token_id: int
+
+    def __call__(self, text: Any, **options: Any) -> Any:
+        """Token ids of a text or of several."""
+        ...
+
+    def batch_decode(self, ids: Any, **options: Any) -> list[str]:
+        """Texts of token ids."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of ids, added tokens included."""
+        ...
+
+
+class TextModel(Protocol):
+    """An open model that writes a target for a source: what a student is, and what a teacher may be."""
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The torch module, for optimizers and devices."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of its logits (at least the tokenizer's size)."""
+        ...
+
+    def logits(self, batch: TokenBatch) -> torch.Tensor:
+        """Logits `[B, T, V]` under teacher forcing: row i of an example is the distribution of its label i."""
+        ...
+
+    def generate(self, batch: TokenBatch, options: Generation) -> list[str]:
+        """The model's texts for the batch's sources, in order."""
+        ...
+
+    def save(self, folder: Path, *, texts: Mapping[str, str]) -> None:
+        """Write a plain transformers folder, whole or not at all: safetensors, tokenizer, configurations.
+
+        Args:
+            folder: Where; what was there is replaced.
+            texts: Text files that go with it, by name: the model card and the recipe.
+        """
+        ...
+
+
+class OpenTeacher(Protocol):
+    """A teacher that is ready to be asked."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer whose ids its logits are over."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Digest of what determines its logits: weights, or the recorded data and their scale."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of its logits."""
+        ...
+
+    def logits(
+        self, rows: Sequence[EncodedExample], progress: Progress, *, done: Collection[str] = ()
+    ) -> Iterator[TeacherBlock]:
+        """A block for each row, in any order, as they come.
+
+        Args:
+            rows: All rows.
+            progress: Where progress is shown.
+            done: Ids of rows whose blocks were taken before. They are left out, and the other blocks are bit for bit
+                what they would be with none left out: a model keeps the batches that it would form of all rows.
+        """
+        ...
+
+    def generate(
+        self, rows: Sequence[EncodedExample], options: Generation, *, done: Collection[str] = ()
+    ) -> Iterator[Prediction]:
+        """A prediction for each row, in any order, as they come.
+
+        Args:
+            rows: All rows.
+            options: How texts are searched for.
+            done: Ids of rows that were predicted before, left out in the same manner as in `logits`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free its memory."""
+        ...
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """A teacher (`[teacher]`): makes logits and predictions.
+
+    `fine_tune` is None or the training that makes the teacher before it is asked.
+    """
+
+    @property
+    def fine_tune(self) -> Training | None:
+        """The training that makes the teacher, if any."""
+        ...
+
+    @property
+    def is_made_here(self) -> bool:
+        """Whether the run has to make it (from scratch or by fine-tuning), and keeps it in its `teacher/` folder."""
+        ...
+
+    def load_tokenizer(self, corpus: Corpus) -> Tokenizer:
+        """Its tokenizer alone: loaded, or trained on the corpus's training rows. Loads no weights.
+
+        Raises:
+            MissingInput: The tokenizer is not to be had.
+        """
+        ...
+
+    def model_config(self, tokenizer: Tokenizer) -> Any | None:
+        """Its transformers configuration, without loading weights; None for a teacher that is no model."""
+        ...
+
+    def find_folder(self) -> Path | None:
+        """The folder of the model that it is or starts from; None for a new model or a teacher that is no model.
+
+        Raises:
+            MissingInput: The model is not to be had.
+        """
+        ...
+
+    def build(self, corpus: Corpus, *, seed: int, device: str) -> TextModel:
+        """The model before fine-tuning, on the device. Called only where `is_made_here`."""
+        ...
+
+    def open(self, folder: Path | None, source: DataSource, corpus: Corpus, *, device: str) -> OpenTeacher:
+        """Ready to be asked.
+
+        Args:
+            folder: Where its model lies: made by the run, or as `find_folder` says; None for one that is no model.
+            source: The recipe's data set, for teachers that were recorded with it.
+            corpus: Its rows.
+            device: "cpu", "cuda", ...
+        """
+        ...
+
+
+@runtime_checkable
+class Student(Protocol):
+    """A student (`[student]`): the model that is trained."""
+
+    def load_tokenizer(self, teacher_tokenizer: Tokenizer) -> Tokenizer:
+        """Its tokenizer alone; the teacher's where it has none of its own. Loads no weights."""
+        ...
+
+    def model_config(self, tokenizer: Tokenizer, teacher_config: Any | None) -> Any:
+        """Its transformers configuration, without loading weights.
+
+        Raises:
+            UsageError: It is to be made of the teacher's layers, and the teacher is no model.
+        """
+        ...
+
+    def build(self, teacher_tokenizer: Tokenizer, teacher_folder: Path | None, *, seed: int, device: str) -> TextModel:
+        """The untrained student, on the device.
+
+        Args:
+            teacher_tokenizer: Used where the student has none of its own.
+            teacher_folder: Folder of the teacher's model, for students made of its layers; None where it has none.
+            seed: Seed of its initial weights.
+            device: "cpu", "cuda", ...
+        """
+        ...
+
+    def open(self, folder: Path, *, device: str) -> TextModel:
+        """A student that `TextModel.save` wrote."""
+        ...
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """A logit codec (`[codec]`): teacher logits to bytes and back.
+
+    Its options are its identity: equal options, equal bytes. Encoding is deterministic, and each record stands alone
+    (but for a state shared by the whole cache, which the codecs of today leave empty).
+    """
+
+    def encode(self, block: TeacherBlock) -> bytes:
+        """The block's logits as bytes. `block.logits_TV` is float32, finite, C-contiguous."""
+        ...
+
+    def decode(self, payload: bytes, *, tokens: int, vocab_size: int) -> FloatArray:
+        """Float32 `[tokens, vocab_size]`, within the codec's stated bound of what was encoded.
+
+        `tokens` and `vocab_size` come from the cache's own index: a payload that does not fit them is refused before
+        anything of its claimed size is allocated.
+
+        Raises:
+            DamagedData: The payload is not what `encode` writes for such logits.
+        """
+        ...
+
+    def bytes_per_token(self, vocab_size: int) -> float:
+        """Upper estimate of the bytes a target token takes, for `kdkit plan`."""
+        ...
+
+
+@runtime_checkable
+class LossMixer(Protocol):
+    """A loss (`[loss]`): mixes the hard loss (against the labels) with a soft one (against the teacher)."""
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether it reads teacher logits at all (False at alpha = 0)."""
+        ...
+
+    def counts(self, labels_BT: torch.Tensor, targets: Targets | None) -> Mapping[str, int]:
+        """Over how many label tokens each term of the loss is averaged: {"hard": n, "soft": m}."""
+        ...
+
+    def __call__(
+        self,
+        student_logits_BTV: torch.Tensor,
+        labels_BT: torch.Tensor,
+        targets: Targets | None,
+        counts: Mapping[str, int] | None = None,
+    ) -> LossParts:
+        """The loss of a batch.
+
+        Args:
+            student_logits_BTV: The student's logits.
+            labels_BT: Labels, -100 where masked.
+            targets: The teacher's logits; None where `needs_teacher` is False.
+            counts: Denominators of the token means; the batch's own by default. A training step over several
+                micro-batches passes those of all of them together, so that accumulation does not change the loss.
+        """
+        ...
+
+
+@runtime_checkable
+class MetricSuite(Protocol):
+    """A metric suite (`[evaluation] suites`): compares texts with references."""
+
+    def score(
+        self, generated: Sequence[str], references: Sequence[str], examples: Sequence[Example]
+    ) -> Mapping[str, Sequence[float | None]]:
+        """Values of each metric, one a row; None where a row does not count for a metric.
+
+        A metric's value is the mean over the rows that count. Metric names may have a slash for a part of the rows:
+        `f1/equals`. The references are the ground truth or the teacher's texts.
+
+        Args:
+            generated: A model's texts.
+            references: What they are compared with, in the same order.
+            examples: The rows themselves, for their `meta`.
+        """
+        ...

@@ -1,0 +1,146 @@
+"""Recipe sections that are not components: frozen attrs classes whose fields are the options.
+
+Defaults of `Training` and `Generation` are those of the thesis that kdkit grew from (Hristov, TU Delft 2025).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import validators
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kdkit.interfaces import MetricSuite
+
+
+def option(help_text: str, *, default: Any = attrs.NOTHING, factory: Any = None, check: Any = None) -> Any:
+    """An attrs field that is a recipe option.
+
+    Args:
+        help_text: One sentence; shown by `kdkit plugins show`, the docs and editors.
+        default: Its default; an option without one must be given.
+        factory: Makes a mutable default.
+        check: An attrs validator.
+    """
+    metadata = {"help": help_text}
+    if factory is not None:
+        return attrs.field(factory=factory, validator=check, metadata=metadata)
+    return attrs.field(default=default, validator=check, metadata=metadata)
+
+
+def one_of(*choices: object) -> Callable[[Any, Any, Any], None]:
+    """Validator: the value is one of these; the choices reach the docs and the JSON Schema."""
+    return validators.in_(choices)
+
+
+positive = validators.gt(0)
+at_least_one = validators.ge(1)
+not_negative = validators.ge(0)
+share = validators.and_(validators.ge(0.0), validators.le(1.0))
+
+
+@attrs.frozen(kw_only=True)
+class TokenLimits:
+    """`[tokens]`: how long a row may be; what is longer is cut (see `Example.cuts`)."""
+
+    max_source: int = option("Tokens of the source at most, special tokens included.", default=1024, check=at_least_one)
+    max_target: int = option("Tokens of the target at most, special tokens included.", default=512, check=at_least_one)
+
+
+@attrs.frozen(kw_only=True)
+class Training:
+    """`[training]` and `fine_tune`: one training loop for students and teachers alike."""
+
+    epochs: int = option("Passes over the training rows.", default=3, check=at_least_one)
+    max_steps: int = option("Stop after this many steps; 0 for no limit.", default=0, check=not_negative)
+    batch_size: int = option("Rows a micro-batch.", default=2, check=at_least_one)
+    accumulation: int = option("Micro-batches a step.", default=1, check=at_least_one)
+    learning_rate: float = option("Peak learning rate of AdamW.", default=5e-5, check=positive)
+    weight_decay: float = option("AdamW's decoupled weight decay, on all parameters.", default=0.01, check=not_negative)
+    warmup_ratio: float = option("Share of the steps over which the rate rises from 0.", default=0.1, check=share)
+    schedule: str = option(
+        "What the rate does after the warm-up: falls to 0 along a line or a cosine, or stays.",
+        default="linear",
+        check=one_of("linear", "cosine", "constant"),
+    )
+    max_grad_norm: float = option("Norm at which gradients are clipped; 0 for never.", default=1.0, check=not_negative)
+    shuffle: bool = option("Whether each epoch has an order of its own (from the seed) or the file's.", default=True)
+    group_by_length: bool = option(
+        "With shuffle: batches of rows of like length, in random order; saves padding.", default=False
+    )
+    drop_last: bool = option("Whether the last batch of an epoch is left out when it is not full.", default=True)
+    precision: str = option("fp32, or bf16 autocast with fp32 weights.", default="fp32", check=one_of("fp32", "bf16"))
+    best_by: str = option(
+        'What picks the best epoch: "loss", "hard", "soft" (lower is better) or "SUITE.METRIC" of an evaluation suite '
+        "against the ground truth (higher is better; needs generation at each epoch's end).",
+        default="text.f1",
+    )
+    validation_rows: int = option("Validation rows used at each epoch's end; 0 for all.", default=0, check=not_negative)
+    log_every: int = option("Steps between lines in metrics.jsonl.", default=50, check=at_least_one)
+    checkpoint_every: int = option("Steps between checkpoints to resume from.", default=500, check=at_least_one)
+
+
+@attrs.frozen(kw_only=True)
+class Generation:
+    """`[generation]`: how texts are generated, by teacher and student alike."""
+
+    beams: int = option("Beams of the search; 1 is greedy.", default=4, check=at_least_one)
+    max_tokens: int = option(
+        "Tokens of a generated text at most, the decoder's start token included (transformers' max_length).",
+        default=512,
+        check=validators.ge(2),
+    )
+    early_stopping: bool = option("Whether the search ends when as many beams as asked for have ended.", default=True)
+    batch_size: int = option("Rows a batch.", default=4, check=at_least_one)
+
+
+@attrs.frozen
+class NamedSuite:
+    """A metric suite under the name that the recipe gives it: what `Score.suite` says."""
+
+    name: str
+    suite: MetricSuite
+
+
+def _no_suite_twice(_instance: object, _field: object, suites: tuple[NamedSuite, ...]) -> None:
+    names = [suite.name for suite in suites]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f'lists "{name}" more than once')
+
+
+@attrs.frozen(kw_only=True)
+class Evaluation:
+    """`[evaluation]`: which suites score, and how sure the numbers are.
+
+    A recipe that names no suites gets `suites = ["text"]`; the default here is none, since making one takes a registry.
+    """
+
+    suites: tuple[NamedSuite, ...] = option(
+        "Metric suites: names, or tables with a name and options.", default=(), check=_no_suite_twice
+    )
+    rows: int = option("Held-out rows that are scored; 0 for all.", default=0, check=not_negative)
+    bootstrap: int = option("Resamplings behind each 95 % interval.", default=1000, check=at_least_one)
+    loss_mean: str = option(
+        "What the reported losses are means over: label tokens, or batches as in the thesis.",
+        default="tokens",
+        check=one_of("tokens", "batches"),
+    )
+    examples: int = option("Examples shown in the report.", default=20, check=not_negative)
+
+    def suite_of(self, best_by: str) -> NamedSuite | None:
+        """The suite of a `best_by` such as "text.f1"; None where it names a loss."""
+        return next((named for named in self.suites if best_by.startswith(f"{named.name}.")), None)
+
+
+@attrs.frozen(kw_only=True)
+class CacheOptions:
+    """`[cache]`: where captured logits and fine-tuned teachers are kept, to be shared between runs."""
+
+    dir: str = option(
+        "Folder; by default the environment's KDKIT_CACHE, else `cache` beside the run folders.", default=""
+    )
+    shard_mb: int = option("Size at which a shard is sealed, in MB.", default=256, check=at_least_one)

@@ -1,0 +1,261 @@
+"""A recipe as tables, before anything is known of components: read, extended, overridden, each key with its place."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.errors import MissingInput, RecipeError, UsageError
+from kdkit.recipe import shipped
+from kdkit.recipe.checks import show
+from kdkit.recipe.sections import COMPONENT_SECTIONS
+from kdkit.recipe.toml_positions import positions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kdkit.recipe.toml_positions import KeyPath
+
+# A recipe that extends another has a name and a description of its own.
+_NOT_INHERITED = ("name", "description")
+
+
+@attrs.frozen(order=True)
+class Place:
+    """Where something stands: a line of a file, or (without a line) an override on the command line."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+@attrs.frozen
+class Document:
+    """Tables, and the place of every key in them.
+
+    Attributes:
+        table: The content.
+        places: Path of a key to its place.
+        start: The place of what has none: the file's first character.
+    """
+
+    table: dict[str, Any]
+    places: Mapping[KeyPath, Place]
+    start: Place
+
+    def place(self, path: KeyPath) -> Place:
+        """The place of a key or, where it is not there, of the nearest table around it."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.places:
+                return self.places[path[:length]]
+        return self.start
+
+
+def read_document(recipe: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[Document, Path | None]:
+    """Read a recipe and what it extends, and merge them.
+
+    Args:
+        recipe: A file, the name of a shipped recipe, or the tables themselves.
+
+    Returns:
+        The document, and the recipe's file if it has one.
+
+    Raises:
+        MissingInput: There is no such file or shipped recipe.
+        RecipeError: A file is no TOML, or what it extends is missing, or extends it in turn.
+    """
+    if isinstance(recipe, Mapping):
+        document = Document(table=_as_toml(recipe), places={}, start=Place("<dict>"))
+        return _extended(document, Path(), ()), None
+    path = find_recipe(recipe)
+    return _extended(_parse(path), path.parent, (path.resolve(),)), path
+
+
+def find_recipe(recipe: str | os.PathLike[str]) -> Path:
+    """The file of a recipe, given by its path or as the name of a shipped one.
+
+    Raises:
+        MissingInput: There is none.
+    """
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise MissingInput(f'"{path}" is a folder, not a recipe; name the file in it')
+    known = shipped.recipes()
+    if str(recipe) in known:
+        return known[str(recipe)]
+    hint = shipped.near(path)
+    raise MissingInput(f'there is no recipe "{path}": neither a file nor a shipped recipe{hint}')
+
+
+def with_overrides(document: Document, overrides: Sequence[str]) -> tuple[Document, list[str]]:
+    """The document with `section.key=value` overrides laid over it, and what is wrong with those that are none.
+
+    A value is read as TOML; what is no TOML is taken as text. As in `extends`, another component's name drops
+    the options that the section had for the one before.
+    """
+    table: dict[str, Any] = {}
+    places: dict[KeyPath, Place] = {}
+    around: dict[KeyPath, Place] = {}
+    problems: list[str] = []
+    for override in overrides:
+        place = Place(f"-o {override}")
+        key, equals, text = override.partition("=")
+        path = _key_path(key)
+        if not equals or path is None:
+            problems.append(f"{place}: is not of the form section.key=value")
+        elif path == ("extends",):
+            problems.append(f"{place}: extends: cannot be overridden; write a recipe that extends the other one")
+        else:
+            value = _override_value(text)
+            problems += [f"{place}: {problem}" for problem in _put(table, path, value)]
+            places |= dict.fromkeys([path, *_paths_in(value, path)], place)
+            around |= dict.fromkeys([path[:length] for length in range(1, len(path))], place)
+    merged = _merge(document, Document(table=table, places=places, start=document.start))
+    return attrs.evolve(merged, places={**around, **merged.places}), problems
+
+
+def _paths_in(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield (*path, key)
+            yield from _paths_in(item, (*path, key))
+
+
+def _key_path(key: str) -> tuple[str, ...] | None:
+    try:
+        table = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        return None
+    path: list[str] = []
+    while isinstance(table, dict):
+        if len(table) != 1:
+            return None
+        name, table = next(iter(table.items()))
+        path.append(name)
+    return tuple(path)
+
+
+def _override_value(text: str) -> Any:
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    value = table["value"]
+    # A line break in the text could bring keys of its own, and no option is a date.
+    return value if len(table) == 1 and isinstance(value, bool | int | float | str | list | dict) else text
+
+
+def _put(table: dict[str, Any], path: tuple[str, ...], value: Any) -> Iterator[str]:
+    """Set a key deep in a table; gives a sentence if another override stands in the way."""
+    for index, key in enumerate(path[:-1]):
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            yield f"{'.'.join(path[: index + 1])}: is overridden with a value as well, which cannot have keys"
+            return
+    if isinstance(value, dict) and isinstance(table.get(path[-1]), dict):
+        table[path[-1]] |= value
+    else:
+        table[path[-1]] = value
+
+
+def _parse(path: Path) -> Document:
+    try:
+        # Windows editors put a byte-order mark at the start, which TOML knows nothing of.
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise RecipeError([f"{path}:{line}:1: is not UTF-8 text"]) from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError([_syntax_error(path, text, str(error))]) from error
+    places = {key: Place(str(path), *position) for key, position in positions(text).items()}
+    return Document(table=table, places=places, start=Place(str(path), 1, 1))
+
+
+def _syntax_error(path: Path, text: str, message: str) -> str:
+    match = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", message, re.DOTALL)
+    if match is None:
+        return f"{path}:1:1: is not valid TOML: {message}"
+    sentence, line, column = match.groups()
+    lines = text.split("\n")
+    at = f"{line}:{column}" if line else f"{len(lines)}:{len(lines[-1]) + 1}"
+    return f"{path}:{at}: is not valid TOML: {sentence[:1].lower()}{sentence[1:]}"
+
+
+def _extended(document: Document, folder: Path, chain: tuple[Path, ...]) -> Document:
+    """The document laid over the one it extends."""
+    if "extends" not in document.table:
+        return document
+    place = document.place(("extends",))
+    target = document.table["extends"]
+    if not isinstance(target, str):
+        raise RecipeError([f"{place}: extends: must be text, the path or name of a recipe, is {show(target)}"])
+    beside = folder / target
+    try:
+        path = beside if beside.is_file() else shipped.recipes().get(target) or find_recipe(beside)
+    except MissingInput as error:
+        raise RecipeError([f"{place}: extends: {error}"]) from error
+    if path.resolve() in chain:
+        raise RecipeError([f'{place}: extends: "{target}" extends this recipe in turn'])
+    base = _extended(_parse(path), path.parent, (*chain, path.resolve()))
+    inherited = {key: value for key, value in base.table.items() if key not in _NOT_INHERITED}
+    merged = _merge(attrs.evolve(base, table=inherited), document)
+    del merged.table["extends"]
+    return merged
+
+
+def _merge(base: Document, over: Document) -> Document:
+    """One document laid over another: tables merge, everything else replaces."""
+    table = copy.deepcopy(base.table)
+    places = dict(base.places)
+
+    def forget(path: KeyPath) -> None:
+        for known in [known for known in places if known[: len(path)] == path]:
+            del places[known]
+
+    def lay(into: dict[str, Any], values: Mapping[str, Any], path: KeyPath) -> None:
+        for key, value in values.items():
+            here = (*path, key)
+            if not path and _is_other_component(key, into.get(key), value):
+                del into[key]
+                forget(here)
+            if isinstance(value, dict) and isinstance(into.get(key), dict):
+                lay(into[key], value, here)
+            else:
+                into[key] = copy.deepcopy(value)
+                forget(here)
+
+    lay(table, over.table, ())
+    return Document(table=table, places=places | dict(over.places), start=over.start)
+
+
+def _is_other_component(section: str, base: object, over: object) -> bool:
+    """Whether a section names another component than the one that the options below it were meant for."""
+    if section not in COMPONENT_SECTIONS or not isinstance(base, dict) or not isinstance(over, dict):
+        return False
+    name = base.get("name", COMPONENT_SECTIONS[section].default_name)
+    return name is not None and over.get("name", name) != name
+
+
+def _as_toml(value: Any) -> Any:
+    """Tables given from Python in the types that TOML has."""
+    if isinstance(value, Mapping):
+        return {key: _as_toml(item) for key, item in value.items() if item is not None}
+    if isinstance(value, tuple | list):
+        return [_as_toml(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

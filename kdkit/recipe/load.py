@@ -1,0 +1,131 @@
+"""A recipe from a file, the name of a shipped one, or a dict: all of it, or everything that is wrong with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit import plugins as plugin_loading
+from kdkit.errors import RecipeError
+from kdkit.recipe.checks import did_you_mean, show
+from kdkit.recipe.document import read_document, with_overrides
+from kdkit.recipe.requires import unmet
+from kdkit.recipe.sections import SECTIONS, Preamble, Recipe
+from kdkit.recipe.structure import WRONG, Structurer, dotted, with_defaults
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from kdkit.plugins import Plugins
+    from kdkit.recipe.document import Document
+
+_MONITORS = ("loss", "hard", "soft")
+
+
+def load_recipe(
+    recipe: str | os.PathLike[str] | Mapping[str, Any], overrides: Sequence[str] = (), plugins: Plugins | None = None
+) -> Recipe:
+    """Read and check a recipe; nothing heavy is imported or opened.
+
+    Args:
+        recipe: A TOML file, the name of a shipped recipe, or the tables themselves.
+        overrides: `section.key=value`, laid over the recipe in this order.
+        plugins: What components there are; by default the built-in and installed ones.
+
+    Raises:
+        MissingInput: There is no such recipe.
+        RecipeError: It is wrong; carries every problem. (Faults that stop the reading, which are those of TOML itself
+            and of `extends`, come alone.)
+    """
+    document, path = read_document(recipe)
+    document, malformed = with_overrides(document, overrides)
+    structurer = Structurer(plugins if plugins is not None else plugin_loading.load())
+    made = _structured(document, path, structurer)
+    found = sorted(((document.place(key), key, sentence) for key, sentence in structurer.problems), key=_order)
+    problems = [*(f"{place}: {dotted(key)}: {sentence}" for place, key, sentence in found), *malformed]
+    if problems or made is None:
+        raise RecipeError(problems)
+    return made
+
+
+def _order(found: tuple[Any, Any, str]) -> tuple[bool, Any]:
+    """Files before overrides, lines in order."""
+    place = found[0]
+    return place.line == 0, place
+
+
+def _structured(document: Document, path: Path | None, structurer: Structurer) -> Recipe | None:
+    """The recipe; None if anything is wrong with it, which the structurer then knows."""
+    table, problems = document.table, structurer.problems
+    preamble_keys = ["name", *attrs.fields_dict(Preamble)]
+    for key in table:
+        if key not in SECTIONS and key not in preamble_keys:
+            known = [*preamble_keys, "extends", *SECTIONS]
+            hint = did_you_mean(key, known) or f"; there are: {', '.join(known)}"
+            problems.append(((key,), f"is not a key or section of a recipe{hint}"))
+    name = _name(table.get("name", path.stem if path is not None else "recipe"), structurer)
+    given = {key: table[key] for key in attrs.fields_dict(Preamble) if key in table}
+    preamble = structurer.instance(Preamble, given, (), owner="a recipe")
+    if isinstance(table.get("requires"), list):
+        for index, requirement in enumerate(table["requires"]):
+            unmet_because = unmet(requirement, structurer.plugins) if isinstance(requirement, str) else None
+            if unmet_because:
+                problems.append((("requires", index), unmet_because))
+    sections, names = _sections(table, structurer)
+    _check_monitors(sections, structurer)
+    if problems:
+        return None
+    preamble_table = with_defaults(preamble)
+    resolved: dict[str, Any] = {"name": name, **preamble_table}
+    for section, made in sections.items():
+        resolved[section] = {"name": names[section]} if section in names else {}
+        resolved[section] |= with_defaults(made)
+    fields = {key: getattr(preamble, key) for key in preamble_table}
+    return Recipe(name=name, **fields, **sections, names=names, resolved=resolved, path=path)
+
+
+def _name(raw: Any, structurer: Structurer) -> Any:
+    name = structurer.value(str, raw, ("name",))
+    if name is not WRONG and (not name.strip() or name in {".", ".."} or any(c in "/\\" or ord(c) < 32 for c in name)):
+        structurer.problems.append((("name",), f"must do as the name of a folder, is {show(name)}"))
+    return name
+
+
+def _sections(table: Mapping[str, Any], structurer: Structurer) -> tuple[dict[str, Any], dict[str, str]]:
+    """Every section made, and the names of components."""
+    made: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for name, section in SECTIONS.items():
+        if name not in table and section.is_required:
+            assert section.kind is not None
+            known = ", ".join(structurer.plugins.names(section.kind))
+            structurer.problems.append(((name,), f"is missing: a recipe needs [{name}] with a name, one of: {known}"))
+            continue
+        content = table.get(name, {})
+        if isinstance(content, dict):
+            content = {**section.default, **content}
+        if section.kind is not None:
+            names[name], made[name] = structurer.component(section.kind, content, (name,), section.default_name)
+        else:
+            assert section.options is not None
+            made[name] = structurer.instance(section.options, content, (name,), owner=f"[{name}]")
+    return made, names
+
+
+def _check_monitors(sections: Mapping[str, Any], structurer: Structurer) -> None:
+    """What picks the best epoch must be a loss or a metric of a suite that is there to be asked."""
+    evaluation, teacher, training = (sections.get(name, WRONG) for name in ("evaluation", "teacher", "training"))
+    if evaluation is WRONG:
+        return
+    suites = [suite.name for suite in evaluation.suites]
+    trainings = {("training",): training, ("teacher", "fine_tune"): getattr(teacher, "fine_tune", None)}
+    allowed = ", ".join([*_MONITORS, *(f"{suite}.METRIC" for suite in suites)])
+    for path, options in trainings.items():
+        if options is None or options is WRONG or options.best_by in _MONITORS:
+            continue
+        if not any(options.best_by.startswith(f"{suite}.") for suite in suites):
+            sentence = f'must be one of {allowed}, is "{options.best_by}"; the suites are those of [evaluation]'
+            structurer.problems.append(((*path, "best_by"), sentence))

@@ -1,0 +1,126 @@
+"""A JSON Schema (draft 2020-12) of recipes, for editors: completion, help and a first check while typing.
+
+`load_recipe` remains the judge. The schema cannot see that a file it checks is complete only together with the one it
+extends, so it asks such files for nothing; it takes 3.0 for a whole number; and it knows no validator that is a
+function of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kdkit.components import Option, is_free_table, is_table, member_type, options_of, without_none
+from kdkit.errors import PluginError
+from kdkit.options import NamedSuite
+from kdkit.recipe.sections import SECTIONS, Preamble, Section
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kdkit.plugins import Plugins
+
+Schema = dict[str, Any]
+_PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_LIMITS = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
+
+
+def json_schema(plugins: Plugins) -> Schema:
+    """The schema of recipes made of the components there are."""
+    keys: Schema = {
+        "name": {
+            "type": "string",
+            "minLength": 1,
+            "description": "What the run is called; the file's stem by default.",
+        },
+        "extends": {
+            "type": "string",
+            "description": "A recipe to start from: its path as seen from this file, or a shipped recipe's name.",
+        },
+        **{option.name: _of_option(option, plugins, complete=True) for option in options_of(Preamble)},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A recipe of kdkit",
+        "type": "object",
+        "properties": {**keys, **{name: {"type": "object"} for name in SECTIONS}},
+        "additionalProperties": False,
+        "if": {"required": ["extends"]},
+        "then": {"properties": {name: _of_section(part, plugins, complete=False) for name, part in SECTIONS.items()}},
+        "else": {
+            "properties": {name: _of_section(part, plugins, complete=True) for name, part in SECTIONS.items()},
+            "required": [name for name, part in SECTIONS.items() if part.is_required],
+        },
+    }
+
+
+def _of_section(section: Section, plugins: Plugins, *, complete: bool) -> Schema:
+    if section.kind is not None:
+        schema = _of_component(section.kind, plugins, section.default_name, complete=complete)
+        return {"description": section.help, **schema}
+    assert section.options is not None
+    schema = _of_table(options_of(section.options), plugins, complete=complete)
+    for name, default in section.default.items():
+        schema["properties"][name]["default"] = default
+    return {"description": section.help, **schema}
+
+
+def _of_component(kind: str, plugins: Plugins, default_name: str | None, *, complete: bool) -> Schema:
+    """A table whose `name` says what else may stand in it."""
+    names: Schema = {"enum": plugins.names(kind)}
+    if default_name is not None:
+        names["default"] = default_name
+    schema: Schema = {"type": "object", "properties": {"name": names}}
+    if complete and default_name is None:
+        schema["required"] = ["name"]
+    cases = []
+    for name in plugins.names(kind):
+        try:
+            cls = plugins.get(kind, name).load()
+            options = _of_table(options_of(cls), plugins, complete=complete)
+        except PluginError:
+            continue  # a component that cannot be loaded has options nobody knows: any will do until it can
+        options["properties"] = {"name": {"const": name}, **options["properties"]}
+        is_it: Schema = {"properties": {"name": {"const": name}}}
+        if not complete or name != default_name:
+            is_it["required"] = ["name"]
+        case: Schema = {"if": is_it, "then": options}
+        cases.append(case)
+    return schema | ({"allOf": cases} if cases else {})
+
+
+def _of_table(options: Sequence[Option], plugins: Plugins, *, complete: bool) -> Schema:
+    schema: Schema = {
+        "type": "object",
+        "properties": {option.name: _of_option(option, plugins, complete=complete) for option in options},
+        "additionalProperties": False,
+    }
+    required = [option.name for option in options if option.required]
+    return schema | ({"required": required} if complete and required else {})
+
+
+def _of_option(option: Option, plugins: Plugins, *, complete: bool) -> Schema:
+    schema = _of_type(option.annotation, option, plugins, complete=complete)
+    limited = schema["items"] if member_type(without_none(option.annotation)) is not None else schema
+    limited |= {key: getattr(option, name) for name, key in _LIMITS.items() if getattr(option, name) is not None}
+    if option.choices:
+        limited["enum"] = list(option.choices)
+    if option.help:
+        schema["description"] = option.help
+    if not option.required and option.default is not None:
+        schema["default"] = option.default
+    return schema
+
+
+def _of_type(annotation: Any, option: Option, plugins: Plugins, *, complete: bool) -> Schema:
+    wanted = without_none(annotation)
+    member = member_type(wanted)
+    if wanted in _PLAIN:
+        return {"type": _PLAIN[wanted]}
+    if wanted is NamedSuite:
+        # A list replaces the one it extends, so its members are complete in any file.
+        return {"anyOf": [{"enum": plugins.names("metrics")}, _of_component("metrics", plugins, None, complete=True)]}
+    if is_table(wanted):
+        return _of_table(options_of(wanted), plugins, complete=complete)
+    if member is not None:
+        return {"type": "array", "items": _of_type(member, option, plugins, complete=True)}
+    return {"type": "object"} if is_free_table(wanted) else {}

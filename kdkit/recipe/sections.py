@@ -1,0 +1,120 @@
+"""What a recipe consists of: its own few keys, and its sections."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import validators
+
+from kdkit.canonical import digest_of
+from kdkit.options import CacheOptions, Evaluation, Generation, TokenLimits, Training, option
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from kdkit.interfaces import Codec, DataSource, LossMixer, Student, Teacher
+
+
+@attrs.frozen(kw_only=True)
+class Section:
+    """A table of a recipe.
+
+    Attributes:
+        help: One sentence.
+        kind: The kind of component that its `name` picks; None for a section with options of its own.
+        options: The class whose fields are its options, where it is no component's.
+        default_name: The component when none is named; None where one must be.
+        default: What the section says when the recipe leaves it out, beyond its options' defaults.
+    """
+
+    help: str
+    kind: str | None = None
+    options: type[Any] | None = None
+    default_name: str | None = None
+    default: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a recipe must have it."""
+        return self.kind is not None and self.default_name is None
+
+
+SECTIONS: Mapping[str, Section] = {
+    "data": Section(help="The data set.", kind="datasets"),
+    "tokens": Section(help="How long a row may be.", options=TokenLimits),
+    "teacher": Section(help="The teacher.", kind="teachers"),
+    "codec": Section(help="How logits are stored.", kind="codecs", default_name="u8-lz4"),
+    "cache": Section(help="Where logits are stored.", options=CacheOptions),
+    "student": Section(help="The student.", kind="students"),
+    "loss": Section(help="What the student is trained on.", kind="losses", default_name="kd"),
+    "training": Section(help="How the student is trained.", options=Training),
+    "generation": Section(help="How texts are generated.", options=Generation),
+    "evaluation": Section(help="How models are scored.", options=Evaluation, default={"suites": ["text"]}),
+}
+COMPONENT_SECTIONS: Mapping[str, Section] = {
+    name: section for name, section in SECTIONS.items() if section.kind is not None
+}
+
+
+def _is_device(_instance: object, _field: object, value: str) -> None:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        raise ValueError(f'must be "auto", "cpu", "cuda", "cuda:N" or "mps", is "{value}"')
+
+
+@attrs.frozen(kw_only=True)
+class Preamble:
+    """The keys of a recipe that stand before its sections, but for its name."""
+
+    description: str = option("What the recipe does, in a sentence.", default="")
+    seed: int = option(
+        "Seed of everything random.", default=42, check=validators.and_(validators.ge(0), validators.lt(2**32))
+    )
+    requires: tuple[str, ...] = option(
+        "Plugins that must be installed: names of distributions, with a version range where it matters.", default=()
+    )
+    device: str = option(
+        'Where models live: "auto", "cpu", "cuda", "cuda:N" or "mps".', default="auto", check=_is_device
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Recipe(Preamble):
+    """A whole distillation: what is distilled, from which teacher, into which student, and how.
+
+    Relative paths in a component's options are relative to the working directory, not to the recipe.
+
+    Attributes:
+        name: What the run is called; by default the stem of the file.
+        names: Section to the name of its component.
+        resolved: The recipe as tables with every default filled in; what is None is left out.
+        path: The file it was read from, if any.
+    """
+
+    name: str
+    data: DataSource
+    tokens: TokenLimits
+    teacher: Teacher
+    codec: Codec
+    cache: CacheOptions
+    student: Student
+    loss: LossMixer
+    training: Training
+    generation: Generation
+    evaluation: Evaluation
+    names: Mapping[str, str]
+    resolved: Mapping[str, Any] = attrs.field(repr=False)
+    path: Path | None = attrs.field(default=None, eq=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the recipe asks for, whatever it is called, however it is spelt and wherever it lies."""
+        return digest_of({key: value for key, value in self.resolved.items() if key not in {"name", "description"}})
+
+    def to_toml(self) -> str:
+        """The resolved recipe as a TOML document, which loads as the same recipe."""
+        import tomli_w
+
+        return tomli_w.dumps(self.resolved)

@@ -1,0 +1,29 @@
+"""The recipes that come with kdkit: found in the wheel, or in `recipes/` of a checkout."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+import kdkit
+
+
+def folder() -> Path:
+    """Where they lie."""
+    package = Path(kdkit.__file__).parent
+    in_wheel = package / "recipes"
+    return in_wheel if in_wheel.is_dir() else package.parent / "recipes"
+
+
+def recipes() -> dict[str, Path]:
+    """Name of each to its file, sorted by name."""
+    return {path.stem: path for path in sorted(folder().glob("*.toml"))}
+
+
+def near(path: Path) -> str:
+    """A hint for a recipe that is not there: a file beside it or a shipped recipe that is spelt nearly so."""
+    beside = [str(other) for other in sorted(path.parent.glob("*.toml"))] if path.parent.is_dir() else []
+    found = get_close_matches(str(path), beside, n=1, cutoff=0.75) or get_close_matches(path.stem, recipes(), n=1)
+    if found:
+        return f'; did you mean "{found[0]}"?'
+    return f"; shipped are: {', '.join(recipes())}" if recipes() else ""

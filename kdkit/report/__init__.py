@@ -1,0 +1,9 @@
+"""The report of a run: made from the files of its folder alone."""
+
+from __future__ import annotations
+
+from kdkit.report.facts import Facts, read
+from kdkit.report.page import Page, assemble
+from kdkit.report.table import closing_table, closing_text
+
+__all__ = ["Facts", "Page", "assemble", "closing_table", "closing_text", "read"]

@@ -1,0 +1,131 @@
+"""Loss curves of a run, out of the lines of `metrics.jsonl`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kdkit.report import compare, formats
+from kdkit.report.charts import Curve
+from kdkit.report.facts import number
+from kdkit.report.tables import Cell, Group, Row, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kdkit.report.facts import Facts
+
+    Line = Mapping[str, Any]
+
+LOSSES = {"loss": "total loss", "hard": "hard loss", "soft": "soft loss"}
+
+
+def of_run(facts: Facts) -> list[Curve]:
+    """A curve for each loss of each trained model, and for the metric that chose the best epoch."""
+    curves: list[Curve] = []
+    metric = _watched(facts)
+    for stage in ("teacher", "student"):
+        train, validation = lines(facts, stage, "train"), lines(facts, stage, "validation")
+        shown = [key for key in LOSSES if any(number(line.get(key)) is not None for line in (*train, *validation))]
+        if _equal(train, "loss", "hard") and _equal(validation, "loss", "hard"):
+            shown = shown[:1]
+        axis = "epoch" if all(number(line.get("epoch")) is not None for line in (*train, *validation)) else "step"
+        best = best_line(facts, stage)
+        best_x = None if best is None else number(best.get(axis))
+        for key in [*shown, metric]:
+            points = _points(validation, axis, key)
+            curve = Curve(
+                model=stage,
+                title=f"{stage.capitalize()}: {'loss' if shown == [key] else LOSSES.get(key, f'{key} on validation')}",
+                x_label=axis,
+                y_label="nats per token" if key in LOSSES else key,
+                training=_points(train, axis, key),
+                validation=points,
+                best_x=best_x,
+            )
+            if curve.training or curve.validation:
+                curves.append(curve)
+    return curves
+
+
+def table(facts: Facts) -> Table | None:
+    """The numbers behind the curves at each validation."""
+    metric = _watched(facts)
+    groups = []
+    for stage in ("teacher", "student"):
+        best = best_line(facts, stage)
+        rows = tuple(
+            Row(
+                label=f"epoch {formats.setting(line['epoch'])}"
+                if number(line.get("epoch")) is not None
+                else f"step {line.get('step')}",
+                note="best" if line == best else "",
+                cells=tuple(Cell(formats.metric(number(line.get(key)))) for key in (*LOSSES, metric)),
+            )
+            for line in lines(facts, stage, "validation")
+        )
+        if rows:
+            groups.append(Group(title=stage.capitalize(), rows=rows))
+    if not groups:
+        return None
+    return Table(
+        title="The numbers at each validation",
+        columns=("", "total", "hard", "soft", metric),
+        groups=tuple(groups),
+        folded=True,
+    )
+
+
+def lines(facts: Facts, stage: str, kind: str) -> list[Line]:
+    """Lines of a stage and kind by step. Where a resumed run took a step again, the later line counts.
+
+    Lines of training tell how far the step has come, in epochs; lines of validation which epoch has ended. Where a
+    limit of steps ended an epoch early, the validation is placed at the step where that happened.
+    """
+    mine = [line for line in facts.metrics if line.get("stage") == stage]
+    by_step = {number(line.get("step")): line for line in mine if line.get("kind") == kind}
+    chosen = [by_step[step] for step in sorted(by_step, key=lambda step: -1.0 if step is None else step)]
+    if kind == "train":
+        return chosen
+    steps = _steps_an_epoch(lines(facts, stage, "train"))
+    return [_placed(line, steps) for line in chosen]
+
+
+def _steps_an_epoch(train: Sequence[Line]) -> float | None:
+    """Steps that make an epoch, of the last line of training that tells."""
+    for line in reversed(train):
+        step, epoch = number(line.get("step")), number(line.get("epoch"))
+        if step and epoch:
+            return step / epoch
+    return None
+
+
+def _placed(line: Line, steps: float | None) -> Line:
+    step, epoch = number(line.get("step")), number(line.get("epoch"))
+    if steps is None or step is None or epoch is None:
+        return line
+    reached = round(step / steps, 6)
+    return line if reached >= epoch else {**line, "epoch": reached}
+
+
+def best_line(facts: Facts, stage: str) -> Line | None:
+    """The validation that was the best so far for the last time."""
+    best = [line for line in lines(facts, stage, "validation") if line.get("best")]
+    return best[-1] if best else None
+
+
+def _watched(facts: Facts) -> str:
+    """The metric shown beside the losses: what chose the best epoch, where that is no loss."""
+    best_by = str(facts.table("training").get("best_by", ""))
+    if "." in best_by:
+        return best_by
+    pair = compare.headline(facts)
+    return "text.f1" if pair is None else f"{pair.suite}.{pair.metric}"
+
+
+def _points(chosen: Sequence[Line], axis: str, key: str) -> tuple[tuple[float, float], ...]:
+    found = ((number(line.get(axis)), number(line.get(key))) for line in chosen)
+    return tuple((x, y) for x, y in found if x is not None and y is not None)
+
+
+def _equal(chosen: Sequence[Line], one: str, other: str) -> bool:
+    return all(line.get(other) is None or line.get(one) == line.get(other) for line in chosen)

@@ -1,0 +1,139 @@
+"""Numbers and texts as a reader wants them."""
+
+from __future__ import annotations
+
+import math
+
+from kdkit.files import size_text
+
+EN_DASH = "\u2013"
+NONE = EN_DASH
+"""Stands where there is no number."""
+
+
+def metric(value: float | None, decimals: int = 3) -> str:
+    """A score, without the zero before the point: `.312`, `1.024`, `-.050`; large values with fewer decimals."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if abs(value) >= 100:
+        decimals = 1
+    text = f"{value:.{decimals}f}"
+    if float(text) == 0:
+        text = text.removeprefix("-")
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def metrics_apart(*values: float) -> list[str]:
+    """Scores with two decimals, or more where different values would look the same or a small one like none."""
+    for decimals in (2, 3, 4, 6):
+        texts = [metric(value, decimals) for value in values]
+        told_apart = len(set(texts)) == len(set(values))
+        if told_apart and all(value == 0 or text.strip("-.0") for value, text in zip(values, texts, strict=True)):
+            break
+    return ["0" if value == 0 else text for value, text in zip(values, texts, strict=True)]
+
+
+def interval(low: float, high: float, decimals: int = 3) -> str:
+    """Both ends of an interval; empty where an end is not known."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"{metric(low, decimals)}{EN_DASH}{metric(high, decimals)}"
+
+
+def ratio(value: float | None) -> str:
+    """A ratio: `0.84`, `1.12`, `0.0041`, `27`."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value == 0:
+        return "0"
+    if abs(value) < 0.095:
+        return f"{value:.2g}"
+    return f"{value:.2f}" if abs(value) < 9.95 else f"{value:,.0f}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent; what is not all is never shown as 100 %, what is not nothing never as 0 %."""
+    points = share * 100
+    if points in {0, 100}:
+        return f"{points:.0f} %"
+    for decimals in (0, 1, 2):
+        text = f"{points:.{decimals}f}"
+        if float(text) not in {0, 100}:
+            return f"{text} %"
+    return "less than 0.01 %" if points < 50 else "more than 99.99 %"
+
+
+def count(value: float | None) -> str:
+    """A whole number with separators."""
+    return NONE if value is None or not math.isfinite(value) else f"{value:,.0f}"
+
+
+def scaled(value: float, units: tuple[str, ...]) -> str:
+    """Three digits and the fitting unit of a ladder of thousands."""
+    step = 0
+    while abs(value) >= 999.5 and step < len(units) - 1:
+        value, step = value / 1000, step + 1
+    digits = 0 if abs(value) >= 99.95 or value == int(value) else 1 if abs(value) >= 9.995 else 2
+    return f"{value:.{digits}f} {units[step]}".rstrip()
+
+
+def parameters(value: int) -> str:
+    """`60.5 M`."""
+    return scaled(value, ("", "k", "M", "G")) if value else NONE
+
+
+def size(value: float | None) -> str:
+    """Bytes, in decimal units: `45.5 KB`."""
+    return NONE if not value else size_text(value)
+
+
+def duration(seconds: float | None) -> str:
+    """`12 ms`, `3.4 s`, `4 min 12 s`, `3 h 05 min`."""
+    if seconds is None or not math.isfinite(seconds):
+        return NONE
+    if seconds == 0:
+        return "0 s"
+    if seconds < 0.9995:
+        milliseconds = seconds * 1000
+        return f"{milliseconds:.0f} ms" if milliseconds >= 9.95 else f"{milliseconds:#.2g} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def setting(value: object) -> str:
+    """A recipe's value in words."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting, value))
+    return str(value)
+
+
+def visible(text: str) -> str:
+    """Text that no page or terminal can trip over: control characters as pictures, half characters as a question."""
+    text = text.replace("\r\n", "\n")
+    table = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
+    return text.translate(table).encode("utf-8", "replace").decode("utf-8")
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text, with its middle left out where it is longer than the limit."""
+    if len(text) <= limit:
+        return text
+    head, tail = limit * 3 // 5, limit * 2 // 5
+    return f"{text[:head]}\n[... {len(text) - head - tail:,} characters left out ...]\n{text[-tail:]}"
+
+
+def shortened_label(text: str, limit: int = 22) -> str:
+    """A label that fits beside a chart."""
+    text = visible(text)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -1,0 +1,120 @@
+"""The report as Markdown, for code forges and terminals; texts of models stand in fences that they cannot close."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from kdkit.report import formats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kdkit.report.examples import Shown
+    from kdkit.report.origin import Section
+    from kdkit.report.page import Page
+    from kdkit.report.tables import Cell, Row, Table
+
+
+def render(page: Page) -> str:
+    """The page as Markdown. The same content gives the same text."""
+    return formats.visible("\n".join(_blocks(page)) + "\n")
+
+
+def fenced(text: str, language: str = "") -> str:
+    """The text in a fence longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def plain(text: str) -> str:
+    """The text on one line, with everything escaped that Markdown or HTML would take for markup."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", " ".join(text.split()))
+
+
+def _blocks(page: Page) -> Iterator[str]:
+    yield f"# {plain(page.title)}\n"
+    if page.description:
+        yield f"{plain(page.description)}\n"
+    yield f"**{plain(page.verdict)}**\n"
+    if page.verdict_detail:
+        yield f"{plain(page.verdict_detail)}\n"
+    if page.missing:
+        yield "Not in this report:\n"
+        yield "\n".join(f"- {plain(sentence)}" for sentence in page.missing) + "\n"
+    if page.comparison or page.agreement:
+        yield "## Teacher and student\n"
+        yield from map(_table, (*page.comparison, *page.agreement))
+    if page.curve_table is not None:
+        yield "## Training\n"
+        yield "The curves are drawn in report.html; here are the numbers behind them.\n"
+        yield _table(page.curve_table)
+    if page.examples.shown:
+        yield "## Examples\n"
+        yield f"{plain(page.examples_note)}\n"
+        for index, shown in enumerate(page.examples.shown, 1):
+            yield _example(index, shown)
+    yield "## What was run\n"
+    for section in page.sections:
+        yield _section(section)
+    if page.recipe:
+        yield "To repeat it, from a folder in which the recipe's paths hold, with the path of this run folder:\n"
+        yield f"{fenced(page.command, 'sh')}\n"
+        yield _folded("The recipe in full", fenced(page.recipe.rstrip("\n"), "toml"))
+
+
+def _table(table: Table) -> str:
+    lines = []
+    for group in table.groups:
+        if group.title:
+            note = f" ({plain(group.note)})" if group.note else ""
+            lines.append(f"\n**{plain(group.title)}**{note}\n")
+        lines.append("| " + " | ".join(map(plain, table.columns)) + " |")
+        lines.append("| :--- |" + " ---: |" * (len(table.columns) - 1))
+        lines += map(_row, group.rows)
+    body = "\n".join(lines).strip("\n")
+    if table.note:
+        body += f"\n\n{plain(table.note)}"
+    if table.folded:
+        return _folded(table.title, body)
+    return (f"### {plain(table.title)}\n\n" if table.title else "") + f"{body}\n"
+
+
+def _row(row: Row) -> str:
+    label = plain(row.label) + (f" ({plain(row.note)})" if row.note else "")
+    return "| " + " | ".join([label, *map(_cell, row.cells)]) + " |"
+
+
+def _cell(cell: Cell) -> str:
+    return plain(cell.text) + (f" ({plain(cell.note)})" if cell.note else "")
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{plain(title)}</summary>\n\n{body}\n\n</details>\n"
+
+
+def _example(index: int, shown: Shown) -> str:
+    blocks = [f"### {index}. {shown.kind}\n", f"{plain(shown.id)}\n", f"Truth:\n\n{fenced(shown.truth)}\n"]
+    if shown.teacher is not None:
+        blocks.append(f"Teacher, {verdict_of(is_right=shown.teacher_right)}:\n\n{fenced(shown.teacher)}\n")
+    agreeing = ", as the teacher" if shown.models_agree else ""
+    blocks.append(f"Student, {verdict_of(is_right=shown.student_right)}{agreeing}:\n\n{fenced(shown.student)}\n")
+    blocks.append(_folded(f"Source, {shown.source_length:,} characters", fenced(shown.source)))
+    return "\n".join(blocks)
+
+
+def verdict_of(*, is_right: bool) -> str:
+    """`right` or `wrong`."""
+    return "right" if is_right else "wrong"
+
+
+def _section(section: Section) -> str:
+    blocks = [f"### {plain(section.title)}\n"]
+    if section.items:
+        blocks.append("\n".join(f"- {plain(label)}: {plain(text)}" for label, text in section.items) + "\n")
+    blocks += [_table(table).replace("### ", "#### ", 1) for table in section.tables]
+    if section.remarks:
+        blocks.append("\n".join(f"- {plain(remark)}" for remark in section.remarks) + "\n")
+    return "\n".join(blocks)

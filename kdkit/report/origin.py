@@ -1,0 +1,234 @@
+"""What was run and where it came from: data, settings, times, versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.report import formats
+from kdkit.report.facts import STAGES, as_table, number
+from kdkit.report.tables import Cell, Group, Row, Table
+from kdkit.texts import plural
+from kdkit.values import SPLITS
+
+if TYPE_CHECKING:
+    from kdkit.report.facts import Facts
+
+NO_LIMIT = ("rows", "max_steps")
+"""Endings of the settings whose 0 means that there is no limit: as a number it would read as none at all."""
+
+
+@attrs.frozen(kw_only=True)
+class Section:
+    """A heading with facts (label and text), tables, and remarks."""
+
+    title: str
+    items: tuple[tuple[str, str], ...] = ()
+    tables: tuple[Table, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def sections(facts: Facts) -> list[Section]:
+    """Every section that there is something to say in."""
+    made = (
+        _data(facts),
+        _teacher(facts),
+        _fine_tuning(facts),
+        _student(facts),
+        _training(facts),
+        _evaluation(facts),
+        _cache(facts),
+        _times(facts),
+        _versions(facts),
+        _way_back(facts),
+    )
+    return [section for section in made if section.items or section.tables or section.remarks]
+
+
+def _data(facts: Facts) -> Section:
+    rows, leakage = as_table(facts.data.get("rows")), as_table(facts.data.get("leakage"))
+    repeated = as_table(facts.data.get("repeated_rows"))
+    splits = [split for split in SPLITS if rows.get(split)]
+    tables = []
+    if splits:
+        cells = {
+            split: (
+                Cell(formats.count(number(rows[split]))),
+                Cell(_share(number(leakage.get(split)))),
+                Cell(formats.count(number(repeated.get(split)))),
+            )
+            for split in splits
+        }
+        tables.append(
+            Table(
+                title="Rows",
+                note="Leakage: the share of a split's targets that occur word for word in training. "
+                "Trained on: its rows that do so with their sources.",
+                columns=("", "rows", "leakage", "trained on"),
+                groups=(Group(rows=tuple(Row(label=split, cells=cells[split]) for split in splits)),),
+            )
+        )
+    lengths = as_table(facts.data.get("lengths"))
+    if lengths:
+        tables.append(
+            Table(
+                title="Lengths in tokens",
+                note="Rows as long as the limit may have been cut to it.",
+                columns=("", "median", "90th percentile", "longest", "as long as the limit"),
+                groups=tuple(
+                    Group(title=split, rows=_lengths(as_table(lengths[split]))) for split in SPLITS if split in lengths
+                ),
+            )
+        )
+    return Section(
+        title="Data",
+        items=tuple(_settings(facts.table("data"))),
+        tables=tuple(tables),
+        remarks=tuple(map(_drop, map(as_table, facts.data.get("drops") or ()))),
+    )
+
+
+def _lengths(sides: Mapping[str, Any]) -> tuple[Row, ...]:
+    """A row for source and target, of what `kdkit.corpus.lengths` says of a split."""
+    return tuple(
+        Row(
+            label=side,
+            cells=tuple(
+                Cell(formats.count(number(as_table(sides[side]).get(key))))
+                for key in ("median", "p90", "max", "at_limit")
+            ),
+        )
+        for side in ("source", "target")
+        if side in sides
+    )
+
+
+def _drop(drop: Mapping[str, Any]) -> str:
+    count = int(number(drop.get("count")) or 0)
+    first = [str(place) for place in drop.get("first") or ()]
+    places = f" (first at {', '.join(first)})" if first else ""
+    return f"{plural(count, 'row')} dropped because {drop.get('reason', 'no reason is given')}{places}."
+
+
+def _teacher(facts: Facts) -> Section:
+    items = _settings({key: value for key, value in facts.table("teacher").items() if key != "fine_tune"})
+    return Section(title="Teacher", items=tuple(items))
+
+
+def _fine_tuning(facts: Facts) -> Section:
+    """How the teacher was fine-tuned; nothing where it was not."""
+    items = _settings(as_table(facts.table("teacher").get("fine_tune")))
+    reused = facts.stage("teacher").get("reused")
+    if items and isinstance(reused, bool):
+        items.append(("done", "by an earlier run" if reused else "by this run"))
+    return Section(title="Fine-tuning of the teacher", items=tuple(items))
+
+
+def _student(facts: Facts) -> Section:
+    return Section(title="Student", items=tuple(_settings(facts.table("student"))))
+
+
+def _training(facts: Facts) -> Section:
+    training, done = facts.table("training"), facts.stage("distill")
+    loss = _settings(facts.table("loss"))
+    items = [("loss", ", ".join(text if key == "name" else f"{key} {text}" for key, text in loss))] if loss else []
+    items += _settings(training)
+    for label, key in (("steps taken", "steps"), ("best at step", "best_step"), ("best value", "best_value")):
+        value = number(done.get(key))
+        if value is not None:
+            items.append((label, formats.metric(value) if key == "best_value" else formats.count(value)))
+    tokens = [f"{key} {text}" for key, text in _settings(facts.table("tokens"))]
+    items += [("tokens", ", ".join(tokens))] if tokens else []
+    return Section(title="Training of the student", items=tuple(items))
+
+
+def _evaluation(facts: Facts) -> Section:
+    suites = [
+        ", ".join(text if key == "name" else f"{key} {text}" for key, text in _settings(as_table(suite)))
+        if isinstance(suite, Mapping)
+        else formats.setting(suite)
+        for suite in facts.table("evaluation").get("suites") or ()
+    ]
+    items = [("suites", "; ".join(suites))] if suites else []
+    items += _settings({key: value for key, value in facts.table("evaluation").items() if key != "suites"})
+    generation = [f"{key} {text}" for key, text in _settings(facts.table("generation"))]
+    items += [("generation", ", ".join(generation))] if generation else []
+    return Section(title="Evaluation", items=tuple(items))
+
+
+def _cache(facts: Facts) -> Section:
+    capture = facts.stage("capture")
+    items = [(key if key != "name" else "codec", text) for key, text in _settings(facts.table("codec"))]
+    if not items and capture.get("codec"):
+        items.append(("codec", str(capture["codec"])))
+    items += [
+        (key, formats.count(number(capture[key])))
+        for key in ("records", "tokens")
+        if number(capture.get(key)) is not None
+    ]
+    if number(capture.get("bytes")) is not None:
+        items.append(("size", formats.size(number(capture["bytes"]))))
+    if number(capture.get("bytes_per_token")) is not None:
+        items.append(("bytes per token", f"{number(capture['bytes_per_token']):,.1f}"))
+    if isinstance(capture.get("reused"), bool):
+        items.append(("captured", "by an earlier run" if capture["reused"] else "by this run"))
+    return Section(title="Logit cache", items=tuple(items))
+
+
+def _times(facts: Facts) -> Section:
+    seconds = {stage: number(facts.stage(stage).get("seconds")) for stage in STAGES}
+    known = {stage: value for stage, value in seconds.items() if value is not None}
+    if not known:
+        return Section(title="Time by stage")
+    total = sum(known.values())
+    rows = [
+        Row(label=stage, cells=(Cell(formats.duration(value)), Cell(_share(value / total if total else None))))
+        for stage, value in known.items()
+    ]
+    rows.append(Row(label="together", cells=(Cell(formats.duration(total)), Cell(""))))
+    table = Table(title="", columns=("", "time", "share"), groups=(Group(rows=tuple(rows)),))
+    return Section(title="Time by stage", tables=(table,))
+
+
+def _versions(facts: Facts) -> Section:
+    items = [(str(name), str(version)) for name, version in as_table(facts.run.get("versions")).items()]
+    items += [
+        (f"plugin {name}", str(version) or "unnumbered") for name, version in as_table(facts.run.get("plugins")).items()
+        if name != "kdkit"
+    ]  # fmt: skip
+    if facts.run.get("device"):
+        items.append(("device", str(facts.run["device"])))
+    return Section(title="Versions", items=tuple(items))
+
+
+def _way_back(facts: Facts) -> Section:
+    items = [("run folder", facts.folder)]
+    if facts.run.get("recipe_digest"):
+        items.append(("recipe digest", str(facts.run["recipe_digest"])))
+    if facts.run.get("started"):
+        items.append(("started", str(facts.run["started"])))
+    seeds = as_table(facts.run.get("seeds")) or {"seed": facts.recipe.get("seed")}
+    items += [
+        (f"seed of {name}" if name != "seed" else "seed", str(seed)) for name, seed in seeds.items() if seed is not None
+    ]
+    return Section(title="Where it came from", items=tuple(items))
+
+
+def _settings(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """A recipe table as its keys and values; nested tables flattened, what is empty or sets no limit left out."""
+    found: list[tuple[str, str]] = []
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            found += _settings(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            plain = [item for item in value if not isinstance(item, Mapping)]
+            found += [(f"{prefix}{key}", formats.setting(plain))] if plain else []
+        elif value not in {None, ""} and not (value == 0 and key.endswith(NO_LIMIT)):
+            found.append((f"{prefix}{key}", formats.setting(value)))
+    return found
+
+
+def _share(value: float | None) -> str:
+    return formats.NONE if value is None else formats.percent(value)

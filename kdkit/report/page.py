@@ -1,0 +1,141 @@
+"""The content of a report, in order: what the HTML page and the Markdown file both say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.report import compare, curves, examples, formats, origin, tables, verdict
+from kdkit.report.charts import Whiskers
+from kdkit.report.facts import number
+from kdkit.texts import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kdkit.report.charts import Curve
+    from kdkit.report.facts import Facts
+    from kdkit.report.origin import Section
+    from kdkit.report.tables import Table
+
+
+@attrs.frozen(kw_only=True)
+class Gauge:
+    """One quantity of both models, to be seen at a glance: shares are of the larger of the two."""
+
+    title: str
+    teacher: str
+    student: str
+    teacher_share: float
+    student_share: float
+
+
+@attrs.frozen(kw_only=True)
+class Page:
+    """All content of a report."""
+
+    title: str
+    description: str
+    verdict: str
+    verdict_detail: str
+    missing: tuple[str, ...]
+    gauges: tuple[Gauge, ...]
+    comparison: tuple[Table, ...]
+    agreement: tuple[Table, ...]
+    whiskers: tuple[Whiskers, ...]
+    curves: tuple[Curve, ...]
+    curve_table: Table | None
+    examples: examples.Spread
+    examples_note: str
+    sections: tuple[Section, ...]
+    command: str
+    recipe: str
+
+
+def assemble(facts: Facts) -> Page:
+    """The content of the report of a run."""
+    pair = compare.headline(facts)
+    judged = verdict.judge(pair, facts.costs, split=facts.split)
+    amount = number(facts.table("evaluation").get("examples"))
+    spread = examples.pick(facts.rows, amount=20 if amount is None else int(amount), seed=facts.seed)
+    return Page(
+        title=facts.name,
+        description=_description(facts),
+        verdict=judged.sentence,
+        verdict_detail=judged.detail,
+        missing=facts.missing,
+        gauges=tuple(_gauges(facts, pair)),
+        comparison=tuple(tables.comparison(facts)),
+        agreement=tuple(tables.agreement(facts)),
+        whiskers=tuple(_whiskers(facts)),
+        curves=tuple(curves.of_run(facts)),
+        curve_table=curves.table(facts),
+        examples=spread,
+        examples_note=_how_picked(spread, facts),
+        sections=tuple(origin.sections(facts)),
+        command=f"kdkit run {facts.folder}/recipe.toml --run-dir {facts.folder}-again",
+        recipe=facts.recipe_text,
+    )
+
+
+def _description(facts: Facts) -> str:
+    """The recipe's own, and what tells this run from others of it: its folder and its loss."""
+    loss = {key: value for key, value in facts.table("loss").items() if key != "name"}
+    told = ", ".join(f"{key} {value}" for key, value in loss.items())
+    which = f"Run folder {facts.folder}" + (f"; loss {facts.table('loss').get('name')} with {told}." if told else ".")
+    return f"{facts.recipe.get('description') or ''} {which}".strip()
+
+
+def _whiskers(facts: Facts) -> list[Whiskers]:
+    whole = [pair for pair in compare.pairs(facts, against="truth") if not pair.is_part]
+    return [
+        Whiskers(title=f"Suite {suite}", pairs=tuple(pair for pair in whole if pair.suite == suite))
+        for suite in dict.fromkeys(pair.suite for pair in whole)
+    ]
+
+
+def _gauges(facts: Facts, pair: compare.Pair | None) -> list[Gauge]:
+    teacher, student = facts.costs.get("teacher"), facts.costs.get("student")
+    gauges: list[Gauge | None] = []
+    if pair is not None and pair.teacher is not None and pair.student is not None:
+        name = pair.metric.replace("_", " ")
+        gauges.append(_gauge(name, formats.metric, teacher=pair.teacher.value, student=pair.student.value))
+    if teacher is not None and student is not None:
+        gauges += [
+            _gauge("parameters", formats.parameters, teacher=teacher.parameters, student=student.parameters),
+            _gauge("size on disk", formats.size, teacher=teacher.bytes_on_disk, student=student.bytes_on_disk),
+            _gauge(
+                "time per sample",
+                formats.duration,
+                teacher=teacher.seconds_per_sample,
+                student=student.seconds_per_sample,
+            ),
+        ]
+    return [gauge for gauge in gauges if gauge is not None]
+
+
+def _gauge(title: str, show: Callable[[Any], str], *, teacher: float, student: float) -> Gauge | None:
+    """None where a value is not known, is negative, or both are zero: then there is nothing to draw."""
+    largest = max(teacher, student)
+    if not (teacher >= 0 and student >= 0 and largest > 0):
+        return None
+    return Gauge(
+        title=title,
+        teacher=show(teacher),
+        student=show(student),
+        teacher_share=round(teacher / largest, 4),
+        student_share=round(student / largest, 4),
+    )
+
+
+def _how_picked(spread: examples.Spread, facts: Facts) -> str:
+    if not spread.shown:
+        return ""
+    kinds = "; ".join(f"{kind}: {shown} of {plural(there, 'row')}" for kind, there, shown in spread.kinds)
+    return (
+        f"{plural(len(spread.shown), 'row')} of {facts.split}, taken in turn from each kind of outcome so that "
+        f"every kind is seen, not in proportion ({kinds}); within a kind and on the page the order is that of a hash "
+        f"of seed {facts.seed} and the row's id. Right means equal to the ground truth but for white space at "
+        "either end and the kind of line ends."
+    )

@@ -1,0 +1,37 @@
+"""Which rows a stage works on, as text and as token ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit import corpus as corpora
+from kdkit.tokens import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kdkit.interfaces import Tokenizer
+    from kdkit.options import TokenLimits
+    from kdkit.runfolder import Run
+    from kdkit.values import Corpus, EncodedExample, Example
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Rows:
+    """Some rows of one split, as text and as ids, in one order."""
+
+    examples: Sequence[Example]
+    encoded: Sequence[EncodedExample]
+
+
+def read_corpus(run: Run) -> Corpus:
+    """The corpus that the data stage wrote."""
+    return corpora.read(run.path / "data", run.facts("data")["digest"])
+
+
+def rows_of(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits, *, at_most: int = 0) -> Rows:
+    """The first `at_most` rows (0 for all), encoded."""
+    chosen = examples[:at_most] if at_most else examples
+    return Rows(examples=chosen, encoded=encode(chosen, tokenizer, limits))

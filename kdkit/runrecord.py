@@ -1,0 +1,112 @@
+"""What a run folder says of itself: `run.json`, the recipe it belongs to, and the scores at its end."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from kdkit.errors import DamagedData, Mismatch
+from kdkit.values import Cost, Report, Score
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from kdkit.recipe import Recipe
+
+VERSIONS = ("kdkit", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "numpy", "lz4", "zstandard")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The run.json of a run folder; empty where there is none."""
+    if not (path / "run.json").exists():
+        return {}
+    try:
+        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise TypeError(f"it holds a {type(record).__name__}")  # noqa: TRY301
+        missing = [key for key in ("name", "recipe_digest", "stages") if key not in record]
+        if missing:
+            raise ValueError(f"it has no {missing[0]}")  # noqa: TRY301
+        stages = record["stages"]
+        if not isinstance(stages, dict) or not all(isinstance(entry, dict) for entry in stages.values()):
+            raise TypeError("its stages are no tables")  # noqa: TRY301
+    except (ValueError, TypeError) as error:
+        raise DamagedData(f"{path / 'run.json'} is damaged ({error}); run with --fresh to start anew") from error
+    found: dict[str, Any] = record
+    return found
+
+
+def read_report(path: Path) -> Report:
+    """The scores and costs of a finished run.
+
+    Raises:
+        DamagedData: `evaluation.json` is not what was written.
+    """
+    try:
+        evaluation = json.loads((path / "evaluation.json").read_text(encoding="utf-8"))
+        return Report(
+            run_dir=path,
+            scores=tuple(Score(**score) for score in evaluation["scores"]),
+            costs={name: Cost(**cost) for name, cost in evaluation["costs"].items()},
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedData(
+            f"{path / 'evaluation.json'} is damaged ({error}); delete it and run the recipe again"
+        ) from error
+
+
+def check_recipe(path: Path, recipe: Recipe) -> None:
+    """Refuse a folder of another recipe, with the differences.
+
+    A run that has not got beyond its checks holds nothing worth keeping: a corrected recipe takes its folder over.
+    """
+    record = read_record(path)
+    if not record or record.get("recipe_digest") == recipe.digest or not has_begun(record):
+        return
+    there: dict[str, Any] = {}
+    if (path / "recipe.toml").exists():
+        try:
+            there = tomllib.loads((path / "recipe.toml").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise Mismatch(
+                f"{path} holds a run of another recipe, and its recipe.toml is damaged ({error}); "
+                "use another --run-dir, or --fresh to delete that run"
+            ) from error
+    old, new = dict(_flat(there)), dict(_flat(recipe.resolved))
+    lines = [
+        f"  {key}: {_shown(old, key)} there, {_shown(new, key)} in this recipe"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    raise Mismatch(
+        f"{path} holds a run of another recipe; use another --run-dir, or --fresh to delete that run. They differ in:\n"
+        + "\n".join(lines or ["  (nothing that kdkit can show)"])
+    )
+
+
+def has_begun(record: dict[str, Any]) -> bool:
+    """Whether a run has made anything: its data have been read and its parts found to fit each other."""
+    stages = record["stages"]
+    return bool(stages.keys() - {"data", "check"}) or stages.get("check", {}).get("status") == "done"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the platform and the packages that numbers depend on."""
+    packages = {name: importlib.metadata.version(name) for name in VERSIONS}
+    return {"python": platform.python_version(), "platform": platform.platform(), **packages}
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
+
+
+def _shown(flat: dict[str, Any], key: str) -> str:
+    return repr(flat[key]) if key in flat else "nothing"

@@ -1,0 +1,112 @@
+"""Data: read the data set once, and say what it is: rows, drops, lengths, leakage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit import corpus as corpora
+from kdkit.errors import Mismatch, UsageError
+from kdkit.estimate import check_inputs
+from kdkit.files import write_json
+from kdkit.tokens import encode
+from kdkit.values import SPLITS
+
+if TYPE_CHECKING:
+    from kdkit.runfolder import Run
+    from kdkit.values import Corpus, Drop, SplitName
+
+PLACES_SHOWN = 120
+"""Characters; longer lists of places stand in `data/report.json` only."""
+
+
+def load(run: Run) -> dict[str, Any]:
+    """Write `data/*.jsonl` and `data/report.json`.
+
+    Raises:
+        UsageError: There are no training or no validation rows, or two rows have one id; or, before any row is read,
+            the teacher or the student names what is not there.
+    """
+    check_inputs(run.recipe)
+    return _write(run, _read(run))
+
+
+def restore(run: Run) -> dict[str, Any]:
+    """Write a finished run's data again where its files are lost.
+
+    Raises:
+        Mismatch: The data set has changed since.
+    """
+    facts, folder = run.facts("data"), run.path / "data"
+    names = ["report.json", *(f"{split}.jsonl" for split in SPLITS if facts["rows"][split])]
+    if all((folder / name).exists() for name in names):
+        return {}
+    corpus = _read(run)
+    if corpora.digest(corpus) != facts["digest"]:
+        raise Mismatch(f"the data set is not what it was when {run.path} was made; run with --fresh to start anew")
+    return _write(run, corpus)
+
+
+def _read(run: Run) -> Corpus:
+    corpus = run.recipe.data.load(run.progress)
+    for split in ("train", "validation"):
+        if not corpus.split(split):
+            raise UsageError(f"the data set has no usable {split} rows{_reasons(corpus.drops)}")
+    _refuse_repeated_ids(corpus)
+    return corpus
+
+
+def _write(run: Run, corpus: Corpus) -> dict[str, Any]:
+    recipe, folder = run.recipe, run.path / "data"
+    digest = corpora.write(folder, corpus)
+    tokenizer = recipe.teacher.load_tokenizer(corpus)
+    lengths = {}
+    for split in SPLITS:
+        if corpus.split(split):
+            lengths[split] = corpora.lengths(encode(corpus.split(split), tokenizer, recipe.tokens), recipe.tokens)
+    rows = {split: len(corpus.split(split)) for split in SPLITS}
+    repeated = corpora.repeated_rows(corpus)
+    report = {
+        "rows": rows,
+        "drops": [attrs.asdict(drop) for drop in corpus.drops],
+        "lengths": lengths,
+        "leakage": corpora.leakage(corpus),
+        "repeated_rows": repeated,
+    }
+    write_json(folder / "report.json", report)
+    _say(run, corpus, rows, repeated)
+    return {"digest": digest, "rows": rows, "outputs": ["data/test.jsonl"] if corpus.test else []}
+
+
+def _refuse_repeated_ids(corpus: Corpus) -> None:
+    seen: set[str] = set()
+    for split in SPLITS:
+        for example in corpus.split(split):
+            if example.id in seen:
+                raise UsageError(f'two rows of the data set have the id "{example.id}"; ids must be unique')
+            seen.add(example.id)
+
+
+def _say(run: Run, corpus: Corpus, rows: dict[SplitName, int], repeated: dict[str, int]) -> None:
+    """How many rows there are, what was left out, and what should make one doubt the scores."""
+    counts = ", ".join(f"{count:,} {split}" for split, count in rows.items() if count)
+    run.progress.note(f"data: {counts} rows")
+    for drop in corpus.drops:
+        run.progress.note(f"data: {_reason(drop)}")
+    for split, count in repeated.items():
+        if count:
+            run.progress.note(
+                f"data: {count:,} of the {split} rows stand word for word among the training rows too: "
+                "scores on them show memory as well as skill"
+            )
+
+
+def _reasons(drops: tuple[Drop, ...]) -> str:
+    return f": {'; '.join(map(_reason, drops))}" if drops else ""
+
+
+def _reason(drop: Drop) -> str:
+    places = f" ({', '.join(drop.first)}{', ...' if drop.count > len(drop.first) else ''})" if drop.first else ""
+    sentence = f"{drop.count:,} left out, each because {drop.reason}"
+    return sentence + (places if len(places) <= PLACES_SHOWN else "")

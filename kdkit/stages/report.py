@@ -1,0 +1,23 @@
+"""The last stage: writes `report.html` and `report.md` from what the other stages left in the run folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdkit.files import write_atomically
+from kdkit.report import assemble, html, markdown, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(folder: Path) -> None:
+    """Write both files, each whole or not at all.
+
+    Raises:
+        MissingInput: The folder is no run folder.
+        DamagedData: A file in it cannot be read.
+    """
+    page = assemble(read(folder))
+    write_atomically(folder / "report.html", html.render(page).encode())
+    write_atomically(folder / "report.md", markdown.render(page).encode())

@@ -1,0 +1,135 @@
+"""Teacher: make it where it has to be made (from scratch, by fine-tuning), once for all runs that need the same."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit import corpus as corpora
+from kdkit import teacherstore
+from kdkit.canonical import digest_of
+from kdkit.cards import model_texts
+from kdkit.estimate import bytes_of_weights, check_space
+from kdkit.files import folder_bytes, weight_files
+from kdkit.hf import tokenizer_digest, weights_digest
+from kdkit.losses import HardLoss
+from kdkit.rows import read_corpus
+from kdkit.targets import no_targets
+from kdkit.training import rows_together, train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from kdkit.runfolder import Run
+    from kdkit.values import Corpus, EncodedExample, TokenBatch
+
+WORKSHOP = "teacher-training"
+
+
+def fit(run: Run) -> dict[str, Any]:
+    """Write `teacher/`, taken from the store where another run has made the same teacher.
+
+    A teacher that is used as it is stays where it lies.
+
+    Raises:
+        UsageError: There is no room on the disk for what has to be made.
+        DamagedData: The store's copy is not what was put there.
+    """
+    if not run.recipe.teacher.is_made_here:
+        folder = run.recipe.teacher.find_folder()
+        return {"made": False, "folder": str(folder.absolute()) if folder is not None else None}
+    stored, reused = _have_stored(run)
+    # From the store also where it was made here: another run may have put the same teacher there first.
+    facts = _take(run, stored)
+    if reused:
+        run.progress.note(f"teacher: taken from {stored}")
+    return {"made": True, "folder": "teacher", "reused": reused, **facts}
+
+
+def restore(run: Run) -> dict[str, Any] | None:
+    """Have a finished run's teacher again where files of it are lost; None if it is only to be had with other weights.
+
+    Raises:
+        UsageError: It has to be made again, and there is no room on the disk.
+        DamagedData: The store's copy is not what was put there.
+    """
+    facts = run.facts("teacher")
+    if all((run.path / name).exists() for name in facts.get("outputs", ())):
+        return {}
+    stored, _ = _have_stored(run)
+    if weights_digest(stored) != facts["weights"]:
+        teacherstore.check(stored)
+        return None
+    return _take(run, stored)
+
+
+def _have_stored(run: Run) -> tuple[Path, bool]:
+    """The teacher's folder in the store, and whether it was there; made if it was not."""
+    corpus, workshop = read_corpus(run), run.path / WORKSHOP
+    stored = run.store / "teachers" / _key(run, corpus)
+    reused = stored.is_dir()
+    _check_room(run, workshop, reused=reused)
+    if not reused:
+        teacherstore.put(_make(run, corpus, workshop), stored)
+    return stored, reused
+
+
+def _take(run: Run, stored: Path) -> dict[str, Any]:
+    target = run.path / "teacher"
+    teacherstore.take(stored, target)
+    shutil.rmtree(run.path / WORKSHOP, ignore_errors=True)
+    return {
+        "store": str(stored),
+        "weights": weights_digest(target),
+        "outputs": ["teacher/config.json", *weight_files(run.path, "teacher")],
+    }
+
+
+def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
+    """Make the teacher; gives its folder."""
+    teacher = run.recipe.teacher
+    model = teacher.build(corpus, seed=run.recipe.seed, device=run.device)
+    if teacher.fine_tune is None:
+        model.save(workshop / "best", texts=model_texts(run.recipe, role="teacher"))
+    else:
+        train(run, model, corpus, teacher.fine_tune, HardLoss(), _no_targets, role="teacher", folder=workshop)
+    return workshop / "best"
+
+
+def _no_targets(rows: Sequence[EncodedExample]) -> Callable[[TokenBatch], None]:  # noqa: ARG001
+    return no_targets
+
+
+def _check_room(run: Run, workshop: Path, *, reused: bool) -> None:
+    """Refuse to begin what will not fit on the disk; what an earlier try wrote counts as written."""
+    found = run.facts("check")
+    weights = bytes_of_weights(found["teacher"]["parameters"]) if found["teacher"] is not None else 0
+    if reused:
+        check_space({run.path: weights})
+    else:
+        left = max(found["teacher_bytes"] - folder_bytes(workshop, "**/*"), weights)
+        check_space({run.path: left, run.store: weights})
+
+
+def _key(run: Run, corpus: Corpus) -> str:
+    """Everything that the made teacher depends on: of the recipe, of the data, and what it starts from."""
+    resolved, start = run.recipe.resolved, run.recipe.teacher.find_folder()
+    # Of what lies in a folder the content counts, not the name.
+    named = {"capture_batch_size", "tokenizer"} | ({"model"} if start is not None else set())
+    depends = {
+        "teacher": {key: value for key, value in resolved["teacher"].items() if key not in named},
+        "tokens": resolved["tokens"],
+        "seed": run.recipe.seed,
+        "data": corpora.digest(attrs.evolve(corpus, test=())),
+        "tokenizer": tokenizer_digest(run.recipe.teacher.load_tokenizer(corpus)),
+        "start": weights_digest(start) if start is not None else None,
+    }
+    fine_tune = run.recipe.teacher.fine_tune
+    if fine_tune is not None and run.recipe.evaluation.suite_of(fine_tune.best_by) is not None:
+        depends |= {"generation": resolved["generation"], "suites": resolved["evaluation"]["suites"]}
+    elif fine_tune is not None and (together := rows_together(run.recipe)):  # a loss over batches picks the best epoch
+        depends |= {"rows_together": together}
+    return digest_of(depends)[:32]

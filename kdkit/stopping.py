@@ -1,0 +1,104 @@
+"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP): finish what is being done, save it, say how to go on."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from kdkit.errors import Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+
+
+class Stop:
+    """Whether a signal has asked the running work to end."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._at_once = False
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+    def leave(self, saved: str) -> Interrupted:
+        """The error to raise once everything is saved.
+
+        Args:
+            saved: What was saved, as the start of a sentence: "saved a checkpoint at step 120".
+        """
+        number = self.signal if self.signal is not None else signal.SIGINT
+        word = "interrupted" if number == signal.SIGINT else "terminated"
+        return Interrupted(f"{word}; {saved}; the same command goes on from there", signal_exit_code=128 + number)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within the block a signal raises `KeyboardInterrupt`: for long work that leaves nothing half done."""
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
+    def ask(self, number: int) -> None:
+        """What a signal does.
+
+        Raises:
+            KeyboardInterrupt: Within `at_once`, or at the second Ctrl-C.
+        """
+        second = self.signal is not None and number == signal.SIGINT
+        self.signal = number
+        if self._at_once or second:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def graceful() -> Iterator[Stop]:
+    """Within the block the first Ctrl-C or SIGTERM only sets the `Stop`; a second Ctrl-C ends at once.
+
+    The loop inside looks at the `Stop` wherever it can save and leave. Outside the main thread signals are left alone.
+    """
+    stop = Stop()
+    with _on_signals(stop.ask):
+        yield stop
+
+
+@contextmanager
+def leaving(saved: str) -> Iterator[None]:
+    """Within the block Ctrl-C or SIGTERM ends at once, with the sentence: for work that can be cut off anywhere.
+
+    Args:
+        saved: See `Stop.leave`.
+
+    Raises:
+        Interrupted: A signal came.
+    """
+    stop = Stop()
+    try:
+        with _on_signals(stop.ask), stop.at_once():
+            yield
+    except KeyboardInterrupt:
+        raise stop.leave(saved) from None
+
+
+@contextmanager
+def _on_signals(handle: Callable[[int], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_signal(number: int, frame: Any) -> None:  # noqa: ARG001
+        handle(number)
+
+    heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
+    previous = {number: signal.signal(number, on_signal) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

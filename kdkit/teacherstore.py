@@ -1,0 +1,114 @@
+"""Teachers that a run made, kept for others: each a folder `teachers/KEY/` of the store.
+
+An entry appears whole, by one rename, and never changes afterwards, so that reading it needs no lock. It holds the
+digest of each of its files: copies are made of it for as long as there are runs, and a damaged one must not spread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from kdkit.errors import DamagedData
+from kdkit.files import disk_full, sync_folder, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIGESTS = "kdkit_store.json"
+
+
+def put(source: Path, entry: Path) -> None:
+    """Keep a copy of a teacher's folder, unless another run has kept the same teacher by now.
+
+    Raises:
+        KdkitError: The disk is full.
+    """
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(entry.with_name(f".{entry.name}.lock")):
+        if not entry.is_dir():
+            copying = entry.with_name(f".{entry.name}.partial")
+            _copy(source, copying)
+            write_json(copying / DIGESTS, _digests(copying))
+            copying.rename(entry)
+            sync_folder(entry.parent)
+
+
+def take(entry: Path, target: Path) -> None:
+    """Copy an entry to where a run keeps its teacher, whole or not at all; what was there is replaced.
+
+    Raises:
+        DamagedData: A file of the entry is not what was put there.
+        KdkitError: The disk is full.
+    """
+    copying = target.with_name(f".{target.name}.partial")
+    _copy(entry, copying)
+    try:
+        _check(copying, name=entry)
+    except DamagedData:
+        shutil.rmtree(copying)
+        raise
+    (copying / DIGESTS).unlink()
+    if target.is_dir():
+        shutil.rmtree(target)
+    copying.rename(target)
+    sync_folder(target.parent)
+
+
+def check(entry: Path) -> None:
+    """Read all of an entry.
+
+    Raises:
+        DamagedData: A file of it is not what was put there.
+    """
+    _check(entry, name=entry)
+
+
+def _check(folder: Path, *, name: Path) -> None:
+    try:
+        expected = json.loads((folder / DIGESTS).read_bytes())
+    except (FileNotFoundError, ValueError):
+        expected = None
+    found = _digests(folder)
+    if not isinstance(expected, dict):
+        first: str | None = DIGESTS
+    else:
+        first = next((file for file in sorted({*found, *expected}) if found.get(file) != expected.get(file)), None)
+    if first is not None:
+        raise DamagedData(
+            f"the stored teacher {name} is damaged (its {first} is not what was kept there); "
+            "delete that folder and run again, which makes the teacher anew"
+        )
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy that is on the disk when this returns; an unfinished one that was there goes."""
+    shutil.rmtree(target, ignore_errors=True)
+    size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
+    with disk_full(target.parent, size):
+        shutil.copytree(source, target, copy_function=_copy_file)
+        for folder in (*(each for each in target.rglob("*") if each.is_dir()), target):
+            sync_folder(folder)
+
+
+def _copy_file(source: str, target: str) -> None:
+    # No hard link: a file that is changed in place would change in the store and in every run that has it.
+    shutil.copyfile(source, target)
+    with open(target, "rb+") as file:  # noqa: PTH123 - the callers give text
+        os.fsync(file.fileno())
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file but the one that holds these, by its path in the folder."""
+    digests = {}
+    for file in sorted(each for each in folder.rglob("*") if each.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if name != DIGESTS:
+            with file.open("rb") as stream:
+                digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return digests

@@ -1,0 +1,97 @@
+"""The conformance check of metric suites."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from kdkit.values import Example
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kdkit.interfaces import MetricSuite
+
+# Whatever a model may write: nothing, code of several languages, and code that is cut off or broken.
+TEXTS = (
+    "",
+    " \n\t",
+    ";",
+    "assertEquals(3, list.size());",
+    'assertEquals("a;b", text);\nassertTrue(flag);',
+    "assertThrows(Failure.class, () -> { run(); stop(); });",
+    "assert total == 3\nassert name is None",
+    "== 3",
+    'assertEquals("never closed, (',
+    "]) } \\",
+    "naïve — 東京\r\nof plain text",
+    "again and again " * 40,
+)
+
+
+def check_metrics(suite: MetricSuite, *, texts: Sequence[str] = TEXTS, meta: Mapping[str, Any] | None = None) -> None:
+    """Check that a suite keeps the rules that every metric suite must keep.
+
+    Each text is scored against each, and the rules are:
+
+    - no rows can be scored too;
+    - each metric has one value a row, a finite number or None;
+    - the inputs stay as they were, and the same inputs give the same values;
+    - a row's values depend neither on other rows nor on their order (a metric that is left out counts as None);
+    - equal texts have values from 0 to 1, and an empty text scores no better against a reference than the reference
+      itself (a higher value is better).
+
+    Args:
+        suite: The suite, ready made.
+        texts: What to score; by default texts that break careless code.
+        meta: `Example.meta` of every row.
+
+    Raises:
+        AssertionError: With a sentence that says which rule is broken, and by what.
+    """
+    pairs = list(product(texts, ["", *texts]))  # (reference, generated)
+    rows = _score(suite, pairs, meta)
+    _score(suite, [], meta)
+    assert _score(suite, pairs, meta) == rows, "the same rows scored twice have different values"
+    assert _score(suite, pairs[::-1], meta) == rows[::-1], "values depend on the order of the rows"
+    for pair, row in zip(pairs, rows, strict=True):
+        alone = _score(suite, [pair], meta)[0]
+        assert alone == row, f"values of {_shown(pair)} depend on other rows: alone {alone}, among others {row}"
+    by_pair = dict(zip(pairs, rows, strict=True))
+    for text in texts:
+        _check_equal_texts(text, equal=by_pair[text, text], empty=by_pair[text, ""])
+
+
+def _check_equal_texts(text: str, *, equal: Mapping[str, float], empty: Mapping[str, float]) -> None:
+    for metric, value in equal.items():
+        assert 0.0 <= value <= 1.0, f'"{metric}" of {_shown((text, text))} is {value}, not from 0 to 1'
+        worse = empty.get(metric, value)
+        assert worse <= value, f'"{metric}" prefers an empty text ({worse}) to the reference {text!r} itself ({value})'
+
+
+def _score(
+    suite: MetricSuite, pairs: Sequence[tuple[str, str]], meta: Mapping[str, Any] | None
+) -> list[dict[str, float]]:
+    """For each row the metrics that it counts for."""
+    references = [reference for reference, _ in pairs]
+    generated = [text for _, text in pairs]
+    examples = [
+        Example(id=str(row), source="", target=reference, meta=dict(meta or {}))
+        for row, reference in enumerate(references)
+    ]
+    before = (list(generated), list(references), list(examples))
+    metrics = suite.score(generated, references, examples)
+    assert (generated, references, examples) == before, "the suite changed its inputs"
+    for metric, values in metrics.items():
+        assert len(values) == len(pairs), f'"{metric}" has {len(values)} values for {len(pairs)} rows'
+        for pair, value in zip(pairs, values, strict=True):
+            assert value is None or math.isfinite(value), f'"{metric}" of {_shown(pair)} is {value}'
+    return [
+        {metric: value for metric, values in metrics.items() if (value := values[row]) is not None}
+        for row in range(len(pairs))
+    ]
+
+
+def _shown(pair: tuple[str, str]) -> str:
+    return f"reference {pair[0]!r} and generated {pair[1]!r}"

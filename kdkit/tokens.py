@@ -1,0 +1,166 @@
+"""Examples -> token ids -> batches. The order of a training epoch is a pure function of (seed, epoch)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kdkit.errors import UsageError
+from kdkit.values import EncodedExample, TokenBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import TypeAlias
+
+    import numpy.typing as npt
+
+    from kdkit.interfaces import Tokenizer
+    from kdkit.options import TokenLimits
+    from kdkit.values import Cut, Example
+
+    Indices: TypeAlias = npt.NDArray[np.int64]
+
+CHUNK = 1000
+
+
+def encode(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> list[EncodedExample]:
+    """Token ids of every example, within the limits.
+
+    A source that is too long is shortened by its `cuts`, in their order, then at its end; a target at its end.
+    """
+    encoded = []
+    for start in range(0, len(examples), CHUNK):
+        chunk = examples[start : start + CHUNK]
+        sources = _ids(tokenizer, [example.source for example in chunk])
+        targets = _ids(tokenizer, [example.target for example in chunk], limits.max_target)
+        for example, source_ids, target_ids in zip(chunk, sources, targets, strict=True):
+            fitting = source_ids if len(source_ids) <= limits.max_source else fit_source(example, tokenizer, limits)
+            encoded.append(EncodedExample(id=example.id, source_ids=tuple(fitting), target_ids=tuple(target_ids)))
+    return encoded
+
+
+def fit_source(example: Example, tokenizer: Tokenizer, limits: TokenLimits) -> list[int]:
+    """The ids of a source that is too long, shortened."""
+    text = example.source
+    shifts: list[tuple[int, int]] = []  # (position, characters taken out there)
+    for cut in example.cuts:
+        here = _moved(cut, shifts)
+        shorter, position = _shorten(text, here, tokenizer, limits.max_source)
+        shifts.append((position, len(text) - len(shorter)))
+        text = shorter
+        ids = _ids(tokenizer, [text])[0]
+        if len(ids) <= limits.max_source:
+            return ids
+    return _ids(tokenizer, [text], limits.max_source)[0]
+
+
+def _moved(cut: Cut, shifts: Sequence[tuple[int, int]]) -> Cut:
+    """The cut's place in a text that earlier cuts have shortened."""
+    import attrs
+
+    def moved(place: int) -> int:
+        for position, taken in shifts:
+            place = place - taken if place >= position + taken else min(place, position)
+        return place
+
+    return attrs.evolve(
+        cut,
+        start=moved(cut.start),
+        end=moved(cut.end),
+        drop_start=moved(cut.drop_start),
+        drop_end=moved(cut.drop_end),
+    )
+
+
+def _shorten(text: str, cut: Cut, tokenizer: Tokenizer, limit: int) -> tuple[str, int]:
+    """The text with the cut's stretch shortened or dropped, and where characters were taken out."""
+    stretch = text[cut.start : cut.end]
+    budget = limit - len(_ids(tokenizer, [text[: cut.start] + text[cut.end :]])[0])
+    offsets = tokenizer(stretch, return_offsets_mapping=True, add_special_tokens=False, verbose=False)["offset_mapping"]
+    while offsets and budget >= max(cut.drop_below, 1):
+        if cut.keep == "head":
+            end = cut.start + offsets[min(budget, len(offsets)) - 1][1]
+            shorter, position = text[:end] + text[cut.end :], end
+        else:
+            start = cut.start + offsets[max(len(offsets) - budget, 0)][0]
+            shorter, position = text[: cut.start] + text[start:], cut.start
+        excess = len(_ids(tokenizer, [shorter])[0]) - limit
+        if excess <= 0:
+            return shorter, position
+        budget -= excess  # tokens at the seam may come out otherwise than when counted apart
+    return text[: cut.drop_start] + text[cut.drop_end :], cut.drop_start
+
+
+def _ids(tokenizer: Tokenizer, texts: list[str], limit: int | None = None) -> list[list[int]]:
+    options = {"truncation": True, "max_length": limit} if limit is not None else {"truncation": False}
+    ids: list[list[int]] = tokenizer(texts, verbose=False, **options)["input_ids"]
+    return ids
+
+
+def collate(rows: Sequence[EncodedExample], *, pad_id: int, device: str = "cpu") -> TokenBatch:
+    """Rows padded to the longest of them.
+
+    Args:
+        rows: At least one.
+        pad_id: Fills sources; labels are filled with -100.
+        device: Where the tensors go.
+    """
+    import torch
+
+    def padded(sequences: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
+        width = max(len(sequence) for sequence in sequences)
+        array = np.full((len(sequences), width), filler, dtype=np.int64)
+        for row, sequence in zip(array, sequences, strict=True):
+            row[: len(sequence)] = sequence
+        return torch.from_numpy(array).to(device)
+
+    sources = [row.source_ids for row in rows]
+    return TokenBatch(
+        ids=tuple(row.id for row in rows),
+        source_ids_BS=padded(sources, pad_id),
+        source_mask_BS=padded([[1] * len(source) for source in sources], 0),
+        labels_BT=padded([row.target_ids for row in rows], -100),
+    )
+
+
+def epoch_order(
+    rows: Sequence[EncodedExample], *, batch_size: int, seed: int, epoch: int, shuffle: bool, group_by_length: bool,
+    drop_last: bool,
+) -> list[list[int]]:  # fmt: skip
+    """Indices of each batch of an epoch: a pure function of the rows' lengths, the options, seed and epoch.
+
+    With `group_by_length` the shuffled rows are sorted by length within pools of 50 batches, and the batches shuffled:
+    rows of like length share a batch, yet neither the rows of a batch nor the order of batches repeat.
+
+    Raises:
+        UsageError: Not one batch is full, and `drop_last` drops the rest.
+    """
+    generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    order = generator.permutation(len(rows)) if shuffle else np.arange(len(rows))
+    if shuffle and group_by_length:
+        order = _pools_by_length(rows, order, 50 * batch_size)
+    batches = [order[start : start + batch_size].tolist() for start in range(0, len(order), batch_size)]
+    if drop_last and batches and len(batches[-1]) < batch_size:
+        batches.pop()
+    if not batches:
+        raise UsageError(
+            f"{len(rows)} training rows do not fill one batch of {batch_size}; "
+            "lower training.batch_size or set training.drop_last = false"
+        )
+    if shuffle and group_by_length:
+        batches = [batches[i] for i in generator.permutation(len(batches))]
+    return batches
+
+
+def _pools_by_length(rows: Sequence[EncodedExample], order: Indices, size: int) -> Indices:
+    lengths = np.array([len(row.source_ids) + len(row.target_ids) for row in rows])
+    pools = [order[start : start + size] for start in range(0, len(order), size)]
+    return np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+
+
+def length_sorted(rows: Iterable[EncodedExample], batch_size: int) -> Iterator[list[EncodedExample]]:
+    """Batches of rows of like source length, longest first, so that memory runs out early or not at all."""
+    ordered = sorted(rows, key=lambda row: (-len(row.source_ids), -len(row.target_ids), row.id))
+    for start in range(0, len(ordered), batch_size):
+        yield ordered[start : start + batch_size]

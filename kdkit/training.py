@@ -1,0 +1,87 @@
+"""One training of a run: the student's, or the fine-tuning that makes its teacher."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdkit.cards import model_texts
+from kdkit.engine import MetricsLog, Trainer, Validator
+from kdkit.hf import Seq2SeqModel
+from kdkit.rows import rows_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from kdkit.engine import FitResult
+    from kdkit.interfaces import LossMixer, TextModel
+    from kdkit.options import Training
+    from kdkit.recipe import Recipe
+    from kdkit.runfolder import Run
+    from kdkit.values import Corpus, EncodedExample, Targets, TokenBatch
+
+    TargetsOfBatch = Callable[[TokenBatch], Targets | None]
+
+
+def train(
+    run: Run,
+    model: TextModel,
+    corpus: Corpus,
+    options: Training,
+    loss: LossMixer,
+    targets_of: Callable[[Sequence[EncodedExample]], TargetsOfBatch],
+    *,
+    role: str,
+    folder: Path,
+) -> FitResult:
+    """Train a model on the corpus, from the start or from where it was stopped.
+
+    Args:
+        run: The run; `metrics.jsonl` in its folder gets the numbers.
+        model: What is trained.
+        corpus: Training and validation rows.
+        options: How.
+        loss: The loss.
+        targets_of: Called with all rows that will be read, gives what gives a batch its teacher logits.
+        role: "teacher" or "student".
+        folder: `best/`, `final/` and `checkpoints/` go here.
+    """
+    recipe = run.recipe
+    training = rows_of(corpus.train, model.tokenizer, recipe.tokens)
+    validation = rows_of(corpus.validation, model.tokenizer, recipe.tokens, at_most=options.validation_rows)
+    targets = targets_of([*training.encoded, *validation.encoded])
+    validate = Validator(
+        model=model,
+        examples=validation.examples,
+        rows=validation.encoded,
+        loss=loss,
+        targets=targets,
+        generation=recipe.generation,
+        suite=recipe.evaluation.suite_of(options.best_by),
+        batch_size=recipe.generation.batch_size,
+        device=run.device,
+        progress=run.progress,
+        together=rows_together(recipe),
+    )
+    if isinstance(model, Seq2SeqModel):  # so that plain transformers writes at the lengths that it was trained for
+        model.adopt(recipe.generation)
+    return Trainer(
+        model=model,
+        rows=training.encoded,
+        options=options,
+        loss=loss,
+        targets=targets,
+        validate=validate,
+        seed=recipe.seed,
+        device=run.device,
+        folder=folder,
+        texts=model_texts(recipe, role=role),
+        log=MetricsLog(run.path / "metrics.jsonl", role),
+        progress=run.progress,
+        name=role,
+    ).fit()
+
+
+def rows_together(recipe: Recipe) -> int:
+    """Rows whose tokens a loss averages together: 0 for all of them, or an evaluation batch as in the thesis."""
+    return recipe.generation.batch_size if recipe.evaluation.loss_mean == "batches" else 0

@@ -1,0 +1,43 @@
+"""Test assertions for kdkit: data sets of Java and Python tests, and metric suites that judge assertions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kdkit.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from kdkit.plugins import Register
+    from kdkit_assertions.compressed_logits import decode_compressed_logits
+    from kdkit_assertions.thesis_metrics import score_thesis
+
+__all__ = ["decode_compressed_logits", "score_thesis"]
+
+_LAZY = {
+    "decode_compressed_logits": "kdkit_assertions.compressed_logits",
+    "score_thesis": "kdkit_assertions.thesis_metrics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public functions are imported when first used, so that listing plugins stays quick."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'kdkit_assertions' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Java and Python tests."""
+    register("assertion-zip", "kdkit_assertions.assertion_zip:AssertionZip")
+    register("assertion-jsonl", "kdkit_assertions.assertion_jsonl:AssertionJsonl")
+    register("python-tests", "kdkit_assertions.python_tests:PythonTests")
+
+
+@hookimpl
+def register_metrics(register: Register) -> None:
+    """Strict comparison of assertions, and the thesis's published one."""
+    register("assertions", "kdkit_assertions.strict_metrics:Assertions")
+    register("assertions-thesis", "kdkit_assertions.thesis_metrics:ThesisAssertions")

@@ -1,0 +1,187 @@
+"""Reading a cache: what was written comes back, from any thread, for the right owner only."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import attrs
+import numpy as np
+import pytest
+from cache_kit import VOCAB, block, fill, identity, key, shards
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kdkit.builtin.codecs.float_ import Float
+from kdkit.builtin.codecs.u8_lz4 import U8LZ4
+from kdkit.cache import CacheIdentity, LogitCache, record_key
+from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
+
+CODECS = [U8LZ4(), U8LZ4(scope="array"), Float(), Float(dtype="fp16", compression="zstd")]
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=repr)
+@given(numbers=st.lists(st.integers(0, 30), max_size=20), shard_bytes=st.sampled_from([1, 300, 1000, 10**6]))
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_was_written_comes_back(tmp_path_factory, codec, numbers, shard_bytes):
+    folder = tmp_path_factory.mktemp("cache")
+    fill(folder, numbers, codec=codec, shard_bytes=shard_bytes)
+    cache = LogitCache.open(folder, identity(codec))
+    assert len(cache) == len(set(numbers))
+    assert set(cache) == {key(number) for number in numbers}
+    for number in numbers:
+        expected = codec.encode(block(number))
+        assert cache.get(key(number)) == (expected, number % 5)
+        assert cache.tokens(key(number)) == number % 5
+        decoded_TV = cache.decode(key(number))
+        assert (decoded_TV == codec.decode(expected, tokens=number % 5, vocab_size=VOCAB)).all()
+
+
+def test_order_does_not_matter(tmp_path):
+    numbers = list(range(20))
+    fill(tmp_path / "one", numbers)
+    random.Random(3).shuffle(numbers)
+    fill(tmp_path / "two", numbers, shard_bytes=100)
+    one, two = LogitCache.open(tmp_path / "one"), LogitCache.open(tmp_path / "two")
+    assert {k: one.get(k) for k in one} == {k: two.get(k) for k in two}
+
+
+def test_the_codec_is_made_from_the_manifest_alone(tmp_path):
+    codec = Float(dtype="bf16", compression="zstd", level=5)
+    fill(tmp_path, range(3), codec=codec)
+    assert LogitCache.open(tmp_path).codec == codec
+
+
+def test_options_that_the_installed_codec_does_not_know_are_a_mismatch(tmp_path):
+    fill(tmp_path, range(3), codec_options={"scope": "row", "colour": "red"})
+    cache = LogitCache.open(tmp_path)
+    with pytest.raises(Mismatch, match="does not know the options"):
+        cache.decode(key(1))
+
+
+def test_info_tells_what_is_there(tmp_path):
+    fill(tmp_path, range(10))
+    cache = LogitCache.open(tmp_path)
+    info = cache.info()
+    assert (info["records"], info["tokens"], info["vocab_size"], info["codec"]) == (10, 20, VOCAB, "u8-lz4")
+    assert info["bytes"] == sum(path.stat().st_size for path in shards(tmp_path))
+    assert cache.keys.shape == (10, 16)
+    assert key(3) in cache
+    assert key(11) not in cache
+
+
+@pytest.mark.parametrize(
+    "changes", [{"teacher": "c" * 64}, {"tokenizer": "c" * 64}, {"codec": "float"}, {"codec_options": {"scope": "array", "level": 0}}, {"vocab_size": 41}],
+    ids=lambda changes: next(iter(changes)),
+)  # fmt: skip
+def test_another_identity_is_refused_with_both_names(tmp_path, changes):
+    fill(tmp_path, range(3))
+    asked = attrs.evolve(identity(), teacher_name="small-teacher", **changes)
+    with pytest.raises(Mismatch, match=r"big-teacher.*small-teacher"):
+        LogitCache.open(tmp_path, asked)
+
+
+def test_another_human_name_is_the_same_identity(tmp_path):
+    fill(tmp_path, range(3))
+    renamed = identity(teacher_name="./models/big-teacher")
+    assert renamed == identity()
+    assert renamed.digest == identity().digest
+    assert len(LogitCache.open(tmp_path, renamed)) == 3
+
+
+def test_a_record_that_is_not_there_is_named(tmp_path):
+    fill(tmp_path, range(3))
+    with pytest.raises(MissingInput, match=key(9).hex()):
+        LogitCache.open(tmp_path).get(key(9))
+
+
+def test_an_unfinished_or_absent_cache_is_missing(tmp_path):
+    with pytest.raises(MissingInput, match="no logit cache"):
+        LogitCache.open(tmp_path / "nowhere")
+    fill(tmp_path, range(3), finish=False)
+    with pytest.raises(MissingInput, match="has not finished"):
+        LogitCache.open(tmp_path)
+
+
+def test_threads_read_at_once(tmp_path):
+    fill(tmp_path, range(60), shard_bytes=1000)
+    cache = LogitCache.open(tmp_path)
+    wanted = [number for number in range(60) for _ in range(5)]
+    random.Random(0).shuffle(wanted)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda number: cache.decode(key(number)), wanted))
+    alone = {number: cache.decode(key(number)) for number in range(60)}
+    assert all((decoded_TV == alone[number]).all() for number, decoded_TV in zip(wanted, found, strict=True))
+
+
+def test_a_shard_that_goes_away_after_opening_is_damage(tmp_path):
+    fill(tmp_path, range(10))
+    cache = LogitCache.open(tmp_path)
+    shards(tmp_path)[0].unlink()
+    with pytest.raises(DamagedData, match=r"shard-00000\.safetensors: record 0 is damaged: the file is gone"):
+        cache.get(key(0))
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.text(max_size=3), st.text(max_size=3), st.lists(st.integers(0, 5), max_size=3), st.lists(st.integers(0, 5), max_size=3)),
+        max_size=12,
+    )
+)  # fmt: skip
+def test_keys_are_equal_only_for_equal_content(rows):
+    keyed = {(teacher, tokenizer, tuple(source), tuple(target)) for teacher, tokenizer, source, target in rows}
+    assert len({record_key(*row) for row in keyed}) == len(keyed)
+    assert all(len(record_key(*row)) == 16 for row in keyed)
+
+
+def test_the_key_of_a_record_never_changes():
+    assert record_key("teacher", "tokenizer", (1, 2, 3), (4, -1)).hex() == "a45adebaaa4cc0fc118b3833f7cdd981"
+
+
+def test_an_identity_survives_its_table():
+    one = identity(Float(compression="zstd", level=4))
+    assert CacheIdentity.from_table(one.to_table()) == one
+
+
+def test_a_teacher_name_that_no_header_takes_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="64 KiB"):
+        fill(tmp_path, range(2), teacher_name="x" * 70_000)
+
+
+OPEN_MANY = """
+import sys, time
+from pathlib import Path
+from kdkit.cache import LogitCache
+started = time.perf_counter()
+cache = LogitCache.open(Path(sys.argv[1]))
+opened = time.perf_counter() - started
+keys = list(cache.keys[:: 997])
+assert all(cache.tokens(key.tobytes()) == 3 for key in keys)
+# Not ru_maxrss: that begins with the peak of the process that started this one.
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(opened, int(peak.split()[1]) / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_million_records_open_quickly_in_little_memory(tmp_path):
+    """The time bound has room for a busy machine: it takes about half a second on an idle one."""
+    from kdkit.cache.growing import GrowingShard
+    from kdkit.cache.manifest import Manifest
+
+    shard_entries = []
+    everything = np.random.default_rng(0).bytes(16 * 10**6)
+    for number in range(4):
+        growing = GrowingShard(tmp_path, number, identity())
+        for start in range(number * 250_000, (number + 1) * 250_000):
+            growing.add(everything[16 * start : 16 * start + 16], b"1234", 3)
+        shard_entries.append(growing.seal())
+    Manifest(identity=identity(), shards=tuple(shard_entries)).write(tmp_path)
+    printed = subprocess.run(
+        [sys.executable, "-c", OPEN_MANY, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    seconds, megabytes = (float(word) for word in printed.stdout.split())
+    assert seconds < 10
+    assert megabytes < 300

@@ -1,0 +1,152 @@
+"""The documentation says what is so: its code runs, its recipes are valid, what it quotes is current."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+import tomli_w
+from pages import (
+    DISTRIBUTIONS,
+    ROOT,
+    STAND_INS,
+    WRITTEN,
+    each,
+    fences,
+    in_backticks,
+    name_of,
+    quotes,
+    read,
+    registry,
+    run_files,
+    script,
+)
+
+import kdkit
+from kdkit.recipe import load_recipe, shipped_recipes
+
+
+def run_blocks(page):
+    """Run the page's Python blocks from top to bottom, as one script."""
+    blocks = fences(page, "python")
+    assert blocks
+    names = {"__name__": "documentation"}
+    for number, block in enumerate(blocks, 1):
+        exec(compile(block, f"{name_of(page)}, block {number}", "exec"), names)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=name_of(page)) for page in WRITTEN if fences(page, "python") and page.name != "library.md"],
+)
+def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_blocks(page)
+
+
+@pytest.fixture(scope="module")
+def library_folder(tmp_path_factory):
+    """Where the code of docs/library.md has run; it makes a whole run."""
+    folder = tmp_path_factory.mktemp("library")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("KDKIT_CACHE", raising=False)
+        run_blocks(ROOT / "docs" / "library.md")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_table_of_the_run_folder_is_what_a_run_leaves(library_folder):
+    run = library_folder / "runs" / "largest"
+    listed = run_files()
+    missing = [name for name in listed if not (run / name).exists() and name != "data/test.jsonl"]
+    assert not missing, "listed, but not there"
+    left = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    unlisted = {name for name in left if not any(name == known or name.startswith(f"{known.rstrip('/')}/") for known in listed)}  # fmt: skip
+    assert not unlisted
+
+
+@pytest.mark.slow
+def test_the_store_is_laid_out_as_said(library_folder):
+    store = library_folder / "runs" / "cache"
+    said = {token.removesuffix("/DIGEST/") for token in in_backticks(ROOT / "docs" / "recipes.md") if token.endswith("/DIGEST/")}  # fmt: skip
+    assert {path.name for path in store.iterdir()} == said == {"logits", "teachers"}
+
+
+def recipe_blocks(page):
+    return fences(page, "toml")
+
+
+@pytest.mark.parametrize(("page", "blocks"), each(recipe_blocks))
+def test_a_recipe_or_a_part_of_one_on_a_page_is_valid(page, blocks, tmp_path):
+    for block in blocks:
+        table = tomllib.loads(block)
+        if "extends" not in table:
+            table = STAND_INS | table
+        path = tmp_path / "recipe.toml"
+        path.write_text(tomli_w.dumps(table))
+        load_recipe(path, plugins=registry())
+
+
+def test_the_readme_explains_every_section_of_the_quickstart_once():
+    recipe = quotes.sections(read(ROOT / "recipes" / "quickstart.toml"))
+    named = re.findall(r"<!-- sections recipes/quickstart\.toml: ([\w ]+) -->", read(ROOT / "README.md"))
+    assert sorted(" ".join(named).split()) == sorted(recipe)
+
+
+def test_the_readme_shows_how_the_quickstart_ends():
+    shown = read(ROOT / "README.md").split("<!-- quickstart -->")[1].split("<!-- /quickstart -->")[0]
+    recipe = load_recipe("quickstart", plugins=registry())
+    assert "report: runs/quickstart/report.html" in shown, "paste the closing table of `make quickstart` there"
+    assert all(f"Suite {named.name}\n" in shown for named in recipe.evaluation.suites)
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=name_of)
+def test_quotes_of_files_are_current(page):
+    assert quotes.filled(read(page)) == read(page), "run: python docs/make_quotes.py"
+
+
+def quoted_lines(page):
+    return re.findall(r"^<!-- lines of (\S+) -->\n```\w*\n(.*?)^```$", read(page), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize(("page", "parts"), each(quoted_lines))
+def test_quoted_lines_stand_in_their_file(page, parts):
+    for path, lines in parts:
+        assert lines in read(ROOT / path), f"{name_of(page)} quotes {path} wrongly"
+
+
+def test_the_options_page_is_current():
+    assert read(ROOT / "docs" / "options.md") == script("make_options").render(), "run: python docs/make_options.py"
+
+
+def test_why_has_a_line_for_every_dependency_and_says_whose_it_is():
+    table = read(ROOT / "docs" / "why.md").split("<!-- dependencies -->")[1].split("<!-- end -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[3:] if line]
+    said = {dependency: of.split(", ") for dependency, of, _ in rows}
+    wanted = {}
+    for distribution in sorted(DISTRIBUTIONS):
+        for requirement in DISTRIBUTIONS[distribution]["dependencies"]:
+            name = re.match(r"[\w-]+", requirement)[0]
+            if name not in DISTRIBUTIONS:
+                wanted.setdefault(name, []).append(distribution)
+    assert said == wanted
+    assert list(said) == sorted(said)
+    assert all(reason for _, _, reason in rows)
+
+
+def test_the_changelog_has_the_current_version():
+    assert re.search(rf"^## \[{re.escape(kdkit.__version__)}\]", read(ROOT / "CHANGELOG.md"), re.MULTILINE)
+
+
+def test_the_licence_is_whole():
+    text = read(ROOT / "LICENSE")
+    assert "END OF TERMS AND CONDITIONS" in text
+    assert all(f"   {clause}. " in text for clause in range(1, 10))
+    assert all(table["license"] == "Apache-2.0" for table in DISTRIBUTIONS.values())
+
+
+def test_every_shipped_recipe_is_on_a_page():
+    text = "".join(read(page) for page in WRITTEN)
+    assert all(f"{name}.toml" in text for name in shipped_recipes())

@@ -1,0 +1,249 @@
+"""What the documentation names exists, and what exists is documented."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from functools import cache
+
+import click
+import pytest
+from pages import (
+    DISTRIBUTIONS,
+    FENCE,
+    PAGES,
+    ROOT,
+    WRITTEN,
+    components,
+    each,
+    fences,
+    in_backticks,
+    name_of,
+    read,
+    registry,
+    run_files,
+)
+
+from kdkit import plugins as plugin_loading
+from kdkit.cli import VERBS, Verb
+from kdkit.components import options_of
+from kdkit.errors import Interrupted, KdkitError
+from kdkit.recipe import SECTIONS
+from kdkit.recipe.sections import Preamble
+
+# Hosts that the pages may link to.
+HOSTS = {"doi.org", "github.com", "keepachangelog.com", "semver.org"}
+
+
+def command_lines(page):
+    """What the page says of the command line: `kdkit ...`, in backticks and in fences."""
+    in_fences = [line.strip() for code in fences(page, "sh", "text") for line in code.splitlines()]
+    return [text for text in [*in_backticks(page), *in_fences] if text.startswith("kdkit ")]
+
+
+def command_of(words):
+    """The command that a line calls, and the words after its name."""
+    assert words[0] in VERBS, f"there is no kdkit {words[0]}"
+    command = Verb(name=words[0]).load()
+    rest = words[1:]
+    if isinstance(command, click.Group):
+        assert rest, "a verb of the group is missing"
+        assert rest[0] in command.commands, f"there is no kdkit {' '.join(words[:2])}"
+        command, rest = command.commands[rest[0]], rest[1:]
+    return command, rest
+
+
+@pytest.mark.parametrize(("page", "lines"), each(command_lines))
+def test_every_command_line_calls_a_command_with_options_that_it_has(page, lines):
+    for line in lines:
+        words = re.findall(r"'[^']*'|\S+", line.removeprefix("kdkit "))
+        if words[0] in {"VERB", "--help"}:
+            continue
+        command, rest = command_of(words)
+        known = {"--help", *(spelling for parameter in command.params for spelling in parameter.opts)}
+        unknown = [word for word in rest if word.startswith("-") and word not in known]
+        assert not unknown, f"`{line}` of {name_of(page)}: no option {unknown}"
+
+
+def test_every_command_is_documented():
+    text = " ".join(line for page in WRITTEN for line in command_lines(page))
+    for verb in VERBS:
+        command = Verb(name=verb).load()
+        for name in [f"{verb} {sub}" for sub in command.commands] if isinstance(command, click.Group) else [verb]:
+            assert f"kdkit {name} " in f"{text} ", f"kdkit {name} is not documented"
+
+
+def paths_of_options(cls, prefix):
+    for option in options_of(cls):
+        yield f"{prefix}.{option.name}"
+        yield from (f"{prefix}.{option.name}.{nested.name}" for nested in option.nested)
+
+
+@cache
+def option_paths():
+    """`section.key` of every option of every component."""
+    paths = set()
+    for name, section in SECTIONS.items():
+        classes = (
+            [section.options]
+            if section.kind is None
+            else [registry().get(section.kind, component).load() for component in components(section.kind)]
+        )
+        paths |= {path for cls in classes for path in paths_of_options(cls, name)}
+        paths |= {f"{name}.name"} if section.kind is not None else set()
+    return paths
+
+
+def named_options(page):
+    """What looks like `section.key`, alone or with `=value` as an override."""
+    text = FENCE.sub(lambda match: match.group() if match["language"] == "sh" else "", read(page))
+    pattern = rf"(?<![\w./:-])(?:{'|'.join(SECTIONS)})\.[a-z_]+(?:\.[a-z_]+)*(?![\w.]*[/(:])"
+    files = {f"{name}.{ending}" for name in SECTIONS for ending in ("py", "json", "jsonl", "md", "toml", "html")}
+    return sorted(set(re.findall(pattern, text)) - files)
+
+
+@pytest.mark.parametrize(("page", "options"), each(named_options))
+def test_every_option_that_is_named_exists(page, options):
+    assert not [option for option in options if option not in option_paths()]
+
+
+@pytest.mark.parametrize(("page", "tokens"), each(in_backticks))
+def test_sections_hooks_and_variables_that_are_named_exist(page, tokens):
+    sources = "".join(read(path) for folder in ("kdkit", "plugins") for path in (ROOT / folder).rglob("*.py"))
+    for token in tokens:
+        if section := re.fullmatch(r"\[([a-z]+)\]", token):
+            assert section[1] in SECTIONS, f"there is no section {token}"
+        if token.startswith("register_"):
+            assert token in {f"register_{kind}" for kind in plugin_loading.KINDS}, f"there is no hook {token}"
+        if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", token) and token != "RUN_DIR":
+            assert f'"{token}"' in sources, f"nothing reads {token}"
+        if re.fullmatch(r"kdkit(_assertions)?(\.\w+)+", token) and not token.endswith((".toml", ".md")):
+            attribute(token)
+
+
+def attribute(dotted):
+    """What a dotted name stands for."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part)
+        return found
+    raise AssertionError(f"there is no {dotted}")
+
+
+def test_every_hook_is_documented():
+    said = in_backticks(ROOT / "docs" / "plugins.md")
+    assert {f"register_{kind}" for kind in plugin_loading.KINDS} <= set(said)
+    assert {f"kdkit.interfaces.{cls.__name__}" for cls in plugin_loading.INTERFACES.values()} <= set(said)
+
+
+def test_the_conformance_kit_is_documented():
+    import kdkit.testing
+
+    said = in_backticks(ROOT / "docs" / "plugins.md")
+    assert {f"kdkit.testing.{name}" for name in kdkit.testing.__all__} <= set(said)
+
+
+def kebab_names(page):
+    return sorted({token for token in in_backticks(page) if re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", token)})
+
+
+@pytest.mark.parametrize(("page", "names"), each(kebab_names))
+def test_names_with_hyphens_are_components_choices_or_distributions(page, names):
+    known = {name for kind in plugin_loading.KINDS for name in components(kind)} | set(DISTRIBUTIONS)
+    for kind in plugin_loading.KINDS:
+        for component in components(kind):
+            options = options_of(registry().get(kind, component).load())
+            known |= {choice for option in options for choice in option.choices}
+    stray = [name for name in names if name not in known and name != "my-codec"]
+    # The cache format has names of its own, which its tests hold in place.
+    assert not stray or page.name == "cache-format.md"
+
+
+def test_components_has_a_heading_for_each_component_and_no_other():
+    text = read(ROOT / "docs" / "components.md")
+    parts = re.split(r"^# (.+)$", text, flags=re.MULTILINE)[1:]
+    headings = {part: re.findall(r"^### `(.+)`$", body, re.MULTILINE) for part, body in zip(parts[::2], parts[1::2], strict=True)}  # fmt: skip
+    titles = {
+        "datasets": "Data sets", "teachers": "Teachers", "students": "Students",
+        "codecs": "Codecs", "losses": "Losses", "metrics": "Metric suites",
+    }  # fmt: skip
+    assert {kind: sorted(headings[title]) for kind, title in titles.items()} == {
+        kind: sorted(components(kind)) for kind in plugin_loading.KINDS
+    }
+
+
+def test_every_key_before_the_sections_is_in_the_recipes_page():
+    row = next(line for line in read(ROOT / "docs" / "recipes.md").splitlines() if line.startswith("| (before"))
+    said = set(re.findall(r"`(\w+)`", row))
+    assert said == {"name", "extends", *(option.name for option in options_of(Preamble))}
+
+
+def test_every_section_is_in_the_recipes_page():
+    said = re.findall(r"^\| `\[(\w+)\]` \|", read(ROOT / "docs" / "recipes.md"), re.MULTILINE)
+    assert said == list(SECTIONS)
+
+
+def test_the_exit_codes_are_those_of_the_errors():
+    def classes(cls):
+        return {cls}.union(*(classes(sub) for sub in cls.__subclasses__()))
+
+    section = read(ROOT / "docs" / "recipes.md").split("## Exit codes")[1]
+    said = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
+    own = {cls.exit_code for cls in classes(KdkitError) if cls.__module__ == KdkitError.__module__}
+    assert said == {0, Interrupted("x", signal_exit_code=143).signal_exit_code, *own}
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    seen = {}
+    for heading in re.findall(r"^#+ (.+)$", FENCE.sub("", read(page)), re.MULTILINE):
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        seen[slug] = seen.get(slug, -1) + 1
+        yield f"{slug}-{seen[slug]}" if seen[slug] else slug
+
+
+def links(page):
+    return re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", read(page)))
+
+
+@pytest.mark.parametrize(("page", "targets"), each(links))
+def test_every_link_leads_somewhere(page, targets):
+    for target in targets:
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{name_of(page)} links to {target}"
+        assert not anchor or anchor in set(anchors(there)), f"{name_of(page)} links to {target}"
+
+
+def paths(page):
+    """Tokens that look like files of the project or of a run folder."""
+    is_path = re.compile(r"[\w.-]+(?:/[\w.-]+)*(?:/|\.(?:py|md|toml|json|jsonl|html|txt))")
+    return [token for token in in_backticks(page) if is_path.fullmatch(token) and not token.startswith(".")]
+
+
+@pytest.mark.parametrize(("page", "tokens"), each(paths))
+def test_every_file_that_is_named_exists(page, tokens):
+    # Made by a run, by an author of a plugin or by a user.
+    folders = {"data/", "student/", "logits/DIGEST/", "teachers/DIGEST/"}
+    made = {*run_files(), *folders, "kdkit_recipe.toml", "README.md", "manifest.json", "pyproject.toml"}
+    for token in tokens:
+        assert token in made or any((base / token).exists() for base in (ROOT, page.parent)), (
+            f"{name_of(page)} names {token}, which is not there"
+        )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_page_names_a_place_of_one_machine_or_an_unexpected_host(page):
+    text = read(page)
+    assert not re.findall(r"(?<![\w./<-])/(?:home|root|tmp|work|usr|opt|Users|var)\b\S*", text)
+    assert not re.findall(r"\b[A-Z]:\\", text)
+    hosts = {host.lower() for host in re.findall(r"https?://([^/\s)>\"]+)", text)}
+    assert hosts <= HOSTS
+    assert not re.findall(r"--(?:extra-)?index-url|--find-links", text)

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import attrs
+import pytest
+import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdkit.errors import Mismatch, UsageError
+from kdkit.estimate import check_space, estimate, steps
+from kdkit.options import NamedSuite, Training
+from kdkit.progress import Silent
+from kdkit.recipe import load_recipe
+from kdkit.tokens import epoch_order
+
+
+def found(folder: Path, **changes):
+    recipe = load_recipe(tiny.recipe_table(folder, **changes))
+    return estimate(recipe, recipe.data.load(Silent()))
+
+
+@given(
+    rows=st.integers(1, 200),
+    batch=st.integers(1, 9),
+    accumulation=st.integers(1, 5),
+    epochs=st.integers(1, 4),
+    max_steps=st.integers(0, 60),
+    drop_last=st.booleans(),
+)
+def test_steps_are_those_of_the_loop(rows, batch, accumulation, epochs, max_steps, drop_last):
+    training = Training(
+        batch_size=batch, accumulation=accumulation, epochs=epochs, max_steps=max_steps, drop_last=drop_last
+    )
+    try:
+        batches = epoch_order(
+            [None] * rows, batch_size=batch, seed=0, epoch=0, shuffle=False, group_by_length=False, drop_last=drop_last
+        )
+    except UsageError:
+        with pytest.raises(UsageError, match="do not fill one batch"):
+            steps(rows, training)
+        return
+    taken = 0
+    for _ in range(epochs):
+        for _ in range(0, len(batches), accumulation):
+            taken += not max_steps or taken < max_steps
+    assert steps(rows, training) == taken
+
+
+@pytest.mark.parametrize(
+    ("changes", "validation", "test", "generated"),
+    [
+        ({}, 10, 0, 10),
+        ({"training__validation_rows": 4}, 10, 0, 10),
+        ({"training__validation_rows": 4, "evaluation__rows": 6}, 6, 0, 6),
+        ({"training__validation_rows": 6, "evaluation__rows": 4}, 6, 0, 4),
+        ({"test": 7, "training__validation_rows": 4}, 4, 7, 7),
+        ({"test": 7, "training__validation_rows": 4, "evaluation__rows": 3}, 4, 3, 3),
+    ],
+)
+def test_rows_are_those_that_some_stage_uses(tmp_path, changes, validation, test, generated):
+    what = found(tmp_path, **changes)
+    assert what.rows == {"train": 40, "validation": validation, "test": test}
+    assert what.capture_rows == 40 + validation + test
+    assert what.generated_rows == generated
+
+
+def test_without_a_soft_loss_nothing_is_captured(tmp_path):
+    what = found(tmp_path, loss__alpha=0.0)
+    assert (what.capture_rows, what.capture_tokens, what.capture_bytes) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"training__best_by": "text.f2"}, r'training.best_by = "text.f2": the suite has .*text\.f1'),
+        ({"teacher__fine_tune__best_by": "text.f2"}, r'teacher.fine_tune.best_by = "text.f2"'),
+        ({"teacher__fine_tune__best_by": "soft"}, r'teacher.fine_tune.best_by = "soft", but there is no soft loss'),
+        ({"loss__alpha": 0.0, "training__best_by": "soft"}, r'training.best_by = "soft", but there is no soft loss'),
+        ({"training__batch_size": 64}, "40 training rows do not fill one batch of 64"),
+        ({"student__from_teacher__encoder_layers": [2]}, "the teacher's encoder has layers 0 to 1"),
+        ({"teacher__config__vocab_size": 20}, "vocab_size is 20, but the tokenizer has 270"),
+    ],
+)
+def test_what_cannot_end_well_is_refused(tmp_path, changes, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        found(tmp_path, **changes)
+
+
+class Parts:
+    """A suite with a metric of the rows whose answer is 7, and one that needs a text."""
+
+    def score(self, generated, references, examples):
+        return {
+            "whole": [1.0 for _ in references],
+            "precision": [1.0 if text else None for text in generated],
+            "recall/seven": [1.0 if "7" in text else None for text in references],
+            "recall/none": [None for _ in references],
+        }
+
+
+@pytest.mark.parametrize(
+    ("metric", "is_there"),
+    [("whole", True), ("precision", True), ("recall/seven", True), ("recall/none", False), ("f2", False)],
+)
+def test_a_metric_of_a_part_of_the_rows_is_there_if_any_validation_row_has_it(tmp_path, metric, is_there):
+    recipe = load_recipe(tiny.recipe_table(tmp_path, training__best_by="loss"))
+    suites = (NamedSuite("parts", Parts()),)
+    recipe = attrs.evolve(
+        recipe,
+        training=attrs.evolve(recipe.training, best_by=f"parts.{metric}"),
+        evaluation=attrs.evolve(recipe.evaluation, suites=suites),
+    )
+    corpus = recipe.data.load(Silent())
+    assert "7" not in corpus.validation[0].target
+    assert any("7" in example.target for example in corpus.validation)
+    if is_there:
+        estimate(recipe, corpus)
+        return
+    with pytest.raises(UsageError, match=f'best_by = "parts.{metric}": the suite has .*parts.recall/seven'):
+        estimate(recipe, corpus)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"tokens__max_source": 65},
+            "tokens.max_source is 65, but a bart model of this size has positions for 64;",
+        ),
+        ({"tokens__max_target": 65}, "tokens.max_target is 65"),
+        ({"generation__max_tokens": 66}, "generation.max_tokens is 66, .* set it to 65 or less"),
+    ],
+)
+def test_limits_beyond_a_models_positions_are_refused(tmp_path, changes, sentence):
+    with pytest.raises(UsageError, match=f"teacher: {sentence}"):
+        found(tmp_path, teacher__config=dict(tiny.BART), **changes)
+    found(tmp_path, **changes)  # T5 has no end
+    student = {"student__from_teacher": None, "student__config": dict(tiny.BART)}
+    with pytest.raises(UsageError, match=f"student: {sentence}"):
+        found(tmp_path, **student, **changes)
+
+
+def test_limits_at_a_models_positions_are_taken(tmp_path):
+    found(
+        tmp_path,
+        teacher__config=dict(tiny.BART), tokens__max_source=64, tokens__max_target=64, generation__max_tokens=65,
+    )  # fmt: skip
+
+
+def test_a_student_with_another_tokenizer_is_refused(tmp_path):
+    from kdkit import hf
+
+    other = hf.train_bpe(["other words"], vocab_size=264)
+    module = hf.new_model(hf.config_from(tiny.T5, other), seed=1)
+    hf.Seq2SeqModel(module=module, tokenizer=other).save(tmp_path / "student", texts={})
+    with pytest.raises(Mismatch, match="teacher and student have different tokenizers: id 258 is"):
+        found(tmp_path, student__from_teacher=None, student__model=str(tmp_path / "student"))
+
+
+def test_space_is_counted_by_disk_also_for_folders_that_are_not_there_yet(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5 * 10**9))
+    one, other = tmp_path / "a" / "b", tmp_path / "c"
+    check_space({one: 2 * 10**9, other: 3 * 10**9})
+    with pytest.raises(UsageError, match=r"may write 5\.1 GB below .*, where 5\.0 GB are free; choose a smaller codec"):
+        check_space({one: 2 * 10**9, other: 3 * 10**9 + 10**8})

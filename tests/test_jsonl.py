@@ -1,0 +1,295 @@
+"""The data set `jsonl`, and reading JSON lines as such."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import string
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from kdkit.builtin.datasets.jsonl import Jsonl
+from kdkit.errors import DamagedData, KdkitError, MissingInput, UsageError
+from kdkit.interfaces import DataSource
+from kdkit.jsonlines import DropCount, decompressed, json_lines
+from kdkit.progress import Silent
+from kdkit.rowreader import Template, as_text, find
+
+ROWS = [{"text": f"question {i}", "answer": f"answer {i}", "meta": {"title": f"t{i}"}} for i in range(40)]
+
+
+def packed(data: bytes, how: str) -> bytes:
+    return {
+        "plain": data,
+        "gzip": gzip.compress(data),
+        "gzip in two members": gzip.compress(data[:7]) + gzip.compress(data[7:]),
+        "zstd": zstandard.compress(data),
+        "zstd in two frames": zstandard.compress(data[:7]) + zstandard.compress(data[7:]),
+    }[how]
+
+
+def write(path: Path, rows, how: str = "plain") -> str:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_bytes(packed("".join(f"{line}\n" for line in lines).encode(), how))
+    return str(path)
+
+
+def load(**options):
+    return Jsonl(**{"source": "text", "target": "answer", **options}).load(Silent())
+
+
+def stream_of(data: bytes):
+    return decompressed(io.BufferedReader(io.BytesIO(data)))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+objects = st.dictionaries(st.text(max_size=6), json_values, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(objects, max_size=6), st.sampled_from(["plain", "gzip", "zstd", "zstd in two frames"]))
+def test_what_was_written_is_read_however_it_was_compressed(rows, how):
+    data = packed("".join(json.dumps(row) + "\n" for row in rows).encode(), how)
+    assert [row for _, row in json_lines(stream_of(data), "f")] == rows
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_any_bytes_give_objects_or_one_clear_error(data):
+    rows = b'{"a": "\\ud83d\\ude00"}\n{"a": [1, {"b": null}]}\n' * 3
+    blob = bytearray(packed(rows, data.draw(st.sampled_from(["plain", "gzip", "zstd"]))))
+    for _ in range(data.draw(st.integers(1, 3))):
+        blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))
+    del blob[data.draw(st.integers(1, len(blob))) :]
+    read, message = [], "f:"
+    try:
+        read = [row for _, row in json_lines(stream_of(bytes(blob)), "f")]
+    except KdkitError as error:
+        message = str(error)
+    assert all(isinstance(row, dict) for row in read)
+    assert message.startswith("f:")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("how", ["gzip", "zstd", "zstd in two frames"])
+def test_every_cut_of_a_compressed_file_is_noticed(how):
+    rows = [{"a": "".join(chr(97 + i * j % 26) for j in range(50))} for i in range(20)]
+    data = packed("".join(json.dumps(row) + "\n" for row in rows).encode(), how)
+    first_frame = len(zstandard.compress(b'{"a": "'))
+    for cut in range(4, len(data)):
+        if how == "zstd in two frames" and cut == first_frame:
+            continue  # ends with a whole frame, so nothing is missing as far as the format can tell
+        with pytest.raises((DamagedData, UsageError), match="f:"):
+            list(json_lines(stream_of(data[:cut]), "f"))
+
+
+BROKEN = {
+    "no json": ('{"a" 1}', "f:2:6: "),
+    "cut": ('{"a": "b', "f:2:7: .*Unterminated string;"),
+    "a list": ("[1]", "f:2:1: .*a list"),
+    "half a surrogate pair": (r'{"a": "\ud800"}', "f:2:8: .*surrogate"),
+    "too deep": ("[" * 100_000, "f:2:1: .*nested too deeply"),
+    "too many digits": ('{"a": ' + "1" * 5000 + "}", "f:2:1: "),
+    "not UTF-8": (b'{"a": "\xff"}', "f:2:8: .*not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_line_is_named_with_its_column(name):
+    line, message = BROKEN[name]
+    line = line if isinstance(line, bytes) else line.encode()
+    with pytest.raises(UsageError, match=message):
+        list(json_lines(io.BytesIO(b'{"a": 1}\n' + line + b"\n"), "f"))
+    drops = DropCount()
+    assert [n for n, _ in json_lines(io.BytesIO(line + b'\n{"a": 1}\n'), "f", skip=drops)] == [2]
+    assert drops.drops()[0].first == ("f:1",)
+
+
+def test_byte_order_mark_and_blank_lines_are_passed_over():
+    read = list(json_lines(io.BytesIO(b'\xef\xbb\xbf{"a": 1}\r\n\n  \n{"a": 2}'), "f"))
+    assert read == [(1, {"a": 1}), (4, {"a": 2})]
+
+
+names = st.text(string.ascii_letters + "_", min_size=1, max_size=5)
+literals = st.text(max_size=6).filter(lambda text: "\r" not in text)
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(literals, names), min_size=1, max_size=4), literals)
+def test_a_template_puts_literals_and_values_in_their_order(pieces, tail):
+    def double(text):
+        return text.replace("{", "{{").replace("}", "}}")
+
+    text = "".join(double(literal) + "{" + name + "}" for literal, name in pieces) + double(tail)
+    row = {name: f"<{name}>" for _, name in pieces}
+    assert Template.parse(text).fill(row) == "".join(f"{literal}<{name}>" for literal, name in pieces) + tail
+
+
+@pytest.mark.parametrize("text", ["", "  ", "{}", "{a", "a}", "{a!r}", "{a:>10}", "{{}}", "{ }", "{a:{b}}"])
+def test_a_template_that_is_none_is_refused_when_the_recipe_is_read(text):
+    with pytest.raises(UsageError, match=r"names no field|the template .* (is wrong|has no field)"):
+        Jsonl(train="f", source=text, target="answer")
+
+
+def test_braces_never_reach_into_values():
+    template = Template.parse("{a.__class__} {a[0]}")
+    assert template.fields == ("a.__class__", "a[0]")
+    assert template.fill({"a": "x"}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("x", "x"), (None, ""), (["a", None, "b"], "a\nb"), (3, "3"), (True, "true"), ({"k": "é"}, '{"k": "é"}')],
+)
+def test_values_become_text(value, text):
+    assert as_text(value) == text
+
+
+def test_a_dotted_name_is_a_field_first_then_a_path():
+    row = {"a.b": 1, "a": {"b": 2, "c": {"d": 3}}, "x": "text"}
+    assert (find(row, "a.b"), find(row, "a.c.d"), find(row, "a.c.e"), find(row, "x.y")) == (1, 3, None, None)
+
+
+@pytest.mark.parametrize("how", ["plain", "gzip", "zstd"])
+def test_rows_become_examples(tmp_path, how):
+    train = write(tmp_path / "train.dat", ROWS[:30], how)
+    validation = write(tmp_path / "validation.dat", ROWS[30:36], how)
+    test = write(tmp_path / "test.dat", ROWS[36:], how)
+    corpus = load(
+        train=train,
+        validation=validation,
+        test=test,
+        source="title: {meta.title}\n{text}",
+        prediction="answer",
+        meta=("meta.title", "text"),
+    )
+    assert [len(corpus.split(name)) for name in ("train", "validation", "test")] == [30, 6, 4]
+    first = corpus.train[0]
+    assert (first.id, first.source, first.target) == ("train:1", "title: t0\nquestion 0", "answer 0")
+    assert first.prediction == "answer 0"
+    assert first.meta == {"meta.title": "t0", "text": "question 0"}
+    assert corpus.drops == ()
+    assert isinstance(Jsonl(train=train, source="text", target="answer"), DataSource)
+
+
+def test_rows_without_source_or_target_are_counted_with_their_places(tmp_path):
+    rows = [*ROWS[:4], {"text": "q"}, {"text": "q", "answer": None}, {"text": " \n", "answer": "a"}, {"answer": "a"}]
+    train = write(tmp_path / "train.jsonl", rows)
+    drops = load(train=train, validation=write(tmp_path / "v.jsonl", ROWS)).drops
+    assert [(drop.reason, drop.count) for drop in drops] == [("it has no target", 2), ("it has no source", 2)]
+    assert drops[0].first == (f"{train}:5", f"{train}:6")
+
+
+def test_only_the_first_few_places_are_kept(tmp_path):
+    train = write(tmp_path / "train.jsonl", [*ROWS, *({"text": "q"} for _ in range(30))])
+    (drop,) = load(train=train, validation=write(tmp_path / "v.jsonl", ROWS)).drops
+    assert drop.count == 30
+    assert drop.first == tuple(f"{train}:{line}" for line in range(41, 46))
+
+
+def test_limits_take_the_first_usable_rows(tmp_path):
+    train = write(tmp_path / "train.jsonl", [{"text": "no answer"}, *ROWS])
+    options = {"train": train, "validation": write(tmp_path / "v.jsonl", ROWS), "train_rows": 3, "validation_rows": 2}
+    corpus = load(**options, test=write(tmp_path / "t.jsonl", ROWS), test_rows=1)
+    assert [row.id for row in corpus.train] == ["train:2", "train:3", "train:4"]
+    assert (len(corpus.validation), len(corpus.test)) == (2, 1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.05, 0.95), st.integers(40, 300))
+def test_a_share_splits_all_rows_and_more_rows_move_none(tmp_path_factory, share, count):
+    folder = tmp_path_factory.mktemp("share")
+    rows = [{"text": f"q{i}", "answer": "a"} for i in range(count)]
+    few = Jsonl(train=write(folder / "f.jsonl", rows[:-10]), source="text", target="answer", validation_share=share)
+    many = Jsonl(train=write(folder / "m.jsonl", rows), source="text", target="answer", validation_share=share)
+    try:
+        before, after = few.load(Silent()), many.load(Silent())
+    except UsageError:
+        assume(False)  # a small share of few rows may be none
+    assert len(after.train) + len(after.validation) == count
+    assert {row.id for row in before.train} <= {row.id for row in after.train}
+    assert {row.id for row in before.validation} <= {row.id for row in after.validation}
+    assert abs(len(after.validation) / count - share) < 5 * (share * (1 - share) / count) ** 0.5
+
+
+def test_without_a_validation_file_a_tenth_is_split_off(tmp_path):
+    rows = [{"text": f"q{i}", "answer": "a"} for i in range(1000)]
+    corpus = load(train=write(tmp_path / "train.jsonl", rows), train_rows=500, validation_rows=50)
+    assert (len(corpus.train), len(corpus.validation)) == (500, 50)
+
+
+def test_ids_come_from_their_field_or_else_from_the_line(tmp_path):
+    train, validation = write(tmp_path / "t.jsonl", ROWS[:3]), write(tmp_path / "v.jsonl", ROWS[3:])
+    assert load(train=train, validation=validation, id="text").train[0].id == "question 0"
+    assert load(train=train, validation=validation).train[0].id == "train:1"
+
+
+def test_an_id_that_comes_twice_is_refused_with_both_places(tmp_path):
+    train = write(tmp_path / "t.jsonl", [{**ROWS[0], "key": 7}, {**ROWS[1], "key": 8}])
+    validation = write(tmp_path / "v.jsonl", [{**ROWS[2], "key": 8}])
+    with pytest.raises(UsageError, match=r'v\.jsonl:1 has the id "8", which .*t\.jsonl:2 has too'):
+        load(train=train, validation=validation, id="key")
+
+
+def test_ids_of_rows_without_one_name_their_line(tmp_path):
+    train = write(tmp_path / "t.jsonl", [{**ROWS[0], "key": 7}, ROWS[1]])
+    validation = write(tmp_path / "v.jsonl", [{**ROWS[2], "key": 8}])
+    corpus = load(train=train, validation=validation, id="key")
+    assert [row.id for row in corpus.train] == ["7", "train:2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source": "txt"}, r'source names the field "txt", which no row of .*t\.jsonl has \(did you mean "text"\?\)'),
+        ({"target": "{text} {meta.titel}"}, r'target names the field "meta\.titel", .*did you mean "meta\.title"\?'),
+        ({"id": "key"}, r'id names the field "key", .* its fields are answer, meta, meta\.title, text'),
+        ({"prediction": "zzz"}, 'prediction names the field "zzz"'),
+        ({"meta": ("text", "project")}, 'meta names the field "project"'),
+    ],
+)
+def test_a_field_that_no_row_has_is_an_error_with_a_guess(tmp_path, options, message):
+    with pytest.raises(UsageError, match=message):
+        load(train=write(tmp_path / "t.jsonl", ROWS), train_rows=2, **options)
+
+
+def test_missing_files_folders_and_empty_files_are_one_sentence(tmp_path):
+    full = write(tmp_path / "t.jsonl", ROWS)
+    with pytest.raises(MissingInput, match=r"no file .*gone\.jsonl; give train"):
+        load(train=str(tmp_path / "gone.jsonl"))
+    with pytest.raises(MissingInput, match="is a folder; test takes a file"):
+        load(train=full, test=str(tmp_path))
+    with pytest.raises(UsageError, match=r"no usable training row in .*e\.jsonl: it is empty"):
+        load(train=write(tmp_path / "e.jsonl", []), validation=full)
+    with pytest.raises(
+        UsageError, match=r"no usable validation row in .*: 1 dropped because it has no target \(.*:1\)"
+    ):
+        load(train=full, validation=write(tmp_path / "n.jsonl", [{"text": "q", "answer": ""}]))
+
+
+def test_a_broken_line_is_an_error_or_counted_as_asked(tmp_path):
+    train = write(tmp_path / "t.jsonl", [*ROWS, '{"text": '])
+    with pytest.raises(UsageError, match=r"t\.jsonl:41:10: .* skip_broken = true"):
+        load(train=train)
+    (drop,) = load(train=train, skip_broken=True).drops
+    assert (drop.reason, drop.count, drop.first) == ("it is not a JSON object", 1, (f"{train}:41",))
+
+
+def test_a_share_beside_a_validation_file_is_refused():
+    with pytest.raises(UsageError, match="both given"):
+        Jsonl(train="a", validation="b", validation_share=0.2, source="text", target="answer")
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
+def test_a_share_lies_between_none_and_all(share):
+    with pytest.raises(ValueError, match="validation_share"):
+        Jsonl(train="a", validation_share=share, source="text", target="answer")

@@ -1,0 +1,680 @@
+"""The report: what it says, that it is safe, and that it is the same for the same folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from run_folders import HOSTILE, RECIPE, write_json, write_lines, write_run_folder
+from tiny import recipe_table, run_here
+
+from kdkit.builtin.metrics.text import Text
+from kdkit.cli.report import command
+from kdkit.errors import DamagedData, MissingInput
+from kdkit.report import (
+    assemble,
+    closing_table,
+    closing_text,
+    compare,
+    examples,
+    formats,
+    html,
+    markdown,
+    read,
+    verdict,
+)
+from kdkit.report.compare import Pair
+from kdkit.report.facts import ScoredRow
+from kdkit.stages import report
+from kdkit.values import Cost, Example, Score
+
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+
+
+class Outline(HTMLParser):
+    """Checks that tags nest, and keeps tags, ids, references and texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self._note(attrs)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self._note(attrs)
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def _note(self, attrs):
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in {"href", "xlink:href", "src"}:
+                self.references.append(value)
+            self.references += re.findall(r"url\(([^)]*)\)", value or "")
+
+
+def outline(text: str) -> Outline:
+    parser = Outline()
+    parser.feed(text)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run folder with its report, whose every row is shown. Not to be changed."""
+    path = write_run_folder(tmp_path_factory.mktemp("runs") / "oracle-small", rows=60)
+    (path / "recipe.toml").write_text(RECIPE.replace("examples = 20", "examples = 60"))
+    report.write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page_text(folder):
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_is_well_formed_and_its_ids_are_unique(page_text):
+    seen = outline(page_text)
+    assert page_text.startswith("<!DOCTYPE html>")
+    assert seen.tags.count("svg") == 8
+    assert len(seen.ids) == len(set(seen.ids))
+    assert {reference.removeprefix("#") for reference in seen.references} <= set(seen.ids)
+
+
+def test_the_page_refers_to_nothing_outside_itself(page_text):
+    addresses = set(re.findall(r"https?://[^\s\"'<>)]+", page_text))
+    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert all(reference.startswith("#") for reference in outline(page_text).references)
+    assert "@import" not in page_text
+
+
+def test_what_a_model_wrote_is_shown_but_never_taken_for_markup(page_text):
+    seen = outline(page_text)
+    assert "script" not in seen.tags
+    assert "<script>alert(1)</script>" in "".join(seen.texts)
+    assert "\x1b" not in page_text
+
+
+def test_names_and_reasons_are_as_harmless_as_texts_of_models(tmp_path):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    evil = "<script>\x1b\x00\ud800`"
+    for part in ("run.json", "data/report.json", "evaluation.json"):
+        text = (folder / part).read_text().replace("oracle-small", "EVIL").replace("it has no target", "EVIL")
+        text = text.replace('"exact_match"', '"EVIL"').replace('"assertions"', '"EVIL"').replace("Linux", "EVIL")
+        (folder / part).write_text(text.replace("EVIL", json.dumps(evil)[1:-1]))
+    report.write(folder)
+    for name in ("report.html", "report.md"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert "\x1b" not in text
+        assert "\x00" not in text
+    seen = outline((folder / "report.html").read_text(encoding="utf-8"))
+    assert "script" not in seen.tags
+    assert "".join(seen.texts).count("<script>\u241b\u2400?`") >= 5
+    assert "\x1b" not in closing_text(folder)
+
+
+def test_the_markdown_shows_what_a_model_wrote_inside_a_fence(folder):
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert f"\n`````\n{formats.visible(HOSTILE)}\n`````\n" in text
+    outside, fence = [], None
+    for line in text.split("\n"):
+        ticks = re.match(r"`{3,}", line)
+        if fence is None and ticks:
+            fence = ticks.group()
+        elif fence is not None and line == fence:
+            fence = None
+        elif fence is None:
+            outside.append(line)
+    assert fence is None
+    assert not any("<script" in line for line in outside)
+
+
+@given(st.text())
+def test_a_fence_is_longer_than_any_run_of_backticks_in_it(text):
+    fence, *_, last = markdown.fenced(text).split("\n")
+    assert set(fence) == {"`"}
+    assert last == fence
+    assert fence not in text
+
+
+@given(st.text())
+def test_plain_text_in_markdown_has_no_live_markup(text):
+    shown = markdown.plain(text)
+    assert "\n" not in shown
+    assert "<" not in shown
+    assert not re.search(r"(?<!\\)(\\\\)*[`*_\[\]|]", shown)
+
+
+@given(st.text(st.characters(codec=None)))
+def test_visible_text_can_be_written_anywhere(text):
+    shown = formats.visible(text)
+    shown.encode("utf-8")
+    assert not any(ord(character) < 32 and character not in "\n\t" for character in shown)
+
+
+@given(st.text(), st.integers(10, 50))
+def test_a_shortened_text_keeps_its_ends(text, limit):
+    shown = formats.shortened(text, limit)
+    if len(text) <= limit:
+        assert shown == text
+    else:
+        assert text.startswith(shown.split("\n[... ")[0])
+        assert text.endswith(shown.split(" left out ...]\n")[-1])
+
+
+def test_the_same_folder_gives_the_same_bytes(folder, tmp_path):
+    copy = tmp_path / folder.name
+    shutil.copytree(folder, copy)
+    for name in ("report.html", "report.md"):
+        (copy / name).unlink()
+    report.write(copy)
+    for name in ("report.html", "report.md"):
+        assert (copy / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_the_report_stage_own_record_does_not_change_the_report(folder, tmp_path):
+    copy = tmp_path / folder.name
+    shutil.copytree(folder, copy)
+    run = json.loads((copy / "run.json").read_text())
+    del run["stages"]["report"]
+    write_json(copy / "run.json", run | {"status": "running", "finished": None})
+    report.write(copy)
+    assert (copy / "report.html").read_bytes() == (folder / "report.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("metrics.jsonl", "no metrics.jsonl"),
+        ("evaluation.json", "The evaluation is left out"),
+        ("data/report.json", "The account of the data is left out"),
+        ("data/test.jsonl", "no data/test.jsonl"),
+        ("predictions/teacher.jsonl", "no predictions/teacher.jsonl"),
+        ("predictions/student.jsonl", "no predictions/student.jsonl"),
+        ("run.json", "The record of the run is left out"),
+        ("recipe.toml", "The recipe is left out"),
+    ],
+)
+def test_a_missing_part_is_left_out_and_named(tmp_path, part, said):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    (folder / part).unlink()
+    report.write(folder)
+    for name in ("report.html", "report.md"):
+        assert said in (folder / name).read_text(encoding="utf-8").replace("\\", "")
+    outline((folder / "report.html").read_text(encoding="utf-8"))
+    assert closing_text(folder)
+
+
+def test_a_recipe_alone_gives_a_report_that_says_what_is_not_there(tmp_path):
+    (tmp_path / "recipe.toml").write_text('name = "bare"\n')
+    report.write(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("# bare\n\nRun folder ")
+    assert "\n\n**This run has no score of its student yet.**\n" in text
+    assert text.count("is left out") + text.count("are left out") == 5
+
+
+def test_a_folder_that_is_no_run_folder_is_refused(tmp_path):
+    with pytest.raises(MissingInput, match="is not a run folder"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["run.json", "evaluation.json", "recipe.toml", "predictions/student.jsonl"])
+def test_a_damaged_part_is_an_error_that_names_the_file(tmp_path, part):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    (folder / part).write_text('{"half": \n')
+    with pytest.raises(DamagedData, match=re.escape(str(folder / part))):
+        read(folder)
+
+
+def test_half_a_last_line_of_the_metrics_is_left_out(tmp_path):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    whole = read(folder).metrics
+    with (folder / "metrics.jsonl").open("a") as lines:
+        lines.write('{"stage": "stu')
+    facts = read(folder)
+    assert facts.metrics == whole
+    assert any("ends in the middle" in sentence for sentence in facts.missing)
+
+
+def test_an_unfinished_stage_is_named(tmp_path):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    run = json.loads((folder / "run.json").read_text())
+    run["stages"]["evaluate"]["status"] = "running"
+    del run["stages"]["distill"]
+    write_json(folder / "run.json", run)
+    missing = read(folder).missing
+    assert 'Stage "evaluate" is not finished (running).' in missing
+    assert 'Stage "distill" is not finished (not begun).' in missing
+
+
+def test_a_step_that_was_taken_again_counts_once_with_its_later_line(tmp_path):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    line = {"stage": "student", "kind": "train", "step": 1, "epoch": 0.1, "loss": 1.0, "hard": 0.5, "soft": 2.0}
+    write_lines(folder / "metrics.jsonl", [line, line | {"step": 2, "epoch": 0.2}, line | {"loss": 9.0}])
+    (total,) = [curve for curve in assemble(read(folder)).curves if curve.title == "Student: total loss"]
+    assert total.training == ((0.1, 9.0), (0.2, 1.0))
+
+
+def test_a_validation_stands_at_the_step_where_its_epoch_ended(tmp_path):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    train = {"stage": "student", "kind": "train", "loss": 1.0, "hard": 0.5, "soft": 2.0}
+    validation = train | {"kind": "validation", "text.f1": 0.2, "best": True}
+    write_lines(
+        folder / "metrics.jsonl",
+        [
+            train | {"step": 7, "epoch": 0.7},
+            validation | {"step": 10, "epoch": 1},
+            train | {"step": 13, "epoch": 1.3},  # where training.max_steps ended the second epoch
+            validation | {"step": 13, "epoch": 2},
+        ],
+    )
+    page = assemble(read(folder))
+    (total,) = [curve for curve in page.curves if curve.title == "Student: total loss"]
+    assert [x for x, _ in total.training] == [0.7, 1.3]
+    assert [x for x, _ in total.validation] == [1, 1.3]
+    assert total.best_x == 1.3
+    ((first, last),) = [group.rows for group in page.curve_table.groups]
+    assert [(first.label, first.note), (last.label, last.note)] == [("epoch 1", ""), ("epoch 1.3", "best")]
+
+
+def test_the_metric_that_picks_the_best_epoch_leads(tmp_path):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    (folder / "recipe.toml").write_text(RECIPE.replace('best_by = "text.f1"', 'best_by = "assertions.recall"'))
+    facts = read(folder)
+    first = compare.pairs(facts, against="truth")[0]
+    assert (first.suite, first.metric) == ("assertions", "recall")
+    assert "student's recall" in assemble(facts).verdict
+    (folder / "recipe.toml").write_text(RECIPE.replace('best_by = "text.f1"', 'best_by = "loss"'))
+    chosen = compare.headline(read(folder))
+    assert (chosen.suite, chosen.metric) == ("text", "f1")
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.5, 1234.5, None])
+def test_scores_and_curves_of_a_single_value_are_drawn(tmp_path, value):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    for entry in evaluation["scores"]:
+        entry |= {"value": value, "low": value, "high": value}
+    write_json(folder / "evaluation.json", evaluation)
+    line = {"stage": "student", "kind": "validation", "step": 1, "loss": value, "hard": None, "best": True}
+    write_lines(folder / "metrics.jsonl", [line])
+    report.write(folder)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    outline(text)
+    assert ("Student: loss" in text) is (value is not None)
+    assert "nan" not in text.split('<h2 id="examples">')[0].lower()
+
+
+def test_losses_say_whether_they_are_means_over_batches(tmp_path):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    (tokens,) = [
+        group.note for table in assemble(read(folder)).comparison for group in table.groups if group.title == "Loss"
+    ]
+    assert tokens == "nats per token, lower is better"
+    (folder / "recipe.toml").write_text(RECIPE.replace("bootstrap = 1000", 'bootstrap = 1000\nloss_mean = "batches"'))
+    (batches,) = [
+        group.note for table in assemble(read(folder)).comparison for group in table.groups if group.title == "Loss"
+    ]
+    assert batches == f"{tokens}; means and intervals over batches of 32 rows"
+
+
+def test_parts_of_the_rows_stand_in_folded_tables(folder):
+    page = assemble(read(folder))
+    for table in (*page.comparison, *page.agreement):
+        labels = [row.label for group in table.groups for row in group.rows]
+        assert all(("/" in label) is table.folded for label in labels)
+    assert [table.folded for table in page.comparison] == [False, True]
+
+
+def score(model, value, half=0.03, count=500):
+    return Score(
+        model=model, against="truth", suite="text", metric="f1", value=value, low=value - half, high=value + half,
+        count=count,
+    )  # fmt: skip
+
+
+def cost(parameters, seconds, spread=0.1, beams=4):
+    return Cost(
+        parameters=parameters, bytes_on_disk=4 * parameters, seconds_per_sample=seconds,
+        seconds_low=seconds * (1 - spread), seconds_high=seconds * (1 + spread), batch_size=4, beams=beams,
+    )  # fmt: skip
+
+
+SMALL = {"teacher": cost(1000, 1.0), "student": cost(270, 0.4)}
+PRICE = "at 27 % of its parameters and 0.40 of its time per sample"
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "costs", "sentence"),
+    [
+        (0.31, 0.39, SMALL, f"The student keeps 79 % of the teacher's f1 (.31 of .39) {PRICE}."),
+        (0.39, 0.30, SMALL, f"The student exceeds the teacher's f1 by 30 % (.39 against .30) {PRICE}."),
+        (0.35, 0.37, SMALL, f"The student's f1 is within noise of the teacher's (.35 against .37) {PRICE}."),
+        (0.371, 0.372, {}, "The student's f1 is within noise of the teacher's (.371 against .372)."),
+        (0.0, 0.37, {}, "The student keeps nothing of the teacher's f1 (0 of .37)."),
+        (0.37, 0.0, {}, "The student's f1 is above the teacher's (.37 against 0)."),
+        (0.0, 0.0, SMALL, "Neither the teacher nor the student scores anything in f1."),
+        (0.31, None, {}, "The student scores .31 in f1, and there is no score of the teacher to compare it with."),
+        (None, 0.37, SMALL, "This run has no score of its student yet."),
+        (math.nan, 0.37, SMALL, "This run has no score of its student yet."),
+    ],
+)
+def test_the_verdict_says_what_the_scores_say(student, teacher, costs, sentence):
+    pair = Pair(
+        suite="text",
+        metric="f1",
+        against="truth",
+        teacher=None if teacher is None else score("teacher", teacher),
+        student=None if student is None else score("student", student),
+    )
+    assert verdict.judge(pair, costs, split="test").sentence == sentence
+
+
+@pytest.mark.parametrize(
+    ("student", "price"),
+    [
+        (cost(270, 0.95), "at 27 % of its parameters and about the same time per sample"),
+        (cost(270, 1.8), "at 27 % of its parameters, but 1.80 times its time per sample"),
+        (cost(1500, 0.4), "at 1.50 times its parameters, but 0.40 of its time per sample"),
+        (cost(1500, 1.8), "at 1.50 times its parameters and 1.80 times its time per sample"),
+        (cost(1000, 0.4), "at the same number of parameters and 0.40 of its time per sample"),
+        (cost(999, 0.4), "at 99.9 % of its parameters and 0.40 of its time per sample"),
+        (cost(270, 0.8, spread=0.4),
+         "at 27 % of its parameters and 0.80 of its time per sample (medians; the quartiles overlap)"),
+        (cost(270, 0.4, beams=1), "at 27 % of its parameters"),
+        (cost(0, math.nan), ""),
+    ],
+)  # fmt: skip
+def test_the_verdict_claims_no_saving_that_was_not_measured(student, price):
+    pair = Pair(
+        suite="text", metric="f1", against="truth", teacher=score("teacher", 0.5), student=score("student", 0.3)
+    )
+    sentence = verdict.judge(pair, {"teacher": cost(1000, 1.0), "student": student}, split="test").sentence
+    assert sentence == f"The student keeps 60 % of the teacher's f1 (.30 of .50) {price}".strip() + "."
+
+
+@given(st.floats(0, 1, exclude_min=True, exclude_max=True))
+def test_a_share_that_is_neither_all_nor_nothing_is_never_shown_as_such(share):
+    shown = formats.percent(share)
+    if share * 100 not in {0, 100}:  # what no float can tell from all or nothing is shown as that
+        assert shown not in {"0 %", "100 %", "0.00 %", "100.00 %"}
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (formats.metric(0.3), ".300"),
+        (formats.metric(-0.0001), ".000"),
+        (formats.metric(1.5), "1.500"),
+        (formats.metric(10.04), "10.040"),
+        (formats.metric(math.nan), formats.NONE),
+        (formats.parameters(60_492_288), "60.5 M"),
+        (formats.parameters(999_999), "1.00 M"),
+        (formats.size(1), "1 byte"),
+        (formats.size(512), "512 bytes"),
+        (formats.size(999_949), "999.9 KB"),
+        (formats.size(999_950), "1.0 MB"),
+        (formats.size(241_972_736), "242.0 MB"),
+        (formats.size(None), formats.NONE),
+        (formats.duration(0.00042), "0.42 ms"),
+        (formats.duration(0.0009), "0.90 ms"),
+        (formats.duration(0.343), "343 ms"),
+        (formats.duration(0.9999), "1.0 s"),
+        (formats.duration(59.97), "1 min 00 s"),
+        (formats.duration(11619), "3 h 14 min"),
+        (formats.ratio(0.0041), "0.0041"),
+        (formats.ratio(None), formats.NONE),
+    ],
+)
+def test_numbers_are_written_for_readers(shown, text):
+    assert shown == text
+
+
+OUTCOMES = st.lists(st.tuples(st.booleans(), st.sampled_from([None, True, False])), max_size=40)
+
+
+def rows_of(outcomes):
+    return [
+        ScoredRow(
+            id=f"row-{index}",
+            source="s",
+            truth="right",
+            teacher=None if teacher is None else "right" if teacher else "wrong",
+            student="right " if student else "wrong",
+        )
+        for index, (student, teacher) in enumerate(outcomes)
+    ]
+
+
+@given(st.text(alphabet="a \t\r\n'=", max_size=6), st.text(alphabet="a \t\r\n'=", max_size=6))
+def test_right_in_the_report_is_what_the_text_suite_calls_an_exact_match(one, other):
+    example = Example(id="row", source="", target=other)
+    (matches,) = Text().score([one], [other], [example])["exact_match"]
+    assert examples.same(one, other) is bool(matches)
+    row = ScoredRow(id="row", source="", truth=other, teacher=None, student=one)
+    assert (examples.kind_of(row) == examples.ALONE_RIGHT) is bool(matches)
+
+
+def test_white_space_inside_a_string_literal_makes_a_text_wrong():
+    assert not examples.same("== 'a b'", "== 'a  b'")
+    assert examples.same("== 'a b'\r\n", " == 'a b'")
+
+
+@given(OUTCOMES, st.integers(0, 20), st.integers(0, 3))
+def test_every_kind_of_outcome_is_shown_alike_as_far_as_there_are_rows(outcomes, amount, seed):
+    spread = examples.pick(rows_of(outcomes), amount=amount, seed=seed)
+    assert len(spread.shown) == min(amount, len(outcomes)) == sum(shown for _, _, shown in spread.kinds)
+    most = max((shown for _, _, shown in spread.kinds), default=0)
+    assert all(shown == there or shown >= most - 1 for _, there, shown in spread.kinds)
+
+
+@given(OUTCOMES, st.integers(0, 20), st.randoms(use_true_random=False))
+def test_the_choice_of_examples_does_not_hang_on_the_order_of_rows(outcomes, amount, random):
+    rows = rows_of(outcomes)
+    mixed = rows[:]
+    random.shuffle(mixed)
+    assert examples.pick(rows, amount=amount, seed=1) == examples.pick(mixed, amount=amount, seed=1)
+
+
+def test_the_closing_text_is_plain_and_fits_eighty_columns(folder):
+    text = closing_text(folder)
+    assert "\x1b" not in text
+    table, path = text.rsplit("\nreport: ", 1)
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert path == f"{folder / 'report.html'}\n"
+    assert re.search(r"^  exact match +\.342 +\.263 +0\.77 +within noise$", table, re.MULTILINE)
+
+
+def test_long_names_still_fit_eighty_columns(tmp_path):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    for entry in evaluation["scores"]:
+        entry["metric"] = entry["metric"].replace("exact_match", "exact_match_of_" + "answerable_" * 8 + "rows")
+        entry["suite"] = entry["suite"].replace("text", "text" * 30)
+    write_json(folder / "evaluation.json", evaluation)
+    table, _ = closing_text(folder).rsplit("\nreport: ", 1)
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert ".342" in table
+    outline(html.render(assemble(read(folder))))
+
+
+def test_the_closing_table_is_for_a_rich_console(folder):
+    from rich.console import Console
+
+    console = Console(width=100, force_terminal=True, color_system="standard", record=True, file=None)
+    with console.capture() as captured:
+        console.print(closing_table(folder))
+    assert "\x1b[" in captured.get()
+
+
+def test_the_command_writes_the_report_anew_and_prints_the_table(folder, tmp_path):
+    copy = tmp_path / folder.name
+    shutil.copytree(folder, copy)
+    (copy / "report.html").unlink()
+    result = CliRunner().invoke(command, [str(copy)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == closing_text(copy)
+    assert (copy / "report.html").read_bytes() == (folder / "report.html").read_bytes()
+
+
+def test_the_command_prints_json_alone_when_asked(folder):
+    result = CliRunner().invoke(command, [str(folder), "--json"])
+    summary = json.loads(result.stdout)
+    assert summary["verdict"].startswith("The student")
+    row = next(row for row in summary["rows"] if row["metric"] == "exact_match" and row["against"] == "truth")
+    assert row["ratio"] == pytest.approx(0.263 / 0.342)
+    assert row["within_noise"] is True
+
+
+def test_nothing_heavy_is_imported_before_a_report_is_drawn():
+    import subprocess
+    import sys
+
+    code = (
+        "import kdkit.cli.report, kdkit.stages.report, sys; "
+        "print(sorted({'torch', 'matplotlib', 'jinja2', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.fixture(scope="module")
+def real_folder(tmp_path_factory):
+    """The folder of a real run, of a tiny model on rows of which one is broken. Not to be changed."""
+    folder = tmp_path_factory.mktemp("real")
+    recipe_table(folder, test=12)  # writes the data files
+    with (folder / "train.jsonl").open("a") as lines:
+        lines.write('{"text": "no answer"}\n')
+    run_here(folder, test=12, data__skip_broken=True)
+    return folder / "runs" / "tiny"
+
+
+def keys(value, path=""):
+    """Where in a JSON document something stands; items of a list are one place."""
+    if isinstance(value, dict):
+        return {f"{path}.{key}" for key in value}.union(*(keys(below, f"{path}.{key}") for key, below in value.items()))
+    if isinstance(value, list):
+        return set().union(*(keys(item, f"{path}[]") for item in value))
+    return set()
+
+
+@pytest.mark.parametrize("name", ["data/report.json", "evaluation.json"])
+def test_the_invented_folder_has_the_keys_of_a_real_one(folder, real_folder, name):
+    invented, real = (json.loads((place / name).read_text()) for place in (folder, real_folder))
+    assert keys(invented) == keys(real)
+
+
+def test_the_invented_record_has_no_keys_that_a_real_one_has_not(folder, real_folder):
+    invented, real = (json.loads((place / "run.json").read_text()) for place in (folder, real_folder))
+    assert invented.keys() == real.keys()
+    assert invented["stages"].keys() == real["stages"].keys()
+    del invented["plugins"]["kdkit-assertions"]  # which need not be installed
+    assert keys(invented) <= keys(real)  # a stage may note more than a report reads
+
+
+def test_the_invented_losses_are_those_of_a_real_run(folder, real_folder):
+    def losses(place):
+        scores = json.loads((place / "evaluation.json").read_text())["scores"]
+        return {(each["model"], each["against"], each["metric"]) for each in scores if each["suite"] == "loss"}
+
+    assert losses(folder) == losses(real_folder)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "predictions/student.jsonl", "predictions/teacher.jsonl"])
+def test_the_invented_lines_have_the_keys_of_real_ones(folder, real_folder, name):
+    def kinds(place):
+        lines = [json.loads(line) for line in (place / name).read_text().splitlines()]
+        return {
+            (line.get("stage"), line.get("kind"), key, type(value))
+            for line in lines
+            for key, value in line.items()
+            if not key.startswith("text.") and key not in {"id", "text"}
+        }
+
+    assert kinds(folder) == kinds(real_folder)
+
+
+def test_every_section_of_a_real_run_is_filled(real_folder):
+    facts = read(real_folder)
+    page = assemble(facts)
+    assert page.missing == ()
+    assert len(page.gauges) == 4
+    assert page.examples.shown
+    tables = [*page.comparison, *page.agreement, page.curve_table]
+    sections = {section.title: section for section in page.sections}
+    assert list(sections) == [
+        "Data", "Teacher", "Fine-tuning of the teacher", "Student", "Training of the student", "Evaluation",
+        "Logit cache", "Time by stage", "Versions", "Where it came from",
+    ]  # fmt: skip
+    for section in page.sections:
+        assert section.items or section.tables
+        tables += section.tables
+    for table in tables:
+        rows = [row for group in table.groups for row in group.rows]
+        assert rows, table.title
+        assert all(len(row.cells) == len(table.columns) - 1 for row in rows)
+
+    data = sections["Data"]
+    rows, lengths = data.tables
+    assert [(row.label, *(cell.text for cell in row.cells)) for row in rows.groups[0].rows] == [
+        ("train", "40", formats.NONE, formats.NONE), ("validation", "10", "100 %", "0"), ("test", "12", "100 %", "5"),
+    ]  # fmt: skip
+    said = json.loads((real_folder / "data" / "report.json").read_text())["lengths"]
+    shown = {
+        (group.title, row.label): [cell.text for cell in row.cells] for group in lengths.groups for row in group.rows
+    }
+    assert shown == {
+        (split, side): [f"{said[split][side][key]:.0f}" for key in ("median", "p90", "max", "at_limit")]
+        for split in ("train", "validation", "test")
+        for side in ("source", "target")
+    }
+    (drop,) = data.remarks
+    assert drop.startswith("1 row dropped because ")
+    assert "train.jsonl:41" in drop
+
+    cache = dict(sections["Logit cache"].items)
+    assert re.fullmatch(r"[\d.]+ KB", cache["size"])
+    assert int(cache["records"]) > 0
+    (times,) = sections["Time by stage"].tables
+    assert [row.label for row in times.groups[0].rows] == [
+        "data", "check", "teacher", "capture", "distill", "evaluate", "together",
+    ]  # fmt: skip
+    assert {"python", "kdkit", "torch", "transformers", "device"} <= dict(sections["Versions"].items).keys()
+    assert dict(sections["Evaluation"].items)["suites"] == "text"
+
+    curves = {curve.title: curve for curve in page.curves}
+    assert list(curves) == [
+        "Teacher: loss", "Student: total loss", "Student: hard loss", "Student: soft loss",
+        "Student: text.f1 on validation",
+    ]  # fmt: skip
+    for curve in curves.values():
+        assert curve.x_label == "epoch"
+        assert [x for x, _ in curve.validation] == [1, 2]
+        assert curve.best_x in {1, 2}
+        if curve.y_label == "nats per token":
+            assert [x for x, _ in curve.training] == [step / 5 for step in range(1, 11)]
+    outline((real_folder / "report.html").read_text(encoding="utf-8"))

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from kdkit.errors import Interrupted
+from kdkit.stopping import graceful, leaving
+
+SIGNALS = pytest.mark.parametrize(
+    ("number", "word", "code"),
+    [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143), (signal.SIGHUP, "terminated", 129)],
+)
+
+
+def send(*numbers: int) -> None:
+    for number in numbers:
+        os.kill(os.getpid(), number)
+
+
+@pytest.fixture(autouse=True)
+def _handlers_are_put_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    yield
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@SIGNALS
+def test_the_first_signal_only_asks(number, word, code):
+    with graceful() as stop:
+        assert not stop
+        send(number)
+        assert stop
+        error = stop.leave("kept 3 rows")
+    assert str(error) == f"{word}; kept 3 rows; the same command goes on from there"
+    assert error.signal_exit_code == code
+
+
+def test_a_second_ctrl_c_ends_at_once():
+    with pytest.raises(KeyboardInterrupt), graceful():
+        send(signal.SIGINT, signal.SIGINT)
+
+
+def test_sigterm_may_come_often():
+    with graceful() as stop:
+        send(signal.SIGTERM)
+        send(signal.SIGTERM)
+    assert stop.leave("x").signal_exit_code == 143
+
+
+@SIGNALS
+def test_work_that_can_be_cut_off_is(number, word, code):
+    with pytest.raises(Interrupted, match=f"{word}; a; the same") as error, leaving("a"):
+        send(number)
+    assert error.value.signal_exit_code == code
+
+
+@SIGNALS
+def test_within_a_loop_that_saves_long_work_can_be_cut_off(number, word, code):
+    with graceful() as stop:
+        with pytest.raises(KeyboardInterrupt), stop.at_once():
+            send(number)
+        assert stop.leave("x").signal_exit_code == code
+        assert word in str(stop.leave("x"))
+
+
+@SIGNALS
+def test_a_loop_that_saves_has_the_say_within_work_that_can_be_cut_off(number, word, code):
+    def loop() -> None:
+        with leaving("a"), graceful() as stop:
+            send(number)
+            raise stop.leave("saved")
+
+    with pytest.raises(Interrupted, match=f"{word}; saved") as error:
+        loop()
+    assert error.value.signal_exit_code == code
+
+
+def test_other_threads_leave_signals_alone():
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def work() -> None:
+        with leaving("a"), graceful() as stop:
+            seen.append((bool(stop), signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(False, before)]
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with graceful() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop
+    finally:
+        signal.signal(signal.SIGHUP, before)

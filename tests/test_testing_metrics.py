@@ -1,0 +1,39 @@
+"""The conformance check of metric suites."""
+
+from __future__ import annotations
+
+import pytest
+
+from kdkit.builtin.metrics.text import Text
+from kdkit.testing.metrics import check_metrics
+
+
+def test_the_conformance_check_passes_a_suite_that_keeps_the_rules():
+    check_metrics(Text())
+
+
+class Broken:
+    """A suite of one metric, which breaks a rule."""
+
+    def __init__(self, metric):
+        self.metric = metric
+
+    def score(self, generated, references, examples):
+        return {"m": self.metric(generated, references)}
+
+
+@pytest.mark.parametrize(
+    ("metric", "sentence"),
+    [
+        (lambda generated, references: [1.0], "values for"),
+        (lambda generated, references: [float("nan")] * len(generated), "is nan"),
+        (lambda generated, references: [2.0] * len(generated), "not from 0 to 1"),
+        (lambda generated, references: [float(not text) for text in generated], "prefers an empty text"),
+        (lambda generated, references: [1 / max(len(generated), 1)] * len(generated), "depend on other rows"),
+        (lambda generated, references: [1 / (row + 1) for row in range(len(generated))], "order of the rows"),
+        (lambda generated, references: [generated.append("") or 1.0 for _ in references], "changed its inputs"),
+    ],
+)
+def test_the_conformance_check_notices_a_broken_suite(metric, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        check_metrics(Broken(metric))

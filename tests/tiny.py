@@ -1,0 +1,277 @@
+"""Tiny data, models, trainings and runs, and a way to kill them at a given call."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+from pathlib import Path
+
+T5 = {"model_type": "t5", "d_model": 16, "d_ff": 32, "num_layers": 2, "num_heads": 2, "d_kv": 8}
+BART = {
+    "model_type": "bart",
+    "d_model": 16,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 32,
+    "decoder_ffn_dim": 32,
+    "max_position_embeddings": 64,
+}
+VOCAB = 270
+PRELOADED = [
+    "torch._dynamo",
+    "accelerate",
+    "matplotlib.pyplot",
+    "transformers.models.t5.modeling_t5",
+    "transformers.tokenization_utils_fast",
+    "kdkit.pipeline",
+    "kdkit.cli.run",
+    "kdkit.report.charts",
+]
+
+
+def pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Sources and targets: the greater of two digits."""
+    draw = random.Random(seed)
+    numbers = [(draw.randrange(10), draw.randrange(10)) for _ in range(count)]
+    return [(f"max of {a} and {b}" + " x" * (a % 4), f"== {max(a, b)}") for a, b in numbers]
+
+
+def write_rows(path: Path, count: int, seed: int) -> None:
+    lines = [json.dumps({"text": source, "answer": target}) for source, target in pairs(count, seed)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def recipe_table(folder: Path, *, train: int = 40, validation: int = 10, test: int = 0, **changes) -> dict:
+    """A recipe that runs in a second; `changes` are laid over it, `training__epochs=1` being training.epochs.
+
+    Data files that are there already stay.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = {"train": train, "validation": validation, "test": test}
+    files = {split: folder / f"{split}.jsonl" for split, count in counts.items() if count}
+    for seed, (split, file) in enumerate(files.items()):
+        if not file.exists():
+            write_rows(file, counts[split], seed)
+    training = {"epochs": 2, "batch_size": 8, "learning_rate": 5e-3, "log_every": 1, "checkpoint_every": 2}
+    table = {
+        "name": "tiny",
+        "device": "cpu",
+        "data": {"name": "jsonl", "source": "text", "target": "answer", **{k: str(v) for k, v in files.items()}},
+        "tokens": {"max_source": 24, "max_target": 8},
+        "teacher": {
+            "name": "hf-seq2seq",
+            "vocab_size": VOCAB,
+            "config": dict(T5),
+            "fine_tune": {**training, "best_by": "loss"},
+        },
+        "student": {"name": "hf-seq2seq", "from_teacher": {"encoder_layers": [0], "decoder_layers": [1]}},
+        "loss": {"name": "kd", "alpha": 0.5, "temperature": 2.0},
+        "training": {**training, "best_by": "text.f1"},
+        "generation": {"beams": 1, "max_tokens": 8, "batch_size": 4},
+        "evaluation": {"bootstrap": 20, "examples": 3},
+    }
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        place = table
+        for section in sections:
+            place = place.setdefault(section, {})
+        if value is None:
+            place.pop(key, None)
+        else:
+            place[key] = value
+    return table
+
+
+def write_recipe(folder: Path, name: str = "r", **changes) -> Path:
+    """The same as a TOML file."""
+    import tomli_w
+
+    path = folder / f"{name}.toml"
+    path.write_text(tomli_w.dumps(recipe_table(folder, **changes)))
+    return path
+
+
+def run_here(folder: Path, name: str = "tiny", *, progress=None, fresh: bool = False, **changes):
+    """A run in this process; gives its report."""
+    from kdkit.pipeline import run
+    from kdkit.recipe import load_recipe
+
+    loaded = load_recipe(recipe_table(folder, **changes))
+    return run(loaded, folder / "runs" / name, fresh=fresh, progress=progress)
+
+
+@functools.cache
+def tokenizer():
+    """A byte-level BPE of the tiny rows; shared, never changed."""
+    from kdkit.hf import train_bpe
+
+    return train_bpe([text for pair in pairs(200) for text in pair], vocab_size=VOCAB)
+
+
+def encoded(count: int, seed: int = 0):
+    """Examples and their ids."""
+    from kdkit.options import TokenLimits
+    from kdkit.tokens import encode
+    from kdkit.values import Example
+
+    examples = [Example(id=f"row{i}", source=s, target=t) for i, (s, t) in enumerate(pairs(count, seed))]
+    return examples, encode(examples, tokenizer(), TokenLimits(max_source=24, max_target=8))
+
+
+def model(config: dict | None = None, *, seed: int = 1, **fields):
+    """A new model on the CPU."""
+    from kdkit import hf
+
+    table = {**(config if config is not None else T5), **fields}
+    return hf.Seq2SeqModel(
+        module=hf.new_model(hf.config_from(table, tokenizer()), seed=seed).eval(), tokenizer=tokenizer()
+    )
+
+
+class Notes:
+    """Progress that keeps its notes."""
+
+    def __init__(self) -> None:
+        from kdkit.progress import Silent
+
+        self.notes: list[str] = []
+        self.task = Silent().task
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def trainer(folder: Path, *, rows: int = 24, values=None, training_model=None, progress=None, log=True, **options):
+    """A training of a tiny T5 on labels; validation gives `values` in turn (by default the step's own number)."""
+    from kdkit.engine import MetricsLog, Trainer, Validator
+    from kdkit.losses import HardLoss
+    from kdkit.options import Generation, Training
+    from kdkit.progress import Silent
+    from kdkit.targets import no_targets
+
+    defaults = {"epochs": 2, "batch_size": 4, "learning_rate": 5e-3, "best_by": "loss", "log_every": 1}
+    training = Training(**{**defaults, **options})
+    trained = training_model if training_model is not None else model()
+    examples, encoded_rows = encoded(rows)
+    given = iter(values) if values is not None else None
+    validator = Validator(
+        model=trained,
+        examples=examples[:6],
+        rows=encoded_rows[:6],
+        loss=HardLoss(),
+        targets=no_targets,
+        generation=Generation(beams=1, max_tokens=8),
+        suite=None,
+        batch_size=4,
+        device="cpu",
+        progress=Silent(),
+    )
+    return Trainer(
+        model=trained,
+        rows=encoded_rows,
+        options=training,
+        loss=HardLoss(),
+        targets=no_targets,
+        validate=validator if given is None else lambda: next(given),
+        seed=7,
+        device="cpu",
+        folder=folder / "student",
+        texts={"README.md": "card"},
+        log=MetricsLog(folder / "metrics.jsonl", "student"),
+        progress=progress if progress is not None else Silent(),
+        name="student",
+    )
+
+
+def metrics(folder: Path, stage: str = "student", kind: str = "train") -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["stage"] == stage and line["kind"] == kind]
+
+
+def weights(folder: Path) -> bytes:
+    """The bytes of a model's weights."""
+    return (folder / "model.safetensors").read_bytes()
+
+
+# --- other processes: forked from one that has imported everything, so that each starts at once
+
+
+def kdkit(*arguments: object, log: Path, at: tuple[str, int] | None = None, number: int = signal.SIGKILL):
+    """`kdkit ARGUMENTS` in a process of its own; gives its exit code and what it wrote.
+
+    Args:
+        arguments: The command line.
+        log: File for its output.
+        at: A function, "module:name", and which of its calls is cut short by the signal.
+        number: The signal that the process sends itself there.
+    """
+    return _apart(_kdkit, [str(argument) for argument in arguments], log, at, number)
+
+
+def train_apart(folder: Path, *, at: tuple[str, int] | None = None, log: Path, **options):
+    """`trainer(folder, **options).fit()` in a process of its own."""
+    return _apart(_train, (str(folder), options), log, at, signal.SIGKILL)
+
+
+def _apart(target, arguments, log: Path, at, number) -> tuple[int, str]:
+    process = start(target, arguments, log, at, number)
+    process.join(120)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode, log.read_text()
+
+
+def start(target, arguments, log: Path, at=None, number=signal.SIGKILL):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=_child, args=(target, arguments, str(log), at, number))
+    process.start()
+    return process
+
+
+def _child(target, arguments, log: str, at, number) -> None:
+    file = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - for the process's whole life
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    if at is not None:
+        setattr(*signalling(*at, number))
+    target(arguments)
+
+
+def signalling(name: str, call: int, number: int):
+    """The given function's owner, its name there, and the same function that first sends a signal at its `call`th call."""
+    module, _, path = name.partition(":")
+    *owners, attribute = path.split(".")
+    owner = functools.reduce(getattr, owners, importlib.import_module(module))
+    inner, calls = getattr(owner, attribute), itertools.count(1)
+
+    @functools.wraps(inner)
+    def wrapped(*args, **kwargs):
+        if next(calls) == call:
+            os.kill(os.getpid(), number)
+        return inner(*args, **kwargs)
+
+    return owner, attribute, wrapped
+
+
+def _kdkit(arguments) -> None:
+    from kdkit.cli import main
+
+    main(arguments)
+
+
+def _train(arguments) -> None:
+    folder, options = arguments
+    trainer(Path(folder), **options).fit()

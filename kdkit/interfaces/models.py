@@ -1,12 +1,4 @@
-"""What each kind of component does. A class fits by having the methods: nothing is inherited.
-
-A component class is `attrs.frozen(kw_only=True)`; its fields are its recipe options, each with a type, a default where
-there is a sensible one, a validator where not every value is allowed, and `metadata={"help": "one sentence"}`
-(see `kdkit.options.option`). Making one is cheap and pure: files, weights and devices appear only in the methods below.
-Its module imports torch, transformers and the like only inside methods, so that listing plugins stays quick.
-
-Letters in names of tensors: B batch, S source, T target, V vocabulary, D hidden.
-"""
+"""Teachers, students, and the models that they open."""
 
 from __future__ import annotations
 
@@ -18,68 +10,10 @@ if TYPE_CHECKING:
 
     import torch
 
+    from kdkit.interfaces.data import DataSource
     from kdkit.options import Generation, Training
     from kdkit.progress import Progress
-    from kdkit.values import (
-        Corpus,
-        EncodedExample,
-        Example,
-        FloatArray,
-        LossParts,
-        Prediction,
-        RecordedLogits,
-        Targets,
-        TeacherBlock,
-        TokenBatch,
-    )
-
-
-@runtime_checkable
-class DataSource(Protocol):
-    """A data set (`[data]`)."""
-
-    def load(self, progress: Progress) -> Corpus:
-        """Read every row.
-
-        Raises:
-            MissingInput: The data are not where the options say.
-            UsageError: There is no usable row in train or in validation.
-        """
-        ...
-
-
-@runtime_checkable
-class RecordedSource(DataSource, Protocol):
-    """A data set whose rows came with a teacher's logits."""
-
-    def recorded(self) -> Iterator[RecordedLogits]:
-        """The logits of every row of the corpus, streamed: one row in memory at a time.
-
-        A `RecordedLogits` is to be read before the next one is asked for. Captured logits are known by the rows: where
-        the same rows may come with other logits, each row's `meta` has to hold a checksum of its own.
-        """
-        ...
-
-
-@runtime_checkable
-class FetchedSource(DataSource, Protocol):
-    """A data set that `load` may have to fetch first."""
-
-    def is_here(self) -> bool:
-        """Whether it has been fetched: `kdkit plan` reads it only then."""
-        ...
-
-
-@runtime_checkable
-class RowSource(DataSource, Protocol):
-    """A data set that can make an input of one row alone: what `kdkit predict` reads other files with."""
-
-    def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
-        """The example of a row that need not have a target (it is then empty), or why there is none.
-
-        The reason ends the sentence "the row cannot be used because ...".
-        """
-        ...
+    from kdkit.values import Corpus, EncodedExample, Prediction, TeacherBlock, TokenBatch
 
 
 @runtime_checkable
@@ -280,84 +214,4 @@ class Student(Protocol):
 
     def open(self, folder: Path, *, device: str) -> TextModel:
         """A student that `TextModel.save` wrote."""
-        ...
-
-
-@runtime_checkable
-class Codec(Protocol):
-    """A logit codec (`[codec]`): teacher logits to bytes and back.
-
-    Its options are its identity: equal options, equal bytes. Encoding is deterministic, and each record stands alone
-    (but for a state shared by the whole cache, which the codecs of today leave empty).
-    """
-
-    def encode(self, block: TeacherBlock) -> bytes:
-        """The block's logits as bytes. `block.logits_TV` is float32, finite, C-contiguous."""
-        ...
-
-    def decode(self, payload: bytes, *, tokens: int, vocab_size: int) -> FloatArray:
-        """Float32 `[tokens, vocab_size]`, within the codec's stated bound of what was encoded.
-
-        `tokens` and `vocab_size` come from the cache's own index: a payload that does not fit them is refused before
-        anything of its claimed size is allocated.
-
-        Raises:
-            DamagedData: The payload is not what `encode` writes for such logits.
-        """
-        ...
-
-    def bytes_per_token(self, vocab_size: int) -> float:
-        """Upper estimate of the bytes a target token takes, for `kdkit plan`."""
-        ...
-
-
-@runtime_checkable
-class LossMixer(Protocol):
-    """A loss (`[loss]`): mixes the hard loss (against the labels) with a soft one (against the teacher)."""
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether it reads teacher logits at all (False at alpha = 0)."""
-        ...
-
-    def counts(self, labels_BT: torch.Tensor, targets: Targets | None) -> Mapping[str, int]:
-        """Over how many label tokens each term of the loss is averaged: {"hard": n, "soft": m}."""
-        ...
-
-    def __call__(
-        self,
-        student_logits_BTV: torch.Tensor,
-        labels_BT: torch.Tensor,
-        targets: Targets | None,
-        counts: Mapping[str, int] | None = None,
-    ) -> LossParts:
-        """The loss of a batch.
-
-        Args:
-            student_logits_BTV: The student's logits.
-            labels_BT: Labels, -100 where masked.
-            targets: The teacher's logits; None where `needs_teacher` is False.
-            counts: Denominators of the token means; the batch's own by default. A training step over several
-                micro-batches passes those of all of them together, so that accumulation does not change the loss.
-        """
-        ...
-
-
-@runtime_checkable
-class MetricSuite(Protocol):
-    """A metric suite (`[evaluation] suites`): compares texts with references."""
-
-    def score(
-        self, generated: Sequence[str], references: Sequence[str], examples: Sequence[Example]
-    ) -> Mapping[str, Sequence[float | None]]:
-        """Values of each metric, one a row; None where a row does not count for a metric.
-
-        A metric's value is the mean over the rows that count. Metric names may have a slash for a part of the rows:
-        `f1/equals`. The references are the ground truth or the teacher's texts.
-
-        Args:
-            generated: A model's texts.
-            references: What they are compared with, in the same order.
-            examples: The rows themselves, for their `meta`.
-        """
         ...

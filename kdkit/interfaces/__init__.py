@@ -1,0 +1,31 @@
+"""What each kind of component does. A class fits by having the methods: nothing is inherited.
+
+A component class is `attrs.frozen(kw_only=True)`; its fields are its recipe options, each with a type, a default where
+there is a sensible one, a validator where not every value is allowed, and `metadata={"help": "one sentence"}`
+(see `kdkit.options.option`). Making one is cheap and pure: files, weights and devices appear only in the methods below.
+Its module imports torch, transformers and the like only inside methods, so that listing plugins stays quick.
+
+Letters in names of tensors: B batch, S source, T target, V vocabulary, D hidden.
+"""
+
+from __future__ import annotations
+
+from kdkit.interfaces.data import DataSource, FetchedSource, RecordedSource, RowSource
+from kdkit.interfaces.models import InputChecker, OpenTeacher, Student, Teacher, TextModel, Tokenizer
+from kdkit.interfaces.numbers import Codec, LossMixer, MetricSuite
+
+__all__ = [
+    "Codec",
+    "DataSource",
+    "FetchedSource",
+    "InputChecker",
+    "LossMixer",
+    "MetricSuite",
+    "OpenTeacher",
+    "RecordedSource",
+    "RowSource",
+    "Student",
+    "Teacher",
+    "TextModel",
+    "Tokenizer",
+]

@@ -1,0 +1,59 @@
+"""Where rows come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kdkit.progress import Progress
+    from kdkit.values import Corpus, Example, RecordedLogits
+
+
+@runtime_checkable
+class DataSource(Protocol):
+    """A data set (`[data]`)."""
+
+    def load(self, progress: Progress) -> Corpus:
+        """Read every row.
+
+        Raises:
+            MissingInput: The data are not where the options say.
+            UsageError: There is no usable row in train or in validation.
+        """
+        ...
+
+
+@runtime_checkable
+class RecordedSource(DataSource, Protocol):
+    """A data set whose rows came with a teacher's logits."""
+
+    def recorded(self) -> Iterator[RecordedLogits]:
+        """The logits of every row of the corpus, streamed: one row in memory at a time.
+
+        A `RecordedLogits` is to be read before the next one is asked for. Captured logits are known by the rows: where
+        the same rows may come with other logits, each row's `meta` has to hold a checksum of its own.
+        """
+        ...
+
+
+@runtime_checkable
+class FetchedSource(DataSource, Protocol):
+    """A data set that `load` may have to fetch first."""
+
+    def is_here(self) -> bool:
+        """Whether it has been fetched: `kdkit plan` reads it only then."""
+        ...
+
+
+@runtime_checkable
+class RowSource(DataSource, Protocol):
+    """A data set that can make an input of one row alone: what `kdkit predict` reads other files with."""
+
+    def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
+        """The example of a row that need not have a target (it is then empty), or why there is none.
+
+        The reason ends the sentence "the row cannot be used because ...".
+        """
+        ...

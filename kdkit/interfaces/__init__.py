@@ -2,10 +2,8 @@
 
 A component class is `attrs.frozen(kw_only=True)`; its fields are its recipe options, each with a type, a default where
 there is a sensible one, a validator where not every value is allowed, and `metadata={"help": "one sentence"}`
-(see `kdkit.options.option`). Making one is cheap and pure: files, weights and devices appear only in the methods below.
+(see `kdkit.options.option`). Making one is cheap and pure: files, weights and devices appear only in its methods.
 Its module imports torch, transformers and the like only inside methods, so that listing plugins stays quick.
-
-Letters in names of tensors: B batch, S source, T target, V vocabulary, D hidden.
 """
 
 from __future__ import annotations

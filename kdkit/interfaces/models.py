@@ -1,4 +1,7 @@
-"""Teachers, students, and the models that they open."""
+"""Teachers, students, and the models that they open.
+
+Letters in shapes: B batch, T target, V vocabulary.
+"""
 
 from __future__ import annotations
 

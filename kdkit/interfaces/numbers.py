@@ -1,4 +1,7 @@
-"""What is done with logits and texts: codecs, losses, metric suites."""
+"""What is done with logits and texts: codecs, losses, metric suites.
+
+Letters in names of tensors: B batch, T target, V vocabulary.
+"""
 
 from __future__ import annotations
 

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import torch
 
 from kdkit.align import align, label_mask, student_rows, target_mask
 from kdkit.divergences import DIVERGENCES
 from kdkit.errors import Mismatch, UsageError
-from kdkit.values import LossParts, Targets
+from kdkit.values import DenseTargets, LossParts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from kdkit.values import Targets
 
 
 class HardLoss:
@@ -81,7 +84,7 @@ def distillation_loss(
     if divergence not in DIVERGENCES:
         raise UsageError(f'unknown divergence "{divergence}"; there are: {", ".join(DIVERGENCES)}')
     rows = teacher_logits_BTV.shape[1]
-    targets = Targets(
+    targets = DenseTargets(
         logits_BTV=teacher_logits_BTV.detach(),
         lengths_B=torch.full((teacher_logits_BTV.shape[0],), rows, device=labels_BT.device),
     )
@@ -147,8 +150,11 @@ def _check_shapes(student_logits_BTV: torch.Tensor, labels_BT: torch.Tensor, tar
             f"student logits of shape {tuple(student_logits_BTV.shape)} do not fit labels of shape "
             f"{tuple(labels_BT.shape)}: they must be [B, T, V] and [B, T]"
         )
-    if targets is not None and (targets.logits_BTV.ndim != 3 or targets.logits_BTV.shape[0] != labels_BT.shape[0]):
+    if targets is None:
+        return
+    rows = next(tensor for tensor in attrs.astuple(targets, recurse=False) if isinstance(tensor, torch.Tensor))
+    if rows.ndim != 3 or rows.shape[0] != labels_BT.shape[0]:
         raise Mismatch(
-            f"teacher logits of shape {tuple(targets.logits_BTV.shape)} do not fit labels of shape "
+            f"teacher logits of shape {tuple(rows.shape)} do not fit labels of shape "
             f"{tuple(labels_BT.shape)}: they must be [B, T, V] and [B, T]"
         )

@@ -32,13 +32,14 @@ SINGULAR = {
     "losses": "loss",
     "metrics": "metric suite",
 }
-INTERFACES: Mapping[str, type[Any]] = {
-    "datasets": interfaces.DataSource,
-    "teachers": interfaces.Teacher,
-    "students": interfaces.Student,
-    "codecs": interfaces.Codec,
-    "losses": interfaces.LossMixer,
-    "metrics": interfaces.MetricSuite,
+# A component has all members of one of its kind's.
+INTERFACES: Mapping[str, tuple[type[Any], ...]] = {
+    "datasets": (interfaces.DataSource,),
+    "teachers": (interfaces.Teacher,),
+    "students": (interfaces.Student,),
+    "codecs": (interfaces.Codec, interfaces.FittedCodec),
+    "losses": (interfaces.LossMixer,),
+    "metrics": (interfaces.MetricSuite,),
 }
 BUILTINS = ("kdkit.builtin",)
 GROUP = "kdkit"
@@ -81,12 +82,10 @@ class Entry:
             raise PluginError(f"{label} is no attrs class, so its options cannot be read: {cls!r}")
         if "name" in attrs.fields_dict(cls):
             raise PluginError(f'{label} has a field "name", which in a recipe picks the component; rename the field')
-        members = [name for name in vars(INTERFACES[self.kind]) if name == "__call__" or not name.startswith("_")]
-        missing = [name for name in members if name not in dir(cls)]
-        if missing:
-            raise PluginError(
-                f"{label} lacks {', '.join(missing)}; see kdkit.interfaces.{INTERFACES[self.kind].__name__}"
-            )
+        lacking = {interface: _missing(cls, interface) for interface in INTERFACES[self.kind]}
+        nearest = min(lacking, key=lambda interface: len(lacking[interface]))
+        if lacking[nearest]:
+            raise PluginError(f"{label} lacks {', '.join(lacking[nearest])}; see kdkit.interfaces.{nearest.__name__}")
         return cls
 
     def _imported(self) -> Any:
@@ -206,6 +205,12 @@ def _is_disabled(distribution: str) -> bool:
 def _normal(name: str) -> str:
     """A distribution's name as PEP 503 compares it."""
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def _missing(cls: type[Any], interface: type[Any]) -> list[str]:
+    """The members of an interface that a class lacks."""
+    members = [name for name in vars(interface) if name == "__call__" or not name.startswith("_")]
+    return [name for name in members if name not in dir(cls)]
 
 
 def _cause(error: BaseException) -> str:

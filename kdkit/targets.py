@@ -9,14 +9,15 @@ import numpy as np
 import torch
 
 from kdkit.cache import record_key
-from kdkit.errors import Mismatch
-from kdkit.values import Targets
+from kdkit.errors import DamagedData, Mismatch
+from kdkit.interfaces import BatchCodec
+from kdkit.values import DenseTargets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from kdkit.cache import LogitCache
-    from kdkit.values import EncodedExample, TokenBatch
+    from kdkit.values import EncodedExample, Targets, TokenBatch
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -34,12 +35,29 @@ class CachedTargets:
     device: str
 
     def __call__(self, batch: TokenBatch) -> Targets:
-        """Dense logits `[B, T, V]`, padded with zeros beyond each row's length."""
-        rows = [self.cache.decode(self.keys[row_id]) for row_id in batch.ids]
-        logits_BTV = np.zeros((len(rows), max(len(row) for row in rows), self.cache.vocab_size), dtype=np.float32)
+        """The targets as the cache's codec gives them; dense logits `[B, T, V]` of one that decodes record by record.
+
+        Raises:
+            DamagedData: A record is not what was written.
+        """
+        keys = [self.keys[row_id] for row_id in batch.ids]
+        coder = self.cache.coder_of(keys)
+        if not isinstance(coder, BatchCodec):
+            return self._dense(keys)
+        records = [self.cache.get(key) for key in keys]
+        try:
+            return coder.targets(records, vocab_size=self.cache.vocab_size, device=self.device)
+        except DamagedData:
+            self._dense(keys)  # record by record, whose errors say where
+            raise
+
+    def _dense(self, keys: Sequence[bytes]) -> DenseTargets:
+        """Dense logits, padded with zeros beyond each row's length."""
+        rows = [self.cache.decode(key) for key in keys]
+        logits_BTV = np.zeros((len(rows), max(map(len, rows)), self.cache.vocab_size), dtype=np.float32)
         for padded_TV, row_TV in zip(logits_BTV, rows, strict=True):
             padded_TV[: len(row_TV)] = row_TV
-        return Targets(
+        return DenseTargets(
             logits_BTV=torch.from_numpy(logits_BTV).to(self.device),
             lengths_B=torch.tensor([len(row) for row in rows], device=self.device),
         )

@@ -160,6 +160,33 @@ class TeacherBlock:
 
 
 @attrs.frozen(kw_only=True, eq=False)
+class OutputHead:
+    """A linear output head: `logits_TV = states_TD @ weight_VD.T + bias_V`.
+
+    Attributes:
+        weight_VD: float32.
+        bias_V: float32; None where there is none.
+    """
+
+    weight_VD: FloatArray
+    bias_V: FloatArray | None = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class StateBlock:
+    """What a teacher with a linear head says of one example's target tokens, before that head.
+
+    Attributes:
+        id: The example's id.
+        states_TD: float32; row i, put through the `OutputHead`, gives the logits of target token i. Whatever else the
+            model does to its last hidden states (T5's factor d_model ** -0.5) has been done to them.
+    """
+
+    id: str
+    states_TD: FloatArray
+
+
+@attrs.frozen(kw_only=True, eq=False)
 class RecordedLogits:
     """Logits that came with a row of a data set.
 
@@ -175,8 +202,8 @@ class RecordedLogits:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Targets:
-    """A batch of teacher logits as a loss sees them: dense rows, right-padded.
+class DenseTargets:
+    """A batch of teacher logits: every entry of the vocabulary.
 
     Attributes:
         logits_BTV: float32; rows from `lengths_B[b]` on are padding and never read.
@@ -185,6 +212,84 @@ class Targets:
 
     logits_BTV: torch.Tensor
     lengths_B: torch.Tensor
+
+    @property
+    def width(self) -> int:
+        """How many rows there is room for, T."""
+        return self.logits_BTV.shape[1]
+
+    def example(self, index: int) -> DenseTargets:
+        """One example's, as a batch."""
+        one = slice(index, index + 1)
+        return DenseTargets(logits_BTV=self.logits_BTV[one], lengths_B=self.lengths_B[one])
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class FactoredTargets:
+    """A batch of teacher logits as coordinates in a space that all share: `coordinates_BTR @ basis_RV + offset_V`.
+
+    Attributes:
+        coordinates_BTR: float32; rows from `lengths_B[b]` on are padding and never read.
+        basis_RV: float32.
+        offset_V: float32.
+        lengths_B: How many rows of each example are real.
+    """
+
+    coordinates_BTR: torch.Tensor
+    basis_RV: torch.Tensor
+    offset_V: torch.Tensor
+    lengths_B: torch.Tensor
+
+    @property
+    def width(self) -> int:
+        """How many rows there is room for, T."""
+        return self.coordinates_BTR.shape[1]
+
+    def example(self, index: int) -> FactoredTargets:
+        """One example's, as a batch."""
+        one = slice(index, index + 1)
+        return attrs.evolve(self, coordinates_BTR=self.coordinates_BTR[one], lengths_B=self.lengths_B[one])
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class SparseTargets:
+    """A batch of teacher distributions of which some entries are kept, and of the others only their mass.
+
+    At temperature t the kept entries share the probability `1 - exp(log_tail_BT[t])` in the proportions of
+    `softmax(values_BTK / t)`.
+
+    Attributes:
+        ids_BTK: int64, the entries kept, none twice in a row; -1 where a row keeps fewer than K.
+        values_BTK: float32, their logits up to a constant of the row; -inf where there is no entry.
+        log_tail_BT: By temperature, the logarithm of the mass of all other entries, float32; -inf for none.
+        vocab_size: Width V of the distributions.
+        lengths_B: How many rows of each example are real.
+    """
+
+    ids_BTK: torch.Tensor
+    values_BTK: torch.Tensor
+    log_tail_BT: Mapping[float, torch.Tensor]
+    vocab_size: int
+    lengths_B: torch.Tensor
+
+    @property
+    def width(self) -> int:
+        """How many rows there is room for, T."""
+        return self.ids_BTK.shape[1]
+
+    def example(self, index: int) -> SparseTargets:
+        """One example's, as a batch."""
+        one = slice(index, index + 1)
+        return attrs.evolve(
+            self,
+            ids_BTK=self.ids_BTK[one],
+            values_BTK=self.values_BTK[one],
+            log_tail_BT={temperature: tail_BT[one] for temperature, tail_BT in self.log_tail_BT.items()},
+            lengths_B=self.lengths_B[one],
+        )
+
+
+Targets: TypeAlias = DenseTargets | FactoredTargets | SparseTargets
 
 
 @attrs.frozen(kw_only=True, eq=False)

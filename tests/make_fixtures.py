@@ -24,6 +24,10 @@ CODECS = {
     "float-fp32-zstd": ("float", Float(compression="zstd")),
     "float-fp16-lz4": ("float", Float(dtype="fp16", compression="lz4")),
     "float-bf16": ("float", Float(dtype="bf16")),
+    "u8-lz4-row-clip": ("u8-lz4", U8LZ4(clip=5.0, level=9)),
+    "u8-lz4-array-clip": ("u8-lz4", U8LZ4(scope="array", clip=5.0)),
+    "float-fp32-zstd-planes": ("float", Float(compression="zstd", planes=True)),
+    "float-bf16-lz4-planes": ("float", Float(dtype="bf16", compression="lz4", planes=True)),
 }
 
 
@@ -53,12 +57,12 @@ def main(folder: Path) -> None:
         codec_options=options_of(codec),
         vocab_size=50,
     )
-    with CacheWriter(folder / "cache-1", identity, codec, shard_bytes=400) as writer:
+    with CacheWriter(folder / "cache-2", identity, codec, shard_bytes=400) as writer:
         for tokens in range(6):
             key = record_key(identity.teacher, identity.tokenizer, (5, 6, tokens), tuple(range(tokens)))
             writer.add_block(key, TeacherBlock(id=str(tokens), logits_TV=logits(tokens, 50)))
         writer.finish()
-    (folder / "cache-1" / ".lock").unlink(missing_ok=True)
+    (folder / "cache-2" / ".lock").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

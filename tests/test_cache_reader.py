@@ -174,7 +174,7 @@ def test_a_million_records_open_quickly_in_little_memory(tmp_path):
     shard_entries = []
     everything = np.random.default_rng(0).bytes(16 * 10**6)
     for number in range(4):
-        growing = GrowingShard(tmp_path, number, identity())
+        growing = GrowingShard(tmp_path, number, identity(), "")
         for start in range(number * 250_000, (number + 1) * 250_000):
             growing.add(everything[16 * start : 16 * start + 16], b"1234", 3)
         shard_entries.append(growing.seal())

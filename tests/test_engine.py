@@ -22,7 +22,7 @@ from kdkit.engine.schedule import learning_rate
 from kdkit.errors import Interrupted, KdkitError
 from kdkit.options import Training
 from kdkit.tokens import collate
-from kdkit.values import EncodedExample, Targets
+from kdkit.values import DenseTargets, EncodedExample
 
 CURVE = Path(__file__).with_name("loss_curve.txt")
 LOOP = "kdkit.engine.loop:Trainer."
@@ -382,7 +382,7 @@ class Sources:
 
     def targets(self, batch):
         rows = [self.teacher_TV[i] for i in batch.ids]
-        return Targets(
+        return DenseTargets(
             logits_BTV=torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
             lengths_B=torch.tensor([len(row) for row in rows]),
         )

@@ -14,7 +14,7 @@ from kdkit import distillation_loss
 from kdkit.builtin.losses.kd import KD
 from kdkit.errors import Mismatch, UsageError
 from kdkit.losses import mix, token_counts
-from kdkit.values import Targets
+from kdkit.values import DenseTargets
 
 
 def reference(student_BTV, teacher_BTV, labels_BT, alpha, temperature):
@@ -126,10 +126,10 @@ def test_splitting_a_batch_does_not_change_its_loss(batch, alpha, pieces):
     student, teacher, labels = map(torch.from_numpy, batch)
     loss = KD(alpha=alpha, temperature=2.0)
     lengths = torch.full((len(labels),), teacher.shape[1])
-    whole = loss(student, labels, Targets(logits_BTV=teacher, lengths_B=lengths))
-    counts = token_counts(labels, Targets(logits_BTV=teacher, lengths_B=lengths))
+    whole = loss(student, labels, DenseTargets(logits_BTV=teacher, lengths_B=lengths))
+    counts = token_counts(labels, DenseTargets(logits_BTV=teacher, lengths_B=lengths))
     total = sum(
-        float(loss(s, y, Targets(logits_BTV=t, lengths_B=n), counts).total)
+        float(loss(s, y, DenseTargets(logits_BTV=t, lengths_B=n), counts).total)
         for s, t, y, n in zip(
             *(tensor.tensor_split(pieces) for tensor in (student, teacher, labels, lengths)), strict=True
         )
@@ -146,8 +146,8 @@ def test_teacher_rows_beyond_their_length_are_never_read():
     spoilt = teacher.clone()
     spoilt[0, 2:] = float("nan")
     loss = KD(alpha=1.0)
-    clean = loss(student, labels, Targets(logits_BTV=teacher, lengths_B=lengths))
-    assert float(clean.total) == float(loss(student, labels, Targets(logits_BTV=spoilt, lengths_B=lengths)).total)
+    clean = loss(student, labels, DenseTargets(logits_BTV=teacher, lengths_B=lengths))
+    assert float(clean.total) == float(loss(student, labels, DenseTargets(logits_BTV=spoilt, lengths_B=lengths)).total)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_what_both_terms_need_of_the_student_is_made_once(monkeypatch, temperatu
     made, inner = [], torch.log_softmax
     monkeypatch.setattr(torch, "log_softmax", lambda x, dim: made.append(x) or inner(x, dim))
     torch.manual_seed(0)
-    targets = Targets(logits_BTV=torch.randn(2, 3, 7), lengths_B=torch.tensor(lengths))
+    targets = DenseTargets(logits_BTV=torch.randn(2, 3, 7), lengths_B=torch.tensor(lengths))
     KD(alpha=0.5, temperature=temperature)(torch.randn(2, 3, 7), torch.randint(0, 7, (2, 3)), targets)
     assert len(made) == softmaxes
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import struct
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -17,6 +19,7 @@ import attrs
 import numpy as np
 
 from kdkit.cache.identity import KEY_BYTES, CacheIdentity
+from kdkit.cache.state import NO_STATE
 from kdkit.canonical import canonical_json, parse_json
 from kdkit.errors import DamagedData, UsageError
 
@@ -27,9 +30,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 FORMAT = "kdkit-logit-cache"
-VERSION = 1
+VERSION = 2
+READ_VERSIONS = ("1", "2")
 SHARD_PATTERN = "shard-*.safetensors"
 LARGEST_HEADER = 64 * 1024
+SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 # Name, safetensors type, shape without the record axis, and how many entries more than records.
 INDEX = (("offsets", "I64", (), 1), ("keys", "U8", (KEY_BYTES,), 0), ("crc32", "U32", (), 0), ("tokens", "I32", (), 0))
 _NUMPY = {"I64": "<i8", "U32": "<u4", "I32": "<i4", "U8": "u1"}
@@ -45,6 +50,7 @@ class Shard:
         file: Name in the folder.
         size: Bytes of the file.
         identity: Whose logits these are.
+        state: SHA-256 of the codec's state that its records were encoded with; "" where the codec has none.
         payload_start: Where in the file the payload begins.
         offsets_M: Where each record begins in the payload, and at last where the payload ends.
         keys_N16: The records' keys, uint8.
@@ -56,6 +62,7 @@ class Shard:
     file: str
     size: int
     identity: CacheIdentity
+    state: str
     payload_start: int
     offsets_M: npt.NDArray[np.int64]
     keys_N16: npt.NDArray[np.uint8]
@@ -97,7 +104,9 @@ def index_bytes(records: Sequence[Record]) -> bytes:
     return offsets.tobytes() + b"".join(record.key for record in records) + crc32.tobytes() + tokens.tobytes()
 
 
-def header_bytes(identity: CacheIdentity, payload: int, records: int, index_sha256: str, *, room: int = 0) -> bytes:
+def header_bytes(
+    identity: CacheIdentity, state: str, payload: int, records: int, index_sha256: str, *, room: int = 0
+) -> bytes:
     """The start of a shard: the header's length, and the header, filled with blanks to `room` bytes."""
     header: dict[str, Any] = {
         "__metadata__": {
@@ -106,6 +115,7 @@ def header_bytes(identity: CacheIdentity, payload: int, records: int, index_sha2
             "identity": canonical_json(identity.to_table()),
             "identity_sha256": identity.digest,
             "index_sha256": index_sha256,
+            "state_sha256": state,
         },
         "payload": {"dtype": "U8", "shape": [payload], "data_offsets": [0, payload]},
     }
@@ -124,7 +134,7 @@ def header_room(identity: CacheIdentity) -> int:
     Raises:
         UsageError: Teacher name or codec options are longer than a header may be.
     """
-    longest = len(header_bytes(identity, _LARGEST, _LARGEST, "0" * 64))
+    longest = len(header_bytes(identity, "0" * 64, _LARGEST, _LARGEST, "0" * 64))
     room = -(-longest // _ROUND_TO) * _ROUND_TO
     if room - 8 > LARGEST_HEADER:
         raise UsageError(
@@ -158,7 +168,7 @@ def _read(file: BinaryIO, name: str) -> Shard:
         raise DamagedData("its header does not begin with a brace")
     tables = parse_json(header)
     metadata = tables.pop("__metadata__", None)
-    identity, index_sha256 = _check_metadata(metadata)
+    identity, index_sha256, state = _check_metadata(metadata)
     records, spans = _check_tensors(tables, size - 8 - length)
     start = 8 + length
     outside = hashlib.sha256(raw + header)
@@ -184,6 +194,7 @@ def _read(file: BinaryIO, name: str) -> Shard:
         file=name,
         size=size,
         identity=identity,
+        state=state,
         payload_start=start + payload_begin,
         offsets_M=offsets_M,
         keys_N16=arrays["keys"].reshape(records, KEY_BYTES),
@@ -193,19 +204,31 @@ def _read(file: BinaryIO, name: str) -> Shard:
     )
 
 
-def _check_metadata(metadata: Any) -> tuple[CacheIdentity, str]:
-    """The identity, and the index's checksum."""
+def _check_metadata(metadata: Any) -> tuple[CacheIdentity, str, str]:
+    """The identity, the index's checksum, and the state's."""
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise DamagedData("it is not a shard of a logit cache")
-    if metadata.get("version") != str(VERSION):
-        raise version_error(metadata.get("version"))
-    texts = [metadata.get(name) for name in ("identity", "identity_sha256", "index_sha256")]
-    if len(metadata) != 5 or not all(isinstance(text, str) for text in texts):
+    version = metadata.get("version")
+    if version not in READ_VERSIONS:
+        raise version_error(version)
+    if version == "1":  # which knew no states
+        metadata = {**metadata, "state_sha256": NO_STATE} if "state_sha256" not in metadata else {}
+    texts = [metadata.get(name) for name in ("identity", "identity_sha256", "index_sha256", "state_sha256")]
+    if len(metadata) != 6 or not all(isinstance(text, str) for text in texts):
         raise DamagedData("its metadata are not complete")
-    identity = CacheIdentity.from_table(parse_json(str(texts[0]).encode("utf-8")))
+    identity = _identity(str(texts[0]))
     if identity.digest != texts[1]:
         raise DamagedData("its identity does not match its checksum")
-    return identity, str(texts[2])
+    state = str(texts[3])
+    if state != NO_STATE and not SHA256.fullmatch(state):
+        raise DamagedData(f"{state[:80]!r} is no checksum of a state")
+    return identity, str(texts[2]), state
+
+
+@lru_cache(maxsize=16)
+def _identity(text: str) -> CacheIdentity:
+    """All shards of a cache say the same."""
+    return CacheIdentity.from_table(parse_json(text.encode("utf-8")))
 
 
 def version_error(version: Any) -> Exception:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class GrowingShard:
     """A temporary file: room for the header, then payload after payload; sealing adds index and header."""
 
-    def __init__(self, folder: Path, number: int, identity: CacheIdentity) -> None:
+    def __init__(self, folder: Path, number: int, identity: CacheIdentity, state: str) -> None:
         self._identity = identity
+        self._state = state
         self._final = folder / shard_name(number)
         self._temporary = folder / f".{shard_name(number)}.tmp"
         self._room = header_room(identity)
@@ -50,7 +51,7 @@ class GrowingShard:
         """Write index and header, and give the file its name."""
         index = index_bytes(self._records)
         digest = hashlib.sha256(index).hexdigest()
-        header = header_bytes(self._identity, self.size, len(self._records), digest, room=self._room)
+        header = header_bytes(self._identity, self._state, self.size, len(self._records), digest, room=self._room)
         assert len(header) == self._room
         self._file.seek(self._room + self.size)
         self._file.write(index)
@@ -67,6 +68,7 @@ class GrowingShard:
             records=len(self._records),
             tokens=sum(record.tokens for record in self._records),
             sha256=hashlib.sha256(header + index).hexdigest(),
+            state=self._state,
         )
 
     def discard(self) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.cache.format import FORMAT, SHARD_PATTERN, VERSION, version_error
+from kdkit.cache.format import FORMAT, READ_VERSIONS, SHA256, SHARD_PATTERN, VERSION, version_error
 from kdkit.cache.identity import CacheIdentity
+from kdkit.cache.state import NO_STATE
 from kdkit.canonical import parse_json
 from kdkit.errors import DamagedData, MissingInput, UsageError
 from kdkit.files import write_atomically
@@ -27,7 +28,6 @@ LARGEST_MANIFEST = 64 * 2**20
 _TAIL = b'  "crc32": "%08x"\n}\n'
 _TAIL_BYTES = len(_TAIL % 0)
 _SHARD_FILE = re.compile(r"shard-[0-9]{5,9}\.safetensors", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _FIELDS = {"format", "version", "identity", "identity_sha256", "records", "tokens", "size", "shards", "crc32"}
 
 
@@ -41,6 +41,7 @@ class ShardEntry:
         records: How many records it holds.
         tokens: How many target tokens they have.
         sha256: Of everything in it but the payload.
+        state: SHA-256 of the codec's state that it needs; "" where the codec has none.
     """
 
     file: str
@@ -48,6 +49,7 @@ class ShardEntry:
     records: int
     tokens: int
     sha256: str
+    state: str = NO_STATE
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +68,11 @@ class Manifest:
     def tokens(self) -> int:
         """All target tokens."""
         return sum(shard.tokens for shard in self.shards)
+
+    @property
+    def states(self) -> list[str]:
+        """SHA-256 of every state of its codec that its shards need."""
+        return sorted({shard.state for shard in self.shards} - {NO_STATE})
 
     @property
     def size(self) -> int:
@@ -117,13 +124,14 @@ class Manifest:
         table = parse_json(raw)
         if not isinstance(table, dict) or table.get("format") != FORMAT:
             raise DamagedData("it is not of a logit cache")
-        if table.get("version") != VERSION:
-            raise version_error(table.get("version"))
+        version = table.get("version")
+        if type(version) is not int or str(version) not in READ_VERSIONS:
+            raise version_error(version)
         if table.keys() != _FIELDS or not isinstance(table["shards"], list):
             raise DamagedData("its fields are not complete")
         manifest = cls(
             identity=CacheIdentity.from_table(table["identity"]),
-            shards=tuple(_entry(entry) for entry in table["shards"]),
+            shards=tuple(_entry(entry, version) for entry in table["shards"]),
         )
         claimed = tuple(table[name] for name in ("identity_sha256", "records", "tokens", "size"))
         if claimed != (manifest.identity.digest, manifest.records, manifest.tokens, manifest.size):
@@ -133,12 +141,15 @@ class Manifest:
         return manifest
 
 
-def _entry(table: Any) -> ShardEntry:
+def _entry(table: Any, version: int) -> ShardEntry:
     kinds = {"file": str, "size": int, "records": int, "tokens": int, "sha256": str}
+    if version > 1:
+        kinds["state"] = str
     if not isinstance(table, dict) or {name: type(value) for name, value in table.items()} != kinds:
         raise DamagedData("the entry of a shard is not complete")
     entry = ShardEntry(**table)
-    if not _SHARD_FILE.fullmatch(entry.file) or not _SHA256.fullmatch(entry.sha256):
+    is_state = entry.state == NO_STATE or SHA256.fullmatch(entry.state)
+    if not _SHARD_FILE.fullmatch(entry.file) or not SHA256.fullmatch(entry.sha256) or not is_state:
         raise DamagedData(f"{entry.file[:80]!r} is no entry of a shard")
     if min(entry.size, entry.records, entry.tokens) < 0 or max(entry.size, entry.tokens) > 2**63 - 1:
         raise DamagedData(f"the sizes of {entry.file} cannot be")
@@ -147,7 +158,14 @@ def _entry(table: Any) -> ShardEntry:
 
 def describe_shard(shard: Shard) -> ShardEntry:
     """The entry of a shard."""
-    return ShardEntry(file=shard.file, size=shard.size, records=shard.records, tokens=shard.tokens, sha256=shard.sha256)
+    return ShardEntry(
+        file=shard.file,
+        size=shard.size,
+        records=shard.records,
+        tokens=shard.tokens,
+        sha256=shard.sha256,
+        state=shard.state,
+    )
 
 
 def misfit(shard: Shard, entry: ShardEntry, identity: CacheIdentity) -> str:

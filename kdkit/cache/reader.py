@@ -18,10 +18,12 @@ import numpy as np
 from kdkit.cache.format import read_shard
 from kdkit.cache.identity import KEY_BYTES
 from kdkit.cache.manifest import misfit, read_manifest
+from kdkit.cache.state import read_state
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
+from kdkit.interfaces import FittedCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from kdkit.cache.identity import CacheIdentity
     from kdkit.cache.manifest import Manifest, ShardEntry
     from kdkit.interfaces import Codec
+    from kdkit.interfaces.codecs import AnyCodec
     from kdkit.values import FloatArray
 
 
@@ -96,11 +99,12 @@ class LogitCache:
 
     folder: Path
     manifest: Manifest
-    _codec: Codec | None
+    _codec: AnyCodec | None
     _index: _Index
+    _coders: dict[str, Codec] = attrs.field(factory=dict, init=False)
 
     @classmethod
-    def open(cls, folder: Path, identity: CacheIdentity | None = None, *, codec: Codec | None = None) -> LogitCache:
+    def open(cls, folder: Path, identity: CacheIdentity | None = None, *, codec: AnyCodec | None = None) -> LogitCache:
         """Open a cache, checking everything but the payloads.
 
         Args:
@@ -183,16 +187,26 @@ class LogitCache:
             DamagedData: It is not what was written.
         """
         number = self._number(key)
-        payload = self._payload(number)
+        coder, payload = self._coder(number), self._payload(number)
         try:
-            return self.codec.decode(payload, tokens=int(self._index.tokens_N[number]), vocab_size=self.vocab_size)
+            return coder.decode(payload, tokens=int(self._index.tokens_N[number]), vocab_size=self.vocab_size)
         except DamagedData as error:
             raise self._damaged(number, str(error)) from error
 
     @cached_property
-    def codec(self) -> Codec:
-        """What decodes it."""
+    def codec(self) -> AnyCodec:
+        """What wrote it."""
         return self._codec if self._codec is not None else _build_codec(self.identity)
+
+    def coder_of(self, keys: Sequence[bytes]) -> Codec | None:
+        """What decodes all of these records; None where they were encoded with different states.
+
+        Raises:
+            MissingInput: There is no such record.
+            DamagedData: The state is not what was written.
+        """
+        coders = {id(coder): coder for coder in (self._coder(self._number(key)) for key in keys)}
+        return next(iter(coders.values())) if len(coders) == 1 else None
 
     def info(self) -> dict[str, Any]:
         """Its facts as a JSON table."""
@@ -218,6 +232,22 @@ class LogitCache:
         if zlib.crc32(payload) != index.crc32_N[number]:
             raise self._damaged(number, "its bytes do not match its checksum")
         return payload
+
+    def _coder(self, number: int) -> Codec:
+        """What decodes a record."""
+        state = self._entry(number).state
+        if state not in self._coders:
+            self._coders[state] = self._bound(state)
+        return self._coders[state]
+
+    def _bound(self, state: str) -> Codec:
+        codec: AnyCodec = self.codec
+        if not isinstance(codec, FittedCodec):
+            return codec
+        try:
+            return codec.bind(read_state(self.folder, state))
+        except DamagedData as error:
+            raise DamagedData(f"{error}; `kdkit cache repair {self.folder}` throws away what needs it") from error
 
     def _entry(self, number: int) -> ShardEntry:
         return self.manifest.shards[int(self._index.shard_N[number])]
@@ -254,14 +284,14 @@ def damaged_shard(folder: Path, file: str, what: str) -> DamagedData:
     )
 
 
-def _build_codec(identity: CacheIdentity) -> Codec:
+def _build_codec(identity: CacheIdentity) -> AnyCodec:
     """The codec that a manifest names, from the plugins that are installed."""
     from kdkit import plugins
     from kdkit.recipe.structure import Structurer
 
     structurer = Structurer(plugins.load())
     options = {key: value for key, value in identity.codec_options.items() if value is not None}
-    codec: Codec
+    codec: AnyCodec
     _, codec = structurer.component("codecs", {"name": identity.codec, **options}, ("codec",))
     if structurer.problems:
         raise Mismatch(

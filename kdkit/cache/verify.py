@@ -9,6 +9,7 @@ import attrs
 
 from kdkit.cache.format import SHARD_PATTERN, read_shard
 from kdkit.cache.manifest import MANIFEST, misfit, read_manifest
+from kdkit.cache.state import read_state, state_name
 from kdkit.errors import DamagedData, MissingInput, UsageError
 
 if TYPE_CHECKING:
@@ -49,11 +50,20 @@ def verify(folder: Path) -> list[Fault]:
         manifest = read_manifest(folder)
     except DamagedData as error:
         return [Fault(file=MANIFEST, record=None, what=str(error))]
-    faults: list[Fault] = []
+    faults = [fault for state in manifest.states for fault in _state_faults(folder, state)]
     seen: set[bytes] = set()
     for entry in manifest.shards:
         faults.extend(_shard_faults(folder, entry, manifest, seen))
     return faults
+
+
+def _state_faults(folder: Path, state: str) -> Iterator[Fault]:
+    try:
+        read_state(folder, state)
+    except DamagedData as error:
+        yield Fault(
+            file=state_name(state), record=None, what=str(error).removeprefix(f"{folder / state_name(state)}: ")
+        )
 
 
 def caches_below(folder: Path) -> list[Path]:

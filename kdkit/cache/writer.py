@@ -15,8 +15,10 @@ from kdkit.cache.format import read_shard
 from kdkit.cache.growing import GrowingShard
 from kdkit.cache.identity import KEY_BYTES
 from kdkit.cache.manifest import MANIFEST, Manifest, ShardEntry, describe_shard, read_manifest, sealed_shards
+from kdkit.cache.state import NO_STATE, STATE_PATTERN, read_state, state_name, write_state
 from kdkit.errors import DamagedData, KdkitError, Mismatch, MissingInput, UsageError
 from kdkit.files import disk_full, sync_folder
+from kdkit.interfaces import Codec, FittedCodec, StateCodec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
     from kdkit.cache.format import Shard
     from kdkit.cache.identity import CacheIdentity
-    from kdkit.interfaces import Codec
-    from kdkit.values import TeacherBlock
+    from kdkit.interfaces.codecs import AnyCodec, CodecState
+    from kdkit.values import StateBlock, TeacherBlock
 
 LOCK = ".lock"
 LARGEST_TOKENS = 2**31 - 1
@@ -53,7 +55,7 @@ class CacheWriter:
         self,
         folder: Path,
         identity: CacheIdentity,
-        codec: Codec,
+        codec: AnyCodec,
         shard_bytes: int = 256 * 2**20,
         *,
         lock_seconds: float = 10.0,
@@ -73,6 +75,8 @@ class CacheWriter:
         self.identity = identity
         self.done_keys: set[bytes] = set()
         self._codec = codec
+        self._coder = codec if isinstance(codec, Codec) else None
+        self._state = NO_STATE
         self._shard_bytes = shard_bytes
         self._note = note
         self._lock_seconds = lock_seconds
@@ -82,6 +86,7 @@ class CacheWriter:
         self._growing: GrowingShard | None = None
         # After a full disk, sealing on leaving would only fail again.
         self._failed = False
+        self._state_faults: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         """Lock the folder and take stock of it.
@@ -135,7 +140,7 @@ class CacheWriter:
         try:
             with disk_full(self.folder, len(payload)):
                 if self._growing is None:
-                    self._growing = GrowingShard(self.folder, self._next, self.identity)
+                    self._growing = GrowingShard(self.folder, self._next, self.identity, self._state)
                 self._growing.add(key, payload, tokens)
         except KdkitError:
             self._failed = True
@@ -145,8 +150,28 @@ class CacheWriter:
             self.seal()
         return True
 
+    @property
+    def needs_state(self) -> bool:
+        """Whether its codec has to learn a state first: the cache has none yet."""
+        return self._coder is None
+
+    @property
+    def takes_states(self) -> bool:
+        """Whether its codec encodes hidden states."""
+        return isinstance(self._coder, StateCodec)
+
+    def learn(self, state: CodecState) -> None:
+        """Keep the state that the codec has learnt, and encode with it from now on.
+
+        Raises:
+            KdkitError: The disk is full.
+        """
+        assert self.needs_state
+        self._state = write_state(self.folder, state)
+        self._bind(state)
+
     def add_block(self, key: bytes, block: TeacherBlock) -> bool:
-        """Encode a block, and add it.
+        """Encode a block of logits, and add it.
 
         Returns:
             Whether it was added.
@@ -154,13 +179,23 @@ class CacheWriter:
         Raises:
             Mismatch: Its logits are not as wide as the cache's.
         """
+        assert self._coder is not None, "the codec has learnt no state"
         tokens, width = block.logits_TV.shape
         if width != self.identity.vocab_size:
             raise Mismatch(
                 f"the logits of example {block.id!r} are {width} wide, and the cache {self.folder} is for a vocabulary "
                 f"of {self.identity.vocab_size}; give each teacher a cache of its own"
             )
-        return key not in self.done_keys and self.add(key, self._codec.encode(block), tokens)
+        return key not in self.done_keys and self.add(key, self._coder.encode(block), tokens)
+
+    def add_states(self, key: bytes, block: StateBlock) -> bool:
+        """Encode a block of hidden states, and add it.
+
+        Returns:
+            Whether it was added.
+        """
+        assert isinstance(self._coder, StateCodec), "the codec takes logits only"
+        return key not in self.done_keys and self.add(key, self._coder.encode_states(block), len(block.states_TD))
 
     def seal(self) -> None:
         """Make a shard of the records added since the last one.
@@ -220,6 +255,12 @@ class CacheWriter:
         for shard, why in shards:
             if shard is not None and not why:
                 self._entries.append(describe_shard(shard))
+        if self._entries and isinstance(self._codec, FittedCodec):
+            self._state = self._entries[-1].state
+            self._bind(read_state(self.folder, self._state))
+        for path in self.folder.glob(STATE_PATTERN):
+            if path.name not in {state_name(entry.state) for entry in self._entries}:
+                path.unlink()
         self._next = max((int(path.stem.removeprefix("shard-")) + 1 for path in files), default=0)
 
     def _read_manifest(self) -> tuple[ShardEntry, ...]:
@@ -245,11 +286,28 @@ class CacheWriter:
         self._check_identity(shard.identity)
         if listed is not None and describe_shard(shard) != listed:
             return None, "it is not the file that the manifest describes"
+        if why := self._state_fault(shard.state):
+            return None, why
         keys = [key.tobytes() for key in shard.keys_N16]
         if len(set(keys)) != len(keys) or not self.done_keys.isdisjoint(keys):
             return None, "it repeats records"
         self.done_keys.update(keys)
         return shard, ""
+
+    def _bind(self, state: CodecState) -> None:
+        assert isinstance(self._codec, FittedCodec)
+        self._coder = self._codec.bind(state)
+
+    def _state_fault(self, state: str) -> str:
+        """Why records that were encoded with a state cannot be decoded; "" if they can."""
+        if state not in self._state_faults:
+            try:
+                if state != NO_STATE:
+                    read_state(self.folder, state)
+                self._state_faults[state] = ""
+            except DamagedData as error:
+                self._state_faults[state] = f"it needs a state that is damaged: {error}"
+        return self._state_faults[state]
 
     def _check_identity(self, found: CacheIdentity) -> None:
         if found != self.identity:

@@ -10,7 +10,6 @@ import torch
 
 from kdkit.generation import predict
 from kdkit.tokens import collate, length_sorted
-from kdkit.values import Targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.options import Generation, NamedSuite
     from kdkit.progress import Progress
-    from kdkit.values import EncodedExample, Example, TokenBatch
+    from kdkit.values import EncodedExample, Example, Targets, TokenBatch
 
 
 @attrs.frozen(kw_only=True)
@@ -75,9 +74,7 @@ def row_losses(
             for index, row_id in enumerate(batch.ids):
                 one = slice(index, index + 1)
                 labels_1T = batch.labels_BT[one]
-                row_targets = batch_targets and Targets(
-                    logits_BTV=batch_targets.logits_BTV[one], lengths_B=batch_targets.lengths_B[one]
-                )
+                row_targets = batch_targets and batch_targets.example(index)
                 own, shared = loss.counts(labels_1T, row_targets), counts[row_id]
                 parts = loss(logits_BTV[one], labels_1T, row_targets, shared)
                 losses[row_id] = RowLoss(

@@ -11,6 +11,7 @@ import attrs
 from kdkit.files import disk_full
 from kdkit.hf.decoding import decoder_inputs, generation_config
 from kdkit.hf.loading import quiet
+from kdkit.values import EncodedExample, OutputHead
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
     from kdkit.interfaces import Tokenizer
     from kdkit.options import Generation
     from kdkit.values import TokenBatch
+
+
+# Of the largest logit: what half precision and another order of sums may do.
+HEAD_ERROR = 0.01
+
+
+class _AtHeadError(Exception):
+    """Ends a forward pass before its output head."""
+
+    def __init__(self, states_BTD: torch.Tensor) -> None:
+        super().__init__()
+        self.states_BTD = states_BTD
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -53,6 +66,50 @@ class Seq2SeqModel:
         )
         logits_BTV: torch.Tensor = output.logits
         return logits_BTV
+
+    def states(self, batch: TokenBatch) -> torch.Tensor:
+        """What goes into the output head, `[B, T, D]`, under teacher forcing: the forward pass ends there."""
+
+        def stop(_: object, arguments: tuple[torch.Tensor, ...]) -> None:
+            raise _AtHeadError(arguments[0])
+
+        hook = self.module.get_output_embeddings().register_forward_pre_hook(stop)
+        try:
+            self.logits(batch)
+        except _AtHeadError as reached:
+            return reached.states_BTD
+        finally:
+            hook.remove()
+        raise AssertionError("the model's forward pass does not use its output head")
+
+    def head(self) -> OutputHead | None:
+        """The output head in float32, if it gives the model's own logits of `states`; None if something else follows.
+
+        That is tried on a few tokens: some models cap their logits, or scale them, after the head.
+        """
+        import torch
+
+        from kdkit.tokens import collate
+
+        layer = self.module.get_output_embeddings()
+        if not isinstance(layer, torch.nn.Linear):
+            return None
+        weight_VD = layer.weight.detach().float()
+        added = (layer.bias, getattr(self.module, "final_logits_bias", None))
+        biases = [bias.detach().float().reshape(-1) for bias in added if bias is not None]
+        bias_V = torch.stack([torch.zeros_like(weight_VD[:, 0]), *biases]).sum(0)
+        ids = tuple(range(min(8, self.vocab_size)))
+        row = EncodedExample(id="", source_ids=ids, target_ids=ids)
+        batch = collate([row], pad_id=self.tokenizer.pad_token_id, device=str(weight_VD.device))
+        with torch.inference_mode():
+            own_BTV = self.logits(batch).float()
+            made_BTV = torch.nn.functional.linear(self.states(batch).float(), weight_VD, bias_V)
+        if own_BTV.shape != made_BTV.shape or (own_BTV - made_BTV).abs().max() > HEAD_ERROR * own_BTV.abs().max():
+            return None
+        return OutputHead(
+            weight_VD=weight_VD.cpu().numpy(),
+            bias_V=bias_V.cpu().numpy() if bool(bias_V.any()) else None,
+        )
 
     def generate(self, batch: TokenBatch, options: Generation) -> list[str]:
         """Beam search; special tokens are left out of the texts."""

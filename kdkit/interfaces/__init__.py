@@ -8,20 +8,35 @@ Its module imports torch, transformers and the like only inside methods, so that
 
 from __future__ import annotations
 
+from kdkit.interfaces.codecs import BatchCodec, Codec, FittedCodec, HeadCodec, SparseCodec, StateCodec
 from kdkit.interfaces.data import DataSource, FetchedSource, RecordedSource, RowSource
-from kdkit.interfaces.models import InputChecker, OpenTeacher, Student, Teacher, TextModel, Tokenizer
-from kdkit.interfaces.numbers import Codec, LossMixer, MetricSuite
+from kdkit.interfaces.models import (
+    HeadTeacher,
+    InputChecker,
+    OpenTeacher,
+    Student,
+    Teacher,
+    TextModel,
+    Tokenizer,
+)
+from kdkit.interfaces.numbers import LossMixer, MetricSuite
 
 __all__ = [
+    "BatchCodec",
     "Codec",
     "DataSource",
     "FetchedSource",
+    "FittedCodec",
+    "HeadCodec",
+    "HeadTeacher",
     "InputChecker",
     "LossMixer",
     "MetricSuite",
     "OpenTeacher",
     "RecordedSource",
     "RowSource",
+    "SparseCodec",
+    "StateCodec",
     "Student",
     "Teacher",
     "TextModel",

@@ -1,6 +1,6 @@
 """Teachers, students, and the models that they open.
 
-Letters in shapes: B batch, T target, V vocabulary.
+Letters in shapes: B batch, T target, V vocabulary, D hidden.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from kdkit.interfaces.data import DataSource
     from kdkit.options import Generation, Training
     from kdkit.progress import Progress
-    from kdkit.values import Corpus, EncodedExample, Prediction, TeacherBlock, TokenBatch
+    from kdkit.values import (
+        Corpus,
+        EncodedExample,
+        OutputHead,
+        Prediction,
+        StateBlock,
+        TeacherBlock,
+        TokenBatch,
+    )
 
 
 @runtime_checkable
@@ -105,6 +113,10 @@ class OpenTeacher(Protocol):
         """Width of its logits."""
         ...
 
+    def groups(self, rows: Sequence[EncodedExample]) -> Sequence[Sequence[EncodedExample]]:
+        """The rows in the groups that are computed together, in order: what one process of several takes whole."""
+        ...
+
     def logits(
         self, rows: Sequence[EncodedExample], progress: Progress, *, done: Collection[str] = ()
     ) -> Iterator[TeacherBlock]:
@@ -132,6 +144,20 @@ class OpenTeacher(Protocol):
 
     def close(self) -> None:
         """Free its memory."""
+        ...
+
+
+class HeadTeacher(OpenTeacher, Protocol):
+    """A teacher whose logits may be a linear function of hidden states that it can give."""
+
+    def head(self) -> OutputHead | None:
+        """Its output head; None where its logits are not linear in the states (a soft-capped head)."""
+        ...
+
+    def states(
+        self, rows: Sequence[EncodedExample], progress: Progress, *, done: Collection[str] = ()
+    ) -> Iterator[StateBlock]:
+        """As `logits`, but the hidden states that go into the head. Full logits are never computed."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What is done with logits and texts: codecs, losses, metric suites.
+"""What is done with numbers and texts: losses and metric suites.
 
 Letters in names of tensors: B batch, T target, V vocabulary.
 """
@@ -12,35 +12,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kdkit.values import Example, FloatArray, LossParts, Targets, TeacherBlock
-
-
-@runtime_checkable
-class Codec(Protocol):
-    """A logit codec (`[codec]`): teacher logits to bytes and back.
-
-    Its options are its identity: equal options, equal bytes. Encoding is deterministic, and each record stands alone
-    (but for a state shared by the whole cache, which the codecs of today leave empty).
-    """
-
-    def encode(self, block: TeacherBlock) -> bytes:
-        """The block's logits as bytes. `block.logits_TV` is float32, finite, C-contiguous."""
-        ...
-
-    def decode(self, payload: bytes, *, tokens: int, vocab_size: int) -> FloatArray:
-        """Float32 `[tokens, vocab_size]`, within the codec's stated bound of what was encoded.
-
-        `tokens` and `vocab_size` come from the cache's own index: a payload that does not fit them is refused before
-        anything of its claimed size is allocated.
-
-        Raises:
-            DamagedData: The payload is not what `encode` writes for such logits.
-        """
-        ...
-
-    def bytes_per_token(self, vocab_size: int) -> float:
-        """Upper estimate of the bytes a target token takes, for `kdkit plan`."""
-        ...
+    from kdkit.values import Example, LossParts, Targets
 
 
 @runtime_checkable

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kdkit.interfaces import Codec, DataSource, LossMixer, Student, Teacher
+    from kdkit.interfaces import DataSource, LossMixer, Student, Teacher
+    from kdkit.interfaces.codecs import AnyCodec
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +98,7 @@ class Recipe(Preamble):
     data: DataSource
     tokens: TokenLimits
     teacher: Teacher
-    codec: Codec
+    codec: AnyCodec
     cache: CacheOptions
     student: Student
     loss: LossMixer

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdkit import predictions
 from kdkit.cache import CacheIdentity, CacheWriter, LogitCache, options_of
 from kdkit.cache.manifest import MANIFEST
+from kdkit.encoding import TeacherEncoder
 from kdkit.errors import Mismatch
 from kdkit.estimate import check_space
 from kdkit.hf import tokenizer_digest
@@ -164,14 +165,14 @@ def _capture(
         done = {row.id for row in rows if keys[row.id] in writer.done_keys}
         missing = {keys[row.id]: len(row.target_ids) for row in rows if row.id not in done}
         check_space({folder: int(sum(missing.values()) * recipe.codec.bytes_per_token(identity.vocab_size))})
-        with (
-            graceful() as stop,
-            run.progress.task("capture", total=total, unit="rows", done=len(done)) as task,
-        ):
-            for block in teacher.logits(rows, run.progress, done=done) if len(done) < total else ():
-                writer.add_block(keys[block.id], block)
-                task.advance()
-                if stop:
-                    writer.seal()
-                    raise stop.leave(f"sealed {len(writer.done_keys)} records of {total} rows")
+        with graceful() as stop:
+            encoder = TeacherEncoder.of(teacher, recipe.codec, run.progress)
+            if missing and writer.needs_state:
+                writer.learn(encoder.learn(rows, keys))
+            with run.progress.task("capture", total=total, unit="rows", done=len(done)) as task:
+                for _ in encoder.add_all(writer, rows, keys, done) if missing else ():
+                    task.advance()
+                    if stop:
+                        writer.seal()
+                        raise stop.leave(f"sealed {len(writer.done_keys)} records of {total} rows")
         writer.finish()

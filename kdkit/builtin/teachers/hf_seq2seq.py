@@ -10,13 +10,24 @@ from kdkit.errors import UsageError
 from kdkit.options import Training, at_least_one, option
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
+
+    import torch
 
     from kdkit.interfaces import DataSource, OpenTeacher, TextModel, Tokenizer
     from kdkit.options import Generation
     from kdkit.progress import Progress
-    from kdkit.values import Corpus, EncodedExample, Prediction, TeacherBlock
+    from kdkit.values import (
+        Corpus,
+        EncodedExample,
+        FloatArray,
+        OutputHead,
+        Prediction,
+        StateBlock,
+        TeacherBlock,
+        TokenBatch,
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -132,6 +143,17 @@ class OpenHFTeacher:
         width: int = self.model.vocab_size
         return width
 
+    def head(self) -> OutputHead | None:
+        """The model's output head, as float32; None where it is not all that makes logits of states."""
+        head: OutputHead | None = self.model.head()
+        return head
+
+    def groups(self, rows: Sequence[EncodedExample]) -> Sequence[Sequence[EncodedExample]]:
+        """Batches of like length, longest first."""
+        from kdkit.tokens import length_sorted
+
+        return list(length_sorted(rows, self.batch_size))
+
     def logits(
         self,
         rows: Sequence[EncodedExample],
@@ -139,24 +161,48 @@ class OpenHFTeacher:
         *,
         done: Collection[str] = (),
     ) -> Iterator[TeacherBlock]:
-        """Logits equal to the model's own, in batches of like length, longest first.
+        """Logits equal to the model's own."""
+        from kdkit.values import TeacherBlock
 
-        The batches are those of all rows: their shapes show in the last bits of logits.
+        for row, logits_TV in self._outputs(rows, done, self.model.logits):
+            yield TeacherBlock(id=row.id, logits_TV=logits_TV)
+
+    def states(
+        self,
+        rows: Sequence[EncodedExample],
+        progress: Progress,  # noqa: ARG002 - there is nothing to note
+        *,
+        done: Collection[str] = (),
+    ) -> Iterator[StateBlock]:
+        """What goes into the model's output head, in the same batches."""
+        from kdkit.values import StateBlock
+
+        for row, states_TD in self._outputs(rows, done, self.model.states):
+            yield StateBlock(id=row.id, states_TD=states_TD)
+
+    def _outputs(
+        self,
+        rows: Sequence[EncodedExample],
+        done: Collection[str],
+        compute: Callable[[TokenBatch], torch.Tensor],
+    ) -> Iterator[tuple[EncodedExample, FloatArray]]:
+        """Each row that is not done, and its own tokens' part of what is computed of a batch.
+
+        The batches are those of all rows: their shapes show in the last bits of what comes out.
         """
         import torch
 
-        from kdkit.tokens import collate, length_sorted
-        from kdkit.values import TeacherBlock
+        from kdkit.tokens import collate
 
-        for batch_rows in length_sorted(rows, self.batch_size):
+        for batch_rows in self.groups(rows):
             if all(row.id in done for row in batch_rows):
                 continue
             batch = collate(batch_rows, pad_id=self.tokenizer.pad_token_id, device=self.device)
             with torch.inference_mode():
-                logits_BTV = self.model.logits(batch).float().cpu().numpy()
-            for row, logits_TV in zip(batch_rows, logits_BTV, strict=True):
+                output_BTX = compute(batch).float().cpu().numpy()
+            for row, output_TX in zip(batch_rows, output_BTX, strict=True):
                 if row.id not in done:
-                    yield TeacherBlock(id=row.id, logits_TV=logits_TV[: len(row.target_ids)])
+                    yield row, output_TX[: len(row.target_ids)]
 
     def generate(
         self, rows: Sequence[EncodedExample], options: Generation, *, done: Collection[str] = ()

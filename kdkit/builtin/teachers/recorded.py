@@ -150,6 +150,10 @@ class OpenRecorded:
             self._vocabulary = (first.read(1)[0].shape[-1], first.id)
         return self._vocabulary[0]
 
+    def groups(self, rows: Sequence[EncodedExample]) -> Sequence[Sequence[EncodedExample]]:
+        """Each row by itself: nothing is computed."""
+        return [[row] for row in rows]
+
     def logits(
         self, rows: Sequence[EncodedExample], progress: Progress, *, done: Collection[str] = ()
     ) -> Iterator[TeacherBlock]:

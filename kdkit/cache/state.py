@@ -1,0 +1,78 @@
+"""The arrays that the records of a cache share: what a codec learnt, in a file named after its content.
+
+A state never changes and may be shared by many shards. Its file is known by its SHA-256, which each shard's header
+names: so a state that was lost, cut or swapped is noticed before a record is decoded with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kdkit.errors import DamagedData
+from kdkit.files import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from kdkit.interfaces.codecs import CodecState
+
+STATE_PATTERN = "state-*.safetensors"
+STATE_FILE = re.compile(r"state-[0-9a-f]{32}\.safetensors", re.ASCII)
+NO_STATE = ""
+_DIGITS = 32
+
+
+def state_name(sha256: str) -> str:
+    """File name of a state."""
+    return f"state-{sha256[:_DIGITS]}.safetensors"
+
+
+def pack_state(state: CodecState) -> bytes:
+    """A state as the bytes of a safetensors file, its arrays in the order of their names."""
+    from safetensors.numpy import save
+
+    packed: bytes = save({name: np.ascontiguousarray(state[name]) for name in sorted(state)})
+    return packed
+
+
+def write_state(folder: Path, state: CodecState) -> str:
+    """Keep a state in a cache's folder; gives its SHA-256.
+
+    Raises:
+        KdkitError: The disk is full.
+    """
+    raw = pack_state(state)
+    sha256 = hashlib.sha256(raw).hexdigest()
+    path = folder / state_name(sha256)
+    if not (path.exists() and path.stat().st_size == len(raw) and path.read_bytes() == raw):
+        write_atomically(path, raw)
+    return sha256
+
+
+def read_state(folder: Path, sha256: str) -> dict[str, npt.NDArray[np.generic]]:
+    """A state out of a cache's folder.
+
+    Raises:
+        DamagedData: It is not what was written; the message names the file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path = folder / state_name(sha256)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedData(f"{path}: the file is missing") from error
+    if hashlib.sha256(raw).hexdigest() != sha256:
+        raise DamagedData(f"{path}: it is not the file that its shards name")
+    try:
+        state: dict[str, npt.NDArray[np.generic]] = load(raw)
+    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type that NumPy does not have
+        raise DamagedData(f"{path}: it is no safetensors file of arrays") from error
+    return state

@@ -1,8 +1,8 @@
 """What options a component has, read off its attrs fields: for `kdkit plugins show`, the docs and the JSON Schema.
 
 A component's fields are its options; nothing is written down twice. The field types that a recipe can express are
-bool, int, float, str, `tuple[T, ...]`, `T | None`, attrs classes, `NamedSuite` and, where a table of any content is
-meant, `dict[str, Any]`.
+bool, int, float, str, `tuple[T, ...]`, `T | None`, attrs classes, `float | Schedule` (a number or that table),
+`NamedSuite` and, where a table of any content is meant, `dict[str, Any]`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import attrs
 from attrs import validators
 
 from kdkit.errors import PluginError
-from kdkit.options import NamedSuite
+from kdkit.options import EachValue, NamedSuite, Schedule
 
 # attrs keeps these classes private but their attributes have been stable for years; a test holds them in place.
 IN: Any = type(validators.in_(()))
@@ -121,13 +121,18 @@ def is_table(annotation: Any) -> bool:
     return isinstance(annotation, type) and attrs.has(annotation) and annotation is not NamedSuite
 
 
+def is_scheduled(annotation: Any) -> bool:
+    """Whether a type is `float | Schedule`."""
+    return get_origin(annotation) in (Union, types.UnionType) and set(get_args(annotation)) == {float, Schedule}
+
+
 def is_free_table(annotation: Any) -> bool:
     """Whether a type is `dict[str, ...]`: a table of any content."""
     return get_origin(annotation) is dict
 
 
 def rules(validator: Any) -> Iterator[Any]:
-    """The single rules that a validator is made of, `and_` and `optional` taken apart."""
+    """The single rules that a validator is made of; `and_` and `optional` are taken apart, and `EachValue` is not."""
     if isinstance(validator, ALL_OF):
         for part in validator._validators:  # noqa: SLF001 - there is no public way to see them
             yield from rules(part)
@@ -167,9 +172,10 @@ def plain(value: Any) -> Any:
 
 def _option(cls: type[Any], field: attrs.Attribute[Any], annotation: Any) -> Option:
     inner = without_none(annotation)
-    table = member_type(inner) if is_table(member_type(inner)) else inner
+    table = Schedule if is_scheduled(inner) else member_type(inner) if is_table(member_type(inner)) else inner
     limits: dict[str, Any] = {}
-    for rule in rules(field.validator):
+    validator = field.validator.rule if isinstance(field.validator, EachValue) else field.validator
+    for rule in rules(validator):
         if isinstance(rule, IN):
             limits["choices"] = tuple(rule.options)
         elif isinstance(rule, NUMBER):
@@ -196,6 +202,8 @@ def _in_words(cls: type[Any], name: str, annotation: Any) -> str:
         return _PLAIN_TYPES[annotation]
     if annotation is NamedSuite:
         return "metric suite"
+    if is_scheduled(annotation):
+        return "number or table"
     if is_table(annotation) or is_free_table(annotation):
         return "table"
     if member_type(annotation) is not None:

@@ -1,24 +1,134 @@
 """Divergences between two distributions, each written once, over aligned log-probabilities.
 
 A divergence takes the teacher's and the student's log-probabilities, both `[..., V]`, and gives one value a token,
-`[...]`, in nats. It knows nothing of temperatures, masks, averages or alpha. D(p, p) = 0 and D >= 0.
+`[...]`, in nats. It knows nothing of temperatures, masks, averages or alpha. D(p, p) = 0 and D >= 0. All of them are
+f-divergences: where entries are summed up to one (the tail of sparse targets) they are never more than before.
+
+An entry may have the log-probability -inf: it is left out where its factor is 0, and its gradient with it, so that
+0 * inf never comes up. What is infinite (p > 0 where q = 0, of the forward KL divergence) stays infinite.
+
+Letters: p the teacher's probabilities, q the student's, V vocabulary.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import TYPE_CHECKING
 
-import torch
+import attrs
+
+from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import torch
+
+    PerToken = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
 
 def forward_kl(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) -> torch.Tensor:
-    """KL(teacher || student) = sum_v p (log p - log q), where p = 0 contributes nothing (Hinton et al., 2015)."""
-    teacher_p_V = teacher_logp_V.exp()
-    terms_V = teacher_p_V * (teacher_logp_V - student_logp_V)
-    return torch.where(teacher_p_V > 0, terms_V, terms_V.new_zeros(())).sum(-1)
+    """KL(p || q) (Hinton et al., 2015): the student must have mass wherever the teacher has."""
+    return _kl(teacher_logp_V, student_logp_V)
 
 
-DIVERGENCES: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {"forward-kl": forward_kl}
+def reverse_kl(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) -> torch.Tensor:
+    """KL(q || p) (Gu et al., MiniLLM, 2024): the student must have no mass where the teacher has none."""
+    return _kl(student_logp_V, teacher_logp_V)
+
+
+def jensen_shannon(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor, *, beta: float) -> torch.Tensor:
+    """`beta KL(p || m) + (1 - beta) KL(q || m)` with `m = beta p + (1 - beta) q` (Agarwal et al., GKD, 2024)."""
+    mixture_logp_V = _log_mixture(teacher_logp_V, student_logp_V, beta)
+    return beta * _kl(teacher_logp_V, mixture_logp_V) + (1 - beta) * _kl(student_logp_V, mixture_logp_V)
+
+
+def skew_forward_kl(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor, *, skew: float) -> torch.Tensor:
+    """`KL(p || skew p + (1 - skew) q)` (Ko et al., DistiLLM, 2024)."""
+    return _kl(teacher_logp_V, _log_mixture(teacher_logp_V, student_logp_V, skew))
+
+
+def skew_reverse_kl(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor, *, skew: float) -> torch.Tensor:
+    """`KL(q || (1 - skew) p + skew q)` (Ko et al., DistiLLM, 2024)."""
+    return _kl(student_logp_V, _log_mixture(teacher_logp_V, student_logp_V, 1 - skew))
+
+
+def total_variation(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) -> torch.Tensor:
+    """Half the sum of |p - q|: from 0 to 1 (Wen et al., f-DISTILL, 2023)."""
+    return (teacher_logp_V.exp() - student_logp_V.exp()).abs().sum(-1) / 2
+
+
+@attrs.frozen(kw_only=True)
+class Divergence:
+    """A divergence and what there is to know of it.
+
+    Attributes:
+        function: Called with two log-probability tensors, and with its parameter by name.
+        parameter: The parameter's name, where it has one.
+        default: The parameter's default.
+        takes_samples: Whether its gradient is linear in the teacher's probabilities, so that an unbiased sample of them
+            (codec `sampled`) gives an unbiased gradient. Of the others a sample would be taken for a teacher that
+            thinks all else impossible.
+    """
+
+    function: Callable[..., torch.Tensor]
+    parameter: str | None = None
+    default: float = math.nan
+    takes_samples: bool = False
+
+
+DIVERGENCES: Mapping[str, Divergence] = {
+    "forward-kl": Divergence(function=forward_kl, takes_samples=True),
+    "reverse-kl": Divergence(function=reverse_kl),
+    "jensen-shannon": Divergence(function=jensen_shannon, parameter="beta", default=0.5),
+    "skew-forward-kl": Divergence(function=skew_forward_kl, parameter="skew", default=0.1),
+    "skew-reverse-kl": Divergence(function=skew_reverse_kl, parameter="skew", default=0.1),
+    "total-variation": Divergence(function=total_variation),
+}
+
+
+def divergence_of(name: str, **parameters: float | None) -> PerToken:
+    """A divergence with its parameter in place.
+
+    Args:
+        name: Its name in `DIVERGENCES`.
+        parameters: `beta` or `skew`, from 0 to 1, both excluded; None for the default.
+
+    Raises:
+        UsageError: There is no such divergence, it has no such parameter, or the parameter is out of range.
+    """
+    if name not in DIVERGENCES:
+        raise UsageError(f'unknown divergence "{name}"; there are: {", ".join(DIVERGENCES)}')
+    found = DIVERGENCES[name]
+    given = {key: value for key, value in parameters.items() if value is not None}
+    for key, value in given.items():
+        if key != found.parameter:
+            raise UsageError(parameter_refusal(key, name))
+        if not 0 < value < 1:
+            raise UsageError(f"{key} must be between 0 and 1, is {value:g}")
+    if found.parameter is None:
+        return found.function
+    return functools.partial(found.function, **{found.parameter: given.get(found.parameter, found.default)})
+
+
+def parameter_refusal(parameter: str, divergence: str) -> str:
+    """Why a parameter cannot be given: a sentence that begins with its name."""
+    owners = " and ".join(f'"{name}"' for name, each in DIVERGENCES.items() if each.parameter == parameter)
+    return f'{parameter} is for the divergence {owners}; "{divergence}" has none'
+
+
+def _kl(first_logp_V: torch.Tensor, second_logp_V: torch.Tensor) -> torch.Tensor:
+    """KL(first || second) = sum_v first (log first - log second), where first = 0 contributes nothing."""
+    first_p_V = first_logp_V.exp()
+    return (first_p_V * (first_logp_V - second_logp_V).masked_fill(first_p_V == 0, 0.0)).sum(-1)
+
+
+def _log_mixture(first_logp_V: torch.Tensor, second_logp_V: torch.Tensor, share: float) -> torch.Tensor:
+    """log(share first + (1 - share) second).
+
+    Where both are 0 it is that of first = 0 and second = 1, without a gradient: `_kl` leaves such entries out.
+    """
+    absent_V = first_logp_V.isneginf() & second_logp_V.isneginf()
+    second_logp_V = second_logp_V.masked_fill(absent_V, 0.0)
+    return (first_logp_V + math.log(share)).logaddexp(second_logp_V + math.log1p(-share))

@@ -11,7 +11,8 @@ import attrs
 from kdkit import hf
 from kdkit.errors import Mismatch, UsageError
 from kdkit.files import size_text
-from kdkit.interfaces import InputChecker
+from kdkit.interfaces import InputChecker, SampledCodec, SampledLoss, SparseCodec, TemperedLoss
+from kdkit.options import Schedule
 from kdkit.rows import rows_of
 
 if TYPE_CHECKING:
@@ -68,8 +69,12 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     Raises:
         Mismatch: Teacher and student have different tokenizers, or a vocabulary is too small for its tokenizer.
         UsageError: A metric that picks the best epoch does not exist, or layers that do not; or a limit on tokens is
-            beyond a model's positions.
+            beyond a model's positions; or the codec does not know the logits at a temperature of the loss, or as well
+            as its divergence needs them; or a schedule has more epochs than the training.
     """
+    _check_schedules(recipe)
+    _check_temperatures(recipe)
+    _check_samples(recipe)
     with _naming("teacher"):
         tokenizer = recipe.teacher.load_tokenizer(corpus)
         teacher_config = recipe.teacher.model_config(tokenizer)
@@ -201,6 +206,46 @@ def _bytes_of_making(size: ModelSize) -> int:
 def _more(rows: int, others: int) -> int:
     """The greater of two limits, where 0 is none."""
     return max(rows, others) if rows and others else 0
+
+
+def _check_schedules(recipe: Recipe) -> None:
+    """Values for epochs that never come are a mistake."""
+    epochs = recipe.training.epochs
+    for field in attrs.fields(type(recipe.loss)):  # type: ignore[arg-type]  # every component is an attrs class
+        value = getattr(recipe.loss, field.name)
+        if isinstance(value, Schedule) and len(value.epochs) > epochs:
+            raise UsageError(
+                f"loss.{field.name}.epochs has {len(value.epochs)} values, but training.epochs is {epochs}; "
+                "give one value an epoch at most"
+            )
+
+
+def _check_temperatures(recipe: Recipe) -> None:
+    """A codec that keeps some of the logits knows their probabilities at some temperatures."""
+    loss, codec = recipe.loss, recipe.codec
+    if not (loss.needs_teacher and isinstance(loss, TemperedLoss) and isinstance(codec, SparseCodec)):
+        return
+    known, wanted = codec.exact_temperatures, loss.temperatures
+    unknown = [each for each in wanted or () if each not in known]
+    if wanted is not None and not unknown:
+        return
+    what = f"is {unknown[0]:g}" if wanted is not None else "moves along a line"
+    raise UsageError(
+        f"loss.temperature {what}, but the codec keeps logits for temperature "
+        f"{', '.join(f'{each:g}' for each in known)} only; set one of these, or the codec's to the loss's"
+    )
+
+
+def _check_samples(recipe: Recipe) -> None:
+    """Of a sample of the teacher's probabilities, only a loss that is linear in them has an unbiased gradient."""
+    loss, codec = recipe.loss, recipe.codec
+    if not (loss.needs_teacher and isinstance(codec, SampledCodec) and codec.is_sample):
+        return
+    if not (isinstance(loss, SampledLoss) and loss.takes_samples):
+        raise UsageError(
+            f'the codec "{recipe.names["codec"]}" keeps samples of the teacher\'s distributions, which bias this loss; '
+            'set loss.divergence = "forward-kl" where the loss has it, or take another codec'
+        )
 
 
 def _check_metrics(recipe: Recipe, corpus: Corpus) -> None:

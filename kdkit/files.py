@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +17,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FAILED_DISK = (errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a crash leaves the old content or the new, never a part.
 
     Raises:
-        KdkitError: The disk is full.
+        KdkitError: The disk is full, or fails.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     with disk_full(path.parent, len(content)):
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        publish(temporary, path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            publish(temporary, path)
+        except OSError:
+            discard(temporary)
+            raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -43,6 +48,24 @@ def publish(temporary: Path, final: Path) -> None:
     """Give a written and synced file its name, so that it is there after a power cut too."""
     temporary.replace(final)
     sync_folder(final.parent)
+
+
+def discard(temporary: Path) -> None:
+    """Remove what could not be finished, if it is there; it takes room that a full disk has not."""
+    # A disk that fails says so in the error that led here; the next writer clears away what is left.
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let the system's errors say which file they are about: those of reading, writing and syncing do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -58,7 +81,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def disk_full(folder: Path, needed: int) -> Iterator[None]:
-    """Turn a full disk (or quota, or a limit on a file's size) into one sentence.
+    """Turn a full disk (or quota, or a limit on a file's size) into one sentence, and a disk that fails too.
 
     Args:
         folder: Where is written.
@@ -68,6 +91,11 @@ def disk_full(folder: Path, needed: int) -> Iterator[None]:
         yield
     except Exception as error:
         number = _error_number(error)
+        if number in FAILED_DISK:
+            raise KdkitError(
+                f"{folder} cannot be written ({os.strerror(number)}); see to the disk and run again: what was finished "
+                "before is kept"
+            ) from error
         if number not in FULL_DISK:
             raise
         there = next(place for place in (folder, *folder.absolute().parents) if place.exists())

@@ -3,8 +3,10 @@
     hard = mean over label tokens of -log q(label)
     soft = mean over label tokens of D(softmax(teacher / T), softmax(student / T)) * T^2
 
-T^2, masking, averaging and alpha live here; temperature and support in `kdkit.align`; D in `kdkit.divergences`.
+T^2, averaging and alpha live here; rows, support and temperature in `kdkit.align`; D in `kdkit.divergences`.
 Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (2015).
+
+Letters: B batch, T target, V vocabulary, N label tokens, M those of them that the teacher has rows for.
 """
 
 from __future__ import annotations
@@ -14,49 +16,52 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
-from kdkit.align import align, label_mask, student_rows, target_mask
-from kdkit.divergences import DIVERGENCES
+from kdkit.align import align, label_mask, student_rows, teacher_rows
+from kdkit.divergences import divergence_of
 from kdkit.errors import Mismatch, UsageError
-from kdkit.values import DenseTargets, LossParts
+from kdkit.interfaces import ScheduledLoss
+from kdkit.values import DenseTargets, LossParts, TokenCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from kdkit.align import TeacherRows
+    from kdkit.divergences import PerToken
+    from kdkit.interfaces import LossMixer
+    from kdkit.values import Moment, Targets
 
-    from kdkit.values import Targets
 
-
+@attrs.frozen
 class HardLoss:
     """A loss mixer without a teacher: cross-entropy on the labels. What fine-tuning a teacher uses."""
 
-    needs_teacher = False
-
-    def counts(self, labels_BT: torch.Tensor, targets: Targets | None) -> dict[str, int]:
-        """Label tokens behind the mean."""
-        return token_counts(labels_BT, targets)
+    @property
+    def needs_teacher(self) -> bool:
+        """It does not."""
+        return False
 
     def __call__(
         self,
-        student_logits_BTV: torch.Tensor,
-        labels_BT: torch.Tensor,
-        targets: Targets | None,
-        counts: Mapping[str, int] | None = None,
+        student_logits_NV: torch.Tensor,
+        labels_N: torch.Tensor,
+        teacher: TeacherRows | None,  # noqa: ARG002 - it is a LossMixer's
+        counts: TokenCounts,
     ) -> LossParts:
         """Mean cross-entropy over the label tokens."""
-        return mix(
-            student_logits_BTV, labels_BT, targets, alpha=0.0, temperature=1.0, divergence="forward-kl", counts=counts
-        )
+        hard = -student_rows(student_logits_NV).logp_NV.gather(-1, labels_N[:, None]).sum() / max(counts.hard, 1)
+        return LossParts(total=hard, hard=hard.detach(), soft=hard.new_tensor(float("nan")))
 
 
 def distillation_loss(
     student_logits_BTV: torch.Tensor,
-    teacher_logits_BTV: torch.Tensor,
+    teacher: torch.Tensor | Targets,
     labels_BT: torch.Tensor,
     *,
     alpha: float,
     temperature: float,
     divergence: str = "forward-kl",
+    beta: float | None = None,
+    skew: float | None = None,
 ) -> LossParts:
-    """The loss of a batch from dense teacher logits.
+    """The loss of a batch, for a training loop of one's own.
 
     Row i of both logits is the distribution of label i: for causal models shift before calling. Where the teacher's
     target axis is shorter, the shorter counts for the soft loss; where vocabularies differ in width, the first
@@ -64,75 +69,83 @@ def distillation_loss(
 
     Args:
         student_logits_BTV: `[B, T, V_s]`, floating point.
-        teacher_logits_BTV: `[B, T_t, V_t]`; no gradient flows into it.
+        teacher: Its logits `[B, T_t, V_t]`, into which no gradient flows; or targets as a codec gives them.
         labels_BT: `[B, T]`, integers, -100 where masked.
         alpha: Share of the soft loss, 0 to 1.
         temperature: T > 0.
         divergence: Name in `kdkit.divergences.DIVERGENCES`.
+        beta: Of "jensen-shannon" (see there).
+        skew: Of "skew-forward-kl" and "skew-reverse-kl".
 
     Returns:
         Scalars `total`, `hard` and `soft`, in nats a label token.
 
     Raises:
-        UsageError: alpha, temperature or divergence is out of range.
+        UsageError: alpha, temperature, divergence or its parameter is out of range.
         Mismatch: The shapes do not fit each other.
     """
     if not 0 <= alpha <= 1:
         raise UsageError(f"alpha must be from 0 to 1, is {alpha}")
     if not temperature > 0:
         raise UsageError(f"temperature must be greater than 0, is {temperature}")
-    if divergence not in DIVERGENCES:
-        raise UsageError(f'unknown divergence "{divergence}"; there are: {", ".join(DIVERGENCES)}')
-    rows = teacher_logits_BTV.shape[1]
-    targets = DenseTargets(
-        logits_BTV=teacher_logits_BTV.detach(),
-        lengths_B=torch.full((teacher_logits_BTV.shape[0],), rows, device=labels_BT.device),
+    per_token = divergence_of(divergence, beta=beta, skew=skew)
+    targets = _dense(teacher) if isinstance(teacher, torch.Tensor) else teacher
+    _check_shapes(student_logits_BTV, labels_BT, targets)
+    mask_BT = label_mask(labels_BT)
+    return mix(
+        student_logits_BTV[mask_BT],
+        labels_BT[mask_BT],
+        teacher_rows(targets, labels_BT),
+        alpha=alpha,
+        temperature=temperature,
+        divergence=per_token,
+        counts=token_counts(labels_BT, targets),
     )
-    return mix(student_logits_BTV, labels_BT, targets, alpha=alpha, temperature=temperature, divergence=divergence)
 
 
 def mix(
-    student_logits_BTV: torch.Tensor,
-    labels_BT: torch.Tensor,
-    targets: Targets | None,
+    student_logits_NV: torch.Tensor,
+    labels_N: torch.Tensor,
+    teacher: TeacherRows | None,
     *,
     alpha: float,
     temperature: float,
-    divergence: str,
-    counts: Mapping[str, int] | None = None,
+    divergence: PerToken,
+    counts: TokenCounts,
 ) -> LossParts:
-    """Hard loss, soft loss and their mixture.
+    """Hard loss, soft loss and their mixture, of some label tokens.
 
     Args:
-        student_logits_BTV: `[B, T, V]`.
-        labels_BT: `[B, T]`, -100 where masked.
-        targets: The teacher's rows; None leaves the soft loss out (it is then NaN in the parts, and alpha must be 0).
+        student_logits_NV: `[N, V]`.
+        labels_N: `[N]`.
+        teacher: The teacher's rows; None leaves the soft loss out (it is then NaN in the parts, and alpha must be 0).
         alpha: Share of the soft loss.
         temperature: T.
-        divergence: Its name.
-        counts: Denominators of the means (see `token_counts`); by default those of this batch.
+        divergence: D, of two aligned log-probability tensors `[M, V]`.
+        counts: Denominators of the means.
     """
-    _check_shapes(student_logits_BTV, labels_BT, targets)
-    counts = counts if counts is not None else token_counts(labels_BT, targets)
-    student = student_rows(student_logits_BTV, labels_BT)
+    student = student_rows(student_logits_NV)
     with torch.set_grad_enabled(torch.is_grad_enabled() and alpha < 1):
-        hard = -student.logp_NV.gather(-1, labels_BT[student.mask_BT][:, None]).sum() / max(counts["hard"], 1)
-    if targets is None:
+        hard = -student.logp_NV.gather(-1, labels_N[:, None]).sum() / max(counts.hard, 1)
+    if teacher is None:
         assert alpha == 0, "a loss with alpha above 0 needs teacher targets"
         return LossParts(total=hard, hard=hard.detach(), soft=hard.new_tensor(float("nan")))
     with torch.set_grad_enabled(torch.is_grad_enabled() and alpha > 0):
-        aligned = align(student, labels_BT, targets, temperature=temperature)
-        per_token_N = DIVERGENCES[divergence](aligned.teacher_logp_NV, aligned.student_logp_NV)
-        soft = per_token_N.sum() * temperature**2 / max(counts["soft"], 1)
+        aligned = align(student, teacher, temperature=temperature)
+        per_token_M = divergence(aligned.teacher_logp_MV, aligned.student_logp_MV)
+        soft = per_token_M.sum() * temperature**2 / max(counts.soft, 1)
     return LossParts(total=_mixture(alpha, soft, hard), hard=hard.detach(), soft=soft.detach())
 
 
-def token_counts(labels_BT: torch.Tensor, targets: Targets | None) -> dict[str, int]:
-    """How many label tokens each term is a mean over."""
-    return {
-        "hard": int(label_mask(labels_BT).sum()),
-        "soft": int(target_mask(labels_BT, targets).sum()) if targets is not None else 0,
-    }
+def token_counts(labels_BT: torch.Tensor, targets: Targets | None) -> TokenCounts:
+    """How many label tokens of a batch each term is a mean over."""
+    soft = int(teacher_rows(targets, labels_BT).known_N.sum()) if targets is not None else 0
+    return TokenCounts(hard=int(label_mask(labels_BT).sum()), soft=soft)
+
+
+def loss_at(loss: LossMixer, moment: Moment) -> LossMixer:
+    """The loss of a step: of one that follows a schedule, what it is then."""
+    return loss.at(moment) if isinstance(loss, ScheduledLoss) else loss
 
 
 def _mixture(alpha: float, soft: torch.Tensor, hard: torch.Tensor) -> torch.Tensor:
@@ -144,14 +157,20 @@ def _mixture(alpha: float, soft: torch.Tensor, hard: torch.Tensor) -> torch.Tens
     return alpha * soft + (1 - alpha) * hard
 
 
-def _check_shapes(student_logits_BTV: torch.Tensor, labels_BT: torch.Tensor, targets: Targets | None) -> None:
+def _dense(teacher_logits_BTV: torch.Tensor) -> DenseTargets:
+    batch, rows = teacher_logits_BTV.shape[:2]
+    return DenseTargets(
+        logits_BTV=teacher_logits_BTV.detach(),
+        lengths_B=torch.full((batch,), rows, device=teacher_logits_BTV.device),
+    )
+
+
+def _check_shapes(student_logits_BTV: torch.Tensor, labels_BT: torch.Tensor, targets: Targets) -> None:
     if student_logits_BTV.ndim != 3 or student_logits_BTV.shape[:2] != labels_BT.shape:
         raise Mismatch(
             f"student logits of shape {tuple(student_logits_BTV.shape)} do not fit labels of shape "
             f"{tuple(labels_BT.shape)}: they must be [B, T, V] and [B, T]"
         )
-    if targets is None:
-        return
     rows = next(tensor for tensor in attrs.astuple(targets, recurse=False) if isinstance(tensor, torch.Tensor))
     if rows.ndim != 3 or rows.shape[0] != labels_BT.shape[0]:
         raise Mismatch(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kdkit.interfaces import MetricSuite
+    from kdkit.values import Moment
 
 
 def option(help_text: str, *, default: Any = attrs.NOTHING, factory: Any = None, check: Any = None) -> Any:
@@ -40,6 +41,67 @@ positive = validators.gt(0)
 at_least_one = validators.ge(1)
 not_negative = validators.ge(0)
 share = validators.and_(validators.ge(0.0), validators.le(1.0))
+
+
+@attrs.frozen(kw_only=True)
+class Schedule:
+    """A number that changes while a model is trained: along a line, or from epoch to epoch.
+
+    An option of the type `float | Schedule` is a number in a recipe, or this table.
+    """
+
+    start: float | None = option("Value of the first step; from there it moves along a line to `end`.", default=None)
+    end: float | None = option("Value of the last step.", default=None)
+    epochs: tuple[float, ...] = option(
+        "Instead of these, the value of each epoch; the last holds for those that follow.", default=()
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Either a line or a list."""
+        line = (self.start is not None) + (self.end is not None)
+        if line != (0 if self.epochs else 2):
+            raise ValueError("needs a start and an end, or epochs alone: one value an epoch")
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The values it has or lies between."""
+        if self.start is None or self.end is None:
+            return self.epochs
+        return (self.start, self.end)
+
+    @property
+    def is_line(self) -> bool:
+        """Whether it takes all values between two."""
+        return self.start != self.end
+
+    def at(self, moment: Moment) -> float:
+        """The value of a step."""
+        if self.start is None or self.end is None:
+            return self.epochs[min(moment.epoch, len(self.epochs) - 1)]
+        # Neither end is rounded.
+        return self.start * (1 - moment.share) + self.end * moment.share if self.is_line else self.start
+
+
+@attrs.frozen
+class EachValue:
+    """Validator: the rule holds for a number, or for each value of a schedule."""
+
+    rule: Any
+
+    def __call__(self, instance: object, field: Any, value: float | Schedule) -> None:
+        """Raise what the rule raises."""
+        for each in values_of(value):
+            self.rule(instance, field, each)
+
+
+def values_of(value: float | Schedule) -> tuple[float, ...]:
+    """The values that an option has, or lies between."""
+    return value.values if isinstance(value, Schedule) else (value,)
+
+
+def value_at(value: float | Schedule, moment: Moment) -> float:
+    """The value of an option in a step."""
+    return value.at(moment) if isinstance(value, Schedule) else value
 
 
 @attrs.frozen(kw_only=True)
@@ -141,6 +203,8 @@ class CacheOptions:
     """`[cache]`: where captured logits and fine-tuned teachers are kept, to be shared between runs."""
 
     dir: str = option(
-        "Folder; by default the environment's KDKIT_CACHE, else `cache` beside the run folders.", default=""
+        "Folder; by default the environment's KDKIT_CACHE, else `cache` beside the run folders. A URL such as "
+        "`s3://bucket/x` is for the logits alone.",
+        default="",
     )
     shard_mb: int = option("Size at which a shard is sealed, in MB.", default=256, check=at_least_one)

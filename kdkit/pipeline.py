@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdkit import devices, plugins
+from kdkit.errors import UsageError
 from kdkit.progress import Silent
 from kdkit.runfolder import Stage, open_run
 from kdkit.runrecord import read_report
 from kdkit.stages import capture, check, data, distill, evaluate, report, tune
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from os import PathLike
 
+    from kdkit.cache import Part
     from kdkit.progress import Progress
     from kdkit.recipe import Recipe
+    from kdkit.runfolder import Run
     from kdkit.values import Report
 
 STAGES = (
@@ -78,11 +83,59 @@ def run(
         KdkitError: See `kdkit.errors` for what can go wrong.
     """
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
-    device = devices.pick(recipe.device)
-    loaded = dict(plugins.load().loaded)
-    with open_run(recipe, path, fresh=fresh, progress=progress or Silent(), plugins=loaded, device=device) as opened:
-        for stage in STAGES:
-            with devices.enough_memory(f"stage {stage.name}"):
-                opened.do(stage, STAGES)
-        opened.finish()
+    with _open(recipe, path, fresh=fresh, progress=progress or Silent()) as opened:
+        _do(opened, STAGES)
     return read_report(path)
+
+
+def capture_part(
+    recipe: Recipe, part: Part, run_dir: str | PathLike[str] | None = None, *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Capture a part of a recipe's logits: what `run` does up to there, with no text generated.
+
+    The other parts are captured by other processes, on this machine or others; none waits for another. `run` takes all
+    finished parts that lie in its store, and captures what is missing.
+
+    Args:
+        recipe: See `kdkit.load_recipe`.
+        part: Which part of how many.
+        run_dir: A run folder of its own; by default `runs/NAME-capture-i-of-n`.
+        progress: Where progress is shown; by default nowhere.
+
+    Returns:
+        Where the part lies ("cache"), and how many "records", "tokens" and "bytes" it is.
+
+    Raises:
+        KdkitError: See `kdkit.errors` for what can go wrong.
+    """
+    if not recipe.loss.needs_teacher:
+        raise UsageError("the loss of this recipe needs no teacher, so there are no logits to capture")
+    path = Path(run_dir) if run_dir is not None else Path("runs") / f"{recipe.name}-capture-{part.suffix}"
+    stages = part_stages(part)
+    with _open(recipe, path, fresh=False, progress=progress or Silent()) as opened:
+        _do(opened, stages)
+        return opened.facts(stages[-1].name)
+
+
+def part_stages(part: Part) -> tuple[Stage, ...]:
+    """The stages of a part's capture."""
+    name = f"capture-{part.suffix}"
+    last = Stage(
+        name=name,
+        work=lambda run: capture.fill_part(run, part),
+        outputs=(),
+        restore=lambda run: capture.restore_part(run, part, name),
+    )
+    return (*STAGES[:3], last)
+
+
+def _do(opened: Run, stages: Sequence[Stage]) -> None:
+    for stage in stages:
+        with devices.enough_memory(f"stage {stage.name}"):
+            opened.do(stage, stages)
+    opened.finish()
+
+
+def _open(recipe: Recipe, path: Path, *, fresh: bool, progress: Progress) -> AbstractContextManager[Run]:
+    device, loaded = devices.pick(recipe.device), dict(plugins.load().loaded)
+    return open_run(recipe, path, fresh=fresh, progress=progress, plugins=loaded, device=device)

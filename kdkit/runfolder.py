@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from filelock import FileLock, Timeout
 
+from kdkit.cache.url import RemoteFolder, is_url
 from kdkit.canonical import digest_of
 from kdkit.errors import Interrupted, UsageError
 from kdkit.files import user_path, write_atomically, write_json
@@ -120,9 +121,17 @@ class Run:
     def _restored(self, stage: Stage, stages: Sequence[Stage]) -> bool:
         """Whether all of a finished stage is there, by restoring what is lost."""
         later = stages[stages.index(stage) + 1 :]
-        if stage.restore is None or (
-            _has_outputs(self._record, self.path, stage) and all(self.is_done(other, stages) for other in later)
-        ):
+        if _has_outputs(self._record, self.path, stage) and all(self.is_done(other, stages) for other in later):
+            return True
+        return self.restore(stage)
+
+    def restore(self, stage: Stage) -> bool:
+        """Have again what a finished stage left and is lost, whether or not anything needs it.
+
+        Returns:
+            Whether it is to be had.
+        """
+        if stage.restore is None:
             return True
         with leaving(f"what stage {stage.name} had lost is not whole yet"):
             changed = stage.restore(self)
@@ -131,6 +140,11 @@ class Run:
         self.facts(stage.name).update(changed)
         self._save()
         return True
+
+    def leave_as(self, status: str) -> None:
+        """Note the status that the run had when it was opened: none of its stages was done."""
+        self._record["status"] = status
+        self._save()
 
     def claim(self) -> None:
         """Note who works here. A finished run is not claimed, and so not touched, before something of it is done anew.
@@ -210,9 +224,12 @@ def check_folders(recipe: Recipe, path: Path) -> None:
     """Refuse a run folder, or a shared store, that cannot be one.
 
     Raises:
-        UsageError: It is a file or lies below one; it holds something else than a run; or the two are one folder.
+        UsageError: It is a file or lies below one; it holds something else than a run; the two are one folder; or
+            the URL for logits is one that no file system serves.
     """
-    store = store_of(recipe, path)
+    store, logits = store_of(recipe, path), logits_of(recipe, path)
+    if isinstance(logits, str):
+        RemoteFolder.at(logits)
     for folder, advice in ((path, "--run-dir"), (store, f"cache.dir or {STORE}")):
         blocked = next((each for each in (folder, *folder.parents) if each.exists() and not each.is_dir()), None)
         if blocked is not None:
@@ -231,9 +248,22 @@ def check_folders(recipe: Recipe, path: Path) -> None:
 
 
 def store_of(recipe: Recipe, path: Path) -> Path:
-    """The folder that runs share: the recipe's, else the environment's, else `cache` beside the run folder."""
-    named = recipe.cache.dir or os.environ.get(STORE, "")
+    """The folder that runs share: the recipe's, else the environment's, else `cache` beside the run folder.
+
+    A URL is no folder: at one there are only logits (`logits_of`).
+    """
+    named = next((each for each in _named_stores(recipe) if not is_url(each)), "")
     return user_path(named) if named else path.absolute().parent / "cache"
+
+
+def logits_of(recipe: Recipe, store: Path) -> Path | str:
+    """Where the logits of all teachers are kept: in the store, or at the URL that is named instead."""
+    named = next(iter(_named_stores(recipe)), "")
+    return f"{named.rstrip('/')}/logits" if is_url(named) else store / "logits"
+
+
+def _named_stores(recipe: Recipe) -> list[str]:
+    return [named for named in (recipe.cache.dir, os.environ.get(STORE, "")) if named]
 
 
 def _record_of(path: Path, recipe: Recipe) -> dict[str, Any]:

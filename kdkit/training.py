@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from kdkit.cards import model_texts
 from kdkit.engine import MetricsLog, Trainer, Validator
 from kdkit.hf import Seq2SeqModel
+from kdkit.losses import loss_at
 from kdkit.rows import rows_of
+from kdkit.values import END
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +56,7 @@ def train(
         model=model,
         examples=validation.examples,
         rows=validation.encoded,
-        loss=loss,
+        loss=loss_at(loss, END),  # one measure for all epochs, and that of the evaluation
         targets=targets,
         generation=recipe.generation,
         suite=recipe.evaluation.suite_of(options.best_by),

@@ -6,6 +6,7 @@ The vocabulary is always the last axis.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
@@ -218,11 +219,6 @@ class DenseTargets:
         """How many rows there is room for, T."""
         return self.logits_BTV.shape[1]
 
-    def example(self, index: int) -> DenseTargets:
-        """One example's, as a batch."""
-        one = slice(index, index + 1)
-        return DenseTargets(logits_BTV=self.logits_BTV[one], lengths_B=self.lengths_B[one])
-
 
 @attrs.frozen(kw_only=True, eq=False)
 class FactoredTargets:
@@ -244,11 +240,6 @@ class FactoredTargets:
     def width(self) -> int:
         """How many rows there is room for, T."""
         return self.coordinates_BTR.shape[1]
-
-    def example(self, index: int) -> FactoredTargets:
-        """One example's, as a batch."""
-        one = slice(index, index + 1)
-        return attrs.evolve(self, coordinates_BTR=self.coordinates_BTR[one], lengths_B=self.lengths_B[one])
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -277,24 +268,51 @@ class SparseTargets:
         """How many rows there is room for, T."""
         return self.ids_BTK.shape[1]
 
-    def example(self, index: int) -> SparseTargets:
-        """One example's, as a batch."""
-        one = slice(index, index + 1)
-        return attrs.evolve(
-            self,
-            ids_BTK=self.ids_BTK[one],
-            values_BTK=self.values_BTK[one],
-            log_tail_BT={temperature: tail_BT[one] for temperature, tail_BT in self.log_tail_BT.items()},
-            lengths_B=self.lengths_B[one],
-        )
-
 
 Targets: TypeAlias = DenseTargets | FactoredTargets | SparseTargets
 
 
+@attrs.frozen(kw_only=True)
+class Moment:
+    """Where a training stands, for what changes in its course.
+
+    Attributes:
+        share: 0 at the first step, 1 at the last.
+        epoch: Epochs that are done.
+    """
+
+    share: float
+    epoch: int
+
+
+END = Moment(share=1.0, epoch=sys.maxsize)
+"""The end of a training, however many epochs it has."""
+
+
+@attrs.frozen(kw_only=True)
+class TokenCounts:
+    """Over how many tokens the terms of a loss are averaged.
+
+    Attributes:
+        hard: Label tokens.
+        soft: Those of them for which the teacher has a row.
+    """
+
+    hard: int = 0
+    soft: int = 0
+
+    def __add__(self, other: TokenCounts) -> TokenCounts:
+        """Those of both."""
+        return TokenCounts(hard=self.hard + other.hard, soft=self.soft + other.soft)
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class LossParts:
-    """A loss and its parts, each a scalar tensor: `total` is differentiable, all are token means."""
+    """A loss and its parts, each a scalar tensor: `total` is differentiable, `hard` and `soft` are not.
+
+    All are in nats a token. Of some of the tokens of a step they are these tokens' contribution: what the parts of all
+    add up to is the loss. `soft` is NaN where there is no teacher.
+    """
 
     total: torch.Tensor
     hard: torch.Tensor

@@ -19,7 +19,10 @@ class Bound:
     def decode(self, payload, *, tokens, vocab_size):
         if len(payload) != 4 * tokens * vocab_size:
             raise DamagedData(f"{len(payload)} bytes stand where {4 * tokens * vocab_size} are expected")
-        return np.frombuffer(payload, "<f4").reshape(tokens, vocab_size) + self.mean_V
+        stored_TV = np.frombuffer(payload, "<f4").reshape(tokens, vocab_size)
+        if not (np.abs(stored_TV) < 1e38).all():
+            raise DamagedData("a float is infinite or none, which no logit is")
+        return stored_TV + self.mean_V
 
     def bytes_per_token(self, vocab_size):
         return 4.0 * vocab_size
@@ -47,6 +50,8 @@ class MeanCodec:
         return {"mean": states_ND.mean(0) @ head.weight_VD.T, "weight": head.weight_VD}
 
     def bind(self, state):
+        if "mean" not in state:
+            raise DamagedData(f"a state of {sorted(state)} has no mean")
         if "weight" in state:
             return BoundToHead(mean_V=state["mean"], weight_VD=state["weight"])
         return Bound(mean_V=state["mean"])

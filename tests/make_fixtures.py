@@ -13,9 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from kdkit.builtin.codecs.float_ import Float
+from kdkit.builtin.codecs.sampled import Sampled
+from kdkit.builtin.codecs.subspace import Subspace
+from kdkit.builtin.codecs.topk import TopK
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cache import CacheIdentity, CacheWriter, options_of, record_key
-from kdkit.values import TeacherBlock
+from kdkit.cache.state import pack_state
+from kdkit.values import OutputHead, StateBlock, TeacherBlock
 
 CODECS = {
     "u8-lz4-row": ("u8-lz4", U8LZ4()),
@@ -28,6 +32,9 @@ CODECS = {
     "u8-lz4-array-clip": ("u8-lz4", U8LZ4(scope="array", clip=5.0)),
     "float-fp32-zstd-planes": ("float", Float(compression="zstd", planes=True)),
     "float-bf16-lz4-planes": ("float", Float(dtype="bf16", compression="lz4", planes=True)),
+    "topk-8": ("topk", TopK(k=8, temperatures=(1.0, 2.0))),
+    "topk-all": ("topk", TopK(k=50)),
+    "sampled": ("sampled", Sampled()),
 }
 
 
@@ -37,8 +44,52 @@ def logits(tokens: int, vocab_size: int) -> np.ndarray:
     return ((numbers - 504) / 64).astype(np.float32).reshape(tokens, vocab_size)
 
 
+def subspace(folder: Path) -> None:
+    """Codec `subspace` with a state from a head and one from logits: state, payload and logits of each.
+
+    Some rows are wider than the sample, so that every kind of number of the format is in the payload.
+    """
+    weight_VD = logits(50, 6)
+    bias_V = logits(1, 50)[0]
+    sample_TD = logits(60, 6) / 8
+    states_TD = logits(4, 6) / 8 * np.array([[1], [1], [300], [0.125]], np.float32)
+    states_TD[1, 2] *= 100
+    codec = Subspace()
+    from_head = codec.fit_head(
+        OutputHead(weight_VD=weight_VD, bias_V=bias_V), [StateBlock(id="sample", states_TD=sample_TD)]
+    )
+    from_logits = codec.fit([TeacherBlock(id="sample", logits_TV=sample_TD @ weight_VD.T)])
+    payloads = {
+        "subspace-head": codec.bind(from_head).encode_states(StateBlock(id="golden", states_TD=states_TD)),
+        "subspace-logits": codec.bind(from_logits).encode(TeacherBlock(id="golden", logits_TV=states_TD @ weight_VD.T)),
+    }
+    table = {}
+    for (name, payload), state in zip(payloads.items(), (from_head, from_logits), strict=True):
+        (folder / f"{name}.bin").write_bytes(payload)
+        (folder / f"{name}.safetensors").write_bytes(pack_state(state))
+        decoded = codec.bind(state).decode(payload, tokens=4, vocab_size=50)
+        (folder / f"{name}.f32").write_bytes(decoded.astype("<f4").tobytes())
+        table[name] = {"codec": "subspace", "options": options_of(codec), "tokens": 4, "vocab_size": 50}
+    (folder / "fitted-codecs.json").write_text(json.dumps(table, indent=2) + "\n")
+    identity = CacheIdentity(
+        teacher="0" * 64,
+        teacher_name="golden teacher",
+        tokenizer="1" * 64,
+        codec="subspace",
+        codec_options=options_of(codec),
+        vocab_size=50,
+    )
+    with CacheWriter(folder / "cache-2-subspace", identity, codec) as writer:
+        writer.learn(from_head)
+        key = record_key(identity.teacher, identity.tokenizer, (5, 6), (1, 2, 3, 4))
+        writer.add_states(key, StateBlock(id="golden", states_TD=states_TD))
+        writer.finish()
+    (folder / "cache-2-subspace" / ".lock").unlink(missing_ok=True)
+
+
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    subspace(folder)
     block = TeacherBlock(id="golden", logits_TV=logits(3, 50))
     table = {}
     for name, (registered, codec) in CODECS.items():

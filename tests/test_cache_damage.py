@@ -136,7 +136,7 @@ def test_damage_of_a_record_names_shard_and_record_and_what_to_do(tmp_path):
     cache = LogitCache.open(tmp_path)
     with pytest.raises(
         KdkitError,
-        match=r"shard-00000\.safetensors: record 4 is damaged: .*`kdkit cache verify .*`.*run the recipe again",
+        match=r"shard-00000\.safetensors: record 4 is damaged: .*`kdkit cache repair .*`.*the recipe again",
     ):
         cache.decode(key(4))
     assert cache.decode(key(3)).shape == (3, 40)

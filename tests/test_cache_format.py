@@ -10,21 +10,22 @@ import tracemalloc
 import zlib
 from pathlib import Path
 
+import attrs
 import lz4.frame
 import numpy as np
 import pytest
+from cache_forgery import TYPES, forge_index, relist, remanifest
 from cache_kit import fill, join_shard, key, shards, split_shard
 from make_fixtures import logits
 from safetensors import numpy as safetensors_numpy
 from safetensors import safe_open
 
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import LogitCache, Manifest, record_key, verify
+from kdkit.cache import LogitCache, options_of, record_key, verify
 from kdkit.cache.format import read_shard
 from kdkit.errors import DamagedData, UsageError
 
 FIXTURES = Path(__file__).parent / "fixtures"
-TYPES = {"U8": "u1", "I64": "<i8", "U32": "<u4", "I32": "<i4"}
 
 
 def read_by_the_document(folder: Path) -> dict[bytes, np.ndarray]:
@@ -95,6 +96,19 @@ def test_golden_caches_are_read_for_ever(version):
         assert decoded_TV.shape == (tokens, 50)
         assert np.abs(decoded_TV - logits(tokens, 50)).max(initial=0) <= 16 / 255 / 2 + 1e-5
         assert decoded_TV.tobytes() == read_by_the_document(golden)[golden_key].tobytes()
+
+
+def test_a_golden_cache_with_a_state_is_read_for_ever():
+    golden = FIXTURES / "cache-2-subspace"
+    assert verify(golden) == []
+    decoded_TV = LogitCache.open(golden).decode(record_key("0" * 64, "1" * 64, (5, 6), (1, 2, 3, 4)))
+    expected_TV = np.fromfile(FIXTURES / "subspace-head.f32", "<f4").reshape(4, 50)
+    np.testing.assert_allclose(decoded_TV, expected_TV, rtol=1e-5, atol=1e-4)
+
+
+def test_an_option_that_does_nothing_by_default_changes_no_identity():
+    then = LogitCache.open(FIXTURES / "cache-1").identity
+    assert attrs.evolve(then, codec_options=options_of(U8LZ4())).digest == then.digest
 
 
 def test_shards_are_plain_safetensors_files(tmp_path):
@@ -213,16 +227,6 @@ def test_a_forged_header_length_is_refused_in_little_memory(tmp_path, length):
     _refused(path)
 
 
-def _forged_index(path, change):
-    """Change the index and put its checksum right: only the index's own rules can notice."""
-    header, data = split_shard(path)
-    arrays = {name: np.frombuffer(data[slice(*table["data_offsets"])], TYPES[table["dtype"]]).copy() for name, table in header.items() if name != "__metadata__"}  # fmt: skip
-    change(arrays)
-    index = b"".join(arrays[name].tobytes() for name in ("offsets", "keys", "crc32", "tokens"))
-    header["__metadata__"]["index_sha256"] = hashlib.sha256(index).hexdigest()
-    join_shard(path, header, arrays["payload"].tobytes() + index)
-
-
 INDEX_FORGERIES = {
     "first offset": lambda arrays: arrays["offsets"].__setitem__(0, 1),
     "last offset": lambda arrays: arrays["offsets"].__setitem__(-1, 2**62),
@@ -234,31 +238,23 @@ INDEX_FORGERIES = {
 @pytest.mark.parametrize("name", INDEX_FORGERIES)
 def test_a_forged_index_is_refused(tmp_path, name):
     fill(tmp_path, range(5), shard_bytes=10**6)
-    _forged_index(shards(tmp_path)[0], INDEX_FORGERIES[name])
+    forge_index(shards(tmp_path)[0], INDEX_FORGERIES[name])
     _refused(shards(tmp_path)[0])
 
 
 def test_a_forged_number_of_tokens_is_refused_by_the_codec(tmp_path):
     fill(tmp_path, range(5), shard_bytes=10**6)
     path = shards(tmp_path)[0]
-    _forged_index(path, lambda arrays: arrays["tokens"].__setitem__(1, 2**31 - 1))
-    _relist(tmp_path)
+    forge_index(path, lambda arrays: arrays["tokens"].__setitem__(1, 2**31 - 1))
+    relist(tmp_path)
     with pytest.raises(DamagedData, match=r"shard-00000\.safetensors: record 1 is damaged: an LZ4 frame of"):
         LogitCache.open(tmp_path).decode(key(1))
-
-
-def _relist(folder):
-    """A manifest that agrees with whatever shards are there."""
-    from kdkit.cache.manifest import describe_shard
-
-    found = [read_shard(path) for path in shards(folder)]
-    Manifest(identity=found[0].identity, shards=tuple(describe_shard(shard) for shard in found)).write(folder)
 
 
 def test_a_record_that_stands_twice_is_refused(tmp_path):
     fill(tmp_path, range(5), shard_bytes=10**6)
     shutil.copy(shards(tmp_path)[0], tmp_path / "shard-00001.safetensors")
-    _relist(tmp_path)
+    relist(tmp_path)
     with pytest.raises(DamagedData, match="twice"):
         LogitCache.open(tmp_path)
     assert any("stands twice" in fault.what for fault in verify(tmp_path))
@@ -267,7 +263,7 @@ def test_a_record_that_stands_twice_is_refused(tmp_path):
 def test_a_newer_version_is_no_damage(tmp_path):
     fill(tmp_path, range(3), shard_bytes=10**6)
     path = tmp_path / "manifest.json"
-    _remanifest(path, lambda table: table.update(version=3))
+    remanifest(path, lambda table: table.update(version=3))
     for attempt in (LogitCache.open, verify):
         with pytest.raises(UsageError, match="update kdkit"):
             attempt(tmp_path)
@@ -277,15 +273,6 @@ def test_a_newer_version_is_no_damage(tmp_path):
     path.unlink()
     with pytest.raises(UsageError, match="update kdkit"):
         fill(tmp_path, range(3))
-
-
-def _remanifest(path, change):
-    """Change the manifest and put its CRC right."""
-    table = json.loads(path.read_bytes())
-    change(table)
-    del table["crc32"]
-    body = json.dumps(table, indent=2).encode().removesuffix(b"\n}") + b",\n"
-    path.write_bytes(body + b'  "crc32": "%08x"\n}\n' % zlib.crc32(body))
 
 
 MANIFEST_FORGERIES = {
@@ -311,7 +298,7 @@ MANIFEST_FORGERIES = {
 @pytest.mark.parametrize("name", MANIFEST_FORGERIES)
 def test_a_forged_manifest_is_refused(tmp_path, name):
     fill(tmp_path, range(8))
-    _remanifest(tmp_path / "manifest.json", MANIFEST_FORGERIES[name])
+    remanifest(tmp_path / "manifest.json", MANIFEST_FORGERIES[name])
     with pytest.raises(DamagedData, match=r"manifest\.json is damaged"):
         LogitCache.open(tmp_path)
     assert [fault.file for fault in verify(tmp_path)] == ["manifest.json"]

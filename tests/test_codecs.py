@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 from kdkit import plugins
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
+from kdkit.cache import options_of
 from kdkit.errors import DamagedData, UsageError
+from kdkit.interfaces.codecs import BatchCodec
 from kdkit.testing import check_codec, synthetic_block
 from kdkit.values import Grid, TeacherBlock
 
@@ -30,6 +32,8 @@ ALL = [
     *(U8LZ4(scope=scope, level=level) for scope in ("row", "array") for level in (0, 9)),
     *(Float(dtype=dtype, compression=c) for dtype in ("fp32", "fp16", "bf16") for c in ("none", "lz4", "zstd")),
     Float(compression="zstd", level=19),
+    *(Float(dtype=dtype, compression=c, planes=True) for dtype in ("fp32", "fp16", "bf16") for c in ("lz4", "zstd")),
+    *(U8LZ4(scope=scope, level=9, clip=clip) for scope in ("row", "array") for clip in (0.5, 10.0)),
 ]
 
 
@@ -70,6 +74,25 @@ def u8_bound(scope):
     return bound
 
 
+def clip_bound(scope, clip):
+    """Half a step within the clip; beyond it as far as the farthest logit there, since the mean is between them."""
+
+    def bound(logits_TV):
+        x_TV = logits_TV.astype(np.float64)
+        if x_TV.size == 0:
+            return x_TV
+        kept_TV = x_TV >= x_TV.max(axis=1, keepdims=True) - clip
+        axis = 1 if scope == "row" else None
+        low = np.where(kept_TV, x_TV, np.inf).min(axis=axis, keepdims=True)
+        scale = np.maximum((x_TV.max(axis=axis, keepdims=True) - low) / 254, 2.0**-126)
+        tail_low_T1 = x_TV.min(axis=1, keepdims=True)
+        tail_high_T1 = np.where(kept_TV, -np.inf, x_TV).max(axis=1, keepdims=True)
+        widest_TV = np.where(kept_TV, scale / 2, np.maximum(x_TV - tail_low_T1, tail_high_T1 - x_TV))
+        return widest_TV + 2.0**-21 * np.abs(x_TV).max(axis=axis, keepdims=True)
+
+    return bound
+
+
 def relative_bound(share, floor=0.0):
     return lambda logits_TV: np.abs(logits_TV.astype(np.float64)) * share + floor
 
@@ -79,7 +102,13 @@ BOUNDS = {"fp32": relative_bound(0), "fp16": relative_bound(2**-11, 2**-25), "bf
 
 @pytest.mark.parametrize("codec", ALL, ids=repr)
 def test_every_codec_keeps_the_promises_of_the_protocol(codec):
-    check_codec(codec, bound=u8_bound(codec.scope) if isinstance(codec, U8LZ4) else BOUNDS[codec.dtype])
+    check_codec(codec, bound=bound_of(codec))
+
+
+def bound_of(codec):
+    if isinstance(codec, Float):
+        return BOUNDS[codec.dtype]
+    return u8_bound(codec.scope) if codec.clip is None else clip_bound(codec.scope, codec.clip)
 
 
 @pytest.mark.parametrize("scope", ["row", "array"])
@@ -220,6 +249,67 @@ def test_a_level_is_refused_where_the_compression_has_no_such_level():
         U8LZ4(level=17)
 
 
+@pytest.mark.parametrize("codec", ALL, ids=repr)
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_a_batch_of_targets_has_the_bits_of_decode_and_zeros_beyond(codec, data):
+    torch = pytest.importorskip("torch")
+    vocab_size = data.draw(st.integers(1, 30))
+    lengths = data.draw(st.lists(st.integers(0, 5), max_size=4))
+    elements = floats(1e4)
+    rows = [data.draw(hnp.arrays(np.float32, (tokens, vocab_size), elements=elements)) for tokens in lengths]
+    records = [(codec.encode(block(row)), len(row)) for row in rows]
+    targets = codec.targets(records, vocab_size=vocab_size, device="cpu")
+    assert isinstance(codec, BatchCodec)
+    assert targets.lengths_B.tolist() == lengths
+    assert targets.logits_BTV.dtype == torch.float32
+    assert targets.logits_BTV.shape == (len(rows), max(lengths, default=0), vocab_size)
+    for logits_TV, (payload, tokens) in zip(targets.logits_BTV.numpy(), records, strict=True):
+        decoded_TV = codec.decode(payload, tokens=tokens, vocab_size=vocab_size)
+        assert logits_TV[:tokens].tobytes() == decoded_TV.tobytes()
+        assert not logits_TV[tokens:].any()
+
+
+@pytest.mark.parametrize("codec", ALL, ids=repr)
+def test_a_damaged_record_of_a_batch_is_refused(codec):
+    pytest.importorskip("torch")
+    whole, cut = codec.encode(synthetic_block(2, 30)), codec.encode(synthetic_block(3, 30))[:-1]
+    with pytest.raises(DamagedData):
+        codec.targets([(whole, 2), (cut, 3)], vocab_size=30, device="cpu")
+
+
+def test_floats_that_are_not_finite_are_damage_in_every_kind():
+    for dtype, bits in (("fp32", "<u4"), ("fp16", "<u2"), ("bf16", "<u2")):
+        for value in (0x7F800000, 0xFF800000, 0x7FC00001):
+            stored = {
+                "fp32": value,
+                "bf16": value >> 16,
+                "fp16": {0x7F8: 0x7C00, 0xFF8: 0xFC00}.get(value >> 20, 0x7E01),
+            }
+            payload = np.array([0, stored[dtype]], bits).tobytes()
+            with pytest.raises(DamagedData, match="infinite"):
+                Float(dtype=dtype).decode(payload, tokens=1, vocab_size=2)
+
+
+def test_planes_without_compression_are_refused():
+    with pytest.raises(ValueError, match="planes"):
+        Float(planes=True)
+
+
+def test_planes_are_the_bytes_by_their_place_in_a_float():
+    logits_TV = np.array([[1.0, -2.0], [3.5, 0.0]], np.float32)
+    raw = zstandard.ZstdDecompressor().decompress(Float(compression="zstd", planes=True).encode(block(logits_TV)))
+    interleaved = logits_TV.tobytes()
+    assert raw == b"".join(interleaved[place::4] for place in range(4))
+
+
+def test_planes_make_floats_smaller():
+    logits = synthetic_block(20, 5000)
+    assert len(Float(compression="zstd", planes=True).encode(logits)) < 0.93 * len(
+        Float(compression="zstd").encode(logits)
+    )
+
+
 BOMB = 200 * 2**20
 
 
@@ -292,7 +382,8 @@ def test_a_grid_that_no_encoder_writes_is_damage():
 def test_bytes_of_released_formats_decode_for_ever(name):
     facts = json.loads((FIXTURES / "codecs.json").read_text())[name]
     codec = plugins.load().get("codecs", facts["codec"]).load()(**facts["options"])
-    assert attrs.asdict(codec) == facts["options"]
+    named = {name: value for name, value in facts["options"].items() if value is not None}
+    assert options_of(codec) | named == options_of(codec)
     shape = {"tokens": facts["tokens"], "vocab_size": facts["vocab_size"]}
     decoded_TV = codec.decode((FIXTURES / f"{name}.bin").read_bytes(), **shape)
     assert decoded_TV.astype("<f4").tobytes() == (FIXTURES / f"{name}.f32").read_bytes()

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdkit.builtin.losses.kd import KD
-from kdkit.engine import MetricsLog, checkpoint, loss_means, loss_samples, row_losses
+from kdkit.engine import Forward, MetricsLog, checkpoint, loss_means, loss_samples, row_losses
 from kdkit.engine.schedule import learning_rate
 from kdkit.errors import Interrupted, KdkitError
+from kdkit.losses import token_counts
 from kdkit.options import Training
 from kdkit.tokens import collate
 from kdkit.values import DenseTargets, EncodedExample
@@ -389,14 +390,18 @@ class Sources:
 
     def losses(self, loss, *, together=0, batch_size=3):
         return row_losses(
-            self.rows, self.logits, loss, self.targets,
+            self.rows, Forward(rows=self.logits), loss, self.targets,
             pad_id=0, device="cpu", batch_size=batch_size, together=together,
         )  # fmt: skip
 
     def whole(self, loss, rows):
         """The loss of these rows as one batch."""
         batch = collate(rows, pad_id=0)
-        parts = loss(self.logits(batch), batch.labels_BT, self.targets(batch))
+        tokens, counts = (
+            Forward(rows=self.logits)(batch, self.targets(batch)),
+            token_counts(batch.labels_BT, self.targets(batch)),
+        )
+        parts = loss(tokens.rows_NX, tokens.labels_N, tokens.teacher, counts)
         return {"loss": float(parts.total), "hard": float(parts.hard), "soft": float(parts.soft)}
 
 

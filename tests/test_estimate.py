@@ -90,6 +90,25 @@ def test_what_cannot_end_well_is_refused(tmp_path, changes, sentence):
         found(tmp_path, **changes)
 
 
+@pytest.mark.parametrize(
+    ("codec", "known"),
+    [
+        ({"name": "topk", "k": 4, "temperatures": [1, 4]}, r"1, 4"),
+        ({"name": "topk", "k": 4}, "1"),
+        ({"name": "sampled", "draws": 4, "temperature": 4}, "4"),
+    ],
+)
+def test_a_temperature_that_the_codec_does_not_know_is_refused_with_those_that_it_knows(tmp_path, codec, known):
+    tables = tiny.recipe_table(tmp_path, loss__alpha=0.5, loss__temperature=2.0)
+    recipe = load_recipe({**tables, "codec": codec})
+    corpus = recipe.data.load(Silent())
+    with pytest.raises(UsageError, match=rf"loss.temperature is 2, .* temperature {known} only; set one of these"):
+        estimate(recipe, corpus)
+    for fitting in (recipe.codec.exact_temperatures[0], recipe.codec.exact_temperatures[-1]):
+        estimate(attrs.evolve(recipe, loss=attrs.evolve(recipe.loss, temperature=fitting)), corpus)
+    estimate(attrs.evolve(recipe, loss=attrs.evolve(recipe.loss, alpha=0.0)), corpus)
+
+
 class Parts:
     """A suite with a metric of the rows whose answer is 7, and one that needs a text."""
 

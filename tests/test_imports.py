@@ -19,7 +19,7 @@ LAYERS = {
     "errors": 0, "values": 0, "canonical": 0, "files": 0, "texts": 0,
     "interfaces": 1, "hookspecs": 1, "options": 1, "progress": 1,
     "plugins": 2, "components": 2, "recipe": 2,
-    "stages": 4, "plan": 5, "pipeline": 5, "sweep": 6, "cli": 7, "__main__": 7,
+    "stages": 4, "plan": 5, "pipeline": 5, "recapture": 5, "sweep": 6, "cli": 7, "__main__": 7,
 }  # fmt: skip
 # Components and their tests' kit may use anything but what drives them.
 BESIDE = {"builtin", "testing"}

@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdkit import distillation_loss
+from kdkit.align import label_mask, teacher_rows
 from kdkit.builtin.losses.kd import KD
+from kdkit.divergences import DIVERGENCES
 from kdkit.errors import Mismatch, UsageError
-from kdkit.losses import mix, token_counts
-from kdkit.values import DenseTargets
+from kdkit.losses import HardLoss, token_counts
+from kdkit.testing.divergences import REFERENCES
+from kdkit.values import DenseTargets, TokenCounts
 
 
 def reference(student_BTV, teacher_BTV, labels_BT, alpha, temperature):
@@ -121,15 +124,22 @@ def test_each_term_reaches_the_student_and_none_the_teacher():
         assert teacher.grad is None
 
 
+def apply(loss, student_BTV, labels_BT, targets, counts=None):
+    """A mixer on all label tokens of a batch."""
+    mask_BT = label_mask(labels_BT)
+    rows = teacher_rows(targets, labels_BT)
+    return loss(student_BTV[mask_BT], labels_BT[mask_BT], rows, counts or token_counts(labels_BT, targets))
+
+
 @given(batches(), alphas, st.integers(1, 3))
 def test_splitting_a_batch_does_not_change_its_loss(batch, alpha, pieces):
     student, teacher, labels = map(torch.from_numpy, batch)
     loss = KD(alpha=alpha, temperature=2.0)
     lengths = torch.full((len(labels),), teacher.shape[1])
-    whole = loss(student, labels, DenseTargets(logits_BTV=teacher, lengths_B=lengths))
+    whole = apply(loss, student, labels, DenseTargets(logits_BTV=teacher, lengths_B=lengths))
     counts = token_counts(labels, DenseTargets(logits_BTV=teacher, lengths_B=lengths))
     total = sum(
-        float(loss(s, y, DenseTargets(logits_BTV=t, lengths_B=n), counts).total)
+        float(apply(loss, s, y, DenseTargets(logits_BTV=t, lengths_B=n), counts).total)
         for s, t, y, n in zip(
             *(tensor.tensor_split(pieces) for tensor in (student, teacher, labels, lengths)), strict=True
         )
@@ -146,8 +156,11 @@ def test_teacher_rows_beyond_their_length_are_never_read():
     spoilt = teacher.clone()
     spoilt[0, 2:] = float("nan")
     loss = KD(alpha=1.0)
-    clean = loss(student, labels, DenseTargets(logits_BTV=teacher, lengths_B=lengths))
-    assert float(clean.total) == float(loss(student, labels, DenseTargets(logits_BTV=spoilt, lengths_B=lengths)).total)
+    clean, other = (
+        apply(loss, student, labels, DenseTargets(logits_BTV=rows_BTV, lengths_B=lengths))
+        for rows_BTV in (teacher, spoilt)
+    )
+    assert float(clean.total) == float(other.total)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +172,7 @@ def test_what_both_terms_need_of_the_student_is_made_once(monkeypatch, temperatu
     monkeypatch.setattr(torch, "log_softmax", lambda x, dim: made.append(x) or inner(x, dim))
     torch.manual_seed(0)
     targets = DenseTargets(logits_BTV=torch.randn(2, 3, 7), lengths_B=torch.tensor(lengths))
-    KD(alpha=0.5, temperature=temperature)(torch.randn(2, 3, 7), torch.randint(0, 7, (2, 3)), targets)
+    apply(KD(alpha=0.5, temperature=temperature), torch.randn(2, 3, 7), torch.randint(0, 7, (2, 3)), targets)
     assert len(made) == softmaxes
 
 
@@ -184,6 +197,21 @@ def test_the_gradient_is_that_of_the_definition(batch, alpha, temperature):
     torch.testing.assert_close(student_BTV.grad, other_BTV.grad, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", DIVERGENCES)
+def test_the_divergence_and_its_parameter_can_be_chosen(name):
+    rng = np.random.default_rng(0)
+    student, teacher = rng.normal(size=(2, 1, 3, 8))
+    parameter = DIVERGENCES[name].parameter
+    options = {parameter: 0.3} if parameter else {}
+    loss = distillation_loss(
+        torch.from_numpy(student), torch.from_numpy(teacher), torch.tensor([[1, -100, 2]]),
+        alpha=1.0, temperature=2.0, divergence=name, **options,
+    )  # fmt: skip
+    p, q = (torch.from_numpy(logits[0, [0, 2]] / 2).softmax(-1).numpy() for logits in (teacher, student))
+    expected = np.mean([REFERENCES[name](*pair, **options) for pair in zip(p, q, strict=True)]) * 4
+    assert float(loss.total) == pytest.approx(expected, rel=1e-9)
+
+
 def test_half_precision_is_widened_before_the_softmax():
     torch.manual_seed(0)
     student, teacher, labels = torch.randn(1, 2, 50), torch.randn(1, 2, 50), torch.tensor([[1, 2]])
@@ -194,8 +222,10 @@ def test_half_precision_is_widened_before_the_softmax():
 
 
 def test_without_targets_there_is_a_hard_loss_only():
-    student, labels = torch.zeros(1, 2, 4, requires_grad=True), torch.tensor([[1, -100]])
-    parts = mix(student, labels, None, alpha=0.0, temperature=1.0, divergence="forward-kl")
+    student, labels = torch.zeros(1, 4, requires_grad=True), torch.tensor([1])
+    parts = HardLoss()(student, labels, None, TokenCounts(hard=1))
+    same = KD(alpha=0.0)(student, labels, None, TokenCounts(hard=1))
+    assert float(parts.total.detach()) == float(same.total.detach())
     assert float(parts.total.detach()) == pytest.approx(math.log(4))
     assert math.isnan(float(parts.soft))
 
@@ -206,6 +236,7 @@ def test_without_targets_there_is_a_hard_loss_only():
         ({"alpha": 2.0, "temperature": 1.0}, "alpha must be from 0 to 1, is 2.0"),
         ({"alpha": 0.5, "temperature": 0.0}, "temperature must be greater than 0, is 0.0"),
         ({"alpha": 0.5, "temperature": 1.0, "divergence": "kl"}, 'unknown divergence "kl"'),
+        ({"alpha": 0.5, "temperature": 1.0, "skew": 0.5}, 'skew is for the divergence "skew-forward-kl"'),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

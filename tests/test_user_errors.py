@@ -151,6 +151,7 @@ class Way:
         prepare: What is done to the user's folder before.
         out: A regular expression for standard output.
         remedy: What the sentence says to delete; patterns. The same command must then succeed.
+        repaired: Whether it says to repair a cache instead.
         again: The command to succeed then, where it is not the same.
         kept: What that must not make anew; patterns.
     """
@@ -162,6 +163,7 @@ class Way:
     prepare: object = None
     out: str = ""
     remedy: tuple[str, ...] = ()
+    repaired: bool = False
     again: list[str] | None = None
     kept: tuple[str, ...] = ()
 
@@ -319,7 +321,6 @@ def hold(user):
 
 
 STUDENT = ("student", "evaluation.json", "predictions/student.jsonl")
-SHARD = ("runs/cache/logits/*/shard-*", "runs/cache/logits/*/manifest.json")
 PREDICT = ["predict", "runs/r", "--input", "valid.jsonl"]
 # fmt: off
 # One row a line, as far as that goes.
@@ -557,33 +558,33 @@ WAYS = [
     Way(
         "distils again with a damaged record",
         4,
-        r"\S*/shard-00000\.safetensors: record 0 is damaged: .*; delete this file and manifest\.json and run the recipe again, .*",
+        r"\S*/shard-00000\.safetensors: record 0 is damaged: .*; run `kdkit cache repair .*`, .*, and then the recipe again, .*",
         prepare=in_run(without(*STUDENT), flip_in_shard),
-        remedy=SHARD,
+        repaired=True,
         kept=("runs/r/teacher/*", "runs/r/predictions/teacher.jsonl"),
     ),
     Way(
         "distils again with a shard that is cut",
         4,
-        r"\S*/shard-00000\.safetensors: .*; delete this file and manifest\.json and run the recipe again, .*",
+        r"\S*/shard-00000\.safetensors: .*; run `kdkit cache repair .*`, .*, and then the recipe again, .*",
         prepare=in_run(without(*STUDENT), cut_shard),
-        remedy=SHARD,
+        repaired=True,
         kept=("runs/r/teacher/*", "runs/r/predictions/teacher.jsonl"),
     ),
     Way(
         "scores again with a damaged record",
         4,
-        r"\S*/shard-00000\.safetensors: record \d+ is damaged: .*; delete this file and manifest\.json and run the recipe again, .*",
+        r"\S*/shard-00000\.safetensors: record \d+ is damaged: .*; run `kdkit cache repair .*`, .*, and then the recipe again, .*",
         prepare=in_run(without("evaluation.json", "predictions/student.jsonl"), flip_all_of_shard),
-        remedy=SHARD,
+        repaired=True,
         kept=("runs/r/student/*/*", "runs/r/predictions/teacher.jsonl"),
     ),
     Way(
         "distils again with a damaged manifest",
         4,
-        r"\S*/manifest\.json is damaged: .*; delete it and run the recipe again, .*",
+        r"\S*/manifest\.json is damaged: .*; run `kdkit cache repair .*`, .*",
         prepare=in_run(without(*STUDENT), cut("../cache/logits/*/manifest.json")),
-        remedy=("runs/cache/logits/*/manifest.json",),
+        repaired=True,
         kept=("runs/cache/logits/*/shard-*",),
     ),
     # The other verbs.
@@ -607,7 +608,7 @@ WAYS = [
     Way("reports on a damaged run", 4, r"runs/r/evaluation\.json .*", ["report", "runs/r"], in_run(cut("evaluation.json"))),
     Way("asks about no cache", 2, r"there is no logit cache in \. or below it", ["cache", "info", "."]),
     Way("verifies no cache", 2, r"there is no logit cache in nowhere or below it", ["cache", "verify", "nowhere"]),
-    Way("verifies a damaged cache", 4, r"1 fault in runs; delete .*", ["cache", "verify", "runs"], in_run(flip_in_shard), out=r"shard-00000\.safetensors record \d+: .*\n|.*record \d+: .*\n"),
+    Way("verifies a damaged cache", 4, r"1 fault in runs; `kdkit cache repair` of runs/cache/logits/\w+ .*", ["cache", "verify", "runs"], in_run(flip_in_shard), out=r"shard-00000\.safetensors record \d+: .*\n|.*record \d+: .*\n"),
 ]
 # fmt: on
 
@@ -658,8 +659,10 @@ def test_a_user_who(way, user, capsys):
     check_sentences(way, code, out, err)
     after = digests(user.folder)
     assert {name: digest for name, digest in before.items() if after.get(name) != digest} == {}
-    if way.remedy or way.again:
+    if way.remedy or way.repaired or way.again:
         kept = digests(user.folder, way.kept)
+        if way.repaired:
+            kdkit(capsys, ["cache", "repair", re.search(r"`kdkit cache repair (\S+)`", err)[1]])
         for path in [path for pattern in way.remedy for path in user.folder.glob(pattern)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         code, _, err = kdkit(capsys, way.again or way.arguments)

@@ -31,9 +31,12 @@ def register_students(register: Register) -> None:
 
 @hookimpl
 def register_codecs(register: Register) -> None:
-    """Eight bits with LZ4, and plain floats."""
+    """Eight bits with LZ4, plain floats, the largest logits, and samples."""
     register("u8-lz4", "kdkit.builtin.codecs.u8_lz4:U8LZ4")
     register("float", "kdkit.builtin.codecs.float_:Float")
+    register("topk", "kdkit.builtin.codecs.topk:TopK")
+    register("sampled", "kdkit.builtin.codecs.sampled:Sampled")
+    register("subspace", "kdkit.builtin.codecs.subspace:Subspace")
 
 
 @hookimpl

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from kdkit.cache.convert import convert
 from kdkit.cache.identity import CacheIdentity, options_of, record_key
 from kdkit.cache.manifest import Manifest, ShardEntry, read_manifest
+from kdkit.cache.merge import Merged, merge
+from kdkit.cache.parts import Part, first_rows, take_parts
 from kdkit.cache.reader import LogitCache
+from kdkit.cache.repair import Repaired, repair
 from kdkit.cache.verify import Fault, caches_below, verify
 from kdkit.cache.writer import CacheWriter
 
@@ -17,10 +21,18 @@ __all__ = [
     "Fault",
     "LogitCache",
     "Manifest",
+    "Merged",
+    "Part",
+    "Repaired",
     "ShardEntry",
     "caches_below",
+    "convert",
+    "first_rows",
+    "merge",
     "options_of",
     "read_manifest",
     "record_key",
+    "repair",
+    "take_parts",
     "verify",
 ]

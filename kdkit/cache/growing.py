@@ -10,18 +10,31 @@ from typing import TYPE_CHECKING
 
 from kdkit.cache.format import Record, header_bytes, header_room, index_bytes, shard_name
 from kdkit.cache.manifest import ShardEntry
-from kdkit.files import publish
+from kdkit.errors import UsageError
+from kdkit.files import discard, publish
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.cache.identity import CacheIdentity
 
+# Nine digits: a longer name is not that of a shard, and nobody would find what is in it.
+LARGEST_NUMBER = 999_999_999
+
 
 class GrowingShard:
-    """A temporary file: room for the header, then payload after payload; sealing adds index and header."""
+    """A temporary file: room for the header, then payload after payload; sealing adds index and header.
+
+    Raises:
+        UsageError: The folder's shards are numbered so high that no number is left.
+    """
 
     def __init__(self, folder: Path, number: int, identity: CacheIdentity, state: str) -> None:
+        if number > LARGEST_NUMBER:
+            raise UsageError(
+                f"{folder} has a shard of number {number - 1}, and none can follow it; give it the lowest free number, "
+                "delete manifest.json and run again"
+            )
         self._identity = identity
         self._state = state
         self._final = folder / shard_name(number)
@@ -76,4 +89,4 @@ class GrowingShard:
         # Closing writes what is buffered, which a full disk does not take; nobody wants these bytes any more.
         with contextlib.suppress(OSError):
             self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        discard(self._temporary)

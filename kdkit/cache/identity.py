@@ -41,8 +41,11 @@ def record_key(teacher: str, tokenizer: str, source_ids: Sequence[int], target_i
 
 
 def options_of(codec: Any) -> dict[str, Any]:
-    """A codec's options as a table that JSON can hold."""
-    return _plain(attrs.asdict(codec))
+    """A codec's options as a table that JSON can hold.
+
+    Those that are None are left out: an option that is added later, and does nothing by default, changes no identity.
+    """
+    return _plain({name: value for name, value in attrs.asdict(codec).items() if value is not None})
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.cache.format import FORMAT, READ_VERSIONS, SHA256, SHARD_PATTERN, VERSION, version_error
+from kdkit.cache.format import FORMAT, READ_VERSIONS, SHA256, VERSION, version_error
 from kdkit.cache.identity import CacheIdentity
 from kdkit.cache.state import NO_STATE
 from kdkit.canonical import parse_json
 from kdkit.errors import DamagedData, MissingInput, UsageError
-from kdkit.files import write_atomically
+from kdkit.files import naming, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,7 +151,7 @@ def _entry(table: Any, version: int) -> ShardEntry:
     is_state = entry.state == NO_STATE or SHA256.fullmatch(entry.state)
     if not _SHARD_FILE.fullmatch(entry.file) or not SHA256.fullmatch(entry.sha256) or not is_state:
         raise DamagedData(f"{entry.file[:80]!r} is no entry of a shard")
-    if min(entry.size, entry.records, entry.tokens) < 0 or max(entry.size, entry.tokens) > 2**63 - 1:
+    if min(entry.size, entry.records, entry.tokens) < 0 or max(entry.size, entry.records, entry.tokens) > 2**63 - 1:
         raise DamagedData(f"the sizes of {entry.file} cannot be")
     return entry
 
@@ -187,10 +187,10 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        with path.open("rb") as file:
+        with naming(path), path.open("rb") as file:
             raw = file.read(LARGEST_MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if sealed_shards(folder):
+        if folder.is_dir() and sealed_shards(folder):
             raise MissingInput(
                 f"the capture into {folder} has not finished (there are shards but no {MANIFEST}); run its recipe again"
             ) from error
@@ -199,7 +199,7 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.from_bytes(raw)
     except DamagedData as error:
         raise DamagedData(
-            f"{path} is damaged: {error}; delete it and run the recipe again, which reads the shards anew"
+            f"{path} is damaged: {error}; run `kdkit cache repair {folder}`, which makes it anew from the shards"
         ) from error
     except UsageError as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
@@ -207,4 +207,5 @@ def read_manifest(folder: Path) -> Manifest:
 
 def sealed_shards(folder: Path) -> list[Path]:
     """The shard files of a folder, in order."""
-    return sorted(path for path in folder.glob(SHARD_PATTERN) if _SHARD_FILE.fullmatch(path.name))
+    # Not `glob`, which finds nothing where a folder cannot be listed: a writer would begin at shard 0 again.
+    return sorted(path for path in folder.iterdir() if _SHARD_FILE.fullmatch(path.name))

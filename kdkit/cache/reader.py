@@ -1,31 +1,33 @@
 """Reading a cache: opened once, then asked for records by key, from any thread.
 
-Nothing but the index stays in memory (about 70 bytes a record). A record is read by one seek in its shard's file and
-not through a memory map: a file that shrinks under a map kills the process, and a map for each of thousands of shards
-runs out of descriptors.
-Arrays carry their shape: N records, M = N + 1.
+Nothing but the index stays in memory (about 70 bytes a record). How records are
+read from their files, see `kdkit.cache.payloads`.
 """
 
 from __future__ import annotations
 
 import zlib
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 
 from kdkit.cache.format import read_shard
 from kdkit.cache.identity import KEY_BYTES
+from kdkit.cache.index import Index
 from kdkit.cache.manifest import misfit, read_manifest
+from kdkit.cache.mirror import is_mirror
+from kdkit.cache.payloads import MappedFiles, SoughtFiles
 from kdkit.cache.state import read_state
+from kdkit.cache.url import is_url
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
 from kdkit.interfaces import FittedCodec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
+    import numpy as np
     import numpy.typing as npt
 
     from kdkit.cache.format import Shard
@@ -34,58 +36,6 @@ if TYPE_CHECKING:
     from kdkit.interfaces import Codec
     from kdkit.interfaces.codecs import AnyCodec
     from kdkit.values import FloatArray
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class _Index:
-    """Where every record lies. Keys are two unsigned integers, sorted by the first, then by the second."""
-
-    keys_N16: npt.NDArray[np.uint8]
-    high_N: npt.NDArray[np.uint64]
-    low_N: npt.NDArray[np.uint64]
-    order_N: npt.NDArray[np.int64]
-    shard_N: npt.NDArray[np.int32]
-    first_N: npt.NDArray[np.int64]
-    start_N: npt.NDArray[np.int64]
-    length_N: npt.NDArray[np.int64]
-    crc32_N: npt.NDArray[np.uint32]
-    tokens_N: npt.NDArray[np.int32]
-
-    @classmethod
-    def of(cls, shards: list[Shard]) -> _Index:
-        """The index of all shards together."""
-        counts = [shard.records for shard in shards]
-        keys_N16 = np.concatenate([np.empty((0, KEY_BYTES), np.uint8), *(shard.keys_N16 for shard in shards)])
-        halves_N2 = keys_N16.view(">u8").astype(np.uint64)
-        order_N = np.lexsort((halves_N2[:, 1], halves_N2[:, 0]))
-        starts = (shard.offsets_M[:-1] + shard.payload_start for shard in shards)
-        return cls(
-            keys_N16=keys_N16,
-            high_N=halves_N2[order_N, 0],
-            low_N=halves_N2[order_N, 1],
-            order_N=order_N,
-            shard_N=np.repeat(np.arange(len(shards), dtype=np.int32), counts),
-            first_N=np.repeat(np.cumsum([0, *counts])[:-1], counts),
-            start_N=np.concatenate([np.empty(0, np.int64), *starts]),
-            length_N=np.concatenate([np.empty(0, np.int64), *(np.diff(shard.offsets_M) for shard in shards)]),
-            crc32_N=np.concatenate([np.empty(0, np.uint32), *(shard.crc32_N for shard in shards)]),
-            tokens_N=np.concatenate([np.empty(0, np.int32), *(shard.tokens_N for shard in shards)]),
-        )
-
-    def find(self, key: bytes) -> int | None:
-        """Number of the record with that key."""
-        high = np.uint64(int.from_bytes(key[:8], "big"))
-        low = np.uint64(int.from_bytes(key[8:], "big"))
-        begin, end = np.searchsorted(self.high_N, high, "left"), np.searchsorted(self.high_N, high, "right")
-        place = begin + np.searchsorted(self.low_N[begin:end], low)
-        if place == end or self.low_N[place] != low:
-            return None
-        return int(self.order_N[place])
-
-    def repeated(self) -> bool:
-        """Whether a key stands twice."""
-        same_N = (self.high_N[1:] == self.high_N[:-1]) & (self.low_N[1:] == self.low_N[:-1])
-        return bool(same_N.any())
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -100,15 +50,19 @@ class LogitCache:
     folder: Path
     manifest: Manifest
     _codec: AnyCodec | None
-    _index: _Index
+    _index: Index
+    _files: SoughtFiles | MappedFiles
     _coders: dict[str, Codec] = attrs.field(factory=dict, init=False)
 
     @classmethod
-    def open(cls, folder: Path, identity: CacheIdentity | None = None, *, codec: AnyCodec | None = None) -> LogitCache:
+    def open(
+        cls, place: Path | str, identity: CacheIdentity | None = None, *, codec: AnyCodec | None = None
+    ) -> LogitCache:
         """Open a cache, checking everything but the payloads.
 
         Args:
-            folder: Where it lies.
+            place: Its folder, or the URL where it lies: what is there is fetched into a mirror first, and all of that
+                is checked.
             identity: What it must belong to; None for whatever is there.
             codec: What decodes it; by default the codec that the manifest names.
 
@@ -116,7 +70,9 @@ class LogitCache:
             MissingInput: There is no finished cache.
             Mismatch: It belongs to something else.
             DamagedData: Manifest or shards are not what was written.
+            KdkitError: The file system of the URL fails or is silent.
         """
+        folder = _folder_of(place, identity)
         manifest = read_manifest(folder)
         if identity is not None and manifest.identity != identity:
             raise Mismatch(
@@ -124,10 +80,11 @@ class LogitCache:
                 "needed; use another cache folder"
             )
         shards = [load_listed(folder, entry, manifest.identity) for entry in manifest.shards]
-        index = _Index.of(shards)
+        index = Index.of(shards)
         if index.repeated():
-            raise DamagedData(f"{folder} holds a record twice; delete the folder and run the recipe again")
-        return cls(folder=folder, manifest=manifest, codec=codec, index=index)
+            raise DamagedData(f"{folder} holds a record twice; `kdkit cache repair {folder}` mends that")
+        files = MappedFiles() if is_mirror(folder) else SoughtFiles()
+        return cls(folder=folder, manifest=manifest, codec=codec, index=index, files=files)
 
     @property
     def identity(self) -> CacheIdentity:
@@ -222,9 +179,7 @@ class LogitCache:
         index = self._index
         length = int(index.length_N[number])
         try:
-            with (self.folder / self._entry(number).file).open("rb") as file:
-                file.seek(int(index.start_N[number]))
-                payload = file.read(length)
+            payload = self._files.read(self.folder / self._entry(number).file, int(index.start_N[number]), length)
         except FileNotFoundError as error:
             raise self._damaged(number, "the file is gone") from error
         if len(payload) != length:
@@ -257,6 +212,14 @@ class LogitCache:
         return damaged_shard(self.folder, self._entry(number).file, f"record {record} is damaged: {what}")
 
 
+def _folder_of(place: Path | str, identity: CacheIdentity | None) -> Path:
+    if not is_url(place):
+        return Path(place)
+    from kdkit.cache import remote  # which reads caches itself
+
+    return remote.fetch(str(place), identity=identity)
+
+
 def load_listed(folder: Path, entry: ShardEntry, identity: CacheIdentity) -> Shard:
     """Header and index of a shard that the manifest lists.
 
@@ -269,7 +232,8 @@ def load_listed(folder: Path, entry: ShardEntry, identity: CacheIdentity) -> Sha
     except DamagedData as error:
         raise damaged_shard(folder, entry.file, str(error)) from error
     except UsageError as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+        # Whoever adds a shard of a newer version writes the manifest in that version too.
+        raise damaged_shard(folder, entry.file, "its format version is newer than that of the manifest") from error
     wrong = misfit(shard, entry, identity)
     if wrong:
         raise damaged_shard(folder, entry.file, wrong)
@@ -279,8 +243,8 @@ def load_listed(folder: Path, entry: ShardEntry, identity: CacheIdentity) -> Sha
 def damaged_shard(folder: Path, file: str, what: str) -> DamagedData:
     """The error of a damaged shard, with what to do."""
     return DamagedData(
-        f"{folder / file}: {what}; `kdkit cache verify {folder}` finds all damage; delete this file and manifest.json "
-        "and run the recipe again, and only what was in it is captured again"
+        f"{folder / file}: {what}; run `kdkit cache repair {folder}`, which keeps all that is whole, and then the "
+        "recipe again, which captures only what is not"
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kdkit.errors import DamagedData
-from kdkit.files import write_atomically
+from kdkit.files import naming, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +66,11 @@ def read_state(folder: Path, sha256: str) -> dict[str, npt.NDArray[np.generic]]:
 
     path = folder / state_name(sha256)
     try:
-        raw = path.read_bytes()
+        with naming(path), path.open("rb") as file:
+            # A file of any size may lie there; not before it is known to be the right one is it read as a whole.
+            is_right = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+            file.seek(0)
+            raw = file.read() if is_right else b""
     except FileNotFoundError as error:
         raise DamagedData(f"{path}: the file is missing") from error
     if hashlib.sha256(raw).hexdigest() != sha256:
@@ -76,3 +80,18 @@ def read_state(folder: Path, sha256: str) -> dict[str, npt.NDArray[np.generic]]:
     except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type that NumPy does not have
         raise DamagedData(f"{path}: it is no safetensors file of arrays") from error
     return state
+
+
+def copy_state(source: Path, target: Path, sha256: str) -> None:
+    """Keep a state of one cache's folder in another's too; none where there is none to keep.
+
+    Raises:
+        DamagedData: It is not what was written; the message names the file.
+        KdkitError: The disk is full.
+    """
+    if sha256 == NO_STATE:
+        return
+    read_state(source, sha256)
+    raw, path = (source / state_name(sha256)).read_bytes(), target / state_name(sha256)
+    if not (path.exists() and path.read_bytes() == raw):
+        write_atomically(path, raw)

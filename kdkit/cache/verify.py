@@ -11,13 +11,17 @@ from kdkit.cache.format import SHARD_PATTERN, read_shard
 from kdkit.cache.manifest import MANIFEST, misfit, read_manifest
 from kdkit.cache.state import read_state, state_name
 from kdkit.errors import DamagedData, MissingInput, UsageError
+from kdkit.files import naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     from kdkit.cache.format import Shard
     from kdkit.cache.manifest import Manifest, ShardEntry
+
+_PIECE = 4 * 2**20
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +44,7 @@ class Fault:
 
 
 def verify(folder: Path) -> list[Fault]:
-    """Every fault of a cache, found by reading all of it, one record in memory at a time.
+    """Every fault of a cache, found by reading all of it, a piece of at most 4 MiB in memory at a time.
 
     Raises:
         MissingInput: There is no finished cache in the folder.
@@ -50,14 +54,15 @@ def verify(folder: Path) -> list[Fault]:
         manifest = read_manifest(folder)
     except DamagedData as error:
         return [Fault(file=MANIFEST, record=None, what=str(error))]
-    faults = [fault for state in manifest.states for fault in _state_faults(folder, state)]
+    faults = [fault for state in manifest.states for fault in state_faults(folder, state)]
     seen: set[bytes] = set()
     for entry in manifest.shards:
-        faults.extend(_shard_faults(folder, entry, manifest, seen))
+        faults.extend(shard_faults(folder, entry, manifest, seen))
     return faults
 
 
-def _state_faults(folder: Path, state: str) -> Iterator[Fault]:
+def state_faults(folder: Path, state: str) -> Iterator[Fault]:
+    """What is wrong with a state, known by its SHA-256."""
     try:
         read_state(folder, state)
     except DamagedData as error:
@@ -78,15 +83,25 @@ def caches_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _shard_faults(folder: Path, entry: ShardEntry, manifest: Manifest, seen: set[bytes]) -> Iterator[Fault]:
+def shard_faults(folder: Path, entry: ShardEntry, manifest: Manifest, seen: set[bytes]) -> Iterator[Fault]:
+    """What is wrong with a shard that a manifest lists, read to its last byte.
+
+    Args:
+        folder: Where its file is.
+        entry: Its entry.
+        manifest: The manifest.
+        seen: The keys of the shards before it; its own are added.
+    """
     path = folder / entry.file
     try:
         shard = read_shard(path)
     except DamagedData as error:
         yield Fault(file=entry.file, record=None, what=str(error))
         return
-    except UsageError as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+    except UsageError:
+        # Whoever adds a shard of a newer version writes the manifest in that version too.
+        yield Fault(file=entry.file, record=None, what="its format version is newer than that of the manifest")
+        return
     wrong = misfit(shard, entry, manifest.identity)
     if wrong:
         yield Fault(file=entry.file, record=None, what=wrong)
@@ -95,14 +110,25 @@ def _shard_faults(folder: Path, entry: ShardEntry, manifest: Manifest, seen: set
 
 
 def _record_faults(path: Path, shard: Shard, seen: set[bytes]) -> Iterator[tuple[int, str]]:
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         file.seek(shard.payload_start)
         for number in range(shard.records):
             length = int(shard.offsets_M[number + 1] - shard.offsets_M[number])
-            payload = file.read(length)
-            if len(payload) != length or zlib.crc32(payload) != shard.crc32_N[number]:
+            if _crc32(file, length) != shard.crc32_N[number]:
                 yield number, "its bytes do not match its checksum"
             key = shard.keys_N16[number].tobytes()
             if key in seen:
                 yield number, f"its key {key.hex()} stands twice in the cache"
             seen.add(key)
+
+
+def _crc32(file: BinaryIO, length: int) -> int | None:
+    """Of the next bytes of a file; None where it ends before."""
+    crc32 = 0
+    while length:
+        piece = file.read(min(length, _PIECE))
+        if not piece:
+            return None
+        crc32 = zlib.crc32(piece, crc32)
+        length -= len(piece)
+    return crc32

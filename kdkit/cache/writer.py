@@ -1,31 +1,31 @@
 """Filling a cache: records go into a growing file, which is sealed as a shard when it is large enough.
 
 A sealed shard never changes. Whatever kills the process, the sealed shards are whole and the next writer goes on after
-them.
+them. What was added since is lost by a kill, and captured again.
 """
 
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 import filelock
 
-from kdkit.cache.format import read_shard
 from kdkit.cache.growing import GrowingShard
 from kdkit.cache.identity import KEY_BYTES
-from kdkit.cache.manifest import MANIFEST, Manifest, ShardEntry, describe_shard, read_manifest, sealed_shards
-from kdkit.cache.state import NO_STATE, STATE_PATTERN, read_state, state_name, write_state
-from kdkit.errors import DamagedData, KdkitError, Mismatch, MissingInput, UsageError
-from kdkit.files import disk_full, sync_folder
+from kdkit.cache.manifest import Manifest, ShardEntry
+from kdkit.cache.state import NO_STATE, read_state, write_state
+from kdkit.cache.stock import Stock
+from kdkit.errors import KdkitError, Mismatch, UsageError
+from kdkit.files import disk_full
 from kdkit.interfaces import Codec, FittedCodec, StateCodec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
-    from kdkit.cache.format import Shard
     from kdkit.cache.identity import CacheIdentity
     from kdkit.interfaces.codecs import AnyCodec, CodecState
     from kdkit.values import StateBlock, TeacherBlock
@@ -42,8 +42,9 @@ def _warn(message: str) -> None:
 class CacheWriter:
     """Fills a cache folder, going on after what was sealed there before.
 
-    Use it as a context manager. On leaving, also by an error or Ctrl-C, the records added so far are sealed; only
-    `finish` declares the cache complete.
+    Use it as a context manager. A record is safe from a kill or a power cut once it is sealed: when `seal` or `finish`
+    has returned, or the context was left, also by an error or Ctrl-C. Only `finish` declares the cache complete. Once
+    the disk has failed, nothing more is taken: what was not sealed is lost, and a new writer goes on after the rest.
 
     Attributes:
         folder: The cache.
@@ -55,7 +56,7 @@ class CacheWriter:
         self,
         folder: Path,
         identity: CacheIdentity,
-        codec: AnyCodec,
+        codec: AnyCodec | None,
         shard_bytes: int = 256 * 2**20,
         *,
         lock_seconds: float = 10.0,
@@ -66,7 +67,7 @@ class CacheWriter:
         Args:
             folder: The cache; made if it is not there.
             identity: What the cache belongs to.
-            codec: What encodes blocks (`add_block`).
+            codec: What encodes blocks (`add_block`); None where only encoded records are added.
             shard_bytes: Payload size at which a shard is sealed.
             lock_seconds: How long to wait for another process that writes the same cache.
             note: Told of waiting, and of damaged shards that are thrown away; by default a warning.
@@ -84,9 +85,9 @@ class CacheWriter:
         self._entries: list[ShardEntry] = []
         self._next = 0
         self._growing: GrowingShard | None = None
-        # After a full disk, sealing on leaving would only fail again.
+        # After a full disk, sealing on leaving would only fail again. After a failed sync it would succeed, and promise
+        # bytes that the system has given up to write.
         self._failed = False
-        self._state_faults: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         """Lock the folder and take stock of it.
@@ -113,13 +114,17 @@ class CacheWriter:
             if self._growing is not None and self._growing.is_open and not self._failed:
                 self.seal()
         finally:
-            if self._growing is not None:
-                self._growing.discard()
-                self._growing = None
-            self._lock.release()
+            growing, self._growing = self._growing, None
+            try:
+                if growing is not None:
+                    growing.discard()
+            finally:
+                self._lock.release()
 
     def add(self, key: bytes, payload: bytes, tokens: int) -> bool:
         """Add a record, unless the cache has its key already.
+
+        This alone promises nothing: the record is safe once it is sealed, as it is here and now if it fills the shard.
 
         Args:
             key: Its 16-byte key (`record_key`).
@@ -130,21 +135,17 @@ class CacheWriter:
             Whether it was added.
 
         Raises:
-            KdkitError: The disk is full.
+            KdkitError: The disk is full, or fails.
         """
         assert self._lock.is_locked, "the writer has not been entered"
         assert len(key) == KEY_BYTES
         assert 0 <= tokens <= LARGEST_TOKENS
         if key in self.done_keys:
             return False
-        try:
-            with disk_full(self.folder, len(payload)):
-                if self._growing is None:
-                    self._growing = GrowingShard(self.folder, self._next, self.identity, self._state)
-                self._growing.add(key, payload, tokens)
-        except KdkitError:
-            self._failed = True
-            raise
+        with self._writing(len(payload)):
+            if self._growing is None:
+                self._growing = GrowingShard(self.folder, self._next, self.identity, self._state)
+            self._growing.add(key, payload, tokens)
         self.done_keys.add(key)
         if self._growing.size >= self._shard_bytes:
             self.seal()
@@ -154,6 +155,12 @@ class CacheWriter:
     def needs_state(self) -> bool:
         """Whether its codec has to learn a state first: the cache has none yet."""
         return self._coder is None
+
+    @property
+    def coder(self) -> Codec:
+        """What encodes blocks, bound to its state."""
+        assert self._coder is not None, "the codec has learnt no state"
+        return self._coder
 
     @property
     def takes_states(self) -> bool:
@@ -179,14 +186,13 @@ class CacheWriter:
         Raises:
             Mismatch: Its logits are not as wide as the cache's.
         """
-        assert self._coder is not None, "the codec has learnt no state"
         tokens, width = block.logits_TV.shape
         if width != self.identity.vocab_size:
             raise Mismatch(
                 f"the logits of example {block.id!r} are {width} wide, and the cache {self.folder} is for a vocabulary "
                 f"of {self.identity.vocab_size}; give each teacher a cache of its own"
             )
-        return key not in self.done_keys and self.add(key, self._coder.encode(block), tokens)
+        return key not in self.done_keys and self.add(key, self.coder.encode(block), tokens)
 
     def add_states(self, key: bytes, block: StateBlock) -> bool:
         """Encode a block of hidden states, and add it.
@@ -198,19 +204,15 @@ class CacheWriter:
         return key not in self.done_keys and self.add(key, self._coder.encode_states(block), len(block.states_TD))
 
     def seal(self) -> None:
-        """Make a shard of the records added since the last one.
+        """Make a shard of the records added since the last one; when this returns, they are safe.
 
         Raises:
-            KdkitError: The disk is full; the shards sealed before are kept.
+            KdkitError: The disk is full, or fails; the shards sealed before are kept.
         """
-        if self._growing is None:
-            return
-        try:
-            with disk_full(self.folder, self._growing.size):
-                entry = self._growing.seal()
-        except KdkitError:
-            self._failed = True
-            raise
+        with self._writing(self._growing.size if self._growing is not None else 0):
+            if self._growing is None:
+                return
+            entry = self._growing.seal()
         self._growing = None
         self._next += 1
         self._entries.append(entry)
@@ -221,6 +223,20 @@ class CacheWriter:
         manifest = Manifest(identity=self.identity, shards=tuple(self._entries))
         manifest.write(self.folder)
         return manifest
+
+    @contextmanager
+    def _writing(self, needed: int) -> Iterator[None]:
+        if self._failed:
+            raise KdkitError(
+                f"{self.folder} could not be written, and takes nothing more from this run; "
+                "see to the disk and run again: what was sealed is kept"
+            )
+        try:
+            with disk_full(self.folder, needed):
+                yield
+        except (KdkitError, OSError):
+            self._failed = True
+            raise
 
     def _take_lock(self) -> None:
         try:
@@ -237,81 +253,15 @@ class CacheWriter:
             ) from error
 
     def _take_stock(self) -> None:
-        """Learn what is sealed, and clear away what is not whole."""
-        for leftover in self.folder.glob(".*.tmp"):
-            leftover.unlink()
-        listed = {entry.file: entry for entry in self._read_manifest()}
-        files = sealed_shards(self.folder)
-        shards = [self._read_sealed(path, listed.get(path.name)) for path in files]
-        bad = {path.name: why for path, (_, why) in zip(files, shards, strict=True) if why}
-        bad |= {file: "the file is missing" for file in listed if file not in {path.name for path in files}}
-        if bad and (self.folder / MANIFEST).exists():
-            # First the promise goes, then what it promised.
-            (self.folder / MANIFEST).unlink()
-            sync_folder(self.folder)
-        for file, why in bad.items():
-            self._note(f"{self.folder / file} is damaged ({why}); it is thrown away and its records are captured again")
-            (self.folder / file).unlink(missing_ok=True)
-        for shard, why in shards:
-            if shard is not None and not why:
-                self._entries.append(describe_shard(shard))
+        stock = Stock(folder=self.folder, identity=self.identity, codec=self._codec, note=self._note)
+        stock.take()
+        self.done_keys |= stock.done_keys
+        self._entries.extend(stock.entries)
+        self._next = stock.following
         if self._entries and isinstance(self._codec, FittedCodec):
             self._state = self._entries[-1].state
             self._bind(read_state(self.folder, self._state))
-        for path in self.folder.glob(STATE_PATTERN):
-            if path.name not in {state_name(entry.state) for entry in self._entries}:
-                path.unlink()
-        self._next = max((int(path.stem.removeprefix("shard-")) + 1 for path in files), default=0)
-
-    def _read_manifest(self) -> tuple[ShardEntry, ...]:
-        try:
-            manifest = read_manifest(self.folder)
-        except MissingInput:
-            return ()
-        except DamagedData as error:
-            self._note(f"{error} (now done)")
-            (self.folder / MANIFEST).unlink()
-            return ()
-        self._check_identity(manifest.identity)
-        return manifest.shards
-
-    def _read_sealed(self, path: Path, listed: ShardEntry | None) -> tuple[Shard | None, str]:
-        """A sealed shard, and why it cannot be kept ("" if it can). Its keys are done."""
-        try:
-            shard = read_shard(path)
-        except DamagedData as error:
-            return None, str(error)
-        except UsageError as error:
-            raise UsageError(f"{path} cannot be read: {error}") from error
-        self._check_identity(shard.identity)
-        if listed is not None and describe_shard(shard) != listed:
-            return None, "it is not the file that the manifest describes"
-        if why := self._state_fault(shard.state):
-            return None, why
-        keys = [key.tobytes() for key in shard.keys_N16]
-        if len(set(keys)) != len(keys) or not self.done_keys.isdisjoint(keys):
-            return None, "it repeats records"
-        self.done_keys.update(keys)
-        return shard, ""
 
     def _bind(self, state: CodecState) -> None:
         assert isinstance(self._codec, FittedCodec)
         self._coder = self._codec.bind(state)
-
-    def _state_fault(self, state: str) -> str:
-        """Why records that were encoded with a state cannot be decoded; "" if they can."""
-        if state not in self._state_faults:
-            try:
-                if state != NO_STATE:
-                    read_state(self.folder, state)
-                self._state_faults[state] = ""
-            except DamagedData as error:
-                self._state_faults[state] = f"it needs a state that is damaged: {error}"
-        return self._state_faults[state]
-
-    def _check_identity(self, found: CacheIdentity) -> None:
-        if found != self.identity:
-            raise Mismatch(
-                f"{self.folder} holds the logits of {found.describe()}, and those of {self.identity.describe()} "
-                "were to be written there; use another folder"
-            )

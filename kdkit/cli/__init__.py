@@ -27,8 +27,10 @@ DEBUG = "KDKIT_DEBUG"
 VERBS = {
     "run": "Run a recipe: data, teacher, logits, student, evaluation, report.",
     "plan": "Say what a run would do, compute and write.",
+    "capture": "Capture a part of a recipe's logits, beside other processes.",
     "recipes": "List, show and check recipes.",
-    "cache": "Look at captured logits and verify them.",
+    "cache": "Look at captured logits; verify, merge, repair and convert them.",
+    "codec": "Compare codecs on real logits.",
     "predict": "Let a distilled student write.",
     "report": "Write a run's report again.",
     "plugins": "List plugins; show a component's options.",

@@ -1,10 +1,10 @@
-"""`kdkit cache`: what is in the logit caches of a folder, and whether it is whole."""
+"""`kdkit cache`: what is in the logit caches of a folder, whether it is whole, and what can be made of it."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -12,27 +12,38 @@ from kdkit.errors import DamagedData, UsageError
 from kdkit.files import size_text
 from kdkit.texts import plural
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kdkit.cache import Manifest
+
+
+def _place(text: str) -> Path | str:
+    from kdkit.cache.url import is_url
+
+    return text.rstrip("/") if is_url(text) else Path(text)
+
+
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path))
+_PLACE = click.argument("folder", type=_place, metavar="FOLDER")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group("cache")
 def command() -> None:
-    """Look into logit caches."""
+    """Look into logit caches; merge, repair and convert them."""
 
 
 @command.command()
-@_FOLDER
+@_PLACE
 @_JSON
-def info(folder: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
-    """Say what a cache holds, or list every cache below FOLDER, one a line."""
-    from kdkit.cache import caches_below
-
-    caches = caches_below(folder)
+def info(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
+    """Say what a cache holds, or list every cache below FOLDER, which may be a URL, one a line."""
+    caches = _caches_below(folder)
     single = caches == [folder]
     tables = [_facts(cache) for cache in caches]
     if as_json:
-        click.echo(json.dumps(tables[0] if single else tables, indent=2))
+        _print_json(tables[0] if single else tables)
     elif single:
         for name, value in tables[0].items():
             click.echo(f"{name + ':':17}{_shown(value)}")
@@ -42,20 +53,18 @@ def info(folder: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes a 
 
 
 @command.command()
-@_FOLDER
+@_PLACE
 @_JSON
-def verify(folder: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
-    """Read every cache in FOLDER or below it to the last byte, and list what is damaged.
+def verify(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
+    """Read every cache in FOLDER, which may be a URL, or below it to the last byte, and list what is damaged.
 
     The exit code is 4 if anything is.
     """
-    from kdkit.cache import caches_below
-
-    caches = caches_below(folder)
+    caches = _caches_below(folder)
     single = caches == [folder]
     results = [_verified(cache) for cache in caches if single or _is_finished(cache)]
     if as_json:
-        click.echo(json.dumps(results[0] if single else results, indent=2))
+        _print_json(results[0] if single else results)
     else:
         for cache in caches:
             if not single and not _is_finished(cache):
@@ -64,28 +73,169 @@ def verify(folder: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes 
             prefix = "" if single else f"{result['folder']}: "
             click.echo("\n".join(f"{prefix}{line}" for line in _verdict(result)))
     faults = sum(len(result["faults"]) for result in results)
+    if faults and isinstance(folder, str):
+        raise DamagedData(
+            f"{plural(faults, 'fault')} in {folder}; delete the damaged files there and run the recipe where they were "
+            "captured, which brings them again, or delete the whole cache there and capture anew"
+        )
     if faults:
         raise DamagedData(
-            f"{plural(faults, 'fault')} in {folder}; delete the damaged files and the manifest.json beside them "
-            "and run the recipe again, and only what was in them is captured again"
+            f"{plural(faults, 'fault')} in {folder}; `kdkit cache repair` of {_in_words(results)} keeps what is whole, "
+            "and only what is not has to be captured again"
         )
 
 
-def _facts(folder: Path) -> dict[str, Any]:
-    from kdkit.cache import read_manifest
+@command.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("parts", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PART...")
+@_JSON
+def merge(out: Path, parts: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
+    """Join the finished caches PART... into OUT, a new cache or one that gets what it lacks.
 
+    All must be of one teacher, tokenizer and codec. The parts stay as they are; killed, the same command goes on.
+    """
+    from kdkit import cache, progress
+
+    merged = cache.merge(out, parts, progress=progress.for_stderr())
+    summary = merged.manifest.summary()
+    if as_json:
+        numbers = {"new_shards": merged.shards, "new_records": merged.records, "repeated": merged.repeated}
+        _print_json({"folder": str(out), **numbers, **summary})
+    else:
+        click.echo(f"{out}: {_numbers(summary)} ({merged.describe()})")
+
+
+@command.command()
+@_FOLDER
+@click.option(
+    "--run",
+    "run_dir",
+    type=click.Path(path_type=Path),
+    metavar="RUN_DIR",
+    help="The folder of a run that captured it: what was lost is captured again with its teacher.",
+)
+@_JSON
+def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
+    """Keep every whole record of the cache in FOLDER, and throw away what is damaged.
+
+    A cache that lost records is an unfinished one until a run has captured them again. The exit code is 4 if any are
+    missing at the end.
+    """
+    from kdkit import cache, progress
+
+    shown = progress.for_stderr()
+    repaired = cache.repair(folder, progress=shown)
+    for fault in repaired.faults:
+        click.echo(f"thrown away: {fault}" if fault.record is not None else f"found: {fault}", err=True)
+    finished, records, still = repaired.finished, repaired.kept, repaired.missing
+    if run_dir is not None and not finished:
+        from kdkit.recapture import recapture
+
+        records = len(recapture(folder, run_dir, progress=shown))
+        finished, still = True, max(0, repaired.missing - (records - repaired.kept))
+    table = {
+        "folder": str(folder),
+        "finished": finished,
+        "faults": [str(fault) for fault in repaired.faults],
+        "records": records,
+        "recaptured": records - repaired.kept,
+        "missing": still,
+        "unknown_shards": [] if finished else list(repaired.unknown),
+    }
+    if as_json:
+        _print_json(table)
+    else:
+        click.echo("\n".join(_repair_lines(table)))
+    if not finished and repaired.lost:
+        raise DamagedData(
+            f"{repaired.lost} of {folder} {'is' if repaired.lost == '1 record' else 'are'} lost; "
+            f"`kdkit cache repair {folder} --run RUN_DIR`, with the folder of a run that captured it "
+            f"({repaired.identity.teacher_name}), captures that again"
+        )
+
+
+@command.command()
+@_FOLDER
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--codec", "spec", required=True, metavar="NAME[:KEY=VALUE,...]", help="The new codec and its options.")
+@_JSON
+def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
+    """Write the logits of the cache in FOLDER with another codec, into OUT.
+
+    What FOLDER's own codec has lost stays lost. The same command again goes on where it stopped.
+    """
+    from kdkit import cache, progress
+    from kdkit.recipe.codecspec import read_codec_spec
+
+    chosen = read_codec_spec(spec)
+    source = cache.LogitCache.open(folder)
+    manifest = cache.convert(source, out, name=chosen.name, codec=chosen.codec, progress=progress.for_stderr())
+    summary, before = manifest.summary(), source.manifest.summary()
+    if as_json:
+        _print_json({"folder": str(out), "source_bytes": before["bytes"], **summary})
+    else:
+        click.echo(f"{out}: {_numbers(summary)}, {size_text(before['bytes'])} before")
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def _numbers(table: dict[str, Any]) -> str:
+    return f"{plural(table['records'], 'record')}, {plural(table['tokens'], 'token')}, {size_text(table['bytes'])}"
+
+
+def _in_words(results: list[dict[str, Any]]) -> str:
+    """The folders that are damaged."""
+    return " and ".join(result["folder"] for result in results if not result["ok"])
+
+
+def _repair_lines(table: dict[str, Any]) -> list[str]:
+    records = plural(table["records"], "record")
+    if not table["faults"] and not table["recaptured"]:
+        return [
+            f"ok: {records}; nothing to repair"
+            if table["finished"]
+            else f"ok: {records}; nothing to repair, but the capture has not finished: run its recipe again"
+        ]
+    again = f", {table['recaptured']:,} of them captured again" if table["recaptured"] else ""
+    lines = [f"repaired: {records}{again}"]
+    if table["finished"] and table["missing"]:
+        lines.append(
+            f"{plural(table['missing'], 'record')} of other recipes are still missing; "
+            "they are captured again when these recipes run"
+        )
+    return lines
+
+
+def _caches_below(place: Path | str) -> Sequence[Path | str]:
+    from kdkit.cache import caches_below
+    from kdkit.cache.remote import remote_caches
+
+    return remote_caches(place) if isinstance(place, str) else caches_below(place)
+
+
+def _manifest(place: Path | str) -> Manifest:
+    from kdkit.cache import read_manifest
+    from kdkit.cache.remote import remote_manifest
+
+    return remote_manifest(place) if isinstance(place, str) else read_manifest(place)
+
+
+def _facts(folder: Path | str) -> dict[str, Any]:
     try:
-        return {"folder": str(folder), "state": "finished", **read_manifest(folder).summary()}
+        return {"folder": str(folder), "state": "finished", **_manifest(folder).summary()}
     except DamagedData as error:
         return {"folder": str(folder), "state": "damaged", "problem": str(error)}
     except UsageError as error:
         return {"folder": str(folder), "state": "not readable", "problem": str(error)}
 
 
-def _is_finished(folder: Path) -> bool:
+def _is_finished(folder: Path | str) -> bool:
     from kdkit.cache.manifest import MANIFEST
+    from kdkit.cache.url import RemoteFolder
 
-    return (folder / MANIFEST).exists()
+    return MANIFEST in RemoteFolder.at(folder).sizes() if isinstance(folder, str) else (folder / MANIFEST).exists()
 
 
 def _line(table: dict[str, Any]) -> str:
@@ -97,15 +247,16 @@ def _line(table: dict[str, Any]) -> str:
     )
 
 
-def _verified(folder: Path) -> dict[str, Any]:
+def _verified(folder: Path | str) -> dict[str, Any]:
     import attrs
 
-    from kdkit.cache import read_manifest, verify
+    from kdkit.cache import verify
+    from kdkit.cache.remote import verify_remote
 
-    faults = verify(folder)
+    faults = verify_remote(folder) if isinstance(folder, str) else verify(folder)
     result: dict[str, Any] = {"folder": str(folder), "ok": not faults}
     if not faults:
-        summary = read_manifest(folder).summary()
+        summary = _manifest(folder).summary()
         result |= {name: summary[name] for name in ("records", "tokens", "bytes")}
     return {**result, "faults": [{**attrs.asdict(fault), "text": str(fault)} for fault in faults]}
 
@@ -113,8 +264,7 @@ def _verified(folder: Path) -> dict[str, Any]:
 def _verdict(result: dict[str, Any]) -> list[str]:
     if not result["ok"]:
         return [fault["text"] for fault in result["faults"]]
-    numbers = f"{plural(result['records'], 'record')}, {plural(result['tokens'], 'token')}"
-    return [f"ok: {numbers}, {size_text(result['bytes'])}"]
+    return [f"ok: {_numbers(result)}"]
 
 
 def _shown(value: object) -> str:

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The argument and options that name a recipe and its run folder."""
+def recipe_options(command: Callable[..., None], *, run_dir: str = "runs/NAME") -> Callable[..., None]:
+    """The argument and options that name a recipe and its run folder, which is `run_dir` by default."""
     for decorate in (
         click.option(
-            "--run-dir", type=click.Path(path_type=Path), help="The run folder; by default runs/NAME.", metavar="DIR"
+            "--run-dir", type=click.Path(path_type=Path), help=f"The run folder; by default {run_dir}.", metavar="DIR"
         ),
         click.option(
             "-o",

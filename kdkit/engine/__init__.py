@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from kdkit.engine.loop import FitResult, Trainer
 from kdkit.engine.metricslog import MetricsLog
+from kdkit.engine.tokenloss import Forward, StudentTokens
 from kdkit.engine.validation import RowLoss, Validator, loss_means, loss_samples, row_losses
 
-__all__ = ["FitResult", "MetricsLog", "RowLoss", "Trainer", "Validator", "loss_means", "loss_samples", "row_losses"]
+__all__ = [
+    "FitResult",
+    "Forward",
+    "MetricsLog",
+    "RowLoss",
+    "StudentTokens",
+    "Trainer",
+    "Validator",
+    "loss_means",
+    "loss_samples",
+    "row_losses",
+]

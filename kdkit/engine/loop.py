@@ -17,9 +17,12 @@ from accelerate import Accelerator
 
 from kdkit.engine import checkpoint
 from kdkit.engine.schedule import learning_rate
+from kdkit.engine.tokenloss import Forward
 from kdkit.errors import KdkitError
+from kdkit.losses import loss_at, token_counts
 from kdkit.stopping import Stop, graceful
 from kdkit.tokens import collate, epoch_order
+from kdkit.values import Moment, TokenCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +83,7 @@ class Trainer:
         model: What is trained; on its device.
         rows: Training rows.
         options: How.
-        loss: The loss of a batch.
+        loss: The loss.
         targets: The teacher's logits of a batch; gives None where the loss needs none.
         validate: Called at each epoch's end; gives named values, `options.best_by` among them.
         seed: Seed of order and dropout.
@@ -109,6 +112,7 @@ class Trainer:
     _steps_an_epoch: int = attrs.field(default=0, init=False)
     _optimizer: Any = attrs.field(default=None, init=False)
     _accelerator: Any = attrs.field(default=None, init=False)
+    _forward: Forward = attrs.field(default=None, init=False)
 
     def fit(self) -> FitResult:
         """Train from the start or from the newest valid checkpoint, to the end.
@@ -144,6 +148,7 @@ class Trainer:
         )
         module, self._optimizer = self._accelerator.prepare(self.model.module, optimizer)
         assert module is self.model.module, "one process leaves the model unwrapped"
+        self._forward = Forward.of(self.model)
         saved = checkpoint.load_newest(self.folder / "checkpoints", self.model.module, self._inner_optimizer)
         if saved is not None:
             self._state = _State(**{**saved["loop"], "sums": _Sums(**saved["loop"]["sums"])})
@@ -190,19 +195,16 @@ class Trainer:
         began = time.perf_counter()
         state, sums = self._state, self._state.sums
         loaded = [self._load(indices) for indices in window]
-        counts: dict[str, int] = {}
-        for batch, targets in loaded:
-            for term, tokens in self.loss.counts(batch.labels_BT, targets).items():
-                counts[term] = counts.get(term, 0) + tokens
+        counts = sum((token_counts(batch.labels_BT, targets) for batch, targets in loaded), TokenCounts())
+        loss = loss_at(self.loss, Moment(share=state.step / max(total - 1, 1), epoch=state.epoch))
         for group in self._inner_optimizer.param_groups:
             group["lr"] = learning_rate(state.step, total, self.options)
         losses = {"loss": 0.0, "hard": 0.0, "soft": 0.0}
         for batch, targets in loaded:
             with self._autocast():
-                logits_BTV = self.model.logits(batch)
-            parts = self.loss(logits_BTV, batch.labels_BT, targets, counts)
-            self._accelerator.backward(parts.total)
-            losses["loss"] += float(parts.total.detach())
+                tokens = self._forward(batch, targets)
+            parts = tokens.backward(loss, counts, autocast=self._autocast)
+            losses["loss"] += float(parts.total)
             losses["hard"] += float(parts.hard)
             losses["soft"] += float(parts.soft)
         grad_norm = self._clip()
@@ -212,7 +214,7 @@ class Trainer:
         self._optimizer.zero_grad()
         state.step += 1
         sums.steps += 1
-        sums.tokens += counts["hard"] + sum(int(batch.source_mask_BS.sum()) for batch, _ in loaded)
+        sums.tokens += counts.hard + sum(int(batch.source_mask_BS.sum()) for batch, _ in loaded)
         sums.loss += losses["loss"]
         sums.hard += losses["hard"]
         sums.soft += losses["soft"]
@@ -237,9 +239,9 @@ class Trainer:
         limit = self.options.max_grad_norm or math.inf
         return float(self._accelerator.clip_grad_norm_(self.model.module.parameters(), limit))
 
-    def _refuse(self, losses: dict[str, float], counts: dict[str, int], grad_norm: float, ids: list[str]) -> None:
+    def _refuse(self, losses: dict[str, float], counts: TokenCounts, grad_norm: float, ids: list[str]) -> None:
         # Without teacher rows the soft loss is NaN by definition, and not what went wrong.
-        bad = [f"{name} loss" for name in ("hard", "soft") if counts[name] and not math.isfinite(losses[name])]
+        bad = [f"{name} loss" for name in ("hard", "soft") if getattr(counts, name) and not math.isfinite(losses[name])]
         raise KdkitError(
             f"step {self._state.step + 1} of the {self.name}'s training: the {' and the '.join(bad or ['gradient'])} "
             f"is not finite (loss {losses['loss']}, gradient norm {grad_norm}) on rows {', '.join(ids[:4])}"

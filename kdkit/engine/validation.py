@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
+from kdkit.engine.tokenloss import Forward
 from kdkit.generation import predict
+from kdkit.losses import token_counts
 from kdkit.tokens import collate, length_sorted
+from kdkit.values import TokenCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.options import Generation, NamedSuite
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from kdkit.values import EncodedExample, Example, Targets, TokenBatch
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class RowLoss:
     """What one row adds to each loss: a sum, and the tokens that go into the denominator.
 
@@ -28,11 +31,11 @@ class RowLoss:
     for it too, within the rows that are averaged together (see `row_losses`), whatever tokens its terms are means over.
     """
 
-    total: float
-    hard: float
-    soft: float
-    hard_tokens: int
-    soft_tokens: int
+    total: float = 0.0
+    hard: float = 0.0
+    soft: float = 0.0
+    hard_tokens: int = 0
+    soft_tokens: int = 0
 
     def tokens(self, name: str) -> int:
         """The tokens behind a loss: teacher rows for the soft one, labels for the others."""
@@ -41,7 +44,7 @@ class RowLoss:
 
 def row_losses(
     rows: Sequence[EncodedExample],
-    logits: Callable[[TokenBatch], torch.Tensor],
+    forward: Forward,
     loss: LossMixer,
     targets: Callable[[TokenBatch], Targets | None],
     *,
@@ -57,7 +60,7 @@ def row_losses(
 
     Args:
         rows: What is measured on.
-        logits: A model's forward pass.
+        forward: A model's forward pass.
         loss: The loss.
         targets: The teacher's rows of a batch.
         pad_id: Padding id.
@@ -65,46 +68,38 @@ def row_losses(
         batch_size: Rows a batch of the forward pass.
         together: Rows whose tokens are averaged together, in the rows' order; 0 for all.
     """
-    counts = _shared_counts(rows, loss, targets, pad_id=pad_id, device=device, together=together)
-    losses: dict[str, RowLoss] = {}
+    counts = _shared_counts(rows, targets, pad_id=pad_id, device=device, together=together)
+    losses = {row.id: RowLoss() for row in rows}
     with torch.inference_mode():
         for batch_rows in length_sorted(rows, batch_size):
             batch = collate(batch_rows, pad_id=pad_id, device=device)
-            logits_BTV, batch_targets = logits(batch), targets(batch)
-            for index, row_id in enumerate(batch.ids):
-                one = slice(index, index + 1)
-                labels_1T = batch.labels_BT[one]
-                row_targets = batch_targets and batch_targets.example(index)
-                own, shared = loss.counts(labels_1T, row_targets), counts[row_id]
-                parts = loss(logits_BTV[one], labels_1T, row_targets, shared)
-                losses[row_id] = RowLoss(
-                    total=float(parts.total) * shared["hard"],
-                    hard=float(parts.hard) * shared["hard"],
-                    soft=float(parts.soft) * shared["soft"],
-                    hard_tokens=own["hard"],
-                    soft_tokens=own["soft"],
-                )
-    return [losses[row.id] for row in rows]
+            tokens = forward(batch, targets(batch))
+            for part in tokens.parts(loss, lambda example, ids=batch.ids: counts[ids[example]]):  # type: ignore[misc]
+                row, shared = losses[batch.ids[part.example]], counts[batch.ids[part.example]]
+                row.total += float(part.parts.total) * shared.hard
+                row.hard += float(part.parts.hard) * shared.hard
+                row.soft += float(part.parts.soft) * shared.soft
+                row.hard_tokens += part.hard_tokens
+                row.soft_tokens += part.soft_tokens
+    return list(losses.values())
 
 
 def _shared_counts(
     rows: Sequence[EncodedExample],
-    loss: LossMixer,
     targets: Callable[[TokenBatch], Targets | None],
     *,
     pad_id: int,
     device: str,
     together: int,
-) -> dict[str, Mapping[str, int]]:
-    """Each row's id to the tokens of all rows that it is averaged with, by term of the loss."""
-    shared: dict[str, Mapping[str, int]] = {}
+) -> dict[str, TokenCounts]:
+    """Each row's id to the tokens of all rows that it is averaged with."""
+    shared: dict[str, TokenCounts] = {}
     for start in range(0, len(rows), together or len(rows) or 1):
         group = rows[start : start + together] if together else rows
-        counts: dict[str, int] = {}
+        counts = TokenCounts()
         for row in group:
             batch = collate([row], pad_id=pad_id, device=device)
-            for term, tokens in loss.counts(batch.labels_BT, targets(batch)).items():
-                counts[term] = counts.get(term, 0) + tokens
+            counts += token_counts(batch.labels_BT, targets(batch))
         shared |= {row.id: counts for row in group}
     return shared
 
@@ -176,7 +171,7 @@ class Validator:
         """Losses, and every metric of the suite against the ground truth as "SUITE.METRIC"."""
         losses = row_losses(
             self.rows,
-            self.model.logits,
+            Forward.of(self.model),
             self.loss,
             self.targets,
             pad_id=self.model.tokenizer.pad_token_id,

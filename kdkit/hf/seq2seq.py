@@ -14,7 +14,7 @@ from kdkit.hf.loading import quiet
 from kdkit.values import EncodedExample, OutputHead
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import torch
@@ -82,8 +82,8 @@ class Seq2SeqModel:
             hook.remove()
         raise AssertionError("the model's forward pass does not use its output head")
 
-    def head(self) -> OutputHead | None:
-        """The output head in float32, if it gives the model's own logits of `states`; None if something else follows.
+    def head_function(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """The output head as a function of `states`; None if something else follows it.
 
         That is tried on a few tokens: some models cap their logits, or scale them, after the head.
         """
@@ -94,18 +94,37 @@ class Seq2SeqModel:
         layer = self.module.get_output_embeddings()
         if not isinstance(layer, torch.nn.Linear):
             return None
+        bias_1V = getattr(self.module, "final_logits_bias", None)
+
+        def head(states_ND: torch.Tensor) -> torch.Tensor:
+            logits_NV: torch.Tensor = layer(states_ND)
+            return logits_NV if bias_1V is None else logits_NV + bias_1V
+
+        ids = tuple(range(min(8, self.vocab_size)))
+        row = EncodedExample(id="", source_ids=ids, target_ids=ids)
+        batch = collate([row], pad_id=self.tokenizer.pad_token_id, device=str(layer.weight.device))
+        training = self.module.training
+        self.module.eval()  # dropout would make two logits of one token
+        try:
+            with torch.inference_mode():
+                own_BTV, made_BTV = self.logits(batch).float(), head(self.states(batch)).float()
+        finally:
+            self.module.train(training)
+        if own_BTV.shape != made_BTV.shape or (own_BTV - made_BTV).abs().max() > HEAD_ERROR * own_BTV.abs().max():
+            return None
+        return head
+
+    def head(self) -> OutputHead | None:
+        """The output head in float32; None if something else follows it (see `head_function`)."""
+        import torch
+
+        if self.head_function() is None:
+            return None
+        layer = self.module.get_output_embeddings()
         weight_VD = layer.weight.detach().float()
         added = (layer.bias, getattr(self.module, "final_logits_bias", None))
         biases = [bias.detach().float().reshape(-1) for bias in added if bias is not None]
         bias_V = torch.stack([torch.zeros_like(weight_VD[:, 0]), *biases]).sum(0)
-        ids = tuple(range(min(8, self.vocab_size)))
-        row = EncodedExample(id="", source_ids=ids, target_ids=ids)
-        batch = collate([row], pad_id=self.tokenizer.pad_token_id, device=str(weight_VD.device))
-        with torch.inference_mode():
-            own_BTV = self.logits(batch).float()
-            made_BTV = torch.nn.functional.linear(self.states(batch).float(), weight_VD, bias_V)
-        if own_BTV.shape != made_BTV.shape or (own_BTV - made_BTV).abs().max() > HEAD_ERROR * own_BTV.abs().max():
-            return None
         return OutputHead(
             weight_VD=weight_VD.cpu().numpy(),
             bias_V=bias_V.cpu().numpy() if bool(bias_V.any()) else None,

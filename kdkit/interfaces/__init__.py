@@ -8,9 +8,18 @@ Its module imports torch, transformers and the like only inside methods, so that
 
 from __future__ import annotations
 
-from kdkit.interfaces.codecs import BatchCodec, Codec, FittedCodec, HeadCodec, SparseCodec, StateCodec
+from kdkit.interfaces.codecs import (
+    BatchCodec,
+    Codec,
+    FittedCodec,
+    HeadCodec,
+    SampledCodec,
+    SparseCodec,
+    StateCodec,
+)
 from kdkit.interfaces.data import DataSource, FetchedSource, RecordedSource, RowSource
 from kdkit.interfaces.models import (
+    HeadModel,
     HeadTeacher,
     InputChecker,
     OpenTeacher,
@@ -19,7 +28,7 @@ from kdkit.interfaces.models import (
     TextModel,
     Tokenizer,
 )
-from kdkit.interfaces.numbers import LossMixer, MetricSuite
+from kdkit.interfaces.numbers import LossMixer, MetricSuite, SampledLoss, ScheduledLoss, TemperedLoss
 
 __all__ = [
     "BatchCodec",
@@ -28,6 +37,7 @@ __all__ = [
     "FetchedSource",
     "FittedCodec",
     "HeadCodec",
+    "HeadModel",
     "HeadTeacher",
     "InputChecker",
     "LossMixer",
@@ -35,10 +45,14 @@ __all__ = [
     "OpenTeacher",
     "RecordedSource",
     "RowSource",
+    "SampledCodec",
+    "SampledLoss",
+    "ScheduledLoss",
     "SparseCodec",
     "StateCodec",
     "Student",
     "Teacher",
+    "TemperedLoss",
     "TextModel",
     "Tokenizer",
 ]

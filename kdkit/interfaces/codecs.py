@@ -7,6 +7,7 @@ The least a codec can be is a `Codec`. Whoever has more to offer adds a method, 
     Codec         encode, decode, bytes_per_token: a record stands alone
     BatchCodec    + targets: a batch straight to what a loss wants, on its device
     SparseCodec   + exact_temperatures: it keeps some entries, and knows the others' mass at these temperatures only
+    SampledCodec  + is_sample: of these entries it drew some at random, and takes the others to have no mass
     FittedCodec   fit, bind: its records share a state that is learnt once for a cache; `bind` gives a Codec
     HeadCodec     + fit_head: it can learn its state from the teacher's output head; `bind` then gives a StateCodec
     StateCodec    + encode_states: it encodes hidden states, so that full logits are never computed
@@ -86,6 +87,19 @@ class SparseCodec(Codec, Protocol):
     @property
     def exact_temperatures(self) -> tuple[float, ...]:
         """The temperatures at which the kept entries' probabilities are known; a loss at any other is refused."""
+        ...
+
+
+@runtime_checkable
+class SampledCodec(SparseCodec, Protocol):
+    """A sparse codec whose entries are drawn: their probabilities are right on average, and all others have none.
+
+    Only a loss whose gradient is linear in the teacher's probabilities may read it (see `SampledLoss`).
+    """
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether they are."""
         ...
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -91,6 +91,22 @@ class TextModel(Protocol):
         Args:
             folder: Where; what was there is replaced.
             texts: Text files that go with it, by name: the model card and the recipe.
+        """
+        ...
+
+
+@runtime_checkable
+class HeadModel(TextModel, Protocol):
+    """A model whose logits may be a function of hidden states that it can give: head and loss then go in chunks."""
+
+    def states(self, batch: TokenBatch) -> torch.Tensor:
+        """What goes into the output head, `[B, T, D]`, under teacher forcing; gradients flow through it."""
+        ...
+
+    def head_function(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """The output head: `[N, D]` to logits `[N, V]`, the same as `logits` gives, gradients of its weights included.
+
+        None where something else follows the head.
         """
         ...
 

@@ -1,6 +1,6 @@
 """What is done with numbers and texts: losses and metric suites.
 
-Letters in names of tensors: B batch, T target, V vocabulary.
+Letters in names of tensors: N label tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -12,38 +12,66 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kdkit.values import Example, LossParts, Targets
+    from kdkit.align import TeacherRows
+    from kdkit.values import Example, LossParts, Moment, TokenCounts
 
 
 @runtime_checkable
 class LossMixer(Protocol):
-    """A loss (`[loss]`): mixes the hard loss (against the labels) with a soft one (against the teacher)."""
+    """A loss (`[loss]`): mixes the hard loss (against the labels) with a soft one (against the teacher).
+
+    It sees some label tokens at a time, so that a whole batch's logits never need to be. Whoever has more to offer adds
+    a method, and kdkit finds it: `ScheduledLoss`, `TemperedLoss`, `SampledLoss`.
+    """
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether it reads teacher logits at all (False at alpha = 0)."""
-        ...
-
-    def counts(self, labels_BT: torch.Tensor, targets: Targets | None) -> Mapping[str, int]:
-        """Over how many label tokens each term of the loss is averaged: {"hard": n, "soft": m}."""
+        """Whether it reads teacher logits at all (False at alpha = 0 throughout)."""
         ...
 
     def __call__(
-        self,
-        student_logits_BTV: torch.Tensor,
-        labels_BT: torch.Tensor,
-        targets: Targets | None,
-        counts: Mapping[str, int] | None = None,
+        self, student_logits_NV: torch.Tensor, labels_N: torch.Tensor, teacher: TeacherRows | None, counts: TokenCounts
     ) -> LossParts:
-        """The loss of a batch.
+        """What some label tokens add to the loss of a step.
+
+        Each term is a sum over these tokens, over the count of all tokens of the step. So the parts of all chunks of
+        tokens, of all micro-batches, add up to the loss, and neither chunks nor accumulation change it.
 
         Args:
-            student_logits_BTV: The student's logits.
-            labels_BT: Labels, -100 where masked.
-            targets: The teacher's logits; None where `needs_teacher` is False.
-            counts: Denominators of the token means; the batch's own by default. A training step over several
-                micro-batches passes those of all of them together, so that accumulation does not change the loss.
+            student_logits_NV: The student's logits; a row of its own for each token.
+            labels_N: The tokens.
+            teacher: The teacher's rows of these tokens, for `kdkit.align.align`; None where `needs_teacher` is False.
+            counts: The denominators.
         """
+        ...
+
+
+@runtime_checkable
+class ScheduledLoss(LossMixer, Protocol):
+    """A loss that may change in the course of the training. Itself it is a value: it counts no steps."""
+
+    def at(self, moment: Moment) -> LossMixer:
+        """The loss of a step. Validation and evaluation use that of `kdkit.values.END`, to be comparable."""
+        ...
+
+
+@runtime_checkable
+class TemperedLoss(LossMixer, Protocol):
+    """A loss that divides logits by temperatures; of sparse logits only some are known exactly (see `SparseCodec`)."""
+
+    @property
+    def temperatures(self) -> tuple[float, ...] | None:
+        """What it divides logits by, in some step or other; None where that cannot be listed."""
+        ...
+
+
+@runtime_checkable
+class SampledLoss(LossMixer, Protocol):
+    """A loss that may be right for a teacher of whose distributions there are samples only (see `SampledCodec`)."""
+
+    @property
+    def takes_samples(self) -> bool:
+        """Whether its gradient is linear in the teacher's probabilities: then that of a sample of them is unbiased."""
         ...
 
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from kdkit.components import EACH, IN, NUMBER, rules
+from kdkit.options import EachValue, values_of
 
 if TYPE_CHECKING:
     import attrs
@@ -36,6 +37,9 @@ def broken_rules(
             for index, member in enumerate(value):
                 for within, sentence in broken_rules(rule.member_validator, draft, field, member):
                     yield (index, *within), sentence
+        elif isinstance(rule, EachValue):
+            for each in values_of(value):
+                yield from broken_rules(rule.rule, draft, field, each)
         else:
             complaint = _complaint(rule, draft, field, value)
             if complaint is not None:

@@ -118,7 +118,7 @@ def with_overrides(document: Document, overrides: Sequence[str]) -> tuple[Docume
         elif path == ("extends",):
             problems.append(f"{place}: extends: cannot be overridden; write a recipe that extends the other one")
         else:
-            value = _override_value(text)
+            value = toml_value(text)
             problems += [f"{place}: {problem}" for problem in _put(table, path, value)]
             places |= dict.fromkeys([path, *_paths_in(value, path)], place)
             around |= dict.fromkeys([path[:length] for length in range(1, len(path))], place)
@@ -147,7 +147,8 @@ def _key_path(key: str) -> tuple[str, ...] | None:
     return tuple(path)
 
 
-def _override_value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """A value of the command line: read as TOML; what is no TOML is taken as text."""
     try:
         table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:

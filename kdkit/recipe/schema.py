@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdkit.components import Option, is_free_table, is_table, member_type, options_of, without_none
+from kdkit.components import Option, is_free_table, is_scheduled, is_table, member_type, options_of, without_none
 from kdkit.errors import PluginError
-from kdkit.options import NamedSuite
+from kdkit.options import NamedSuite, Schedule
 from kdkit.recipe.sections import SECTIONS, Preamble, Section
 
 if TYPE_CHECKING:
@@ -100,7 +100,11 @@ def _of_table(options: Sequence[Option], plugins: Plugins, *, complete: bool) ->
 
 def _of_option(option: Option, plugins: Plugins, *, complete: bool) -> Schema:
     schema = _of_type(option.annotation, option, plugins, complete=complete)
-    limited = schema["items"] if member_type(without_none(option.annotation)) is not None else schema
+    limited = schema
+    if member_type(without_none(option.annotation)) is not None:
+        limited = schema["items"]
+    elif is_scheduled(option.annotation):
+        limited = schema["anyOf"][0]
     limited |= {key: getattr(option, name) for name, key in _LIMITS.items() if getattr(option, name) is not None}
     if option.choices:
         limited["enum"] = list(option.choices)
@@ -119,6 +123,8 @@ def _of_type(annotation: Any, option: Option, plugins: Plugins, *, complete: boo
     if wanted is NamedSuite:
         # A list replaces the one it extends, so its members are complete in any file.
         return {"anyOf": [{"enum": plugins.names("metrics")}, _of_component("metrics", plugins, None, complete=True)]}
+    if is_scheduled(wanted):
+        return {"anyOf": [{"type": "number"}, _of_table(options_of(Schedule), plugins, complete=complete)]}
     if is_table(wanted):
         return _of_table(options_of(wanted), plugins, complete=complete)
     if member is not None:

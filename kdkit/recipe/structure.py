@@ -13,9 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.components import default_of, is_free_table, is_table, member_type, options_of, plain, without_none
+from kdkit.components import (
+    default_of,
+    is_free_table,
+    is_scheduled,
+    is_table,
+    member_type,
+    options_of,
+    plain,
+    without_none,
+)
 from kdkit.errors import PluginError
-from kdkit.options import NamedSuite
+from kdkit.options import NamedSuite, Schedule
 from kdkit.plugins import SINGULAR, Plugins
 from kdkit.recipe.checks import broken_rules, did_you_mean, show
 
@@ -93,6 +102,8 @@ class Structurer:
     def value(self, annotation: Any, raw: Any, path: KeyPath) -> Any:
         """A value of a type, from what the recipe has: nothing is converted but whole numbers where any will do."""
         wanted = without_none(annotation)
+        if is_scheduled(wanted):
+            wanted = Schedule if isinstance(raw, Mapping) else float
         if wanted in _SCALARS:
             return self._scalar(wanted, raw, path)
         if wanted is NamedSuite:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -82,9 +83,17 @@ def assemble(facts: Facts) -> Page:
 def _description(facts: Facts) -> str:
     """The recipe's own, and what tells this run from others of it: its folder and its loss."""
     loss = {key: value for key, value in facts.table("loss").items() if key != "name"}
-    told = ", ".join(f"{key} {value}" for key, value in loss.items())
+    told = ", ".join(f"{key} {_spelt(value)}" for key, value in loss.items())
     which = f"Run folder {facts.folder}" + (f"; loss {facts.table('loss').get('name')} with {told}." if told else ".")
     return f"{facts.recipe.get('description') or ''} {which}".strip()
+
+
+def _spelt(value: object) -> str:
+    """A loss's option: a number, or what it is in each epoch, or from where to where it moves."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    by_epoch = value.get("epochs")
+    return ", then ".join(map(str, by_epoch)) if by_epoch else f"from {value.get('start')} to {value.get('end')}"
 
 
 def _whiskers(facts: Facts) -> list[Whiskers]:

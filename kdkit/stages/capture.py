@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdkit import predictions
-from kdkit.cache import CacheIdentity, CacheWriter, LogitCache, options_of
+from kdkit.cache import CacheWriter, LogitCache, first_rows, take_parts
 from kdkit.cache.manifest import MANIFEST
+from kdkit.cache.remote import mirror, mirrored
+from kdkit.cache.state import NO_STATE, read_state
 from kdkit.encoding import TeacherEncoder
 from kdkit.errors import Mismatch
 from kdkit.estimate import check_space
@@ -17,13 +19,17 @@ from kdkit.hf import tokenizer_digest
 from kdkit.rows import read_corpus, rows_of
 from kdkit.stopping import graceful
 from kdkit.targets import keys_of
+from kdkit.texts import plural
+from kdkit.wanted import Wanted, is_finished, wanted_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
-    from kdkit.interfaces import OpenTeacher, Tokenizer
+    from kdkit.cache import Part
+    from kdkit.interfaces import OpenTeacher
+    from kdkit.interfaces.codecs import CodecState
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus, EncodedExample
+    from kdkit.values import Corpus
 
 
 def fill(run: Run) -> dict[str, Any]:
@@ -31,11 +37,12 @@ def fill(run: Run) -> dict[str, Any]:
 
     Raises:
         UsageError: There is no room on the disk for the logits that the store lacks.
+        DamagedData: A part of the cache, captured by another process, is damaged.
     """
     recipe = run.recipe
     corpus = read_corpus(run)
     with _open_teacher(run, corpus) as teacher:
-        facts: dict[str, Any] = {"identity": teacher.identity, "tokenizer": tokenizer_digest(teacher.tokenizer)}
+        facts = _facts_of(teacher)
         if recipe.loss.needs_teacher:
             facts |= _fill_cache(run, teacher, corpus)
         _write_texts(run, teacher, corpus)
@@ -50,15 +57,42 @@ def restore(run: Run) -> dict[str, Any]:
     """
     facts, texts = run.facts("capture"), run.path / "predictions" / "teacher.jsonl"
     corpus = read_corpus(run)
-    has_cache = "cache" not in facts or _covers(run, facts, corpus)
+    has_cache = "cache" not in facts or _covers(run, Path(facts["cache"]), facts, corpus)
     if has_cache and texts.exists():
         return {}
     with _open_teacher(run, corpus) as teacher:
-        if teacher.identity != facts["identity"]:
-            raise Mismatch(f"the teacher of {run.path} is not the one that was captured; run with --fresh")
+        _check_teacher(run, teacher, facts)
         if not texts.exists():
             _write_texts(run, teacher, corpus)
         return {} if has_cache else _fill_cache(run, teacher, corpus)
+
+
+def fill_part(run: Run, part: Part) -> dict[str, Any]:
+    """Fill a part of the logit cache, in a folder beside it, where `fill` finds it.
+
+    What the cache itself has is not captured again.
+
+    Raises:
+        UsageError: There is no room on the disk.
+    """
+    corpus = read_corpus(run)
+    with _open_teacher(run, corpus) as teacher:
+        return _facts_of(teacher) | _fill_part(run, part, teacher, corpus)
+
+
+def restore_part(run: Run, part: Part, stage: str) -> dict[str, Any]:
+    """Capture a part again whose folder is there no longer, unless it went into the cache; gives what changed.
+
+    Raises:
+        Mismatch: The teacher is not the one of that capture.
+    """
+    facts, corpus = run.facts(stage), read_corpus(run)
+    shared = Path(facts["shared"])
+    if _covers(run, shared, facts, corpus):
+        return {"cache": str(shared), "outputs": [str(shared / MANIFEST)]}
+    with _open_teacher(run, corpus) as teacher:
+        _check_teacher(run, teacher, facts)
+        return _fill_part(run, part, teacher, corpus)
 
 
 @contextmanager
@@ -73,53 +107,103 @@ def _open_teacher(run: Run, corpus: Corpus) -> Iterator[OpenTeacher]:
         gc.collect()
 
 
+def _facts_of(teacher: OpenTeacher) -> dict[str, Any]:
+    return {"identity": teacher.identity, "tokenizer": tokenizer_digest(teacher.tokenizer)}
+
+
+def _check_teacher(run: Run, teacher: OpenTeacher, facts: dict[str, Any]) -> None:
+    if teacher.identity != facts["identity"]:
+        raise Mismatch(f"the teacher of {run.path} is not the one that was captured; run with --fresh")
+
+
 def _fill_cache(run: Run, teacher: OpenTeacher, corpus: Corpus) -> dict[str, Any]:
-    recipe = run.recipe
-    identity = CacheIdentity(
-        teacher=teacher.identity,
-        teacher_name=f"{recipe.name}: {recipe.names['teacher']}",
-        tokenizer=tokenizer_digest(teacher.tokenizer),
-        codec=recipe.names["codec"],
-        codec_options=options_of(recipe.codec),
-        vocab_size=teacher.vocab_size,
-    )
-    rows = _wanted(run, teacher.tokenizer, corpus)
-    keys = keys_of(rows, teacher=identity.teacher, tokenizer=identity.tokenizer)
-    folder = run.store / "logits" / identity.digest[:32]
-    cache = LogitCache.open(folder, identity) if _is_finished(folder) else None
-    reused = cache is not None and all(key in cache for key in keys.values())
+    wanted = Wanted.of(run, teacher, corpus)
+    if wanted.url is None:
+        return _fill_folder(run, teacher, wanted)
+    with mirrored(wanted.url, wanted.identity, note=run.progress.note):
+        return {**_fill_folder(run, teacher, wanted), "url": wanted.url}
+
+
+def _fill_folder(run: Run, teacher: OpenTeacher, wanted: Wanted) -> dict[str, Any]:
+    _take_parts(run, wanted)
+    cache, own = wanted.open_cache(), set(wanted.keys.values())
+    reused = cache is not None and all(key in cache for key in own)
     if cache is None or not reused:
-        _capture(run, teacher, rows, keys, identity, folder)
-        cache = LogitCache.open(folder, identity)
-    own = set(keys.values())
+        _capture(run, teacher, wanted, wanted.folder, own)
+        cache = LogitCache.open(wanted.folder, wanted.identity)
     if reused:
-        run.progress.note(f"capture: {len(own)} records are in {folder} already")
-    tokens, size = sum(map(cache.tokens, own)), sum(map(cache.size, own))
+        run.progress.note(f"capture: {len(own)} records are in {wanted.folder} already")
+    # Of this run's own rows; the cache may hold those of others too.
+    counts = _counts([cache], own)
+    return {"cache": str(wanted.folder.absolute()), "reused": reused, "codec": wanted.identity.codec, **counts}
+
+
+def _take_parts(run: Run, wanted: Wanted) -> None:
+    if merged := take_parts(wanted.folder, wanted.identity, run.progress):
+        run.progress.note(f"capture: {wanted.folder} has taken the parts beside it: {merged.describe()}")
+
+
+def _fill_part(run: Run, part: Part, teacher: OpenTeacher, corpus: Corpus) -> dict[str, Any]:
+    wanted = Wanted.of(run, teacher, corpus)
+    if wanted.url is not None:
+        mirror(wanted.url, wanted.identity, note=run.progress.note)
+    own = part.owned(teacher.groups(wanted.rows), wanted.keys)
+    shared = wanted.open_cache()
+    lacking = {key for key in own if shared is None or key not in shared}
+    caches = [shared] if shared is not None else []
+    folder = wanted.folder
+    if lacking or shared is None:
+        folder = part.folder(wanted.folder)
+        _capture(run, teacher, wanted, folder, lacking, state=_last_state(shared))
+        if wanted.url is not None:
+            # No folder is shared: what was captured here goes to where all parts can be had.
+            with mirrored(wanted.url, wanted.identity, note=run.progress.note):
+                _take_parts(run, wanted)
+            folder = wanted.folder
+        caches.append(LogitCache.open(folder, wanted.identity))
+    else:
+        run.progress.note(f"capture: {plural(len(own), 'record')} of this part are in {folder} already")
     return {
         "cache": str(folder.absolute()),
-        "reused": reused,
-        "codec": identity.codec,
-        # Of this run's own rows; the cache may hold those of others too.
-        "records": len(own),
+        "shared": str(wanted.folder.absolute()),
+        "codec": wanted.identity.codec,
+        **({"url": wanted.url} if wanted.url is not None else {}),
+        **_counts(caches, own),
+        # Not there any more once a run has taken the part; `restore_part` then looks for its records.
+        "outputs": [str(folder.absolute() / MANIFEST)],
+    }
+
+
+def _counts(caches: Iterable[LogitCache], own: Collection[bytes]) -> dict[str, Any]:
+    """How many records of one's own there are in some caches, and how big they are."""
+    holders = {key: cache for cache in caches for key in own if key in cache}
+    tokens = sum(cache.tokens(key) for key, cache in holders.items())
+    size = sum(cache.size(key) for key, cache in holders.items())
+    return {
+        "records": len(holders),
         "tokens": tokens,
         "bytes": size,
         "bytes_per_token": round(size / tokens, 3) if tokens else None,
     }
 
 
-def _covers(run: Run, facts: dict[str, Any], corpus: Corpus) -> bool:
+def _covers(run: Run, folder: Path, facts: dict[str, Any], corpus: Corpus) -> bool:
     """Whether the cache of a finished capture is there, with every row: it may have been deleted, and begun anew."""
-    folder = Path(facts["cache"])
-    if not _is_finished(folder):
+    if not is_finished(folder) and "url" in facts:
+        mirror(facts["url"], note=run.progress.note)
+    if not is_finished(folder):
         return False
-    rows = _wanted(run, run.recipe.teacher.load_tokenizer(corpus), corpus)
+    rows = wanted_rows(run.recipe, run.recipe.teacher.load_tokenizer(corpus), corpus)
     keys = keys_of(rows, teacher=facts["identity"], tokenizer=facts["tokenizer"])
     cache = LogitCache.open(folder)
     return all(key in cache for key in keys.values())
 
 
-def _is_finished(folder: Path) -> bool:
-    return (folder / MANIFEST).exists()
+def _last_state(cache: LogitCache | None) -> CodecState | None:
+    """What the codec of a cache has learnt, if it learns: whoever adds to the cache goes on with that."""
+    if cache is None or not cache.manifest.shards or cache.manifest.shards[-1].state == NO_STATE:
+        return None
+    return read_state(cache.folder, cache.manifest.shards[-1].state)
 
 
 def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
@@ -134,42 +218,44 @@ def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
     )
 
 
-def _wanted(run: Run, tokenizer: Tokenizer, corpus: Corpus) -> list[EncodedExample]:
-    """The rows whose logits some stage will read: training, validation, and those that are scored."""
-    recipe = run.recipe
-    parts = (
-        (corpus.train, 0),
-        (corpus.validation, recipe.training.validation_rows),
-        (corpus.held_out, recipe.evaluation.rows),
-    )
-    rows = {
-        row.id: row
-        for examples, at_most in parts
-        for row in rows_of(examples, tokenizer, recipe.tokens, at_most=at_most).encoded
-    }
-    return list(rows.values())
-
-
 def _capture(
     run: Run,
     teacher: OpenTeacher,
-    rows: list[EncodedExample],
-    keys: dict[str, bytes],
-    identity: CacheIdentity,
+    wanted: Wanted,
     folder: Path,
+    own: Collection[bytes],
+    *,
+    state: CodecState | None = None,
 ) -> None:
-    """Add to a cache the rows that it lacks; those who read it meanwhile see it as it was."""
-    recipe, total = run.recipe, len(rows)
+    """Add to a cache what it lacks; those who read it meanwhile see it as it was.
+
+    Args:
+        run: The run.
+        teacher: Its teacher.
+        wanted: All rows: whatever is asked of them, the teacher computes them in the same groups.
+        folder: The cache, or a part of it.
+        own: The keys that are to be in it.
+        state: What its codec has learnt, if that is known already.
+    """
+    recipe, rows, keys = run.recipe, wanted.rows, wanted.keys
     shard_bytes = recipe.cache.shard_mb * 1_000_000
-    with CacheWriter(folder, identity, recipe.codec, shard_bytes, note=run.progress.note) as writer:
-        done = {row.id for row in rows if keys[row.id] in writer.done_keys}
-        missing = {keys[row.id]: len(row.target_ids) for row in rows if row.id not in done}
-        check_space({folder: int(sum(missing.values()) * recipe.codec.bytes_per_token(identity.vocab_size))})
+    with CacheWriter(folder, wanted.identity, recipe.codec, shard_bytes, note=run.progress.note) as writer:
+        # A key that several rows share is captured of the first: so it is the same record however many processes share
+        # the work.
+        first = first_rows(teacher.groups(rows), keys)
+        missing = {
+            row.id: len(row.target_ids)
+            for row in rows
+            if row.id in first and keys[row.id] in own and keys[row.id] not in writer.done_keys
+        }
+        check_space({folder: int(sum(missing.values()) * recipe.codec.bytes_per_token(wanted.identity.vocab_size))})
+        total = sum(keys[row.id] in own for row in rows)
         with graceful() as stop:
             encoder = TeacherEncoder.of(teacher, recipe.codec, run.progress)
             if missing and writer.needs_state:
-                writer.learn(encoder.learn(rows, keys))
-            with run.progress.task("capture", total=total, unit="rows", done=len(done)) as task:
+                writer.learn(state if state is not None else encoder.learn(rows, keys))
+            done = {row.id for row in rows if row.id not in missing}
+            with run.progress.task("capture", total=total, unit="rows", done=total - len(missing)) as task:
                 for _ in encoder.add_all(writer, rows, keys, done) if missing else ():
                     task.advance()
                     if stop:

@@ -12,16 +12,17 @@ import torch
 
 from kdkit import hf, predictions
 from kdkit.cache import LogitCache
-from kdkit.engine import RowLoss, loss_samples, row_losses
+from kdkit.engine import Forward, RowLoss, loss_samples, row_losses
 from kdkit.files import folder_bytes, write_json
 from kdkit.generation import predict
-from kdkit.losses import HardLoss
+from kdkit.interfaces import SparseCodec
+from kdkit.losses import HardLoss, loss_at
 from kdkit.rows import read_corpus, rows_of
 from kdkit.scoring import columns_of, differences_of, scores_of, weighted_mean
 from kdkit.targets import CachedTargets, check_covers, keys_of, no_targets
 from kdkit.timing import seconds_per_sample
 from kdkit.training import rows_together
-from kdkit.values import Cost, Score
+from kdkit.values import END, Cost, Score, TokenCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ def _text_scores(run: Run, held_out: Rows, said: dict[str, list[Prediction]]) ->
 
 
 def _loss_scores(run: Run, student: TextModel, held_out: Rows) -> list[Score]:
-    """Total, hard and soft loss of the student; the hard loss of the teacher, from its cached logits."""
+    """Total, hard and soft loss of the student; the hard loss of the teacher, where its cached logits tell it."""
     recipe, rows = run.recipe, held_out.encoded
     targets: Callable[[TokenBatch], Targets | None] = no_targets
     teacher: list[RowLoss] = []
@@ -98,11 +99,12 @@ def _loss_scores(run: Run, student: TextModel, held_out: Rows) -> list[Score]:
         cache = LogitCache.open(Path(facts["cache"]))
         check_covers(cache, keys)
         targets = CachedTargets(cache=cache, keys=keys, device=run.device)
-        teacher = [_teacher_loss(cache.decode(keys[row.id]), row.target_ids) for row in rows]
+        if not isinstance(recipe.codec, SparseCodec):  # which does not know the probability of every label
+            teacher = [_teacher_loss(cache.decode(keys[row.id]), row.target_ids) for row in rows]
     losses = row_losses(
         rows,
-        student.logits,
-        recipe.loss,
+        Forward.of(student),
+        loss_at(recipe.loss, END),
         targets,
         pad_id=student.tokenizer.pad_token_id,
         device=run.device,
@@ -119,9 +121,9 @@ def _loss_scores(run: Run, student: TextModel, held_out: Rows) -> list[Score]:
 
 def _teacher_loss(logits_TV: FloatArray, target_ids: Sequence[int]) -> RowLoss:
     """The teacher's hard loss on one row, over the labels that it has logits for."""
-    labels_1T = torch.tensor([target_ids[: len(logits_TV)]], dtype=torch.int64)
-    mean, tokens = float(HardLoss()(torch.from_numpy(logits_TV)[None], labels_1T, None).hard), labels_1T.numel()
-    return RowLoss(total=mean * tokens, hard=mean * tokens, soft=math.nan, hard_tokens=tokens, soft_tokens=0)
+    labels_T = torch.tensor(target_ids[: len(logits_TV)], dtype=torch.int64)
+    hard = float(HardLoss()(torch.from_numpy(logits_TV)[: len(labels_T)], labels_T, None, TokenCounts(hard=1)).hard)
+    return RowLoss(total=hard, hard=hard, soft=math.nan, hard_tokens=len(labels_T), soft_tokens=0)
 
 
 def _loss_score(run: Run, losses: Sequence[RowLoss], model: str, against: str, name: str) -> list[Score]:

@@ -1,70 +1,167 @@
-"""What every logit codec must do. Letters: T target tokens, V vocabulary."""
+"""What every logit codec must do. Letters: T target tokens, V vocabulary, D hidden."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from kdkit.errors import DamagedData
-from kdkit.testing.blocks import synthetic_block
+from kdkit.testing.blocks import head_block, synthetic_block, synthetic_head, synthetic_states
+from kdkit.testing.codec_states import check_bad_states, check_same_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
-    from kdkit.interfaces import Codec
+    from kdkit.interfaces import Codec, FittedCodec
     from kdkit.values import FloatArray, TeacherBlock
+
+    Bound: TypeAlias = Callable[[FloatArray], FloatArray | float]
+    # Tokens, vocabulary and seed to a block.
+    BlockMaker: TypeAlias = Callable[[int, int, int], TeacherBlock]
 
 SHAPES = ((1, 1), (1, 7), (3, 50), (17, 300), (2, 5000))
 _FLIPS = 64
+# Of the head whose logits fitted codecs learn from, and are checked with.
+_HIDDEN = 12
+_SAMPLE_TOKENS = 160
 
 
-def check_codec(codec: Codec, *, bound: Callable[[FloatArray], FloatArray | float] | None = None) -> None:
-    """Check that a codec keeps the promises of `kdkit.interfaces.Codec`, on a few seconds' worth of synthetic logits.
+def check_codec(
+    codec: Codec | FittedCodec,
+    *,
+    bound: Bound | None = None,
+    bound_of: Callable[[Codec], Bound] | None = None,
+    up_to_constant: bool = False,
+) -> None:
+    """Check that a codec keeps the promises of `kdkit.interfaces`, on a few seconds' worth of synthetic logits.
+
+    A `FittedCodec` learns from logits of a linear head, of each of some widths, and what its `bind` gives is checked
+    with other logits of that head; a `HeadCodec` learns from the head as well, and its hidden states are checked.
 
     Args:
         codec: The codec, with its options.
         bound: Given the logits `[T, V]` of a block, the largest error that each may come back with: one number, or an
             array that broadcasts to `[T, V]`. None where the codec states no such bound.
+        bound_of: For fitted codecs, in place of `bound`: given the codec with its state, such a function.
+        up_to_constant: Whether a row may come back with a constant added, which softmax does not see. The bound is
+            then for what is left when each row's mean is taken off.
 
     Raises:
         AssertionError: A promise is broken; the message says which and by what.
     """
-    from kdkit.interfaces import Codec
+    from kdkit.interfaces import Codec, FittedCodec
 
+    if isinstance(codec, FittedCodec):
+        _check_fitted(codec, bound=bound, bound_of=bound_of, up_to_constant=up_to_constant)
+        return
     assert isinstance(codec, Codec), f"{codec!r} lacks a method of kdkit.interfaces.Codec"
-    _check_value(codec)
+    for shape in SHAPES:
+        _check_shape_of(codec, _synthetic, *shape, bound=bound, up_to_constant=up_to_constant)
+    _check_small(codec, _synthetic, 50)
+
+
+def _synthetic(tokens: int, vocab_size: int, seed: int) -> TeacherBlock:
+    return synthetic_block(tokens, vocab_size, seed=seed)
+
+
+def _check_shape_of(
+    codec: Codec,
+    block_of: BlockMaker,
+    tokens: int,
+    vocab_size: int,
+    *,
+    bound: Bound | None,
+    up_to_constant: bool,
+    like_sample: int | None = None,
+) -> None:
+    """Check one shape. Only the first `like_sample` blocks must be as small as the codec estimates."""
+    for number, block in enumerate(_blocks(block_of(tokens, vocab_size, 0))):
+        payload = _check_encoding(codec, block)
+        _check_round_trip(codec, block, payload, bound, up_to_constant=up_to_constant)
+        estimate = codec.bytes_per_token(vocab_size) * tokens
+        assert len(payload) <= estimate or (like_sample is not None and number >= like_sample), (
+            f"{codec!r} stores {tokens} tokens of {vocab_size} logits in {len(payload)} bytes; "
+            f"bytes_per_token promises at most {estimate:.0f}"
+        )
+        _check_wrong_shape(codec, payload, tokens, vocab_size)
+        _check_damaged_length(codec, payload, tokens, vocab_size)
+
+
+def _check_small(codec: Codec, block_of: BlockMaker, vocab_size: int) -> None:
+    _check_value(codec, block_of, vocab_size)
+    _check_empty(codec, block_of, vocab_size)
+    _check_independence(codec, block_of, vocab_size)
+    _check_flips(codec, block_of, vocab_size)
+
+
+def _check_fitted(
+    codec: FittedCodec,
+    *,
+    bound: Bound | None,
+    bound_of: Callable[[Codec], Bound] | None,
+    up_to_constant: bool,
+) -> None:
+    from kdkit.interfaces import Codec, HeadCodec
+
+    assert codec.sample_tokens >= 1, f"{codec!r} wants {codec.sample_tokens} tokens to learn from"
+    assert codec.bytes_per_token(50) > 0, f"{codec!r} estimates {codec.bytes_per_token(50)} bytes a token"
     for tokens, vocab_size in SHAPES:
-        for block in _blocks(tokens, vocab_size):
-            payload = _check_encoding(codec, block)
-            _check_round_trip(codec, block, payload, bound)
-            estimate = codec.bytes_per_token(vocab_size) * tokens
-            assert len(payload) <= estimate, (
-                f"{codec!r} stores {tokens} tokens of {vocab_size} logits in {len(payload)} bytes; "
-                f"bytes_per_token promises at most {estimate:.0f}"
+        sample = [_linear(20, vocab_size, seed) for seed in range(1, 1 + _SAMPLE_TOKENS // 20)]
+        state = codec.fit(sample)
+        check_same_state(codec, state, codec.fit(sample))
+        fitted = codec.bind(state)
+        assert isinstance(fitted, Codec), f"what {codec!r} binds lacks a method of kdkit.interfaces.Codec"
+        its_bound = bound_of(fitted) if bound_of is not None else bound
+        _check_shape_of(
+            fitted, _linear, tokens, vocab_size, bound=its_bound, up_to_constant=up_to_constant, like_sample=1
+        )
+        _check_small(fitted, _linear, vocab_size)
+        if isinstance(codec, HeadCodec):
+            head = synthetic_head(vocab_size, _HIDDEN)
+            of_head = codec.bind(
+                codec.fit_head(head, [synthetic_states(20, _HIDDEN, seed=seed) for seed in range(1, 9)])
             )
-            _check_wrong_shape(codec, payload, tokens, vocab_size)
-            _check_damaged_length(codec, payload, tokens, vocab_size)
-    _check_empty(codec)
-    _check_independence(codec)
-    _check_flips(codec)
+            its_bound = bound_of(of_head) if bound_of is not None else bound
+            _check_states(of_head, tokens, vocab_size, its_bound, up_to_constant=up_to_constant)
+    check_bad_states(codec, state)
 
 
-def _check_value(codec: Codec) -> None:
+def _linear(tokens: int, vocab_size: int, seed: int) -> TeacherBlock:
+    """Logits of a linear head."""
+    return head_block(synthetic_head(vocab_size, _HIDDEN), synthetic_states(tokens, _HIDDEN, seed=seed))
+
+
+def _check_states(codec: Codec, tokens: int, vocab_size: int, bound: Bound | None, *, up_to_constant: bool) -> None:
+    """Hidden states are encoded as their logits are."""
+    from kdkit.interfaces import StateCodec
+
+    assert isinstance(codec, StateCodec), f"{codec!r} was learnt from a head, but has no encode_states"
+    for length in (0, tokens):
+        states = synthetic_states(length, _HIDDEN)
+        before = states.states_TD.copy()
+        payload = codec.encode_states(states)
+        assert (states.states_TD == before).all(), f"{codec!r} changes the hidden states that it encodes"
+        block = head_block(synthetic_head(vocab_size, _HIDDEN), states)
+        _check_round_trip(codec, block, payload, bound, up_to_constant=up_to_constant)
+        _check_round_trip(codec, block, codec.encode(block), bound, up_to_constant=up_to_constant)
+
+
+def _check_value(codec: Codec, block_of: BlockMaker, vocab_size: int) -> None:
     """A codec is a value: its options are its identity."""
     import attrs
 
     assert attrs.has(type(codec)), f"{type(codec).__name__} is no attrs class; its fields must be its options"
     twin = attrs.evolve(codec)  # type: ignore[misc]  # just seen to be an attrs instance
     assert twin == codec, f"{codec!r} does not equal a codec with the same options"
-    same = twin.encode(synthetic_block(2, 30)) == codec.encode(synthetic_block(2, 30))
+    same = twin.encode(block_of(2, vocab_size, 0)) == codec.encode(block_of(2, vocab_size, 0))
     assert same, f"two codecs {codec!r} encode the same logits to different bytes"
 
 
-def _blocks(tokens: int, vocab_size: int) -> list[TeacherBlock]:
+def _blocks(ordinary: TeacherBlock) -> list[TeacherBlock]:
     """An ordinary block, a constant one, one of a wide range, and one far from zero."""
     import attrs
     import numpy as np
 
-    ordinary = synthetic_block(tokens, vocab_size)
     shapes = (np.full_like(ordinary.logits_TV, -3.7), ordinary.logits_TV * 300, ordinary.logits_TV + 1000)
     return [ordinary, *(attrs.evolve(ordinary, logits_TV=logits_TV) for logits_TV in shapes)]
 
@@ -79,7 +176,7 @@ def _check_encoding(codec: Codec, block: TeacherBlock) -> bytes:
 
 
 def _check_round_trip(
-    codec: Codec, block: TeacherBlock, payload: bytes, bound: Callable[[FloatArray], FloatArray | float] | None
+    codec: Codec, block: TeacherBlock, payload: bytes, bound: Bound | None, *, up_to_constant: bool
 ) -> None:
     import numpy as np
 
@@ -90,8 +187,11 @@ def _check_round_trip(
     assert (decoded_TV == again_TV).all(), f"{codec!r} decodes the same bytes to different logits"
     if bound is None:
         return
-    excess_TV = np.abs(decoded_TV.astype(np.float64) - block.logits_TV) - bound(block.logits_TV)
-    assert excess_TV.max() <= 0, (
+    error_TV = decoded_TV.astype(np.float64) - block.logits_TV
+    if up_to_constant:
+        error_TV -= error_TV.mean(axis=1, keepdims=True)
+    excess_TV = np.abs(error_TV) - bound(block.logits_TV)
+    assert excess_TV.max(initial=-np.inf) <= 0, (
         f"{codec!r} misses its stated bound by {excess_TV.max():g} on a {tokens} x {vocab_size} block"
     )
 
@@ -132,40 +232,40 @@ def _check_refused(codec: Codec, payload: bytes, tokens: int, vocab_size: int, *
     raise AssertionError(f"{codec!r} decodes {what} as {tokens} x {vocab_size} logits instead of raising DamagedData")
 
 
-def _check_empty(codec: Codec) -> None:
+def _check_empty(codec: Codec, block_of: BlockMaker, vocab_size: int) -> None:
     """A row without target tokens has logits too: none."""
-    payload = codec.encode(synthetic_block(0, 50))
-    _check_shape(codec, codec.decode(payload, tokens=0, vocab_size=50), 0, 50)
+    payload = codec.encode(block_of(0, vocab_size, 0))
+    _check_shape(codec, codec.decode(payload, tokens=0, vocab_size=vocab_size), 0, vocab_size)
 
 
-def _check_independence(codec: Codec) -> None:
+def _check_independence(codec: Codec, block_of: BlockMaker, vocab_size: int) -> None:
     """Records stand alone: order and neighbours never matter."""
-    blocks = [synthetic_block(3, 40, seed=seed) for seed in range(4)]
+    blocks = [block_of(3, vocab_size, seed) for seed in range(4)]
     forwards = [codec.encode(block) for block in blocks]
     backwards = [codec.encode(block) for block in reversed(blocks)][::-1]
     assert forwards == backwards, f"the bytes of a record of {codec!r} depend on what was encoded before it"
-    alone_TV = codec.decode(forwards[2], tokens=3, vocab_size=40)
-    codec.decode(forwards[0], tokens=3, vocab_size=40)
-    after_TV = codec.decode(forwards[2], tokens=3, vocab_size=40)
+    alone_TV = codec.decode(forwards[2], tokens=3, vocab_size=vocab_size)
+    codec.decode(forwards[0], tokens=3, vocab_size=vocab_size)
+    after_TV = codec.decode(forwards[2], tokens=3, vocab_size=vocab_size)
     assert (alone_TV == after_TV).all(), f"the logits of a record of {codec!r} depend on what was decoded before it"
 
 
-def _check_flips(codec: Codec) -> None:
+def _check_flips(codec: Codec, block_of: BlockMaker, vocab_size: int) -> None:
     """A flipped bit is another value or DamagedData, never another error; to notice it is the cache's task."""
     import numpy as np
 
     random = np.random.default_rng(0)
-    payload = codec.encode(synthetic_block(3, 50))
+    payload = codec.encode(block_of(3, vocab_size, 0))
     for _ in range(_FLIPS):
         damaged = bytearray(payload)
         place = int(random.integers(len(damaged)))
         damaged[place] ^= 1 << int(random.integers(8))
         try:
-            decoded_TV = codec.decode(bytes(damaged), tokens=3, vocab_size=50)
+            decoded_TV = codec.decode(bytes(damaged), tokens=3, vocab_size=vocab_size)
         except DamagedData:
             continue
         except Exception as error:
             raise AssertionError(
                 f"{codec!r} meets a flipped bit in byte {place} with {type(error).__name__} instead of DamagedData"
             ) from error
-        _check_shape(codec, decoded_TV, 3, 50)
+        _check_shape(codec, decoded_TV, 3, vocab_size)

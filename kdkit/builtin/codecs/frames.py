@@ -11,6 +11,8 @@ from kdkit.errors import DamagedData
 
 # An LZ4 match is lengthened by at most 255 bytes for each byte of its coding.
 LZ4_MOST_EXPANSION = 255
+# A zstd block takes at least 4 bytes, and holds at most 128 KiB.
+ZSTD_MOST_EXPANSION = 2**15
 # Frame headers, end marks, and the 4 bytes of each raw block (of 64 KiB or more), with room to spare.
 FRAME_BYTES = 32
 BLOCK_SHARE = 2**-12
@@ -73,6 +75,8 @@ def zstd_decompress(frame: bytes, size: int) -> bytes:
         if declared != size:
             named = "unknown size" if declared == zstandard.CONTENTSIZE_UNKNOWN else f"{declared} bytes"
             raise DamagedData(f"a zstd frame of {named} stands where {size} bytes are expected")
+        if size > ZSTD_MOST_EXPANSION * len(frame):
+            raise DamagedData(f"{len(frame)} bytes of zstd cannot hold the {size} expected")
         content = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise DamagedData(f"the zstd frame cannot be read ({error})") from error

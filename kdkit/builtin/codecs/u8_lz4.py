@@ -4,7 +4,11 @@ A logit x becomes q = clip(round(x / scale + zero_point), 0, 255) and comes back
 float32 arithmetic. `scope = "array"` is, to the bit, the quantisation of the thesis that kdkit grew from (Hristov, TU
 Delft 2025).
 
-Letters: T target tokens, V vocabulary, R grids (T of them with scope "row"; one, or none if T is 0, with "array").
+With `clip`, q = 0 stands for every logit that is further below its row's maximum, and comes back as one value a row;
+the others have q of 1 to 255 and come back as ((q - 1) - zero_point) * scale.
+
+Letters: B batch, T target tokens, V vocabulary, R grids (T of them with scope "row"; one, or none if T is 0, with
+"array").
 """
 
 from __future__ import annotations
@@ -16,21 +20,50 @@ from attrs import validators
 
 from kdkit.builtin.codecs.checks import finite_logits
 from kdkit.builtin.codecs.frames import largest_frame, lz4_compress, lz4_decompress
-from kdkit.errors import DamagedData, UsageError
-from kdkit.options import one_of, option
+from kdkit.builtin.codecs.u8_grids import (
+    check_grids,
+    check_on_grid,
+    dequantise,
+    given_grid,
+    own_grid,
+    quantise,
+)
+from kdkit.builtin.codecs.u8_tails import check_tails, tail_levels
+from kdkit.options import one_of, option, positive
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.values import FloatArray, Grid, TeacherBlock
+    from kdkit.values import DenseTargets, FloatArray, TeacherBlock
 
 # Below a third of float32's range, so that no sum or product of coding and decoding overflows.
 LARGEST_LOGIT = 1e38
-# The smallest normal float32: dividing by less loses all precision.
-SMALLEST_SCALE = 2.0**-126
-LARGEST_FLOAT32 = 3.4028234e38
 GRID_BYTES = 8
+TAIL_BYTES = 4
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Content:
+    """What a record's frame holds.
+
+    Attributes:
+        scale_R1: float32.
+        zero_point_R1: float32.
+        tail_T1: What q = 0 stands for in each row, float32; None without `clip`.
+        q_TV: uint8.
+    """
+
+    scale_R1: FloatArray
+    zero_point_R1: FloatArray
+    tail_T1: FloatArray | None
+    q_TV: npt.NDArray[np.uint8]
+
+    def to_bytes(self) -> bytes:
+        floats = [self.scale_R1, self.zero_point_R1, *([] if self.tail_T1 is None else [self.tail_T1])]
+        return b"".join([*(array.astype("<f4", copy=False).tobytes() for array in floats), self.q_TV.tobytes()])
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +73,12 @@ class U8LZ4:
     |x - decode(encode(x))| <= scale / 2 + 2**-21 max|x|, with scale = (max - min) / 255 over a row or the whole array;
     the second term is the rounding of float32. Logits that already lie on a grid of 8 bits or fewer
     (`TeacherBlock.grid`) are stored on that grid, and so exactly, whatever the scope.
+
+    With `clip` that bound is the one of the logits within `clip` of their row's maximum, with scale = (max - min) / 254
+    over those alone, so that scale <= clip / 254 where a grid spans a row. Each row's other logits come back as the
+    logarithm of their mean exponential: at temperature 1 their mass is kept, and the log-probability of every logit
+    within `clip` is off by at most scale (and the rounding). A grid that the block has is not used then: its codes
+    leave none free for the others.
     """
 
     scope: str = option(
@@ -49,11 +88,17 @@ class U8LZ4:
     )
     # Quantised logits have hardly a byte sequence that repeats: on bell-shaped ones at V = 32,100, levels 0 to 12 all
     # end within 0.01 % of the raw size, but level 0 works at gigabytes a second and levels 3 to 12 at 40 MB/s. So the
-    # default is 0, and not the 9 of the thesis.
+    # default is 0, and not the 9 of the thesis. (With `clip` there is much that repeats, and level 9 saves more.)
     level: int = option(
-        "LZ4's compression level, 0 to 16; logits rarely get smaller above 0, only slower.",
+        "LZ4's compression level, 0 to 16; without `clip` logits rarely get smaller above 0, only slower.",
         default=0,
         check=validators.and_(validators.ge(0), validators.le(16)),
+    )
+    clip: float | None = option(
+        "Keep apart only the logits at most this far below their row's maximum; the mass of each row's others is kept "
+        "as one number. By default all are kept apart.",
+        default=None,
+        check=validators.optional(positive),
     )
 
     def encode(self, block: TeacherBlock) -> bytes:
@@ -62,24 +107,13 @@ class U8LZ4:
         Raises:
             UsageError: A logit is not finite or beyond 1e38, or the logits do not lie on the grid that the block names.
         """
-        import numpy as np
-
         logits_TV = finite_logits(
             block,
             limit=LARGEST_LOGIT,
             advice='u8-lz4 holds magnitudes up to 1e38; use the codec "float", or no such mask',
         )
-        rows = self._grids(logits_TV.shape[0])
-        if block.grid is not None and block.grid.bits <= 8:
-            scale_R1, zero_point_R1 = _given_grid(block.grid, rows, block.id)
-            q_TV = _quantise(logits_TV, scale_R1, zero_point_R1, top=2**block.grid.bits - 1)
-            _check_on_grid(logits_TV, q_TV, scale_R1, zero_point_R1, block)
-        else:
-            scale_R1, zero_point_R1 = _own_grid(logits_TV, rows)
-            q_TV = _quantise(logits_TV, scale_R1, zero_point_R1, top=255)
-        little = np.dtype("<f4")
-        content = scale_R1.astype(little).tobytes() + zero_point_R1.astype(little).tobytes() + q_TV.tobytes()
-        return lz4_compress(content, self.level)
+        content = self._content(block, logits_TV) if self.clip is None else self._clipped(logits_TV, self.clip)
+        return lz4_compress(content.to_bytes(), self.level)
 
     def decode(self, payload: bytes, *, tokens: int, vocab_size: int) -> FloatArray:
         """Float32 `[tokens, vocab_size]`.
@@ -89,100 +123,93 @@ class U8LZ4:
         """
         import numpy as np
 
-        rows = self._grids(tokens)
-        content = lz4_decompress(payload, GRID_BYTES * rows + tokens * vocab_size)
-        grids_2R1 = np.frombuffer(content, "<f4", 2 * rows).astype(np.float32).reshape(2, rows, 1)
-        q_TV = np.frombuffer(content, np.uint8, offset=GRID_BYTES * rows).reshape(tokens, vocab_size)
-        _check_grids(grids_2R1)
-        return _dequantise(q_TV, grids_2R1[0], grids_2R1[1])
+        content = self._read(payload, tokens, vocab_size)
+        if content.tail_T1 is None:
+            return dequantise(content.q_TV, content.scale_R1, content.zero_point_R1)
+        logits_TV = dequantise(content.q_TV, content.scale_R1, content.zero_point_R1, first=1)
+        np.copyto(logits_TV, content.tail_T1, where=content.q_TV == 0)
+        return logits_TV
+
+    def targets(self, records: Sequence[tuple[bytes, int]], *, vocab_size: int, device: str) -> DenseTargets:
+        """The targets of a batch: what travels is one byte a logit, and the rest is done on the device.
+
+        Raises:
+            DamagedData: A payload is not one LZ4 frame of such logits.
+        """
+        import numpy as np
+        import torch
+
+        from kdkit.values import DenseTargets
+
+        lengths = [tokens for _, tokens in records]
+        shape = (len(records), max(lengths, default=0))
+        q_BTV = np.zeros((*shape, vocab_size), np.uint8)
+        # Scale, zero point and tail; padding comes out as 0 with any scale.
+        grids_3BT1 = np.zeros((3, *shape, 1), np.float32)
+        for index, (payload, tokens) in enumerate(records):
+            content = self._read(payload, tokens, vocab_size)
+            q_BTV[index, :tokens] = content.q_TV
+            tail_T1 = content.tail_T1 if content.tail_T1 is not None else 0
+            for grid_T1, stored in zip(
+                grids_3BT1[:, index, :tokens], (content.scale_R1, content.zero_point_R1, tail_T1), strict=True
+            ):
+                grid_T1[...] = stored
+        codes_BTV = torch.from_numpy(q_BTV).to(device)
+        scale_BT1, zero_point_BT1, tail_BT1 = torch.from_numpy(grids_3BT1).to(device)
+        logits_BTV = codes_BTV.to(torch.float32)
+        if self.clip is not None:
+            logits_BTV -= 1
+        logits_BTV -= zero_point_BT1
+        logits_BTV *= scale_BT1
+        if self.clip is not None:
+            logits_BTV = torch.where(codes_BTV == 0, tail_BT1, logits_BTV)
+        return DenseTargets(logits_BTV=logits_BTV, lengths_B=torch.tensor(lengths, dtype=torch.int64, device=device))
 
     def bytes_per_token(self, vocab_size: int) -> float:
-        """Upper estimate: LZ4 saves little on quantised logits, so none is counted on."""
-        return largest_frame(vocab_size + GRID_BYTES)
+        """Upper estimate: what LZ4 saves depends on the logits, so nothing is counted on."""
+        return largest_frame(vocab_size + GRID_BYTES + (0 if self.clip is None else TAIL_BYTES))
 
     def _grids(self, tokens: int) -> int:
         return tokens if self.scope == "row" else min(tokens, 1)
 
+    def _content(self, block: TeacherBlock, logits_TV: FloatArray) -> _Content:
+        rows = self._grids(logits_TV.shape[0])
+        if block.grid is not None and block.grid.bits <= 8:
+            scale_R1, zero_point_R1 = given_grid(block.grid, rows, block.id)
+            q_TV = quantise(logits_TV, scale_R1, zero_point_R1, top=2**block.grid.bits - 1)
+            check_on_grid(logits_TV, q_TV, scale_R1, zero_point_R1, block)
+        else:
+            scale_R1, zero_point_R1 = own_grid(logits_TV, rows)
+            q_TV = quantise(logits_TV, scale_R1, zero_point_R1, top=255)
+        return _Content(scale_R1=scale_R1, zero_point_R1=zero_point_R1, tail_T1=None, q_TV=q_TV)
 
-def _own_grid(logits_TV: FloatArray, rows: int) -> tuple[FloatArray, FloatArray]:
-    """Scale and zero point `[R, 1]` from the extremes of each row, or of the array.
+    def _clipped(self, logits_TV: FloatArray, clip: float) -> _Content:
+        import numpy as np
 
-    The extremes are float32; scale and zero point are computed from them in float64, as Python does with its floats,
-    and rounded to float32 once, as NumPy does when it combines a Python float with a float32 array.
-    """
-    import numpy as np
-
-    if rows == 0:
-        return np.empty((0, 1), np.float32), np.empty((0, 1), np.float32)
-    logits_RX = logits_TV.reshape(rows, -1)
-    low_R1 = logits_RX.min(axis=1, keepdims=True).astype(np.float64)
-    high_R1 = logits_RX.max(axis=1, keepdims=True).astype(np.float64)
-    scale_R1 = np.where(high_R1 == low_R1, 1.0, np.maximum((high_R1 - low_R1) / 255, SMALLEST_SCALE))
-    return scale_R1.astype(np.float32), (-low_R1 / scale_R1).astype(np.float32)
-
-
-def _given_grid(grid: Grid, rows: int, example: str) -> tuple[FloatArray, FloatArray]:
-    import numpy as np
-
-    reach = (abs(grid.zero_point) + 255) * grid.scale
-    if not (grid.scale >= SMALLEST_SCALE and reach <= LARGEST_FLOAT32 and grid.bits >= 1):
-        raise UsageError(
-            f"the grid of example {example!r} (scale {grid.scale}, zero point {grid.zero_point}, {grid.bits} bits) "
-            "cannot be used: the scale must be positive and all its logits finite"
-        )
-    return np.full((rows, 1), grid.scale, np.float32), np.full((rows, 1), grid.zero_point, np.float32)
-
-
-def _check_on_grid(
-    logits_TV: FloatArray,
-    q_TV: npt.NDArray[np.uint8],
-    scale_R1: FloatArray,
-    zero_point_R1: FloatArray,
-    block: TeacherBlock,
-) -> None:
-    """A grid is the teacher's promise; logits that are off it by more than rounding would be spoilt in silence."""
-    import numpy as np
-
-    if logits_TV.size == 0:
-        return
-    distance_TV = np.abs(_dequantise(q_TV, scale_R1, zero_point_R1) - logits_TV)
-    allowed = float(scale_R1[0, 0]) / 64 + 2.0**-20 * float(np.abs(logits_TV).max())
-    if distance_TV.max() > allowed:
-        token, entry = (int(i) for i in np.unravel_index(distance_TV.argmax(), distance_TV.shape))
-        raise UsageError(
-            f"the logit {logits_TV[token, entry]:g} at target token {token}, vocabulary entry {entry} of example "
-            f"{block.id!r} does not lie on the grid given with it ({block.grid}); "
-            "the teacher must give the grid of the logits that it gives, or none"
+        highest_T1 = logits_TV.max(axis=1, keepdims=True).astype(np.float64) if len(logits_TV) else np.empty((0, 1))
+        # Compared in float64: a row's maximum must always be within the clip, however large it is.
+        kept_TV = logits_TV >= (highest_T1 - clip)
+        # What is not kept takes the row's maximum's place: it must not widen the grid, and its code is overwritten.
+        within_TV = np.where(kept_TV, logits_TV, highest_T1.astype(np.float32))
+        scale_R1, zero_point_R1 = own_grid(within_TV, self._grids(len(logits_TV)), steps=254)
+        q_TV = quantise(within_TV, scale_R1, zero_point_R1, top=254)
+        q_TV += 1
+        q_TV[~kept_TV] = 0
+        return _Content(
+            scale_R1=scale_R1, zero_point_R1=zero_point_R1, tail_T1=tail_levels(logits_TV, kept_TV), q_TV=q_TV
         )
 
+    def _read(self, payload: bytes, tokens: int, vocab_size: int) -> _Content:
+        import numpy as np
 
-def _quantise(
-    logits_TV: FloatArray, scale_R1: FloatArray, zero_point_R1: FloatArray, *, top: int
-) -> npt.NDArray[np.uint8]:
-    import numpy as np
-
-    q_TV = logits_TV / scale_R1
-    q_TV += zero_point_R1
-    np.rint(q_TV, out=q_TV)
-    np.clip(q_TV, 0, top, out=q_TV)
-    return q_TV.astype(np.uint8)
-
-
-def _dequantise(q_TV: npt.NDArray[np.uint8], scale_R1: FloatArray, zero_point_R1: FloatArray) -> FloatArray:
-    import numpy as np
-
-    logits_TV = q_TV.astype(np.float32)
-    logits_TV -= zero_point_R1
-    logits_TV *= scale_R1
-    return logits_TV
-
-
-def _check_grids(grids_2R1: FloatArray) -> None:
-    """Scales and zero points that no encoder writes would decode to infinities."""
-    import numpy as np
-
-    scale_R1, zero_point_R1 = grids_2R1.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        reach_R1 = (np.abs(zero_point_R1) + 255) * scale_R1
-    if not np.all((scale_R1 >= SMALLEST_SCALE) & (reach_R1 <= LARGEST_FLOAT32)):
-        raise DamagedData("a quantisation grid is not one that u8-lz4 writes")
+        rows, tails = self._grids(tokens), tokens if self.clip is not None else 0
+        floats = 2 * rows + tails
+        content = lz4_decompress(payload, 4 * floats + tokens * vocab_size)
+        stored = np.frombuffer(content, "<f4", floats).astype(np.float32)
+        grids_2R1 = stored[: 2 * rows].reshape(2, rows, 1)
+        check_grids(grids_2R1)
+        tail_T1 = stored[2 * rows :].reshape(tails, 1) if self.clip is not None else None
+        if tail_T1 is not None:
+            check_tails(tail_T1)
+        q_TV = np.frombuffer(content, np.uint8, offset=4 * floats).reshape(tokens, vocab_size)
+        return _Content(scale_R1=grids_2R1[0], zero_point_R1=grids_2R1[1], tail_T1=tail_T1, q_TV=q_TV)

@@ -1,0 +1,160 @@
+"""Codecs on real logits, and what was aimed at: both sides of each target, measured in one run.
+
+    python benchmarks/real_logits.py real.safetensors
+    python benchmarks/codecs.py real.safetensors [--json] [--plot rate.png]
+
+The table is that of `kdkit codec bench`. A target names what it compares; whether it is met follows from the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+from kdkit import plugins, progress
+from kdkit.cli.codec import table_of
+from kdkit.cli.output import print_json, print_table
+from kdkit.codecbench import check_plot, draw_plot, measure, parse_contender, prepared, read_tensors
+
+TEMPERATURES = (0.5, 1.0, 2.0, 4.0)
+SUBSPACE_STEPS = (0.0025, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02)
+KEPT, DRAWS = 128, 50
+TOPK = f"topk:k={KEPT},temperatures=[0.5,1,2,4]"
+TOPK_ONE = f"topk:k={KEPT}"
+SAMPLED = f"sampled:draws={DRAWS}"
+CODECS = (
+    "u8-lz4",
+    "u8-lz4:clip=16",
+    "u8-lz4:clip=12",
+    "float:compression=zstd",
+    "float:compression=zstd,planes=true",
+    "float:dtype=fp16",
+    "float:dtype=bf16,compression=zstd,planes=true",
+    *(f"subspace:step={step}" for step in SUBSPACE_STEPS),
+    TOPK_ONE,
+    TOPK,
+    SAMPLED,
+)
+# The second target's budget in bytes a token, and the largest KL by temperature.
+BUDGET, LIMITS = 312, {0.5: 0.01, 1.0: 0.005, 2.0: 0.003, 4.0: 0.001}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, help="what real_logits.py wrote")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--plot", type=Path, help="where the plot of KL against bytes goes")
+    options = parser.parse_args()
+    if options.plot is not None:
+        check_plot(options.plot)
+    material, installed = read_tensors(options.file), plugins.load()
+    coders = [prepared(parse_contender(spec, installed), material) for spec in CODECS]
+    measurement = measure(material, coders, temperatures=TEMPERATURES, progress=progress.for_stderr())
+    found = targets(measurement.results, material.vocab_size)
+    if options.plot is not None:
+        draw_plot(measurement.results, options.plot)
+    if options.json:
+        facts = {"file": material.name, "tokens": measurement.tokens, "records": measurement.records}
+        results = [result.to_json() for result in measurement.results]
+        print_json({**facts, "student": measurement.student, "results": results, "targets": found})
+        return
+    print_table(*table_of(measurement.results, TEMPERATURES))
+    print(f"{measurement.tokens:,} tokens in {measurement.records:,} records; {material.learnt_from}")
+    print()
+    columns = ("target", "ours", "compared with", "figure", "due", "")
+    print_table(columns, [shown(target) for target in found])
+
+
+def targets(results, vocab_size):
+    """Each target with its two sides, its figure, what the figure must be, and whether it is."""
+    by_label = {result.label: result for result in results}
+    subspace = [result for result in results if result.codec == "subspace"]
+    return [
+        smallest_at_equal_kl(subspace, by_label["u8-lz4"]),
+        *(least_kl_within_budget(subspace, temperature) for temperature in LIMITS),
+        smaller_than_flat(by_label[TOPK_ONE], vocab_size),
+        sampled_bytes(by_label[SAMPLED]),
+        sampled_cosine(by_label[SAMPLED]),
+    ]
+
+
+def smallest_at_equal_kl(subspace, u8):
+    """How many times smaller the smallest subspace is that has no more KL than eight bits a logit."""
+    good = [result for result in subspace if result.kl[1.0] <= u8.kl[1.0]]
+    best = min(good, key=lambda result: result.bytes_per_token, default=None)
+    return row(
+        "subspace no worse than u8-lz4 at T = 1 is at least 110 times smaller",
+        ours=side(best),
+        other=side(u8),
+        figure=u8.bytes_per_token / best.bytes_per_token if best is not None else 0.0,
+        due=">= 110",
+        met=best is not None and u8.bytes_per_token >= 110 * best.bytes_per_token,
+    )
+
+
+def least_kl_within_budget(subspace, temperature):
+    """The KL of the finest subspace within the budget."""
+    within = [result for result in subspace if result.bytes_per_token <= BUDGET]
+    best = min(within, key=lambda result: result.kl[1.0], default=None)
+    kl = best.kl[temperature] if best is not None else math.inf
+    return row(
+        f"subspace within {BUDGET} B/token, KL at T = {temperature:g}",
+        ours=side(best, temperature),
+        other=f"the limit {LIMITS[temperature]:g}",
+        figure=kl if math.isfinite(kl) else None,
+        due=f"<= {LIMITS[temperature]:g}",
+        met=kl <= LIMITS[temperature],
+    )
+
+
+def smaller_than_flat(topk, vocab_size):
+    """Against ids of as many bits as they need, and fp16 values."""
+    flat = KEPT * (math.ceil(math.log2(vocab_size)) + 16) / 8
+    return row(
+        f"topk with {KEPT} ids is at most 2/3 of flat ids and fp16 values",
+        ours=side(topk),
+        other=f"flat: {flat:.0f} B/token",
+        figure=topk.bytes_per_token / flat,
+        due="<= 0.667",
+        met=topk.bytes_per_token <= flat * 2 / 3,
+    )
+
+
+def sampled_bytes(sampled):
+    size = sampled.bytes_per_token
+    return row(
+        f"sampled at {DRAWS} draws is under 50 B/token", ours=side(sampled), other="the limit 50",
+        figure=size, due="< 50", met=size < 50,
+    )  # fmt: skip
+
+
+def sampled_cosine(sampled):
+    cosine = sampled.gradient_cosine
+    return row(
+        f"sampled at {DRAWS} draws, cosine of the head's gradient", ours=side(sampled), other="the exact gradient",
+        figure=cosine, due=">= 0.97", met=cosine is not None and cosine >= 0.97,
+    )  # fmt: skip
+
+
+def row(name, *, ours, other, figure, due, met):
+    return {"target": name, "ours": ours, "compared_with": other, "figure": figure, "due": due, "met": met}
+
+
+def side(result, temperature=1.0):
+    """A codec's bytes, and its KL where it has one."""
+    if result is None:
+        return "no setting that was measured"
+    kl = result.kl[temperature]
+    text = f"{result.label}: {result.bytes_per_token:,.1f} B/token"
+    return text if kl is None else f"{text}, KL {kl:.2e}"
+
+
+def shown(target):
+    figure = "-" if target["figure"] is None else f"{target['figure']:.4g}"
+    met = "met" if target["met"] else "MISSED"
+    return (target["target"], target["ours"], target["compared_with"], figure, target["due"], met)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Peak memory and time of head, loss and backward pass: in chunks of tokens against all logits at once.
+
+    python benchmarks/loss_memory.py [--json] [--tokens 1024] [--chunks 64 256]
+
+Each side runs in processes of its own, because what a process has once taken it seldom gives back. What is reported is
+by how much the peak of its resident memory rises above what hidden states, head, teacher and the head's gradient take;
+there the C library is told to give back at once what is freed, or its habits would be measured. The time is taken
+without that, in another process.
+The plain way is what a training loop writes without kdkit: logits of the batch, torch's own cross-entropy and KL
+divergence, one backward pass. The teacher's logits are a product of coordinates and a basis, as codec `subspace` has
+them; the plain way makes them of it whole.
+
+Letters: N tokens, D hidden, R coordinates, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+
+HIDDEN = 512
+RANK = 128
+ALPHA, TEMPERATURE = 0.5, 2.0
+PLAIN = "plain"
+
+
+def made(tokens: int, vocab_size: int):
+    """States, labels, head, and the teacher's coordinates, basis and offset; no copies, which would set the peak."""
+    draw = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=draw)
+
+    head = torch.nn.Linear(HIDDEN, vocab_size, bias=False)
+    with torch.no_grad():
+        head.weight.normal_(std=HIDDEN**-0.5, generator=draw)
+    head.weight.grad = torch.zeros_like(head.weight).fill_(0.0)  # touched, so that it is in memory
+    states_ND = normal(tokens, HIDDEN).requires_grad_()
+    states_ND.grad = torch.zeros_like(states_ND)
+    labels_N = torch.randint(0, vocab_size, (tokens,), generator=draw)
+    teacher = (normal(tokens, RANK), normal(RANK, vocab_size).div_(RANK**0.5), normal(vocab_size))
+    return states_ND, labels_N, head, teacher
+
+
+def plain(states_ND, labels_N, head, teacher) -> float:
+    """All logits at once, by torch's own functions."""
+    coordinates_NR, basis_RV, offset_V = teacher
+    logits_NV = head(states_ND)
+    hard = torch.nn.functional.cross_entropy(logits_NV, labels_N)
+    soft = torch.nn.functional.kl_div(
+        torch.log_softmax(logits_NV / TEMPERATURE, -1),
+        torch.softmax((coordinates_NR @ basis_RV + offset_V) / TEMPERATURE, -1),
+        reduction="batchmean",
+    )
+    total = ALPHA * TEMPERATURE**2 * soft + (1 - ALPHA) * hard
+    total.backward()
+    return float(total.detach())
+
+
+def chunked(states_ND, labels_N, head, teacher, chunk: int) -> float:
+    """The engine's way."""
+    from kdkit.align import teacher_rows
+    from kdkit.builtin.losses.kd import KD
+    from kdkit.engine import StudentTokens
+    from kdkit.values import FactoredTargets, TokenCounts
+
+    coordinates_NR, basis_RV, offset_V = teacher
+    tokens = len(labels_N)
+    targets = FactoredTargets(
+        coordinates_BTR=coordinates_NR[None],
+        basis_RV=basis_RV,
+        offset_V=offset_V,
+        lengths_B=torch.tensor([tokens]),
+    )
+    student = StudentTokens(
+        labels_N=labels_N,
+        example_N=torch.zeros_like(labels_N),
+        rows_NX=states_ND * 1.0,
+        head=head,
+        teacher=teacher_rows(targets, labels_N[None]),
+    )
+    loss = KD(alpha=ALPHA, temperature=TEMPERATURE)
+    return float(student.backward(loss, TokenCounts(hard=tokens, soft=tokens), chunk=chunk).total)
+
+
+def measure(way: str, tokens: int, vocab_size: int, repeats: int) -> dict[str, float]:
+    """One way, in this process."""
+    import kdkit.engine  # noqa: F401 - what importing it takes belongs to neither side
+
+    inputs = made(tokens, vocab_size)
+    small = made(8, 64)  # threads and work spaces are there before the measurement
+    run = plain if way == PLAIN else lambda *given: chunked(*given, chunk=int(way))
+    run(*small)
+    before = peak_bytes()
+    seconds, losses = [], []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        losses.append(run(*inputs))
+        seconds.append(time.perf_counter() - began)
+    return {"bytes": peak_bytes() - before, "seconds": statistics.median(seconds), "loss": losses[0]}
+
+
+def peak_bytes() -> int:
+    """The most that this process has had in memory."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def apart(way: str, tokens: int, vocab_size: int, repeats: int) -> dict[str, float]:
+    """The same in two processes of its own: one for the memory, one for the time."""
+    found = []
+    for times, environment in ((1, {"MALLOC_MMAP_THRESHOLD_": "100000"}), (repeats, {})):
+        arguments = ["--way", way, "--tokens", str(tokens), "--vocabularies", str(vocab_size), "--repeats", str(times)]
+        process = subprocess.run(
+            [sys.executable, __file__, *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=os.environ | environment,
+        )
+        found.append(json.loads(process.stdout))
+    return {"bytes": found[0]["bytes"], "seconds": found[1]["seconds"], "loss": found[1]["loss"]}
+
+
+def main() -> None:
+    """Print both sides for each vocabulary."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--tokens", type=int, default=1024, help="label tokens of a batch")
+    parser.add_argument("--vocabularies", type=int, nargs="+", default=[32_100, 128_000], help="sizes of vocabularies")
+    parser.add_argument("--chunks", type=int, nargs="+", default=[64, 128, 256, 512], help="tokens a chunk")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats; the median time counts")
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way is not None:
+        print(json.dumps(measure(options.way, options.tokens, options.vocabularies[0], options.repeats)))
+        return
+    results = []
+    for vocab_size in options.vocabularies:
+        ways = [PLAIN, *map(str, options.chunks)]
+        sides = {way: apart(way, options.tokens, vocab_size, options.repeats) for way in ways}
+        ratios = {
+            way: {key: side[key] / sides[PLAIN][key] for key in ("bytes", "seconds")}
+            for way, side in sides.items()
+            if way != PLAIN
+        }
+        results.append({"tokens": options.tokens, "vocabulary": vocab_size, "sides": sides, "ratios": ratios})
+    if options.json:
+        print(json.dumps({"hidden": HIDDEN, "threads": torch.get_num_threads(), "results": results}, indent=2))
+        return
+    for result in results:
+        print(f"{result['tokens']} tokens, vocabulary {result['vocabulary']}")
+        for way, side in result["sides"].items():
+            name = way if way == PLAIN else f"chunks of {way}"
+            of_plain = result["ratios"].get(way, {"bytes": 1.0, "seconds": 1.0})
+            print(
+                f"  {name:14} {side['bytes'] / 1e6:8.0f} MB ({of_plain['bytes']:.2f})  "
+                f"{side['seconds']:6.2f} s ({of_plain['seconds']:.2f})  loss {side['loss']:.6f}"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""Codec `subspace` with its state: what encodes and decodes records, from logits or from hidden states too.
+
+Letters: B batch, T target tokens, V vocabulary, D hidden, R coordinates.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.builtin.codecs.checks import finite_logits
+from kdkit.builtin.codecs.subspace.coder import LARGEST
+from kdkit.builtin.codecs.subspace.fit import chunks, longest_of, metric_length
+from kdkit.errors import DamagedData, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+    from kdkit.builtin.codecs.subspace.coder import IntArray
+    from kdkit.builtin.codecs.subspace.state import Encoder, State
+    from kdkit.values import FactoredTargets, FloatArray, StateBlock, TeacherBlock
+
+# So that no square in the search for the coordinates overflows.
+LARGEST_LOGIT = 1e15
+# Rounding of logits of magnitude 1 to float32, and of sums over them.
+ROUNDING = 2.0**-20
+# A stamp, the coder's state, and a class of the rarest kind.
+RECORD_BYTES = 16
+# Records may be wider than the sample: one octave costs a bit a coordinate.
+SPARE_BITS = 1.0
+
+
+@attrs.frozen(kw_only=True)
+class BoundSubspace:
+    """A `BatchCodec`: see `kdkit.builtin.codecs.subspace.Subspace` for what it stores and how well.
+
+    Attributes:
+        state: What its records share.
+    """
+
+    state: State
+
+    def encode(self, block: TeacherBlock) -> bytes:
+        """The block's logits as bytes: of their nearest point in the state's space.
+
+        Raises:
+            UsageError: Logits are not finite, of another width, or further from the space than rounding takes them.
+        """
+        logits_TV = finite_logits(
+            block, limit=LARGEST_LOGIT, advice='subspace holds magnitudes up to 1e15; use the codec "float"'
+        )
+        if logits_TV.shape[1] != self.state.vocab_size:
+            raise UsageError(
+                f"the logits of example {block.id!r} are {logits_TV.shape[1]} wide, and those that the codec "
+                f"learnt from {self.state.vocab_size}; capture into another cache"
+            )
+        coordinates_TR = self._nearest(logits_TV)
+        self._check_near(logits_TV, coordinates_TR, block.id)
+        return self.state.coder.encode(self._whole(coordinates_TR, block.id))
+
+    def decode(self, payload: bytes, *, tokens: int, vocab_size: int) -> FloatArray:
+        """Float32 `[tokens, vocab_size]`, up to a constant of each row, which softmax does not see.
+
+        Raises:
+            DamagedData: The payload is not what `encode` writes for such logits.
+        """
+        import numpy as np
+
+        coordinates_TR = self._coordinates(payload, tokens, vocab_size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits_TV: FloatArray = coordinates_TR @ self._basis + self.state.offset_V
+        if logits_TV.size and not (np.isfinite(logits_TV.min()) and np.isfinite(logits_TV.max())):
+            raise DamagedData("the coordinates give logits that are not finite")
+        return logits_TV
+
+    def targets(self, records: Sequence[tuple[bytes, int]], *, vocab_size: int, device: str) -> FactoredTargets:
+        """The coordinates of a batch; the basis is brought to each device once.
+
+        Raises:
+            DamagedData: A payload is not what `encode` writes for such logits.
+        """
+        import numpy as np
+        import torch
+
+        from kdkit.values import FactoredTargets
+
+        lengths = [tokens for _, tokens in records]
+        coordinates_BTR = np.zeros((len(records), max(lengths, default=0), self.state.rank), np.float32)
+        for row_TR, (payload, tokens) in zip(coordinates_BTR, records, strict=True):
+            row_TR[:tokens] = self._coordinates(payload, tokens, vocab_size)
+        basis_RV, offset_V = self._on(device)
+        return FactoredTargets(
+            coordinates_BTR=torch.from_numpy(coordinates_BTR).to(device),
+            basis_RV=basis_RV,
+            offset_V=offset_V,
+            lengths_B=torch.tensor(lengths, dtype=torch.int64, device=device),
+        )
+
+    def bytes_per_token(self, vocab_size: int) -> float:  # noqa: ARG002  # the state knows it
+        """Upper estimate, from the entropy of logits like the sample's; of one token, its record's end included."""
+        return (self.state.coder.bits_per_row() + SPARE_BITS * self.state.rank) / 8 + RECORD_BYTES
+
+    def _whole(self, coordinates_TR: npt.NDArray[np.floating[Any]], example: str) -> IntArray:
+        import numpy as np
+
+        steps_TR = np.rint(coordinates_TR.astype(np.float64) / self.state.step)
+        largest = np.abs(steps_TR).max(initial=0)
+        if not largest <= LARGEST:
+            raise UsageError(
+                f"example {example!r} lies {largest:.3g} steps from the sample's mean, and {LARGEST} is the most that "
+                'subspace holds; set a larger step, or use the codec "float"'
+            )
+        return steps_TR.astype(np.int64)
+
+    def _coordinates(self, payload: bytes, tokens: int, vocab_size: int) -> FloatArray:
+        import numpy as np
+
+        if vocab_size != self.state.vocab_size:
+            raise DamagedData(f"logits are {self.state.vocab_size} wide by the state, and {vocab_size} by the cache")
+        return (self.state.coder.decode(payload, tokens) * self.state.step).astype(np.float32)
+
+    def _nearest(self, logits_TV: FloatArray) -> npt.NDArray[np.float64]:
+        """The coordinates whose logits are nearest, by least squares over the entries; constants of a row left out."""
+        import numpy as np
+
+        coordinates_TR = np.empty((len(logits_TV), self.state.rank))
+        for part in chunks(*logits_TV.shape):
+            coordinates_TR[part] = (self._centred(logits_TV[part]) @ self._flat_basis.T) @ self._inverse
+        return coordinates_TR
+
+    def _centred(self, logits_TV: FloatArray) -> FloatArray:
+        import numpy as np
+
+        mean_T1 = logits_TV.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+        offset_V = self.state.offset_V - self.state.offset_V.mean(dtype=np.float64).astype(np.float32)
+        centred_TV: FloatArray = (logits_TV - mean_T1) - offset_V
+        return centred_TV
+
+    def _check_near(self, logits_TV: FloatArray, coordinates_TR: npt.NDArray[np.float64], example: str) -> None:
+        import numpy as np
+
+        for part in chunks(*logits_TV.shape):
+            errors_TV = self._centred(logits_TV[part]) - coordinates_TR[part].astype(np.float32) @ self._flat_basis
+            rounding_T = ROUNDING * np.abs(logits_TV[part]).max(axis=1)
+            limit_T = np.maximum(self.state.step * np.sqrt(self.state.rank / 12), rounding_T)
+            # No length is greater than this, and so the softmax of most rows need not be taken.
+            far_T = np.flatnonzero(~(longest_of(np.abs(errors_TV).max(axis=1)) <= limit_T))
+            lengths_T = metric_length(errors_TV[far_T], logits_TV[part][far_T])
+            far_T, lengths_T = far_T[~(lengths_T <= limit_T[far_T])], lengths_T[~(lengths_T <= limit_T[far_T])]
+            if len(far_T):
+                raise UsageError(
+                    f"the logits of target token {part.start + far_T[0]} of example {example!r} lie {lengths_T[0]:.3g} "
+                    f"outside of the space that the codec learnt, where at most {limit_T[far_T[0]]:.3g} is allowed; "
+                    'raise sample_tokens or step, or use the codec "u8-lz4"'
+                )
+
+    @cached_property
+    def _basis(self) -> FloatArray:
+        import numpy as np
+
+        return self.state.basis_RV.astype(np.float32, copy=False)
+
+    @cached_property
+    def _flat_basis(self) -> FloatArray:
+        """The basis without constants of a row, which its rounding leaves."""
+        import numpy as np
+
+        flat_RV: FloatArray = self._basis - self._basis.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+        return flat_RV
+
+    @cached_property
+    def _inverse(self) -> npt.NDArray[np.floating[Any]]:
+        import numpy as np
+
+        rank = self.state.rank
+        gram_RR = np.zeros((rank, rank))
+        for part in chunks(self.state.vocab_size, rank):
+            flat_RV = self._flat_basis[:, part].astype(np.float64)
+            gram_RR += flat_RV @ flat_RV.T
+        inverse_RR: npt.NDArray[np.floating[Any]] = np.linalg.pinv(gram_RR, rcond=1e-13, hermitian=True)
+        return inverse_RR
+
+    @cached_property
+    def _devices(self) -> dict[str, tuple[Any, Any]]:
+        return {}
+
+    def _on(self, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        if device not in self._devices:
+            self._devices[device] = (
+                torch.from_numpy(self.state.basis_RV).to(device).float(),
+                torch.from_numpy(self.state.offset_V).to(device),
+            )
+        basis_RV, offset_V = self._devices[device]
+        return basis_RV, offset_V
+
+
+@attrs.frozen(kw_only=True)
+class HeadSubspace(BoundSubspace):
+    """A `StateCodec` as well: its state was learnt from an output head.
+
+    Attributes:
+        encoder: From hidden states to coordinates.
+    """
+
+    encoder: Encoder
+
+    def encode_states(self, block: StateBlock) -> bytes:
+        """The block's hidden states as bytes.
+
+        Raises:
+            UsageError: They are not finite, or of another width.
+        """
+        import numpy as np
+
+        states_TD = np.asarray(block.states_TD, np.float32)
+        if states_TD.ndim != 2 or states_TD.shape[1] != len(self.encoder.center_D):
+            raise UsageError(
+                f"the hidden states of example {block.id!r} have shape {list(states_TD.shape)}; "
+                f"[tokens, {len(self.encoder.center_D)}] is due"
+            )
+        if not np.isfinite(states_TD).all():
+            raise UsageError(
+                f"example {block.id!r} has hidden states that are not finite: look at what the teacher computes there"
+            )
+        return self.state.coder.encode(self._whole(self.encoder.coordinates(states_TD), block.id))

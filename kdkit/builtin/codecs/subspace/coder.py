@@ -1,0 +1,301 @@
+"""The entropy coder of codec `subspace`: whole numbers of known spread to bytes and back.
+
+Every number has a scale, a place on a ladder of standard deviations, four to the octave: that of its column plus one of
+its row, the row's class, which is written first. Up to a standard deviation of `2**4` a table of frequencies gives the
+number's bits; a wider number leaves so many low bits aside that a table fits the rest, and these bits are written as
+they are. All tables are integers, and so is the arithmetic that undoes them: every machine decodes the same.
+
+The code is asymmetric numeral systems (Duda, arXiv:1311.2540) with words of 32 bits, a state of 64 and frequencies of
+24, by the library constriction. docs/cache-format.md has it bit by bit.
+
+Letters: T rows, R columns, N numbers, C classes.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from kdkit.errors import DamagedData
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    IntArray: TypeAlias = npt.NDArray[np.int64]
+    ScaleArray: TypeAlias = npt.NDArray[np.uint8]
+
+PRECISION = 24
+TOTAL = 2**PRECISION
+STEPS_PER_OCTAVE = 4
+# The ladder: place i is the standard deviation 2**(LOWEST + i / 4). Below its foot nearly every number is 0.
+LOWEST = -3
+TABLES = 29
+MOST_LOW_BITS = 24
+PLACES = TABLES + STEPS_PER_OCTAVE * MOST_LOW_BITS
+CLASSES = 128
+NEUTRAL_CLASS = CLASSES // 2
+# No class takes less than two bits, so that a short payload cannot claim to hold many rows.
+MOST_CLASS_FREQUENCY = TOTAL // 4
+ROWS_PER_BYTE = 4
+LARGEST = 2**30
+# The coder's state holds this much beside its words.
+SLACK_BITS = 64
+STAMP = 0xB5D1
+WIDEST_TABLE = 1024
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Coder:
+    """Encodes whole numbers by tables that the records of a cache share.
+
+    Attributes:
+        scales_R: uint8, the place of each column on the ladder.
+        radii: uint16 `[TABLES]`: table i has an entry for each of -radius ... radius, and one more for all else.
+        frequencies: uint32, the tables one after the other; each sums to `2**24`.
+        class_frequencies_C: uint32, the frequencies of the classes; they sum to `2**24`.
+    """
+
+    scales_R: ScaleArray
+    radii: npt.NDArray[np.uint16]
+    frequencies: npt.NDArray[np.uint32]
+    class_frequencies_C: npt.NDArray[np.uint32]
+
+    def encode(self, numbers_TR: IntArray) -> bytes:
+        """The numbers, none beyond `LARGEST`, as bytes; no bytes for no rows."""
+        import numpy as np
+
+        if len(numbers_TR) == 0:
+            return b""
+        assert np.abs(numbers_TR).max(initial=0) <= LARGEST
+        classes_T = self.classes(numbers_TR)
+        layout = _Layout.of(self.scales_R, classes_T)
+        highs_N, lows_N = layout.split(numbers_TR)
+        places_N = highs_N + self.radii.astype(np.int64)[layout.tables_N]
+        ends_N = 2 * self.radii.astype(np.int64)[layout.tables_N] + 1
+        escaped_N = (places_N < 0) | (places_N >= ends_N)
+        places_N[escaped_N] = ends_N[escaped_N]
+
+        coder = _ans()
+        coder.encode_reverse(np.array([STAMP], np.int32), _uniform(16))
+        # Offset, so that it is never negative; as two halves, because a model has at most 24 bits.
+        escapes = (highs_N[layout.by_table_N][escaped_N[layout.by_table_N]] + 2**31).astype(np.int64)
+        coder.encode_reverse((escapes & 0xFFFF).astype(np.int32), _uniform(16))
+        coder.encode_reverse((escapes >> 16).astype(np.int32), _uniform(16))
+        for bits, chosen in reversed(layout.low_groups()):
+            coder.encode_reverse(lows_N[chosen].astype(np.int32), _uniform(bits))
+        for table, chosen in reversed(layout.table_groups()):
+            coder.encode_reverse(places_N[chosen].astype(np.int32), self._models[table])
+        coder.encode_reverse(classes_T.astype(np.int32), self._class_model)
+        payload: bytes = coder.get_compressed().astype("<u4").tobytes()
+        return payload
+
+    def decode(self, payload: bytes, rows: int) -> IntArray:
+        """The numbers `[rows, R]`.
+
+        Raises:
+            DamagedData: The bytes are not what `encode` writes for so many rows.
+        """
+        import numpy as np
+
+        if rows == 0:
+            if payload:
+                raise DamagedData(f"{len(payload)} bytes stand where a record without tokens has none")
+            return np.zeros((0, len(self.scales_R)), np.int64)
+        if len(payload) % 4 or rows > ROWS_PER_BYTE * len(payload):
+            raise DamagedData(f"{len(payload)} bytes cannot be the coordinates of {rows} tokens")
+        words = np.frombuffer(payload, "<u4").astype(np.uint32)
+        if words[-1] == 0:
+            raise DamagedData("the coordinates end in a word of zeros, which no encoder writes")
+        coder = _ans(words)
+        classes_T = coder.decode(self._class_model, rows)
+        # Rows of such classes fill at least so much: none beyond what the bytes can hold are made room for.
+        if self._least_bits[classes_T].sum() > 8 * len(payload) + SLACK_BITS:
+            raise DamagedData(f"{len(payload)} bytes cannot hold the coordinates of {rows} tokens")
+        layout = _Layout.of(self.scales_R, classes_T)
+        places_N = np.empty(rows * len(self.scales_R), np.int64)
+        for table, chosen in layout.table_groups():
+            places_N[chosen] = coder.decode(self._models[table], len(chosen))
+        lows_N = np.zeros_like(places_N)
+        for bits, chosen in layout.low_groups():
+            lows_N[chosen] = coder.decode(_uniform(bits), len(chosen))
+        radii_N = self.radii.astype(np.int64)[layout.tables_N]
+        highs_N = places_N - radii_N
+        escaped = layout.by_table_N[(highs_N > radii_N)[layout.by_table_N]]
+        upper = coder.decode(_uniform(16), len(escaped)).astype(np.int64)
+        highs_N[escaped] = (upper << 16) + coder.decode(_uniform(16), len(escaped)) - 2**31
+        if coder.decode(_uniform(16), 1)[0] != STAMP or not coder.is_empty():
+            raise DamagedData(f"the coordinates do not end where those of {rows} tokens must")
+        numbers_TR = layout.join(highs_N, lows_N).reshape(rows, -1)
+        if np.abs(numbers_TR).max(initial=0) > LARGEST:
+            raise DamagedData(f"a coordinate lies {np.abs(numbers_TR).max()} steps from the mean, which none does")
+        return numbers_TR
+
+    def bits_per_row(self) -> float:
+        """Expected bits of a row that is like the sample's."""
+        import numpy as np
+
+        entropies = np.array([_entropy(table) for table in self._tables])
+        layout = _Layout.of(self.scales_R, np.array([NEUTRAL_CLASS]))
+        return float(entropies[layout.tables_N].sum() + layout.bits_N.sum()) + _entropy(self.class_frequencies_C)
+
+    def classes(self, numbers_TR: IntArray) -> IntArray:
+        """The class of each row: how much wider it is than the sample, by its standardised numbers' mean square."""
+        import numpy as np
+
+        numbers = numbers_TR.astype(np.float64)
+        wide = (numbers**2 / self._squares).mean(axis=1) if numbers.shape[1] else np.ones(len(numbers))
+        octaves_T = 0.5 * np.log2(np.maximum(wide, 2.0**-99))
+        classes_T: IntArray = np.rint(STEPS_PER_OCTAVE * octaves_T).astype(np.int64) + NEUTRAL_CLASS
+        return np.clip(classes_T, 0, CLASSES - 1)
+
+    @cached_property
+    def _squares(self) -> npt.NDArray[np.float64]:
+        """The mean square of a rounded number of each column."""
+        return sigma_of(self.scales_R) ** 2 + 1 / 12
+
+    @cached_property
+    def _least_bits(self) -> npt.NDArray[np.float64]:
+        """For each class the bits of a row of the likeliest numbers."""
+        import numpy as np
+
+        least = np.array([-np.log2(table.max() / TOTAL) for table in self._tables])
+        layout = _Layout.of(self.scales_R, np.arange(CLASSES))
+        bits_N = least[layout.tables_N] + layout.bits_N
+        bits_C: npt.NDArray[np.float64] = bits_N.reshape(CLASSES, len(self.scales_R)).sum(axis=1)
+        return bits_C
+
+    @cached_property
+    def _tables(self) -> list[npt.NDArray[np.uint32]]:
+        import numpy as np
+
+        return np.split(self.frequencies, np.cumsum(2 * self.radii.astype(np.int64) + 2)[:-1])
+
+    @cached_property
+    def _models(self) -> list[Any]:
+        return [_categorical(table) for table in self._tables]
+
+    @cached_property
+    def _class_model(self) -> Any:
+        return _categorical(self.class_frequencies_C)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Layout:
+    """Which table and how many low bits each number of a record has, and in which order they are coded.
+
+    Attributes:
+        tables_N: The table of each number, row after row.
+        bits_N: Its low bits.
+        by_table_N: The numbers in the order of their tables, and of their rows and columns within each.
+    """
+
+    tables_N: npt.NDArray[np.uint8]
+    bits_N: npt.NDArray[np.uint8]
+    by_table_N: npt.NDArray[np.intp]
+
+    @classmethod
+    def of(cls, scales_R: ScaleArray, classes_T: npt.NDArray[np.integer[Any]]) -> _Layout:
+        import numpy as np
+
+        places_T1 = (classes_T.astype(np.int16) - NEUTRAL_CLASS)[:, None]
+        places_TR = np.clip(scales_R.astype(np.int16)[None, :] + places_T1, 0, PLACES - 1)
+        bits_TR = np.maximum(places_TR - (TABLES - STEPS_PER_OCTAVE), 0) // STEPS_PER_OCTAVE
+        tables_N = (places_TR - STEPS_PER_OCTAVE * bits_TR).astype(np.uint8).ravel()
+        return cls(
+            tables_N=tables_N,
+            bits_N=bits_TR.astype(np.uint8).ravel(),
+            by_table_N=np.argsort(tables_N, kind="stable"),
+        )
+
+    def table_groups(self) -> list[tuple[int, npt.NDArray[np.intp]]]:
+        """For each table in use, by its number: the numbers that it codes."""
+        import numpy as np
+
+        ends = np.cumsum(np.bincount(self.tables_N))
+        return [(table, part) for table, part in enumerate(np.split(self.by_table_N, ends[:-1])) if len(part)]
+
+    def low_groups(self) -> list[tuple[int, npt.NDArray[np.intp]]]:
+        """For each count of low bits but 0, rising: the numbers that have so many."""
+        import numpy as np
+
+        groups = ((bits, np.flatnonzero(self.bits_N == bits)) for bits in range(1, int(self.bits_N.max(initial=0)) + 1))
+        return [(bits, chosen) for bits, chosen in groups if len(chosen)]
+
+    def split(self, numbers_TR: IntArray) -> tuple[IntArray, IntArray]:
+        """High parts and low bits; the low bits are centred, so that a high part of 0 is about the mean."""
+        raised_N = numbers_TR.ravel() + self._halves
+        return raised_N >> self.bits_N, raised_N & ((1 << self.bits_N.astype("int64")) - 1)
+
+    def join(self, highs_N: IntArray, lows_N: IntArray) -> IntArray:
+        """The numbers of such parts."""
+        return (highs_N << self.bits_N) + lows_N - self._halves
+
+    @property
+    def _halves(self) -> IntArray:
+        halves_N: IntArray = (1 << self.bits_N.astype("int64")) >> 1
+        return halves_N
+
+
+def sigma_of(scales: ScaleArray) -> npt.NDArray[np.float64]:
+    """The standard deviation at each place of the ladder."""
+    sigmas: npt.NDArray[np.float64] = 2.0 ** (LOWEST + scales.astype("float64") / STEPS_PER_OCTAVE)
+    return sigmas
+
+
+def scales_of(sigmas: npt.NDArray[np.float64]) -> ScaleArray:
+    """The nearest place on the ladder of each standard deviation."""
+    import numpy as np
+
+    octaves = np.log2(np.maximum(sigmas, 2.0**-99)) - LOWEST
+    scales: ScaleArray = np.clip(np.rint(STEPS_PER_OCTAVE * octaves), 0, PLACES - 1).astype(np.uint8)
+    return scales
+
+
+def whole_frequencies(weights: npt.NDArray[np.float64], *, most: int = TOTAL) -> npt.NDArray[np.uint32]:
+    """Frequencies in proportion to weights: whole, at least 1 and at most `most` each, `2**24` together."""
+    import numpy as np
+
+    share = weights / weights.sum()
+    frequencies = np.minimum(np.maximum(np.floor(share * (TOTAL - len(weights))), 1), most).astype(np.int64)
+    left = TOTAL - int(frequencies.sum())
+    for place in np.argsort(-share, kind="stable"):
+        given = min(left, most - int(frequencies[place])) if left > 0 else max(left, 1 - int(frequencies[place]))
+        frequencies[place] += given
+        left -= given
+    assert left == 0
+    whole: npt.NDArray[np.uint32] = frequencies.astype(np.uint32)
+    return whole
+
+
+def _entropy(frequencies: npt.NDArray[np.uint32]) -> float:
+    import numpy as np
+
+    share = frequencies / TOTAL
+    return float(-(share * np.log2(share)).sum())
+
+
+def _ans(words: npt.NDArray[np.uint32] | None = None) -> Any:
+    import constriction
+
+    return constriction.stream.stack.AnsCoder() if words is None else constriction.stream.stack.AnsCoder(words)
+
+
+def _uniform(bits: int) -> Any:
+    import constriction
+
+    return constriction.stream.model.Uniform(2**bits)
+
+
+def _categorical(frequencies: npt.NDArray[np.uint32]) -> Any:
+    """A model with exactly these frequencies.
+
+    constriction gives each entry 1, and the rest of `2**24` in proportion to weights. With weights that sum to just
+    that rest its factor is 1, and nothing is rounded: whole numbers below `2**24` are exact even in float32.
+    """
+    import constriction
+    import numpy as np
+
+    return constriction.stream.model.Categorical(frequencies.astype(np.float64) - 1, perfect=False)

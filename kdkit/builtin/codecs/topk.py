@@ -1,0 +1,223 @@
+"""Codec `topk`: the k largest logits of each token, and how much probability all others have.
+
+Letters: B batch, T target tokens, V vocabulary, K entries kept, N entries of all rows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+from attrs import validators
+
+from kdkit.builtin.codecs.checks import finite_logits
+from kdkit.builtin.codecs.idsets import BLOCK_BYTES, IdSets, bits_of_a_set, read_sets, write_sets
+from kdkit.builtin.codecs.integers import SECTION_BYTES, Reader, write_integers
+from kdkit.builtin.codecs.sparse import HEAD_BYTES, SparseRows, check_head, head, sizes_of_rows, targets_of
+from kdkit.errors import DamagedData
+from kdkit.options import at_least_one, option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from kdkit.builtin.codecs.integers import Integers
+    from kdkit.values import FloatArray, SparseTargets, TeacherBlock
+
+# Differences of logits, in float64 and float32, stay finite.
+LARGEST_LOGIT = 1e38
+# Times the highest temperature: how far below its row's maximum an entry is told from one still further below.
+# exp(-64) is 1.6e-28 of the maximum's probability.
+DEEPEST = 64
+# The logarithm of a mass so small that neither float32 nor, by much, float64 has a number for it.
+LEAST_TAIL = -700.0
+
+
+def _temperatures(_instance: object, _field: object, temperatures: tuple[float, ...]) -> None:
+    if not temperatures:
+        raise ValueError("names no temperature; [1.0] is the usual one")
+    for temperature in temperatures:
+        if not 0.01 <= temperature <= 100:
+            raise ValueError(f"has the temperature {temperature:g}; they must be from 0.01 to 100")
+        if temperatures.count(temperature) > 1:
+            raise ValueError(f"has the temperature {temperature:g} more than once")
+
+
+@attrs.frozen(kw_only=True)
+class TopK:
+    """The k largest logits, relative to their row's maximum, and the mass of the others at each temperature.
+
+    Of equal logits the one with the lower id is kept. A kept logit's distance to its row's maximum is off by at most
+    step / 2 (2**-7 by default: fp16's error at magnitudes of 16 to 32), if it is below 64 times the highest
+    temperature; from there on it counts as that (less than 1.6e-28 of the maximum's probability). The others' mass is
+    computed in float64 and stored as float32. So each kept entry's probability is that of the full softmax but for a
+    factor of at most exp(step / temperature) either way.
+    """
+
+    k: int = option(
+        "How many logits of each token are kept; all where the vocabulary has no more.",
+        default=128,
+        check=at_least_one,
+    )
+    temperatures: tuple[float, ...] = option(
+        "Temperatures at which the mass of the logits that are not kept is stored: those that a loss may have.",
+        default=(1.0,),
+        check=_temperatures,
+    )
+    step: float = option(
+        "Distances to a row's maximum are rounded to multiples of this.",
+        default=2.0**-6,
+        check=validators.and_(validators.ge(2.0**-20), validators.le(1.0)),
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """A cache keeps its codec's options as JSON, which has lists only; equal codecs must be equal."""
+        object.__setattr__(self, "temperatures", tuple(self.temperatures))
+
+    @property
+    def exact_temperatures(self) -> tuple[float, ...]:
+        """The option `temperatures`."""
+        return self.temperatures
+
+    def encode(self, block: TeacherBlock) -> bytes:
+        """The block's largest logits.
+
+        Raises:
+            UsageError: A logit is not finite or beyond 1e38.
+        """
+        import numpy as np
+
+        logits_TV = finite_logits(
+            block,
+            limit=LARGEST_LOGIT,
+            advice='topk holds magnitudes up to 1e38; use the codec "float", or no such mask',
+        )
+        tokens, vocab_size = logits_TV.shape
+        kept = min(self.k, vocab_size)
+        ids_TK = np.empty((tokens, kept), np.int64)
+        above_TK = np.empty((tokens, kept), np.int64)
+        log_tail_XT = np.empty((len(self.temperatures), tokens), np.float32)
+        for token, logits_V in enumerate(logits_TV):
+            ids_TK[token] = largest(logits_V, kept)
+            below_V = logits_V.max() - logits_V.astype(np.float64)
+            steps_K = np.rint(np.minimum(below_V[ids_TK[token]] / self.step, self._deepest)).astype(np.int64)
+            above_TK[token] = steps_K.max() - steps_K
+            for index, temperature in enumerate(self.temperatures):
+                log_tail_XT[index, token] = _log_tail(below_V / temperature, ids_TK[token])
+        parts = [head(tokens, vocab_size)]
+        if kept < vocab_size:
+            rows_N = np.repeat(np.arange(tokens), kept)
+            parts += [log_tail_XT.astype("<f4").tobytes()]
+            parts += [write_sets(IdSets(rows_N=rows_N, ids_N=ids_TK.ravel()), tokens)]
+        return b"".join((*parts, write_integers(above_TK.ravel())))
+
+    def decode(self, payload: bytes, *, tokens: int, vocab_size: int) -> FloatArray:
+        """Float32 `[tokens, vocab_size]`: the kept logits less their row's maximum, and a guess of the others.
+
+        The guess is one number for all others of a row, which has their mass at the first temperature.
+
+        Raises:
+            DamagedData: The payload is not what `encode` writes for such logits.
+        """
+        import numpy as np
+
+        rows = self._read(payload, tokens, vocab_size)
+        temperature = self.temperatures[0]
+        others = vocab_size - rows.ids_TK.shape[1]
+        fill_T = np.zeros(tokens)
+        if others:
+            log_tail_T = rows.log_tail_T[temperature].astype(np.float64)
+            log_odds_T = log_tail_T - np.log(-np.expm1(log_tail_T))
+            sum_T = np.exp(rows.values_TK.astype(np.float64) / temperature).sum(axis=1)
+            fill_T = temperature * (log_odds_T + np.log(sum_T) - math.log(others))
+        logits_TV = np.empty((tokens, vocab_size), np.float32)
+        logits_TV[...] = fill_T[:, None]
+        np.put_along_axis(logits_TV, rows.ids_TK, rows.values_TK, axis=1)
+        return logits_TV
+
+    def targets(self, records: Sequence[tuple[bytes, int]], *, vocab_size: int, device: str) -> SparseTargets:
+        """The kept entries of a batch, and the mass of the others at each of the temperatures.
+
+        Raises:
+            DamagedData: A payload is not what `encode` writes for such logits.
+        """
+        rows = [self._read(payload, tokens, vocab_size) for payload, tokens in records]
+        return targets_of(rows, vocab_size=vocab_size, device=device)
+
+    def bytes_per_token(self, vocab_size: int) -> float:
+        """Upper bound. Real logits, whose neighbouring tokens share ids, take about half."""
+        kept = min(self.k, vocab_size)
+        # Rice with a parameter that leaves the prefix a bit or two, the one that ends it included.
+        value_bits = kept * (self._deepest.bit_length() + 1)
+        if kept == vocab_size:
+            return HEAD_BYTES + SECTION_BYTES + value_bits / 8
+        fixed = HEAD_BYTES + BLOCK_BYTES + SECTION_BYTES + 4 * len(self.temperatures)
+        return fixed + (bits_of_a_set(kept, vocab_size) + value_bits) / 8
+
+    @property
+    def _deepest(self) -> int:
+        """How many steps below its row's maximum an entry is at most."""
+        return math.ceil(DEEPEST * max(self.temperatures) / self.step)
+
+    def _read(self, payload: bytes, tokens: int, vocab_size: int) -> SparseRows:
+        import numpy as np
+
+        reader = Reader(payload)
+        check_head(reader, tokens, vocab_size)
+        kept = min(self.k, vocab_size)
+        if kept < vocab_size:
+            log_tail_XT = np.frombuffer(reader.take(4 * len(self.temperatures) * tokens), "<f4").astype(np.float32)
+            _check_tails(log_tail_XT)
+            ids_TK = _ids_of_rows(read_sets(reader, tokens=tokens, vocab_size=vocab_size), tokens, kept)
+        above_TK = reader.integers(tokens * kept, most=self._deepest).reshape(tokens, kept)
+        reader.end()
+        if kept == vocab_size:  # only now is the payload known to be long enough for so many tokens
+            log_tail_XT = np.full(len(self.temperatures) * tokens, -np.inf, np.float32)
+            ids_TK = np.tile(np.arange(vocab_size), (tokens, 1))
+        steps_TK = above_TK - above_TK.max(axis=1, keepdims=True)
+        tails = log_tail_XT.reshape(len(self.temperatures), tokens)
+        return SparseRows(
+            ids_TK=ids_TK,
+            values_TK=(steps_TK * self.step).astype(np.float32),
+            log_tail_T=dict(zip(self.temperatures, tails, strict=True)),
+        )
+
+
+def _ids_of_rows(sets: IdSets, tokens: int, kept: int) -> Integers:
+    if (sizes_of_rows(sets, tokens) != kept).any():
+        raise DamagedData(f"a token has other than {kept} entries")
+    return sets.ids_N.reshape(tokens, kept)
+
+
+def _check_tails(log_tail_XT: FloatArray) -> None:
+    # NaN fails every comparison.
+    if log_tail_XT.size and not (log_tail_XT.min() >= LEAST_TAIL and log_tail_XT.max() < 0):
+        raise DamagedData("the mass of the entries that are not kept is none that topk writes")
+
+
+def largest(logits_V: FloatArray, count: int) -> Integers:
+    """Ids of the largest logits in rising order; of equal ones the lower ids.
+
+    NumPy's own choice among equals depends on the processor.
+    """
+    import numpy as np
+
+    least = np.partition(logits_V, len(logits_V) - count)[len(logits_V) - count]
+    ids_K = np.flatnonzero(logits_V >= least)
+    ties = np.flatnonzero(logits_V[ids_K] == least)
+    return np.delete(ids_K, ties[len(ties) - (len(ids_K) - count) :])
+
+
+def _log_tail(below_V: npt.NDArray[np.float64], ids_K: Integers) -> float:
+    """Logarithm of the mass of all entries but some, from distances to the maximum at a temperature."""
+    import numpy as np
+
+    weight_V = np.exp(-below_V)
+    kept = float(weight_V[ids_K].sum())
+    # Summed by themselves: what is left of one after subtraction is no more exact than float64 is near one.
+    weight_V[ids_K] = 0
+    tail = float(weight_V.sum())
+    return -math.log1p(kept / tail) if tail > kept * math.exp(LEAST_TAIL) else LEAST_TAIL

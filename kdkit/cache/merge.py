@@ -1,0 +1,194 @@
+"""Joining caches of one identity: whole shards by a link where they fit, else record by record."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zlib
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from kdkit.cache.format import shard_name
+from kdkit.cache.manifest import MANIFEST, Manifest, describe_shard, read_manifest
+from kdkit.cache.reader import LogitCache, load_listed
+from kdkit.cache.state import copy_state
+from kdkit.cache.verify import verify
+from kdkit.cache.writer import CacheWriter
+from kdkit.errors import DamagedData, Mismatch, UsageError
+from kdkit.files import publish
+from kdkit.texts import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from kdkit.cache.format import Shard
+    from kdkit.cache.identity import CacheIdentity
+    from kdkit.progress import Progress
+
+SHARD_BYTES = 256 * 2**20
+
+
+@attrs.frozen(kw_only=True)
+class Merged:
+    """What came of a merge.
+
+    Attributes:
+        manifest: What the joined cache holds now.
+        shards: How many shards were taken whole.
+        records: How many records were copied one by one, because others of their shard were there already.
+        repeated: How many records were there already.
+    """
+
+    manifest: Manifest
+    shards: int
+    records: int
+    repeated: int
+
+    def describe(self) -> str:
+        """One phrase for people."""
+        there = f", {plural(self.repeated, 'record')} were there already" if self.repeated else ""
+        return f"{plural(self.shards, 'whole shard')} and {plural(self.records, 'single record')} are new{there}"
+
+
+def merge(out: Path, parts: Sequence[Path], *, progress: Progress) -> Merged:
+    """Join finished caches of one identity.
+
+    The parts are read to the last byte before anything is written, and stay as they are. Killed at any moment, the same
+    call again goes on; readers see what `out` was before until it is done.
+
+    Args:
+        out: The joined cache: a new folder, or a cache that gets what it lacks.
+        parts: Finished caches.
+        progress: Where progress is shown.
+
+    Raises:
+        UsageError: A part is the joined cache itself, or another process is writing that.
+        MissingInput: A part is no finished cache.
+        Mismatch: Two of the caches belong to different things.
+        DamagedData: A part or the joined cache is damaged; names file and record.
+        KdkitError: The disk is full.
+    """
+    if any(part.resolve() == out.resolve() for part in parts):
+        raise UsageError(f"{out} is to be the joined cache and is named as a part of it too; name it once")
+    manifests = [read_manifest(part) for part in parts]
+    _check_same(out, parts, manifests)
+    if (out / MANIFEST).exists():
+        LogitCache.open(out)  # the writer would throw away what is damaged, to have it captured again
+    with progress.task("verify", total=len(parts), unit="caches") as task:
+        for part in parts:
+            _check_whole(part)
+            task.advance()
+    with _Joining(out, manifests[0].identity, progress) as joining:
+        for part, manifest in zip(parts, manifests, strict=True):
+            joining.take(part, manifest)
+        joining.copy_rest()
+        return Merged(
+            manifest=joining.finish(), shards=joining.linked, records=joining.copied, repeated=joining.repeated
+        )
+
+
+def _check_same(out: Path, parts: Sequence[Path], manifests: Sequence[Manifest]) -> None:
+    named = list(zip(parts, (manifest.identity for manifest in manifests), strict=True))
+    if (out / MANIFEST).exists():
+        named.insert(0, (out, read_manifest(out).identity))
+    first, identity = named[0]
+    for other, found in named[1:]:
+        if found != identity:
+            raise Mismatch(
+                f"{first} holds the logits of {identity.describe()}, and {other} those of {found.describe()}; "
+                "only caches of one teacher, tokenizer and codec can be merged"
+            )
+
+
+def _check_whole(part: Path) -> None:
+    faults = verify(part)
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise DamagedData(
+            f"{part}: {faults[0]}{more}; nothing of it was merged; `kdkit cache repair {part}` keeps what is whole"
+        )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Rest:
+    """A shard of which only some records are new."""
+
+    part: Path
+    shard: Shard
+
+
+class _Joining(CacheWriter):
+    """A cache that takes what others hold. It encodes nothing, so it needs no codec."""
+
+    def __init__(self, folder: Path, identity: CacheIdentity, progress: Progress) -> None:
+        super().__init__(folder, identity, None, SHARD_BYTES, note=progress.note)
+        self._progress = progress
+        self._rest: list[_Rest] = []
+        self.linked = self.copied = self.repeated = 0
+
+    def __enter__(self) -> Self:
+        """See `CacheWriter`."""
+        super().__enter__()
+        return self
+
+    def take(self, part: Path, manifest: Manifest) -> None:
+        """Take every shard whose keys are all new; put the others off until `copy_rest`."""
+        with self._progress.task("merge", total=len(manifest.shards), unit="shards") as task:
+            for entry in manifest.shards:
+                shard = load_listed(part, entry, self.identity)
+                if self.done_keys.isdisjoint(key.tobytes() for key in shard.keys_N16):
+                    self._link(part, shard)
+                else:
+                    self._rest.append(_Rest(part=part, shard=shard))
+                task.advance()
+
+    def copy_rest(self) -> None:
+        """Copy the new records of the shards that could not be taken whole, those of one state together."""
+        for rest in sorted(self._rest, key=lambda rest: rest.shard.state):
+            self._use_state(rest.part, rest.shard.state)
+            self._copy(rest.part / rest.shard.file, rest.shard)
+
+    def _link(self, part: Path, shard: Shard) -> None:
+        name = shard_name(self._next)
+        temporary = self.folder / f".{name}.tmp"
+        with self._writing(shard.size):
+            copy_state(part, self.folder, shard.state)
+            _link_or_copy(part / shard.file, temporary)
+            publish(temporary, self.folder / name)
+        self._next += 1
+        self._entries.append(attrs.evolve(describe_shard(shard), file=name))
+        self.done_keys.update(key.tobytes() for key in shard.keys_N16)
+        self.linked += 1
+
+    def _use_state(self, part: Path, state: str) -> None:
+        """Records from now on need this state of a part."""
+        if state != self._state:
+            self.seal()
+            copy_state(part, self.folder, state)
+            self._state = state
+
+    def _copy(self, path: Path, shard: Shard) -> None:
+        with path.open("rb") as file:
+            for number, key in enumerate(key.tobytes() for key in shard.keys_N16):
+                if key in self.done_keys:
+                    self.repeated += 1
+                    continue
+                start, end = (int(offset) for offset in shard.offsets_M[number : number + 2])
+                file.seek(shard.payload_start + start)
+                payload = file.read(end - start)
+                if len(payload) != end - start or zlib.crc32(payload) != shard.crc32_N[number]:
+                    raise DamagedData(f"{path} record {number}: its bytes do not match its checksum")
+                self.add(key, payload, int(shard.tokens_N[number]))
+                self.copied += 1
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """The file under another name: a shard never changes, so that two folders may share it."""
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or a file system without links
+        shutil.copyfile(source, target)
+        with target.open("rb+") as file:
+            os.fsync(file.fileno())

@@ -1,0 +1,326 @@
+"""Mending a cache: every whole record is kept, whatever else is damaged; what was lost is counted, never hidden."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit.cache.format import Shard, read_shard
+from kdkit.cache.growing import GrowingShard
+from kdkit.cache.locking import locked
+from kdkit.cache.manifest import (
+    LARGEST_MANIFEST,
+    MANIFEST,
+    Manifest,
+    ShardEntry,
+    describe_shard,
+    read_manifest,
+    sealed_shards,
+)
+from kdkit.cache.state import NO_STATE, STATE_PATTERN, read_state, state_name
+from kdkit.cache.verify import Fault
+from kdkit.errors import DamagedData, MissingInput, UsageError
+from kdkit.files import disk_full, sync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from kdkit.cache.identity import CacheIdentity
+    from kdkit.progress import Progress
+
+_MISFIT = "it is not the file that the manifest describes"
+_NAMED = re.compile(rb"shard-[0-9]{5,9}\.safetensors")
+
+
+@attrs.frozen(kw_only=True)
+class Repaired:
+    """What a repair found and did.
+
+    Attributes:
+        folder: The cache.
+        identity: What it belongs to.
+        faults: What was wrong with it; none where nothing was.
+        kept: How many whole records it holds.
+        missing: How many records are lost.
+        unknown: Shards of which it is not known how many records they held; these are lost beyond `missing`.
+        finished: Whether the cache is whole now: it has a manifest, and all records that it ever promised.
+    """
+
+    folder: Path
+    identity: CacheIdentity
+    faults: tuple[Fault, ...]
+    kept: int
+    missing: int
+    unknown: tuple[str, ...]
+    finished: bool
+
+    @property
+    def lost(self) -> str:
+        """What is missing, in words: `3 records`; "" where nothing is."""
+        records = f"{self.missing:,} record{'' if self.missing == 1 else 's'}" if self.missing else ""
+        shards = f"what was in {', '.join(self.unknown)}" if self.unknown else ""
+        return " and ".join(text for text in (records, shards) if text)
+
+
+@attrs.frozen(kw_only=True)
+class _Promise:
+    """What the manifest says, as far as it can be read."""
+
+    manifest: Manifest | None
+    named: frozenset[str]
+    fault: str
+
+    @property
+    def was_finished(self) -> bool:
+        """Whether there is a manifest, whole or damaged."""
+        return self.manifest is not None or bool(self.fault)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Found:
+    """A shard that can be read.
+
+    Attributes:
+        shard: Its index.
+        good: Numbers of its records that are whole and stand in no shard before it.
+        rewrite: Whether these have to go into a new file.
+    """
+
+    shard: Shard
+    good: tuple[int, ...]
+    rewrite: bool
+
+
+@attrs.define(kw_only=True, eq=False)
+class _Stock:
+    """All shards of a cache, and what is wrong with them.
+
+    Attributes:
+        identity: What the cache belongs to.
+        found: The shards that hold something.
+        kept: The keys of all whole records.
+        faults: Everything that is wrong.
+        lost: Files that cannot be used at all.
+    """
+
+    identity: CacheIdentity
+    found: list[_Found] = attrs.field(factory=list)
+    kept: set[bytes] = attrs.field(factory=set)
+    faults: list[Fault] = attrs.field(factory=list)
+    lost: list[str] = attrs.field(factory=list)
+
+    def give_up(self, file: str, what: str) -> None:
+        """Nothing of that file can be kept."""
+        self.lost.append(file)
+        self.faults.append(Fault(file=file, record=None, what=what))
+
+    def count(self, shard: Shard) -> int:
+        """How many of a shard's records are kept, out of this shard or another that has them too."""
+        return sum(key.tobytes() in self.kept for key in shard.keys_N16)
+
+
+def repair(folder: Path, *, progress: Progress) -> Repaired:
+    """Keep every whole record of a cache, and throw away what is damaged.
+
+    It reads all of the cache. Good records of a shard with damaged ones go into a new shard. The manifest is written
+    anew where nothing that it promised is lost; else it goes, and the cache is an unfinished one until a run captures
+    what is missing. Killed at any moment, it can be called again.
+
+    Args:
+        folder: A cache, finished or not.
+        progress: Where progress is shown.
+
+    Raises:
+        MissingInput: There is no cache in the folder.
+        DamagedData: Nothing of it can be saved.
+        UsageError: Another process is writing it, or a newer kdkit wrote it.
+        KdkitError: The disk is full; what was whole is kept.
+    """
+    if not folder.is_dir() or not (sealed_shards(folder) or (folder / MANIFEST).exists()):
+        raise MissingInput(f"there is no logit cache in {folder}")
+    with locked(folder):
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink()
+        promise = _read_promise(folder)
+        stock = _take_stock(folder, promise, progress)
+        missing, unknown = _count_missing(stock, promise)
+        whole = promise.was_finished and not missing and not unknown
+        if stock.faults:
+            _mend(folder, stock, finished=whole)
+    return Repaired(
+        folder=folder,
+        identity=stock.identity,
+        faults=tuple(stock.faults),
+        kept=len(stock.kept),
+        missing=missing,
+        unknown=unknown,
+        finished=whole,
+    )
+
+
+def _read_promise(folder: Path) -> _Promise:
+    try:
+        manifest = read_manifest(folder)
+    except MissingInput:
+        return _Promise(manifest=None, named=frozenset(), fault="")
+    except DamagedData:
+        with (folder / MANIFEST).open("rb") as file:
+            # The names in it are worth having: a shard that is gone is not found out otherwise.
+            named = frozenset(name.decode("ascii") for name in _NAMED.findall(file.read(LARGEST_MANIFEST)))
+        return _Promise(manifest=None, named=named, fault="it is not what was written")
+    return _Promise(manifest=manifest, named=frozenset(entry.file for entry in manifest.shards), fault="")
+
+
+def _read_shards(folder: Path, listed: Container[str]) -> dict[str, Shard | str]:
+    """The index of every shard, or what is wrong with it, in the order of their numbers."""
+    shards: dict[str, Shard | str] = {}
+    for path in sorted(sealed_shards(folder), key=lambda path: _number(path.name)):
+        try:
+            shards[path.name] = read_shard(path)
+        except DamagedData as error:
+            shards[path.name] = str(error)
+        except UsageError as error:
+            if path.name not in listed:
+                raise UsageError(f"{path} cannot be read: {error}") from error
+            # A newer kdkit would have written a manifest of its version.
+            shards[path.name] = "its format version is newer than that of the manifest"
+    return shards
+
+
+def _take_stock(folder: Path, promise: _Promise, progress: Progress) -> _Stock:
+    listed = {entry.file: entry for entry in promise.manifest.shards} if promise.manifest is not None else {}
+    shards = _read_shards(folder, listed)
+    stock = _Stock(identity=_identity_of(folder, promise, [s for s in shards.values() if isinstance(s, Shard)]))
+    if promise.fault:
+        stock.faults.append(Fault(file=MANIFEST, record=None, what=promise.fault))
+    for file in sorted(promise.named - shards.keys()):
+        stock.give_up(file, "the file is missing")
+    as_written = {_nameless(entry) for entry in listed.values()}
+    bad_states: dict[str, str] = {}
+    with progress.task("read", total=len(shards), unit="shards") as task:
+        for file, shard in shards.items():
+            if isinstance(shard, str):
+                stock.give_up(file, shard)
+            elif shard.identity != stock.identity:
+                stock.give_up(file, f"it belongs to another cache, of {shard.identity.describe()}")
+            elif what := _state_fault(folder, shard.state, bad_states):
+                stock.give_up(file, what)
+            else:
+                entry = describe_shard(shard)
+                if listed.get(file, entry) != entry:
+                    stock.faults.append(Fault(file=file, record=None, what=_MISFIT))
+                # One that only stands under another's name is as it was written.
+                altered = file in listed and _nameless(entry) not in as_written
+                _add_shard(folder, shard, stock, altered=altered)
+            task.advance()
+    return stock
+
+
+def _identity_of(folder: Path, promise: _Promise, shards: Sequence[Shard]) -> CacheIdentity:
+    """The manifest's, else that of most shards."""
+    if promise.manifest is not None:
+        return promise.manifest.identity
+    if not shards:
+        raise DamagedData(f"nothing in {folder} can be saved; delete it and run the recipe again, which captures anew")
+    counts = Counter(shard.identity.digest for shard in shards)
+    return next(shard.identity for shard in shards if shard.identity.digest == counts.most_common(1)[0][0])
+
+
+def _state_fault(folder: Path, state: str, known: dict[str, str]) -> str:
+    if state not in known:
+        known[state] = ""
+        if state != NO_STATE:
+            try:
+                read_state(folder, state)
+            except DamagedData as error:
+                known[state] = f"it needs a state that is damaged: {error}"
+    return known[state]
+
+
+def _add_shard(folder: Path, shard: Shard, stock: _Stock, *, altered: bool) -> None:
+    good: list[int] = []
+    with (folder / shard.file).open("rb") as file:
+        for number in range(shard.records):
+            if zlib.crc32(_payload(file, shard, number)) != shard.crc32_N[number]:
+                what = "its bytes do not match its checksum"
+            elif (key := shard.keys_N16[number].tobytes()) in stock.kept:
+                what = f"its key {key.hex()} stands twice in the cache"
+            else:
+                stock.kept.add(key)
+                good.append(number)
+                continue
+            stock.faults.append(Fault(file=shard.file, record=number, what=what))
+    rewrite = altered or len(good) < shard.records
+    stock.found.append(_Found(shard=shard, good=tuple(good), rewrite=rewrite))
+
+
+def _payload(file: BinaryIO, shard: Shard, number: int) -> bytes:
+    start, end = (int(offset) for offset in shard.offsets_M[number : number + 2])
+    file.seek(shard.payload_start + start)
+    return file.read(end - start)
+
+
+def _count_missing(stock: _Stock, promise: _Promise) -> tuple[int, tuple[str, ...]]:
+    """How many of the promised records are lost, and the shards of which that is not known."""
+    if promise.manifest is None:
+        return sum(found.shard.records - stock.count(found.shard) for found in stock.found), tuple(stock.lost)
+    promised = {_nameless(entry) for entry in promise.manifest.shards}
+    as_written = {_nameless(describe_shard(found.shard)): found for found in stock.found}
+    # A file with other bytes than were promised may still hold the records; another shard's copy holds none of them.
+    altered = {found.shard.file: found for plain, found in as_written.items() if plain not in promised}
+    missing = 0
+    for entry in promise.manifest.shards:
+        found = as_written.get(_nameless(entry)) or altered.get(entry.file)
+        missing += max(0, entry.records - stock.count(found.shard)) if found is not None else entry.records
+    return missing, ()
+
+
+def _mend(folder: Path, stock: _Stock, *, finished: bool) -> None:
+    """Bring the folder to hold what is good. The promise goes before anything that it promised."""
+    rewritten = [found for found in stock.found if found.rewrite]
+    if rewritten or stock.lost or not finished:
+        (folder / MANIFEST).unlink(missing_ok=True)
+        sync_folder(folder)
+    entries = [describe_shard(found.shard) for found in stock.found if not found.rewrite]
+    following = max((_number(path.name) + 1 for path in sealed_shards(folder)), default=0)
+    for found in rewritten:
+        if found.good:
+            entries.append(_rewrite(folder, found, following, stock.identity))
+            following += 1
+        (folder / found.shard.file).unlink()
+    for file in stock.lost:
+        (folder / file).unlink(missing_ok=True)
+    needed = {state_name(entry.state) for entry in entries}
+    for path in folder.glob(STATE_PATTERN):
+        if path.name not in needed:
+            path.unlink()
+    sync_folder(folder)
+    if finished:
+        Manifest(identity=stock.identity, shards=tuple(entries)).write(folder)
+
+
+def _rewrite(folder: Path, found: _Found, number: int, identity: CacheIdentity) -> ShardEntry:
+    """A new shard of the good records of another."""
+    growing = GrowingShard(folder, number, identity, found.shard.state)
+    try:
+        with disk_full(folder, found.shard.size), (folder / found.shard.file).open("rb") as file:
+            for record in found.good:
+                payload = _payload(file, found.shard, record)
+                growing.add(found.shard.keys_N16[record].tobytes(), payload, int(found.shard.tokens_N[record]))
+            return growing.seal()
+    finally:
+        growing.discard()
+
+
+def _nameless(entry: ShardEntry) -> ShardEntry:
+    return attrs.evolve(entry, file="")
+
+
+def _number(file: str) -> int:
+    return int(file.removeprefix("shard-").removesuffix(".safetensors"))

@@ -1,0 +1,51 @@
+"""`kdkit capture`: a part of a recipe's logits, so that many processes capture them together."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from kdkit.cli.run import recipe_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("capture")
+@partial(recipe_options, run_dir="runs/NAME-capture-I-of-N")
+@click.option(
+    "--shard",
+    default="0/1",
+    show_default=True,
+    metavar="I/N",
+    help="Which of how many parts, from 0; the others are captured by other processes, here or elsewhere.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, shard: str, *, as_json: bool) -> None:
+    """Capture the teacher's logits for RECIPE, or a part of them, and stop there.
+
+    The same command again goes on where it stopped. When all parts are there, `kdkit run` of the recipe takes them out
+    of the store, and captures what is missing.
+    """
+    from kdkit import progress
+    from kdkit.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    from kdkit.cache import Part
+    from kdkit.cli.output import print_json
+    from kdkit.devices import flushing_denormals
+    from kdkit.files import size_text
+    from kdkit.pipeline import capture_part
+    from kdkit.texts import plural
+
+    part = Part.parse(shard)
+    with flushing_denormals():
+        facts = capture_part(loaded, part, run_dir, progress=progress.for_stderr())
+    if as_json:
+        names = ("cache", "identity", "tokenizer", "codec", "records", "tokens", "bytes", "bytes_per_token")
+        print_json({"shard": shard, **{name: facts[name] for name in names}})
+    else:
+        numbers = f"{plural(facts['records'], 'record')}, {plural(facts['tokens'], 'token')}"
+        click.echo(f"shard {shard}: {numbers}, {size_text(facts['bytes'])} in {facts['cache']}")

@@ -1,0 +1,175 @@
+"""Output head and loss, a chunk of label tokens at a time.
+
+Logits of a vocabulary are by far the largest tensors of a training: at 32,100 entries a token's take 128 kB in float32,
+and a loss makes several more of the size. So the model's own forward pass ends before the head; of its hidden states
+those of label tokens are taken; and for each chunk of them head, loss and backward pass are done and forgotten, which
+leaves the gradient of the head's weights and of the states. The latter then goes backward through the model in one
+pass. Nothing is computed twice.
+
+Letters: B batch, T target tokens, N label tokens of a batch, C those of a chunk, V vocabulary,
+X whatever a row holds: hidden states, or logits of a model without a linear head.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+
+from kdkit.align import label_mask, teacher_rows
+from kdkit.interfaces import HeadModel
+from kdkit.values import LossParts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kdkit.align import TeacherRows
+    from kdkit.interfaces import LossMixer, TextModel
+    from kdkit.values import Targets, TokenBatch, TokenCounts
+
+    Head = Callable[[torch.Tensor], torch.Tensor]
+
+CHUNK = 256
+"""Tokens a chunk. Of a batch of 1,024 that is about a quarter of the memory; fewer tokens take less, but longer: each
+chunk adds to the gradient of the whole head (`benchmarks/loss_memory.py`).
+"""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class StudentTokens:
+    """The label tokens of a batch, example by example, and what the student says of them.
+
+    Attributes:
+        labels_N: The tokens.
+        example_N: The example of each.
+        rows_NX: Hidden states that go into the head, or logits.
+        head: Makes logits of hidden states; None where the rows are logits.
+        teacher: The teacher's rows; None for losses that need none.
+    """
+
+    labels_N: torch.Tensor
+    example_N: torch.Tensor
+    rows_NX: torch.Tensor
+    head: Head | None
+    teacher: TeacherRows | None
+
+    def backward(
+        self,
+        loss: LossMixer,
+        counts: TokenCounts,
+        *,
+        chunk: int = CHUNK,
+        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> LossParts:
+        """Add the loss's gradient to that of every parameter; gives what these tokens add to the loss.
+
+        Args:
+            loss: The loss.
+            counts: Its denominators (see `LossMixer`).
+            chunk: Tokens a chunk.
+            autocast: In what the head runs.
+        """
+        grad_NX, parts = torch.empty_like(self.rows_NX), []
+        # Of no token at all there is one chunk too: its loss is 0.
+        for start in range(0, max(len(self.labels_N), 1), chunk):
+            stop = min(start + chunk, len(self.labels_N))
+            rows_CX = self.rows_NX[start:stop].detach().requires_grad_()
+            with autocast():
+                logits_CV = self._logits(rows_CX)
+            part = self._parts(logits_CV, loss, counts, start, stop)
+            torch.autograd.backward(part.total)
+            assert rows_CX.grad is not None, "a loss depends on its logits"
+            grad_NX[start:stop] = rows_CX.grad
+            parts.append(attrs.evolve(part, total=part.total.detach()))
+            del logits_CV, part  # the next chunk's take their place
+        if self.rows_NX.requires_grad:  # not where all but the head is frozen
+            torch.autograd.backward(self.rows_NX, grad_NX)
+        return _sum(parts)
+
+    def parts(self, loss: LossMixer, counts: Callable[[int], TokenCounts], *, chunk: int = CHUNK) -> Iterator[Part]:
+        """What each example adds to the loss, in parts: one for each chunk that has tokens of it.
+
+        Args:
+            loss: The loss.
+            counts: The denominators of an example, by its number in the batch.
+            chunk: Tokens a chunk.
+        """
+        for start in range(0, len(self.labels_N), chunk):
+            logits_CV = self._logits(self.rows_NX[start : start + chunk])
+            at = start
+            for example, size in Counter(self.example_N[start : start + chunk].tolist()).items():
+                teacher = self.teacher.between(at, at + size) if self.teacher is not None else None
+                logits_NV = logits_CV[at - start : at - start + size]
+                yield Part(
+                    example=example,
+                    parts=loss(logits_NV, self.labels_N[at : at + size], teacher, counts(example)),
+                    hard_tokens=size,
+                    soft_tokens=int(teacher.known_N.sum()) if teacher is not None else 0,
+                )
+                at += size
+
+    def _logits(self, rows_CX: torch.Tensor) -> torch.Tensor:
+        return rows_CX if self.head is None else self.head(rows_CX)
+
+    def _parts(self, logits_CV: torch.Tensor, loss: LossMixer, counts: TokenCounts, start: int, stop: int) -> LossParts:
+        teacher = self.teacher.between(start, stop) if self.teacher is not None else None
+        return loss(logits_CV, self.labels_N[start:stop], teacher, counts)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Part:
+    """What some tokens of one example add to a loss.
+
+    Attributes:
+        example: Its number in the batch.
+        parts: What they add.
+        hard_tokens: How many they are.
+        soft_tokens: How many of them the teacher has a row for.
+    """
+
+    example: int
+    parts: LossParts
+    hard_tokens: int
+    soft_tokens: int
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Forward:
+    """A model's forward pass, up to its head where it has a linear one.
+
+    Attributes:
+        rows: Hidden states `[B, T, D]` of a batch, or logits `[B, T, V]`.
+        head: As in `StudentTokens`.
+    """
+
+    rows: Callable[[TokenBatch], torch.Tensor]
+    head: Head | None = None
+
+    @classmethod
+    def of(cls, model: TextModel) -> Forward:
+        """That of a model."""
+        head = model.head_function() if isinstance(model, HeadModel) else None
+        if isinstance(model, HeadModel) and head is not None:
+            return cls(rows=model.states, head=head)
+        return cls(rows=model.logits)
+
+    def __call__(self, batch: TokenBatch, targets: Targets | None) -> StudentTokens:
+        """The label tokens of a batch."""
+        mask_BT = label_mask(batch.labels_BT)
+        return StudentTokens(
+            labels_N=batch.labels_BT[mask_BT],
+            example_N=mask_BT.nonzero(as_tuple=True)[0],
+            rows_NX=self.rows(batch)[mask_BT],
+            head=self.head,
+            teacher=teacher_rows(targets, batch.labels_BT) if targets is not None else None,
+        )
+
+
+def _sum(parts: list[LossParts]) -> LossParts:
+    total, hard, soft = (
+        torch.stack([getattr(each, name) for each in parts]).sum() for name in ("total", "hard", "soft")
+    )
+    return LossParts(total=total, hard=hard, soft=soft)

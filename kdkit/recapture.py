@@ -1,0 +1,82 @@
+"""Filling the gaps of a cache that was repaired, with the teacher of a run that captured it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit import devices, plugins
+from kdkit.cache import LogitCache, Part
+from kdkit.errors import MissingInput, UsageError
+from kdkit.pipeline import STAGES, part_stages
+from kdkit.recipe import load_recipe
+from kdkit.runfolder import RECIPE, is_done, open_run
+from kdkit.runrecord import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from kdkit.progress import Progress
+    from kdkit.recipe import Recipe
+    from kdkit.runfolder import Stage
+
+_PART = re.compile(r"capture-(\d+)-of-(\d+)", re.ASCII)
+
+
+def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
+    """Capture what a cache lacks of a run's rows; no finished stage of the run is done again.
+
+    Args:
+        cache: The cache.
+        run_dir: The folder of a run that captured it, or a part of it.
+        progress: Where progress is shown.
+
+    Returns:
+        The cache, finished again.
+
+    Raises:
+        MissingInput: There is no such run.
+        UsageError: The run's logits are not in that cache, or it has not finished capturing them.
+        Mismatch: The teacher or the data are not those of that capture.
+    """
+    record = read_record(run_dir)
+    if not record:
+        raise MissingInput(
+            f"there is no run in {run_dir} (no run.json); name the folder of a run that captured {cache}"
+        )
+    recipe = attrs.evolve(load_recipe(run_dir / RECIPE), path=None)
+    stages = _stages(cache, run_dir, record, recipe)
+    loaded, device = dict(plugins.load().loaded), devices.pick(recipe.device)
+    with open_run(recipe, run_dir, fresh=False, progress=progress, plugins=loaded, device=device) as opened:
+        try:
+            for stage in stages:
+                with devices.enough_memory(f"stage {stage.name}"):
+                    if not opened.restore(stage):
+                        raise UsageError(
+                            f"the {stage.name} of {run_dir} is not to be had again, so its logits are not either; "
+                            "run the recipe again, which makes all of it anew"
+                        )
+        finally:
+            if record["status"] != "done":
+                opened.leave_as(record["status"])
+    return LogitCache.open(cache)
+
+
+def _stages(cache: Path, run_dir: Path, record: dict[str, Any], recipe: Recipe) -> Sequence[Stage]:
+    """The stages of a run up to the one that captured a cache."""
+    for name, entry in record["stages"].items():
+        if entry.get("facts", {}).get("cache") != str(cache.absolute()):
+            continue
+        part = _PART.fullmatch(name)
+        stages = part_stages(Part(index=int(part[1]), count=int(part[2]))) if part else STAGES
+        upto = next(place for place, stage in enumerate(stages) if stage.name == name) + 1
+        if all(is_done(record, run_dir, recipe, stage, stages) for stage in stages[:upto]):
+            return stages[:upto]
+    raise UsageError(
+        f"the run in {run_dir} has not captured {cache}, or has not finished; name the folder of a run that has, "
+        "or run its recipe again"
+    )

@@ -1,0 +1,282 @@
+"""What every loss mixer must do. Letters: N label tokens, V vocabulary."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.testing.loss_cases import Outcome, Tokens, cases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kdkit.interfaces import LossMixer
+    from kdkit.testing.loss_cases import Case
+    from kdkit.values import Targets
+
+NEAR = 1e-8
+"""Everything is tried in float64."""
+
+
+def check_loss(
+    loss: LossMixer, *, divergence: Callable[[Sequence[float], Sequence[float]], float] | None = None
+) -> None:
+    """Check that a loss keeps the promises of `kdkit.interfaces.LossMixer`, on random batches; it takes seconds.
+
+    - It is a value: its options are its identity.
+    - Its parts are single, finite numbers, in the precision of the logits (half precision widened); of the same tokens
+      always the same.
+    - Tokens add up, however they are cut and ordered: chunks, micro-batches and accumulation change nothing.
+    - Rows that the teacher does not have, and what pads its tensors, never count, nor do entries of a wider teacher.
+    - The same teacher, dense, factored or sparse with every entry kept, gives the same loss.
+    - The soft loss is never negative, and 0 for a student that equals its teacher.
+    - The gradient is that of the loss, finite, and there; also that of the soft loss, where there is one.
+
+    A loss with fields of the names `alpha` and `temperature` is held to `alpha * soft + (1 - alpha) * hard`, also at
+    other values of both: the mixture, the ends of alpha, cross-entropy as the hard loss, and no gradient of the soft
+    loss where student and teacher are equal. With a divergence to compare with, to `T^2 D` as well.
+    Of a `kdkit.interfaces.ScheduledLoss` the beginning, the middle and the end are checked.
+
+    Args:
+        loss: The loss, with its options.
+        divergence: Of a teacher's and a student's probabilities, in float64: what the soft loss should be made of.
+
+    Raises:
+        AssertionError: A promise is broken; the message says which and by what.
+    """
+    from kdkit.interfaces import LossMixer, ScheduledLoss
+    from kdkit.values import END, Moment
+
+    assert isinstance(loss, LossMixer), f"{loss!r} lacks a method of kdkit.interfaces.LossMixer"
+    assert attrs.has(type(loss)), f"{type(loss).__name__} is no attrs class; its fields must be its options"
+    twin = attrs.evolve(loss)  # type: ignore[misc]  # just seen to be an attrs instance
+    assert twin == loss, f"{loss!r} does not equal a loss with the same options"
+    if not isinstance(loss, ScheduledLoss):
+        _check_step(loss, divergence)
+    else:
+        for moment in (Moment(share=0.0, epoch=0), Moment(share=0.5, epoch=1), END):
+            step = loss.at(moment)
+            assert step == loss.at(moment), f"{loss!r} is another loss when it is asked twice for the same moment"
+            assert loss.needs_teacher or not step.needs_teacher, (
+                f"{loss!r} reads a teacher that it says it does not need"
+            )
+            _check_step(step, divergence)
+    assert twin == loss, f"{loss!r} changes while it is used"
+
+
+def _check_step(loss: LossMixer, divergence: Callable[[Sequence[float], Sequence[float]], float] | None) -> None:
+    for case in cases():
+        outcome = _check_parts(loss, case)
+        _check_sums(loss, case, outcome)
+        _check_gradient(loss, case, outcome)
+    if not loss.needs_teacher:
+        return
+    for case in cases():
+        _check_padding(loss, case)
+        _check_kinds(loss, case)
+    _check_equal_models(loss)
+    _check_precision(loss)
+    if _has_numbers(loss, "alpha", "temperature"):
+        for alpha in (0.0, 0.25, 1.0):
+            for temperature in (0.5, 1.0, 4.0):
+                _check_mixture(attrs.evolve(loss, alpha=alpha, temperature=temperature), divergence)  # type: ignore[misc]
+        _check_mixture(loss, divergence)
+
+
+def _targets(loss: LossMixer, case: Case) -> Targets | None:
+    return case.dense if loss.needs_teacher else None
+
+
+def _check_parts(loss: LossMixer, case: Case) -> Outcome:
+    import torch
+
+    tokens = Tokens.of(case, _targets(loss, case))
+    given_NV = tokens.student_NV.clone()
+    with torch.inference_mode():  # as in validation
+        parts = tokens.parts(loss, given_NV)
+    assert torch.equal(tokens.student_NV, given_NV), f"{loss!r} changes the logits that it reads"
+    for name, value in attrs.asdict(parts, recurse=False).items():
+        assert value.ndim == 0, f"{loss!r} gives a {name} of shape {tuple(value.shape)} instead of one number"
+        assert value.dtype == torch.float64, f"{loss!r} computes with float64 logits in {value.dtype}"
+        there = loss.needs_teacher or name != "soft"
+        assert bool(value.isfinite()) == there, (
+            f"{loss!r} gives {float(value)} as {name}; it must be {'finite' if there else 'NaN without a teacher'}"
+        )
+    outcome = tokens.outcome(loss)
+    _same(loss, outcome, tokens.outcome(loss), "the same tokens a second time", exact=True)
+    return outcome
+
+
+def _check_sums(loss: LossMixer, case: Case, whole: Outcome) -> None:
+    """Cut anywhere, also where a piece has no token; and in another order."""
+    import torch
+
+    tokens = Tokens.of(case, _targets(loss, case))
+    count = len(tokens.labels_N)
+    for cut in {0, 1, count // 2, count}:
+        pieces = [tokens.between(0, cut).outcome(loss), tokens.between(cut, count).outcome(loss)]
+        total, hard, soft = (
+            math.fsum(values) if not any(map(math.isnan, values)) else math.nan
+            for values in zip(*(piece.values for piece in pieces), strict=True)
+        )
+        grad_NV = torch.cat([piece.grad_NV for piece in pieces])
+        parts = Outcome(total=total, hard=hard, soft=soft, grad_NV=grad_NV)
+        _same(loss, parts, whole, f"{count} tokens cut at {cut}")
+    order_N = torch.arange(count - 1, -1, -1)
+    teacher = tokens.teacher
+    turned = attrs.evolve(
+        tokens,
+        student_NV=tokens.student_NV[order_N],
+        labels_N=tokens.labels_N[order_N],
+        teacher=teacher
+        and attrs.evolve(
+            teacher,
+            example_N=teacher.example_N[order_N],
+            position_N=teacher.position_N[order_N],
+            known_N=teacher.known_N[order_N],
+        ),
+    )
+    found = turned.outcome(loss)
+    _same(loss, attrs.evolve(found, grad_NV=found.grad_NV[order_N]), whole, "tokens in another order")
+
+
+def _check_gradient(loss: LossMixer, case: Case, outcome: Outcome) -> None:
+    """It is there, and what differences say."""
+    import torch
+
+    tokens = Tokens.of(case, _targets(loss, case))
+    assert outcome.grad_NV.isfinite().all(), f"{loss!r} has a gradient that is not finite"
+    assert outcome.grad_NV.abs().max() > 0, f"{loss!r} has no gradient"
+    draw = torch.Generator().manual_seed(0)
+    direction_NV = torch.randn(tokens.student_NV.shape, generator=draw, dtype=torch.float64)
+    step = 1e-6
+    ahead, behind = (
+        float(tokens.parts(loss, tokens.student_NV + sign * step * direction_NV).total) for sign in (1, -1)
+    )
+    said, found = float((outcome.grad_NV * direction_NV).sum()), (ahead - behind) / (2 * step)
+    assert math.isclose(said, found, rel_tol=1e-4, abs_tol=1e-5), (
+        f"{loss!r} has a gradient that says {said:g} where differences of the total say {found:g}"
+    )
+    if loss.needs_teacher:
+        other = attrs.evolve(case, teacher_BTV=case.teacher_BTV.flip(-1) - 1.0)
+        assert not torch.equal(Tokens.of(other, other.dense).outcome(loss).grad_NV, outcome.grad_NV), (
+            f"{loss!r} needs a teacher, but its gradient does not depend on it"
+        )
+
+
+def _check_padding(loss: LossMixer, case: Case) -> None:
+    import torch
+
+    whole = Tokens.of(case, case.dense).outcome(loss)
+    beyond_BT1 = (torch.arange(case.teacher_BTV.shape[1]) >= case.lengths_B[:, None])[..., None]
+    spoilt = attrs.evolve(case, teacher_BTV=case.teacher_BTV.masked_fill(beyond_BT1, math.nan))
+    _same(loss, Tokens.of(spoilt, spoilt.dense).outcome(loss), whole, "a teacher with NaN in rows that are padding")
+    none = attrs.evolve(case, lengths_B=torch.zeros_like(case.lengths_B))
+    found = Tokens.of(none, none.dense).outcome(loss)
+    assert found.soft == 0, f"{loss!r} gives a soft loss of {found.soft} where the teacher has no row"
+    width = case.student_BTV.shape[-1]
+    wide = attrs.evolve(case, teacher_BTV=torch.nn.functional.pad(case.teacher_BTV[..., :width], (0, 3), value=50.0))
+    cut = attrs.evolve(case, teacher_BTV=case.teacher_BTV[..., :width])
+    if cut.teacher_BTV.shape[-1] == width:
+        expected = Tokens.of(cut, cut.dense).outcome(loss)
+        _same(loss, Tokens.of(wide, wide.dense).outcome(loss), expected, "a teacher of a wider vocabulary")
+
+
+def _check_kinds(loss: LossMixer, case: Case) -> None:
+    from kdkit.interfaces import TemperedLoss
+
+    dense = Tokens.of(case, case.dense).outcome(loss)
+    _same(loss, Tokens.of(case, case.factored).outcome(loss), dense, "a factored teacher")
+    if isinstance(loss, TemperedLoss) and loss.temperatures is not None:
+        sparse = Tokens.of(case, case.sparse(loss.temperatures)).outcome(loss)
+        # The logarithm of what is left of 1 costs some digits.
+        _same(loss, sparse, dense, "a sparse teacher with every entry kept", near=1e-6)
+
+
+def _check_equal_models(loss: LossMixer) -> None:
+    import torch
+
+    for case in cases(same_width=True):
+        soft = Tokens.of(case, case.dense).outcome(loss).soft
+        assert soft >= -NEAR, f"{loss!r} gives a soft loss of {soft}"
+        same = attrs.evolve(case, teacher_BTV=case.student_BTV.clone())
+        found = Tokens.of(same, same.dense).outcome(loss).soft
+        assert abs(found) <= NEAR, f"{loss!r} gives a soft loss of {found} to a student that equals its teacher"
+        if _has_numbers(loss, "alpha"):
+            alone = attrs.evolve(loss, alpha=1.0)  # type: ignore[misc]  # it has that field
+            grad_NV = Tokens.of(same, same.dense).outcome(alone).grad_NV
+            assert torch.all(grad_NV.abs() <= NEAR), f"{alone!r} moves a student that equals its teacher"
+
+
+def _check_precision(loss: LossMixer) -> None:
+    import torch
+
+    for case in cases(count=2):
+        tokens = Tokens.of(case, attrs.evolve(case.dense, logits_BTV=case.teacher_BTV.float()))
+        parts = tokens.parts(loss, tokens.student_NV.bfloat16())
+        assert parts.total.dtype in (torch.float32, torch.float64), f"{loss!r} computes in {parts.total.dtype}"
+
+
+def _check_mixture(loss: Any, divergence: Callable[[Sequence[float], Sequence[float]], float] | None) -> None:
+    """`alpha * soft + (1 - alpha) * hard`."""
+    for case in cases():
+        found = Tokens.of(case, case.dense).outcome(loss)
+        hard, soft = _reference(case, loss.temperature, divergence)
+        _near(loss, "the hard loss", found.hard, hard)
+        if divergence is not None:
+            _near(loss, "the soft loss", found.soft, soft)
+        _near(loss, "the total", found.total, loss.alpha * found.soft + (1 - loss.alpha) * found.hard)
+        assert found.grad_NV.abs().max() > 0, f"{loss!r} has no gradient"
+
+
+def _reference(
+    case: Case, temperature: float, divergence: Callable[[Sequence[float], Sequence[float]], float] | None
+) -> tuple[float, float]:
+    """Hard and soft loss, with loops."""
+    import numpy as np
+
+    def softmax(logits_V: Any) -> Any:
+        weight_V = np.exp(logits_V - logits_V.max())
+        return weight_V / weight_V.sum()
+
+    hard, soft = [], []
+    student_BTV, teacher_BTV = case.student_BTV.numpy(), case.teacher_BTV.numpy()
+    width = min(student_BTV.shape[-1], teacher_BTV.shape[-1])
+    for (row, place), label in np.ndenumerate(case.labels_BT.numpy()):
+        if label == -100:
+            continue
+        hard.append(-math.log(softmax(student_BTV[row, place])[label]))
+        if divergence is not None and place < int(case.lengths_B[row]):
+            pair = (softmax(logits[row, place, :width] / temperature) for logits in (teacher_BTV, student_BTV))
+            soft.append(temperature**2 * divergence(*pair))
+    return math.fsum(hard) / len(hard), math.fsum(soft) / max(len(soft), 1)
+
+
+def _has_numbers(loss: LossMixer, *names: str) -> bool:
+    """Whether a loss has fields of these names, and numbers there."""
+    fields = {field.name for field in attrs.fields(type(loss))}  # type: ignore[arg-type]  # checked at the beginning
+    return all(name in fields and isinstance(getattr(loss, name), int | float) for name in names)
+
+
+def _same(
+    loss: LossMixer, found: Outcome, expected: Outcome, what: str, *, near: float = NEAR, exact: bool = False
+) -> None:
+    import torch
+
+    for name, one, other in zip(("total", "hard", "soft"), found.values, expected.values, strict=True):
+        both_nan = math.isnan(one) and math.isnan(other)
+        limit = 0.0 if exact else near
+        assert both_nan or math.isclose(one, other, rel_tol=limit, abs_tol=limit), (
+            f"{loss!r} gives a {name} of {one:.12g} to {what}, and not {other:.12g}"
+        )
+    distance = float((found.grad_NV - expected.grad_NV).abs().max()) if found.grad_NV.numel() else 0.0
+    assert distance <= near, f"{loss!r} has a gradient that {what} change by {distance:g}"
+    assert torch.equal(found.grad_NV.isfinite(), expected.grad_NV.isfinite())
+
+
+def _near(loss: LossMixer, what: str, found: float, expected: float) -> None:
+    assert math.isclose(found, expected, rel_tol=NEAR, abs_tol=NEAR), (
+        f"{loss!r}: {what} is {found:.12g}, and should be {expected:.12g}"
+    )

@@ -52,9 +52,14 @@ def main() -> None:
     coders = [prepared(parse_contender(spec, installed), material) for spec in CODECS]
     measurement = measure(material, coders, temperatures=TEMPERATURES, progress=progress.for_stderr())
     found = targets(measurement.results, material.vocab_size)
+    show(measurement, material, found, as_json=options.json)
     if options.plot is not None:
         draw_plot(measurement.results, options.plot)
-    if options.json:
+
+
+def show(measurement, material, found, *, as_json):
+    """The table and the targets, or both as JSON."""
+    if as_json:
         facts = {"file": material.name, "tokens": measurement.tokens, "records": measurement.records}
         results = [result.to_json() for result in measurement.results]
         print_json({**facts, "student": measurement.student, "results": results, "targets": found})

@@ -40,7 +40,7 @@ class Estimate:
         student: The student's size.
         capture_rows: Rows whose logits are captured; 0 where the loss needs none.
         capture_tokens: Their target tokens.
-        capture_bytes: Upper estimate of the cache's size.
+        capture_bytes: Upper estimate of the cache's size; what the codec learns for them all is not in it.
         teacher_bytes: Bytes that making the teacher writes, checkpoints included; 0 where none is made.
         student_bytes: The same of the student.
         teacher_steps: Steps of the teacher's training.

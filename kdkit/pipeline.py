@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdkit import devices, plugins
+from kdkit.canonical import digest_of
 from kdkit.errors import UsageError
 from kdkit.progress import Silent
 from kdkit.runfolder import Stage, open_run
@@ -89,7 +90,12 @@ def run(
 
 
 def capture_part(
-    recipe: Recipe, part: Part, run_dir: str | PathLike[str] | None = None, *, progress: Progress | None = None
+    recipe: Recipe,
+    part: Part,
+    run_dir: str | PathLike[str] | None = None,
+    *,
+    fresh: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Capture a part of a recipe's logits: what `run` does up to there, with no text generated.
 
@@ -99,7 +105,9 @@ def capture_part(
     Args:
         recipe: See `kdkit.load_recipe`.
         part: Which part of how many.
-        run_dir: A run folder of its own; by default `runs/NAME-capture-i-of-n`.
+        run_dir: A run folder of its own; by default `runs/NAME-capture-i-of-n-CODEC-digest`, with digits made of
+            the codec's options, so that captures for several codecs stand side by side.
+        fresh: Delete what an earlier capture left in that folder first; what is in the store stays.
         progress: Where progress is shown; by default nowhere.
 
     Returns:
@@ -110,11 +118,16 @@ def capture_part(
     """
     if not recipe.loss.needs_teacher:
         raise UsageError("the loss of this recipe needs no teacher, so there are no logits to capture")
-    path = Path(run_dir) if run_dir is not None else Path("runs") / f"{recipe.name}-capture-{part.suffix}"
+    path = Path(run_dir) if run_dir is not None else Path("runs") / _part_folder(recipe, part)
     stages = part_stages(part)
-    with _open(recipe, path, fresh=False, progress=progress or Silent()) as opened:
+    with _open(recipe, path, fresh=fresh, progress=progress or Silent()) as opened:
         _do(opened, stages)
         return opened.facts(stages[-1].name)
+
+
+def _part_folder(recipe: Recipe, part: Part) -> str:
+    digest = digest_of(recipe.resolved["codec"])[:6]
+    return f"{recipe.name}-capture-{part.suffix}-{recipe.names['codec']}-{digest}"
 
 
 def part_stages(part: Part) -> tuple[Stage, ...]:

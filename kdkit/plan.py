@@ -11,6 +11,7 @@ from kdkit import corpus as corpora
 from kdkit.errors import MissingInput
 from kdkit.estimate import check_inputs, estimate, free_bytes
 from kdkit.interfaces import FetchedSource
+from kdkit.interfaces.codecs import FittedCodec
 from kdkit.pipeline import STAGES
 from kdkit.runfolder import check_folders, is_done, store_of
 from kdkit.runrecord import check_recipe, read_record
@@ -124,6 +125,7 @@ def _stages(recipe: Recipe, corpus: Corpus, found: Estimate) -> list[PlannedStag
             "capture",
             (
                 f"logits of {found.capture_rows:,} rows by {recipe.names['codec']} (unless the store has them)"
+                + (", without what the codec learns" if isinstance(recipe.codec, FittedCodec) else "")
                 if found.capture_rows
                 else "no logits: the loss needs none"
             )

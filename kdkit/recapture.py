@@ -32,7 +32,7 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
 
     Args:
         cache: The cache.
-        run_dir: The folder of a run that captured it, or a part of it.
+        run_dir: The folder of a run that captured it; for the folder of a part, of the run that captured that part.
         progress: Where progress is shown.
 
     Returns:
@@ -40,7 +40,7 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
 
     Raises:
         MissingInput: There is no such run.
-        UsageError: The run's logits are not in that cache, or it has not finished capturing them.
+        UsageError: The run's logits are not in that cache, or it has captured only a part of it, or has not finished.
         Mismatch: The teacher or the data are not those of that capture.
     """
     record = read_record(run_dir)
@@ -69,9 +69,14 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
 def _stages(cache: Path, run_dir: Path, record: dict[str, Any], recipe: Recipe) -> Sequence[Stage]:
     """The stages of a run up to the one that captured a cache."""
     for name, entry in record["stages"].items():
-        if entry.get("facts", {}).get("cache") != str(cache.absolute()):
+        facts, part = entry.get("facts", {}), _PART.fullmatch(name)
+        if part and facts.get("shared") == str(cache.absolute()):
+            raise UsageError(
+                f"the run in {run_dir} captured only the part {part[1]}/{part[2]} of {cache}; name the folder of a "
+                "whole run (`kdkit run`) of its recipe"
+            )
+        if facts.get("cache") != str(cache.absolute()):
             continue
-        part = _PART.fullmatch(name)
         stages = part_stages(Part(index=int(part[1]), count=int(part[2]))) if part else STAGES
         upto = next(place for place, stage in enumerate(stages) if stage.name == name) + 1
         if all(is_done(record, run_dir, recipe, stage, stages) for stage in stages[:upto]):

@@ -59,10 +59,22 @@ def read_report(path: Path) -> Report:
         ) from error
 
 
-def check_recipe(path: Path, recipe: Recipe) -> None:
+def check_recipe(
+    path: Path,
+    recipe: Recipe,
+    *,
+    besides: str | None = None,
+    advice: str = "use another --run-dir, or --fresh to delete that run",
+) -> None:
     """Refuse a folder of another recipe, with the differences.
 
     A run that has not got beyond its checks holds nothing worth keeping: a corrected recipe takes its folder over.
+
+    Args:
+        path: The folder.
+        recipe: The recipe.
+        besides: A section in which the two may differ.
+        advice: What the message says is to be done.
     """
     record = read_record(path)
     if not record or record.get("recipe_digest") == recipe.digest or not has_begun(record):
@@ -73,17 +85,18 @@ def check_recipe(path: Path, recipe: Recipe) -> None:
             there = tomllib.loads((path / "recipe.toml").read_text(encoding="utf-8"))
         except ValueError as error:
             raise Mismatch(
-                f"{path} holds a run of another recipe, and its recipe.toml is damaged ({error}); "
-                "use another --run-dir, or --fresh to delete that run"
+                f"{path} holds a run of another recipe, and its recipe.toml is damaged ({error}); {advice}"
             ) from error
     old, new = dict(_flat(there)), dict(_flat(recipe.resolved))
     lines = [
         f"  {key}: {_shown(old, key)} there, {_shown(new, key)} in this recipe"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
+        if old.get(key) != new.get(key) and (besides is None or not key.startswith(f"{besides}."))
     ]
+    if besides is not None and there and not lines:
+        return
     raise Mismatch(
-        f"{path} holds a run of another recipe; use another --run-dir, or --fresh to delete that run. They differ in:\n"
+        f"{path} holds a run of another recipe; {advice}. They differ in:\n"
         + "\n".join(lines or ["  (nothing that kdkit can show)"])
     )
 

@@ -9,14 +9,14 @@ import attrs
 import numpy as np
 import pytest
 import tiny
-from cache_kit import block, fill, key, shards
+from cache_kit import block, fill, identity, key, shards
 from click.testing import CliRunner
 from fitted_codec import MeanCodec
 from test_cache_merge import flip, records
 
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheWriter, LogitCache, convert, verify
+from kdkit.cache import CacheWriter, LogitCache, convert, merge, verify
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Interrupted, Mismatch, UsageError
 from kdkit.plugins import load
@@ -135,11 +135,32 @@ def test_a_codec_that_keeps_more_than_the_source_holds_is_warned_of(exact, tmp_p
         )
 
 
-def test_guesses_of_a_sparse_codec_are_called_so(exact, tmp_path):
-    chosen = read_codec_spec("topk:k=4")
-    assert warnings_of(exact, tmp_path / "sparse", chosen.name, chosen.codec) == []
-    (warning,) = warnings_of(tmp_path / "sparse", tmp_path / "dense", "float", EXACT)
-    assert "guesses" in warning
+def test_what_a_sparse_codec_keeps_is_refused_whatever_the_new_codec(exact, tmp_path):
+    sparse = read_codec_spec("topk:k=4")
+    assert warnings_of(exact, tmp_path / "sparse", sparse.name, sparse.codec) == []
+    for number, spec in enumerate(("float", "topk:k=16", "topk:k=2", "sampled:draws=4")):
+        chosen = read_codec_spec(spec)
+        with pytest.raises(UsageError, match=r"topk keeps only some entries of each row.*capture again with"):
+            turn(tmp_path / "sparse", tmp_path / f"out{number}", chosen.name, chosen.codec)
+        assert not (tmp_path / f"out{number}").exists()
+
+
+def test_what_was_made_of_a_lossy_codec_never_passes_for_a_capture(exact, tmp_path):
+    fill(tmp_path / "u8", NUMBERS)
+    turn(tmp_path / "u8", tmp_path / "out", "float", EXACT)
+    turn(tmp_path / "out", tmp_path / "twice", "float", Float(dtype="bf16"))
+    made, real = LogitCache.open(tmp_path / "out"), LogitCache.open(exact)
+    assert made.identity != real.identity
+    assert made.identity.digest != real.identity.digest
+    assert "big-teacher, converted from u8-lz4 {" in made.identity.describe()
+    assert set(made) == set(real)
+    with pytest.raises(Mismatch):
+        LogitCache.open(tmp_path / "out", real.identity)
+    with pytest.raises(Mismatch, match="converted from u8-lz4"):
+        merge(tmp_path / "joined", [exact, tmp_path / "out"], progress=tiny.Notes())
+    assert LogitCache.open(tmp_path / "twice").identity.teacher == made.identity.teacher, "the mark stays"
+    turn(tmp_path / "twice", tmp_path / "thrice", "float", EXACT)
+    assert LogitCache.open(tmp_path / "thrice").identity != made.identity
 
 
 # --- codecs on the command line
@@ -161,7 +182,7 @@ def test_a_codec_is_named_with_its_options():
         ("u8-lz4:scop=row", 'scop: is not an option .*did you mean "scope"'),
         ("u8-lz4:level=high", 'level: must be a whole number, is "high"'),
         ("u8-lz4:scope=column,level=high", "level: must be .*; .*scope: must be"),
-        ("u8-lz4:scope", "'scope' is not of the form key=value"),
+        ("u8-lz4:scope", '"scope" is not of the form key=value'),
         ("u8-lz4:level=1,level=2", "level is given twice"),
         ("u8-lz4:name=float", "name is given twice"),
         ("", "unknown codec"),
@@ -184,3 +205,18 @@ def test_the_command_converts(exact, tmp_path):
     assert (table["records"], table["codec"], table["codec_options"]["scope"]) == (20, "u8-lz4", "array")
     assert table["source_bytes"] == LogitCache.open(exact).manifest.size
     assert isinstance(run(exact, tmp_path / "out", "--codec", "u8-lz5").exception, UsageError)
+
+
+def test_sizes_before_and_after_count_what_codecs_learnt(tmp_path):
+    random = np.random.default_rng(0)
+    head_DV = random.normal(size=(4, 40)).astype(np.float32)
+    with CacheWriter(tmp_path / "linear", identity(EXACT), EXACT, 10**6) as writer:
+        for number in range(20):
+            logits_TV = random.normal(size=(6, 4)).astype(np.float32) @ head_DV
+            writer.add_block(key(number), TeacherBlock(id=str(number), logits_TV=logits_TV))
+        writer.finish()
+    found = json.loads(run(tmp_path / "linear", tmp_path / "out", "--codec", "subspace", "--json").stdout)
+    assert found["source_state_bytes"] == 0
+    assert found["state_bytes"] == sum(path.stat().st_size for path in (tmp_path / "out").glob("state-*")) > 0
+    back = run(tmp_path / "out", tmp_path / "back", "--codec", "float")
+    assert back.stdout.endswith(" of codec state before\n")

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from cache_kit import block, fill, key, shards, temporaries
+import tiny
+from cache_kit import VOCAB, block, fill, key, shards, temporaries
+from cache_kit import identity as identity_of
 from click.testing import CliRunner
 from fitted_codec import MeanCodec
 from hypothesis import given, settings
@@ -20,10 +22,13 @@ from test_cache_state import IDENTITY
 from test_cache_state import fill as fill_with_state
 
 from kdkit.builtin.codecs.float_ import Float
-from kdkit.cache import LogitCache, Part, first_rows, merge, take_parts, verify
+from kdkit.builtin.codecs.u8_lz4 import U8LZ4
+from kdkit.cache import CacheWriter, LogitCache, Part, first_rows, merge, take_parts, verify
+from kdkit.cache import parts as parts_module
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
 from kdkit.progress import Silent
+from kdkit.testing import synthetic_block
 from kdkit.values import EncodedExample
 
 
@@ -273,6 +278,75 @@ def test_a_part_of_something_else_is_refused(parts, tmp_path):
     with pytest.raises(Mismatch, match=r"big-teacher.*new-teacher"):
         take_parts(tmp_path / "d", LogitCache.open(tmp_path / "other").identity, Silent())
     assert (tmp_path / "d.part-0-of-1").exists()
+
+
+def test_nobody_writes_a_part_between_its_merge_and_its_end(parts, tmp_path, monkeypatch):
+    """What was added then would be deleted unmerged."""
+    cache, part = tmp_path / "d", tmp_path / "d.part-0-of-1"
+    shutil.copytree(parts / "a", part)
+    identity = LogitCache.open(part).identity
+    inner = parts_module.merge
+
+    def interrupted(*args, **options):
+        with (
+            pytest.raises(UsageError, match="another process is writing"),
+            CacheWriter(part, identity, U8LZ4(), lock_seconds=0.0, note=Silent().note),
+        ):
+            pass
+        return inner(*args, **options)
+
+    monkeypatch.setattr(parts_module, "merge", interrupted)
+    assert take_parts(cache, identity, Silent()).manifest.records == 7
+    assert not part.exists()
+
+
+def test_a_part_that_is_being_written_stays_and_is_not_merged(parts, tmp_path):
+    cache, part = tmp_path / "d", tmp_path / "d.part-0-of-1"
+    shutil.copytree(parts / "a", part)
+    identity, notes = LogitCache.open(part).identity, tiny.Notes()
+    with CacheWriter(part, identity, U8LZ4()):
+        assert take_parts(cache, identity, notes) is None
+    assert "is being written by another process; it stays" in notes.notes[0]
+    assert len(LogitCache.open(part)) == 7
+
+
+# --- records that differ
+
+
+def fill_with(folder, numbers, *, tokens=None, seed=0, shard_bytes=600):
+    with CacheWriter(folder, identity_of(), U8LZ4(), shard_bytes) as writer:
+        for number in numbers:
+            count = tokens if tokens is not None else number % 5
+            writer.add_block(key(number), synthetic_block(count, VOCAB, seed=seed + number))
+        writer.finish()
+
+
+def test_two_numbers_of_tokens_for_one_key_are_refused_with_both_names(tmp_path):
+    fill_with(tmp_path / "a", [1, 2, 3])
+    fill_with(tmp_path / "b", [3, 4], tokens=9)
+    with pytest.raises(Mismatch, match=rf"{key(3).hex()}.*3 tokens in {tmp_path}/a and 9 in {tmp_path}/b"):
+        join(tmp_path / "out", tmp_path / "a", tmp_path / "b")
+    before = records(tmp_path / "a")
+    with pytest.raises(Mismatch, match=key(3).hex()) as refused:
+        join(tmp_path / "a", tmp_path / "b")
+    assert str(tmp_path / "a") in str(refused.value)
+    assert str(tmp_path / "b") in str(refused.value)
+    assert records(tmp_path / "a") == before
+
+
+def test_of_records_with_other_bytes_the_first_are_kept_and_the_others_counted(tmp_path):
+    fill_with(tmp_path / "a", [1, 2, 3])
+    fill_with(tmp_path / "b", [3, 4, 6])
+    fill_with(tmp_path / "c", [6, 7, 3], seed=500)
+    fill_with(tmp_path / "d", [4], seed=500)
+    merged = join(tmp_path / "out", *(tmp_path / name for name in "abcd"))
+    assert (merged.repeated, merged.different) == (4, 3)
+    assert "4 records were there already, 3 of them with other bytes: the first are kept" in merged.describe()
+    first = records(tmp_path / "c") | records(tmp_path / "b") | records(tmp_path / "a")
+    assert records(tmp_path / "out") == first
+    again = join(tmp_path / "out", tmp_path / "d")
+    assert "1 record was there already, with other bytes: the first is kept" in again.describe()
+    assert "1 single record are" not in again.describe()
 
 
 # --- the command

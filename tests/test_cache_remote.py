@@ -638,3 +638,86 @@ def test_a_url_that_no_file_system_serves_is_refused_before_anything_is_done(tmp
     with pytest.raises(UsageError, match="nonsense://x/logits cannot be reached"):
         tiny.run_here(tmp_path, "one", cache__dir="nonsense://x")
     assert not (tmp_path / "runs").exists()
+
+
+def fill_cache(folder, codec=None):
+    """A finished cache of nine records; with the small codec that learns where one is given."""
+    if codec is None:
+        fill(folder, range(9))
+        return folder
+    owner = attrs.evolve(identity(codec), codec="mean")
+    with CacheWriter(folder, owner, codec, 600) as writer:
+        writer.learn(codec.fit([block(3), block(4)]))
+        for number in range(9):
+            writer.add_block(key(number), block(number))
+        writer.finish()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("merge", "file:///there", "b"),
+        ("merge", "out", "b", "file:///there"),
+        ("repair", "memory://x"),
+        ("convert", "s3://x/y", "out", "--codec", "float"),
+        ("convert", "x", "s3://x/y", "--codec", "float"),
+        ("push", "s3://x/y", "memory://y"),
+    ],
+)
+def test_a_url_where_only_a_folder_goes_is_refused_and_leaves_nothing(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    error = run(*arguments).exception
+    assert isinstance(error, UsageError)
+    assert "is a URL, and a folder is needed here; `kdkit cache fetch URL`" in str(error)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["payload", "manifest.json", "state"])
+def test_damage_at_a_url_is_mended_from_a_whole_copy(tmp_path, part):
+    codec = MeanCodec() if part == "state" else None
+    own = fill_cache(tmp_path / "cache", codec)
+    push(own, URL)
+    whole = remote_files()
+    name = next(name for name in sorted(whole) if name.startswith({"payload": "shard"}.get(part, part)))
+    raw = bytearray(whole[name])
+    raw[len(raw) - 30] ^= 4
+    Shaky.files[remote_path(name)] = bytes(raw)
+    refused = run("verify", URL).exception
+    assert isinstance(refused, DamagedData)
+    assert f"`kdkit cache push FOLDER {URL} --mend`" in str(refused)
+    result = run("push", own, URL, "--mend", "--json")
+    assert result.exception is None
+    assert json.loads(result.stdout)["url"] == URL
+    assert remote_files() == whole
+
+
+def test_mending_touches_nothing_that_is_whole(tmp_path):
+    own = fill_cache(tmp_path / "cache")
+    push(own, URL)
+    steady()
+    push(own, URL, mend=True)
+    assert not {what for what, _ in Shaky.calls} & {"makedirs", "copy", "remove"}
+
+
+def test_a_folder_without_a_cache_is_not_made_by_pushing_it(tmp_path):
+    assert isinstance(run("push", tmp_path / "none", URL).exception, MissingInput)
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_fetch_prints_the_folder(tmp_path):
+    push(fill_cache(tmp_path / "cache"), URL)
+    folder = run("fetch", URL).stdout.strip()
+    check(folder, range(9))
+    assert isinstance(run("fetch", tmp_path).exception, UsageError)
+    assert isinstance(run("push", folder, tmp_path).exception, UsageError)
+
+
+@pytest.mark.parametrize("at_url", [False, True])
+def test_info_counts_what_the_codec_learnt(tmp_path, at_url):
+    own = fill_cache(tmp_path / "cache", MeanCodec())
+    push(own, URL)
+    place = URL if at_url else own
+    size = sum(path.stat().st_size for path in own.glob("state-*.safetensors"))
+    assert json.loads(run("info", place, "--json").stdout)["state_bytes"] == size > 0
+    assert f"state_bytes:     {size:,}" in run("info", place).output.splitlines()

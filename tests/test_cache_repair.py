@@ -16,7 +16,7 @@ from test_cache_merge import flip, records
 from test_cache_state import IDENTITY, states
 from test_cache_state import fill as fill_with_state
 
-from kdkit.cache import LogitCache, repair, verify
+from kdkit.cache import CacheWriter, LogitCache, caches_below, repair, verify
 from kdkit.cache.format import read_shard
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, MissingInput
@@ -83,7 +83,7 @@ def test_good_records_of_a_shard_with_a_bad_one_are_kept(folder, whole):
 def test_a_cache_that_lost_records_is_unfinished_until_they_are_captured_again(folder):
     spoil_record(shards(folder)[0])
     mend(folder)
-    with pytest.raises(MissingInput, match="has not finished"):
+    with pytest.raises(MissingInput, match=rf"has not finished.*`kdkit cache repair {folder} --run RUN_DIR`"):
         LogitCache.open(folder)
     again = mend(folder)
     assert (again.faults, again.finished) == ((), False)
@@ -201,6 +201,72 @@ def test_shards_whose_state_is_damaged_go(tmp_path):
     assert len(LogitCache.open(tmp_path / "a", IDENTITY, codec=MeanCodec())) == 12
 
 
+@pytest.mark.parametrize("damage", ["gone", "flipped"])
+@pytest.mark.parametrize("by", ["repair", "capture"])
+def test_whole_shards_without_their_state_are_set_aside_and_can_come_back(tmp_path, damage, by):
+    folder, aside = tmp_path / "a", tmp_path / "a" / "damaged"
+    fill_with_state(folder, range(6))
+    before, names = records(folder), {path.name for path in shards(folder)}
+    (state,) = states(folder)
+    raw = state.read_bytes()
+    if damage == "gone":
+        state.unlink()
+    else:
+        flip(state, -1)
+    if by == "repair":
+        repaired = mend(folder)
+        assert (repaired.kept, repaired.missing, repaired.finished) == (0, 6, False)
+        assert all("moved into" in fault.what and "put it back" in fault.what for fault in repaired.faults)
+        again = mend(folder)
+        assert (again.kept, again.finished) == (0, False)
+    else:
+        notes: list[str] = []
+        with CacheWriter(folder, IDENTITY, MeanCodec(), note=notes.append):
+            pass
+        assert all("moved into" in note for note in notes)
+        assert len(notes) == len(names)
+    assert {path.name for path in shards(aside)} == names
+    assert (aside / state.name).exists() == (damage == "flipped")
+    assert not shards(folder)
+    assert caches_below(tmp_path) == [folder]
+    (aside / state.name).unlink(missing_ok=True)
+    state.write_bytes(raw)
+    for path in aside.iterdir():
+        path.rename(folder / path.name)
+    assert mend(folder).finished
+    assert records(folder) == before
+    assert verify(folder) == []
+
+
+def test_without_manifest_and_state_the_cache_does_not_count_as_finished(tmp_path):
+    fill_with_state(tmp_path / "a", range(6))
+    states(tmp_path / "a")[0].unlink()
+    flip(tmp_path / "a" / "manifest.json", 100)
+    names = {path.name for path in shards(tmp_path / "a")}
+    repaired = mend(tmp_path / "a")
+    assert (repaired.kept, set(repaired.unknown), repaired.finished) == (0, names, False)
+    assert not (tmp_path / "a" / "manifest.json").exists()
+
+
+def test_a_shard_that_was_set_aside_keeps_its_number_to_itself(tmp_path):
+    fill_with_state(tmp_path / "a", range(6))
+    states(tmp_path / "a")[0].unlink()
+    mend(tmp_path / "a")
+    fill_with_state(tmp_path / "a", range(6))
+    names = {path.name for path in shards(tmp_path / "a")}
+    assert names.isdisjoint(path.name for path in shards(tmp_path / "a" / "damaged"))
+
+
+def test_an_unfinished_cache_is_never_said_to_be_whole(folder):
+    (folder / "manifest.json").unlink()
+    repaired = mend(folder)
+    assert (repaired.finished, repaired.missing) == (False, 0)
+    assert repaired.lost
+    result = run(folder)
+    assert isinstance(result.exception, DamagedData)
+    assert "--run RUN_DIR" in str(result.exception)
+
+
 def test_what_nobody_can_read_is_said_to_be_so(tmp_path):
     fill(tmp_path / "a", range(3))
     for path in (tmp_path / "a").iterdir():
@@ -295,7 +361,7 @@ def test_the_command_says_what_is_lost_and_ends_with_4(folder):
     assert isinstance(result.exception, DamagedData)
     assert f"1 record of {folder} is lost; `kdkit cache repair {folder} --run RUN_DIR`" in str(result.exception)
     assert "big-teacher" in str(result.exception)
-    assert "run its recipe again" in run(folder).stdout
+    assert "not finished: 19 records" in run(folder).stdout
 
 
 def test_the_command_says_that_all_is_well(folder):
@@ -307,7 +373,9 @@ def test_the_command_says_that_all_is_well(folder):
 
 def test_messages_about_damage_name_the_command(folder, tmp_path):
     flip(shards(folder)[0], -1)
-    with pytest.raises(DamagedData, match=f"`kdkit cache repair {folder}`"):
+    with pytest.raises(
+        DamagedData, match=f"`kdkit cache repair {folder}`.*`kdkit cache repair {folder} --run RUN_DIR`"
+    ):
         LogitCache.open(folder)
     result = CliRunner().invoke(command, ["verify", str(folder)])
     assert f"`kdkit cache repair` of {folder}" in str(result.exception)

@@ -7,12 +7,18 @@ import shutil
 import attrs
 import numpy as np
 import pytest
-from cache_kit import block, identity, key, shards
+from cache_kit import VOCAB, block, identity, key, shards
 from fitted_codec import MeanCodec
 
-from kdkit.cache import CacheWriter, LogitCache, verify
+from kdkit.builtin.codecs.subspace import Subspace
+from kdkit.cache import CacheWriter, LogitCache, merge, options_of, verify
 from kdkit.cache.state import read_state
 from kdkit.errors import DamagedData
+from kdkit.progress import Silent
+from kdkit.targets import CachedTargets
+from kdkit.testing import synthetic_head, synthetic_states
+from kdkit.tokens import collate
+from kdkit.values import EncodedExample, FactoredTargets
 
 IDENTITY = attrs.evolve(identity(MeanCodec()), codec="mean")
 
@@ -67,8 +73,9 @@ def test_one_cache_may_hold_several_states(tmp_path):
     assert len(states(tmp_path / "a")) == 2
     check(tmp_path / "a", range(12))
     cache = open_cache(tmp_path / "a")
-    assert cache.coder_of([key(0), key(1)]) is not None
-    assert cache.coder_of([key(0), key(11)]) is None
+    one, same, other = cache.coders([key(0), key(1), key(11)])
+    assert one is same
+    assert one is not other
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "lost"])
@@ -106,3 +113,28 @@ def test_a_file_with_the_right_name_and_other_bytes_is_no_state(tmp_path):
     states(tmp_path)[0].write_bytes(b"{}")
     with pytest.raises(DamagedData, match="not the file that its shards name"):
         read_state(tmp_path, sha256)
+
+
+def test_a_batch_of_several_states_is_what_its_records_are(tmp_path):
+    """With a codec whose targets are factored: over a basis that holds those of all states."""
+    head = synthetic_head(VOCAB, 6)
+    codec = Subspace()
+    own = attrs.evolve(IDENTITY, codec="subspace", codec_options=options_of(codec))
+    for name, seed, numbers in (("a", 0, range(1, 5)), ("b", 7, range(5, 9))):
+        with CacheWriter(tmp_path / name, own, codec, 600) as writer:
+            writer.learn(codec.fit_head(head, [synthetic_states(50, 6, seed=seed)]))
+            for number in numbers:
+                writer.add_states(key(number), synthetic_states(number % 4, 6, seed=number))
+            writer.finish()
+    merge(tmp_path / "a", [tmp_path / "b"], progress=Silent())
+    cache = LogitCache.open(tmp_path / "a", own)
+    assert len(cache.manifest.states) == 2
+    rows = [EncodedExample(id=str(n), source_ids=(1,), target_ids=(2,) * (n % 4)) for n in (7, 2, 1, 6, 3, 8)]
+    targets = CachedTargets(cache=cache, keys={row.id: key(int(row.id)) for row in rows}, device="cpu")
+    found = targets(collate(rows, pad_id=0))
+    assert isinstance(found, FactoredTargets)
+    assert found.lengths_B.tolist() == [len(row.target_ids) for row in rows]
+    logits_BTV = found.coordinates_BTR @ found.basis_RV + found.offset_V
+    for row, logits_TV in zip(rows, logits_BTV, strict=True):
+        expected_TV = cache.decode(key(int(row.id)))
+        np.testing.assert_allclose(logits_TV[: len(expected_TV)].numpy(), expected_TV, atol=1e-4)

@@ -228,6 +228,20 @@ def test_machines_that_share_a_url_alone_capture_together(model, tmp_path, monke
     assert records(cache) == records(Path(run_to_capture(straight, tmp_path / "straight" / "r")["cache"]))
 
 
+def test_captures_for_several_codecs_stand_side_by_side_and_fresh_starts_anew(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for codec in ({"name": "u8-lz4"}, {"name": "u8-lz4", "clip": 12.0}, {"name": "float"}):
+        table = tiny.recipe_table(tmp_path, teacher={"name": "hf-seq2seq", "model": str(model)}, codec=codec)
+        capture_part(load_recipe(table), Part.parse("0/1"))
+    folders = sorted(path.name for path in (tmp_path / "runs").glob("*-capture-0-of-1-*"))
+    assert len(folders) == 3
+    assert [name.rpartition("-")[0].partition("0-of-1-")[2] for name in folders] == ["float", "u8-lz4", "u8-lz4"]
+    table = tiny.recipe_table(tmp_path, teacher={"name": "hf-seq2seq", "model": str(model)}, loss__alpha=0.25)
+    with pytest.raises(Mismatch, match="--fresh"):
+        capture_part(load_recipe(table), Part.parse("0/1"))
+    capture_part(load_recipe(table), Part.parse("0/1"), fresh=True)
+
+
 def test_a_recipe_whose_loss_needs_no_teacher_captures_nothing(model, tmp_path):
     with pytest.raises(UsageError, match="no logits to capture"):
         part(recipe_of(tmp_path, model, loss__alpha=0.0), tmp_path / "runs", "0/1")
@@ -290,6 +304,30 @@ def test_a_run_that_did_not_capture_the_cache_is_refused(captured, tmp_path):
         recapture(tmp_path / "elsewhere", run, progress=tiny.Notes())
     with pytest.raises(MissingInput, match="there is no run in"):
         recapture(cache, tmp_path / "nowhere", progress=tiny.Notes())
+
+
+def test_a_run_of_one_part_is_refused_for_the_whole_cache(model, tmp_path, monkeypatch):
+    recipe, runs = recipe_of(tmp_path, model), tmp_path / "runs"
+    run = runs / "capture-0-of-2"
+    folder = Path(part(recipe, runs, "0/2")["cache"])
+    cache = Path(run_to_capture(recipe, runs / "r")["cache"])
+    spoil_record(next(cache.glob("shard-*")))
+    CliRunner().invoke(command, ["repair", str(cache)])
+    for name in ("add_block", "add_states"):
+        monkeypatch.setattr(CacheWriter, name, never)
+    with pytest.raises(UsageError, match=r"captured only the part 0/2 of .*; name the folder of a whole run"):
+        recapture(cache, run, progress=tiny.Notes())
+    assert not folder.exists()
+
+
+def test_a_part_is_filled_by_its_own_run(model, tmp_path):
+    recipe, runs = recipe_of(tmp_path, model), tmp_path / "runs"
+    folder = Path(part(recipe, runs, "0/2")["cache"])
+    before = records(folder)
+    spoil_record(next(folder.glob("shard-*")))
+    said = CliRunner().invoke(command, ["repair", str(folder), "--run", str(runs / "capture-0-of-2")])
+    assert said.exit_code == 0, said.output
+    assert records(folder) == before
 
 
 def test_another_teacher_fills_no_gap(captured, model):

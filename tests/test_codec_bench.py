@@ -22,7 +22,7 @@ from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cli.codec import command
 from kdkit.codecbench.contenders import SETTINGS
-from kdkit.errors import MissingInput, UsageError
+from kdkit.errors import Mismatch, MissingInput, UsageError
 from kdkit.options import option
 from kdkit.values import OutputHead, SparseTargets, StateBlock, TeacherBlock
 
@@ -171,6 +171,12 @@ def logits_file(path, logits_NV, **more):
 
 def run(*arguments):
     return CliRunner().invoke(command, ["bench", *map(str, arguments)])
+
+
+def bad_row(rows, row):
+    found = torch.zeros(rows, HIDDEN)
+    found[row] = torch.nan
+    return found
 
 
 def np_logp(logits_NV, temperature):
@@ -439,6 +445,13 @@ def test_the_plot_is_written(tmp_path):
             draw_plot(drawn, tmp_path / name)
 
 
+def test_a_cache_at_a_url_is_measured_as_one_in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDKIT_MIRROR", str(tmp_path / "mirrors"))
+    fill(tmp_path / "cache", range(12))
+    result = run("--cache", f"file://{tmp_path}/cache", "--codec", "float", "--json")
+    assert json.loads(result.stdout)["records"] == 9
+
+
 def test_a_cache_is_measured_against_what_it_decodes_to(tmp_path):
     fill(tmp_path, range(12))
     result = run("--cache", tmp_path, "--codec", "float", "--codec", "float:dtype=fp16", "--json")
@@ -472,6 +485,20 @@ def test_a_recipe_s_teacher_is_asked_for_some_training_rows(recipe):
     assert "the first 2 of 8 records" in table["learnt_from"]
     assert table["results"][0]["kl"]["1"] == 0
     assert "hidden states" in table["student"]
+    # A run folder with another codec has the same teacher; one with another loss need not be the same run.
+    asked = ("--recipe", recipe, "--run-dir", run_dir, "--rows", 8, "--codec", "float", "--json")
+    other = json.loads(run(*asked, "-o", "codec.name=float", "-o", "codec.dtype=fp16").stdout)
+    assert other["results"][0]["kl"] == table["results"][0]["kl"]
+    refused = run(*asked, "-o", "loss.alpha=0.25").exception
+    assert isinstance(refused, Mismatch)
+    assert "--fresh" not in str(refused)
+    assert "loss.alpha" in str(refused)
+
+
+def test_values_are_laid_over_recipes_only(tmp_path):
+    result = run("--logits", tmp_path / "f", "-o", "seed=3")
+    assert result.exit_code == 2
+    assert "--recipe" in result.output
 
 
 @pytest.mark.parametrize(
@@ -492,6 +519,17 @@ def test_a_recipe_s_teacher_is_asked_for_some_training_rows(recipe):
         ({"lengths": torch.tensor([28]), "sample_hidden": None}, "one record; at least two are needed"),
         ({"hidden": torch.full((28, HIDDEN), torch.nan)}, "`hidden` is nan at row 0, column 0"),
         ({"bias": torch.full((VOCAB,), torch.inf)}, "`bias` is inf at row 0"),
+        ({"head": bad_row(VOCAB, 140)}, "`head` is nan at row 140"),
+        ({"hidden": bad_row(28, 27)}, "`hidden` is nan at row 27"),
+        ({"sample_hidden": bad_row(12, 11)}, "`sample_hidden` is nan at row 11"),
+        ({"hidden": torch.full((28, HIDDEN), 1e30), "head": torch.full((VOCAB, HIDDEN), 1e30)}, "so large at row 0"),
+        ({"hidden": torch.zeros(0, HIDDEN), "lengths": torch.tensor([0, 0])}, "0 tokens to measure"),
+        (
+            {"hidden": torch.zeros(0, HIDDEN), "lengths": torch.tensor([0, 0]), "sample_hidden": None},
+            "0 tokens to measure",
+        ),
+        ({"sample_hidden": torch.zeros(0, HIDDEN), "sample_lengths": torch.tensor([0])}, "0 tokens to learn from"),
+        ({"head": torch.zeros(0, HIDDEN), "bias": None}, "a vocabulary of 0"),
     ],
 )  # fmt: skip
 def test_a_file_that_will_not_do_is_refused_in_one_sentence(tmp_path, changes, sentence):
@@ -499,9 +537,50 @@ def test_a_file_that_will_not_do_is_refused_in_one_sentence(tmp_path, changes, s
     result = run("--logits", path, "--codec", "float")
     assert isinstance(result.exception, UsageError)
     assert result.exception.exit_code == 2
+    assert not str(result.exception).startswith("--codec")
     assert re.search(sentence, str(result.exception))
     assert "\n" not in str(result.exception)
     assert str(path) in str(result.exception)
+
+
+def test_a_file_is_read_to_its_end_before_any_codec_learns(tmp_path, monkeypatch):
+    monkeypatch.setattr("kdkit.codecbench.prepared", lambda *_: pytest.fail("a codec was prepared"))
+    logits_NV = np.zeros((96, 8), np.float32)
+    logits_NV[95, 3] = np.inf
+    result = run("--logits", logits_file(tmp_path / "f", logits_NV))
+    assert re.search("`logits` is inf at row 95, column 3", str(result.exception))
+
+
+def test_a_cache_of_no_tokens_is_refused(tmp_path):
+    fill(tmp_path, range(0, 40, 5))
+    result = run("--cache", tmp_path, "--codec", "float")
+    assert isinstance(result.exception, UsageError)
+    assert "0 tokens to measure" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("rate.xyz", "must end in .png, .svg or .pdf"),
+        ("rate", "must end in .png, .svg or .pdf"),
+        ("none/rate.png", "there is no folder"),
+        ("folder.png", "nothing can be written there"),
+    ],
+)
+def test_a_plot_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path, name, sentence):
+    (tmp_path / "folder.png").mkdir()
+    result = run("--logits", tmp_path / "not there", "--plot", tmp_path / name)
+    assert isinstance(result.exception, UsageError)
+    assert sentence in str(result.exception)
+    assert "\n" not in str(result.exception)
+
+
+def test_a_plot_that_fails_at_the_end_does_not_take_the_table_along(tmp_path, monkeypatch):
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_a, **_k: (_ for _ in ()).throw(OSError("full")))
+    path = write(tmp_path / "f.safetensors")
+    result = run("--logits", path, "--codec", "float", "--plot", tmp_path / "rate.png")
+    assert isinstance(result.exception, UsageError)
+    assert "gradient cos" in result.output
 
 
 def test_a_file_that_is_none_is_refused(tmp_path):
@@ -519,6 +598,8 @@ def test_a_file_that_is_none_is_refused(tmp_path):
         ("u8-lz4:level=99", "level: must be at most 16, is 99"),
         ("u8-lz4:clip", '"clip" is not of the form key=value'),
         ("float:planes=true", "planes is true"),
+        ("u8-lz4:level=1,level=2", "level is given twice"),
+        ("u8-lz4:level=1,", '"" is not of the form key=value'),
     ],
 )
 def test_a_codec_that_is_misspelt_is_refused_in_one_sentence(spec, sentence):

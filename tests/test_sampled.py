@@ -137,7 +137,7 @@ def test_systematic_counts_are_the_expected_ones_rounded_down_or_up(logits_TV, d
 
 
 def test_draws_depend_on_the_logits_and_the_seed_and_on_nothing_else():
-    given_block = likely(4, 50)
+    given_block = likely(8, 500)
     payload = Sampled().encode(given_block)
     assert Sampled().encode(attrs.evolve(given_block, id="another")) == payload
     assert Sampled(seed=1).encode(given_block) != payload

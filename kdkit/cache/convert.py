@@ -8,6 +8,7 @@ import attrs
 
 from kdkit.cache.identity import options_of
 from kdkit.cache.writer import CacheWriter
+from kdkit.canonical import canonical_json, digest_of
 from kdkit.errors import UsageError
 from kdkit.interfaces import FittedCodec, SparseCodec
 from kdkit.stopping import graceful
@@ -16,9 +17,9 @@ from kdkit.values import TeacherBlock
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kdkit.cache.identity import CacheIdentity
     from kdkit.cache.manifest import Manifest
     from kdkit.cache.reader import LogitCache
-    from kdkit.interfaces import Codec
     from kdkit.interfaces.codecs import AnyCodec, CodecState
     from kdkit.progress import Progress
 
@@ -32,7 +33,8 @@ def convert(
 ) -> Manifest:
     """Write a cache's logits with another codec; keys and numbers of tokens stay.
 
-    What the source's codec has lost stays lost. Stopped or killed, the same call goes on.
+    What the source's codec has lost stays lost, and the new cache says so: unless the source holds float32 logits as
+    they were, its identity is not that of a capture with the new codec. Stopped or killed, the same call goes on.
 
     Args:
         source: An open cache.
@@ -43,7 +45,8 @@ def convert(
         shard_bytes: Payload size at which a shard is sealed.
 
     Raises:
-        UsageError: The source has that codec already, or the codec cannot code such logits.
+        UsageError: The source has that codec already, or keeps only some entries of each row, or the codec cannot
+            code such logits.
         Mismatch: `out` holds something else.
         DamagedData: A record of the source is damaged.
         KdkitError: The disk is full.
@@ -52,11 +55,14 @@ def convert(
     identity = attrs.evolve(source.identity, codec=name, codec_options=options_of(codec))
     if identity == source.identity:
         raise UsageError(f"{source.folder} is coded by {name} with these options already; there is nothing to convert")
+    _refuse_sparse(source, name)
+    if not _is_exact(source.identity):
+        identity = _marked(identity, source.identity)
     with CacheWriter(out, identity, codec, shard_bytes, note=progress.note) as writer, graceful() as stop:
         if writer.needs_state and len(source):
             writer.learn(_learn(source, codec, progress))
         if len(source):
-            _warn(source, codec, writer.coder, progress)
+            _warn(source, codec, progress)
         done = sum(key in writer.done_keys for key in source)
         with progress.task("convert", total=len(source), unit="records", done=done) as task:
             for key in source:
@@ -91,16 +97,36 @@ def _learn(source: LogitCache, codec: AnyCodec, progress: Progress) -> CodecStat
         return codec.fit(blocks)
 
 
-def _warn(source: LogitCache, codec: AnyCodec, coder: Codec, progress: Progress) -> None:
-    """Say so where the new codec keeps more than the source holds: it can only keep what is there."""
-    held = source.codec.bytes_per_token(source.vocab_size)
-    decoder = source.coder_of([next(iter(source))])
-    if isinstance(decoder, SparseCodec) and not isinstance(coder, SparseCodec):
-        progress.note(
-            f"warning: {source.identity.codec} keeps only some entries of each row; of the others the new cache holds "
-            "guesses that look like logits. Capture anew for logits that are the teacher's"
+def _refuse_sparse(source: LogitCache, name: str) -> None:
+    decoder = source.coders([next(iter(source))])[0] if len(source) else source.codec
+    if isinstance(decoder, SparseCodec):
+        raise UsageError(
+            f"{source.identity.codec} keeps only some entries of each row, so that a cache made of {source.folder} "
+            f"would hold guesses for the others; capture again with {name}"
         )
-    elif codec.bytes_per_token(source.vocab_size) > _FRAME + _COMPRESSION * held:
+
+
+def _is_exact(identity: CacheIdentity) -> bool:
+    """Whether a cache of that codec holds float32 logits bit for bit, so that encoding them is as good as capturing."""
+    return identity.codec == "float" and identity.codec_options.get("dtype") == "fp32"
+
+
+def _marked(identity: CacheIdentity, source: CacheIdentity) -> CacheIdentity:
+    """The identity of what is made of a lossy cache: nobody takes it for a capture, or merges it with one.
+
+    The keys of its records are the source's all the same.
+    """
+    return attrs.evolve(
+        identity,
+        teacher=digest_of(["converted", source.teacher, source.codec, source.codec_options]),
+        teacher_name=f"{source.teacher_name}, converted from {source.codec} {canonical_json(source.codec_options)}",
+    )
+
+
+def _warn(source: LogitCache, codec: AnyCodec, progress: Progress) -> None:
+    """Say so where the new codec takes more room than the source: it can only keep what is there."""
+    held = source.codec.bytes_per_token(source.vocab_size)
+    if codec.bytes_per_token(source.vocab_size) > _FRAME + _COMPRESSION * held:
         progress.note(
             f"warning: what {source.identity.codec} has lost of the logits stays lost: the new cache takes more room "
             "for the same. Capture anew for logits that are closer to the teacher's"

@@ -43,9 +43,14 @@ def record_key(teacher: str, tokenizer: str, source_ids: Sequence[int], target_i
 def options_of(codec: Any) -> dict[str, Any]:
     """A codec's options as a table that JSON can hold.
 
-    Those that are None are left out: an option that is added later, and does nothing by default, changes no identity.
+    Those that are None or false by default, and are left so, are left out: an option that is added later, and does
+    nothing by default, changes no identity.
     """
-    return _plain({name: value for name, value in attrs.asdict(codec).items() if value is not None})
+    options = attrs.asdict(codec)
+    for field in attrs.fields(type(codec)):
+        if (field.default is None or field.default is False) and options[field.name] is field.default:
+            del options[field.name]
+    return _plain(options)
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

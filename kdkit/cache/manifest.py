@@ -192,7 +192,8 @@ def read_manifest(folder: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError) as error:
         if folder.is_dir() and sealed_shards(folder):
             raise MissingInput(
-                f"the capture into {folder} has not finished (there are shards but no {MANIFEST}); run its recipe again"
+                f"the capture into {folder} has not finished (there are shards but no {MANIFEST}); run its recipe "
+                f"again, or `kdkit cache repair {folder} --run RUN_DIR` if it was repaired and its run is done"
             ) from error
         raise MissingInput(f"there is no logit cache in {folder} (no {MANIFEST})") from error
     try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import zlib
 from typing import TYPE_CHECKING, Self
 
 import attrs
 
-from kdkit.cache.format import shard_name
+from kdkit.cache.format import read_shard, shard_name
 from kdkit.cache.manifest import MANIFEST, Manifest, describe_shard, read_manifest
+from kdkit.cache.payloads import whole_payload
 from kdkit.cache.reader import LogitCache, load_listed
 from kdkit.cache.state import copy_state
 from kdkit.cache.verify import verify
@@ -39,17 +39,28 @@ class Merged:
         shards: How many shards were taken whole.
         records: How many records were copied one by one, because others of their shard were there already.
         repeated: How many records were there already.
+        different: How many of these had other bytes, or need another state of the codec; the first are kept.
     """
 
     manifest: Manifest
     shards: int
     records: int
     repeated: int
+    different: int
 
     def describe(self) -> str:
         """One phrase for people."""
-        there = f", {plural(self.repeated, 'record')} were there already" if self.repeated else ""
-        return f"{plural(self.shards, 'whole shard')} and {plural(self.records, 'single record')} are new{there}"
+        return f"{plural(self.shards, 'whole shard')} and {plural(self.records, 'single record')} are new{self._there}"
+
+    @property
+    def _there(self) -> str:
+        if not self.repeated:
+            return ""
+        there = f", {plural(self.repeated, 'record')} {'was' if self.repeated == 1 else 'were'} there already"
+        if not self.different:
+            return there
+        of_them = "" if self.different == self.repeated else f"{self.different:,} of them "
+        return f"{there}, {of_them}with other bytes: the first {'is' if self.different == 1 else 'are'} kept"
 
 
 def merge(out: Path, parts: Sequence[Path], *, progress: Progress) -> Merged:
@@ -66,7 +77,7 @@ def merge(out: Path, parts: Sequence[Path], *, progress: Progress) -> Merged:
     Raises:
         UsageError: A part is the joined cache itself, or another process is writing that.
         MissingInput: A part is no finished cache.
-        Mismatch: Two of the caches belong to different things.
+        Mismatch: Two of the caches belong to different things, or have one record for different numbers of tokens.
         DamagedData: A part or the joined cache is damaged; names file and record.
         KdkitError: The disk is full.
     """
@@ -81,11 +92,16 @@ def merge(out: Path, parts: Sequence[Path], *, progress: Progress) -> Merged:
             _check_whole(part)
             task.advance()
     with _Joining(out, manifests[0].identity, progress) as joining:
+        joining.compare(parts, manifests)
         for part, manifest in zip(parts, manifests, strict=True):
             joining.take(part, manifest)
         joining.copy_rest()
         return Merged(
-            manifest=joining.finish(), shards=joining.linked, records=joining.copied, repeated=joining.repeated
+            manifest=joining.finish(),
+            shards=joining.linked,
+            records=joining.copied,
+            repeated=joining.repeated,
+            different=joining.different,
         )
 
 
@@ -126,27 +142,55 @@ class _Joining(CacheWriter):
         super().__init__(folder, identity, None, SHARD_BYTES, note=progress.note)
         self._progress = progress
         self._rest: list[_Rest] = []
-        self.linked = self.copied = self.repeated = 0
+        self._put_off: set[bytes] = set()
+        self.linked = self.copied = self.repeated = self.different = 0
 
     def __enter__(self) -> Self:
         """See `CacheWriter`."""
         super().__enter__()
         return self
 
+    def compare(self, parts: Sequence[Path], manifests: Sequence[Manifest]) -> None:
+        """Count the records that some have otherwise; refuse those that cannot be of one row.
+
+        Raises:
+            Mismatch: A key has one number of tokens here and another there.
+        """
+        known: dict[bytes, tuple[Path, int, tuple[str, int, int]]] = {}
+        listed = [(self.folder, self._entries), *zip(parts, (m.shards for m in manifests), strict=True)]
+        for folder, entries in listed:
+            for entry in entries:
+                shard = read_shard(folder / entry.file)
+                for number, key in enumerate(key.tobytes() for key in shard.keys_N16):
+                    tokens, size = (
+                        int(shard.tokens_N[number]),
+                        int(shard.offsets_M[number + 1] - shard.offsets_M[number]),
+                    )
+                    found = (shard.state, size, int(shard.crc32_N[number]))
+                    first, first_tokens, first_found = known.setdefault(key, (folder, tokens, found))
+                    if tokens != first_tokens:
+                        raise Mismatch(
+                            f"the record {key.hex()} has {plural(first_tokens, 'token')} in {first} and {tokens:,} in "
+                            f"{folder}, so one of them is not what its key says; merge without that cache"
+                        )
+                    self.different += found != first_found
+
     def take(self, part: Path, manifest: Manifest) -> None:
         """Take every shard whose keys are all new; put the others off until `copy_rest`."""
         with self._progress.task("merge", total=len(manifest.shards), unit="shards") as task:
             for entry in manifest.shards:
                 shard = load_listed(part, entry, self.identity)
-                if self.done_keys.isdisjoint(key.tobytes() for key in shard.keys_N16):
+                keys = {key.tobytes() for key in shard.keys_N16}
+                if self.done_keys.isdisjoint(keys) and self._put_off.isdisjoint(keys):
                     self._link(part, shard)
                 else:
+                    self._put_off |= keys
                     self._rest.append(_Rest(part=part, shard=shard))
                 task.advance()
 
     def copy_rest(self) -> None:
-        """Copy the new records of the shards that could not be taken whole, those of one state together."""
-        for rest in sorted(self._rest, key=lambda rest: rest.shard.state):
+        """Copy the new records of the shards that could not be taken whole, in their order: the first are kept."""
+        for rest in self._rest:
             self._use_state(rest.part, rest.shard.state)
             self._copy(rest.part / rest.shard.file, rest.shard)
 
@@ -175,10 +219,8 @@ class _Joining(CacheWriter):
                 if key in self.done_keys:
                     self.repeated += 1
                     continue
-                start, end = (int(offset) for offset in shard.offsets_M[number : number + 2])
-                file.seek(shard.payload_start + start)
-                payload = file.read(end - start)
-                if len(payload) != end - start or zlib.crc32(payload) != shard.crc32_N[number]:
+                payload = whole_payload(file, shard, number)
+                if payload is None:
                     raise DamagedData(f"{path} record {number}: its bytes do not match its checksum")
                 self.add(key, payload, int(shard.tokens_N[number]))
                 self.copied += 1

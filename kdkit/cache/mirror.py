@@ -120,6 +120,14 @@ def bring(remote: RemoteFolder, manifest: Manifest, folder: Path, note: Note | N
     return joined
 
 
+def push_advice(url: str) -> str:
+    """What to do about damage at a URL."""
+    return (
+        f"`kdkit cache push FOLDER {url} --mend` replaces what is damaged with what a whole copy has, such as the "
+        "folder that the capture printed where it ran; if there is none, delete all of it there and capture anew"
+    )
+
+
 def name_by_content(folder: Path, shards: list[Shard], listed: Mapping[str, ShardEntry]) -> list[Shard]:
     """Give shards of a folder the names that their content has; at no moment does its manifest name what is not there.
 
@@ -228,8 +236,7 @@ def _fetch(remote: RemoteFolder, file: str, staging: Path, faults: Iterator[Faul
 
 def _damaged(remote: RemoteFolder, what: str) -> DamagedData:
     return DamagedData(
-        f"{remote.url}/{what}; `kdkit cache verify {remote.url}` finds all damage; delete the file there and run the "
-        "recipe where it was captured, which brings it again, or delete all of it and capture anew"
+        f"{remote.url}/{what}; `kdkit cache verify {remote.url}` finds all damage; {push_advice(remote.url)}"
     )
 
 

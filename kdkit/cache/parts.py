@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import attrs
@@ -105,14 +106,20 @@ def take_parts(cache: Path, identity: CacheIdentity, progress: Progress) -> Merg
     with locked(cache.parent, seconds=_WAIT):  # two runs that take the same parts would delete them under each other
         for left in cache.parent.glob(f".{cache.name}.part-*{_TAKEN}"):
             shutil.rmtree(left)
-        parts = _finished_parts(cache)
-        if not parts:
-            return None
-        for part in parts:
-            _check_identity(part, identity)
-        merged = merge(cache, parts, progress=progress)
-        for part in parts:
-            _delete(part, progress)
+        with ExitStack() as held:
+            # From before its manifest is read until it has gone: what is added between would go with it, unmerged.
+            parts = [part for part in _finished_parts(cache) if _hold(part, held, progress)]
+            if not parts:
+                return None
+            for part in parts:
+                _check_identity(part, identity)
+            merged = merge(cache, parts, progress=progress)
+            gone = [part.with_name(f".{part.name}{_TAKEN}") for part in parts]
+            for part, renamed in zip(parts, gone, strict=True):
+                part.rename(renamed)  # first its name goes, so that nobody sees half of it
+            sync_folder(cache.parent)
+        for renamed in gone:
+            shutil.rmtree(renamed)
     return merged
 
 
@@ -132,14 +139,11 @@ def _check_identity(part: Path, identity: CacheIdentity) -> None:
         )
 
 
-def _delete(part: Path, progress: Progress) -> None:
-    """Delete a part that has been merged. Its name goes first, so that nobody sees half of it."""
-    gone = part.with_name(f".{part.name}{_TAKEN}")
+def _hold(part: Path, held: ExitStack, progress: Progress) -> bool:
+    """Keep writers out of a part until `held` ends; whether it is there, finished, and no writer has it."""
     try:
-        with locked(part, seconds=0):
-            part.rename(gone)
-            sync_folder(part.parent)
+        held.enter_context(locked(part, seconds=0))
     except UsageError:
         progress.note(f"{part} is being written by another process; it stays")
-        return
-    shutil.rmtree(gone)
+        return False
+    return (part / MANIFEST).exists()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+import zlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,17 @@ from kdkit.files import naming
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import BinaryIO
+
+    from kdkit.cache.format import Shard
+
+
+def whole_payload(file: BinaryIO, shard: Shard, number: int) -> bytes | None:
+    """A record's encoded logits, out of its shard's open file; None where they are not what was written."""
+    start, end = (int(offset) for offset in shard.offsets_M[number : number + 2])
+    file.seek(shard.payload_start + start)
+    payload = file.read(end - start)
+    return payload if len(payload) == end - start and zlib.crc32(payload) == shard.crc32_N[number] else None
 
 
 def _share_of_open_files() -> int:

@@ -155,15 +155,14 @@ class LogitCache:
         """What wrote it."""
         return self._codec if self._codec is not None else _build_codec(self.identity)
 
-    def coder_of(self, keys: Sequence[bytes]) -> Codec | None:
-        """What decodes all of these records; None where they were encoded with different states.
+    def coders(self, keys: Sequence[bytes]) -> list[Codec]:
+        """What decodes each of these records: one and the same for all that were encoded with the same state.
 
         Raises:
             MissingInput: There is no such record.
             DamagedData: The state is not what was written.
         """
-        coders = {id(coder): coder for coder in (self._coder(self._number(key)) for key in keys)}
-        return next(iter(coders.values())) if len(coders) == 1 else None
+        return [self._coder(self._number(key)) for key in keys]
 
     def info(self) -> dict[str, Any]:
         """Its facts as a JSON table."""
@@ -172,7 +171,10 @@ class LogitCache:
     def _number(self, key: bytes) -> int:
         number = self._index.find(key) if len(key) == KEY_BYTES else None
         if number is None:
-            raise MissingInput(f"{self.folder} has no record {key.hex()}; run the recipe again to capture it")
+            raise MissingInput(
+                f"{self.folder} has no record {key.hex()}; run the recipe again to capture it, or `kdkit cache repair "
+                f"{self.folder} --run RUN_DIR` for a run that is done"
+            )
         return number
 
     def _payload(self, number: int) -> bytes:
@@ -202,7 +204,7 @@ class LogitCache:
         try:
             return codec.bind(read_state(self.folder, state))
         except DamagedData as error:
-            raise DamagedData(f"{error}; `kdkit cache repair {self.folder}` throws away what needs it") from error
+            raise DamagedData(f"{error}; `kdkit cache repair {self.folder}` sets aside what needs it") from error
 
     def _entry(self, number: int) -> ShardEntry:
         return self.manifest.shards[int(self._index.shard_N[number])]
@@ -244,7 +246,8 @@ def damaged_shard(folder: Path, file: str, what: str) -> DamagedData:
     """The error of a damaged shard, with what to do."""
     return DamagedData(
         f"{folder / file}: {what}; run `kdkit cache repair {folder}`, which keeps all that is whole, and then the "
-        "recipe again, which captures only what is not"
+        f"recipe again, which captures only what is not (for a run that is done: `kdkit cache repair {folder} "
+        "--run RUN_DIR` does both)"
     )
 
 

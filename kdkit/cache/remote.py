@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kdkit.cache.locking import locked
 from kdkit.cache.manifest import LARGEST_MANIFEST, MANIFEST, Manifest, describe_shard, read_manifest
-from kdkit.cache.mirror import bring, holds, is_mirror, make_mirror, mirror_of, name_by_content
+from kdkit.cache.mirror import bring, holds, is_mirror, make_mirror, mirror_of, name_by_content, push_advice
 from kdkit.cache.reader import damaged_shard, load_listed
 from kdkit.cache.state import read_state, state_name
 from kdkit.cache.url import RemoteFolder
@@ -75,12 +75,13 @@ def fetch(
     return folder
 
 
-def push(folder: Path, url: str, *, note: Note | None = None) -> None:
+def push(folder: Path, url: str, *, mend: bool = False, note: Note | None = None) -> None:
     """Bring a URL's cache to hold all that a finished local one holds; what it has besides comes here first.
 
     Args:
         folder: A finished cache.
         url: Where it shall be as well.
+        mend: Read all that is there first, and replace what is damaged.
         note: Told what is brought there.
 
     Raises:
@@ -91,14 +92,17 @@ def push(folder: Path, url: str, *, note: Note | None = None) -> None:
         KdkitError: The file system fails or is silent.
     """
     remote = RemoteFolder.at(url)
+    current = _whole_manifest if mend else _read_manifest
+    read_manifest(folder)  # before the lock, which makes a folder
     with locked(folder, seconds=_WAIT):
+        damaged = _damaged_files(remote) if mend else frozenset()
         for _ in range(_ATTEMPTS):
-            theirs = _read_manifest(remote)
+            theirs = current(remote)
             own = _joined(remote, theirs, folder, note)
-            _upload_parts(remote, theirs, own, folder, note)
+            _upload_parts(remote, theirs, own, folder, note, damaged)
             if own == theirs:
                 return
-            if _read_manifest(remote) != theirs:
+            if current(remote) != theirs:
                 continue  # another process was quicker: what it brought comes in, too
             remote.upload(folder / MANIFEST, MANIFEST)
             if _read_manifest(remote) == own:
@@ -198,12 +202,24 @@ def _read_manifest(remote: RemoteFolder) -> Manifest | None:
     try:
         return Manifest.from_bytes(raw)
     except DamagedData as error:
-        raise DamagedData(
-            f"{remote.url}/{MANIFEST} is damaged: {error}; delete it there and run the recipe where it was captured, "
-            "which brings it again"
-        ) from error
+        raise DamagedData(f"{remote.url}/{MANIFEST} is damaged: {error}; {push_advice(remote.url)}") from error
     except UsageError as error:
         raise UsageError(f"{remote.url}/{MANIFEST} cannot be read: {error}") from error
+
+
+def _whole_manifest(remote: RemoteFolder) -> Manifest | None:
+    """A remote manifest; None also of a damaged one, which is then replaced."""
+    try:
+        return _read_manifest(remote)
+    except DamagedData:
+        return None
+
+
+def _damaged_files(remote: RemoteFolder) -> frozenset[str]:
+    """The files of a URL's cache that are not what was written, or all where there is no manifest to tell by."""
+    if _whole_manifest(remote) is None:
+        return frozenset(remote.sizes())
+    return frozenset(fault.file for fault in verify_remote(remote.url))
 
 
 def _joined(remote: RemoteFolder, theirs: Manifest | None, folder: Path, note: Note | None) -> Manifest:
@@ -229,11 +245,18 @@ def _joined(remote: RemoteFolder, theirs: Manifest | None, folder: Path, note: N
 
 
 def _upload_parts(
-    remote: RemoteFolder, theirs: Manifest | None, own: Manifest, folder: Path, note: Note | None
+    remote: RemoteFolder,
+    theirs: Manifest | None,
+    own: Manifest,
+    folder: Path,
+    note: Note | None,
+    damaged: frozenset[str] = frozenset(),
 ) -> None:
-    """Bring every shard and state to the URL that is not there yet, the manifest not."""
+    """Bring every shard and state to the URL that is not there yet, or is damaged there, the manifest not."""
     listed = set(theirs.shards) if theirs is not None else set()
     there = remote.sizes()
+    for name in damaged:
+        there.pop(name, None)
     states = [state for state in own.states if there.get(state_name(state)) != _size(folder / state_name(state))]
     shards = [
         entry

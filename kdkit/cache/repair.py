@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.cache.aside import how_to_bring_back, next_number, set_aside, shards_aside
 from kdkit.cache.format import Shard, read_shard
 from kdkit.cache.growing import GrowingShard
 from kdkit.cache.locking import locked
@@ -21,15 +22,15 @@ from kdkit.cache.manifest import (
     read_manifest,
     sealed_shards,
 )
+from kdkit.cache.payloads import whole_payload
 from kdkit.cache.state import NO_STATE, STATE_PATTERN, read_state, state_name
 from kdkit.cache.verify import Fault
 from kdkit.errors import DamagedData, MissingInput, UsageError
 from kdkit.files import disk_full, sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Iterator, Sequence
     from pathlib import Path
-    from typing import BinaryIO
 
     from kdkit.cache.identity import CacheIdentity
     from kdkit.progress import Progress
@@ -62,10 +63,11 @@ class Repaired:
 
     @property
     def lost(self) -> str:
-        """What is missing, in words: `3 records`; "" where nothing is."""
+        """What is missing, in words: `3 records`; "" where nothing is, so never of a cache that is not finished."""
         records = f"{self.missing:,} record{'' if self.missing == 1 else 's'}" if self.missing else ""
         shards = f"what was in {', '.join(self.unknown)}" if self.unknown else ""
-        return " and ".join(text for text in (records, shards) if text)
+        known = " and ".join(text for text in (records, shards) if text)
+        return known or ("" if self.finished else "an unknown number of records")
 
 
 @attrs.frozen(kw_only=True)
@@ -98,7 +100,7 @@ class _Found:
 
 
 @attrs.define(kw_only=True, eq=False)
-class _Stock:
+class _Inventory:
     """All shards of a cache, and what is wrong with them.
 
     Attributes:
@@ -107,6 +109,7 @@ class _Stock:
         kept: The keys of all whole records.
         faults: Everything that is wrong.
         lost: Files that cannot be used at all.
+        stateless: Whole shards without their state, and these states.
     """
 
     identity: CacheIdentity
@@ -114,6 +117,7 @@ class _Stock:
     kept: set[bytes] = attrs.field(factory=set)
     faults: list[Fault] = attrs.field(factory=list)
     lost: list[str] = attrs.field(factory=list)
+    stateless: dict[str, str] = attrs.field(factory=dict)
 
     def give_up(self, file: str, what: str) -> None:
         """Nothing of that file can be kept."""
@@ -126,7 +130,7 @@ class _Stock:
 
 
 def repair(folder: Path, *, progress: Progress) -> Repaired:
-    """Keep every whole record of a cache, and throw away what is damaged.
+    """Keep every whole record of a cache, and throw away what is damaged; whole shards without state are set aside.
 
     It reads all of the cache. Good records of a shard with damaged ones go into a new shard. The manifest is written
     anew where nothing that it promised is lost; else it goes, and the cache is an unfinished one until a run captures
@@ -142,22 +146,22 @@ def repair(folder: Path, *, progress: Progress) -> Repaired:
         UsageError: Another process is writing it, or a newer kdkit wrote it.
         KdkitError: The disk is full; what was whole is kept.
     """
-    if not folder.is_dir() or not (sealed_shards(folder) or (folder / MANIFEST).exists()):
+    if not folder.is_dir() or not (sealed_shards(folder) or shards_aside(folder) or (folder / MANIFEST).exists()):
         raise MissingInput(f"there is no logit cache in {folder}")
     with locked(folder):
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink()
         promise = _read_promise(folder)
-        stock = _take_stock(folder, promise, progress)
-        missing, unknown = _count_missing(stock, promise)
+        inventory = _take_inventory(folder, promise, progress)
+        missing, unknown = _count_missing(inventory, promise)
         whole = promise.was_finished and not missing and not unknown
-        if stock.faults:
-            _mend(folder, stock, finished=whole)
+        if inventory.faults:
+            _mend(folder, inventory, finished=whole, promised=promise.manifest is not None)
     return Repaired(
         folder=folder,
-        identity=stock.identity,
-        faults=tuple(stock.faults),
-        kept=len(stock.kept),
+        identity=inventory.identity,
+        faults=tuple(inventory.faults),
+        kept=len(inventory.kept),
         missing=missing,
         unknown=unknown,
         finished=whole,
@@ -193,43 +197,52 @@ def _read_shards(folder: Path, listed: Container[str]) -> dict[str, Shard | str]
     return shards
 
 
-def _take_stock(folder: Path, promise: _Promise, progress: Progress) -> _Stock:
+def _take_inventory(folder: Path, promise: _Promise, progress: Progress) -> _Inventory:
     listed = {entry.file: entry for entry in promise.manifest.shards} if promise.manifest is not None else {}
     shards = _read_shards(folder, listed)
-    stock = _Stock(identity=_identity_of(folder, promise, [s for s in shards.values() if isinstance(s, Shard)]))
+    inventory = _Inventory(identity=_identity_of(folder, promise, [s for s in shards.values() if isinstance(s, Shard)]))
     if promise.fault:
-        stock.faults.append(Fault(file=MANIFEST, record=None, what=promise.fault))
+        inventory.faults.append(Fault(file=MANIFEST, record=None, what=promise.fault))
     for file in sorted(promise.named - shards.keys()):
-        stock.give_up(file, "the file is missing")
+        inventory.give_up(file, "the file is missing")
     as_written = {_nameless(entry) for entry in listed.values()}
     bad_states: dict[str, str] = {}
     with progress.task("read", total=len(shards), unit="shards") as task:
         for file, shard in shards.items():
             if isinstance(shard, str):
-                stock.give_up(file, shard)
-            elif shard.identity != stock.identity:
-                stock.give_up(file, f"it belongs to another cache, of {shard.identity.describe()}")
+                inventory.give_up(file, shard)
+            elif shard.identity != inventory.identity:
+                inventory.give_up(file, f"it belongs to another cache, of {shard.identity.describe()}")
             elif what := _state_fault(folder, shard.state, bad_states):
-                stock.give_up(file, what)
+                inventory.stateless[file] = shard.state
+                inventory.faults.append(Fault(file=file, record=None, what=how_to_bring_back(folder, what)))
             else:
                 entry = describe_shard(shard)
                 if listed.get(file, entry) != entry:
-                    stock.faults.append(Fault(file=file, record=None, what=_MISFIT))
+                    inventory.faults.append(Fault(file=file, record=None, what=_MISFIT))
                 # One that only stands under another's name is as it was written.
                 altered = file in listed and _nameless(entry) not in as_written
-                _add_shard(folder, shard, stock, altered=altered)
+                _add_shard(folder, shard, inventory, altered=altered)
             task.advance()
-    return stock
+    return inventory
 
 
 def _identity_of(folder: Path, promise: _Promise, shards: Sequence[Shard]) -> CacheIdentity:
     """The manifest's, else that of most shards."""
     if promise.manifest is not None:
         return promise.manifest.identity
-    if not shards:
+    aside = list(_read_aside(folder)) if not shards else []
+    counts = Counter(shard.identity.digest for shard in (*shards, *aside))
+    if not counts:
         raise DamagedData(f"nothing in {folder} can be saved; delete it and run the recipe again, which captures anew")
-    counts = Counter(shard.identity.digest for shard in shards)
-    return next(shard.identity for shard in shards if shard.identity.digest == counts.most_common(1)[0][0])
+    most = counts.most_common(1)[0][0]
+    return next(shard.identity for shard in (*shards, *aside) if shard.identity.digest == most)
+
+
+def _read_aside(folder: Path) -> Iterator[Shard]:
+    for path in shards_aside(folder):
+        with suppress(DamagedData, UsageError):
+            yield read_shard(path)
 
 
 def _state_fault(folder: Path, state: str, known: dict[str, str]) -> str:
@@ -243,58 +256,58 @@ def _state_fault(folder: Path, state: str, known: dict[str, str]) -> str:
     return known[state]
 
 
-def _add_shard(folder: Path, shard: Shard, stock: _Stock, *, altered: bool) -> None:
+def _add_shard(folder: Path, shard: Shard, inventory: _Inventory, *, altered: bool) -> None:
     good: list[int] = []
     with (folder / shard.file).open("rb") as file:
         for number in range(shard.records):
-            if zlib.crc32(_payload(file, shard, number)) != shard.crc32_N[number]:
+            if whole_payload(file, shard, number) is None:
                 what = "its bytes do not match its checksum"
-            elif (key := shard.keys_N16[number].tobytes()) in stock.kept:
+            elif (key := shard.keys_N16[number].tobytes()) in inventory.kept:
                 what = f"its key {key.hex()} stands twice in the cache"
             else:
-                stock.kept.add(key)
+                inventory.kept.add(key)
                 good.append(number)
                 continue
-            stock.faults.append(Fault(file=shard.file, record=number, what=what))
+            inventory.faults.append(Fault(file=shard.file, record=number, what=what))
     rewrite = altered or len(good) < shard.records
-    stock.found.append(_Found(shard=shard, good=tuple(good), rewrite=rewrite))
+    inventory.found.append(_Found(shard=shard, good=tuple(good), rewrite=rewrite))
 
 
-def _payload(file: BinaryIO, shard: Shard, number: int) -> bytes:
-    start, end = (int(offset) for offset in shard.offsets_M[number : number + 2])
-    file.seek(shard.payload_start + start)
-    return file.read(end - start)
-
-
-def _count_missing(stock: _Stock, promise: _Promise) -> tuple[int, tuple[str, ...]]:
+def _count_missing(inventory: _Inventory, promise: _Promise) -> tuple[int, tuple[str, ...]]:
     """How many of the promised records are lost, and the shards of which that is not known."""
     if promise.manifest is None:
-        return sum(found.shard.records - stock.count(found.shard) for found in stock.found), tuple(stock.lost)
+        lost = sum(found.shard.records - inventory.count(found.shard) for found in inventory.found)
+        return lost, (*inventory.lost, *inventory.stateless)
     promised = {_nameless(entry) for entry in promise.manifest.shards}
-    as_written = {_nameless(describe_shard(found.shard)): found for found in stock.found}
+    as_written = {_nameless(describe_shard(found.shard)): found for found in inventory.found}
     # A file with other bytes than were promised may still hold the records; another shard's copy holds none of them.
     altered = {found.shard.file: found for plain, found in as_written.items() if plain not in promised}
     missing = 0
     for entry in promise.manifest.shards:
         found = as_written.get(_nameless(entry)) or altered.get(entry.file)
-        missing += max(0, entry.records - stock.count(found.shard)) if found is not None else entry.records
+        missing += max(0, entry.records - inventory.count(found.shard)) if found is not None else entry.records
     return missing, ()
 
 
-def _mend(folder: Path, stock: _Stock, *, finished: bool) -> None:
+def _mend(folder: Path, inventory: _Inventory, *, finished: bool, promised: bool) -> None:
     """Bring the folder to hold what is good. The promise goes before anything that it promised."""
-    rewritten = [found for found in stock.found if found.rewrite]
-    if rewritten or stock.lost or not finished:
+    rewritten = [found for found in inventory.found if found.rewrite]
+    if inventory.stateless and promised:
+        set_aside(folder, MANIFEST)  # worth having if these shards come back
+    elif rewritten or inventory.lost or not finished:
         (folder / MANIFEST).unlink(missing_ok=True)
-        sync_folder(folder)
-    entries = [describe_shard(found.shard) for found in stock.found if not found.rewrite]
-    following = max((_number(path.name) + 1 for path in sealed_shards(folder)), default=0)
+    sync_folder(folder)
+    entries = [describe_shard(found.shard) for found in inventory.found if not found.rewrite]
+    following = next_number(folder)
+    for file, state in inventory.stateless.items():
+        set_aside(folder, file)
+        set_aside(folder, state_name(state))
     for found in rewritten:
         if found.good:
-            entries.append(_rewrite(folder, found, following, stock.identity))
+            entries.append(_rewrite(folder, found, following, inventory.identity))
             following += 1
         (folder / found.shard.file).unlink()
-    for file in stock.lost:
+    for file in inventory.lost:
         (folder / file).unlink(missing_ok=True)
     needed = {state_name(entry.state) for entry in entries}
     for path in folder.glob(STATE_PATTERN):
@@ -302,7 +315,7 @@ def _mend(folder: Path, stock: _Stock, *, finished: bool) -> None:
             path.unlink()
     sync_folder(folder)
     if finished:
-        Manifest(identity=stock.identity, shards=tuple(entries)).write(folder)
+        Manifest(identity=inventory.identity, shards=tuple(entries)).write(folder)
 
 
 def _rewrite(folder: Path, found: _Found, number: int, identity: CacheIdentity) -> ShardEntry:
@@ -311,7 +324,9 @@ def _rewrite(folder: Path, found: _Found, number: int, identity: CacheIdentity) 
     try:
         with disk_full(folder, found.shard.size), (folder / found.shard.file).open("rb") as file:
             for record in found.good:
-                payload = _payload(file, found.shard, record)
+                payload = whole_payload(file, found.shard, record)
+                if payload is None:
+                    raise DamagedData(f"{folder / found.shard.file} changed while it was repaired; repair it again")
                 growing.add(found.shard.keys_N16[record].tobytes(), payload, int(found.shard.tokens_N[record]))
             return growing.seal()
     finally:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.cache.aside import how_to_bring_back, next_number, set_aside
 from kdkit.cache.format import read_shard
 from kdkit.cache.manifest import MANIFEST, ShardEntry, describe_shard, read_manifest, sealed_shards
 from kdkit.cache.state import NO_STATE, STATE_FILE, read_state, state_name
@@ -44,9 +45,11 @@ class Stock:
     done_keys: set[bytes] = attrs.field(factory=set, init=False)
     following: int = attrs.field(default=0, init=False)
     _state_faults: dict[str, str] = attrs.field(factory=dict, init=False)
+    # Whole shards that only lack their state, and these states.
+    _stateless: dict[str, str] = attrs.field(factory=dict, init=False)
 
     def take(self) -> None:
-        """Learn what is sealed, and clear away what is not whole.
+        """Learn what is sealed, and clear away what is not whole; whole shards without their state are set aside.
 
         Raises:
             Mismatch: The folder holds another identity's cache; nothing but temporary files was touched.
@@ -63,19 +66,28 @@ class Stock:
         self.entries = [describe_shard(shard) for shard, why in shards if shard is not None and not why]
         moved = [entry.file for entry in self.entries if listed.get(entry.file, entry) != entry]
         if is_damaged or moved or (bad and (self.folder / MANIFEST).exists()):
-            # First the promise goes, then what it promised.
-            (self.folder / MANIFEST).unlink()
+            # First the promise goes, then what it promised. With what is set aside it is worth having.
+            if self._stateless and not is_damaged:
+                set_aside(self.folder, MANIFEST)
+            else:
+                (self.folder / MANIFEST).unlink()
             sync_folder(self.folder)
         for file in moved:
             self.note(
                 f"{self.folder / file} is not the file that {MANIFEST} describes, but whole and of the same teacher; "
                 "its records are kept"
             )
+        self.following = next_number(self.folder)
+        for file, state in self._stateless.items():
+            why = how_to_bring_back(self.folder, bad.pop(file))
+            self.note(f"{self.folder / file}: {why}. Its records are captured again")
+            set_aside(self.folder, file)
+            if state != NO_STATE:
+                set_aside(self.folder, state_name(state))
         for file, why in bad.items():
             self.note(f"{self.folder / file} is damaged ({why}); it is thrown away and its records are captured again")
             (self.folder / file).unlink(missing_ok=True)
         self._clear_states()
-        self.following = max((int(path.stem.removeprefix("shard-")) + 1 for path in files), default=0)
 
     def _clear_states(self) -> None:
         needed = {state_name(entry.state) for entry in self.entries}
@@ -107,6 +119,7 @@ class Stock:
             raise UsageError(f"{path} cannot be read: {error}") from error
         self._check_identity(shard.identity)
         if why := self._state_fault(shard.state):
+            self._stateless[path.name] = shard.state
             return None, why
         keys = [key.tobytes() for key in shard.keys_N16]
         if len(set(keys)) != len(keys) or not self.done_keys.isdisjoint(keys):

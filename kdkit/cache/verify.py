@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.cache.aside import ASIDE
 from kdkit.cache.format import SHARD_PATTERN, read_shard
 from kdkit.cache.manifest import MANIFEST, misfit, read_manifest
 from kdkit.cache.state import read_state, state_name
@@ -77,7 +78,8 @@ def caches_below(folder: Path) -> list[Path]:
     Raises:
         MissingInput: There is none.
     """
-    found = {path.parent for pattern in (MANIFEST, SHARD_PATTERN) for path in folder.rglob(pattern)}
+    holders = {path.parent for pattern in (MANIFEST, SHARD_PATTERN) for path in folder.rglob(pattern)}
+    found = {place.parent if place.name == ASIDE and place != folder else place for place in holders}
     if not found:
         raise MissingInput(f"there is no logit cache in {folder} or below it")
     return sorted(found)

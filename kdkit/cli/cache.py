@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rich_click as click
 
-from kdkit.errors import DamagedData, UsageError
-from kdkit.files import size_text
+from kdkit.cli.cachefacts import caches_at, facts, is_finished, manifest_of, numbers, size_of, summary_of, with_state
+from kdkit.cli.places import folder_of, folders_of, place_of, url_of
+from kdkit.errors import DamagedData
 from kdkit.texts import plural
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from kdkit.cache import Manifest
-
-
-def _place(text: str) -> Path | str:
-    from kdkit.cache.url import is_url
-
-    return text.rstrip("/") if is_url(text) else Path(text)
-
-
-_FOLDER = click.argument("folder", type=click.Path(path_type=Path))
-_PLACE = click.argument("folder", type=_place, metavar="FOLDER")
+_FOLDER = click.argument("folder", callback=folder_of, metavar="FOLDER")
+_OUT = click.argument("out", callback=folder_of, metavar="OUT")
+_PLACE = click.argument("folder", type=place_of, metavar="FOLDER")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group("cache")
 def command() -> None:
-    """Look into logit caches; merge, repair and convert them."""
+    """Look into logit caches; merge, repair and convert them, and bring them from and to URLs."""
 
 
 @command.command()
@@ -39,9 +29,9 @@ def command() -> None:
 @_JSON
 def info(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
     """Say what a cache holds, or list every cache below FOLDER, which may be a URL, one a line."""
-    caches = _caches_below(folder)
+    caches = caches_at(folder)
     single = caches == [folder]
-    tables = [_facts(cache) for cache in caches]
+    tables = [facts(cache) for cache in caches]
     if as_json:
         _print_json(tables[0] if single else tables)
     elif single:
@@ -60,23 +50,25 @@ def verify(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click p
 
     The exit code is 4 if anything is.
     """
-    caches = _caches_below(folder)
+    caches = caches_at(folder)
     single = caches == [folder]
-    results = [_verified(cache) for cache in caches if single or _is_finished(cache)]
+    results = [_verified(cache) for cache in caches if single or is_finished(cache)]
     if as_json:
         _print_json(results[0] if single else results)
     else:
         for cache in caches:
-            if not single and not _is_finished(cache):
+            if not single and not is_finished(cache):
                 click.echo(f"{cache}: not verified: its capture has not finished", err=True)
         for result in results:
             prefix = "" if single else f"{result['folder']}: "
             click.echo("\n".join(f"{prefix}{line}" for line in _verdict(result)))
     faults = sum(len(result["faults"]) for result in results)
     if faults and isinstance(folder, str):
+        from kdkit.cache.mirror import push_advice
+
+        damaged = [result["folder"] for result in results if not result["ok"]]
         raise DamagedData(
-            f"{plural(faults, 'fault')} in {folder}; delete the damaged files there and run the recipe where they were "
-            "captured, which brings them again, or delete the whole cache there and capture anew"
+            f"{plural(faults, 'fault')} in {folder}; {push_advice(damaged[0] if len(damaged) == 1 else 'URL')}"
         )
     if faults:
         raise DamagedData(
@@ -86,8 +78,8 @@ def verify(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click p
 
 
 @command.command()
-@click.argument("out", type=click.Path(path_type=Path))
-@click.argument("parts", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PART...")
+@_OUT
+@click.argument("parts", callback=folders_of, nargs=-1, required=True, metavar="PART...")
 @_JSON
 def merge(out: Path, parts: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
     """Join the finished caches PART... into OUT, a new cache or one that gets what it lacks.
@@ -99,10 +91,10 @@ def merge(out: Path, parts: tuple[Path, ...], as_json: bool) -> None:  # noqa: F
     merged = cache.merge(out, parts, progress=progress.for_stderr())
     summary = merged.manifest.summary()
     if as_json:
-        numbers = {"new_shards": merged.shards, "new_records": merged.records, "repeated": merged.repeated}
-        _print_json({"folder": str(out), **numbers, **summary})
+        new = {"new_shards": merged.shards, "new_records": merged.records, "repeated": merged.repeated}
+        _print_json({"folder": str(out), **new, **summary})
     else:
-        click.echo(f"{out}: {_numbers(summary)} ({merged.describe()})")
+        click.echo(f"{out}: {numbers(summary)} ({merged.describe()})")
 
 
 @command.command()
@@ -156,7 +148,7 @@ def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: 
 
 @command.command()
 @_FOLDER
-@click.argument("out", type=click.Path(path_type=Path))
+@_OUT
 @click.option("--codec", "spec", required=True, metavar="NAME[:KEY=VALUE,...]", help="The new codec and its options.")
 @_JSON
 def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
@@ -170,19 +162,52 @@ def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa:
     chosen = read_codec_spec(spec)
     source = cache.LogitCache.open(folder)
     manifest = cache.convert(source, out, name=chosen.name, codec=chosen.codec, progress=progress.for_stderr())
-    summary, before = manifest.summary(), source.manifest.summary()
+    summary, before = with_state(out, manifest), with_state(folder, source.manifest)
     if as_json:
-        _print_json({"folder": str(out), "source_bytes": before["bytes"], **summary})
+        sizes = {"source_bytes": before["bytes"], "source_state_bytes": before["state_bytes"]}
+        _print_json({"folder": str(out), **sizes, **summary})
     else:
-        click.echo(f"{out}: {_numbers(summary)}, {size_text(before['bytes'])} before")
+        click.echo(f"{out}: {numbers(summary)}; {size_of(before)} before")
+
+
+@command.command()
+@click.argument("url", callback=url_of, metavar="URL")
+@_JSON
+def fetch(url: str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
+    """Bring the cache at URL into its mirror here, and print that folder. What is there and whole stays."""
+    from kdkit import progress
+    from kdkit.cache.remote import fetch as fetch_cache
+
+    folder = fetch_cache(url, note=progress.for_stderr().note)
+    if as_json:
+        _print_json({"url": url, "folder": str(folder)})
+    else:
+        click.echo(folder)
+
+
+@command.command()
+@_FOLDER
+@click.argument("url", callback=url_of, metavar="URL")
+@click.option("--mend", is_flag=True, help="Read all that is at URL first, and replace what is damaged there.")
+@_JSON
+def push(folder: Path, url: str, mend: bool, as_json: bool) -> None:  # noqa: FBT001 - click passes flags as bools
+    """Bring the finished cache in FOLDER to URL, or what URL lacks of it.
+
+    What URL has besides comes into FOLDER first, so that both hold the same in the end.
+    """
+    from kdkit import progress
+    from kdkit.cache.remote import push as push_cache
+
+    push_cache(folder, url, mend=mend, note=progress.for_stderr().note)
+    summary = summary_of(folder)
+    if as_json:
+        _print_json({"url": url, "folder": str(folder), **summary})
+    else:
+        click.echo(f"{url}: {numbers(summary)}")
 
 
 def _print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2))
-
-
-def _numbers(table: dict[str, Any]) -> str:
-    return f"{plural(table['records'], 'record')}, {plural(table['tokens'], 'token')}, {size_text(table['bytes'])}"
 
 
 def _in_words(results: list[dict[str, Any]]) -> str:
@@ -196,7 +221,7 @@ def _repair_lines(table: dict[str, Any]) -> list[str]:
         return [
             f"ok: {records}; nothing to repair"
             if table["finished"]
-            else f"ok: {records}; nothing to repair, but the capture has not finished: run its recipe again"
+            else f"not finished: {records}, and nothing damaged; the run that captures them goes on where it stopped"
         ]
     again = f", {table['recaptured']:,} of them captured again" if table["recaptured"] else ""
     lines = [f"repaired: {records}{again}"]
@@ -208,42 +233,12 @@ def _repair_lines(table: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _caches_below(place: Path | str) -> Sequence[Path | str]:
-    from kdkit.cache import caches_below
-    from kdkit.cache.remote import remote_caches
-
-    return remote_caches(place) if isinstance(place, str) else caches_below(place)
-
-
-def _manifest(place: Path | str) -> Manifest:
-    from kdkit.cache import read_manifest
-    from kdkit.cache.remote import remote_manifest
-
-    return remote_manifest(place) if isinstance(place, str) else read_manifest(place)
-
-
-def _facts(folder: Path | str) -> dict[str, Any]:
-    try:
-        return {"folder": str(folder), "state": "finished", **_manifest(folder).summary()}
-    except DamagedData as error:
-        return {"folder": str(folder), "state": "damaged", "problem": str(error)}
-    except UsageError as error:
-        return {"folder": str(folder), "state": "not readable", "problem": str(error)}
-
-
-def _is_finished(folder: Path | str) -> bool:
-    from kdkit.cache.manifest import MANIFEST
-    from kdkit.cache.url import RemoteFolder
-
-    return MANIFEST in RemoteFolder.at(folder).sizes() if isinstance(folder, str) else (folder / MANIFEST).exists()
-
-
 def _line(table: dict[str, Any]) -> str:
     if "problem" in table:
         return f"{table['folder']}: {table['state']}: {table['problem']}"
     return (
         f"{table['folder']}: {table['teacher_name']}, {table['codec']} {json.dumps(table['codec_options'])}, "
-        f"{plural(table['records'], 'record')}, {plural(table['tokens'], 'token')}, {size_text(table['bytes'])}"
+        f"{plural(table['records'], 'record')}, {plural(table['tokens'], 'token')}, {size_of(table)}"
     )
 
 
@@ -256,7 +251,7 @@ def _verified(folder: Path | str) -> dict[str, Any]:
     faults = verify_remote(folder) if isinstance(folder, str) else verify(folder)
     result: dict[str, Any] = {"folder": str(folder), "ok": not faults}
     if not faults:
-        summary = _manifest(folder).summary()
+        summary = manifest_of(folder).summary()
         result |= {name: summary[name] for name in ("records", "tokens", "bytes")}
     return {**result, "faults": [{**attrs.asdict(fault), "text": str(fault)} for fault in faults]}
 
@@ -264,7 +259,7 @@ def _verified(folder: Path | str) -> dict[str, Any]:
 def _verdict(result: dict[str, Any]) -> list[str]:
     if not result["ok"]:
         return [fault["text"] for fault in result["faults"]]
-    return [f"ok: {_numbers(result)}"]
+    return [f"ok: {numbers(result)}"]
 
 
 def _shown(value: object) -> str:

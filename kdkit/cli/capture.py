@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command("capture")
-@partial(recipe_options, run_dir="runs/NAME-capture-I-of-N")
+@partial(recipe_options, run_dir="runs/NAME-capture-I-of-N-CODEC-DIGITS")
 @click.option(
     "--shard",
     default="0/1",
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     metavar="I/N",
     help="Which of how many parts, from 0; the others are captured by other processes, here or elsewhere.",
 )
+@click.option("--fresh", is_flag=True, help="Delete what an earlier capture left in the run folder first.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, shard: str, *, as_json: bool) -> None:
+def command(
+    recipe: str, overrides: tuple[str, ...], run_dir: Path | None, shard: str, *, fresh: bool, as_json: bool
+) -> None:
     """Capture the teacher's logits for RECIPE, or a part of them, and stop there.
 
     The same command again goes on where it stopped. When all parts are there, `kdkit run` of the recipe takes them out
@@ -42,7 +45,7 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, shard
 
     part = Part.parse(shard)
     with flushing_denormals():
-        facts = capture_part(loaded, part, run_dir, progress=progress.for_stderr())
+        facts = capture_part(loaded, part, run_dir, fresh=fresh, progress=progress.for_stderr())
     if as_json:
         names = ("cache", "identity", "tokenizer", "codec", "records", "tokens", "bytes", "bytes_per_token")
         print_json({"shard": shard, **{name: facts[name] for name in names}})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from kdkit.cli.places import place_of
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,8 +47,11 @@ def command() -> None:
 
 @command.command()
 @click.option("--logits", type=_PATH, metavar="FILE", help="A safetensors file: `logits`, or `hidden` and `head`.")
-@click.option("--cache", type=_PATH, metavar="FOLDER", help="A finished logit cache; what it decodes to is exact.")
+@click.option("--cache", type=place_of, metavar="FOLDER", help="A finished logit cache, or its URL; taken as exact.")
 @click.option("--recipe", metavar="RECIPE", help="A recipe: what its teacher says of its training rows.")
+@click.option(
+    "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable."
+)
 @click.option(
     "--codec", "specs", multiple=True, metavar="NAME[:KEY=VALUE,...]", help="A codec; repeatable. Default: all of them."
 )
@@ -62,8 +66,9 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def bench(
     logits: Path | None,
-    cache: Path | None,
+    cache: Path | str | None,
     recipe: str | None,
+    overrides: tuple[str, ...],
     specs: tuple[str, ...],
     temperatures: tuple[float, ...],
     rows: int,
@@ -78,18 +83,20 @@ def bench(
     """
     if sum(given is not None for given in (logits, cache, recipe)) != 1:
         raise click.UsageError("give one of --logits FILE, --cache FOLDER and --recipe RECIPE")
+    if overrides and recipe is None:
+        raise click.UsageError("-o lays a value over a recipe; give it together with --recipe RECIPE")
     from kdkit import plugins, progress
-    from kdkit.codecbench import default_contenders, draw_plot, measure, parse_contender
+    from kdkit.codecbench import check_plot, default_contenders, draw_plot, measure, parse_contender
 
+    if plot is not None:
+        check_plot(plot)
     shown = progress.for_stderr()
     installed = plugins.load()
     named = [parse_contender(spec, installed) for spec in specs]
-    with _material(logits, cache, recipe, run_dir, rows, shown) as material:
+    with _material(logits, cache, recipe, overrides, run_dir, rows, shown) as material:
         everything = () if named else default_contenders(installed)
         coders = [*_taught(named, material), *_those_that_can(everything, material, shown)]
         measurement = measure(material, coders, temperatures=temperatures, progress=shown)
-    if plot is not None:
-        draw_plot(measurement.results, plot, temperature=1.0 if 1.0 in temperatures else temperatures[0])
     facts = {
         "file": material.name,
         "tokens": measurement.tokens,
@@ -99,11 +106,19 @@ def bench(
         "student": measurement.student,
     }
     _print(facts, measurement.results, temperatures, as_json=as_json)
+    if plot is not None:  # last: a disk that is full by now costs the plot alone
+        draw_plot(measurement.results, plot, temperature=1.0 if 1.0 in temperatures else temperatures[0])
 
 
 @contextmanager
 def _material(
-    logits: Path | None, cache: Path | None, recipe: str | None, run_dir: Path | None, rows: int, shown: Progress
+    logits: Path | None,
+    cache: Path | str | None,
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    rows: int,
+    shown: Progress,
 ) -> Iterator[Material]:
     from kdkit.codecbench import of_cache, of_recipe, read_tensors
 
@@ -115,7 +130,7 @@ def _material(
         assert recipe is not None
         from kdkit.recipe import load_recipe
 
-        with of_recipe(load_recipe(recipe), run_dir, rows=rows, progress=shown) as material:
+        with of_recipe(load_recipe(recipe, overrides), run_dir, rows=rows, progress=shown) as material:
             yield material
 
 

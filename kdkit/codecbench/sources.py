@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from kdkit.values import Corpus, EncodedExample
 
 
-def of_cache(folder: Path) -> Material:
-    """The records of a finished cache, in the order in which they were written; what it decodes to counts as exact.
+def of_cache(place: Path | str) -> Material:
+    """The records of a finished cache, in a folder or at a URL, in their order; what it decodes to counts as exact.
 
     Raises:
         MissingInput: There is no finished cache.
         DamagedData: It is not what was written.
         UsageError: It has fewer than two records.
     """
-    cache = LogitCache.open(folder)
+    cache = LogitCache.open(place)
     keys = list(cache)
-    learnt = first_quarter(len(keys), str(folder))
+    learnt = first_quarter(len(keys), str(place))
 
     def read(part: list[bytes]) -> Iterator[Record]:
         for key in part:
             yield Record(id=key.hex(), logits_TV=cache.decode(key))
 
     return Material(
-        name=str(folder),
+        name=str(place),
         vocab_size=cache.vocab_size,
         head=None,
         learnt_from=quarter_sentence(learnt, len(keys)),
@@ -55,7 +55,7 @@ def of_cache(folder: Path) -> Material:
 def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Progress) -> Iterator[Material]:
     """What a recipe's teacher says of the first training rows; hidden states where it can give them.
 
-    A teacher that the recipe makes is the one of its run folder.
+    A teacher that the recipe makes is the one of its run folder, which may have had another codec.
 
     Args:
         recipe: The recipe.
@@ -69,7 +69,8 @@ def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Prog
         UsageError: There are fewer than two rows.
     """
     path = run_dir if run_dir is not None else Path("runs") / recipe.name
-    check_recipe(path, recipe)
+    # Which codec the run had makes no difference to what its teacher says.
+    check_recipe(path, recipe, besides="codec", advice="use another --run-dir, or the recipe and -o of that run")
     stages = read_record(path).get("stages", {})
     folder = _teacher_folder(recipe, path, stages)
     corpus = _corpus(recipe, path, stages, progress)

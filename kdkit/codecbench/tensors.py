@@ -36,8 +36,7 @@ def read_tensors(path: Path) -> Material:
 
     Raises:
         MissingInput: There is no such file.
-        UsageError: It does not hold such tensors, or no tokens, or numbers that are not finite; the message says what is
-            wrong.
+        UsageError: It does not hold such tensors, or no tokens, or numbers that are not finite; the message says what.
     """
     file = _File.open(path)
     kind = "hidden" if file.has("hidden") else "logits"
@@ -50,7 +49,7 @@ def read_tensors(path: Path) -> Material:
     width = file.shape(kind, 2, _FLOATS)[1]
     vocab_size = head.weight_VD.shape[0] if head is not None else width
     if not vocab_size or not width:
-        raise UsageError(f"{path}: `{kind}` has {width} columns and the vocabulary {vocab_size} entries; both need some")
+        raise UsageError(f"{path}: `{kind}` has {width} columns and a vocabulary of {vocab_size}; both need some")
     if head is not None and head.weight_VD.shape[1] != width:
         raise UsageError(f"{path}: `hidden` has {width} columns and `head` {head.weight_VD.shape[1]}; they must agree")
     records = _lengths(file, kind, "lengths")

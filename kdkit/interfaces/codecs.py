@@ -116,7 +116,7 @@ class StateCodec(Codec, Protocol):
 class FittedCodec(Protocol):
     """A codec (`[codec]`) whose records share a state: arrays that are learnt once for a cache, and kept in it.
 
-    Learning is deterministic: equal samples, equal states, bit for bit on one machine.
+    Learning is deterministic: equal samples, equal states, bit for bit on one machine with as many threads.
     """
 
     @property

@@ -53,7 +53,7 @@ def read_codec_spec(text: str, plugins: Plugins | None = None) -> CodecSpec:
     for part in _parts(rest):
         key, equals, value = (each.strip() for each in part.partition("="))
         if not key or not equals:
-            raise UsageError(f"--codec {text}: "{part}" is not of the form key=value")
+            raise UsageError(f'--codec {text}: "{part}" is not of the form key=value')
         if key in table:
             raise UsageError(f"--codec {text}: {key} is given twice")
         table[key] = toml_value(value)

@@ -140,8 +140,14 @@ class Reader:
         # Each prefix takes a bit at least.
         if count > 8 * self.left:
             raise DamagedData(f"{self.left} bytes are left, which cannot hold the {count} numbers expected")
-        bits = np.unpackbits(np.frombuffer(self._payload, np.uint8, offset=self._at))
-        ones_N = np.flatnonzero(bits.view(bool))[:count]  # of bytes NumPy finds them ten times slower
+        # What is left may be far longer than this part, so as much of it is looked at as turns out to be needed.
+        window = min(count, self.left)
+        while True:
+            bits = np.unpackbits(np.frombuffer(self._payload, np.uint8, count=window, offset=self._at))
+            ones_N = np.flatnonzero(bits.view(bool))[:count]  # of bytes NumPy finds them ten times slower
+            if len(ones_N) == count or window == self.left:
+                break
+            window = min(4 * window, self.left)
         if len(ones_N) < count:
             raise DamagedData(f"{len(ones_N)} numbers stand where {count} are expected")
         used = int(ones_N[-1]) + 1 if count else 0

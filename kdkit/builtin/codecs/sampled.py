@@ -133,14 +133,15 @@ class Sampled:
         """Where on the cumulative distribution each token's draws stand, `[T, draws]`, from 0 to below 1.
 
         Raw numbers of Philox, which is counter-based and whose stream NumPy keeps as it is. The key is a digest of the
-        seed and the logits. The stream is part of encoding only: decoding needs none of it.
+        seed and every sixteenth logit (a digest of all of them would take as long as the draws). The stream is part of
+        encoding only: decoding needs none of it.
         """
         import hashlib
 
         import numpy as np
 
         key = hashlib.blake2b(f"kdkit sampled {self.seed}".encode(), digest_size=16)
-        key.update(np.ascontiguousarray(logits_TV, dtype="<f4").data)
+        key.update(np.ascontiguousarray(logits_TV.ravel()[::16], dtype="<f4").data)
         stream = np.random.Philox(key=int.from_bytes(key.digest(), "little"))
         tokens = len(logits_TV)
         if self.draw == "independent":
@@ -180,8 +181,10 @@ def cumulative(logits_V: FloatArray, temperature: float) -> Doubles:
     """Up to and with each entry, the probability at a temperature; the last is 1."""
     import numpy as np
 
-    weight_V = np.exp((logits_V.astype(np.float64) - float(logits_V.max())) / temperature)
-    sum_V = weight_V.cumsum()
+    # Each weight is as exact as a float32 is; it is their sum that would lose what is small.
+    with np.errstate(over="ignore"):  # what is infinitely far below has no weight
+        weight_V = np.exp((logits_V - logits_V.max()) / np.float32(temperature))
+    sum_V = weight_V.cumsum(dtype=np.float64)
     cumulative_V: Doubles = sum_V / sum_V[-1]
     return cumulative_V
 

@@ -66,9 +66,9 @@ def targets_of(rows: Sequence[SparseRows], *, vocab_size: int, device: str) -> S
     import numpy as np
     import torch
 
-    temperatures = tuple(rows[0].log_tail_T)
+    temperatures = tuple(rows[0].log_tail_T) if rows else ()
     lengths = [len(each.ids_TK) for each in rows]
-    shape = (len(rows), max(lengths), max(each.ids_TK.shape[1] for each in rows))
+    shape = (len(rows), max(lengths, default=0), max((each.ids_TK.shape[1] for each in rows), default=0))
     ids_BTK, values_BTK = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
     log_tail_BT = {temperature: np.full(shape[:2], -np.inf, np.float32) for temperature in temperatures}
     for index, (each, length) in enumerate(zip(rows, lengths, strict=True)):
@@ -81,5 +81,5 @@ def targets_of(rows: Sequence[SparseRows], *, vocab_size: int, device: str) -> S
         values_BTK=torch.from_numpy(values_BTK).to(device),
         log_tail_BT={each: torch.from_numpy(tail_BT).to(device) for each, tail_BT in log_tail_BT.items()},
         vocab_size=vocab_size,
-        lengths_B=torch.tensor(lengths, device=device),
+        lengths_B=torch.tensor(lengths, dtype=torch.int64, device=device),
     )

@@ -75,7 +75,7 @@ class TopK:
 
     def __attrs_post_init__(self) -> None:
         """A cache keeps its codec's options as JSON, which has lists only; equal codecs must be equal."""
-        object.__setattr__(self, "temperatures", tuple(self.temperatures))
+        object.__setattr__(self, "temperatures", tuple(map(float, self.temperatures)))
 
     @property
     def exact_temperatures(self) -> tuple[float, ...]:

@@ -88,7 +88,7 @@ def _decompose(logits_NV: FloatArray, held_N: npt.NDArray[np.bool_]) -> tuple[Fl
     import numpy as np
 
     inner_NF = np.zeros((len(logits_NV), int((~held_N).sum())))
-    # Products are summed in float64 so that small singular values are not lost under the rounding of large ones.
+    # Slices are added up in float64, so that what rounds is the product of one slice only.
     for part in chunks(logits_NV.shape[1], 4096):
         inner_NF += logits_NV[:, part] @ logits_NV[~held_N, part].T
     squares_F, vectors_FF = np.linalg.eigh(inner_NF[~held_N])

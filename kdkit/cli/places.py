@@ -1,0 +1,50 @@
+"""Places that are named on the command line: folders, and URLs where these are taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kdkit.errors import UsageError
+
+if TYPE_CHECKING:
+    import click
+
+
+def place_of(text: str) -> Path | str:
+    """A folder or a URL."""
+    from kdkit.cache.url import is_url
+
+    return text.rstrip("/") if is_url(text) else Path(text)
+
+
+def folder_of(_context: click.Context, _parameter: click.Parameter, text: str) -> Path:
+    """A folder. A callback and no type: of a type's ValueError, which a UsageError is, click hides the message.
+
+    Raises:
+        UsageError: It is a URL.
+    """
+    place = place_of(text)
+    if isinstance(place, str):
+        raise UsageError(
+            f"{text} is a URL, and a folder is needed here; `kdkit cache fetch URL` brings a cache into a folder, and "
+            "`kdkit cache push FOLDER URL` brings what you make of it to a URL"
+        )
+    return place
+
+
+def folders_of(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> tuple[Path, ...]:
+    """Folders, as `folder_of`."""
+    return tuple(folder_of(context, parameter, text) for text in texts)
+
+
+def url_of(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    """A URL, without slashes at its end.
+
+    Raises:
+        UsageError: It is none.
+    """
+    place = place_of(text)
+    if isinstance(place, Path):
+        raise UsageError(f"{text} is no URL, which begins with a scheme such as s3:// or file://; name one")
+    return place

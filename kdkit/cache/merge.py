@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Self
 import attrs
 
 from kdkit.cache.format import read_shard, shard_name
+from kdkit.cache.listed import load_listed
 from kdkit.cache.manifest import MANIFEST, Manifest, describe_shard, read_manifest
 from kdkit.cache.payloads import whole_payload
-from kdkit.cache.reader import LogitCache, load_listed
+from kdkit.cache.reader import LogitCache
 from kdkit.cache.state import copy_state
 from kdkit.cache.verify import verify
 from kdkit.cache.writer import CacheWriter

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.cache.format import read_shard
 from kdkit.cache.identity import KEY_BYTES
 from kdkit.cache.index import Index
-from kdkit.cache.manifest import misfit, read_manifest
+from kdkit.cache.listed import damaged_shard, load_listed
+from kdkit.cache.manifest import read_manifest
 from kdkit.cache.mirror import is_mirror
 from kdkit.cache.payloads import MappedFiles, SoughtFiles
 from kdkit.cache.state import read_state
 from kdkit.cache.url import is_url
-from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
+from kdkit.errors import DamagedData, Mismatch, MissingInput
 from kdkit.interfaces import FittedCodec
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.cache.format import Shard
     from kdkit.cache.identity import CacheIdentity
     from kdkit.cache.manifest import Manifest, ShardEntry
     from kdkit.interfaces import Codec
@@ -217,38 +216,9 @@ class LogitCache:
 def _folder_of(place: Path | str, identity: CacheIdentity | None) -> Path:
     if not is_url(place):
         return Path(place)
-    from kdkit.cache import remote  # which reads caches itself
+    from kdkit.cache import remote  # what it needs is for URLs alone
 
     return remote.fetch(str(place), identity=identity)
-
-
-def load_listed(folder: Path, entry: ShardEntry, identity: CacheIdentity) -> Shard:
-    """Header and index of a shard that the manifest lists.
-
-    Raises:
-        DamagedData: It is damaged, missing, or another file than the manifest describes.
-    """
-    path = folder / entry.file
-    try:
-        shard = read_shard(path)
-    except DamagedData as error:
-        raise damaged_shard(folder, entry.file, str(error)) from error
-    except UsageError as error:
-        # Whoever adds a shard of a newer version writes the manifest in that version too.
-        raise damaged_shard(folder, entry.file, "its format version is newer than that of the manifest") from error
-    wrong = misfit(shard, entry, identity)
-    if wrong:
-        raise damaged_shard(folder, entry.file, wrong)
-    return shard
-
-
-def damaged_shard(folder: Path, file: str, what: str) -> DamagedData:
-    """The error of a damaged shard, with what to do."""
-    return DamagedData(
-        f"{folder / file}: {what}; run `kdkit cache repair {folder}`, which keeps all that is whole, and then the "
-        f"recipe again, which captures only what is not (for a run that is done: `kdkit cache repair {folder} "
-        "--run RUN_DIR` does both)"
-    )
 
 
 def _build_codec(identity: CacheIdentity) -> AnyCodec:

@@ -12,10 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from kdkit.cache.listed import damaged_shard, load_listed
 from kdkit.cache.locking import locked
 from kdkit.cache.manifest import LARGEST_MANIFEST, MANIFEST, Manifest, describe_shard, read_manifest
 from kdkit.cache.mirror import bring, holds, is_mirror, make_mirror, mirror_of, name_by_content, push_advice
-from kdkit.cache.reader import damaged_shard, load_listed
 from kdkit.cache.state import read_state, state_name
 from kdkit.cache.url import RemoteFolder
 from kdkit.cache.verify import Fault, shard_faults, state_faults

@@ -38,7 +38,7 @@ class TeacherEncoder:
     @classmethod
     def of(cls, teacher: OpenTeacher, codec: AnyCodec, progress: Progress) -> TeacherEncoder:
         """For that teacher and that codec."""
-        head = teacher.head() if isinstance(codec, HeadCodec) and _has_states(teacher) else None
+        head = teacher.head() if isinstance(codec, HeadCodec) and has_states(teacher) else None
         return cls(teacher=teacher, codec=codec, progress=progress, head=head)
 
     def learn(self, rows: Sequence[EncodedExample], keys: Mapping[str, bytes]) -> CodecState:
@@ -64,7 +64,7 @@ class TeacherEncoder:
         with self.progress.task("learn codec", total=len(sample), unit="rows") as task:
             if self.head is not None:
                 assert isinstance(self.codec, HeadCodec)
-                assert _has_states(self.teacher)
+                assert has_states(self.teacher)
                 states = []
                 for states_block in self.teacher.states(sample, self.progress):
                     states.append(states_block)
@@ -81,7 +81,7 @@ class TeacherEncoder:
     ) -> Iterator[str]:
         """Add every row that is not done, and give its id when it is in."""
         if self.head is not None and writer.takes_states:
-            assert _has_states(self.teacher)
+            assert has_states(self.teacher)
             for states in self.teacher.states(rows, self.progress, done=done):
                 writer.add_states(keys[states.id], states)
                 yield states.id
@@ -91,6 +91,6 @@ class TeacherEncoder:
                 yield block.id
 
 
-def _has_states(teacher: OpenTeacher) -> TypeGuard[HeadTeacher]:
+def has_states(teacher: OpenTeacher) -> TypeGuard[HeadTeacher]:
     """`isinstance` would evaluate its properties, and the width of recorded logits takes a look at them."""
     return hasattr(teacher, "states")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from kdkit import corpus as corpora
 from kdkit.cache import LogitCache
 from kdkit.codecbench.records import Material, Record, check_finite, first_quarter, quarter_sentence
+from kdkit.encoding import has_states
 from kdkit.errors import MissingInput
 from kdkit.estimate import check_inputs
 from kdkit.interfaces import FetchedSource
@@ -18,7 +19,6 @@ from kdkit.runrecord import check_recipe, read_record
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kdkit.interfaces import HeadTeacher, OpenTeacher
     from kdkit.progress import Progress
     from kdkit.recipe import Recipe
     from kdkit.values import Corpus, EncodedExample
@@ -78,10 +78,10 @@ def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Prog
     try:
         chosen = rows_of(corpus.train, teacher.tokenizer, recipe.tokens, at_most=rows).encoded
         learnt = first_quarter(len(chosen), f"the training data of {recipe.name}")
-        head = teacher.head() if _has_states(teacher) else None
+        head = teacher.head() if has_states(teacher) else None
 
         def read(part: Sequence[EncodedExample]) -> Iterator[Record]:
-            if head is not None and _has_states(teacher):
+            if head is not None and has_states(teacher):
                 for states in teacher.states(part, progress):
                     check_finite(states.states_TD, what=f"the hidden state of example {states.id!r}")
                     yield Record(id=states.id, states_TD=states.states_TD)
@@ -101,11 +101,6 @@ def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Prog
         )
     finally:
         teacher.close()
-
-
-def _has_states(teacher: OpenTeacher) -> TypeGuard[HeadTeacher]:
-    """By the method's name: `isinstance` would evaluate properties, some of which look at data."""
-    return hasattr(teacher, "states")
 
 
 def _teacher_folder(recipe: Recipe, path: Path, stages: dict[str, Any]) -> Path | None:

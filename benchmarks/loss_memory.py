@@ -70,7 +70,7 @@ def chunked(states_ND, labels_N, head, teacher, chunk: int) -> float:
     from kdkit.align import teacher_rows
     from kdkit.builtin.losses.kd import KD
     from kdkit.engine import StudentTokens
-    from kdkit.values import FactoredTargets, TokenCounts
+    from kdkit.values import FactoredTargets, LabelPlaces, TokenCounts
 
     coordinates_NR, basis_RV, offset_V = teacher
     tokens = len(labels_N)
@@ -85,7 +85,7 @@ def chunked(states_ND, labels_N, head, teacher, chunk: int) -> float:
         example_N=torch.zeros_like(labels_N),
         rows_NX=states_ND * 1.0,
         head=head,
-        teacher=teacher_rows(targets, labels_N[None]),
+        teacher=teacher_rows(targets, LabelPlaces.of(labels_N[None])),
     )
     loss = KD(alpha=ALPHA, temperature=TEMPERATURE)
     return float(student.backward(loss, TokenCounts(hard=tokens, soft=tokens), chunk=chunk).total)

@@ -17,12 +17,10 @@ import attrs
 import torch
 
 from kdkit.errors import UsageError
-from kdkit.values import DenseTargets, SparseTargets
+from kdkit.values import IGNORED, DenseTargets, LabelPlaces, SparseTargets
 
 if TYPE_CHECKING:
     from kdkit.values import FactoredTargets, Targets
-
-IGNORED = -100
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -43,6 +41,7 @@ class TeacherRows:
     """What the teacher says of N label tokens: which rows of a batch's targets are theirs.
 
     Rows are copied, and made into logits, only when a loss asks for them: for a chunk of tokens, not for all.
+    What says which rows is in the memory of the CPU, as in `LabelPlaces`.
 
     Attributes:
         targets: The batch's targets.
@@ -67,18 +66,25 @@ class TeacherRows:
         )
 
     def known(self, rows_BTX: torch.Tensor) -> torch.Tensor:
-        """Of the targets' rows those that are known, `[M, X]`, on the device of the tokens."""
-        device = rows_BTX.device
-        rows_MX = rows_BTX[self.example_N[self.known_N].to(device), self.position_N[self.known_N].to(device)]
-        return rows_MX.to(self.known_N.device)
+        """Of the targets' rows those that are known, `[M, X]`, on the targets' device."""
+        places = LabelPlaces(example_N=self.example_N[self.known_N], position_N=self.position_N[self.known_N])
+        return places.pick(rows_BTX)
+
+    def shared(self, rows_NX: torch.Tensor) -> torch.Tensor:
+        """Of rows of the tokens, such as the student's, those of tokens that are known, `[M, X]`."""
+        if bool(self.known_N.all()):
+            return rows_NX
+        return rows_NX[self.known_N.nonzero()[:, 0].to(rows_NX.device, non_blocking=True)]
 
 
-def teacher_rows(targets: Targets, labels_BT: torch.Tensor) -> TeacherRows:
+def teacher_rows(targets: Targets, places: LabelPlaces) -> TeacherRows:
     """The rows of a batch's label tokens, example by example."""
-    example_N, position_N = label_mask(labels_BT).nonzero(as_tuple=True)
-    rows_B = targets.lengths_B.to(labels_BT.device).clamp(max=targets.width)
+    rows_B = targets.lengths_B.cpu().clamp(max=targets.width)
     return TeacherRows(
-        targets=targets, example_N=example_N, position_N=position_N, known_N=position_N < rows_B[example_N]
+        targets=targets,
+        example_N=places.example_N,
+        position_N=places.position_N,
+        known_N=places.position_N < rows_B[places.example_N],
     )
 
 
@@ -119,11 +125,11 @@ def align(student: StudentRows, teacher: TeacherRows, *, temperature: float) -> 
         return _align_sparse(student, teacher, teacher.targets, temperature)
     teacher_MV = _teacher_logits(teacher.targets, teacher)
     width = min(student.logits_NV.shape[-1], teacher_MV.shape[-1])
-    teacher_MV = teacher_MV[:, :width]
+    teacher_MV = teacher_MV[:, :width].to(student.logits_NV.device)
     if temperature == 1 and width == student.logits_NV.shape[-1]:
-        student_logp_MV = _shared_rows(student.logp_NV, teacher)
+        student_logp_MV = teacher.shared(student.logp_NV)
     else:
-        student_logp_MV = log_softmax(_shared_rows(student.logits_NV, teacher)[:, :width], temperature)
+        student_logp_MV = log_softmax(teacher.shared(student.logits_NV)[:, :width], temperature)
     return Aligned(teacher_logp_MV=log_softmax(teacher_MV, temperature), student_logp_MV=student_logp_MV)
 
 
@@ -131,7 +137,7 @@ def _align_sparse(student: StudentRows, teacher: TeacherRows, targets: SparseTar
     if temperature not in targets.log_tail_BT:
         known = ", ".join(f"{each:g}" for each in targets.log_tail_BT)
         raise UsageError(f"these logits are known at temperature {known} only, and not at {temperature:g}")
-    logits_MV = _widened(_shared_rows(student.logits_NV, teacher)[:, : targets.vocab_size])
+    logits_MV = _widened(teacher.shared(student.logits_NV)[:, : targets.vocab_size])
     width = logits_MV.shape[-1]
     ids_MK, values_MK = teacher.known(targets.ids_BTK), teacher.known(targets.values_BTK)
     log_tail_M1 = teacher.known(targets.log_tail_BT[temperature])[:, None]
@@ -165,11 +171,6 @@ def _teacher_logits(targets: DenseTargets | FactoredTargets, teacher: TeacherRow
     if isinstance(targets, DenseTargets):
         return teacher.known(targets.logits_BTV)
     return torch.addmm(targets.offset_V, teacher.known(targets.coordinates_BTR), targets.basis_RV)
-
-
-def _shared_rows(rows_NX: torch.Tensor, teacher: TeacherRows) -> torch.Tensor:
-    """Of the student's rows those of tokens that the teacher has rows for."""
-    return rows_NX if bool(teacher.known_N.all()) else rows_NX[teacher.known_N]
 
 
 def log_softmax(logits_NV: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:

@@ -7,6 +7,7 @@
     │   ├── MissingInput  2   a file, model or data set is not there
     │   └── Mismatch      2   two things that must belong together do not
     ├── DamagedData       4   stored data are not what was written
+    ├── Elsewhere         -   the lead process of several failed; its code, and the sentence is the lead's
     └── Interrupted     130   stopped by Ctrl-C (143 by SIGTERM, 129 by a closed terminal), after saving what was done
 
 A message is one sentence: the offending value, where it stands, and what to do next.
@@ -57,6 +58,18 @@ class DamagedData(KdkitError):
     """Stored data are not what was written."""
 
     exit_code: ClassVar[int] = 4
+
+
+class Elsewhere(KdkitError):
+    """Another process of the run failed, and says what of.
+
+    Attributes:
+        signal_exit_code: The code that one ends with.
+    """
+
+    def __init__(self, message: str, *, exit_code_of_lead: int) -> None:
+        super().__init__(message)
+        self.signal_exit_code = exit_code_of_lead
 
 
 class Interrupted(KdkitError):

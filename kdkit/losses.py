@@ -20,7 +20,7 @@ from kdkit.align import align, label_mask, student_rows, teacher_rows
 from kdkit.divergences import divergence_of
 from kdkit.errors import Mismatch, UsageError
 from kdkit.interfaces import ScheduledLoss
-from kdkit.values import DenseTargets, LossParts, TokenCounts
+from kdkit.values import DenseTargets, LabelPlaces, LossParts, TokenCounts
 
 if TYPE_CHECKING:
     from kdkit.align import TeacherRows
@@ -95,7 +95,7 @@ def distillation_loss(
     return mix(
         student_logits_BTV[mask_BT],
         labels_BT[mask_BT],
-        teacher_rows(targets, labels_BT),
+        teacher_rows(targets, LabelPlaces.of(labels_BT)),
         alpha=alpha,
         temperature=temperature,
         divergence=per_token,
@@ -139,8 +139,9 @@ def mix(
 
 def token_counts(labels_BT: torch.Tensor, targets: Targets | None) -> TokenCounts:
     """How many label tokens of a batch each term is a mean over."""
-    soft = int(teacher_rows(targets, labels_BT).known_N.sum()) if targets is not None else 0
-    return TokenCounts(hard=int(label_mask(labels_BT).sum()), soft=soft)
+    places = LabelPlaces.of(labels_BT)
+    soft = int(teacher_rows(targets, places).known_N.sum()) if targets is not None else 0
+    return TokenCounts(hard=len(places), soft=soft)
 
 
 def loss_at(loss: LossMixer, moment: Moment) -> LossMixer:
@@ -161,7 +162,7 @@ def _dense(teacher_logits_BTV: torch.Tensor) -> DenseTargets:
     batch, rows = teacher_logits_BTV.shape[:2]
     return DenseTargets(
         logits_BTV=teacher_logits_BTV.detach(),
-        lengths_B=torch.full((batch,), rows, device=teacher_logits_BTV.device),
+        lengths_B=torch.full((batch,), rows),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import numpy as np
@@ -11,13 +11,37 @@ import torch
 from kdkit.cache import record_key
 from kdkit.errors import DamagedData, Mismatch
 from kdkit.interfaces import BatchCodec
-from kdkit.values import DenseTargets, FactoredTargets
+from kdkit.values import DenseTargets, FactoredTargets, TokenCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from kdkit.cache import LogitCache
     from kdkit.values import EncodedExample, Targets, TokenBatch
+
+
+class TargetSource(Protocol):
+    """Where a training has the teacher's distributions from."""
+
+    def __call__(self, batch: TokenBatch) -> Targets | None:
+        """Those of a batch, on its device; None if there is no teacher. May be called in a thread of its own."""
+        ...
+
+    def count(self, row: EncodedExample) -> int:
+        """Of how many of a row's labels there is one: known without looking at any."""
+        ...
+
+
+@attrs.frozen
+class NoTargets:
+    """For losses that need no teacher."""
+
+    def __call__(self, batch: TokenBatch) -> None:
+        """None."""
+
+    def count(self, row: EncodedExample) -> int:  # noqa: ARG002 - whatever the row
+        """None of them."""
+        return 0
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -47,6 +71,10 @@ class CachedTargets:
         except DamagedData:
             self._dense(keys)  # record by record, whose errors say where
             raise
+
+    def count(self, row: EncodedExample) -> int:
+        """As many as the record has tokens; recorded logits may be shorter than the row."""
+        return min(self.cache.tokens(self.keys[row.id]), len(row.target_ids))
 
     def _decoded(self, keys: Sequence[bytes]) -> Targets:
         coders = self.cache.coders(keys)
@@ -105,12 +133,17 @@ class CachedTargets:
             padded_TV[: len(row_TV)] = row_TV
         return DenseTargets(
             logits_BTV=torch.from_numpy(logits_BTV).to(self.device),
-            lengths_B=torch.tensor([len(row) for row in rows], device=self.device),
+            lengths_B=torch.tensor([len(row) for row in rows]),
         )
 
 
-def no_targets(batch: TokenBatch) -> None:
-    """For losses that need no teacher."""
+def counts_of(rows: Iterable[EncodedExample], targets: TargetSource) -> TokenCounts:
+    """Over how many tokens the terms of a loss of these rows are averaged."""
+    hard = soft = 0
+    for row in rows:
+        hard += len(row.target_ids)
+        soft += targets.count(row)
+    return TokenCounts(hard=hard, soft=soft)
 
 
 def keys_of(rows: Iterable[EncodedExample], *, teacher: str, tokenizer: str) -> dict[str, bytes]:

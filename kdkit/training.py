@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from kdkit.options import Training
     from kdkit.recipe import Recipe
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus, EncodedExample, Targets, TokenBatch
-
-    TargetsOfBatch = Callable[[TokenBatch], Targets | None]
+    from kdkit.targets import TargetSource
+    from kdkit.values import Corpus, EncodedExample
 
 
 def train(
@@ -31,7 +30,7 @@ def train(
     corpus: Corpus,
     options: Training,
     loss: LossMixer,
-    targets_of: Callable[[Sequence[EncodedExample]], TargetsOfBatch],
+    targets_of: Callable[[Sequence[EncodedExample]], TargetSource],
     *,
     role: str,
     folder: Path,

@@ -7,6 +7,7 @@ The vocabulary is always the last axis.
 from __future__ import annotations
 
 import sys
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
@@ -118,6 +119,40 @@ class EncodedExample:
     target_ids: tuple[int, ...]
 
 
+IGNORED = -100
+"""What a label is where there is none."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class LabelPlaces:
+    """Where a batch's N labels are, example by example.
+
+    Always in the memory of the CPU, whatever device the batch is on: a GPU would have to be waited for to tell them.
+
+    Attributes:
+        example_N: The example of each, int64.
+        position_N: Its place among the example's target tokens, int64.
+    """
+
+    example_N: torch.Tensor
+    position_N: torch.Tensor
+
+    @classmethod
+    def of(cls, labels_BT: torch.Tensor) -> LabelPlaces:
+        """Those of labels `[B, T]` that are not -100."""
+        example_N, position_N = (labels_BT != IGNORED).cpu().nonzero(as_tuple=True)
+        return cls(example_N=example_N, position_N=position_N)
+
+    def __len__(self) -> int:
+        """How many labels there are, N."""
+        return len(self.example_N)
+
+    def pick(self, rows_BTX: torch.Tensor) -> torch.Tensor:
+        """What a tensor holds at these places: `[B, T, ...]` to `[N, ...]`."""
+        device = rows_BTX.device
+        return rows_BTX[self.example_N.to(device, non_blocking=True), self.position_N.to(device, non_blocking=True)]
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class TokenBatch:
     """Padded token ids of some rows.
@@ -133,6 +168,22 @@ class TokenBatch:
     source_ids_BS: torch.Tensor
     source_mask_BS: torch.Tensor
     labels_BT: torch.Tensor
+
+    @cached_property
+    def places(self) -> LabelPlaces:
+        """Where the labels are."""
+        return LabelPlaces.of(self.labels_BT)
+
+    def to(self, device: str) -> TokenBatch:
+        """The same on another device."""
+        moved = attrs.evolve(
+            self,
+            source_ids_BS=self.source_ids_BS.to(device),
+            source_mask_BS=self.source_mask_BS.to(device),
+            labels_BT=self.labels_BT.to(device),
+        )
+        object.__setattr__(moved, "places", self.places)  # found where they are cheap to find
+        return moved
 
 
 @attrs.frozen(kw_only=True)
@@ -208,7 +259,7 @@ class DenseTargets:
 
     Attributes:
         logits_BTV: float32; rows from `lengths_B[b]` on are padding and never read.
-        lengths_B: How many rows of each example are real.
+        lengths_B: How many rows of each example are real, on the CPU.
     """
 
     logits_BTV: torch.Tensor
@@ -228,7 +279,7 @@ class FactoredTargets:
         coordinates_BTR: float32; rows from `lengths_B[b]` on are padding and never read.
         basis_RV: float32.
         offset_V: float32.
-        lengths_B: How many rows of each example are real.
+        lengths_B: How many rows of each example are real, on the CPU.
     """
 
     coordinates_BTR: torch.Tensor
@@ -254,7 +305,7 @@ class SparseTargets:
         values_BTK: float32, their logits up to a constant of the row; -inf where there is no entry.
         log_tail_BT: By temperature, the logarithm of the mass of all other entries, float32; -inf for none.
         vocab_size: Width V of the distributions.
-        lengths_B: How many rows of each example are real.
+        lengths_B: How many rows of each example are real, on the CPU.
     """
 
     ids_BTK: torch.Tensor

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kdkit.align import align, label_mask, student_rows, teacher_rows
 from kdkit.errors import UsageError
 from kdkit.losses import distillation_loss, token_counts
-from kdkit.values import DenseTargets, FactoredTargets, SparseTargets
+from kdkit.values import DenseTargets, FactoredTargets, LabelPlaces, SparseTargets
 
 IGNORED = -100
 temperatures = st.sampled_from([0.5, 1.0, 2.0, 4.0])
@@ -135,7 +135,7 @@ def loss_of(batch: Batch, targets, temperature: float):
 def test_sparse_targets_are_their_entries_and_one_for_all_others(batch, temperature, shift):
     labels_BT, targets = torch.from_numpy(batch.labels_BT), sparse(batch, [temperature], shift=shift)
     student = student_rows(torch.from_numpy(batch.student_BTV)[label_mask(labels_BT)])
-    aligned = align(student, teacher_rows(targets, labels_BT), temperature=temperature)
+    aligned = align(student, teacher_rows(targets, LabelPlaces.of(labels_BT)), temperature=temperature)
     places = list(counted(batch))
     assert (
         aligned.teacher_logp_MV.shape == aligned.student_logp_MV.shape == (len(places), targets.ids_BTK.shape[-1] + 1)
@@ -248,7 +248,7 @@ def test_the_rows_of_some_tokens_are_those_of_all_between_them(batch, data):
     tokens = int(label_mask(labels_BT).sum())
     cut = data.draw(st.integers(0, tokens))
     for targets in (dense(batch), sparse(batch, [1.0])):
-        whole = teacher_rows(targets, labels_BT)
+        whole = teacher_rows(targets, LabelPlaces.of(labels_BT))
         of = targets.values_BTK if isinstance(targets, SparseTargets) else targets.logits_BTV
         pieces = [whole.between(0, cut), whole.between(cut, tokens)]
         assert torch.equal(torch.cat([piece.known(of) for piece in pieces]), whole.known(of))

@@ -24,7 +24,7 @@ from kdkit.cli.codec import command
 from kdkit.codecbench.contenders import SETTINGS
 from kdkit.errors import Mismatch, MissingInput, UsageError
 from kdkit.options import option
-from kdkit.values import OutputHead, SparseTargets, StateBlock, TeacherBlock
+from kdkit.values import LabelPlaces, OutputHead, SparseTargets, StateBlock, TeacherBlock
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402 - after torch is known to be there
@@ -278,7 +278,7 @@ def test_sparse_targets_draw_a_student_as_the_loss_over_them_does(temperature):
     targets = sparse(Kept(), logits_NV)
     student_NV = torch.from_numpy(random.normal(0, 3, (1, 6, 40)).astype(np.float32)).requires_grad_()
     labels_BT = torch.zeros(1, 6, dtype=torch.int64)
-    both = align(student_rows(student_NV[0]), teacher_rows(targets, labels_BT), temperature=temperature)
+    both = align(student_rows(student_NV[0]), teacher_rows(targets, LabelPlaces.of(labels_BT)), temperature=temperature)
     forward_kl(both.teacher_logp_MV, both.student_logp_MV).sum().backward()
     q_NV = torch.softmax(student_NV.detach()[0] / temperature, dim=-1)
     rows_BT = torch.ones(1, 6, dtype=torch.bool)

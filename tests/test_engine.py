@@ -381,16 +381,19 @@ class Sources:
     def logits(self, batch):
         return torch.nn.utils.rnn.pad_sequence([self.logits_TV[i] for i in batch.ids], batch_first=True)
 
-    def targets(self, batch):
+    def __call__(self, batch):
         rows = [self.teacher_TV[i] for i in batch.ids]
         return DenseTargets(
             logits_BTV=torch.nn.utils.rnn.pad_sequence(rows, batch_first=True),
             lengths_B=torch.tensor([len(row) for row in rows]),
         )
 
+    def count(self, row):
+        return min(len(self.teacher_TV[row.id]), len(row.target_ids))
+
     def losses(self, loss, *, together=0, batch_size=3):
         return row_losses(
-            self.rows, Forward(rows=self.logits), loss, self.targets,
+            self.rows, Forward(rows=self.logits), loss, self,
             pad_id=0, device="cpu", batch_size=batch_size, together=together,
         )  # fmt: skip
 
@@ -398,8 +401,8 @@ class Sources:
         """The loss of these rows as one batch."""
         batch = collate(rows, pad_id=0)
         tokens, counts = (
-            Forward(rows=self.logits)(batch, self.targets(batch)),
-            token_counts(batch.labels_BT, self.targets(batch)),
+            Forward(rows=self.logits)(batch, self(batch)),
+            token_counts(batch.labels_BT, self(batch)),
         )
         parts = loss(tokens.rows_NX, tokens.labels_N, tokens.teacher, counts)
         return {"loss": float(parts.total), "hard": float(parts.hard), "soft": float(parts.soft)}

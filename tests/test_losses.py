@@ -17,7 +17,7 @@ from kdkit.divergences import DIVERGENCES
 from kdkit.errors import Mismatch, UsageError
 from kdkit.losses import HardLoss, token_counts
 from kdkit.testing.divergences import REFERENCES
-from kdkit.values import DenseTargets, TokenCounts
+from kdkit.values import DenseTargets, LabelPlaces, TokenCounts
 
 
 def reference(student_BTV, teacher_BTV, labels_BT, alpha, temperature):
@@ -127,7 +127,7 @@ def test_each_term_reaches_the_student_and_none_the_teacher():
 def apply(loss, student_BTV, labels_BT, targets, counts=None):
     """A mixer on all label tokens of a batch."""
     mask_BT = label_mask(labels_BT)
-    rows = teacher_rows(targets, labels_BT)
+    rows = teacher_rows(targets, LabelPlaces.of(labels_BT))
     return loss(student_BTV[mask_BT], labels_BT[mask_BT], rows, counts or token_counts(labels_BT, targets))
 
 

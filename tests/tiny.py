@@ -156,7 +156,7 @@ def trainer(folder: Path, *, rows: int = 24, values=None, training_model=None, p
     from kdkit.losses import HardLoss
     from kdkit.options import Generation, Training
     from kdkit.progress import Silent
-    from kdkit.targets import no_targets
+    from kdkit.targets import NoTargets
 
     defaults = {"epochs": 2, "batch_size": 4, "learning_rate": 5e-3, "best_by": "loss", "log_every": 1}
     training = Training(**{**defaults, **options})
@@ -168,7 +168,7 @@ def trainer(folder: Path, *, rows: int = 24, values=None, training_model=None, p
         examples=examples[:6],
         rows=encoded_rows[:6],
         loss=HardLoss(),
-        targets=no_targets,
+        targets=NoTargets(),
         generation=Generation(beams=1, max_tokens=8),
         suite=None,
         batch_size=4,
@@ -180,7 +180,7 @@ def trainer(folder: Path, *, rows: int = 24, values=None, training_model=None, p
         rows=encoded_rows,
         options=training,
         loss=HardLoss(),
-        targets=no_targets,
+        targets=NoTargets(),
         validate=validator if given is None else lambda: next(given),
         seed=7,
         device="cpu",

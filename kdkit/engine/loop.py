@@ -19,10 +19,11 @@ from kdkit.engine import checkpoint
 from kdkit.engine.schedule import learning_rate
 from kdkit.engine.tokenloss import Forward
 from kdkit.errors import KdkitError
-from kdkit.losses import loss_at, token_counts
+from kdkit.losses import loss_at
 from kdkit.stopping import Stop, graceful
+from kdkit.targets import counts_of
 from kdkit.tokens import collate, epoch_order
-from kdkit.values import Moment, TokenCounts
+from kdkit.values import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.options import Training
     from kdkit.progress import Progress, Task
-    from kdkit.values import EncodedExample, Targets, TokenBatch
+    from kdkit.targets import TargetSource
+    from kdkit.values import EncodedExample, Targets, TokenBatch, TokenCounts
 
 LOWER_IS_BETTER = ("loss", "hard", "soft")
 
@@ -99,7 +101,7 @@ class Trainer:
     rows: Sequence[EncodedExample]
     options: Training
     loss: LossMixer
-    targets: Callable[[TokenBatch], Targets | None]
+    targets: TargetSource
     validate: Callable[[], dict[str, float]]
     seed: int
     device: str
@@ -195,7 +197,7 @@ class Trainer:
         began = time.perf_counter()
         state, sums = self._state, self._state.sums
         loaded = [self._load(indices) for indices in window]
-        counts = sum((token_counts(batch.labels_BT, targets) for batch, targets in loaded), TokenCounts())
+        counts = counts_of((self.rows[index] for indices in window for index in indices), self.targets)
         loss = loss_at(self.loss, Moment(share=state.step / max(total - 1, 1), epoch=state.epoch))
         for group in self._inner_optimizer.param_groups:
             group["lr"] = learning_rate(state.step, total, self.options)

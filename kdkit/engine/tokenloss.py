@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
-from kdkit.align import label_mask, teacher_rows
+from kdkit.align import teacher_rows
 from kdkit.interfaces import HeadModel
 from kdkit.values import LossParts
 
@@ -44,7 +44,7 @@ class StudentTokens:
 
     Attributes:
         labels_N: The tokens.
-        example_N: The example of each.
+        example_N: The example of each, on the CPU.
         rows_NX: Hidden states that go into the head, or logits.
         head: Makes logits of hidden states; None where the rows are logits.
         teacher: The teacher's rows; None for losses that need none.
@@ -158,13 +158,12 @@ class Forward:
 
     def __call__(self, batch: TokenBatch, targets: Targets | None) -> StudentTokens:
         """The label tokens of a batch."""
-        mask_BT = label_mask(batch.labels_BT)
         return StudentTokens(
-            labels_N=batch.labels_BT[mask_BT],
-            example_N=mask_BT.nonzero(as_tuple=True)[0],
-            rows_NX=self.rows(batch)[mask_BT],
+            labels_N=batch.places.pick(batch.labels_BT),
+            example_N=batch.places.example_N,
+            rows_NX=batch.places.pick(self.rows(batch)),
             head=self.head,
-            teacher=teacher_rows(targets, batch.labels_BT) if targets is not None else None,
+            teacher=teacher_rows(targets, batch.places) if targets is not None else None,
         )
 
 

@@ -10,17 +10,17 @@ import torch
 
 from kdkit.engine.tokenloss import Forward
 from kdkit.generation import predict
-from kdkit.losses import token_counts
+from kdkit.targets import counts_of
 from kdkit.tokens import collate, length_sorted
-from kdkit.values import TokenCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.options import Generation, NamedSuite
     from kdkit.progress import Progress
-    from kdkit.values import EncodedExample, Example, Targets, TokenBatch
+    from kdkit.targets import TargetSource
+    from kdkit.values import EncodedExample, Example, TokenCounts
 
 
 @attrs.define(kw_only=True)
@@ -46,7 +46,7 @@ def row_losses(
     rows: Sequence[EncodedExample],
     forward: Forward,
     loss: LossMixer,
-    targets: Callable[[TokenBatch], Targets | None],
+    targets: TargetSource,
     *,
     pad_id: int,
     device: str,
@@ -68,7 +68,7 @@ def row_losses(
         batch_size: Rows a batch of the forward pass.
         together: Rows whose tokens are averaged together, in the rows' order; 0 for all.
     """
-    counts = _shared_counts(rows, targets, pad_id=pad_id, device=device, together=together)
+    counts = _shared_counts(rows, targets, together)
     losses = {row.id: RowLoss() for row in rows}
     with torch.inference_mode():
         for batch_rows in length_sorted(rows, batch_size):
@@ -84,24 +84,11 @@ def row_losses(
     return list(losses.values())
 
 
-def _shared_counts(
-    rows: Sequence[EncodedExample],
-    targets: Callable[[TokenBatch], Targets | None],
-    *,
-    pad_id: int,
-    device: str,
-    together: int,
-) -> dict[str, TokenCounts]:
+def _shared_counts(rows: Sequence[EncodedExample], targets: TargetSource, together: int) -> dict[str, TokenCounts]:
     """Each row's id to the tokens of all rows that it is averaged with."""
-    shared: dict[str, TokenCounts] = {}
-    for start in range(0, len(rows), together or len(rows) or 1):
-        group = rows[start : start + together] if together else rows
-        counts = TokenCounts()
-        for row in group:
-            batch = collate([row], pad_id=pad_id, device=device)
-            counts += token_counts(batch.labels_BT, targets(batch))
-        shared |= {row.id: counts for row in group}
-    return shared
+    size = together or len(rows) or 1
+    groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+    return {row.id: counts for group in groups for counts in [counts_of(group, targets)] for row in group}
 
 
 def loss_samples(losses: Sequence[RowLoss], name: str, together: int) -> tuple[list[float], list[int]]:
@@ -159,7 +146,7 @@ class Validator:
     examples: Sequence[Example]
     rows: Sequence[EncodedExample]
     loss: LossMixer
-    targets: Callable[[TokenBatch], Targets | None]
+    targets: TargetSource
     generation: Generation
     suite: NamedSuite | None
     batch_size: int

@@ -14,15 +14,16 @@ from kdkit.estimate import check_space
 from kdkit.files import folder_bytes, weight_files
 from kdkit.hf import check_same_tokenizer, count_parameters
 from kdkit.rows import read_corpus
-from kdkit.targets import CachedTargets, check_covers, keys_of, no_targets
+from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.training import train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from kdkit.interfaces import TextModel
     from kdkit.runfolder import Run
-    from kdkit.values import EncodedExample, Targets, TokenBatch
+    from kdkit.targets import TargetSource
+    from kdkit.values import EncodedExample
 
 
 def fit(run: Run) -> dict[str, Any]:
@@ -59,10 +60,10 @@ def fit(run: Run) -> dict[str, Any]:
     }
 
 
-def _targets(run: Run, model: TextModel, rows: Sequence[EncodedExample]) -> Callable[[TokenBatch], Targets | None]:
+def _targets(run: Run, model: TextModel, rows: Sequence[EncodedExample]) -> TargetSource:
     """The cache's logits of these rows; none where the loss needs none."""
     if not run.recipe.loss.needs_teacher:
-        return no_targets
+        return NoTargets()
     facts = run.facts("capture")
     cache = LogitCache.open(Path(facts["cache"]))
     # The teacher's logits may be narrower, as recorded ones are: the loss then reads the entries that both have.

@@ -19,18 +19,19 @@ from kdkit.interfaces import SparseCodec
 from kdkit.losses import HardLoss, loss_at
 from kdkit.rows import read_corpus, rows_of
 from kdkit.scoring import columns_of, differences_of, scores_of, weighted_mean
-from kdkit.targets import CachedTargets, check_covers, keys_of, no_targets
+from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.timing import seconds_per_sample
 from kdkit.training import rows_together
 from kdkit.values import END, Cost, Score, TokenCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from kdkit.interfaces import TextModel
     from kdkit.rows import Rows
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus, Difference, FloatArray, Prediction, Targets, TokenBatch
+    from kdkit.targets import TargetSource
+    from kdkit.values import Corpus, Difference, FloatArray, Prediction
 
 LOSS_SUITE = "loss"
 
@@ -91,7 +92,7 @@ def _text_scores(run: Run, held_out: Rows, said: dict[str, list[Prediction]]) ->
 def _loss_scores(run: Run, student: TextModel, held_out: Rows) -> list[Score]:
     """Total, hard and soft loss of the student; the hard loss of the teacher, where its cached logits tell it."""
     recipe, rows = run.recipe, held_out.encoded
-    targets: Callable[[TokenBatch], Targets | None] = no_targets
+    targets: TargetSource = NoTargets()
     teacher: list[RowLoss] = []
     if recipe.loss.needs_teacher:
         facts = run.facts("capture")

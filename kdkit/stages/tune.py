@@ -16,15 +16,14 @@ from kdkit.files import folder_bytes, weight_files
 from kdkit.hf import tokenizer_digest, weights_digest
 from kdkit.losses import HardLoss
 from kdkit.rows import read_corpus
-from kdkit.targets import no_targets
+from kdkit.targets import NoTargets
 from kdkit.training import rows_together, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus, EncodedExample, TokenBatch
+    from kdkit.values import Corpus
 
 WORKSHOP = "teacher-training"
 
@@ -95,12 +94,8 @@ def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
     if teacher.fine_tune is None:
         model.save(workshop / "best", texts=model_texts(run.recipe, role="teacher"))
     else:
-        train(run, model, corpus, teacher.fine_tune, HardLoss(), _no_targets, role="teacher", folder=workshop)
+        train(run, model, corpus, teacher.fine_tune, HardLoss(), lambda _: NoTargets(), role="teacher", folder=workshop)
     return workshop / "best"
-
-
-def _no_targets(rows: Sequence[EncodedExample]) -> Callable[[TokenBatch], None]:  # noqa: ARG001
-    return no_targets
 
 
 def _check_room(run: Run, workshop: Path, *, reused: bool) -> None:

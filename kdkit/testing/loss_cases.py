@@ -127,12 +127,13 @@ class Tokens:
         """All label tokens of a case."""
         from kdkit.align import label_mask, teacher_rows
         from kdkit.losses import token_counts
+        from kdkit.values import LabelPlaces
 
         mask_BT = label_mask(case.labels_BT)
         return cls(
             student_NV=case.student_BTV[mask_BT],
             labels_N=case.labels_BT[mask_BT],
-            teacher=teacher_rows(targets, case.labels_BT) if targets is not None else None,
+            teacher=teacher_rows(targets, LabelPlaces.of(case.labels_BT)) if targets is not None else None,
             counts=token_counts(case.labels_BT, targets),
         )
 

@@ -117,7 +117,7 @@ class Float:
         bits_BTV = torch.from_numpy(stored_BTV.view(np.int16 if stored_BTV.itemsize == 2 else np.int32)).to(device)
         return DenseTargets(
             logits_BTV=bits_BTV.view(getattr(torch, TORCH_DTYPES[self.dtype])).to(torch.float32),
-            lengths_B=torch.tensor(lengths, dtype=torch.int64, device=device),
+            lengths_B=torch.tensor(lengths, dtype=torch.int64),
         )
 
     def bytes_per_token(self, vocab_size: int) -> float:

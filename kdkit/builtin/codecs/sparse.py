@@ -81,5 +81,5 @@ def targets_of(rows: Sequence[SparseRows], *, vocab_size: int, device: str) -> S
         values_BTK=torch.from_numpy(values_BTK).to(device),
         log_tail_BT={each: torch.from_numpy(tail_BT).to(device) for each, tail_BT in log_tail_BT.items()},
         vocab_size=vocab_size,
-        lengths_B=torch.tensor(lengths, dtype=torch.int64, device=device),
+        lengths_B=torch.tensor(lengths, dtype=torch.int64),
     )

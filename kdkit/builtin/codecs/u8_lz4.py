@@ -163,7 +163,7 @@ class U8LZ4:
         logits_BTV *= scale_BT1
         if self.clip is not None:
             logits_BTV = torch.where(codes_BTV == 0, tail_BT1, logits_BTV)
-        return DenseTargets(logits_BTV=logits_BTV, lengths_B=torch.tensor(lengths, dtype=torch.int64, device=device))
+        return DenseTargets(logits_BTV=logits_BTV, lengths_B=torch.tensor(lengths, dtype=torch.int64))
 
     def bytes_per_token(self, vocab_size: int) -> float:
         """Upper estimate: what LZ4 saves depends on the logits, so nothing is counted on."""

@@ -99,7 +99,7 @@ class BoundSubspace:
             coordinates_BTR=torch.from_numpy(coordinates_BTR).to(device),
             basis_RV=basis_RV,
             offset_V=offset_V,
-            lengths_B=torch.tensor(lengths, dtype=torch.int64, device=device),
+            lengths_B=torch.tensor(lengths, dtype=torch.int64),
         )
 
     def bytes_per_token(self, vocab_size: int) -> float:  # noqa: ARG002  # the state knows it

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -15,9 +16,11 @@ import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdkit.builtin.losses.kd import KD
-from kdkit.engine import Forward, MetricsLog, checkpoint, loss_means, loss_samples, row_losses
+from kdkit.engine import Forward, MetricsLog, Trainer, checkpoint, loss_means, loss_samples, row_losses
+from kdkit.engine.replicas import noise_seed
 from kdkit.engine.schedule import learning_rate
 from kdkit.errors import Interrupted, KdkitError
 from kdkit.losses import token_counts
@@ -87,9 +90,9 @@ MOMENTS = {
     "before the first step": [(LOOP + "_step", 1)],
     "in the middle of an epoch": [(LOOP + "_step", 3)],
     "in the middle of an accumulation": [(LOOP + "_load", 8)],
-    "before the optimizer's step": [(LOOP + "_clip", 5)],
+    "before the optimizer's step": [("kdkit.engine.replicas:Replicas.clip", 5)],
     "between step and log line": [(LOOP + "_log_training", 4)],
-    "while tensors are written": [("kdkit.engine.checkpoint:_sha256", 2)],
+    "while tensors are written": [("kdkit.engine.checkpoint:_sha256", 1)],
     "before a checkpoint's marker": [("kdkit.engine.checkpoint:write_json", 3)],
     "while old checkpoints go": [("kdkit.engine.checkpoint:sync_folder", 3)],
     "in validation": [("kdkit.engine.validation:row_losses", 1)],
@@ -98,7 +101,12 @@ MOMENTS = {
     "while best is written": [("kdkit.hf.seq2seq:quiet", 1)],
     "while best is replaced": [("kdkit.hf.seq2seq:shutil.rmtree", 1)],
     "before final": [("kdkit.hf.seq2seq:Seq2SeqModel.save", 3)],
-    "again and again": [(LOOP + "_step", 2), (LOOP + "_clip", 2), (LOOP + "_save", 1), (LOOP + "_batches", 2)],
+    "again and again": [
+        (LOOP + "_step", 2),
+        ("kdkit.engine.replicas:Replicas.clip", 2),
+        (LOOP + "_save", 1),
+        (LOOP + "_batches", 3),
+    ],
 }
 
 
@@ -251,21 +259,19 @@ def test_with_every_checkpoint_damaged_training_starts_anew(stopped, undisturbed
     assert_same(stopped, undisturbed)
 
 
-def test_a_checkpoint_restores_parameters_moments_and_random_numbers(tmp_path):
+def test_a_checkpoint_restores_parameters_and_moments(tmp_path):
     def made():
         module = tiny.model().module
-        return module, torch.optim.AdamW(module.parameters())
+        return module, torch.optim.AdamW(module.parameters(), fused=True)
 
     module, optimizer = made()
     for parameter in module.parameters():
         parameter.grad = torch.full_like(parameter, 0.5)
     optimizer.step()
-    checkpoint.save(tmp_path, 1, module, optimizer, {"loop": {"x": 1}})
-    drawn = torch.rand(3)
+    checkpoint.save(tmp_path, 1, {"model": module}, optimizer, {"loop": {"x": 1}})
     other, its_optimizer = made()
-    state = checkpoint.load_newest(tmp_path, other, its_optimizer)
+    state = checkpoint.load(checkpoint.newest(tmp_path), {"model": other}, its_optimizer)
     assert state["loop"] == {"x": 1}
-    assert torch.equal(torch.rand(3), drawn)
     for one, two in zip(module.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two)
         assert optimizer.state[one].keys() == its_optimizer.state[two].keys() > {"exp_avg"}
@@ -337,6 +343,85 @@ def test_a_step_that_is_refused_changes_nothing(tmp_path):
     with pytest.raises(KdkitError):
         tiny.trainer(tmp_path, training_model=model).fit()
     assert all(torch.equal(value, before[name]) for name, value in model.module.state_dict().items())
+
+
+def test_numbers_that_are_read_a_step_later_are_the_same_numbers(tmp_path, monkeypatch):
+    """As on a GPU, which is given the next step first."""
+    for name, lag in (("now", 0), ("later", 1)):
+        monkeypatch.setattr("kdkit.engine.loop.lag_of", lambda _, lag=lag: lag)
+        tiny.trainer(tmp_path / name, checkpoint_every=4, log_every=2).fit()
+    assert_same(tmp_path / "later", tmp_path / "now")
+
+
+def test_what_is_found_out_a_step_later_is_in_no_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("kdkit.engine.loop.lag_of", lambda _: 1)
+    model, calls = tiny.model(), itertools.count(1)
+    model.module.shared.weight.register_hook(lambda gradient: gradient * (math.nan if next(calls) == 5 else 1.0))
+    with pytest.raises(KdkitError, match=r"step 3 of the student's training: the gradient is not finite"):
+        tiny.trainer(tmp_path, training_model=model, checkpoint_every=1, log_every=100).fit()
+    found = checkpoint.newest(tmp_path / "student" / "checkpoints")
+    assert found.name == "step-00000002"
+
+
+def test_noise_depends_on_seed_step_and_process_alone():
+    seeds = {noise_seed(seed, step, rank) for seed in range(3) for step in range(50) for rank in range(4)}
+    assert len(seeds) == 3 * 50 * 4
+    assert noise_seed(7, 0, 0) == 2083679832  # on any machine
+
+
+class Waits(TorchDispatchMode):
+    """What a step asks of floating-point tensors that a GPU would have to be waited for to answer."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        tensors = [each for each in torch.utils._pytree.tree_leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+        floating = any(each.is_floating_point() for each in tensors)
+        name = function.overloadpacket.__name__
+        by_mask = name in ("index", "index_put_") and any(each.dtype == torch.bool for each in tensors)
+        if floating and (name in ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal") or by_mask):
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_a_step_waits_for_nothing(tmp_path, monkeypatch, alpha):
+    """But for the numbers of the step before, which are there (`Readback`)."""
+    monkeypatch.setattr("kdkit.engine.loop.lag_of", lambda _: 1)
+    waits, inner = Waits(), Trainer._step
+
+    def watched(self, *arguments):
+        with waits:
+            return inner(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    trained = tiny.trainer(tmp_path, epochs=1, log_every=100)
+    trained.loss, trained.targets = KD(alpha=alpha), Uniform()
+    trained.fit()
+    assert waits.found == []
+
+
+class Uniform:
+    """A teacher that knows nothing of the last token."""
+
+    def count(self, row):
+        return len(row.target_ids) - 1
+
+    def __call__(self, batch):
+        lengths_B = (batch.labels_BT != -100).sum(-1) - 1
+        return DenseTargets(logits_BTV=torch.zeros(*batch.labels_BT.shape, tiny.VOCAB), lengths_B=lengths_B)
+
+
+def test_the_share_of_padding_is_logged(tmp_path):
+    trained = tiny.trainer(tmp_path, epochs=1, shuffle=False)
+    trained.fit()
+    batches = [trained.rows[start : start + 4] for start in range(0, 24, 4)]
+    for line, rows in zip(tiny.metrics(tmp_path), batches, strict=True):
+        tokens = sum(len(row.source_ids) + len(row.target_ids) for row in rows)
+        places = 4 * (max(len(row.source_ids) for row in rows) + max(len(row.target_ids) for row in rows))
+        assert line["padding"] == pytest.approx(1 - tokens / places)
 
 
 def test_clipping_at_0_is_no_clipping(tmp_path):
@@ -507,7 +592,7 @@ model = tiny.model()
 optimizer = torch.optim.AdamW(model.module.parameters())
 rows = [EncodedExample(id=str(i), source_ids=(1,), target_ids=(1,)) for i in range(1000)]
 work = {
-    "checkpoint": lambda: checkpoint.save(folder, 1, model.module, optimizer, {}),
+    "checkpoint": lambda: checkpoint.save(folder, 1, {"model": model.module}, optimizer, {}),
     "model": lambda: model.save(folder / "best", texts={}),
     "log": lambda: [MetricsLog(folder / "m", "student").write(kind="train", step=step) for step in range(1000)],
     "predictions": lambda: predictions.fill(

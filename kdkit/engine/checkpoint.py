@@ -1,6 +1,6 @@
 """Checkpoints of a training loop: safetensors and JSON, the JSON written last; the newest valid one is taken.
 
-step-00000500/tensors.safetensors   parameters, buffers, optimizer state, random generator states
+step-00000500/tensors.safetensors   parameters, buffers, optimizer state
 step-00000500/state.json            where the loop stands, and the digests of it and the tensors: the marker
 """
 
@@ -19,17 +19,20 @@ from kdkit.canonical import digest_of
 from kdkit.files import disk_full, sync_folder, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    Modules = Mapping[str, torch.nn.Module]
 
 KEPT = 2
 
 
-def save(folder: Path, step: int, module: torch.nn.Module, optimizer: torch.optim.Optimizer, state: Any) -> None:
+def save(folder: Path, step: int, modules: Modules, optimizer: torch.optim.Optimizer, state: Any) -> None:
     """Write a checkpoint, then drop all but the newest two."""
     here = folder / f"step-{step:08}"
     shutil.rmtree(here, ignore_errors=True)
     tensors = here / "tensors.safetensors"
-    collected = _collect(module, optimizer)
+    collected = _collect(modules, optimizer)
     with disk_full(folder, sum(tensor.nbytes for tensor in collected.values())):
         here.mkdir(parents=True)
         save_file(collected, tensors)
@@ -40,8 +43,8 @@ def save(folder: Path, step: int, module: torch.nn.Module, optimizer: torch.opti
         shutil.rmtree(old)
 
 
-def load_newest(folder: Path, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Restore the newest valid checkpoint and give its state; None where there is none.
+def newest(folder: Path) -> Path | None:
+    """The newest valid checkpoint; None where there is none.
 
     A damaged or unfinished one is passed over, the former with a warning.
     """
@@ -49,53 +52,65 @@ def load_newest(folder: Path, module: torch.nn.Module, optimizer: torch.optim.Op
         if not (here / "state.json").exists():
             continue  # a kill came before the marker
         try:
-            state: dict[str, Any] = json.loads((here / "state.json").read_text(encoding="utf-8"))
-            if state.pop("sha256") != digest_of(state):
-                raise ValueError("its state is not what was written")  # noqa: TRY301
+            state = _read(here)
             if _sha256(here / "tensors.safetensors") != state["tensors_sha256"]:
                 raise ValueError("its tensors are not those that were written")  # noqa: TRY301
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             warnings.warn(f"checkpoint {here} is damaged ({error}); taking the one before it", stacklevel=2)
             continue
-        _restore(load_file(here / "tensors.safetensors"), module, optimizer)
-        return state
+        return here
     return None
 
 
-def _collect(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    tensors, device = {"rng.cpu": torch.get_rng_state()}, _device_of(module)
-    if device.type == "cuda":
-        tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
-    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
-    tensors |= {f"model.{name}": parameter.detach() for parameter, name in names.items()}
-    tensors |= {f"buffer.{name}": buffer for name, buffer in module.named_buffers()}
+def load(here: Path, modules: Modules, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Restore a valid checkpoint and give its state."""
+    _restore(load_file(here / "tensors.safetensors"), modules, optimizer)
+    return _read(here)
+
+
+def _read(here: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((here / "state.json").read_text(encoding="utf-8"))
+    if state.pop("sha256") != digest_of(state):
+        raise ValueError("its state is not what was written")
+    return state
+
+
+def _named_parameters(modules: Modules) -> dict[str, torch.nn.Parameter]:
+    return {f"{name}.{key}": each for name, module in modules.items() for key, each in module.named_parameters()}
+
+
+def _named_buffers(modules: Modules) -> dict[str, torch.Tensor]:
+    return {f"{name}.{key}": each for name, module in modules.items() for key, each in module.named_buffers()}
+
+
+def _collect(modules: Modules, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    parameters = _named_parameters(modules)
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in parameters.items()}
+    tensors = {f"parameter.{name}": parameter.detach() for name, parameter in parameters.items()}
+    tensors |= {f"buffer.{name}": buffer for name, buffer in _named_buffers(modules).items()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             tensors[f"optimizer.{names[parameter]}.{key}"] = torch.as_tensor(value)
     return {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
-def _restore(tensors: dict[str, torch.Tensor], module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _restore(tensors: dict[str, torch.Tensor], modules: Modules, optimizer: torch.optim.Optimizer) -> None:
+    parameters = _named_parameters(modules)
     with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(tensors[f"model.{name}"])
-        for name, buffer in module.named_buffers():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"parameter.{name}"])
+        for name, buffer in _named_buffers(modules).items():
             buffer.copy_(tensors[f"buffer.{name}"])
-    for name, parameter in module.named_parameters():
-        prefix = f"optimizer.{name}."
-        optimizer.state[parameter] = {
-            key.removeprefix(prefix): value.to(parameter.device) if not key.endswith(".step") else value
-            for key, value in tensors.items()
-            if key.startswith(prefix)
-        }
-    torch.set_rng_state(tensors["rng.cpu"])
-    device = _device_of(module)
-    if "rng.cuda" in tensors and device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["rng.cuda"], device)
-
-
-def _device_of(module: torch.nn.Module) -> torch.device:
-    return next(module.parameters()).device
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in parameters.items()}
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    states = {}
+    for number, parameter in enumerate(held):
+        prefix = f"optimizer.{names[parameter]}."
+        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if state:
+            states[number] = state
+    # The optimizer knows on which device each part of its state has to be.
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _sha256(path: Path) -> str:

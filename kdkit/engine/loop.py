@@ -1,32 +1,39 @@
 """The loop that trains students and fine-tunes teachers.
 
-What is trained on in which order is a pure function of (seed, epoch); where the loop stands is (epoch, position, step,
-parameters, optimizer, random generators, sums since the last log line). A checkpoint holds all of it, so a run that was
-killed anywhere and resumed ends with the same weights, bit for bit, on the CPU.
+What is trained on in which order is a pure function of (seed, epoch), and the noise one of (seed, step, process). Where
+the loop stands is (epoch, position, step, parameters, optimizer, sums since the last log line), and a checkpoint holds
+all of it: a run that was killed anywhere and resumed ends with the same weights, bit for bit, on the CPU.
+
+Batches are made and decoded ahead, in a thread. A step waits for the device only where it writes a log line.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
-from accelerate import Accelerator
 
 from kdkit.engine import checkpoint
+from kdkit.engine.ahead import ahead
+from kdkit.engine.readback import Readback, lag_of
+from kdkit.engine.replicas import Replicas, noise_seed
 from kdkit.engine.schedule import learning_rate
+from kdkit.engine.state import State, Sums
 from kdkit.engine.tokenloss import Forward
 from kdkit.errors import KdkitError
 from kdkit.losses import loss_at
 from kdkit.stopping import Stop, graceful
 from kdkit.targets import counts_of
+from kdkit.team import ALONE, Team
 from kdkit.tokens import collate, epoch_order
 from kdkit.values import Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from kdkit.engine.metricslog import MetricsLog
@@ -36,7 +43,13 @@ if TYPE_CHECKING:
     from kdkit.targets import TargetSource
     from kdkit.values import EncodedExample, Targets, TokenBatch, TokenCounts
 
+    Loaded = tuple[TokenBatch, Targets | None] | None
+    Window = list[list[int]]
+
 LOWER_IS_BETTER = ("loss", "hard", "soft")
+PARTS = ("total", "hard", "soft")
+AHEAD = 2
+"""Micro-batches that wait, decoded: one hides its own decoding, two also that of a neighbour that is twice as long."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,33 +61,21 @@ class FitResult:
     best_value: float
 
 
-@attrs.define(kw_only=True)
-class _Sums:
-    """Sums over the steps since the last log line."""
+@attrs.frozen(kw_only=True, eq=False)
+class _Taken:
+    """A step that was taken and is not accounted for yet.
 
-    steps: int = 0
-    tokens: int = 0
-    loss: float = 0.0
-    hard: float = 0.0
-    soft: float = 0.0
-    grad_norm: float = 0.0
-    seconds: float = 0.0
-
-
-@attrs.define(kw_only=True)
-class _State:
-    """Where the loop stands; all of it goes into a checkpoint.
-
-    `position` counts the epoch's batches that are done; it is their number once the epoch's validation is all that is
-    left to do.
+    Attributes:
+        number: Its number, from 1.
+        window: The rows of its micro-batches.
+        counts: The denominators of its losses.
+        numbers: The parts of the loss, micro-batch by micro-batch, and the norm of the gradient.
     """
 
-    epoch: int = 0
-    position: int = 0
-    step: int = 0
-    best_step: int = 0
-    best_value: float | None = None
-    sums: _Sums = attrs.field(factory=_Sums)
+    number: int
+    window: Window
+    counts: TokenCounts
+    numbers: Readback
 
 
 @attrs.define(kw_only=True)
@@ -86,8 +87,9 @@ class Trainer:
         rows: Training rows.
         options: How.
         loss: The loss.
-        targets: The teacher's logits of a batch; gives None where the loss needs none.
-        validate: Called at each epoch's end; gives named values, `options.best_by` among them.
+        targets: Where the teacher's logits of a batch come from.
+        validate: Called at each epoch's end, by every process; gives named values, the same in each,
+            `options.best_by` among them.
         seed: Seed of order and dropout.
         device: The model's device.
         folder: `best/`, `final/` and `checkpoints/` go here.
@@ -95,6 +97,8 @@ class Trainer:
         log: Where metrics go.
         progress: Where progress is shown.
         name: "teacher" or "student"; what is trained, for messages.
+        team: The processes that train together. A step's batch is the same however many they are: each takes its share
+            of the rows of every micro-batch.
     """
 
     model: TextModel
@@ -110,57 +114,56 @@ class Trainer:
     log: MetricsLog
     progress: Progress
     name: str
-    _state: _State = attrs.field(factory=_State, init=False)
-    _steps_an_epoch: int = attrs.field(default=0, init=False)
+    team: Team = ALONE
+    _state: State = attrs.field(factory=State, init=False)
+    _total: int = attrs.field(default=0, init=False)
     _optimizer: Any = attrs.field(default=None, init=False)
-    _accelerator: Any = attrs.field(default=None, init=False)
+    _replicas: Replicas = attrs.field(default=None, init=False)
     _forward: Forward = attrs.field(default=None, init=False)
+    _taken: deque[_Taken] = attrs.field(factory=deque, init=False)
+    _clock: float = attrs.field(default=0.0, init=False)
 
     def fit(self) -> FitResult:
         """Train from the start or from the newest valid checkpoint, to the end.
 
         Raises:
-            KdkitError: The loss or the gradient became NaN or infinite.
+            KdkitError: The loss or the gradient became NaN or infinite; or another process of the team is gone.
             Interrupted: A signal came; a checkpoint was written.
         """
         self._prepare()
-        batches = self._batches(0)
-        self._steps_an_epoch = math.ceil(len(batches) / self.options.accumulation)
-        total = self._steps_an_epoch * self.options.epochs
-        if self.options.max_steps:
-            total = min(total, self.options.max_steps)
-        state = self._state
+        state, options = self._state, self.options
+        batches = [len(self._batches(epoch)) for epoch in range(options.epochs)]
+        self._total = sum(math.ceil(count / options.accumulation) for count in batches)
+        if options.max_steps:
+            self._total = min(self._total, options.max_steps)
         with (
             graceful() as stop,
-            self.progress.task(f"train {self.name}", total=total, unit="steps", done=state.step) as task,
+            self.progress.task(f"train {self.name}", total=self._total, unit="steps", done=state.step) as task,
         ):
-            while state.epoch < self.options.epochs and (state.step < total or state.position):
-                self._epoch(total, task, stop)
-        self.model.save(self.folder / "final", texts=self.texts)
+            while state.epoch < options.epochs and (state.step < self._total or state.position):
+                self._epoch(task, stop)
+        self._save_model("final")
         assert state.best_value is not None
         return FitResult(steps=state.step, best_step=state.best_step, best_value=state.best_value)
 
     def _prepare(self) -> None:
         torch.manual_seed(self.seed)
         self.folder.mkdir(parents=True, exist_ok=True)
-        # The model is on its device already; accelerate, whose state is the process's, knows one kind of device only.
-        self._accelerator = Accelerator(cpu=self.device == "cpu", device_placement=False)
-        optimizer = torch.optim.AdamW(
-            self.model.module.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
+        module, options = self.model.module, self.options
+        self._replicas = Replicas(team=self.team, modules=(module,))
+        self._optimizer = torch.optim.AdamW(
+            self._replicas.parameters, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
         )
-        module, self._optimizer = self._accelerator.prepare(self.model.module, optimizer)
-        assert module is self.model.module, "one process leaves the model unwrapped"
         self._forward = Forward.of(self.model)
-        saved = checkpoint.load_newest(self.folder / "checkpoints", self.model.module, self._inner_optimizer)
-        if saved is not None:
-            self._state = _State(**{**saved["loop"], "sums": _Sums(**saved["loop"]["sums"])})
+        newest = self.team.lead_does(lambda: checkpoint.newest(self.folder / "checkpoints"))
+        if newest is None:
+            self._replicas.start_alike()
+        else:
+            saved = checkpoint.load(newest, {"model": module}, self._optimizer)
+            self._state = State.of(saved["loop"])
             self.progress.note(f"{self.name}: going on from the checkpoint at step {self._state.step}")
-        self.log.rewind(step=self._state.step, epochs=self._state.epoch)
-
-    @property
-    def _inner_optimizer(self) -> torch.optim.Optimizer:
-        inner: torch.optim.Optimizer = self._optimizer.optimizer
-        return inner
+        if self.team.leads:
+            self.log.rewind(step=self._state.step, epochs=self._state.epoch)
 
     def _batches(self, epoch: int) -> list[list[int]]:
         options = self.options
@@ -174,62 +177,72 @@ class Trainer:
             drop_last=options.drop_last,
         )
 
-    def _epoch(self, total: int, task: Task, stop: Stop) -> None:
+    def _epoch(self, task: Task, stop: Stop) -> None:
         """The rest of the current epoch, its validation, and the checkpoint that begins the next."""
         state = self._state
-        batches = self._batches(state.epoch)
+        batches, size = self._batches(state.epoch), self.options.accumulation
+        starts = range(state.position, len(batches), size)[: self._total - state.step]
+        windows = [batches[start : start + size] for start in starts]
+        shares = (self.team.own(indices) for window in windows for indices in window)
         self.model.module.train()
-        while state.position < len(batches) and state.step < total:
-            window = batches[state.position : state.position + self.options.accumulation]
-            self._step(window, total, task)
-            state.position += len(window)
-            at_end = state.position >= len(batches) or state.step == total
-            if stop or (state.step % self.options.checkpoint_every == 0 and not at_end):
-                self._save()
-            if stop:
-                raise stop.leave(f"saved a checkpoint of the {self.name} at step {state.step} of {total}")
-        self._finish_epoch(len(batches), total, stop)
-        if stop and state.epoch < self.options.epochs and state.step < total:
-            raise stop.leave(f"saved a checkpoint of the {self.name} at step {state.step} of {total}")
+        self._clock = time.perf_counter()
+        with ahead(self._load, shares, depth=AHEAD) as loaded:
+            for window in windows:
+                asked = self._step(window, loaded, task, stop)
+                state.position += len(window)
+                at_end = window is windows[-1]
+                if state.step % self.options.log_every == 0 or state.step == self._total:
+                    done = math.ceil(state.position / size) / math.ceil(len(batches) / size)
+                    self._log_training(state.epoch + done)
+                if asked or (state.step % self.options.checkpoint_every == 0 and not at_end):
+                    self._save()
+                if asked:
+                    raise self._leave(stop)
+        self._finish_epoch(len(batches), stop)
+        asked = self._replicas.agree(stop)
+        if asked and state.epoch < self.options.epochs and state.step < self._total:
+            raise self._leave(stop)
 
-    def _step(self, window: list[list[int]], total: int, task: Task) -> None:
-        """One optimizer step over a window of micro-batches; every mean is over the tokens of the whole window."""
-        began = time.perf_counter()
-        state, sums = self._state, self._state.sums
-        loaded = [self._load(indices) for indices in window]
+    def _step(self, window: Window, loaded: Iterator[Loaded], task: Task, stop: Stop) -> bool:
+        """One optimizer step over a window of micro-batches; every mean is over the tokens of the whole window.
+
+        Returns:
+            Whether a signal has asked a process of the team to stop: the same in all of them.
+        """
+        state, optimizer = self._state, self._optimizer
         counts = counts_of((self.rows[index] for indices in window for index in indices), self.targets)
-        loss = loss_at(self.loss, Moment(share=state.step / max(total - 1, 1), epoch=state.epoch))
-        for group in self._inner_optimizer.param_groups:
-            group["lr"] = learning_rate(state.step, total, self.options)
-        losses = {"loss": 0.0, "hard": 0.0, "soft": 0.0}
-        for batch, targets in loaded:
+        loss = loss_at(self.loss, Moment(share=state.step / max(self._total - 1, 1), epoch=state.epoch))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(state.step, self._total, self.options)
+        torch.manual_seed(noise_seed(self.seed, state.step, self.team.rank))
+        values = torch.zeros(len(window), len(PARTS), device=self.device)
+        for number in range(len(window)):
+            batch_and_targets = next(loaded)
+            if batch_and_targets is None:
+                continue
             with self._autocast():
-                tokens = self._forward(batch, targets)
+                tokens = self._forward(*batch_and_targets)
             parts = tokens.backward(loss, counts, autocast=self._autocast)
-            losses["loss"] += float(parts.total)
-            losses["hard"] += float(parts.hard)
-            losses["soft"] += float(parts.soft)
-        grad_norm = self._clip()
-        if not math.isfinite(losses["loss"]) or not math.isfinite(grad_norm):
-            self._refuse(losses, counts, grad_norm, [row for batch, _ in loaded for row in batch.ids])
-        self._optimizer.step()
-        self._optimizer.zero_grad()
+            values[number] = torch.stack([getattr(parts, name) for name in PARTS])
+            del tokens, batch_and_targets
+        asked = self._replicas.agree(stop)
+        self._replicas.add_up(values)
+        grad_norm = self._replicas.clip(self.options.max_grad_norm)
+        numbers = Readback.of(torch.cat([values.reshape(-1), grad_norm.reshape(1)]))
+        self._taken.append(_Taken(number=state.step + 1, window=window, counts=counts, numbers=numbers))
+        self._account(lag_of(self.device))
+        optimizer.step()
+        optimizer.zero_grad()
         state.step += 1
-        sums.steps += 1
-        sums.tokens += counts.hard + sum(int(batch.source_mask_BS.sum()) for batch, _ in loaded)
-        sums.loss += losses["loss"]
-        sums.hard += losses["hard"]
-        sums.soft += losses["soft"]
-        sums.grad_norm += grad_norm
-        sums.seconds += time.perf_counter() - began
         task.advance(1, **self._facts())
-        if state.step % self.options.log_every == 0 or state.step == total:
-            self._log_training()
+        return asked
 
-    def _load(self, indices: list[int]) -> tuple[TokenBatch, Targets | None]:
-        batch = collate(
-            [self.rows[index] for index in indices], pad_id=self.model.tokenizer.pad_token_id, device=self.device
-        )
+    def _load(self, indices: Sequence[int]) -> Loaded:
+        """This process's rows of a micro-batch and what the teacher says of them; None where it has none."""
+        if not indices:
+            return None
+        rows = [self.rows[index] for index in indices]
+        batch = collate(rows, pad_id=self.model.tokenizer.pad_token_id).to(self.device)
         return batch, self.targets(batch)
 
     def _autocast(self) -> torch.autocast:
@@ -237,72 +250,126 @@ class Trainer:
             device_type=self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.options.precision == "bf16"
         )
 
-    def _clip(self) -> float:
-        limit = self.options.max_grad_norm or math.inf
-        return float(self._accelerator.clip_grad_norm_(self.model.module.parameters(), limit))
+    def _account(self, left: int = 0) -> None:
+        """Add the steps that were taken to the sums, but for so many of the last.
 
-    def _refuse(self, losses: dict[str, float], counts: TokenCounts, grad_norm: float, ids: list[str]) -> None:
-        # Without teacher rows the soft loss is NaN by definition, and not what went wrong.
-        bad = [f"{name} loss" for name in ("hard", "soft") if getattr(counts, name) and not math.isfinite(losses[name])]
-        raise KdkitError(
-            f"step {self._state.step + 1} of the {self.name}'s training: the {' and the '.join(bad or ['gradient'])} "
-            f"is not finite (loss {losses['loss']}, gradient norm {grad_norm}) on rows {', '.join(ids[:4])}"
-            f"{' ...' if len(ids) > 4 else ''}; the last checkpoint is kept; lower the learning rate of this "
-            f"training{', or use fp32' if self.options.precision == 'bf16' else ''}"
+        Raises:
+            KdkitError: One of them has a loss or a gradient that is not finite.
+        """
+        sums = self._state.sums
+        while len(self._taken) > left:
+            taken = self._taken.popleft()
+            *flat, grad_norm = taken.numbers.numbers()
+            by_batch = [flat[start : start + len(PARTS)] for start in range(0, len(flat), len(PARTS))]
+            total, hard, soft = (sum(column) for column in zip(*by_batch, strict=True))
+            if not math.isfinite(total) or not math.isfinite(grad_norm):
+                raise self._refusal(taken, by_batch, grad_norm)
+            sums.steps += 1
+            sums.loss += total
+            sums.hard += hard
+            sums.soft += soft
+            sums.grad_norm += grad_norm
+            for indices in taken.window:
+                lengths = [(len(self.rows[index].source_ids), len(self.rows[index].target_ids)) for index in indices]
+                sums.tokens += sum(map(sum, lengths))
+                sums.places += len(lengths) * sum(max(column) for column in zip(*lengths, strict=True))
+        now = time.perf_counter()
+        sums.seconds += now - self._clock
+        self._clock = now
+
+    def _refusal(self, taken: _Taken, by_batch: list[list[float]], grad_norm: float) -> KdkitError:
+        bad = next((i for i, parts in enumerate(by_batch) if not math.isfinite(parts[0])), None)
+        names, indices = ["gradient"], [index for batch in taken.window for index in batch]
+        if bad is not None:
+            _, hard, soft = by_batch[bad]
+            # Without teacher rows the soft loss is NaN by definition, and not what went wrong.
+            counted = (("hard", hard, taken.counts.hard), ("soft", soft, taken.counts.soft))
+            names = [f"{name} loss" for name, value, count in counted if count and not math.isfinite(value)]
+            indices = taken.window[bad]
+        ids = [self.rows[index].id for index in indices]
+        return KdkitError(
+            f"step {taken.number} of the {self.name}'s training: the {' and the '.join(names or ['loss'])} is not "
+            f"finite (loss {sum(parts[0] for parts in by_batch)}, gradient norm {grad_norm}) on rows "
+            f"{', '.join(ids[:8])}{f' and {len(ids) - 8} more' if len(ids) > 8 else ''}; the last checkpoint is kept; "
+            f"lower the learning rate of this training{', or use fp32' if self.options.precision == 'bf16' else ''}"
         )
 
     def _facts(self) -> dict[str, str]:
         sums = self._state.sums
+        if not sums.steps:
+            return {}
         facts = {"loss": f"{sums.loss / sums.steps:.3f}", "hard": f"{sums.hard / sums.steps:.3f}"}
         if math.isfinite(sums.soft):
             facts["soft"] = f"{sums.soft / sums.steps:.3f}"
         return facts | {"tok/s": f"{sums.tokens / sums.seconds:.0f}"}
 
-    def _log_training(self) -> None:
+    def _log_training(self, epochs: float) -> None:
+        self._account()
         state, sums = self._state, self._state.sums
-        self.log.write(
+        self._write(
             kind="train",
             step=state.step,
-            epoch=state.step / self._steps_an_epoch,
+            epoch=epochs,
             loss=sums.loss / sums.steps,
             hard=sums.hard / sums.steps,
             soft=sums.soft / sums.steps,
-            learning_rate=self._inner_optimizer.param_groups[0]["lr"],
+            learning_rate=self._optimizer.param_groups[0]["lr"],
             grad_norm=sums.grad_norm / sums.steps,
             tokens_per_second=sums.tokens / sums.seconds,
+            padding=1 - sums.tokens / sums.places,
         )
-        state.sums = _Sums()
+        state.sums = Sums()
 
-    def _finish_epoch(self, batches: int, total: int, stop: Stop) -> None:
+    def _finish_epoch(self, batches: int, stop: Stop) -> None:
         """Validate, keep the model if it is the best so far, and write the checkpoint that the next epoch begins at."""
         state = self._state
         state.position = batches
+        self._account()
         self.model.module.eval()
         try:
             with stop.at_once():
                 values = self.validate()
         except KeyboardInterrupt:
             self._save()
-            raise stop.leave(f"saved a checkpoint of the {self.name} at step {state.step} of {total}") from None
+            raise self._leave(stop) from None
+        except KdkitError:
+            if not stop:
+                raise
+            self._save()  # the signal reached another process first, which has left
+            raise self._leave(stop) from None
         value = values[self.options.best_by]
         is_best = _is_better(value, state.best_value, lower=self.options.best_by in LOWER_IS_BETTER)
         if is_best:
             state.best_step, state.best_value = state.step, value
-            self.model.save(self.folder / "best", texts=self.texts)
-        self.log.write(kind="validation", step=state.step, epoch=state.epoch + 1, best=is_best, **values)
+            self._save_model("best")
+        self._write(kind="validation", step=state.step, epoch=state.epoch + 1, best=is_best, **values)
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items() if math.isfinite(value))
         self.progress.note(f"{self.name}: epoch {state.epoch + 1}: {shown}{' (best so far)' if is_best else ''}")
         state.epoch, state.position = state.epoch + 1, 0
         self._save()
 
+    def _leave(self, stop: Stop) -> Exception:
+        return stop.leave(f"saved a checkpoint of the {self.name} at step {self._state.step} of {self._total}")
+
+    def _write(self, **facts: Any) -> None:
+        if self.team.leads:
+            self.log.write(**facts)
+
+    def _save_model(self, name: str) -> None:
+        if self.team.leads:
+            self.model.save(self.folder / name, texts=self.texts)
+
     def _save(self) -> None:
-        checkpoint.save(
-            self.folder / "checkpoints",
-            self._state.step,
-            self.model.module,
-            self._inner_optimizer,
-            {"loop": attrs.asdict(self._state)},
-        )
+        """Write a checkpoint; of steps that are accounted for, so that none with a loss that is not finite is kept."""
+        self._account()
+        if self.team.leads:
+            checkpoint.save(
+                self.folder / "checkpoints",
+                self._state.step,
+                {"model": self.model.module},
+                self._optimizer,
+                {"loop": attrs.asdict(self._state)},
+            )
 
 
 def _is_better(value: float, best: float | None, *, lower: bool) -> bool:

@@ -1,0 +1,84 @@
+"""The same model in every process: gradients are summed over them, once a step.
+
+A wrapper around the module (torch's DistributedDataParallel) would want the whole forward pass to itself; here the head
+and the loss run outside of it, in chunks. So the gradients are added up afterwards. They are sums over label tokens
+divided by counts of the whole step, which makes their sum the step's gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from kdkit.stopping import Stop
+    from kdkit.team import Team
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Replicas:
+    """The parameters that are trained, in every process of a team.
+
+    Attributes:
+        team: The processes.
+        modules: What is trained.
+    """
+
+    team: Team
+    modules: tuple[torch.nn.Module, ...]
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Those with a gradient."""
+        return [each for module in self.modules for each in module.parameters() if each.requires_grad]
+
+    def start_alike(self) -> None:
+        """Take the lead's parameters and buffers."""
+        tensors = [each for module in self.modules for each in (*module.parameters(), *module.buffers())]
+        with torch.no_grad():
+            self.team.copy_from_lead(tensors)
+
+    def agree(self, stop: Stop) -> bool:
+        """Whether a signal has asked any process to stop; if so, all have the signal from here on."""
+        if self.team.size > 1:
+            signal = torch.tensor([stop.signal or 0], dtype=torch.int32)
+            self.team.greatest(signal)
+            stop.signal = int(signal) or None
+        return bool(stop)
+
+    def add_up(self, values: torch.Tensor) -> None:
+        """Sum gradients and some values over all processes, in place.
+
+        Args:
+            values: float32, on the parameters' device.
+        """
+        if self.team.size == 1:
+            return
+        parameters = self.parameters
+        # A parameter that no process has used gets no gradient, as in one process, and so no weight decay either.
+        used = torch.tensor([each.grad is not None for each in parameters], dtype=torch.int32)
+        self.team.greatest(used)
+        gradients = []
+        for parameter, has in zip(parameters, used.tolist(), strict=True):
+            if has and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            if parameter.grad is not None:
+                gradients.append(parameter.grad)
+        self.team.add_up_there([*gradients, values])
+
+    def clip(self, limit: float) -> torch.Tensor:
+        """Scale the gradients down to a norm; gives the norm that they had.
+
+        Args:
+            limit: The norm; 0 for none.
+        """
+        return torch.nn.utils.clip_grad_norm_(self.parameters, limit or math.inf)
+
+
+def noise_seed(seed: int, step: int, rank: int) -> int:
+    """Seed of a step's random numbers (dropout) in one process: nothing of them has to be kept to go on exactly."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])

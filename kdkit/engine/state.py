@@ -1,0 +1,58 @@
+"""Where a training stands: all that a checkpoint holds beside tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+
+@attrs.define(kw_only=True)
+class Sums:
+    """Sums over the steps since the last log line.
+
+    Attributes:
+        steps: Steps.
+        tokens: Tokens of sources and targets.
+        places: The same with padding.
+        loss: Losses, of every step the mean over its tokens.
+        hard: Hard losses.
+        soft: Soft losses; NaN where there is no teacher.
+        grad_norm: Norms of the gradients before clipping.
+        seconds: Wall time.
+    """
+
+    steps: int = 0
+    tokens: int = 0
+    places: int = 0
+    loss: float = 0.0
+    hard: float = 0.0
+    soft: float = 0.0
+    grad_norm: float = 0.0
+    seconds: float = 0.0
+
+
+@attrs.define(kw_only=True)
+class State:
+    """Where the loop stands.
+
+    Attributes:
+        epoch: Epochs that are done.
+        position: Batches of this epoch that are done; all of them once its validation is all that is left to do.
+        step: Steps that are done.
+        best_step: The step of the best validation so far.
+        best_value: Its value; None before the first.
+        sums: Since the last log line.
+    """
+
+    epoch: int = 0
+    position: int = 0
+    step: int = 0
+    best_step: int = 0
+    best_value: float | None = None
+    sums: Sums = attrs.field(factory=Sums)
+
+    @classmethod
+    def of(cls, saved: dict[str, Any]) -> State:
+        """What `attrs.asdict` made of one."""
+        return cls(**{**saved, "sums": Sums(**saved["sums"])})

@@ -268,7 +268,7 @@ def test_a_checkpoint_restores_parameters_and_moments(tmp_path):
     for parameter in module.parameters():
         parameter.grad = torch.full_like(parameter, 0.5)
     optimizer.step()
-    checkpoint.save(tmp_path, 1, {"model": module}, optimizer, {"loop": {"x": 1}})
+    checkpoint.save(tmp_path, 1, checkpoint.collect({"model": module}, optimizer), {"loop": {"x": 1}})
     other, its_optimizer = made()
     state = checkpoint.load(checkpoint.newest(tmp_path), {"model": other}, its_optimizer)
     assert state["loop"] == {"x": 1}
@@ -592,7 +592,7 @@ model = tiny.model()
 optimizer = torch.optim.AdamW(model.module.parameters())
 rows = [EncodedExample(id=str(i), source_ids=(1,), target_ids=(1,)) for i in range(1000)]
 work = {
-    "checkpoint": lambda: checkpoint.save(folder, 1, {"model": model.module}, optimizer, {}),
+    "checkpoint": lambda: checkpoint.save(folder, 1, checkpoint.collect({"model": model.module}, optimizer), {}),
     "model": lambda: model.save(folder / "best", texts={}),
     "log": lambda: [MetricsLog(folder / "m", "student").write(kind="train", step=step) for step in range(1000)],
     "predictions": lambda: predictions.fill(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 
 from kdkit.team import ALONE
 
@@ -64,6 +65,7 @@ def train_together(folder: Path, size: int, **options) -> None:
 
 
 def _one_of(arguments) -> None:
+    """A process; options in capitals are variables of its environment."""
     import os
 
     from kdkit.launcher import join
@@ -72,6 +74,7 @@ def _one_of(arguments) -> None:
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
     os.environ |= {name: str(value) for name, value in names.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {name: options.pop(name) for name in list(options) if name.isupper()}
     train_here(Path(folder), team=join(), **options)
 
 
@@ -116,3 +119,27 @@ def test_a_training_goes_on_with_any_number_of_processes(sizes, alone, tmp_path)
             newest = max(path.name for path in (tmp_path / "student" / "checkpoints").iterdir())
             assert newest == f"step-{2 * number:08}"
     assert_same_steps(tmp_path, alone)
+
+
+# --- a model that is spread over the processes (FSDP)
+
+SPREAD = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_TRANSFORMER_CLS_TO_WRAP": "T5Block",
+}
+
+
+def test_a_model_that_is_spread_takes_the_same_steps_and_is_saved_whole(alone, tmp_path):
+    from transformers import AutoModelForSeq2SeqLM
+
+    train_together(tmp_path, 2, stop_after=4, **SPREAD)
+    train_together(tmp_path, 2, **SPREAD)
+    assert_same_steps(tmp_path, alone)
+    saved, found = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "student" / "final", output_loading_info=True)
+    assert not any(found.values()), found
+    other = AutoModelForSeq2SeqLM.from_pretrained(alone / "student" / "final")
+    for one, two in zip(saved.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(one, two, atol=1e-4)
+    assert all((tmp_path / log).read_text() == "" for log in ("log0", "log1"))

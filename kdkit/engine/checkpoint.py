@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from kdkit.canonical import digest_of
 from kdkit.files import disk_full, sync_folder, write_json
@@ -27,15 +28,21 @@ if TYPE_CHECKING:
 KEPT = 2
 
 
-def save(folder: Path, step: int, modules: Modules, optimizer: torch.optim.Optimizer, state: Any) -> None:
-    """Write a checkpoint, then drop all but the newest two."""
+def save(folder: Path, step: int, collected: Mapping[str, torch.Tensor], state: Any) -> None:
+    """Write a checkpoint, then drop all but the newest two.
+
+    Args:
+        folder: That of all checkpoints.
+        step: Steps that are done.
+        collected: See `collect`.
+        state: Where the loop stands; JSON.
+    """
     here = folder / f"step-{step:08}"
     shutil.rmtree(here, ignore_errors=True)
     tensors = here / "tensors.safetensors"
-    collected = _collect(modules, optimizer)
     with disk_full(folder, sum(tensor.nbytes for tensor in collected.values())):
         here.mkdir(parents=True)
-        save_file(collected, tensors)
+        save_file(dict(collected), tensors)
     content = {"step": step, "tensors_sha256": _sha256(tensors), **state}
     write_json(here / "state.json", content | {"sha256": digest_of(content)})
     sync_folder(folder)
@@ -83,7 +90,8 @@ def _named_buffers(modules: Modules) -> dict[str, torch.Tensor]:
     return {f"{name}.{key}": each for name, module in modules.items() for key, each in module.named_buffers()}
 
 
-def _collect(modules: Modules, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def collect(modules: Modules, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint, whole and on the CPU. Where they are spread over processes, each must call this."""
     parameters = _named_parameters(modules)
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in parameters.items()}
     tensors = {f"parameter.{name}": parameter.detach() for name, parameter in parameters.items()}
@@ -91,14 +99,25 @@ def _collect(modules: Modules, optimizer: torch.optim.Optimizer) -> dict[str, to
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             tensors[f"optimizer.{names[parameter]}.{key}"] = torch.as_tensor(value)
-    return {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return {name: _whole(tensor).cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _share_of(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A whole tensor, spread as another one of its shape is."""
+    if not isinstance(like, DTensor) or not whole.ndim:
+        return whole
+    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
 
 
 def _restore(tensors: dict[str, torch.Tensor], modules: Modules, optimizer: torch.optim.Optimizer) -> None:
     parameters = _named_parameters(modules)
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"parameter.{name}"])
+            parameter.copy_(_share_of(tensors[f"parameter.{name}"], parameter))
         for name, buffer in _named_buffers(modules).items():
             buffer.copy_(tensors[f"buffer.{name}"])
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in parameters.items()}
@@ -106,7 +125,8 @@ def _restore(tensors: dict[str, torch.Tensor], modules: Modules, optimizer: torc
     states = {}
     for number, parameter in enumerate(held):
         prefix = f"optimizer.{names[parameter]}."
-        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        state = {key: _share_of(value, parameter) for key, value in found.items()}
         if state:
             states[number] = state
     # The optimizer knows on which device each part of its state has to be.

@@ -12,31 +12,33 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
 
-from kdkit.engine import checkpoint
+from kdkit.engine import checkpoint, sharded
 from kdkit.engine.ahead import ahead
+from kdkit.engine.features import FeatureHelper, helper_of
 from kdkit.engine.readback import Readback, lag_of
 from kdkit.engine.replicas import Replicas, noise_seed
 from kdkit.engine.schedule import learning_rate
 from kdkit.engine.state import State, Sums
-from kdkit.engine.tokenloss import Forward
-from kdkit.errors import KdkitError
+from kdkit.errors import KdkitError, UsageError
 from kdkit.losses import loss_at
 from kdkit.stopping import Stop, graceful
 from kdkit.targets import counts_of
 from kdkit.team import ALONE, Team
 from kdkit.tokens import collate, epoch_order
-from kdkit.values import Moment
+from kdkit.values import IGNORED, Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from kdkit.engine.metricslog import MetricsLog
+    from kdkit.engine.tokenloss import Forward
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.options import Training
     from kdkit.progress import Progress, Task
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     Window = list[list[int]]
 
 LOWER_IS_BETTER = ("loss", "hard", "soft")
-PARTS = ("total", "hard", "soft")
+PARTS = ("total", "hard", "soft", "feature")
 AHEAD = 2
 """Micro-batches that wait, decoded: one hides its own decoding, two also that of a neighbour that is twice as long."""
 
@@ -120,6 +122,7 @@ class Trainer:
     _optimizer: Any = attrs.field(default=None, init=False)
     _replicas: Replicas = attrs.field(default=None, init=False)
     _forward: Forward = attrs.field(default=None, init=False)
+    _helper: FeatureHelper | None = attrs.field(default=None, init=False)
     _taken: deque[_Taken] = attrs.field(factory=deque, init=False)
     _clock: float = attrs.field(default=0.0, init=False)
 
@@ -149,21 +152,31 @@ class Trainer:
     def _prepare(self) -> None:
         torch.manual_seed(self.seed)
         self.folder.mkdir(parents=True, exist_ok=True)
-        module, options = self.model.module, self.options
-        self._replicas = Replicas(team=self.team, modules=(module,))
+        options, spread = self.options, self.team.size > 1 and sharded.is_asked_for()
+        self._helper = helper_of(self.loss, self.model, self.rows, self.targets, seed=self.seed, device=self.device)
+        if spread and self._helper is not None:
+            raise UsageError(
+                "the loss compares hidden states, which a model under FSDP does not give; leave loss.features out, or "
+                "start the run without FSDP"
+            )
+        self._replicas = (sharded.Sharded if spread else Replicas).place(self.team, tuple(self._modules.values()))
         self._optimizer = torch.optim.AdamW(
             self._replicas.parameters, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
         )
-        self._forward = Forward.of(self.model)
+        self._forward = self._replicas.forward_of(self.model)
         newest = self.team.lead_does(lambda: checkpoint.newest(self.folder / "checkpoints"))
-        if newest is None:
-            self._replicas.start_alike()
-        else:
-            saved = checkpoint.load(newest, {"model": module}, self._optimizer)
+        if newest is not None:
+            saved = checkpoint.load(newest, self._modules, self._optimizer)
             self._state = State.of(saved["loop"])
             self.progress.note(f"{self.name}: going on from the checkpoint at step {self._state.step}")
         if self.team.leads:
             self.log.rewind(step=self._state.step, epochs=self._state.epoch)
+
+    @property
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        """What is trained, the model first; it alone is saved as a model."""
+        modules = {"model": self.model.module}
+        return modules if self._helper is None else {**modules, "projection": self._helper.projection}
 
     def _batches(self, epoch: int) -> list[list[int]]:
         options = self.options
@@ -183,7 +196,7 @@ class Trainer:
         batches, size = self._batches(state.epoch), self.options.accumulation
         starts = range(state.position, len(batches), size)[: self._total - state.step]
         windows = [batches[start : start + size] for start in starts]
-        shares = (self.team.own(indices) for window in windows for indices in window)
+        shares = (indices for window in windows for indices in window)
         self.model.module.train()
         self._clock = time.perf_counter()
         with ahead(self._load, shares, depth=AHEAD) as loaded:
@@ -222,7 +235,7 @@ class Trainer:
                 continue
             with self._autocast():
                 tokens = self._forward(*batch_and_targets)
-            parts = tokens.backward(loss, counts, autocast=self._autocast)
+            parts = tokens.backward(loss, counts, helper=self._helper, autocast=self._autocast)
             values[number] = torch.stack([getattr(parts, name) for name in PARTS])
             del tokens, batch_and_targets
         asked = self._replicas.agree(stop)
@@ -238,11 +251,14 @@ class Trainer:
         return asked
 
     def _load(self, indices: Sequence[int]) -> Loaded:
-        """This process's rows of a micro-batch and what the teacher says of them; None where it has none."""
-        if not indices:
+        """This process's rows of a micro-batch and what the teacher says of them; None where it has none to do."""
+        own = self.team.own(indices)
+        if not own and not self._replicas.everyone_works:
             return None
-        rows = [self.rows[index] for index in indices]
-        batch = collate(rows, pad_id=self.model.tokenizer.pad_token_id).to(self.device)
+        batch = collate([self.rows[index] for index in own or indices[:1]], pad_id=self.model.tokenizer.pad_token_id)
+        if not own:  # it goes along with a row that does not count
+            batch = attrs.evolve(batch, labels_BT=torch.full_like(batch.labels_BT, IGNORED))
+        batch = batch.to(self.device)
         return batch, self.targets(batch)
 
     def _autocast(self) -> torch.autocast:
@@ -261,13 +277,14 @@ class Trainer:
             taken = self._taken.popleft()
             *flat, grad_norm = taken.numbers.numbers()
             by_batch = [flat[start : start + len(PARTS)] for start in range(0, len(flat), len(PARTS))]
-            total, hard, soft = (sum(column) for column in zip(*by_batch, strict=True))
+            total, hard, soft, feature = (sum(column) for column in zip(*by_batch, strict=True))
             if not math.isfinite(total) or not math.isfinite(grad_norm):
                 raise self._refusal(taken, by_batch, grad_norm)
             sums.steps += 1
             sums.loss += total
             sums.hard += hard
             sums.soft += soft
+            sums.feature += feature
             sums.grad_norm += grad_norm
             for indices in taken.window:
                 lengths = [(len(self.rows[index].source_ids), len(self.rows[index].target_ids)) for index in indices]
@@ -281,9 +298,12 @@ class Trainer:
         bad = next((i for i, parts in enumerate(by_batch) if not math.isfinite(parts[0])), None)
         names, indices = ["gradient"], [index for batch in taken.window for index in batch]
         if bad is not None:
-            _, hard, soft = by_batch[bad]
+            _, hard, soft, feature = by_batch[bad]
             # Without teacher rows the soft loss is NaN by definition, and not what went wrong.
-            counted = (("hard", hard, taken.counts.hard), ("soft", soft, taken.counts.soft))
+            soft_tokens = taken.counts.soft
+            counted = [("hard", hard, taken.counts.hard), ("soft", soft, soft_tokens)]
+            if self._helper is not None:
+                counted.append(("feature", feature, soft_tokens))
             names = [f"{name} loss" for name, value, count in counted if count and not math.isfinite(value)]
             indices = taken.window[bad]
         ids = [self.rows[index].id for index in indices]
@@ -313,6 +333,7 @@ class Trainer:
             loss=sums.loss / sums.steps,
             hard=sums.hard / sums.steps,
             soft=sums.soft / sums.steps,
+            **({"feature": sums.feature / sums.steps} if self._helper is not None else {}),
             learning_rate=self._optimizer.param_groups[0]["lr"],
             grad_norm=sums.grad_norm / sums.steps,
             tokens_per_second=sums.tokens / sums.seconds,
@@ -327,7 +348,9 @@ class Trainer:
         self._account()
         self.model.module.eval()
         try:
-            with stop.at_once():
+            # Where saving takes all processes, none of them may leave the others in the middle.
+            at_once = nullcontext() if self._replicas.everyone_works else stop.at_once()
+            with at_once, self._replicas.whole():
                 values = self.validate()
         except KeyboardInterrupt:
             self._save()
@@ -356,20 +379,19 @@ class Trainer:
             self.log.write(**facts)
 
     def _save_model(self, name: str) -> None:
-        if self.team.leads:
-            self.model.save(self.folder / name, texts=self.texts)
+        with self._replicas.whole():
+            if self.team.leads:
+                self.model.save(self.folder / name, texts=self.texts)
 
     def _save(self) -> None:
         """Write a checkpoint; of steps that are accounted for, so that none with a loss that is not finite is kept."""
         self._account()
+        if not self.team.leads and not self._replicas.everyone_works:
+            return
+        collected = checkpoint.collect(self._modules, self._optimizer)
         if self.team.leads:
-            checkpoint.save(
-                self.folder / "checkpoints",
-                self._state.step,
-                {"model": self.model.module},
-                self._optimizer,
-                {"loop": attrs.asdict(self._state)},
-            )
+            state = {"loop": attrs.asdict(self._state)}
+            checkpoint.save(self.folder / "checkpoints", self._state.step, collected, state)
 
 
 def _is_better(value: float, best: float | None, *, lower: bool) -> bool:

@@ -8,13 +8,20 @@ divided by counts of the whole step, which makes their sum the step's gradient.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 import numpy as np
 import torch
 
+from kdkit.engine.tokenloss import Forward
+
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import Self
+
+    from kdkit.interfaces import TextModel
     from kdkit.stopping import Stop
     from kdkit.team import Team
 
@@ -25,22 +32,34 @@ class Replicas:
 
     Attributes:
         team: The processes.
-        modules: What is trained.
+        modules: What is trained, the model first.
+        everyone_works: Whether a process goes through the model even where it has no rows.
     """
 
     team: Team
     modules: tuple[torch.nn.Module, ...]
+    everyone_works: ClassVar[bool] = False
+
+    @classmethod
+    def place(cls, team: Team, modules: tuple[torch.nn.Module, ...]) -> Self:
+        """Take the lead's parameters and buffers."""
+        tensors = [each for module in modules for each in (*module.parameters(), *module.buffers())]
+        with torch.no_grad():
+            team.copy_from_lead(tensors)
+        return cls(team=team, modules=modules)
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
         """Those with a gradient."""
         return [each for module in self.modules for each in module.parameters() if each.requires_grad]
 
-    def start_alike(self) -> None:
-        """Take the lead's parameters and buffers."""
-        tensors = [each for module in self.modules for each in (*module.parameters(), *module.buffers())]
-        with torch.no_grad():
-            self.team.copy_from_lead(tensors)
+    def forward_of(self, model: TextModel) -> Forward:
+        """The model's forward pass, up to its head where it has a linear one."""
+        return Forward.of(model)
+
+    def whole(self) -> AbstractContextManager[None]:
+        """A block within which each process may use the modules without the others; here that is always so."""
+        return nullcontext()
 
     def agree(self, stop: Stop) -> bool:
         """Whether a signal has asked any process to stop; if so, all have the signal from here on."""
@@ -71,12 +90,20 @@ class Replicas:
         self.team.add_up_there([*gradients, values])
 
     def clip(self, limit: float) -> torch.Tensor:
-        """Scale the gradients down to a norm; gives the norm that they had.
+        """Scale the gradients of each module down to a norm; gives the norm that the model's had.
+
+        What helps a loss may have far larger gradients than the model, which are not to make the model's smaller.
 
         Args:
             limit: The norm; 0 for none.
         """
-        return torch.nn.utils.clip_grad_norm_(self.parameters, limit or math.inf)
+        own, *others = (
+            torch.nn.utils.clip_grad_norm_(
+                [each for each in module.parameters() if each.requires_grad], limit or math.inf
+            )
+            for module in self.modules
+        )
+        return own + sum(0 * norm for norm in others)  # not finite where one of the others is not
 
 
 def noise_seed(seed: int, step: int, rank: int) -> int:

@@ -21,7 +21,7 @@ from kdkit.engine.tokenloss import Forward
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from typing import Self
 
     import torch
@@ -90,13 +90,14 @@ class Sharded(Replicas):
     @contextmanager
     def whole(self) -> Iterator[None]:
         """Within the block the modules are whole in every process, and each may use them without the others."""
+        saved = [module.state_dict().keys() for module in self.modules]
         for part in self._parts:
             part.set_reshard_after_forward(False, recurse=False)
             part.unshard()
         try:
             with ExitStack() as stack:
-                for module in self.modules:
-                    stack.enter_context(_giving_whole_weights(module))
+                for module, names in zip(self.modules, saved, strict=True):
+                    stack.enter_context(_giving_whole_weights(module, names))
                 yield
         finally:
             for part in self._parts:
@@ -152,18 +153,19 @@ def _spread(module: torch.nn.Module, layers: tuple[str, ...], options: dict[str,
 
 
 @contextmanager
-def _giving_whole_weights(module: torch.nn.Module) -> Iterator[None]:
+def _giving_whole_weights(module: torch.nn.Module, saved: Collection[str]) -> Iterator[None]:
     """Within the block `state_dict`, which is what saves a model, gives the parameters as they are.
 
     FSDP has it give every process's share, also while the module is whole.
+
+    Args:
+        module: What is whole.
+        saved: The names of what it gives: not all buffers are saved.
     """
 
     def state_dict() -> dict[str, torch.Tensor]:
-        weights = {name: each.detach() for name, each in module.named_parameters(remove_duplicate=False)}
-        for name, part in module.named_modules():
-            kept = part._buffers.keys() - part._non_persistent_buffers_set
-            weights |= {f"{name}.{key}".lstrip("."): part.get_buffer(key) for key in kept}
-        return weights
+        parameters, buffers = module.named_parameters(remove_duplicate=False), module.named_buffers()
+        return {name: each.detach() for name, each in (*parameters, *buffers) if name in saved}
 
     module.__dict__["state_dict"] = state_dict
     try:

@@ -3,12 +3,13 @@
     python benchmarks/loss_memory.py [--json] [--tokens 1024] [--chunks 64 256]
 
 Each side runs in processes of its own, because what a process has once taken it seldom gives back. What is reported is
-by how much the peak of its resident memory rises above what hidden states, head, teacher and the head's gradient take;
-there the C library is told to give back at once what is freed, or its habits would be measured. The time is taken
-without that, in another process.
+what the teacher's targets of the batch take and by how much the peak of resident memory rises above these, hidden
+states, head and the head's gradient; there the C library is told to give back at once what is freed, or its habits
+would be measured. The time is taken without that, in another process.
 The plain way is what a training loop writes without kdkit: logits of the batch, torch's own cross-entropy and KL
 divergence, one backward pass. The teacher's logits are a product of coordinates and a basis, as codec `subspace` has
-them; the plain way makes them of it whole.
+them; the plain way makes them of it whole. In chunks the same teacher is taken twice: as that product, and as codes of
+eight bits, as codec `u8-lz4` has them.
 
 Letters: N tokens, D hidden, R coordinates, V vocabulary.
 """
@@ -24,16 +25,25 @@ import subprocess
 import sys
 import time
 
+import attrs
 import torch
+
+from kdkit.align import teacher_rows
+from kdkit.builtin.losses.kd import KD
+from kdkit.engine import StudentTokens
+from kdkit.values import FactoredTargets, LabelPlaces, QuantizedTargets, TokenCounts
 
 HIDDEN = 512
 RANK = 128
 ALPHA, TEMPERATURE = 0.5, 2.0
-PLAIN = "plain"
+PLAIN, FACTORED, CODES = "plain", "factored", "codes"
+# Of the codes: the teacher's logits have a standard deviation of 1.4, and those beyond 8 do not matter here.
+SCALE, ZERO_POINT = 16 / 255, 127.5
+COLUMNS = 500
 
 
-def made(tokens: int, vocab_size: int):
-    """States, labels, head, and the teacher's coordinates, basis and offset; no copies, which would set the peak."""
+def made(teacher: str, tokens: int, vocab_size: int):
+    """States, labels, head, and the teacher's targets; made piece by piece, for copies would set the peak."""
     draw = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -46,18 +56,34 @@ def made(tokens: int, vocab_size: int):
     states_ND = normal(tokens, HIDDEN).requires_grad_()
     states_ND.grad = torch.zeros_like(states_ND)
     labels_N = torch.randint(0, vocab_size, (tokens,), generator=draw)
-    teacher = (normal(tokens, RANK), normal(RANK, vocab_size).div_(RANK**0.5), normal(vocab_size))
-    return states_ND, labels_N, head, teacher
+    coordinates_NR = normal(tokens, RANK)
+    shape = (tokens, vocab_size) if teacher == CODES else (RANK, vocab_size)
+    wide, offset_V = torch.empty(shape, dtype=torch.uint8 if teacher == CODES else torch.float32), normal(vocab_size)
+    for start in range(0, vocab_size, COLUMNS):
+        part = slice(start, min(start + COLUMNS, vocab_size))
+        basis_RV = normal(RANK, part.stop - start).div_(RANK**0.5)
+        if teacher == CODES:
+            logits_NV = torch.addmm(offset_V[part], coordinates_NR, basis_RV)
+            basis_RV = logits_NV.div_(SCALE).add_(ZERO_POINT).round_().clamp_(0, 255)
+        wide[:, part] = basis_RV
+    lengths_B = torch.tensor([tokens])
+    if teacher != CODES:
+        targets = FactoredTargets(
+            coordinates_BTR=coordinates_NR[None], basis_RV=wide, offset_V=offset_V, lengths_B=lengths_B
+        )
+    else:
+        grids = torch.tensor([[SCALE], [ZERO_POINT]]).repeat(1, tokens)[:, None]
+        targets = QuantizedTargets(codes_BTV=wide[None], scale_BT=grids[0], zero_point_BT=grids[1], lengths_B=lengths_B)
+    return states_ND, labels_N, head, targets
 
 
 def plain(states_ND, labels_N, head, teacher) -> float:
     """All logits at once, by torch's own functions."""
-    coordinates_NR, basis_RV, offset_V = teacher
     logits_NV = head(states_ND)
     hard = torch.nn.functional.cross_entropy(logits_NV, labels_N)
     soft = torch.nn.functional.kl_div(
         torch.log_softmax(logits_NV / TEMPERATURE, -1),
-        torch.softmax((coordinates_NR @ basis_RV + offset_V) / TEMPERATURE, -1),
+        torch.softmax((teacher.coordinates_BTR[0] @ teacher.basis_RV + teacher.offset_V) / TEMPERATURE, -1),
         reduction="batchmean",
     )
     total = ALPHA * TEMPERATURE**2 * soft + (1 - ALPHA) * hard
@@ -67,37 +93,24 @@ def plain(states_ND, labels_N, head, teacher) -> float:
 
 def chunked(states_ND, labels_N, head, teacher, chunk: int) -> float:
     """The engine's way."""
-    from kdkit.align import teacher_rows
-    from kdkit.builtin.losses.kd import KD
-    from kdkit.engine import StudentTokens
-    from kdkit.values import FactoredTargets, LabelPlaces, TokenCounts
-
-    coordinates_NR, basis_RV, offset_V = teacher
-    tokens = len(labels_N)
-    targets = FactoredTargets(
-        coordinates_BTR=coordinates_NR[None],
-        basis_RV=basis_RV,
-        offset_V=offset_V,
-        lengths_B=torch.tensor([tokens]),
-    )
     student = StudentTokens(
         labels_N=labels_N,
         example_N=torch.zeros_like(labels_N),
         rows_NX=states_ND * 1.0,
         head=head,
-        teacher=teacher_rows(targets, LabelPlaces.of(labels_N[None])),
+        teacher=teacher_rows(teacher, LabelPlaces.of(labels_N[None])),
     )
     loss = KD(alpha=ALPHA, temperature=TEMPERATURE)
-    return float(student.backward(loss, TokenCounts(hard=tokens, soft=tokens), chunk=chunk).total)
+    counts = TokenCounts(hard=len(labels_N), soft=len(labels_N))
+    return float(student.backward(loss, counts, chunk=chunk).total)
 
 
 def measure(way: str, tokens: int, vocab_size: int, repeats: int) -> dict[str, float]:
     """One way, in this process."""
-    import kdkit.engine  # noqa: F401 - what importing it takes belongs to neither side
-
-    inputs = made(tokens, vocab_size)
-    small = made(8, 64)  # threads and work spaces are there before the measurement
-    run = plain if way == PLAIN else lambda *given: chunked(*given, chunk=int(way))
+    teacher, _, chunk = way.partition(":")
+    inputs = made(teacher, tokens, vocab_size)
+    small = made(teacher, 8, 64)  # threads and work spaces are there before the measurement
+    run = plain if way == PLAIN else lambda *given: chunked(*given, chunk=int(chunk))
     run(*small)
     before = peak_bytes()
     seconds, losses = [], []
@@ -105,7 +118,13 @@ def measure(way: str, tokens: int, vocab_size: int, repeats: int) -> dict[str, f
         began = time.perf_counter()
         losses.append(run(*inputs))
         seconds.append(time.perf_counter() - began)
-    return {"bytes": peak_bytes() - before, "seconds": statistics.median(seconds), "loss": losses[0]}
+    held = sum(each.nbytes for each in attrs.astuple(inputs[-1], recurse=False) if each is not None)
+    return {
+        "bytes": held + peak_bytes() - before,
+        "targets": held,
+        "seconds": statistics.median(seconds),
+        "loss": losses[0],
+    }
 
 
 def peak_bytes() -> int:
@@ -127,7 +146,7 @@ def apart(way: str, tokens: int, vocab_size: int, repeats: int) -> dict[str, flo
             env=os.environ | environment,
         )
         found.append(json.loads(process.stdout))
-    return {"bytes": found[0]["bytes"], "seconds": found[1]["seconds"], "loss": found[1]["loss"]}
+    return found[1] | {"bytes": found[0]["bytes"]}
 
 
 def main() -> None:
@@ -145,7 +164,7 @@ def main() -> None:
         return
     results = []
     for vocab_size in options.vocabularies:
-        ways = [PLAIN, *map(str, options.chunks)]
+        ways = [PLAIN, *(f"{teacher}:{chunk}" for teacher in (FACTORED, CODES) for chunk in options.chunks)]
         sides = {way: apart(way, options.tokens, vocab_size, options.repeats) for way in ways}
         ratios = {
             way: {key: side[key] / sides[PLAIN][key] for key in ("bytes", "seconds")}
@@ -159,10 +178,12 @@ def main() -> None:
     for result in results:
         print(f"{result['tokens']} tokens, vocabulary {result['vocabulary']}")
         for way, side in result["sides"].items():
-            name = way if way == PLAIN else f"chunks of {way}"
+            teacher, _, chunk = way.partition(":")
+            name = f"{teacher}, chunks of {chunk}" if chunk else teacher
             of_plain = result["ratios"].get(way, {"bytes": 1.0, "seconds": 1.0})
             print(
-                f"  {name:14} {side['bytes'] / 1e6:8.0f} MB ({of_plain['bytes']:.2f})  "
+                f"  {name:24} {side['bytes'] / 1e6:6.0f} MB ({of_plain['bytes']:.2f}), "
+                f"targets {side['targets'] / 1e6:4.0f} MB  "
                 f"{side['seconds']:6.2f} s ({of_plain['seconds']:.2f})  loss {side['loss']:.6f}"
             )
 

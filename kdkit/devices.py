@@ -6,21 +6,26 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kdkit.errors import KdkitError, UsageError
+from kdkit.launcher import started
+from kdkit.team import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def pick(device: str) -> str:
+def pick(device: str, team: Team = ALONE) -> str:
     """The device for a recipe's `device`: "auto" is a CUDA GPU, else Apple's GPU, else the CPU.
 
-    A GPU that is named by its number ("cuda:1") also becomes torch's current one: libraries use that unasked.
+    A GPU that is named by its number ("cuda:1") also becomes torch's current one: libraries use that unasked. Each of
+    several processes has a GPU of its own, by its number on its machine.
 
     Raises:
-        UsageError: The recipe names a device that is not here.
+        UsageError: The recipe names a device that is not here, or that several processes cannot have.
     """
     import torch
 
+    if team.size > 1:
+        return _own(device, team, started().local_rank)
     if device == "auto":
         if torch.cuda.is_available():
             return "cuda"
@@ -36,6 +41,27 @@ def pick(device: str) -> str:
     if index:
         torch.cuda.set_device(int(index))
     return device
+
+
+def _own(device: str, team: Team, place: int) -> str:
+    """The device of one of several processes."""
+    import torch
+
+    if device not in {"auto", "cpu", "cuda"}:
+        raise UsageError(
+            f'device = "{device}", but {team.size} processes cannot share it; use device = "cuda", of which each takes '
+            'its own, or "cpu"'
+        )
+    here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "cpu" or (device == "auto" and not here):
+        return "cpu"
+    if place >= here:
+        raise UsageError(
+            f'device = "{device}", and this process, number {place} (from 0) on its machine, finds {here} GPUs there; '
+            'start as many processes as there are GPUs, or use device = "cpu"'
+        )
+    torch.cuda.set_device(place)
+    return f"cuda:{place}"
 
 
 @contextmanager

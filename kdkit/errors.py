@@ -7,7 +7,8 @@
     │   ├── MissingInput  2   a file, model or data set is not there
     │   └── Mismatch      2   two things that must belong together do not
     ├── DamagedData       4   stored data are not what was written
-    ├── Elsewhere         -   the lead process of several failed; its code, and the sentence is the lead's
+    ├── Lost              1   another process of the run is gone
+    ├── Elsewhere         -   another process of the run failed; its code, and it says why
     └── Interrupted     130   stopped by Ctrl-C (143 by SIGTERM, 129 by a closed terminal), after saving what was done
 
 A message is one sentence: the offending value, where it stands, and what to do next.
@@ -60,6 +61,10 @@ class DamagedData(KdkitError):
     exit_code: ClassVar[int] = 4
 
 
+class Lost(KdkitError):
+    """Another process of the run is gone, and has not said why."""
+
+
 class Elsewhere(KdkitError):
     """Another process of the run failed, and says what of.
 
@@ -67,9 +72,9 @@ class Elsewhere(KdkitError):
         signal_exit_code: The code that one ends with.
     """
 
-    def __init__(self, message: str, *, exit_code_of_lead: int) -> None:
+    def __init__(self, message: str, *, exit_code_there: int) -> None:
         super().__init__(message)
-        self.signal_exit_code = exit_code_of_lead
+        self.signal_exit_code = exit_code_there
 
 
 class Interrupted(KdkitError):

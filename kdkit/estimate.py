@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from kdkit import hf
+from kdkit.batches import Lengths, epoch_steps
 from kdkit.errors import Mismatch, UsageError
 from kdkit.files import size_text
-from kdkit.interfaces import InputChecker, SampledCodec, SampledLoss, SparseCodec, TemperedLoss
+from kdkit.interfaces import (
+    FeatureLoss,
+    HeadCodec,
+    InputChecker,
+    SampledCodec,
+    SampledLoss,
+    SparseCodec,
+    TemperedLoss,
+)
 from kdkit.options import Schedule
 from kdkit.rows import rows_of
 
@@ -19,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.options import NamedSuite, Training
+    from kdkit.options import NamedSuite
     from kdkit.recipe import Recipe
     from kdkit.values import Corpus, Example, ModelSize
 
@@ -70,9 +79,11 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         Mismatch: Teacher and student have different tokenizers, or a vocabulary is too small for its tokenizer.
         UsageError: A metric that picks the best epoch does not exist, or layers that do not; or a limit on tokens is
             beyond a model's positions; or the codec does not know the logits at a temperature of the loss, or as well
-            as its divergence needs them; or a schedule has more epochs than the training.
+            as its divergence needs them, or keeps no hidden states to compare; or a schedule has more epochs than the
+            training.
     """
     _check_schedules(recipe)
+    _check_states(recipe)
     _check_temperatures(recipe)
     _check_samples(recipe)
     with _naming("teacher"):
@@ -107,7 +118,7 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     target_tokens = {split: sum(len(row.target_ids) for row in rows) for split, rows in used.items()}
     captured = sum(target_tokens.values()) if recipe.loss.needs_teacher else 0
     width = teacher.vocab_size if teacher is not None else len(tokenizer)
-    fine_tune = recipe.teacher.fine_tune
+    fine_tune, lengths = recipe.teacher.fine_tune, Lengths.of(used["train"])
     return Estimate(
         rows={split: len(rows) for split, rows in used.items()},
         source_tokens={split: sum(len(row.source_ids) for row in rows) for split, rows in used.items()},
@@ -119,8 +130,8 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         capture_bytes=int(captured * recipe.codec.bytes_per_token(width)),
         teacher_bytes=_bytes_of_making(teacher) if teacher is not None and recipe.teacher.is_made_here else 0,
         student_bytes=_bytes_of_making(student),
-        teacher_steps=steps(len(used["train"]), fine_tune) if fine_tune is not None else 0,
-        student_steps=steps(len(used["train"]), recipe.training),
+        teacher_steps=sum(epoch_steps(lengths, fine_tune, seed=recipe.seed)) if fine_tune is not None else 0,
+        student_steps=sum(epoch_steps(lengths, recipe.training, seed=recipe.seed)),
         generated_rows=min(held_out, recipe.evaluation.rows or held_out),
     )
 
@@ -146,18 +157,6 @@ def _naming(role: str) -> Iterator[None]:
     except UsageError as error:
         error.args = (f"{role}: {error}",)
         raise
-
-
-def steps(rows: int, training: Training) -> int:
-    """Steps of a training over so many rows."""
-    batches = rows // training.batch_size if training.drop_last else -(-rows // training.batch_size)
-    if not batches:
-        raise UsageError(
-            f"{rows} training rows do not fill one batch of {training.batch_size}; "
-            "lower batch_size or set drop_last = false"
-        )
-    total = -(-batches // training.accumulation) * training.epochs
-    return min(total, training.max_steps) if training.max_steps else total
 
 
 def check_space(needs: Mapping[Path, int]) -> None:
@@ -211,13 +210,32 @@ def _more(rows: int, others: int) -> int:
 def _check_schedules(recipe: Recipe) -> None:
     """Values for epochs that never come are a mistake."""
     epochs = recipe.training.epochs
-    for field in attrs.fields(type(recipe.loss)):  # type: ignore[arg-type]  # every component is an attrs class
-        value = getattr(recipe.loss, field.name)
-        if isinstance(value, Schedule) and len(value.epochs) > epochs:
+    for name, schedule in _schedules(recipe.loss, "loss"):
+        if len(schedule.epochs) > epochs:
             raise UsageError(
-                f"loss.{field.name}.epochs has {len(value.epochs)} values, but training.epochs is {epochs}; "
+                f"{name}.epochs has {len(schedule.epochs)} values, but training.epochs is {epochs}; "
                 "give one value an epoch at most"
             )
+
+
+def _schedules(options: Any, path: str) -> Iterator[tuple[str, Schedule]]:
+    """The schedules among some options and those of their tables, with their paths."""
+    for field in attrs.fields(type(options)):
+        name, value = f"{path}.{field.name}", getattr(options, field.name)
+        if isinstance(value, Schedule):
+            yield name, value
+        elif attrs.has(type(value)):
+            yield from _schedules(value, name)
+
+
+def _check_states(recipe: Recipe) -> None:
+    """Hidden states are to be had from a codec that keeps them."""
+    loss = recipe.loss
+    if isinstance(loss, FeatureLoss) and loss.needs_states and not isinstance(recipe.codec, HeadCodec):
+        raise UsageError(
+            f'this loss compares hidden states, and the codec "{recipe.names["codec"]}" does not keep the teacher\'s; '
+            'set codec.name = "subspace", or leave loss.features out'
+        )
 
 
 def _check_temperatures(recipe: Recipe) -> None:

@@ -1,4 +1,4 @@
-"""Texts of a model for many rows, in batches of like length."""
+"""Texts of a model for many rows, in batches of like length; several processes take the batches in turn."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from kdkit.interfaces import TextModel
     from kdkit.options import Generation
+    from kdkit.team import Team
     from kdkit.values import EncodedExample
 
 
@@ -40,3 +41,11 @@ def predict(
         for row, text in zip(batch_rows, texts, strict=True):
             if row.id not in done:
                 yield Prediction(id=row.id, text=text, seconds=seconds)
+
+
+def own_rows(
+    rows: Sequence[EncodedExample], batch_size: int, team: Team, *, done: Collection[str] = ()
+) -> frozenset[str]:
+    """Ids of the rows that this process of a team has to predict: whole batches of those that are not all done."""
+    batches = [batch for batch in length_sorted(rows, batch_size) if not all(row.id in done for row in batch)]
+    return frozenset(row.id for batch in team.own(batches) for row in batch if row.id not in done)

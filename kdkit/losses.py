@@ -172,6 +172,7 @@ def _check_shapes(student_logits_BTV: torch.Tensor, labels_BT: torch.Tensor, tar
             f"student logits of shape {tuple(student_logits_BTV.shape)} do not fit labels of shape "
             f"{tuple(labels_BT.shape)}: they must be [B, T, V] and [B, T]"
         )
+    # Of targets of any kind, what has a row for each token comes first.
     rows = next(tensor for tensor in attrs.astuple(targets, recurse=False) if isinstance(tensor, torch.Tensor))
     if rows.ndim != 3 or rows.shape[0] != labels_BT.shape[0]:
         raise Mismatch(

@@ -118,7 +118,14 @@ class Training:
 
     epochs: int = option("Passes over the training rows.", default=3, check=at_least_one)
     max_steps: int = option("Stop after this many steps; 0 for no limit.", default=0, check=not_negative)
-    batch_size: int = option("Rows a micro-batch.", default=2, check=at_least_one)
+    batch_size: int = option("Rows a micro-batch, unless batch_tokens is set.", default=2, check=at_least_one)
+    batch_tokens: int = option(
+        "Instead of batch_size, when it is not 0: a micro-batch takes as many rows as fit, rows x (longest source + "
+        "longest target) being this at most. A longer row has a batch of its own, and no row is left out: drop_last "
+        "does not apply.",
+        default=0,
+        check=not_negative,
+    )
     accumulation: int = option("Micro-batches a step.", default=1, check=at_least_one)
     learning_rate: float = option("Peak learning rate of AdamW.", default=5e-5, check=positive)
     weight_decay: float = option("AdamW's decoupled weight decay, on all parameters.", default=0.01, check=not_negative)
@@ -133,8 +140,19 @@ class Training:
     group_by_length: bool = option(
         "With shuffle: batches of rows of like length, in random order; saves padding.", default=False
     )
-    drop_last: bool = option("Whether the last batch of an epoch is left out when it is not full.", default=True)
+    drop_last: bool = option(
+        "Whether the rows of an epoch that do not fill a last batch are left out; with batch_tokens none are.",
+        default=True,
+    )
     precision: str = option("fp32, or bf16 autocast with fp32 weights.", default="fp32", check=one_of("fp32", "bf16"))
+    gradient_checkpointing: bool = option(
+        "Whether a layer's activations are computed again for its gradient instead of kept: less memory, more time.",
+        default=False,
+    )
+    compile: bool = option(
+        "Whether encoder and decoder are compiled with torch.compile for the training; the first steps take long.",
+        default=False,
+    )
     best_by: str = option(
         'What picks the best epoch: "loss", "hard", "soft" (lower is better) or "SUITE.METRIC" of an evaluation suite '
         "against the ground truth (higher is better; needs generation at each epoch's end).",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdkit import devices, plugins
+from kdkit import devices, launcher, plugins
 from kdkit.canonical import digest_of
 from kdkit.errors import UsageError
 from kdkit.progress import Silent
 from kdkit.runfolder import Stage, open_run
 from kdkit.runrecord import read_report
 from kdkit.stages import capture, check, data, distill, evaluate, report, tune
+from kdkit.team import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,25 +39,29 @@ STAGES = (
         outputs=(),
         leftovers=("teacher", ".teacher.partial", "teacher-training"),
         restore=tune.restore,
+        together=True,
     ),
     Stage(
         name="capture",
         work=capture.fill,
         outputs=("predictions/teacher.jsonl",),
-        leftovers=("predictions/teacher.jsonl.partial",),
+        leftovers=("predictions/teacher.jsonl.partial*",),
         restore=capture.restore,
+        together=True,
     ),
     Stage(
         name="distill",
         work=distill.fit,
         outputs=("student/best/config.json", "student/final/config.json"),
         leftovers=("student",),
+        together=True,
     ),
     Stage(
         name="evaluate",
         work=evaluate.score,
         outputs=("predictions/student.jsonl", "evaluation.json"),
-        leftovers=("predictions/student.jsonl.partial",),
+        leftovers=("predictions/student.jsonl.partial*",),
+        together=True,
     ),
     Stage(name="report", work=lambda run: report.write(run.path), outputs=("report.html", "report.md")),
 )
@@ -71,11 +76,13 @@ def run(
 ) -> Report:
     """Run a recipe from the first unfinished stage to the report.
 
+    Where a launcher has started several processes, each calls this, and they do the run together.
+
     Args:
         recipe: See `kdkit.load_recipe`.
         run_dir: The run folder; by default `runs/NAME`.
         fresh: Delete what an earlier run left in the folder first.
-        progress: Where progress is shown; by default nowhere.
+        progress: Where progress is shown; by default nowhere. Of several processes, only the first shows any.
 
     Returns:
         The scores, the costs, and where everything lies.
@@ -84,9 +91,11 @@ def run(
         KdkitError: See `kdkit.errors` for what can go wrong.
     """
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
-    with _open(recipe, path, fresh=fresh, progress=progress or Silent()) as opened:
+    team = launcher.join()
+    shown = progress if progress is not None and team.leads else Silent()
+    with team.watching(), _open(recipe, path, fresh=fresh, progress=shown, team=team) as opened:
         _do(opened, STAGES)
-    return read_report(path)
+        return team.all_do(lambda: read_report(path))
 
 
 def capture_part(
@@ -149,6 +158,8 @@ def _do(opened: Run, stages: Sequence[Stage]) -> None:
     opened.finish()
 
 
-def _open(recipe: Recipe, path: Path, *, fresh: bool, progress: Progress) -> AbstractContextManager[Run]:
-    device, loaded = devices.pick(recipe.device), dict(plugins.load().loaded)
-    return open_run(recipe, path, fresh=fresh, progress=progress, plugins=loaded, device=device)
+def _open(
+    recipe: Recipe, path: Path, *, fresh: bool, progress: Progress, team: Team = ALONE
+) -> AbstractContextManager[Run]:
+    device, loaded = team.all_do(lambda: devices.pick(recipe.device, team)), dict(plugins.load().loaded)
+    return open_run(recipe, path, fresh=fresh, progress=progress, plugins=loaded, device=device, team=team)

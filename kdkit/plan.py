@@ -13,8 +13,10 @@ from kdkit.estimate import check_inputs, estimate, free_bytes
 from kdkit.interfaces import FetchedSource
 from kdkit.interfaces.codecs import FittedCodec
 from kdkit.pipeline import STAGES
-from kdkit.runfolder import check_folders, is_done, store_of
+from kdkit.runfolder import is_done
+from kdkit.runplace import check_folders
 from kdkit.runrecord import check_recipe, read_record
+from kdkit.store import store_of
 from kdkit.texts import plural
 
 if TYPE_CHECKING:

@@ -1,4 +1,8 @@
-"""Predictions on disk: written as they come, so that a run that was stopped goes on where it was."""
+"""Predictions on disk: written as they come, so that a run that was stopped goes on where it was.
+
+NAME.partial        what the process that leads has so far
+NAME.partial-1 ...  what the others have, where there are several
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import attrs
 
 from kdkit.errors import DamagedData
 from kdkit.files import disk_full, write_atomically
+from kdkit.generation import own_rows
 from kdkit.stopping import graceful
+from kdkit.team import ALONE, Team
 from kdkit.values import Prediction
 
 if TYPE_CHECKING:
@@ -27,10 +33,13 @@ def fill(
     *,
     progress: Progress,
     name: str,
+    team: Team = ALONE,
+    batch_size: int = 1,
 ) -> None:
     """Write a prediction for each row: what an earlier try left, then the rest; the finished file appears at once.
 
-    A finished file of these rows is left as it is: a model that changed has had its predictions deleted.
+    A finished file of these rows is left as it is: a model that changed has had its predictions deleted. Of several
+    processes each predicts some of the rows; how many they are may change between two tries.
 
     Args:
         path: The finished file, one JSON line a row, in the rows' order.
@@ -38,29 +47,56 @@ def fill(
         generate: Predicts, in any order, the rows but those whose ids are given as well: these are done.
         progress: Where progress is shown.
         name: What is done, for the bar.
+        team: The processes that do this.
+        batch_size: Rows of like length that are predicted together, and so by one process.
     """
-    if path.exists() and [prediction.id for prediction in read(path)] == [row.id for row in rows]:
+    before = team.lead_does(lambda: _take_up(path, rows))
+    if before is None:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    done = {prediction.id: prediction for prediction in _whole_lines(partial)}
-    before = frozenset(row.id for row in rows if row.id in done)
+    own = own_rows(rows, batch_size, team, done=before)
+    predicted: list[Prediction] = []
     with (
         disk_full(path.parent, 0),  # outermost: closing a stream that a full disk cut short fails once more
         graceful() as stop,
-        partial.open("w", encoding="utf-8", buffering=1) as stream,  # each line is there once it is written
-        progress.task(name, total=len(rows), unit="rows", done=len(before)) as task,
+        _partial(path, team).open("a", encoding="utf-8", buffering=1) as stream,  # each line is there once written
+        progress.task(name, total=len(before) + len(own), unit="rows", done=len(before)) as task,
     ):
-        for prediction in done.values():
-            stream.write(_line(prediction))
-        for prediction in generate(rows, before) if len(before) < len(rows) else ():
-            done[prediction.id] = prediction
+        for prediction in generate(rows, {row.id for row in rows} - own) if own else ():
+            predicted.append(prediction)
             stream.write(_line(prediction))
             task.advance()
             if stop:
-                raise stop.leave(f"kept {len(done)} of {len(rows)} predictions")
-    write_atomically(path, "".join(_line(done[row.id]) for row in rows).encode())
-    partial.unlink()
+                kept, total = len(before) + len(predicted), len(before) + len(own)
+                raise stop.leave(f"kept {kept} of {total} predictions")
+    everyones = team.gather(predicted)
+    team.lead_does(lambda: _finish(path, rows, [*before.values(), *(each for share in everyones for each in share)]))
+
+
+def _take_up(path: Path, rows: Sequence[EncodedExample]) -> dict[str, Prediction] | None:
+    """What earlier tries have left of these rows, by id, now all in one partial file; None where all is finished."""
+    if path.exists() and [prediction.id for prediction in read(path)] == [row.id for row in rows]:
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    left = sorted(path.parent.glob(f"{path.name}.partial*"))
+    found = {prediction.id: prediction for partial in left for prediction in _whole_lines(partial)}
+    done = {row.id: found[row.id] for row in rows if row.id in found}
+    write_atomically(_partial(path, ALONE), "".join(map(_line, done.values())).encode())
+    for partial in left:
+        if partial != _partial(path, ALONE):
+            partial.unlink()
+    return done
+
+
+def _finish(path: Path, rows: Sequence[EncodedExample], predictions: Sequence[Prediction]) -> None:
+    by_id = {prediction.id: prediction for prediction in predictions}
+    write_atomically(path, "".join(_line(by_id[row.id]) for row in rows).encode())
+    for partial in path.parent.glob(f"{path.name}.partial*"):
+        partial.unlink()
+
+
+def _partial(path: Path, team: Team) -> Path:
+    """Where a process keeps what it has predicted."""
+    return path.with_name(f"{path.name}.partial{'' if team.leads else f'-{team.rank}'}")
 
 
 def read(path: Path) -> list[Prediction]:
@@ -80,8 +116,6 @@ def read(path: Path) -> list[Prediction]:
 
 def _whole_lines(path: Path) -> Iterator[Prediction]:
     """The predictions of an unfinished file; a line that a kill cut short is left out."""
-    if not path.exists():
-        return
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
         try:
             yield Prediction(**json.loads(line))

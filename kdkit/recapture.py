@@ -12,7 +12,8 @@ from kdkit.cache import LogitCache, Part
 from kdkit.errors import MissingInput, UsageError
 from kdkit.pipeline import STAGES, part_stages
 from kdkit.recipe import load_recipe
-from kdkit.runfolder import RECIPE, is_done, open_run
+from kdkit.runfolder import is_done, open_run
+from kdkit.runplace import RECIPE
 from kdkit.runrecord import read_record
 
 if TYPE_CHECKING:

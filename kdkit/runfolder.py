@@ -1,18 +1,19 @@
-"""A run folder: which stages are done, from which recipe, in which versions; and the store that runs share.
+"""A run folder: which stages are done, from which recipe, in which versions.
 
 runs/NAME/
 recipe.toml       the recipe with every default filled in
 run.json          status, digests, seeds, versions, and of each stage: status, seconds, facts
 metrics.jsonl     training and validation, teacher and student
 data/  teacher/  student/best/  student/final/  predictions/  evaluation.json  report.html  report.md
+
+Where several processes do a run, only the lead locks the folder, keeps the record, and decides what is to be done. The
+others follow, and have the same record in memory.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,21 +21,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from filelock import FileLock, Timeout
 
-from kdkit.cache.url import RemoteFolder, is_url
 from kdkit.canonical import digest_of
 from kdkit.errors import Interrupted, UsageError
-from kdkit.files import user_path, write_atomically, write_json
+from kdkit.files import write_atomically, write_json
+from kdkit.runplace import RECIPE, check_folders, delete, empty, spare_recipe_file
 from kdkit.runrecord import check_recipe, read_record, versions
 from kdkit.stopping import leaving
+from kdkit.store import store_of
+from kdkit.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kdkit.progress import Progress
     from kdkit.recipe import Recipe
-
-STORE = "KDKIT_CACHE"
-RECIPE = "recipe.toml"
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +49,8 @@ class Stage:
         restore: Called instead of `work` where it is done but some of its outputs are lost, or a later stage that may
             need what it left outside the run folder is not done: makes exactly that again, and gives the facts that
             changed. So the loss of what can be had again costs no finished stage after it. None where the same is not
-            to be had: the stage and those after it are then done anew.
+            to be had: the stage and those after it are then done anew. Done by the lead alone.
+        together: Whether all processes of a run do it; else the lead does, and the others wait.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Stage:
     outputs: tuple[str, ...]
     leftovers: tuple[str, ...] = ()
     restore: Callable[[Run], dict[str, Any] | None] | None = None
+    together: bool = False
 
 
 @attrs.define(kw_only=True)
@@ -67,8 +69,9 @@ class Run:
         recipe: The recipe.
         path: The run folder.
         store: The folder of caches and fine-tuned teachers that runs share.
-        device: "cpu", "cuda", ...
+        device: "cpu", "cuda", ...; this process's own.
         progress: Where progress is shown.
+        team: The processes that do this run.
     """
 
     recipe: Recipe
@@ -76,8 +79,14 @@ class Run:
     store: Path
     device: str
     progress: Progress
+    team: Team = ALONE
     _record: dict[str, Any] = attrs.field(factory=dict)
     _claim: dict[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def alone(self) -> Run:
+        """The same run, for what the lead does while the others wait."""
+        return attrs.evolve(self, team=ALONE) if self.team.size > 1 else self
 
     def facts(self, stage: str) -> dict[str, Any]:
         """What a finished stage noted."""
@@ -90,24 +99,14 @@ class Run:
 
     def do(self, stage: Stage, stages: Sequence[Stage]) -> None:
         """Do a stage unless it is done; what comes after a stage that is done anew is done anew too."""
-        later = stages[stages.index(stage) + 1 :]
-        if self.is_done(stage, stages):
-            if self._restored(stage, stages):
-                self.progress.note(f"{stage.name}: done before")
-                return
-            self.progress.note(f"{stage.name}: what was lost cannot be had again, so it is done anew")
-        kept = self._record["stages"]
-        for other in later:
-            if kept.pop(other.name, None) is not None:
-                _delete(file for name in (*other.outputs, *other.leftovers) for file in list(self.path.glob(name)))
-        self.claim()
-        began, before = time.perf_counter(), kept.get(stage.name, {}).get("seconds", 0.0)
-        entry = {"status": "running", "digest": _digest(self.recipe, stage, stages), "seconds": before, "facts": {}}
-        self._record |= {"status": "running", "stages": {**kept, stage.name: entry}}
-        self._save()
+        begun, self._record = self.team.lead_does(lambda: (self._begin(stage, stages), self._record))
+        if not begun:
+            return
+        entry = self._record["stages"][stage.name]
+        began, before = time.perf_counter(), entry["seconds"]
         try:
             with leaving(f"stage {stage.name} is not finished, those before it are"):
-                entry["facts"] = stage.work(self) or {}
+                entry["facts"] = self._facts_of_doing(stage)
         except BaseException as error:
             stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
             entry["status"] = self._record["status"] = "interrupted" if stopped else "failed"
@@ -116,7 +115,34 @@ class Run:
             entry["status"] = "done"
         finally:
             entry["seconds"] = before + time.perf_counter() - began
-            self._save()
+            if self.team.leads:
+                self._save()
+
+    def _begin(self, stage: Stage, stages: Sequence[Stage]) -> bool:
+        """Note that a stage is being done; whether it has to be."""
+        later = stages[stages.index(stage) + 1 :]
+        if self.is_done(stage, stages):
+            if self._restored(stage, stages):
+                self.progress.note(f"{stage.name}: done before")
+                return False
+            self.progress.note(f"{stage.name}: what was lost cannot be had again, so it is done anew")
+        kept = self._record["stages"]
+        for other in later:
+            if kept.pop(other.name, None) is not None:
+                delete(file for name in (*other.outputs, *other.leftovers) for file in list(self.path.glob(name)))
+        self.claim()
+        before = kept.get(stage.name, {}).get("seconds", 0.0)
+        entry = {"status": "running", "digest": _digest(self.recipe, stage, stages), "seconds": before, "facts": {}}
+        self._record |= {"status": "running", "stages": {**kept, stage.name: entry}}
+        self._save()
+        return True
+
+    def _facts_of_doing(self, stage: Stage) -> dict[str, Any]:
+        """Do a stage; all wait for each other at its end, and have the lead's facts."""
+        if stage.together:
+            facts = stage.work(self)
+            return self.team.lead_does(lambda: facts or {})
+        return self.team.lead_does(lambda: stage.work(self.alone) or {})
 
     def _restored(self, stage: Stage, stages: Sequence[Stage]) -> bool:
         """Whether all of a finished stage is there, by restoring what is lost."""
@@ -134,7 +160,7 @@ class Run:
         if stage.restore is None:
             return True
         with leaving(f"what stage {stage.name} had lost is not whole yet"):
-            changed = stage.restore(self)
+            changed = stage.restore(self.alone)
         if changed is None:
             return False
         self.facts(stage.name).update(changed)
@@ -157,7 +183,7 @@ class Run:
 
     def finish(self) -> None:
         """Every stage is done."""
-        if self._record["status"] == "done":
+        if self._record["status"] == "done" or not self.team.leads:
             return
         self._record |= {"status": "done", "finished": _now()}
         self._save()
@@ -168,41 +194,66 @@ class Run:
 
 @contextmanager
 def open_run(
-    recipe: Recipe, run_dir: Path, *, fresh: bool, progress: Progress, plugins: dict[str, str], device: str
+    recipe: Recipe,
+    run_dir: Path,
+    *,
+    fresh: bool,
+    progress: Progress,
+    plugins: dict[str, str],
+    device: str,
+    team: Team = ALONE,
 ) -> Iterator[Run]:
-    """Take a run folder for this process: a new one, or one of the same recipe.
+    """Take a run folder for this process or its team: a new one, or one of the same recipe.
 
     Raises:
         Mismatch: The folder belongs to another recipe; the message gives the differences.
-        UsageError: The folder holds something else, the recipe's own file included, or another process works in it.
+        UsageError: The folder holds something else, the recipe's own file included, or another process works in it; or
+            not all processes of the team see it.
     """
     path = Path(run_dir)
-    check_folders(recipe, path)
-    _spare_recipe_file(recipe, path, fresh=fresh)
-    path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UsageError(f"another kdkit process works in {path}; wait for it or use another --run-dir") from None
-    try:
-        if fresh:
-            _empty(path, recipe)
-        record = _record_of(path, recipe)
+    with ExitStack() as held:
+        record = team.lead_does(lambda: _take(recipe, path, fresh=fresh, held=held))
         run = Run(
             recipe=recipe,
             path=path,
             store=store_of(recipe, path),
             device=device,
             progress=progress,
+            team=team,
             record=record,
             claim={"versions": versions(), "plugins": plugins, "device": device, "status": "running"},
         )
         if record["status"] != "done":
-            run.claim()
+            team.lead_does(run.claim)
+        saved = team.lead_does((path / "run.json").read_bytes)
+        team.all_do(lambda: _check_seen(path, saved))
         yield run
-    finally:
-        lock.release()
+
+
+def _take(recipe: Recipe, path: Path, *, fresh: bool, held: ExitStack) -> dict[str, Any]:
+    """Lock a run folder until `held` ends; gives its record."""
+    check_folders(recipe, path)
+    spare_recipe_file(recipe, path, fresh=fresh)
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(f"another kdkit process works in {path}; wait for it or use another --run-dir") from None
+    held.callback(lock.release)
+    if fresh:
+        empty(path, recipe)
+    return _record_of(path, recipe)
+
+
+def _check_seen(path: Path, saved: bytes) -> None:
+    """Refuse a folder that is not the lead's: one of the same name on another machine."""
+    file = path / "run.json"
+    if not file.exists() or file.read_bytes() != saved:
+        raise UsageError(
+            f"{path.absolute()} is not the run folder that process 0 has opened; start all processes in one folder, "
+            "and put it, or --run-dir, on a file system that all of them see"
+        )
 
 
 def is_done(record: dict[str, Any], path: Path, recipe: Recipe, stage: Stage, stages: Sequence[Stage]) -> bool:
@@ -218,52 +269,6 @@ def is_done(record: dict[str, Any], path: Path, recipe: Recipe, stage: Stage, st
 def _has_outputs(record: dict[str, Any], path: Path, stage: Stage) -> bool:
     noted = record["stages"][stage.name].get("facts", {}).get("outputs", ())
     return all((path / output).exists() for output in (*stage.outputs, *noted))
-
-
-def check_folders(recipe: Recipe, path: Path) -> None:
-    """Refuse a run folder, or a shared store, that cannot be one.
-
-    Raises:
-        UsageError: It is a file or lies below one; it holds something else than a run; the two are one folder; or
-            the URL for logits is one that no file system serves.
-    """
-    store, logits = store_of(recipe, path), logits_of(recipe, path)
-    if isinstance(logits, str):
-        RemoteFolder.at(logits)
-    for folder, advice in ((path, "--run-dir"), (store, f"cache.dir or {STORE}")):
-        blocked = next((each for each in (folder, *folder.parents) if each.exists() and not each.is_dir()), None)
-        if blocked is not None:
-            raise UsageError(f"{blocked} is a file; name another folder with {advice}")
-    if path.resolve() in {folder.resolve() for folder in (store, store / "logits", store / "teachers")}:
-        raise UsageError(
-            f"{path} cannot be a run folder: {store} is the store that runs share; "
-            f"name another folder with --run-dir, or another store with cache.dir or {STORE}"
-        )
-    if (
-        path.is_dir()
-        and not (path / "run.json").exists()
-        and not all(_is_ours(child, recipe) for child in path.iterdir())
-    ):
-        raise UsageError(f"{path} is not empty and no run folder; name another with --run-dir")
-
-
-def store_of(recipe: Recipe, path: Path) -> Path:
-    """The folder that runs share: the recipe's, else the environment's, else `cache` beside the run folder.
-
-    A URL is no folder: at one there are only logits (`logits_of`).
-    """
-    named = next((each for each in _named_stores(recipe) if not is_url(each)), "")
-    return user_path(named) if named else path.absolute().parent / "cache"
-
-
-def logits_of(recipe: Recipe, store: Path) -> Path | str:
-    """Where the logits of all teachers are kept: in the store, or at the URL that is named instead."""
-    named = next(iter(_named_stores(recipe)), "")
-    return f"{named.rstrip('/')}/logits" if is_url(named) else store / "logits"
-
-
-def _named_stores(recipe: Recipe) -> list[str]:
-    return [named for named in (recipe.cache.dir, os.environ.get(STORE, "")) if named]
 
 
 def _record_of(path: Path, recipe: Recipe) -> dict[str, Any]:
@@ -285,54 +290,6 @@ def _record_of(path: Path, recipe: Recipe) -> dict[str, Any]:
 def _digest(recipe: Recipe, stage: Stage, stages: Sequence[Stage]) -> str:
     """Of the recipe and the stages up to this one."""
     return digest_of([recipe.digest, [each.name for each in stages[: stages.index(stage) + 1]]])
-
-
-def _spare_recipe_file(recipe: Recipe, path: Path, *, fresh: bool) -> None:
-    """Refuse to overwrite or to delete the file that the recipe was read from."""
-    if recipe.path is None:
-        return
-    file, folder = recipe.path.resolve(), path.resolve()
-    if file == folder / RECIPE:
-        if not _holds_resolved(path, recipe):
-            raise UsageError(
-                f"{recipe.path} would be overwritten with the recipe that has every default filled in; "
-                "name another folder with --run-dir"
-            )
-    elif fresh and file.is_relative_to(folder):
-        raise UsageError(f"--fresh would delete the recipe {recipe.path}; move it out of {path}")
-
-
-def _holds_resolved(path: Path, recipe: Recipe) -> bool:
-    """Whether a folder's recipe.toml is, to the byte, what a run of this recipe writes there."""
-    file = path / RECIPE
-    return file.is_file() and file.read_bytes() == recipe.to_toml().encode()
-
-
-def _empty(path: Path, recipe: Recipe) -> None:
-    """Delete what a run left in its folder; the lock stays, and a recipe.toml that would be written anew.
-
-    What marks it as a run folder goes last: a kill on the way leaves a folder that can be emptied again.
-    """
-    kept = {".lock", "run.json", *([RECIPE] if _holds_resolved(path, recipe) else [])}
-    _delete(child for child in list(path.iterdir()) if child.name not in kept)
-    _delete([path / "run.json"])
-
-
-def _delete(files: Iterable[Path]) -> None:
-    for child in files:
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
-        else:
-            child.unlink(missing_ok=True)
-
-
-def _is_ours(child: Path, recipe: Recipe) -> bool:
-    """Whether it is what a run that was killed at its start or while it was deleted leaves in its folder."""
-    return (
-        child.name == ".lock"
-        or child.name.startswith((f".{RECIPE}.", ".run.json."))
-        or (child.name == RECIPE and _holds_resolved(child.parent, recipe))
-    )
 
 
 def _now() -> str:

@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
+class Kept:
+    """What handles a signal that comes where nothing can be saved: it waits for the work that can act on it."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def __call__(self, number: int, frame: Any) -> None:  # noqa: ARG002 - the signature is Python's
+        """Note the signal."""
+        self.number = number
+
+
 class Stop:
     """Whether a signal has asked the running work to end."""
 
@@ -80,10 +91,28 @@ def leaving(saved: str) -> Iterator[None]:
     """
     stop = Stop()
     try:
-        with _on_signals(stop.ask), stop.at_once():
+        with stop.at_once(), _on_signals(stop.ask):
             yield
     except KeyboardInterrupt:
         raise stop.leave(saved) from None
+
+
+def keep_signals() -> None:
+    """From now on signals outside of `graceful` and `leaving` end nothing; the next such block acts on them.
+
+    For one of several processes: a launcher ends all of them once one has failed, and they have to say first what they
+    know of it.
+    """
+    kept = Kept()
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, kept)
+
+
+def ignore_signals() -> None:
+    """From now on signals do nothing: all is said, and the process is about to end with its own code."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -98,6 +127,9 @@ def _on_signals(handle: Callable[[int], None]) -> Iterator[None]:
     heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
     previous = {number: signal.signal(number, on_signal) for number in heard}
     try:
+        for kept in {handler for handler in previous.values() if isinstance(handler, Kept)}:
+            if kept.number is not None:
+                handle(kept.number)
         yield
     finally:
         for number, handler in previous.items():

@@ -11,7 +11,8 @@ import torch
 from kdkit.cache import record_key
 from kdkit.errors import DamagedData, Mismatch
 from kdkit.interfaces import BatchCodec
-from kdkit.values import DenseTargets, FactoredTargets, TokenCounts
+from kdkit.joining import Joiner
+from kdkit.values import DenseTargets, TokenCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,10 +58,10 @@ class CachedTargets:
     cache: LogitCache
     keys: dict[str, bytes]
     device: str
-    _joint: dict[tuple[int, ...], torch.Tensor] = attrs.field(factory=dict, init=False)
+    _join: Joiner = attrs.field(factory=Joiner, init=False)
 
     def __call__(self, batch: TokenBatch) -> Targets:
-        """The targets as the cache's codec gives them; dense logits `[B, T, V]` of one that decodes record by record.
+        """The targets as the cache's codec gives them; of one that decodes record by record, its logits.
 
         Raises:
             DamagedData: A record is not what was written.
@@ -69,7 +70,8 @@ class CachedTargets:
         try:
             return self._decoded(keys)
         except DamagedData:
-            self._dense(keys)  # record by record, whose errors say where
+            for key in keys:  # errors of one record say where it is
+                self.cache.decode(key)
             raise
 
     def count(self, row: EncodedExample) -> int:
@@ -88,52 +90,17 @@ class CachedTargets:
                 return self._dense(keys)
             records = [self.cache.get(keys[place]) for place in places]
             parts.append((places, coder.targets(records, vocab_size=self.cache.vocab_size, device=self.device)))
-        if len(parts) == 1:
-            return parts[0][1]
-        factored = [(places, part) for places, part in parts if isinstance(part, FactoredTargets)]
-        return self._join(factored) if len(factored) == len(parts) else self._dense(keys)
-
-    def _join(self, parts: Sequence[tuple[list[int], FactoredTargets]]) -> FactoredTargets:
-        """Targets over bases of their own, as some over all of them: each example has its part's coordinates, and a 1.
-
-        The ones stand for the offsets, which are rows of the joint basis too.
-        """
-        joint_RV = self._joint_basis([part for _, part in parts])
-        ranks = [part.basis_RV.shape[0] for _, part in parts]
-        size, width = sum(len(places) for places, _ in parts), max(part.width for _, part in parts)
-        coordinates_BTR = joint_RV.new_zeros((size, width, len(joint_RV)))
-        lengths_B = parts[0][1].lengths_B.new_zeros(size)
-        for number, (places, part) in enumerate(parts):
-            start = sum(ranks[:number])
-            for place, own_TR, length in zip(places, part.coordinates_BTR, part.lengths_B, strict=True):
-                coordinates_BTR[place, : len(own_TR), start : start + ranks[number]] = own_TR
-                coordinates_BTR[place, :, sum(ranks) + number] = 1
-                lengths_B[place] = length
-        return FactoredTargets(
-            coordinates_BTR=coordinates_BTR,
-            basis_RV=joint_RV,
-            offset_V=torch.zeros_like(parts[0][1].offset_V),
-            lengths_B=lengths_B,
-        )
-
-    def _joint_basis(self, parts: Sequence[FactoredTargets]) -> torch.Tensor:
-        """Bases, then offsets, one below the other: made once for the states that meet in a batch."""
-        states = tuple(part.basis_RV.data_ptr() for part in parts)
-        if states not in self._joint:
-            self._joint[states] = torch.cat(
-                [*(part.basis_RV for part in parts), torch.stack([part.offset_V for part in parts])]
-            )
-        return self._joint[states]
+        joined = self._join(parts)
+        return joined if joined is not None else self._dense(keys)
 
     def _dense(self, keys: Sequence[bytes]) -> DenseTargets:
-        """Dense logits, padded with zeros beyond each row's length."""
-        rows = [self.cache.decode(key) for key in keys]
-        logits_BTV = np.zeros((len(rows), max(map(len, rows)), self.cache.vocab_size), dtype=np.float32)
-        for padded_TV, row_TV in zip(logits_BTV, rows, strict=True):
-            padded_TV[: len(row_TV)] = row_TV
+        """Logits in float32, as `decode` gives them; zeros beyond each row's length."""
+        lengths = [self.cache.tokens(key) for key in keys]
+        logits_BTV = np.empty((len(keys), max(lengths, default=0), self.cache.vocab_size), dtype=np.float32)
+        for padded_TV, key, length in zip(logits_BTV, keys, lengths, strict=True):
+            padded_TV[:length], padded_TV[length:] = self.cache.decode(key), 0
         return DenseTargets(
-            logits_BTV=torch.from_numpy(logits_BTV).to(self.device),
-            lengths_B=torch.tensor([len(row) for row in rows]),
+            logits_BTV=torch.from_numpy(logits_BTV).to(self.device), lengths_B=torch.tensor(lengths, dtype=torch.int64)
         )
 
 

@@ -7,14 +7,16 @@ through the CPU (gloo), and does not wait for a GPU; gradients go where the mode
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
+import itertools
+import json
+import re
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from kdkit.errors import Elsewhere, KdkitError, UsageError
+from kdkit.errors import Elsewhere, Interrupted, KdkitError, Lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +40,10 @@ class Team:
 
     rank: int = 0
     size: int = 1
+    # A group of torch's for what they tell each other, and the store where they met.
     _talk: Any = None
+    _store: Any = None
+    _watches: Iterator[int] = attrs.field(factory=itertools.count, init=False)
 
     @property
     def leads(self) -> bool:
@@ -64,16 +69,85 @@ class Team:
         if not self.leads:
             failed, result = self._from_lead(None)
             if failed is not None:
-                raise Elsewhere("the lead process stopped", exit_code_of_lead=failed)
+                raise Elsewhere("the lead process stopped", exit_code_there=failed)
             done: T = result
             return done
         try:
             result = work()
         except BaseException as error:
-            self._from_lead((exit_code_of(error), None))
+            with suppress(Lost):  # what went wrong here counts
+                self._from_lead((exit_code_of(error), None))
             raise
         self._from_lead((None, result))
         return result
+
+    def all_do(self, work: Callable[[], T]) -> T:
+        """All do what goes alike in each, such as reading a recipe; each has its own result.
+
+        Raises:
+            Elsewhere: It failed, and another process raises the error itself: it is said once.
+        """
+        if self.size == 1:
+            return work()
+        failure: Exception | None = None
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 - raised again below, by the first that has one
+            failure = error
+        codes = self.gather(exit_code_of(failure) if failure is not None else None)
+        first = next((rank for rank, code in enumerate(codes) if code is not None), None)
+        if first is None:
+            return result
+        if failure is not None and first == self.rank:
+            raise failure
+        raise Elsewhere(f"process {first} stopped", exit_code_there=codes[first] or 0) from failure
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within the block an error is told to the others: each is said by one process, and all end with its code.
+
+        Raises:
+            Elsewhere: Another process has failed before, and this one's error comes of that, or is the same.
+        """
+        if self.size == 1:
+            yield
+            return
+        number = next(self._watches)
+        try:
+            yield
+        except Elsewhere:
+            raise
+        except BaseException as error:
+            first = self._first_failure(error, number)
+            stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
+            if first["rank"] == self.rank:
+                if self.leads or not stopped:
+                    raise
+            elif stopped or isinstance(error, Lost):
+                if self.leads and not first["said"]:
+                    if stopped:  # the signal came to all
+                        raise
+                    raise Interrupted(
+                        f"process {first['rank']} of {self.size}: {first['sentence']}", signal_exit_code=first["code"]
+                    ) from error
+            elif first["sentence"] != str(error):
+                raise
+            raise Elsewhere(f"process {first['rank']} stopped", exit_code_there=first["code"]) from error
+
+    def _first_failure(self, error: BaseException, number: int) -> dict[str, Any]:
+        """The first failure that a process has told of where all met: perhaps this one.
+
+        What stopped a process that does not lead it leaves to the lead to say, which is told to stop as well.
+        """
+        said = self.leads or not isinstance(error, (Interrupted, KeyboardInterrupt))
+        own = {"rank": self.rank, "code": exit_code_of(error), "sentence": str(error) or "interrupted", "said": said}
+        with suppress(RuntimeError):  # the lead may keep that place, and be gone
+            if self._store is not None:
+                found: dict[str, Any] = json.loads(
+                    self._store.compare_set(f"kdkit/{number}/first failure", "", json.dumps(own))
+                )
+                return found
+        return own
 
     def gather(self, value: T) -> list[T]:
         """What each process gives, in their order."""
@@ -86,29 +160,39 @@ class Team:
             dist.all_gather_object(values, value, group=self._talk)
         return values
 
-    def add_up(self, values: torch.Tensor) -> None:
-        """Make a tensor of the CPU the sum of what all processes hold, in place."""
+    def greatest(self, values: torch.Tensor) -> None:
+        """Make each number of a tensor on the CPU the greatest that any process holds, in place."""
         if self.size == 1:
             return
         import torch.distributed as dist
 
         with self._talking():
-            dist.all_reduce(values, group=self._talk)
+            dist.all_reduce(values, op=dist.ReduceOp.MAX, group=self._talk)
+
+    def copy_from_lead(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Make tensors, on the device where they are, what they are in the lead, in place."""
+        if self.size == 1:
+            return
+        import torch.distributed as dist
+
+        with self._talking():
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
     def add_up_there(self, tensors: Sequence[torch.Tensor]) -> None:
-        """The same for many tensors, on the device where they are: gradients."""
+        """Make tensors, on the device where they are, the sum of what all processes hold, in place: gradients."""
         if self.size == 1 or not tensors:
             return
         import torch
         import torch.distributed as dist
 
-        with self._talking():
-            for bucket in _buckets(tensors):
-                flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+            with self._talking():
                 dist.all_reduce(flat)
-                summed = torch.split(flat, [tensor.numel() for tensor in bucket])
-                for tensor, values in zip(bucket, summed, strict=True):
-                    tensor.copy_(values.view_as(tensor))
+            summed = torch.split(flat, [tensor.numel() for tensor in bucket])
+            for tensor, values in zip(bucket, summed, strict=True):
+                tensor.copy_(values.view_as(tensor))
 
     def _from_lead(self, value: Any) -> Any:
         import torch.distributed as dist
@@ -124,9 +208,9 @@ class Team:
         try:
             yield
         except RuntimeError as error:
-            raise KdkitError(
-                f"process {self.rank} of {self.size} has lost another process of this run "
-                f"({str(error).strip().splitlines()[0][:160]}); the same command goes on from the last checkpoint"
+            why = re.sub(r"^\[[^]]*\] ", "", str(error).strip()).splitlines()[0].split(". ")[0]
+            raise Lost(
+                f"another process of this run is gone ({why[:160]}); the same command goes on from what was saved last"
             ) from error
 
 
@@ -152,30 +236,6 @@ def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
 
 def exit_code_of(error: BaseException) -> int:
     """The code that a process ends with."""
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted.exit_code
     return getattr(error, "signal_exit_code", getattr(error, "exit_code", KdkitError.exit_code))
-
-
-@contextmanager
-def joined(*, on_cpu: bool) -> Iterator[Team]:
-    """The team that a launcher has started this process in; `ALONE` where none has.
-
-    Args:
-        on_cpu: Whether the run is on the CPU.
-
-    Raises:
-        UsageError: The launcher asks for DeepSpeed, which kdkit does not drive.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield ALONE
-        return
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
-        raise UsageError("kdkit does not run on DeepSpeed; take an accelerate config for several GPUs, or for FSDP")
-    import torch.distributed as dist
-    from accelerate import PartialState
-
-    PartialState(cpu=on_cpu)
-    talk = dist.new_group(backend="gloo", timeout=FOREVER)
-    try:
-        yield Team(rank=dist.get_rank(), size=dist.get_world_size(), talk=talk)
-    finally:
-        dist.destroy_process_group()

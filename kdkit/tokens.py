@@ -1,4 +1,4 @@
-"""Examples -> token ids -> batches. The order of a training epoch is a pure function of (seed, epoch)."""
+"""Examples -> token ids -> padded batches."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kdkit.errors import UsageError
 from kdkit.values import EncodedExample, TokenBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from typing import TypeAlias
-
-    import numpy.typing as npt
 
     from kdkit.interfaces import Tokenizer
     from kdkit.options import TokenLimits
     from kdkit.values import Cut, Example
-
-    Indices: TypeAlias = npt.NDArray[np.int64]
 
 CHUNK = 1000
 
@@ -122,41 +116,6 @@ def collate(rows: Sequence[EncodedExample], *, pad_id: int, device: str = "cpu")
         source_mask_BS=padded([[1] * len(source) for source in sources], 0),
         labels_BT=padded([row.target_ids for row in rows], -100),
     )
-
-
-def epoch_order(
-    rows: Sequence[EncodedExample], *, batch_size: int, seed: int, epoch: int, shuffle: bool, group_by_length: bool,
-    drop_last: bool,
-) -> list[list[int]]:  # fmt: skip
-    """Indices of each batch of an epoch: a pure function of the rows' lengths, the options, seed and epoch.
-
-    With `group_by_length` the shuffled rows are sorted by length within pools of 50 batches, and the batches shuffled:
-    rows of like length share a batch, yet neither the rows of a batch nor the order of batches repeat.
-
-    Raises:
-        UsageError: Not one batch is full, and `drop_last` drops the rest.
-    """
-    generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
-    order = generator.permutation(len(rows)) if shuffle else np.arange(len(rows))
-    if shuffle and group_by_length:
-        order = _pools_by_length(rows, order, 50 * batch_size)
-    batches = [order[start : start + batch_size].tolist() for start in range(0, len(order), batch_size)]
-    if drop_last and batches and len(batches[-1]) < batch_size:
-        batches.pop()
-    if not batches:
-        raise UsageError(
-            f"{len(rows)} training rows do not fill one batch of {batch_size}; "
-            "lower training.batch_size or set training.drop_last = false"
-        )
-    if shuffle and group_by_length:
-        batches = [batches[i] for i in generator.permutation(len(batches))]
-    return batches
-
-
-def _pools_by_length(rows: Sequence[EncodedExample], order: Indices, size: int) -> Indices:
-    lengths = np.array([len(row.source_ids) + len(row.target_ids) for row in rows])
-    pools = [order[start : start + size] for start in range(0, len(order), size)]
-    return np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
 
 
 def length_sorted(rows: Iterable[EncodedExample], batch_size: int) -> Iterator[list[EncodedExample]]:

@@ -63,6 +63,7 @@ def train(
         device=run.device,
         progress=run.progress,
         together=rows_together(recipe),
+        team=run.team,
     )
     if isinstance(model, Seq2SeqModel):  # so that plain transformers writes at the lengths that it was trained for
         model.adopt(recipe.generation)
@@ -80,6 +81,7 @@ def train(
         log=MetricsLog(run.path / "metrics.jsonl", role),
         progress=run.progress,
         name=role,
+        team=run.team,
     ).fit()
 
 

@@ -258,7 +258,8 @@ class DenseTargets:
     """A batch of teacher logits: every entry of the vocabulary.
 
     Attributes:
-        logits_BTV: float32; rows from `lengths_B[b]` on are padding and never read.
+        logits_BTV: Floats of any width, half precision being widened where a loss asks for a row; rows from
+            `lengths_B[b]` on are padding and never read.
         lengths_B: How many rows of each example are real, on the CPU.
     """
 
@@ -269,6 +270,32 @@ class DenseTargets:
     def width(self) -> int:
         """How many rows there is room for, T."""
         return self.logits_BTV.shape[1]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class QuantizedTargets:
+    """A batch of teacher logits as codes on even grids: `(code - zero_point) * scale`, one operation after the other.
+
+    Where a row has a tail, code 0 stands for it, and each other code for `((code - 1) - zero_point) * scale`.
+
+    Attributes:
+        codes_BTV: uint8; rows from `lengths_B[b]` on are padding and never read.
+        scale_BT: float32, the step of each row's grid.
+        zero_point_BT: float32, the code of logit 0 on it, which may lie between codes or beyond them.
+        tail_BT: float32, what code 0 stands for in each row; None where it is a code like any other.
+        lengths_B: How many rows of each example are real, on the CPU.
+    """
+
+    codes_BTV: torch.Tensor
+    scale_BT: torch.Tensor
+    zero_point_BT: torch.Tensor
+    tail_BT: torch.Tensor | None = None
+    lengths_B: torch.Tensor
+
+    @property
+    def width(self) -> int:
+        """How many rows there is room for, T."""
+        return self.codes_BTV.shape[1]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -301,7 +328,7 @@ class SparseTargets:
     `softmax(values_BTK / t)`.
 
     Attributes:
-        ids_BTK: int64, the entries kept, none twice in a row; -1 where a row keeps fewer than K.
+        ids_BTK: int32 or int64, the entries kept, none twice in a row; -1 where a row keeps fewer than K.
         values_BTK: float32, their logits up to a constant of the row; -inf where there is no entry.
         log_tail_BT: By temperature, the logarithm of the mass of all other entries, float32; -inf for none.
         vocab_size: Width V of the distributions.
@@ -320,7 +347,7 @@ class SparseTargets:
         return self.ids_BTK.shape[1]
 
 
-Targets: TypeAlias = DenseTargets | FactoredTargets | SparseTargets
+Targets: TypeAlias = DenseTargets | QuantizedTargets | FactoredTargets | SparseTargets
 
 
 @attrs.frozen(kw_only=True)
@@ -359,15 +386,24 @@ class TokenCounts:
 
 @attrs.frozen(kw_only=True, eq=False)
 class LossParts:
-    """A loss and its parts, each a scalar tensor: `total` is differentiable, `hard` and `soft` are not.
+    """A loss and its parts, each a scalar tensor: `total` is differentiable, the others are not.
 
-    All are in nats a token. Of some of the tokens of a step they are these tokens' contribution: what the parts of all
-    add up to is the loss. `soft` is NaN where there is no teacher.
+    Of some of the tokens of a step they are these tokens' contribution: what the parts of all add up to is the loss.
+
+    Attributes:
+        total: The loss, in nats a token.
+        hard: Against the labels, in nats a token.
+        soft: Against the teacher, in nats a token; NaN where there is no teacher.
+        feature: The distance of the hidden states from the teacher's (see `kdkit.interfaces.FeatureLoss`); NaN where
+            they are not compared.
     """
 
     total: torch.Tensor
     hard: torch.Tensor
     soft: torch.Tensor
+    feature: torch.Tensor = attrs.field(
+        default=attrs.Factory(lambda self: self.hard.new_full((), float("nan")), takes_self=True)
+    )
 
 
 @attrs.frozen(kw_only=True)

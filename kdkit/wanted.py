@@ -11,7 +11,7 @@ from kdkit.cache.manifest import MANIFEST
 from kdkit.cache.mirror import mirror_of
 from kdkit.hf import tokenizer_digest
 from kdkit.rows import rows_of
-from kdkit.runfolder import logits_of
+from kdkit.store import logits_of
 from kdkit.targets import keys_of
 
 if TYPE_CHECKING:

@@ -224,7 +224,7 @@ def _metrics(draw: random.Random) -> list[dict]:
             loss = hard if soft is None else (hard + soft) / 2
             lines.append({"stage": stage, "kind": "train", "step": step, "epoch": step / 569, "loss": loss,
                           "hard": hard, "soft": soft, "learning_rate": 5e-4, "grad_norm": 0.8,
-                          "tokens_per_second": 5100.0})  # fmt: skip
+                          "tokens_per_second": 5100.0, "padding": 0.125})  # fmt: skip
             if step // 569 != (step + 50) // 569 or step + 50 > steps:
                 epoch = (step + 50) // 569
                 over = 0.05 * max(0, epoch - 4)

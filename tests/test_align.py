@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdkit.align import align, label_mask, student_rows, teacher_rows
+from kdkit.align import align, all_rows, full_logits, label_mask, student_rows, teacher_rows
 from kdkit.errors import UsageError
 from kdkit.losses import distillation_loss, token_counts
-from kdkit.values import DenseTargets, FactoredTargets, LabelPlaces, SparseTargets
+from kdkit.values import DenseTargets, FactoredTargets, LabelPlaces, QuantizedTargets, SparseTargets
 
 IGNORED = -100
 temperatures = st.sampled_from([0.5, 1.0, 2.0, 4.0])
@@ -222,6 +222,75 @@ def test_factored_targets_are_their_product(batch, temperature, rank):
     dense_loss, dense_gradient = loss_of(batch, dense(product), temperature)
     assert loss == pytest.approx(dense_loss, rel=1e-9, abs=1e-12)
     np.testing.assert_allclose(gradient, dense_gradient, rtol=1e-9, atol=1e-12)
+
+
+def quantized(batch: Batch, *, tails: bool, fill: float = 0.0, kind=np.float64) -> QuantizedTargets:
+    """Random codes and grids of the teacher's shape; `fill` is what padding's grids hold."""
+    random = np.random.default_rng(2)
+    shape = batch.teacher_BTV.shape
+    grids = [random.uniform(0.01, 0.2, shape[:2]), random.uniform(-20, 280, shape[:2]), random.normal(size=shape[:2])]
+    codes_BTV = random.integers(0, 4, shape) * random.integers(0, 86, shape)  # 0 often enough
+    for each_BT in grids:
+        each_BT[np.arange(shape[1]) >= batch.lengths_B[:, None]] = fill
+    scale_BT, zero_point_BT, tail_BT = (torch.from_numpy(each_BT.astype(kind)) for each_BT in grids)
+    return QuantizedTargets(
+        codes_BTV=torch.from_numpy(codes_BTV.astype(np.uint8)),
+        scale_BT=scale_BT,
+        zero_point_BT=zero_point_BT,
+        tail_BT=tail_BT if tails else None,
+        lengths_B=torch.from_numpy(batch.lengths_B),
+    )
+
+
+@given(batches(wide=True), temperatures, st.booleans(), st.sampled_from([0.0, float("nan"), float("inf")]))
+@settings(deadline=None)
+def test_quantized_targets_are_their_codes_points_on_the_grids(batch, temperature, tails, fill):
+    """Also where the teacher's vocabulary has another width, and whatever the grids of padding hold."""
+    clean = quantized(batch, tails=tails)
+    logits_BTV = np.zeros(batch.teacher_BTV.shape)
+    for b, t, v in np.ndindex(logits_BTV.shape):
+        code, scale, zero_point = int(clean.codes_BTV[b, t, v]), float(clean.scale_BT[b, t]), clean.zero_point_BT[b, t]
+        logits_BTV[b, t, v] = (code - (1 if tails else 0) - float(zero_point)) * scale
+        if clean.tail_BT is not None and code == 0:
+            logits_BTV[b, t, v] = float(clean.tail_BT[b, t])
+    loss, gradient = loss_of(batch, quantized(batch, tails=tails, fill=fill), temperature)
+    dense_loss, dense_gradient = loss_of(batch, dense(attrs.evolve(batch, teacher_BTV=logits_BTV)), temperature)
+    assert loss == pytest.approx(dense_loss, rel=1e-9, abs=1e-12)
+    np.testing.assert_allclose(gradient, dense_gradient, rtol=1e-9, atol=1e-12)
+
+
+@given(batches(), temperatures, st.sampled_from([torch.float16, torch.bfloat16, torch.float32]))
+@settings(deadline=None)
+def test_narrow_teachers_are_widened_for_the_loss_whatever_their_padding_holds(batch, temperature, kind):
+    stored_BTV = torch.from_numpy(batch.teacher_BTV).to(kind)
+    exact_BTV = stored_BTV.double().numpy()
+    beyond_BT = torch.arange(stored_BTV.shape[1]) >= torch.from_numpy(batch.lengths_B)[:, None]
+    narrow = DenseTargets(
+        logits_BTV=stored_BTV.masked_fill(beyond_BT[..., None], torch.nan), lengths_B=torch.from_numpy(batch.lengths_B)
+    )
+    loss, gradient = loss_of(batch, narrow, temperature)
+    wide_loss, wide_gradient = loss_of(batch, dense(attrs.evolve(batch, teacher_BTV=exact_BTV)), temperature)
+    assert loss == pytest.approx(wide_loss, rel=1e-5, abs=1e-5)
+    np.testing.assert_allclose(gradient, wide_gradient, rtol=1e-4, atol=1e-6)
+    assert full_logits(all_rows(narrow)).dtype == torch.float32
+
+
+@given(batches(), st.sampled_from(["whole", "shifted", "transposed", "one row for all"]))
+@settings(max_examples=60, deadline=None)
+def test_known_rows_are_picked_however_the_tensor_lies_in_memory(batch, layout):
+    given_BTV = torch.from_numpy(batch.teacher_BTV)
+    laid_BTV = {
+        "whole": given_BTV,
+        "shifted": torch.cat([given_BTV[:, :1], given_BTV], dim=1)[:, 1:],
+        "transposed": given_BTV.transpose(0, 1).contiguous().transpose(0, 1),
+        "one row for all": given_BTV[:, :1].expand(given_BTV.shape),
+    }[layout]
+    targets = DenseTargets(logits_BTV=laid_BTV, lengths_B=torch.from_numpy(batch.lengths_B))
+    rows = teacher_rows(targets, LabelPlaces.of(torch.from_numpy(batch.labels_BT)))
+    found_MV = rows.known(laid_BTV)
+    assert found_MV.tolist() == [laid_BTV[b, t].tolist() for b, t in counted(batch)]
+    everywhere = [row_V.tolist() for row_TV, n in zip(laid_BTV, batch.lengths_B, strict=True) for row_V in row_TV[:n]]
+    assert all_rows(targets).known(laid_BTV).tolist() == everywhere
 
 
 @given(batches(), temperatures, st.sampled_from([float("-inf"), 0.0, 1e30, float("nan")]))

@@ -28,7 +28,7 @@ from kdkit.cache.url import RemoteFolder, is_url
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, KdkitError, Mismatch, MissingInput, UsageError
 from kdkit.recipe import load_recipe
-from kdkit.runfolder import logits_of, store_of
+from kdkit.store import logits_of, store_of
 
 URL = "shaky://store/logits/x"
 

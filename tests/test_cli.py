@@ -52,6 +52,7 @@ def fail(monkeypatch, capsys):
         (errors.DamagedData("it is damaged"), 4, "error: it is damaged\n"),
         (errors.Interrupted("stopped; the same command goes on"), 130, "error: stopped; the same command goes on\n"),
         (errors.Interrupted("stopped", signal_exit_code=143), 143, "error: stopped\n"),
+        (errors.Elsewhere("the lead says it", exit_code_there=4), 4, ""),
         (KeyboardInterrupt(), 130, "\nerror: interrupted\n"),
     ],
 )

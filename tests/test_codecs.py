@@ -252,22 +252,34 @@ def test_a_level_is_refused_where_the_compression_has_no_such_level():
 @pytest.mark.parametrize("codec", ALL, ids=repr)
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
-def test_a_batch_of_targets_has_the_bits_of_decode_and_zeros_beyond(codec, data):
-    torch = pytest.importorskip("torch")
+def test_a_batch_of_targets_has_the_bits_of_decode(codec, data):
+    from kdkit.align import all_rows, full_logits
+
     vocab_size = data.draw(st.integers(1, 30))
     lengths = data.draw(st.lists(st.integers(0, 5), max_size=4))
-    elements = floats(1e4)
-    rows = [data.draw(hnp.arrays(np.float32, (tokens, vocab_size), elements=elements)) for tokens in lengths]
+    rows = [data.draw(hnp.arrays(np.float32, (tokens, vocab_size), elements=floats(1e4))) for tokens in lengths]
     records = [(codec.encode(block(row)), len(row)) for row in rows]
     targets = codec.targets(records, vocab_size=vocab_size, device="cpu")
     assert isinstance(codec, BatchCodec)
     assert targets.lengths_B.tolist() == lengths
-    assert targets.logits_BTV.dtype == torch.float32
-    assert targets.logits_BTV.shape == (len(rows), max(lengths, default=0), vocab_size)
-    for logits_TV, (payload, tokens) in zip(targets.logits_BTV.numpy(), records, strict=True):
-        decoded_TV = codec.decode(payload, tokens=tokens, vocab_size=vocab_size)
-        assert logits_TV[:tokens].tobytes() == decoded_TV.tobytes()
-        assert not logits_TV[tokens:].any()
+    stored_BTV = targets.codes_BTV if isinstance(codec, U8LZ4) else targets.logits_BTV
+    assert stored_BTV.shape == (len(lengths), max(lengths, default=0), vocab_size)
+    logits_NV = full_logits(all_rows(targets))
+    decoded = [codec.decode(payload, tokens=tokens, vocab_size=vocab_size) for payload, tokens in records]
+    assert str(logits_NV.dtype) == "torch.float32"
+    assert logits_NV.numpy().tobytes() == b"".join(decoded_TV.tobytes() for decoded_TV in decoded)
+
+
+@pytest.mark.parametrize("codec", ALL, ids=repr)
+def test_targets_take_no_more_room_than_what_is_stored_and_their_padding_is_zero(codec):
+    records = [(codec.encode(synthetic_block(tokens, 30)), tokens) for tokens in (2, 4)]
+    targets = codec.targets(records, vocab_size=30, device="cpu")
+    stored_BTV = targets.codes_BTV if isinstance(codec, U8LZ4) else targets.logits_BTV
+    bits = {"fp32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.bfloat16"}
+    assert str(stored_BTV.dtype) == ("torch.uint8" if isinstance(codec, U8LZ4) else bits[codec.dtype])
+    rows = [each for each in attrs.astuple(targets, recurse=False) if each is not None and each.ndim > 1]
+    assert len(rows) == (1 if isinstance(codec, Float) else 3 if codec.clip is None else 4)
+    assert not any(each[0, 2:].any() for each in rows)
 
 
 @pytest.mark.parametrize("codec", ALL, ids=repr)
@@ -400,6 +412,18 @@ class Broken(Float):
 
     fault: str = "none"
 
+    def targets(self, records, *, vocab_size, device):
+        if self.fault == "another order":
+            records = sorted(records, key=lambda record: record[1])
+        if self.fault == "forgives damage":
+            records = [(payload.ljust(4 * tokens * vocab_size, b"\0"), tokens) for payload, tokens in records]
+        targets = super().targets(records, vocab_size=vocab_size, device=device)
+        if self.fault == "targets off":
+            return attrs.evolve(targets, logits_BTV=targets.logits_BTV * 1.001)
+        if self.fault == "room":
+            return attrs.evolve(targets, logits_BTV=targets.logits_BTV.new_zeros(len(records), 9, vocab_size))
+        return targets
+
     def encode(self, block):
         if self.fault == "longer than promised":
             return Float(compression="none").encode(block) + bytes(100)
@@ -432,6 +456,10 @@ class Broken(Float):
         ("another error", "instead of DamagedData"),
         ("float64", "instead of float32"),
         ("off", "stated bound"),
+        ("another order", "and their records"),
+        ("forgives damage", "half a payload"),
+        ("targets off", "not what it decodes"),
+        ("room", "have room for 9 rows"),
     ],
 )
 def test_the_conformance_check_names_the_broken_promise(fault, sentence):

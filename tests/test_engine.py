@@ -89,9 +89,9 @@ def assert_same(folder: Path, whole: Path):
 MOMENTS = {
     "before the first step": [(LOOP + "_step", 1)],
     "in the middle of an epoch": [(LOOP + "_step", 3)],
-    "in the middle of an accumulation": [(LOOP + "_load", 8)],
+    "in the middle of an accumulation": [("kdkit.engine.loading:Loader.__call__", 8)],
     "before the optimizer's step": [("kdkit.engine.replicas:Replicas.clip", 5)],
-    "between step and log line": [(LOOP + "_log_training", 4)],
+    "between step and log line": [("kdkit.engine.ledger:Ledger.close", 4)],
     "while tensors are written": [("kdkit.engine.checkpoint:_sha256", 1)],
     "before a checkpoint's marker": [("kdkit.engine.checkpoint:write_json", 3)],
     "while old checkpoints go": [("kdkit.engine.checkpoint:sync_folder", 3)],
@@ -105,7 +105,7 @@ MOMENTS = {
         (LOOP + "_step", 2),
         ("kdkit.engine.replicas:Replicas.clip", 2),
         (LOOP + "_save", 1),
-        (LOOP + "_batches", 3),
+        ("kdkit.engine.loop:epoch_order", 1),
     ],
 }
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,15 +8,14 @@ from types import SimpleNamespace
 import attrs
 import pytest
 import tiny
-from hypothesis import given
-from hypothesis import strategies as st
 
+from kdkit.batches import Lengths, epoch_order
 from kdkit.errors import Mismatch, UsageError
-from kdkit.estimate import check_space, estimate, steps
-from kdkit.options import NamedSuite, Training
+from kdkit.estimate import check_space, estimate
+from kdkit.options import NamedSuite
 from kdkit.progress import Silent
 from kdkit.recipe import load_recipe
-from kdkit.tokens import epoch_order
+from kdkit.rows import rows_of
 
 
 def found(folder: Path, **changes):
@@ -23,31 +23,15 @@ def found(folder: Path, **changes):
     return estimate(recipe, recipe.data.load(Silent()))
 
 
-@given(
-    rows=st.integers(1, 200),
-    batch=st.integers(1, 9),
-    accumulation=st.integers(1, 5),
-    epochs=st.integers(1, 4),
-    max_steps=st.integers(0, 60),
-    drop_last=st.booleans(),
-)
-def test_steps_are_those_of_the_loop(rows, batch, accumulation, epochs, max_steps, drop_last):
-    training = Training(
-        batch_size=batch, accumulation=accumulation, epochs=epochs, max_steps=max_steps, drop_last=drop_last
-    )
-    try:
-        batches = epoch_order(
-            [None] * rows, batch_size=batch, seed=0, epoch=0, shuffle=False, group_by_length=False, drop_last=drop_last
-        )
-    except UsageError:
-        with pytest.raises(UsageError, match="do not fill one batch"):
-            steps(rows, training)
-        return
-    taken = 0
-    for _ in range(epochs):
-        for _ in range(0, len(batches), accumulation):
-            taken += not max_steps or taken < max_steps
-    assert steps(rows, training) == taken
+def test_steps_are_those_of_the_loop_with_a_token_budget_too(tmp_path):
+    changes = {"training__batch_tokens": 60, "training__group_by_length": True, "training__accumulation": 2}
+    recipe = load_recipe(tiny.recipe_table(tmp_path, **changes))
+    corpus = recipe.data.load(Silent())
+    rows = rows_of(corpus.train, recipe.teacher.load_tokenizer(corpus), recipe.tokens).encoded
+    orders = [epoch_order(Lengths.of(rows), recipe.training, seed=recipe.seed, epoch=epoch) for epoch in (0, 1)]
+    what = estimate(recipe, corpus)
+    assert what.student_steps == sum(math.ceil(len(batches) / 2) for batches in orders)
+    assert what.teacher_steps == 2 * 40 // 8
 
 
 @pytest.mark.parametrize(

@@ -526,7 +526,7 @@ def test_recorded_logits_may_be_narrower_than_the_tokenizer(tmp_path):
         recipe=SimpleNamespace(loss=SimpleNamespace(needs_teacher=True)), facts=lambda _: facts, device="cpu"
     )
     targets = distill._targets(run, tiny.model(), rows)
-    assert targets(collate(rows, pad_id=0)).logits_BTV.shape[2] == cache_kit.VOCAB < len(tiny.tokenizer())
+    assert targets(collate(rows, pad_id=0)).codes_BTV.shape[2] == cache_kit.VOCAB < len(tiny.tokenizer())
 
 
 def test_two_runs_that_make_the_same_teacher_leave_one_whole_entry(tmp_path):

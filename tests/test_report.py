@@ -302,6 +302,34 @@ def test_a_validation_stands_at_the_step_where_its_epoch_ended(tmp_path):
     assert [(first.label, first.note), (last.label, last.note)] == [("epoch 1", ""), ("epoch 1.3", "best")]
 
 
+def test_an_epoch_ends_where_it_ends_however_many_steps_the_others_take(tmp_path):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    train = {"stage": "student", "kind": "train", "loss": 1.0, "hard": 0.5, "soft": 2.0}
+    lines = [train | {"step": 10, "epoch": 1.0}, train | {"step": 22, "epoch": 2.0}]
+    ends = [train | {"kind": "validation", "step": step, "epoch": epoch} for step, epoch in ((10, 1), (22, 2))]
+    write_lines(folder / "metrics.jsonl", [lines[0], ends[0], lines[1], ends[1]])
+    (total,) = [curve for curve in assemble(read(folder)).curves if curve.title == "Student: total loss"]
+    assert [x for x, _ in total.validation] == [1, 2]
+
+
+def test_padding_is_a_mean_over_steps_and_a_budget_hides_what_it_replaces(tmp_path):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    train = {"stage": "student", "kind": "train", "epoch": 1.0, "loss": 1.0, "hard": 0.5, "soft": 2.0}
+    write_lines(folder / "metrics.jsonl", [train | {"step": 30, "padding": 0.1}, train | {"step": 40, "padding": 0.3}])
+
+    def items(training: str) -> dict[str, dict[str, str]]:
+        (folder / "recipe.toml").write_text(RECIPE.replace("[training]\n", f"[training]\n{training}\n"))
+        return {section.title: dict(section.items) for section in assemble(read(folder)).sections}
+
+    student = items("batch_tokens = 0")["Training of the student"]
+    assert (student["padding"], student["batch_size"]) == ("15 %", "32")
+    assert "batch_tokens" not in student
+    student = items("batch_tokens = 4096")["Training of the student"]
+    assert (student["padding"], student["batch_tokens"]) == ("15 %", "4,096")
+    assert "batch_size" not in student
+    assert "padding" not in items("")["Fine-tuning of the teacher"], "its lines tell of none"
+
+
 def test_the_metric_that_picks_the_best_epoch_leads(tmp_path):
     folder = write_run_folder(tmp_path / "run", rows=12)
     (folder / "recipe.toml").write_text(RECIPE.replace('best_by = "text.f1"', 'best_by = "assertions.recall"'))

@@ -10,8 +10,9 @@ from filelock import FileLock
 from kdkit.errors import DamagedData, Interrupted, KdkitError, Mismatch, UsageError
 from kdkit.progress import Silent
 from kdkit.recipe import load_recipe
-from kdkit.runfolder import Stage, open_run, store_of
+from kdkit.runfolder import Stage, open_run
 from kdkit.runrecord import check_recipe, read_record, read_report
+from kdkit.store import store_of
 
 
 @pytest.fixture
@@ -230,17 +231,17 @@ def test_fresh_deletes_what_was_there(folder):
 
 
 def test_a_kill_while_a_run_is_deleted_leaves_a_folder_that_can_be_deleted(folder, monkeypatch):
-    import kdkit.runfolder
+    import kdkit.runplace
 
     Works().run(folder)
-    inner = kdkit.runfolder._delete
+    inner = kdkit.runplace.delete
 
     def killed(files):
         inner(list(files)[:2])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(kdkit.runfolder, "_delete", killed)
+        patch.setattr(kdkit.runplace, "delete", killed)
         with pytest.raises(KeyboardInterrupt):
             Works().run(folder, fresh=True)
     assert Works().run(folder, fresh=True) == ["a", "b", "c"]

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from kdkit.errors import Interrupted
-from kdkit.stopping import graceful, leaving
+from kdkit.stopping import graceful, ignore_signals, keep_signals, leaving
 
 SIGNALS = pytest.mark.parametrize(
     ("number", "word", "code"),
@@ -76,6 +76,36 @@ def test_a_loop_that_saves_has_the_say_within_work_that_can_be_cut_off(number, w
     with pytest.raises(Interrupted, match=f"{word}; saved") as error:
         loop()
     assert error.value.signal_exit_code == code
+
+
+@pytest.fixture
+def handlers():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@SIGNALS
+@pytest.mark.usefixtures("handlers")
+def test_a_signal_that_is_kept_ends_nothing_until_work_can_act_on_it(number, word, code):
+    keep_signals()
+    with graceful() as stop:
+        assert not stop
+    send(number)
+    with graceful() as stop:
+        assert stop.signal == number
+    done = []
+    with pytest.raises(Interrupted, match=word) as error, leaving("a"):
+        done.append("something")
+    assert error.value.signal_exit_code == code
+    assert not done
+
+
+@pytest.mark.usefixtures("handlers")
+def test_signals_may_be_ignored_at_the_very_end():
+    ignore_signals()
+    send(signal.SIGINT, signal.SIGTERM)
 
 
 def test_other_threads_leave_signals_alone():

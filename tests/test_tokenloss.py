@@ -19,7 +19,7 @@ from kdkit.builtin.losses.kd import KD
 from kdkit.engine import Forward
 from kdkit.losses import distillation_loss, token_counts
 from kdkit.tokens import collate
-from kdkit.values import DenseTargets, FactoredTargets, SparseTargets
+from kdkit.values import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets
 
 MODELS = {
     "t5, tied": tiny.T5,
@@ -51,6 +51,14 @@ def targets_of(batch, vocab_size, kind="dense"):
             coordinates_BTR=torch.randn(*shape, 4, generator=draw),
             basis_RV=torch.randn(4, vocab_size, generator=draw),
             offset_V=torch.randn(vocab_size, generator=draw),
+            lengths_B=lengths_B,
+        )
+    if kind == "quantized":
+        return QuantizedTargets(
+            codes_BTV=torch.randint(0, 256, (*shape, vocab_size), generator=draw).to(torch.uint8),
+            scale_BT=torch.rand(shape, generator=draw) / 20 + 0.01,
+            zero_point_BT=torch.rand(shape, generator=draw) * 255,
+            tail_BT=torch.randn(shape, generator=draw),
             lengths_B=lengths_B,
         )
     logits_BTV = torch.randn(*shape, vocab_size, generator=draw) * 2
@@ -97,7 +105,7 @@ def assert_same(one, other, **tolerance):
         torch.testing.assert_close(gradient, other[1][name], **tolerance, msg=lambda text, name=name: f"{name}: {text}")
 
 
-@pytest.mark.parametrize("kind", ["dense", "factored", "sparse"])
+@pytest.mark.parametrize("kind", ["dense", "quantized", "factored", "sparse"])
 @pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_chunks_give_the_loss_and_the_gradients_of_all_logits_at_once(config, kind, chunk):
@@ -219,5 +227,9 @@ def test_the_benchmark_of_memory_compares_the_same_loss():
     options = ["--json", "--tokens", "48", "--vocabularies", "3000", "--chunks", "16", "--repeats", "1"]
     process = subprocess.run([sys.executable, script, *options], check=True, capture_output=True, text=True)
     (result,) = json.loads(process.stdout)["results"]
-    assert result["sides"]["16"]["loss"] == pytest.approx(result["sides"]["plain"]["loss"], rel=1e-5)
-    assert set(result["ratios"]["16"]) == {"bytes", "seconds"}
+    sides = result["sides"]
+    assert sides["factored:16"]["loss"] == pytest.approx(sides["plain"]["loss"], rel=1e-5)
+    assert sides["codes:16"]["loss"] == pytest.approx(sides["plain"]["loss"], rel=1e-3)  # eight bits
+    assert sides["codes:16"]["targets"] == 48 * 3000 + 48 * 8 + 8
+    assert set(result["ratios"]) == {"factored:16", "codes:16"}
+    assert set(result["ratios"]["codes:16"]) == {"bytes", "seconds"}

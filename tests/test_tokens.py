@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import tiny
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdkit.errors import UsageError
 from kdkit.options import TokenLimits
-from kdkit.tokens import collate, encode, epoch_order, fit_source, length_sorted
+from kdkit.tokens import collate, encode, fit_source, length_sorted
 from kdkit.values import Cut, EncodedExample, Example
 
 words = st.text(alphabet="abmx 0é€𝄞\n", max_size=30)
@@ -156,65 +153,6 @@ def rows_of(lengths) -> list[EncodedExample]:
 
 
 lengths = st.lists(st.integers(1, 40), min_size=1, max_size=60)
-seeds = st.integers(0, 2**32 - 1)
-
-
-@given(lengths, st.integers(1, 9), seeds, st.integers(0, 5), st.booleans(), st.booleans())
-@settings(max_examples=100, deadline=None)
-def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch_alone(sizes, batch, seed, epoch, shuffle, group):
-    options = {"batch_size": batch, "seed": seed, "epoch": epoch, "shuffle": shuffle, "group_by_length": group}
-    rows = rows_of(sizes)
-    batches = epoch_order(rows, drop_last=False, **options)
-    np.random.seed(epoch)  # noqa: NPY002 - the global generator must not matter
-    torch.manual_seed(epoch)
-    assert batches == epoch_order(rows, drop_last=False, **options)
-    flat = [index for one in batches for index in one]
-    assert sorted(flat) == list(range(len(rows)))
-    assert sorted(map(len, batches))[1:] == [batch] * (len(batches) - 1)
-    if not shuffle:
-        assert flat == list(range(len(rows)))
-    if len(rows) >= batch:
-        full = epoch_order(rows, drop_last=True, **options)
-        assert sorted(full) == sorted(one for one in batches if len(one) == batch)
-
-
-@pytest.mark.parametrize("group", [False, True])
-def test_epochs_and_seeds_have_orders_of_their_own(group):
-    rows = rows_of([5, 9] * 50)
-    options = {"batch_size": 4, "shuffle": True, "group_by_length": group, "drop_last": True}
-    orders = [epoch_order(rows, seed=seed, epoch=epoch, **options) for seed in (1, 2) for epoch in (0, 1, 2)]
-    assert all(one != other for i, one in enumerate(orders) for other in orders[:i])
-
-
-def padding(rows, batches) -> int:
-    sizes = [[len(rows[index].source_ids) for index in batch] for batch in batches]
-    return sum(len(batch) * max(batch) - sum(batch) for batch in sizes)
-
-
-@given(seeds)
-@settings(max_examples=20, deadline=None)
-def test_batches_of_like_length_pad_less_and_still_differ_between_epochs(seed):
-    rows = rows_of(np.random.default_rng(seed).integers(1, 200, 400).tolist())
-    options = {"batch_size": 8, "seed": seed, "shuffle": True, "drop_last": True}
-    mixed = epoch_order(rows, epoch=0, group_by_length=False, **options)
-    alike = epoch_order(rows, epoch=0, group_by_length=True, **options)
-    assert padding(rows, alike) < padding(rows, mixed) / 4
-    later = epoch_order(rows, epoch=1, group_by_length=True, **options)
-    assert {frozenset(batch) for batch in alike} != {frozenset(batch) for batch in later}
-
-
-def test_batches_of_like_length_come_in_no_order_of_length():
-    rows = rows_of(range(1, 201))
-    batches = epoch_order(rows, batch_size=4, seed=1, epoch=0, shuffle=True, group_by_length=True, drop_last=True)
-    first = [batch[0] for batch in batches]
-    assert first != sorted(first)
-
-
-def test_fewer_rows_than_a_batch_are_refused_with_what_to_do():
-    with pytest.raises(UsageError, match=r"3 training rows do not fill one batch of 4; .*batch_size.*drop_last"):
-        epoch_order(
-            rows_of([1, 2, 3]), batch_size=4, seed=0, epoch=0, shuffle=True, group_by_length=False, drop_last=True
-        )
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=5))

@@ -1,7 +1,8 @@
 """The command line: `kdkit VERB`. One file a verb, imported when the verb is used; errors become one sentence.
 
 Standard output carries the result, standard error everything else. A verb's module has an attribute `command`; it
-returns nothing, or its exit code where that is not 0 (3: done in part).
+returns nothing, or its exit code where that is not 0 (3: done in part). Of several processes that a launcher has
+started, one says what concerns all; what concerns another comes with its name.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import rich_click as click
 
 from kdkit import __version__
-from kdkit.errors import Interrupted, KdkitError, RecipeError
+from kdkit.errors import Elsewhere, KdkitError, RecipeError, UsageError
 from kdkit.files import FULL_DISK
+from kdkit.launcher import Started, started
+from kdkit.stopping import ignore_signals, keep_signals
+from kdkit.team import exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +39,8 @@ VERBS = {
     "report": "Write a run's report again.",
     "plugins": "List plugins; show a component's options.",
 }
+TOGETHER = {"run"}
+"""What several processes do together."""
 
 
 class Verb(click.RichCommand):
@@ -64,6 +70,11 @@ class LazyGroup(click.RichGroup):
         if near:
             ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
         name, command, rest = super().resolve_command(ctx, args)
+        if name not in TOGETHER and started().size > 1:
+            ctx.fail(
+                f"kdkit {name} is for one process, and a launcher has started {started().size}; "
+                f"several processes together only do kdkit {' and kdkit '.join(sorted(TOGETHER))}"
+            )
         return name, command.load() if isinstance(command, Verb) else command, rest
 
 
@@ -79,35 +90,44 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: Those after the program's name; by default the process's own.
     """
+    own = Started()
     try:
-        code = _run(arguments)
+        own = started()
+        if own.size > 1:
+            keep_signals()
+        code = _run(arguments, own)
         sys.stdout.flush()
+    except UsageError as error:
+        code = _fail(error, [str(error)], error.exit_code, own)
     except OSError as error:
         # The reader has gone (`kdkit ... | head`), or the disk that the output goes to is full.
         if not isinstance(error, BrokenPipeError):
             if error.errno not in FULL_DISK:
                 raise
-            _fail(error, [f"the output cannot be written: {error.strerror}; make room and run again"], 1)
+            _fail(error, [f"the output cannot be written: {error.strerror}; make room and run again"], 1, own)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain when it flushes at exit
         code = 1
+    if own.size > 1:
+        ignore_signals()
     sys.exit(code)
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str] | None, own: Started) -> int:
     try:
         result = group.main(arguments, prog_name="kdkit", standalone_mode=False)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context is not None else ""
-        return _fail(error, [error.format_message() + hint], error.exit_code)
+        # All processes have the same command line.
+        return _fail(error, [error.format_message() + hint] if own.leads else [], error.exit_code, own)
     except click.Abort as error:
-        return _fail(error, ["interrupted"], 130)
+        return _fail(error, ["interrupted"], 130, own)
     except RecipeError as error:
-        return _fail(error, error.problems, error.exit_code)
-    except Interrupted as error:
-        return _fail(error, [str(error)], error.signal_exit_code)
+        return _fail(error, error.problems, error.exit_code, own)
+    except Elsewhere as error:
+        return _fail(error, [], error.signal_exit_code, own)
     except (KdkitError, OSError) as error:
-        return _fail(error, [_sentence(error)], getattr(error, "exit_code", KdkitError.exit_code))
+        return _fail(error, [_sentence(error)], exit_code_of(error), own)
     return result if isinstance(result, int) else 0
 
 
@@ -119,9 +139,9 @@ def _sentence(error: KdkitError | OSError) -> str:
     return f"{error.filename}: {error.strerror}; see to it and run again"
 
 
-def _fail(error: BaseException, sentences: Sequence[str], code: int) -> int:
+def _fail(error: BaseException, sentences: Sequence[str], code: int, own: Started) -> int:
     if os.environ.get(DEBUG, "0") not in {"", "0"}:
         traceback.print_exception(error)
     for sentence in sentences:
-        click.echo(f"error: {sentence}", err=True)
+        click.echo(f"error: {'' if own.leads else f'{own.name}: '}{sentence}", err=True)
     return code

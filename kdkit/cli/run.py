@@ -39,18 +39,24 @@ def recipe_options(command: Callable[..., None], *, run_dir: str = "runs/NAME") 
 def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, fresh: bool, as_json: bool) -> None:
     """Run RECIPE, a TOML file or the name of a shipped recipe.
 
-    The same command again goes on at the first unfinished stage.
+    The same command again goes on at the first unfinished stage. Started by torchrun or accelerate launch, several
+    processes do one run together.
     """
-    from kdkit import progress
+    from kdkit import launcher, progress
     from kdkit.recipe import load_recipe
 
-    loaded = load_recipe(recipe, overrides)
+    if hint := launcher.hint():
+        click.echo(f"note: {hint}", err=True)
+    team = launcher.join()
+    loaded = team.all_do(lambda: load_recipe(recipe, overrides))
     from kdkit.cli.output import print_json
     from kdkit.devices import flushing_denormals
     from kdkit.pipeline import run
 
     with flushing_denormals():
         report = run(loaded, run_dir, fresh=fresh, progress=progress.for_stderr())
+    if not team.leads:
+        return
     if as_json:
         costs = {name: attrs.asdict(cost) for name, cost in report.costs.items()}
         scores = [attrs.asdict(score) for score in report.scores]

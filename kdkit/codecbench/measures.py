@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 import torch
 
-from kdkit.align import log_softmax
+from kdkit.align import all_rows, full_logits, log_softmax
 from kdkit.codecbench.records import groups_of, state_block
 from kdkit.codecbench.results import Result, Tally
 from kdkit.codecbench.sparse import dense_logp, sparse_target
@@ -23,7 +23,7 @@ from kdkit.divergences import forward_kl
 from kdkit.errors import UsageError
 from kdkit.interfaces.codecs import BatchCodec, SparseCodec, StateCodec
 from kdkit.progress import Silent
-from kdkit.values import FactoredTargets, SparseTargets, TeacherBlock
+from kdkit.values import SparseTargets, TeacherBlock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -218,13 +218,9 @@ class _Decoded:
     def of(cls, decoded: Targets | torch.Tensor) -> _Decoded:
         if isinstance(decoded, torch.Tensor):
             return cls(dense_NV=decoded)
-        rows_BT = torch.arange(decoded.width) < decoded.lengths_B[:, None]
         if isinstance(decoded, SparseTargets):
-            return cls(sparse=decoded, rows_BT=rows_BT)
-        if isinstance(decoded, FactoredTargets):
-            coordinates_NR = decoded.coordinates_BTR[rows_BT]
-            return cls(dense_NV=torch.addmm(decoded.offset_V, coordinates_NR, decoded.basis_RV))
-        return cls(dense_NV=decoded.logits_BTV[rows_BT])
+            return cls(sparse=decoded, rows_BT=torch.arange(decoded.width) < decoded.lengths_B[:, None])
+        return cls(dense_NV=full_logits(all_rows(decoded)))
 
     def logp(self, temperature: float) -> torch.Tensor:
         """Log-probabilities over the whole vocabulary; mass of which only the sum is known is spread evenly."""

@@ -52,7 +52,7 @@ def _kept(
     targets: SparseTargets, rows_BT: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Which entries there are, their places (V for those that are none), and their log-probabilities, `[N, K]` each."""
-    ids_NK = targets.ids_BTK[rows_BT]
+    ids_NK = targets.ids_BTK[rows_BT].long()
     kept_NK = ids_NK >= 0
     inside_N1 = torch.log1p(-targets.log_tail_BT[temperature][rows_BT][:, None].exp())
     logp_NK = torch.log_softmax(targets.values_BTK[rows_BT] / temperature, dim=-1) + inside_N1

@@ -10,48 +10,44 @@ Batches are made and decoded ahead, in a thread. A step waits for the device onl
 from __future__ import annotations
 
 import math
-import time
-from collections import deque
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
 
+from kdkit.batches import Lengths, epoch_order, epoch_steps
 from kdkit.engine import checkpoint, sharded
 from kdkit.engine.ahead import ahead
 from kdkit.engine.features import FeatureHelper, helper_of
-from kdkit.engine.readback import Readback, lag_of
+from kdkit.engine.lean import lean
+from kdkit.engine.ledger import PARTS, Ledger
+from kdkit.engine.loading import AHEAD, Loader
+from kdkit.engine.readback import lag_of
 from kdkit.engine.replicas import Replicas, noise_seed
 from kdkit.engine.schedule import learning_rate
-from kdkit.engine.state import State, Sums
+from kdkit.engine.state import State
 from kdkit.errors import KdkitError, UsageError
 from kdkit.losses import loss_at
 from kdkit.stopping import Stop, graceful
 from kdkit.targets import counts_of
 from kdkit.team import ALONE, Team
-from kdkit.tokens import collate, epoch_order
-from kdkit.values import IGNORED, Moment
+from kdkit.values import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from kdkit.engine.loading import Loaded
     from kdkit.engine.metricslog import MetricsLog
     from kdkit.engine.tokenloss import Forward
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.options import Training
     from kdkit.progress import Progress, Task
     from kdkit.targets import TargetSource
-    from kdkit.values import EncodedExample, Targets, TokenBatch, TokenCounts
-
-    Loaded = tuple[TokenBatch, Targets | None] | None
-    Window = list[list[int]]
+    from kdkit.values import EncodedExample
 
 LOWER_IS_BETTER = ("loss", "hard", "soft")
-PARTS = ("total", "hard", "soft", "feature")
-AHEAD = 2
-"""Micro-batches that wait, decoded: one hides its own decoding, two also that of a neighbour that is twice as long."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,23 +57,6 @@ class FitResult:
     steps: int
     best_step: int
     best_value: float
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class _Taken:
-    """A step that was taken and is not accounted for yet.
-
-    Attributes:
-        number: Its number, from 1.
-        window: The rows of its micro-batches.
-        counts: The denominators of its losses.
-        numbers: The parts of the loss, micro-batch by micro-batch, and the norm of the gradient.
-    """
-
-    number: int
-    window: Window
-    counts: TokenCounts
-    numbers: Readback
 
 
 @attrs.define(kw_only=True)
@@ -119,12 +98,13 @@ class Trainer:
     team: Team = ALONE
     _state: State = attrs.field(factory=State, init=False)
     _total: int = attrs.field(default=0, init=False)
+    _lengths: Lengths = attrs.field(default=None, init=False)
     _optimizer: Any = attrs.field(default=None, init=False)
     _replicas: Replicas = attrs.field(default=None, init=False)
     _forward: Forward = attrs.field(default=None, init=False)
     _helper: FeatureHelper | None = attrs.field(default=None, init=False)
-    _taken: deque[_Taken] = attrs.field(factory=deque, init=False)
-    _clock: float = attrs.field(default=0.0, init=False)
+    _load: Loader = attrs.field(default=None, init=False)
+    _ledger: Ledger = attrs.field(default=None, init=False)
 
     def fit(self) -> FitResult:
         """Train from the start or from the newest valid checkpoint, to the end.
@@ -135,11 +115,9 @@ class Trainer:
         """
         self._prepare()
         state, options = self._state, self.options
-        batches = [len(self._batches(epoch)) for epoch in range(options.epochs)]
-        self._total = sum(math.ceil(count / options.accumulation) for count in batches)
-        if options.max_steps:
-            self._total = min(self._total, options.max_steps)
+        self._total = sum(epoch_steps(self._lengths, options, seed=self.seed))
         with (
+            lean(self.model, options),
             graceful() as stop,
             self.progress.task(f"train {self.name}", total=self._total, unit="steps", done=state.step) as task,
         ):
@@ -152,18 +130,9 @@ class Trainer:
     def _prepare(self) -> None:
         torch.manual_seed(self.seed)
         self.folder.mkdir(parents=True, exist_ok=True)
-        options, spread = self.options, self.team.size > 1 and sharded.is_asked_for()
+        self._lengths = Lengths.of(self.rows)
         self._helper = helper_of(self.loss, self.model, self.rows, self.targets, seed=self.seed, device=self.device)
-        if spread and self._helper is not None:
-            raise UsageError(
-                "the loss compares hidden states, which a model under FSDP does not give; leave loss.features out, or "
-                "start the run without FSDP"
-            )
-        self._replicas = (sharded.Sharded if spread else Replicas).place(self.team, tuple(self._modules.values()))
-        self._optimizer = torch.optim.AdamW(
-            self._replicas.parameters, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
-        )
-        self._forward = self._replicas.forward_of(self.model)
+        self._place()
         newest = self.team.lead_does(lambda: checkpoint.newest(self.folder / "checkpoints"))
         if newest is not None:
             saved = checkpoint.load(newest, self._modules, self._optimizer)
@@ -171,6 +140,40 @@ class Trainer:
             self.progress.note(f"{self.name}: going on from the checkpoint at step {self._state.step}")
         if self.team.leads:
             self.log.rewind(step=self._state.step, epochs=self._state.epoch)
+        self._ledger = Ledger(
+            name=self.name,
+            rows=self.rows,
+            lengths=self._lengths,
+            lag=lag_of(self.device),
+            sums=self._state.sums,
+            compares_states=self._helper is not None,
+            is_bf16=self.options.precision == "bf16",
+        )
+
+    def _place(self) -> None:
+        """Have the same model in all processes, or spread it over them."""
+        spread = self.team.size > 1 and sharded.is_asked_for()
+        if spread and self._helper is not None:
+            raise UsageError(
+                "the loss compares hidden states, which a model under FSDP does not give; leave loss.features out, or "
+                "start the run without FSDP"
+            )
+        self._replicas = (sharded.Sharded if spread else Replicas).place(self.team, tuple(self._modules.values()))
+        self._forward = self._replicas.forward_of(self.model)
+        self._optimizer = torch.optim.AdamW(
+            self._replicas.parameters,
+            lr=self.options.learning_rate,
+            weight_decay=self.options.weight_decay,
+            fused=True,  # on the CPU, twelve times as fast as torch's default
+        )
+        self._load = Loader(
+            rows=self.rows,
+            targets=self.targets,
+            pad_id=self.model.tokenizer.pad_token_id,
+            device=self.device,
+            team=self.team,
+            everyone_works=self._replicas.everyone_works,
+        )
 
     @property
     def _modules(self) -> dict[str, torch.nn.Module]:
@@ -178,28 +181,15 @@ class Trainer:
         modules = {"model": self.model.module}
         return modules if self._helper is None else {**modules, "projection": self._helper.projection}
 
-    def _batches(self, epoch: int) -> list[list[int]]:
-        options = self.options
-        return epoch_order(
-            self.rows,
-            batch_size=options.batch_size,
-            seed=self.seed,
-            epoch=epoch,
-            shuffle=options.shuffle,
-            group_by_length=options.group_by_length,
-            drop_last=options.drop_last,
-        )
-
     def _epoch(self, task: Task, stop: Stop) -> None:
         """The rest of the current epoch, its validation, and the checkpoint that begins the next."""
-        state = self._state
-        batches, size = self._batches(state.epoch), self.options.accumulation
+        state, size = self._state, self.options.accumulation
+        batches = epoch_order(self._lengths, self.options, seed=self.seed, epoch=state.epoch)
         starts = range(state.position, len(batches), size)[: self._total - state.step]
         windows = [batches[start : start + size] for start in starts]
-        shares = (indices for window in windows for indices in window)
         self.model.module.train()
-        self._clock = time.perf_counter()
-        with ahead(self._load, shares, depth=AHEAD) as loaded:
+        self._ledger.start_clock()
+        with ahead(self._load, (batch for window in windows for batch in window), depth=AHEAD) as loaded:
             for window in windows:
                 asked = self._step(window, loaded, task, stop)
                 state.position += len(window)
@@ -216,7 +206,7 @@ class Trainer:
         if asked and state.epoch < self.options.epochs and state.step < self._total:
             raise self._leave(stop)
 
-    def _step(self, window: Window, loaded: Iterator[Loaded], task: Task, stop: Stop) -> bool:
+    def _step(self, window: list[list[int]], loaded: Iterator[Loaded], task: Task, stop: Stop) -> bool:
         """One optimizer step over a window of micro-batches; every mean is over the tokens of the whole window.
 
         Returns:
@@ -241,111 +231,27 @@ class Trainer:
         asked = self._replicas.agree(stop)
         self._replicas.add_up(values)
         grad_norm = self._replicas.clip(self.options.max_grad_norm)
-        numbers = Readback.of(torch.cat([values.reshape(-1), grad_norm.reshape(1)]))
-        self._taken.append(_Taken(number=state.step + 1, window=window, counts=counts, numbers=numbers))
-        self._account(lag_of(self.device))
+        self._ledger.add(state.step + 1, window, counts, values, grad_norm)
         optimizer.step()
         optimizer.zero_grad()
         state.step += 1
-        task.advance(1, **self._facts())
+        task.advance(1, **self._ledger.shown())
         return asked
-
-    def _load(self, indices: Sequence[int]) -> Loaded:
-        """This process's rows of a micro-batch and what the teacher says of them; None where it has none to do."""
-        own = self.team.own(indices)
-        if not own and not self._replicas.everyone_works:
-            return None
-        batch = collate([self.rows[index] for index in own or indices[:1]], pad_id=self.model.tokenizer.pad_token_id)
-        if not own:  # it goes along with a row that does not count
-            batch = attrs.evolve(batch, labels_BT=torch.full_like(batch.labels_BT, IGNORED))
-        batch = batch.to(self.device)
-        return batch, self.targets(batch)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
             device_type=self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.options.precision == "bf16"
         )
 
-    def _account(self, left: int = 0) -> None:
-        """Add the steps that were taken to the sums, but for so many of the last.
-
-        Raises:
-            KdkitError: One of them has a loss or a gradient that is not finite.
-        """
-        sums = self._state.sums
-        while len(self._taken) > left:
-            taken = self._taken.popleft()
-            *flat, grad_norm = taken.numbers.numbers()
-            by_batch = [flat[start : start + len(PARTS)] for start in range(0, len(flat), len(PARTS))]
-            total, hard, soft, feature = (sum(column) for column in zip(*by_batch, strict=True))
-            if not math.isfinite(total) or not math.isfinite(grad_norm):
-                raise self._refusal(taken, by_batch, grad_norm)
-            sums.steps += 1
-            sums.loss += total
-            sums.hard += hard
-            sums.soft += soft
-            sums.feature += feature
-            sums.grad_norm += grad_norm
-            for indices in taken.window:
-                lengths = [(len(self.rows[index].source_ids), len(self.rows[index].target_ids)) for index in indices]
-                sums.tokens += sum(map(sum, lengths))
-                sums.places += len(lengths) * sum(max(column) for column in zip(*lengths, strict=True))
-        now = time.perf_counter()
-        sums.seconds += now - self._clock
-        self._clock = now
-
-    def _refusal(self, taken: _Taken, by_batch: list[list[float]], grad_norm: float) -> KdkitError:
-        bad = next((i for i, parts in enumerate(by_batch) if not math.isfinite(parts[0])), None)
-        names, indices = ["gradient"], [index for batch in taken.window for index in batch]
-        if bad is not None:
-            _, hard, soft, feature = by_batch[bad]
-            # Without teacher rows the soft loss is NaN by definition, and not what went wrong.
-            soft_tokens = taken.counts.soft
-            counted = [("hard", hard, taken.counts.hard), ("soft", soft, soft_tokens)]
-            if self._helper is not None:
-                counted.append(("feature", feature, soft_tokens))
-            names = [f"{name} loss" for name, value, count in counted if count and not math.isfinite(value)]
-            indices = taken.window[bad]
-        ids = [self.rows[index].id for index in indices]
-        return KdkitError(
-            f"step {taken.number} of the {self.name}'s training: the {' and the '.join(names or ['loss'])} is not "
-            f"finite (loss {sum(parts[0] for parts in by_batch)}, gradient norm {grad_norm}) on rows "
-            f"{', '.join(ids[:8])}{f' and {len(ids) - 8} more' if len(ids) > 8 else ''}; the last checkpoint is kept; "
-            f"lower the learning rate of this training{', or use fp32' if self.options.precision == 'bf16' else ''}"
-        )
-
-    def _facts(self) -> dict[str, str]:
-        sums = self._state.sums
-        if not sums.steps:
-            return {}
-        facts = {"loss": f"{sums.loss / sums.steps:.3f}", "hard": f"{sums.hard / sums.steps:.3f}"}
-        if math.isfinite(sums.soft):
-            facts["soft"] = f"{sums.soft / sums.steps:.3f}"
-        return facts | {"tok/s": f"{sums.tokens / sums.seconds:.0f}"}
-
     def _log_training(self, epochs: float) -> None:
-        self._account()
-        state, sums = self._state, self._state.sums
-        self._write(
-            kind="train",
-            step=state.step,
-            epoch=epochs,
-            loss=sums.loss / sums.steps,
-            hard=sums.hard / sums.steps,
-            soft=sums.soft / sums.steps,
-            **({"feature": sums.feature / sums.steps} if self._helper is not None else {}),
-            learning_rate=self._optimizer.param_groups[0]["lr"],
-            grad_norm=sums.grad_norm / sums.steps,
-            tokens_per_second=sums.tokens / sums.seconds,
-            padding=1 - sums.tokens / sums.places,
-        )
-        state.sums = Sums()
+        rate = self._optimizer.param_groups[0]["lr"]
+        self._write(kind="train", step=self._state.step, epoch=epochs, learning_rate=rate, **self._ledger.close())
 
     def _finish_epoch(self, batches: int, stop: Stop) -> None:
         """Validate, keep the model if it is the best so far, and write the checkpoint that the next epoch begins at."""
         state = self._state
         state.position = batches
-        self._account()
+        self._ledger.settle()
         self.model.module.eval()
         try:
             # Where saving takes all processes, none of them may leave the others in the middle.
@@ -384,13 +290,13 @@ class Trainer:
                 self.model.save(self.folder / name, texts=self.texts)
 
     def _save(self) -> None:
-        """Write a checkpoint; of steps that are accounted for, so that none with a loss that is not finite is kept."""
-        self._account()
+        """Write a checkpoint; of steps that are settled, so that none with a loss that is not finite is kept."""
+        self._ledger.settle()
         if not self.team.leads and not self._replicas.everyone_works:
             return
         collected = checkpoint.collect(self._modules, self._optimizer)
         if self.team.leads:
-            state = {"loop": attrs.asdict(self._state)}
+            state = {"loop": attrs.asdict(attrs.evolve(self._state, sums=self._ledger.sums))}
             checkpoint.save(self.folder / "checkpoints", self._state.step, collected, state)
 
 

@@ -18,6 +18,7 @@ class Sums:
         loss: Losses, of every step the mean over its tokens.
         hard: Hard losses.
         soft: Soft losses; NaN where there is no teacher.
+        feature: Distances of hidden states; NaN where they are not compared.
         grad_norm: Norms of the gradients before clipping.
         seconds: Wall time.
     """
@@ -28,6 +29,7 @@ class Sums:
     loss: float = 0.0
     hard: float = 0.0
     soft: float = 0.0
+    feature: float = 0.0
     grad_norm: float = 0.0
     seconds: float = 0.0
 

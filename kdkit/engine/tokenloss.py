@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kdkit.align import TeacherRows
+    from kdkit.engine.features import FeatureHelper
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.values import Targets, TokenBatch, TokenCounts
 
@@ -61,6 +62,7 @@ class StudentTokens:
         loss: LossMixer,
         counts: TokenCounts,
         *,
+        helper: FeatureHelper | None = None,
         chunk: int = CHUNK,
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> LossParts:
@@ -69,6 +71,7 @@ class StudentTokens:
         Args:
             loss: The loss.
             counts: Its denominators (see `LossMixer`).
+            helper: For a loss that compares hidden states; its projection gets its gradient too.
             chunk: Tokens a chunk.
             autocast: In what the head runs.
         """
@@ -79,7 +82,10 @@ class StudentTokens:
             rows_CX = self.rows_NX[start:stop].detach().requires_grad_()
             with autocast():
                 logits_CV = self._logits(rows_CX)
-            part = self._parts(logits_CV, loss, counts, start, stop)
+            teacher = self.teacher.between(start, stop) if self.teacher is not None else None
+            part = loss(logits_CV, self.labels_N[start:stop], teacher, counts)
+            if helper is not None:
+                part = helper.add(loss, part, rows_CX, teacher, counts)
             torch.autograd.backward(part.total)
             assert rows_CX.grad is not None, "a loss depends on its logits"
             grad_NX[start:stop] = rows_CX.grad
@@ -93,7 +99,7 @@ class StudentTokens:
         """What each example adds to the loss, in parts: one for each chunk that has tokens of it.
 
         Args:
-            loss: The loss.
+            loss: The loss; hidden states are not compared.
             counts: The denominators of an example, by its number in the batch.
             chunk: Tokens a chunk.
         """
@@ -113,10 +119,6 @@ class StudentTokens:
 
     def _logits(self, rows_CX: torch.Tensor) -> torch.Tensor:
         return rows_CX if self.head is None else self.head(rows_CX)
-
-    def _parts(self, logits_CV: torch.Tensor, loss: LossMixer, counts: TokenCounts, start: int, stop: int) -> LossParts:
-        teacher = self.teacher.between(start, stop) if self.teacher is not None else None
-        return loss(logits_CV, self.labels_N[start:stop], teacher, counts)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -168,7 +170,5 @@ class Forward:
 
 
 def _sum(parts: list[LossParts]) -> LossParts:
-    total, hard, soft = (
-        torch.stack([getattr(each, name) for each in parts]).sum() for name in ("total", "hard", "soft")
-    )
-    return LossParts(total=total, hard=hard, soft=soft)
+    names = [field.name for field in attrs.fields(LossParts)]
+    return LossParts(**{name: torch.stack([getattr(each, name) for each in parts]).sum() for name in names})

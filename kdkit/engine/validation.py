@@ -9,8 +9,9 @@ import attrs
 import torch
 
 from kdkit.engine.tokenloss import Forward
-from kdkit.generation import predict
+from kdkit.generation import own_rows, predict
 from kdkit.targets import counts_of
+from kdkit.team import ALONE, Team
 from kdkit.tokens import collate, length_sorted
 
 if TYPE_CHECKING:
@@ -52,8 +53,11 @@ def row_losses(
     device: str,
     batch_size: int,
     together: int = 0,
+    team: Team = ALONE,
 ) -> list[RowLoss]:
     """The losses of each row, in the rows' order; the forward pass runs in batches of like length.
+
+    Of several processes each takes some of the batches, and all have every row's losses in the end.
 
     A loss is called row by row with the denominators of all rows that are averaged together, as a training step over
     micro-batches calls it. So the rows' parts add up to the loss of these rows, also where teacher rows are missing.
@@ -67,11 +71,13 @@ def row_losses(
         device: Where the model is.
         batch_size: Rows a batch of the forward pass.
         together: Rows whose tokens are averaged together, in the rows' order; 0 for all.
+        team: The processes that do this.
     """
     counts = _shared_counts(rows, targets, together)
-    losses = {row.id: RowLoss() for row in rows}
+    batches = team.own(list(length_sorted(rows, batch_size)))
+    losses = {row.id: RowLoss() for batch_rows in batches for row in batch_rows}
     with torch.inference_mode():
-        for batch_rows in length_sorted(rows, batch_size):
+        for batch_rows in batches:
             batch = collate(batch_rows, pad_id=pad_id, device=device)
             tokens = forward(batch, targets(batch))
             for part in tokens.parts(loss, lambda example, ids=batch.ids: counts[ids[example]]):  # type: ignore[misc]
@@ -81,7 +87,8 @@ def row_losses(
                 row.soft += float(part.parts.soft) * shared.soft
                 row.hard_tokens += part.hard_tokens
                 row.soft_tokens += part.soft_tokens
-    return list(losses.values())
+    everyones = {row_id: row_loss for share in team.gather(losses) for row_id, row_loss in share.items()}
+    return [everyones[row.id] for row in rows]
 
 
 def _shared_counts(rows: Sequence[EncodedExample], targets: TargetSource, together: int) -> dict[str, TokenCounts]:
@@ -140,6 +147,7 @@ class Validator:
         device: The model's device.
         progress: Where progress is shown.
         together: Rows whose tokens a loss averages together; 0 for all (see `kdkit.training.rows_together`).
+        team: The processes that train the model, and judge it together.
     """
 
     model: TextModel
@@ -153,9 +161,13 @@ class Validator:
     device: str
     progress: Progress
     together: int = 0
+    team: Team = ALONE
 
     def __call__(self) -> dict[str, float]:
-        """Losses, and every metric of the suite against the ground truth as "SUITE.METRIC"."""
+        """Losses, and every metric of the suite against the ground truth as "SUITE.METRIC".
+
+        All processes of the team get the same.
+        """
         losses = row_losses(
             self.rows,
             Forward.of(self.model),
@@ -165,18 +177,31 @@ class Validator:
             device=self.device,
             batch_size=self.batch_size,
             together=self.together,
+            team=self.team,
         )
         values = loss_means(losses, self.together)
-        if self.suite is None:
+        named = self.suite
+        if named is None:
             return values
+        texts = self._texts()
+        return values | self.team.lead_does(lambda: self._scores(named, texts))
+
+    def _texts(self) -> dict[str, str]:
+        """The model's text for each row, by its id."""
+        own = own_rows(self.rows, self.generation.batch_size, self.team)
+        others = {row.id for row in self.rows} - own
         texts: dict[str, str] = {}
-        with self.progress.task("validate", total=len(self.rows), unit="rows") as task:
-            for prediction in predict(self.model, self.rows, self.generation, device=self.device):
+        with self.progress.task("validate", total=len(own), unit="rows") as task:
+            for prediction in predict(self.model, self.rows, self.generation, device=self.device, done=others):
                 texts[prediction.id] = prediction.text
                 task.advance()
+        return {row_id: text for share in self.team.gather(texts) for row_id, text in share.items()}
+
+    def _scores(self, named: NamedSuite, texts: dict[str, str]) -> dict[str, float]:
+        """The metrics of the texts."""
         generated = [texts[example.id] for example in self.examples]
-        by_row = self.suite.suite.score(generated, [example.target for example in self.examples], self.examples)
-        return values | {f"{self.suite.name}.{metric}": _mean(scores) for metric, scores in by_row.items()}
+        by_row = named.suite.score(generated, [example.target for example in self.examples], self.examples)
+        return {f"{named.name}.{metric}": _mean(of_rows) for metric, of_rows in by_row.items()}
 
 
 def _mean(scores: Sequence[float | None]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,13 +15,13 @@ from kdkit.hf.loading import quiet
 from kdkit.values import EncodedExample, OutputHead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import torch
 
     from kdkit.interfaces import Tokenizer
-    from kdkit.options import Generation
+    from kdkit.options import Generation, Training
     from kdkit.values import TokenBatch
 
 
@@ -129,6 +130,18 @@ class Seq2SeqModel:
             weight_VD=weight_VD.cpu().numpy(),
             bias_V=bias_V.cpu().numpy() if bool(bias_V.any()) else None,
         )
+
+    @contextmanager
+    def lean(self, options: Training) -> Iterator[None]:
+        """Gradient checkpointing and compilation, for the time of a training (see `kdkit.interfaces.LeanModel`)."""
+        from kdkit.hf.lean import compiled, recomputed
+
+        with ExitStack() as stack:
+            if options.gradient_checkpointing:
+                stack.enter_context(recomputed(self.module))
+            if options.compile:
+                stack.enter_context(compiled(self.module))
+            yield
 
     def generate(self, batch: TokenBatch, options: Generation) -> list[str]:
         """Beam search; special tokens are left out of the texts."""

@@ -22,24 +22,27 @@ from kdkit.interfaces.models import (
     HeadModel,
     HeadTeacher,
     InputChecker,
+    LeanModel,
     OpenTeacher,
     Student,
     Teacher,
     TextModel,
     Tokenizer,
 )
-from kdkit.interfaces.numbers import LossMixer, MetricSuite, SampledLoss, ScheduledLoss, TemperedLoss
+from kdkit.interfaces.numbers import FeatureLoss, LossMixer, MetricSuite, SampledLoss, ScheduledLoss, TemperedLoss
 
 __all__ = [
     "BatchCodec",
     "Codec",
     "DataSource",
+    "FeatureLoss",
     "FetchedSource",
     "FittedCodec",
     "HeadCodec",
     "HeadModel",
     "HeadTeacher",
     "InputChecker",
+    "LeanModel",
     "LossMixer",
     "MetricSuite",
     "OpenTeacher",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import torch
@@ -107,6 +108,23 @@ class HeadModel(TextModel, Protocol):
         """The output head: `[N, D]` to logits `[N, V]`, the same as `logits` gives, gradients of its weights included.
 
         None where something else follows the head.
+        """
+        ...
+
+
+@runtime_checkable
+class LeanModel(TextModel, Protocol):
+    """A model whose training may be made to take less memory or time."""
+
+    def lean(self, options: Training) -> AbstractContextManager[None]:
+        """Do what `gradient_checkpointing` and `compile` ask for, while the context lasts; a training is within it.
+
+        It holds for `logits` and `states` while `module` is in training mode. Generation, validation and saving, which
+        may happen within too, are as without. Loss and gradients stay the same, but for the order of additions and,
+        with `compile`, the noise that dropout draws.
+
+        Raises:
+            UsageError: The model cannot do it.
         """
         ...
 

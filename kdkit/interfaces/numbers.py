@@ -1,6 +1,7 @@
 """What is done with numbers and texts: losses and metric suites.
 
-Letters in names of tensors: N label tokens, V vocabulary.
+Letters in names of tensors: N label tokens, M those that the teacher has a row for, V vocabulary, D and R the widths of
+the student's and the teacher's hidden states.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class LossMixer(Protocol):
     """A loss (`[loss]`): mixes the hard loss (against the labels) with a soft one (against the teacher).
 
     It sees some label tokens at a time, so that a whole batch's logits never need to be. Whoever has more to offer adds
-    a method, and kdkit finds it: `ScheduledLoss`, `TemperedLoss`, `SampledLoss`.
+    a method, and kdkit finds it: `ScheduledLoss`, `TemperedLoss`, `SampledLoss`, `FeatureLoss`.
     """
 
     @property
@@ -72,6 +73,49 @@ class SampledLoss(LossMixer, Protocol):
     @property
     def takes_samples(self) -> bool:
         """Whether its gradient is linear in the teacher's probabilities: then that of a sample of them is unbiased."""
+        ...
+
+
+@runtime_checkable
+class FeatureLoss(LossMixer, Protocol):
+    """A loss that may compare hidden states too: the student's, through a projection, with its teacher's.
+
+    A student's states are what goes into its output head, a teacher's are as the codec keeps them: an invertible linear
+    map of what went into its head. The projection is trained with the student and thrown away. So the term is one of
+    the training: validation and evaluation, which have no projection, call the loss alone.
+    """
+
+    @property
+    def needs_states(self) -> bool:
+        """Whether it compares them in some step or other; then it needs a teacher, and a codec that keeps states."""
+        ...
+
+    def projection(self, student_width: int, teacher_width: int, *, seed: int) -> torch.nn.Module:
+        """A new projection, on the CPU: of states `[M, D]` it makes what is compared with the teacher's `[M, R]`.
+
+        It is the same for the same arguments, and takes no numbers from torch's own random generator.
+
+        Args:
+            student_width: D.
+            teacher_width: R.
+            seed: Of what is random in it.
+        """
+        ...
+
+    def with_features(
+        self, parts: LossParts, projected_MR: torch.Tensor, teacher_MR: torch.Tensor, counts: TokenCounts
+    ) -> LossParts:
+        """The parts of some label tokens, with what their hidden states add: to `total`, and as `feature`.
+
+        As of the other terms it is a sum over tokens, over the count of all tokens of the step.
+
+        Args:
+            parts: What the loss itself gives of these tokens.
+            projected_MR: The student's states of those that the teacher has a row for, projected.
+            teacher_MR: The teacher's of the same tokens, scaled by one number, so that their mean square length over a
+                sample of the training's tokens is 1; no gradient flows into them.
+            counts: The denominators.
+        """
         ...
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Line = Mapping[str, Any]
 
 LOSSES = {"loss": "total loss", "hard": "hard loss", "soft": "soft loss"}
+TITLES = {**LOSSES, "feature": "distance of hidden states"}
 
 
 def of_run(facts: Facts) -> list[Curve]:
@@ -31,13 +32,14 @@ def of_run(facts: Facts) -> list[Curve]:
         axis = "epoch" if all(number(line.get("epoch")) is not None for line in (*train, *validation)) else "step"
         best = best_line(facts, stage)
         best_x = None if best is None else number(best.get(axis))
-        for key in [*shown, metric]:
+        feature = [key for key in ("feature",) if _points(train, axis, key)]  # of training only
+        for key in [*shown, *feature, metric]:
             points = _points(validation, axis, key)
             curve = Curve(
                 model=stage,
-                title=f"{stage.capitalize()}: {'loss' if shown == [key] else LOSSES.get(key, f'{key} on validation')}",
+                title=f"{stage.capitalize()}: {'loss' if shown == [key] else TITLES.get(key, f'{key} on validation')}",
                 x_label=axis,
-                y_label="nats per token" if key in LOSSES else key,
+                y_label="nats per token" if key in LOSSES else TITLES.get(key, key),
                 training=_points(train, axis, key),
                 validation=points,
                 best_x=best_x,
@@ -86,25 +88,14 @@ def lines(facts: Facts, stage: str, kind: str) -> list[Line]:
     chosen = [by_step[step] for step in sorted(by_step, key=lambda step: -1.0 if step is None else step)]
     if kind == "train":
         return chosen
-    steps = _steps_an_epoch(lines(facts, stage, "train"))
-    return [_placed(line, steps) for line in chosen]
+    # Training writes a line at its last step, wherever that is.
+    reached = {number(line.get("step")): number(line.get("epoch")) for line in lines(facts, stage, "train")}
+    return [_placed(line, reached.get(number(line.get("step")))) for line in chosen]
 
 
-def _steps_an_epoch(train: Sequence[Line]) -> float | None:
-    """Steps that make an epoch, of the last line of training that tells."""
-    for line in reversed(train):
-        step, epoch = number(line.get("step")), number(line.get("epoch"))
-        if step and epoch:
-            return step / epoch
-    return None
-
-
-def _placed(line: Line, steps: float | None) -> Line:
-    step, epoch = number(line.get("step")), number(line.get("epoch"))
-    if steps is None or step is None or epoch is None:
-        return line
-    reached = round(step / steps, 6)
-    return line if reached >= epoch else {**line, "epoch": reached}
+def _placed(line: Line, reached: float | None) -> Line:
+    epoch = number(line.get("epoch"))
+    return line if reached is None or epoch is None or reached >= epoch else {**line, "epoch": round(reached, 6)}
 
 
 def best_line(facts: Facts, stage: str) -> Line | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report import formats
+from kdkit.report import curves, formats
 from kdkit.report.facts import STAGES, as_table, number
 from kdkit.report.tables import Cell, Group, Row, Table
 from kdkit.texts import plural
@@ -16,7 +16,7 @@ from kdkit.values import SPLITS
 if TYPE_CHECKING:
     from kdkit.report.facts import Facts
 
-NO_LIMIT = ("rows", "max_steps")
+NO_LIMIT = ("rows", "max_steps", "batch_tokens")
 """Endings of the settings whose 0 means that there is no limit: as a number it would read as none at all."""
 
 
@@ -119,7 +119,8 @@ def _teacher(facts: Facts) -> Section:
 
 def _fine_tuning(facts: Facts) -> Section:
     """How the teacher was fine-tuned; nothing where it was not."""
-    items = _settings(as_table(facts.table("teacher").get("fine_tune")))
+    items = _training_settings(as_table(facts.table("teacher").get("fine_tune")))
+    items += _padding(facts, "teacher")
     reused = facts.stage("teacher").get("reused")
     if items and isinstance(reused, bool):
         items.append(("done", "by an earlier run" if reused else "by this run"))
@@ -134,14 +135,35 @@ def _training(facts: Facts) -> Section:
     training, done = facts.table("training"), facts.stage("distill")
     loss = _settings(facts.table("loss"))
     items = [("loss", ", ".join(text if key == "name" else f"{key} {text}" for key, text in loss))] if loss else []
-    items += _settings(training)
+    items += _training_settings(training)
     for label, key in (("steps taken", "steps"), ("best at step", "best_step"), ("best value", "best_value")):
         value = number(done.get(key))
         if value is not None:
             items.append((label, formats.metric(value) if key == "best_value" else formats.count(value)))
+    items += _padding(facts, "student")
     tokens = [f"{key} {text}" for key, text in _settings(facts.table("tokens"))]
     items += [("tokens", ", ".join(tokens))] if tokens else []
     return Section(title="Training of the student", items=tuple(items))
+
+
+def _training_settings(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The settings of a training, without those that a token budget takes the place of."""
+    replaced = {"batch_size", "drop_last"} if training.get("batch_tokens") else set()
+    return _settings({key: value for key, value in training.items() if key not in replaced})
+
+
+def _padding(facts: Facts, stage: str) -> list[tuple[str, str]]:
+    """The share of padding in what was trained on; a line of `metrics.jsonl` tells it of the steps since the last."""
+    weighted, weights, last = 0.0, 0.0, 0.0
+    for line in curves.lines(facts, stage, "train"):
+        share, step = number(line.get("padding")), number(line.get("step"))
+        if step is None:
+            continue
+        if share is not None:
+            weighted += share * (step - last)
+            weights += step - last
+        last = step
+    return [("padding", formats.percent(weighted / weights))] if weights else []
 
 
 def _evaluation(facts: Facts) -> Section:

@@ -89,9 +89,11 @@ def _description(facts: Facts) -> str:
 
 
 def _spelt(value: object) -> str:
-    """A loss's option: a number, or what it is in each epoch, or from where to where it moves."""
+    """A loss's option: a number, or what it is in each epoch, or from where to where it moves; or a table of these."""
     if not isinstance(value, Mapping):
         return str(value)
+    if not value.keys() <= {"start", "end", "epochs"}:
+        return f"({', '.join(f'{key} {_spelt(each)}' for key, each in value.items())})"
     by_epoch = value.get("epochs")
     return ", then ".join(map(str, by_epoch)) if by_epoch else f"from {value.get('start')} to {value.get('end')}"
 

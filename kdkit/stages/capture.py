@@ -1,4 +1,8 @@
-"""Capture: ask the teacher once, for its logits (into the shared cache) and for its texts, then close it."""
+"""Capture: ask the teacher once, for its logits (into the shared cache) and for its texts, then close it.
+
+Several processes share the work as those of `kdkit capture --shard` do: each captures a part, in a folder beside the
+cache, and the lead takes the parts into it.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdkit import predictions
-from kdkit.cache import CacheWriter, LogitCache, first_rows, take_parts
+from kdkit.cache import CacheWriter, LogitCache, Part, first_rows, take_parts
 from kdkit.cache.manifest import MANIFEST
 from kdkit.cache.remote import mirror, mirrored
 from kdkit.cache.state import NO_STATE, read_state
 from kdkit.encoding import TeacherEncoder
-from kdkit.errors import Mismatch
+from kdkit.errors import Mismatch, UsageError
 from kdkit.estimate import check_space
 from kdkit.hf import tokenizer_digest
 from kdkit.rows import read_corpus, rows_of
@@ -25,7 +29,6 @@ from kdkit.wanted import Wanted, is_finished, wanted_rows
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from kdkit.cache import Part
     from kdkit.interfaces import OpenTeacher
     from kdkit.interfaces.codecs import CodecState
     from kdkit.runfolder import Run
@@ -118,27 +121,75 @@ def _check_teacher(run: Run, teacher: OpenTeacher, facts: dict[str, Any]) -> Non
 
 def _fill_cache(run: Run, teacher: OpenTeacher, corpus: Corpus) -> dict[str, Any]:
     wanted = Wanted.of(run, teacher, corpus)
+    shared_out = run.team.size > 1 and _fill_parts(run, teacher, wanted)
+    return run.team.lead_does(lambda: _fill_whole(run.alone, teacher, wanted, fresh=shared_out))
+
+
+def _fill_parts(run: Run, teacher: OpenTeacher, wanted: Wanted) -> bool:
+    """Capture what the cache lacks, each process a part; the lead has to take the parts into the cache afterwards.
+
+    Returns:
+        Whether it lacked anything.
+    """
+    if run.team.lead_does(lambda: _has_all(run, wanted)):
+        return False
+    part, shared = Part(index=run.team.rank, count=run.team.size), wanted.open_cache()
+    own = part.owned(teacher.groups(wanted.rows), wanted.keys)
+    lacking = {key for key in own if shared is None or key not in shared}
+    if lacking:
+        _capture(run, teacher, wanted, part.folder(wanted.folder), lacking, state=_last_state(shared))
+    run.team.wait()
+    return True
+
+
+def _has_all(run: Run, wanted: Wanted) -> bool:
+    """Have in the cache all that was captured before, here or elsewhere; whether nothing is missing."""
+    if wanted.url is not None:
+        mirror(wanted.url, wanted.identity, note=run.progress.note)
+    _take_parts(run, wanted)
+    cache = wanted.open_cache()
+    return cache is not None and all(key in cache for key in wanted.keys.values())
+
+
+def _fill_whole(run: Run, teacher: OpenTeacher, wanted: Wanted, *, fresh: bool) -> dict[str, Any]:
     if wanted.url is None:
-        return _fill_folder(run, teacher, wanted)
+        return _fill_folder(run, teacher, wanted, fresh=fresh)
     with mirrored(wanted.url, wanted.identity, note=run.progress.note):
-        return {**_fill_folder(run, teacher, wanted), "url": wanted.url}
+        return {**_fill_folder(run, teacher, wanted, fresh=fresh), "url": wanted.url}
 
 
-def _fill_folder(run: Run, teacher: OpenTeacher, wanted: Wanted) -> dict[str, Any]:
+def _fill_folder(run: Run, teacher: OpenTeacher, wanted: Wanted, *, fresh: bool) -> dict[str, Any]:
+    """Take the parts, and capture what is missing then; `fresh` says that this run has just captured some of it."""
     _take_parts(run, wanted)
     cache, own = wanted.open_cache(), set(wanted.keys.values())
-    reused = cache is not None and all(key in cache for key in own)
-    if cache is None or not reused:
+    whole = cache is not None and all(key in cache for key in own)
+    if cache is None or not whole:
         _capture(run, teacher, wanted, wanted.folder, own)
         cache = LogitCache.open(wanted.folder, wanted.identity)
-    if reused:
+    elif not fresh:
         run.progress.note(f"capture: {len(own)} records are in {wanted.folder} already")
     # Of this run's own rows; the cache may hold those of others too.
-    counts = _counts([cache], own)
+    counts, reused = _counts([cache], own), whole and not fresh
     return {"cache": str(wanted.folder.absolute()), "reused": reused, "codec": wanted.identity.codec, **counts}
 
 
+def _finish_parts(run: Run, wanted: Wanted) -> None:
+    """Declare finished what a process that is gone had sealed of its part: it is not lost, whoever goes on."""
+    for folder in sorted(wanted.folder.parent.glob(f"{wanted.folder.name}.part-*-of-*")):
+        if is_finished(folder):
+            continue
+        try:
+            with CacheWriter(folder, wanted.identity, None, lock_seconds=0, note=run.progress.note) as writer:
+                if writer.done_keys:
+                    writer.finish()
+        except Mismatch:
+            raise
+        except UsageError as error:  # somebody is writing it
+            run.progress.note(str(error))
+
+
 def _take_parts(run: Run, wanted: Wanted) -> None:
+    _finish_parts(run, wanted)
     if merged := take_parts(wanted.folder, wanted.identity, run.progress):
         run.progress.note(f"capture: {wanted.folder} has taken the parts beside it: {merged.describe()}")
 
@@ -215,6 +266,8 @@ def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
         lambda rows, done: teacher.generate(rows, recipe.generation, done=done),
         progress=run.progress,
         name="teacher writes",
+        team=run.team,
+        batch_size=recipe.generation.batch_size,
     )
 
 

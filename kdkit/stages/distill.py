@@ -34,7 +34,7 @@ def fit(run: Run) -> dict[str, Any]:
         Mismatch: Tokenizers or vocabularies do not fit each other, or the cache lacks a row.
     """
     recipe, options, folder = run.recipe, run.recipe.training, run.path / "student"
-    check_space({run.path: max(run.facts("check")["student_bytes"] - folder_bytes(folder, "**/*"), 0)})
+    run.team.lead_does(lambda: _check_room(run, folder))
     corpus = read_corpus(run)
     named = run.facts("teacher")["folder"]
     teacher_tokenizer = recipe.teacher.load_tokenizer(corpus)
@@ -52,12 +52,17 @@ def fit(run: Run) -> dict[str, Any]:
         role="student",
         folder=folder,
     )
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if run.team.leads:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return attrs.asdict(result) | {
         "best_by": options.best_by,
         "parameters": count_parameters(model.module),
         "outputs": weight_files(run.path, "student/*"),
     }
+
+
+def _check_room(run: Run, folder: Path) -> None:
+    check_space({run.path: max(run.facts("check")["student_bytes"] - folder_bytes(folder, "**/*"), 0)})
 
 
 def _targets(run: Run, model: TextModel, rows: Sequence[EncodedExample]) -> TargetSource:

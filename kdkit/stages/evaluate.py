@@ -39,7 +39,14 @@ LOSS_SUITE = "loss"
 def score(run: Run) -> dict[str, Any]:
     """Write `predictions/student.jsonl` and `evaluation.json`."""
     corpus = read_corpus(run)
-    held_out, losses, student_cost = _ask_student(run, corpus)
+    asked = _ask_student(run, corpus)
+    return run.team.lead_does(lambda: _write(run, corpus, asked))
+
+
+def _write(run: Run, corpus: Corpus, asked: Asked) -> dict[str, Any]:
+    """What the lead does alone: time the teacher, score texts and losses."""
+    held_out, student_cost = asked.held_out, asked.cost
+    losses = _loss_scores(run, asked.losses, held_out)
     teacher_cost = _teacher_cost(run, corpus, held_out)  # the student is closed: the two are never in memory together
     folder = run.path / "predictions"
     said = {model: predictions.read(folder / f"{model}.jsonl") for model in ("teacher", "student")}
@@ -55,8 +62,23 @@ def score(run: Run) -> dict[str, Any]:
     return {"split": evaluation["split"], "rows": evaluation["rows"]}
 
 
-def _ask_student(run: Run, corpus: Corpus) -> tuple[Rows, list[Score], Cost]:
-    """The rows that are scored, the losses on them and the student's cost; its texts go to their file."""
+@attrs.frozen(kw_only=True, eq=False)
+class Asked:
+    """What came of asking the student.
+
+    Attributes:
+        held_out: The rows that are scored.
+        losses: The losses on them.
+        cost: What the student costs.
+    """
+
+    held_out: Rows
+    losses: list[RowLoss]
+    cost: Cost
+
+
+def _ask_student(run: Run, corpus: Corpus) -> Asked:
+    """Losses and cost of the student; its texts go to their file."""
     recipe = run.recipe
     student = recipe.student.open(run.path / "student" / "best", device=run.device)
     held_out = rows_of(corpus.held_out, student.tokenizer, recipe.tokens, at_most=recipe.evaluation.rows)
@@ -66,8 +88,13 @@ def _ask_student(run: Run, corpus: Corpus) -> tuple[Rows, list[Score], Cost]:
         lambda rows, done: predict(student, rows, recipe.generation, device=run.device, done=done),
         progress=run.progress,
         name="student writes",
+        team=run.team,
+        batch_size=recipe.generation.batch_size,
     )
-    return held_out, _loss_scores(run, student, held_out), _student_cost(run, student, held_out)
+    losses = _losses(run, student, held_out)
+    # Nothing else is computed meanwhile: the others wait.
+    cost = run.team.lead_does(lambda: _student_cost(run, student, held_out))
+    return Asked(held_out=held_out, losses=losses, cost=cost)
 
 
 def _text_scores(run: Run, held_out: Rows, said: dict[str, list[Prediction]]) -> tuple[list[Score], list[Difference]]:
@@ -89,20 +116,14 @@ def _text_scores(run: Run, held_out: Rows, said: dict[str, list[Prediction]]) ->
     return scores, differences_of(columns["student", "truth"], columns["teacher", "truth"], **resampling)
 
 
-def _loss_scores(run: Run, student: TextModel, held_out: Rows) -> list[Score]:
-    """Total, hard and soft loss of the student; the hard loss of the teacher, where its cached logits tell it."""
+def _losses(run: Run, student: TextModel, held_out: Rows) -> list[RowLoss]:
+    """The student's losses on each row."""
     recipe, rows = run.recipe, held_out.encoded
     targets: TargetSource = NoTargets()
-    teacher: list[RowLoss] = []
     if recipe.loss.needs_teacher:
-        facts = run.facts("capture")
-        keys = keys_of(rows, teacher=facts["identity"], tokenizer=facts["tokenizer"])
-        cache = LogitCache.open(Path(facts["cache"]))
-        check_covers(cache, keys)
+        cache, keys = _cached(run, held_out)
         targets = CachedTargets(cache=cache, keys=keys, device=run.device)
-        if not isinstance(recipe.codec, SparseCodec):  # which does not know the probability of every label
-            teacher = [_teacher_loss(cache.decode(keys[row.id]), row.target_ids) for row in rows]
-    losses = row_losses(
+    return row_losses(
         rows,
         Forward.of(student),
         loss_at(recipe.loss, END),
@@ -111,7 +132,27 @@ def _loss_scores(run: Run, student: TextModel, held_out: Rows) -> list[Score]:
         device=run.device,
         batch_size=recipe.generation.batch_size,
         together=rows_together(recipe),
+        team=run.team,
     )
+
+
+def _cached(run: Run, held_out: Rows) -> tuple[LogitCache, dict[str, bytes]]:
+    """The cache of the teacher's logits, and each row's key in it."""
+    facts = run.facts("capture")
+    keys = keys_of(held_out.encoded, teacher=facts["identity"], tokenizer=facts["tokenizer"])
+    cache = LogitCache.open(Path(facts["cache"]))
+    check_covers(cache, keys)
+    return cache, keys
+
+
+def _loss_scores(run: Run, losses: list[RowLoss], held_out: Rows) -> list[Score]:
+    """Total, hard and soft loss of the student; the hard loss of the teacher, where its cached logits tell it."""
+    recipe = run.recipe
+    teacher: list[RowLoss] = []
+    # A sparse codec does not know the probability of every label.
+    if recipe.loss.needs_teacher and not isinstance(recipe.codec, SparseCodec):
+        cache, keys = _cached(run, held_out)
+        teacher = [_teacher_loss(cache.decode(keys[row.id]), row.target_ids) for row in held_out.encoded]
     return [
         *_loss_score(run, teacher, "teacher", "truth", "hard"),
         *_loss_score(run, losses, "student", "truth", "hard"),

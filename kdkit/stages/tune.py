@@ -42,7 +42,7 @@ def fit(run: Run) -> dict[str, Any]:
         return {"made": False, "folder": str(folder.absolute()) if folder is not None else None}
     stored, reused = _have_stored(run)
     # From the store also where it was made here: another run may have put the same teacher there first.
-    facts = _take(run, stored)
+    facts = run.team.lead_does(lambda: _take(run, stored))
     if reused:
         run.progress.note(f"teacher: taken from {stored}")
     return {"made": True, "folder": "teacher", "reused": reused, **facts}
@@ -68,11 +68,18 @@ def restore(run: Run) -> dict[str, Any] | None:
 def _have_stored(run: Run) -> tuple[Path, bool]:
     """The teacher's folder in the store, and whether it was there; made if it was not."""
     corpus, workshop = read_corpus(run), run.path / WORKSHOP
+    stored, reused = run.team.lead_does(lambda: _look_for(run, corpus, workshop))
+    if not reused:
+        made = _make(run, corpus, workshop)
+        run.team.lead_does(lambda: teacherstore.put(made, stored))
+    return stored, reused
+
+
+def _look_for(run: Run, corpus: Corpus, workshop: Path) -> tuple[Path, bool]:
+    """Where in the store the teacher is kept, and whether it is there."""
     stored = run.store / "teachers" / _key(run, corpus)
     reused = stored.is_dir()
     _check_room(run, workshop, reused=reused)
-    if not reused:
-        teacherstore.put(_make(run, corpus, workshop), stored)
     return stored, reused
 
 
@@ -92,7 +99,8 @@ def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
     teacher = run.recipe.teacher
     model = teacher.build(corpus, seed=run.recipe.seed, device=run.device)
     if teacher.fine_tune is None:
-        model.save(workshop / "best", texts=model_texts(run.recipe, role="teacher"))
+        texts = model_texts(run.recipe, role="teacher")
+        run.team.lead_does(lambda: model.save(workshop / "best", texts=texts))
     else:
         train(run, model, corpus, teacher.fine_tune, HardLoss(), lambda _: NoTargets(), role="teacher", folder=workshop)
     return workshop / "best"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kdkit.errors import DamagedData
 from kdkit.testing.blocks import head_block, synthetic_block, synthetic_head, synthetic_states
 from kdkit.testing.codec_states import check_bad_states, check_same_state
+from kdkit.testing.codec_targets import check_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ def check_codec(
 
     A `FittedCodec` learns from logits of a linear head, of each of some widths, and what its `bind` gives is checked
     with other logits of that head; a `HeadCodec` learns from the head as well, and its hidden states are checked.
+    Of a `BatchCodec` the targets are compared with what it decodes.
 
     Args:
         codec: The codec, with its options.
@@ -88,10 +90,14 @@ def _check_shape_of(
 
 
 def _check_small(codec: Codec, block_of: BlockMaker, vocab_size: int) -> None:
+    from kdkit.interfaces import BatchCodec
+
     _check_value(codec, block_of, vocab_size)
     _check_empty(codec, block_of, vocab_size)
     _check_independence(codec, block_of, vocab_size)
     _check_flips(codec, block_of, vocab_size)
+    if isinstance(codec, BatchCodec):
+        check_targets(codec, [block_of(tokens, vocab_size, seed) for seed, tokens in enumerate((3, 0, 5, 1))])
 
 
 def _check_fitted(

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
     from kdkit.align import TeacherRows
     from kdkit.interfaces import LossMixer
-    from kdkit.values import DenseTargets, FactoredTargets, LossParts, SparseTargets, Targets, TokenCounts
+    from kdkit.values import (
+        DenseTargets,
+        FactoredTargets,
+        LossParts,
+        QuantizedTargets,
+        SparseTargets,
+        Targets,
+        TokenCounts,
+    )
+
+# Of a grid of four bits.
+_STEPS = 15
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -49,6 +60,37 @@ class Case:
             offset_V=self.teacher_BTV.new_zeros(vocab_size),
             lengths_B=self.lengths_B,
         )
+
+    @property
+    def quantized(self) -> QuantizedTargets:
+        """The same but for rounding: four bits on a grid of each row's own, and a tail below it."""
+        import torch
+
+        from kdkit.values import QuantizedTargets
+
+        low_BT1, high_BT1 = self.teacher_BTV.aminmax(dim=-1, keepdim=True)
+        scale_BT1 = (high_BT1 - low_BT1).clamp(min=1e-3) / _STEPS
+        zero_point_BT1 = -low_BT1 / scale_BT1
+        codes_BTV = (self.teacher_BTV / scale_BT1 + zero_point_BT1).round().clamp(0, _STEPS) + 1
+        codes_BTV[codes_BTV == 1] = 0
+        return QuantizedTargets(
+            codes_BTV=codes_BTV.to(torch.uint8),
+            scale_BT=scale_BT1[..., 0],
+            zero_point_BT=zero_point_BT1[..., 0],
+            tail_BT=low_BT1[..., 0] - 1,
+            lengths_B=self.lengths_B,
+        )
+
+    @property
+    def rounded(self) -> Case:
+        """The case with logits that `quantized` holds without another rounding."""
+        import torch
+
+        codes = self.quantized
+        assert codes.tail_BT is not None
+        above_BTV = (codes.codes_BTV - 1.0 - codes.zero_point_BT[..., None]) * codes.scale_BT[..., None]
+        teacher_BTV = torch.where(codes.codes_BTV == 0, codes.tail_BT[..., None], above_BTV)
+        return attrs.evolve(self, teacher_BTV=teacher_BTV)
 
     def sparse(self, temperatures: Sequence[float]) -> SparseTargets:
         """The same, with every entry kept, the greatest first."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import attrs
 
+from kdkit.testing.features import check_features
 from kdkit.testing.loss_cases import Outcome, Tokens, cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from kdkit.interfaces import LossMixer
+    from kdkit.interfaces import FeatureLoss, LossMixer
     from kdkit.testing.loss_cases import Case
     from kdkit.values import Targets
 
@@ -30,7 +31,7 @@ def check_loss(
       always the same.
     - Tokens add up, however they are cut and ordered: chunks, micro-batches and accumulation change nothing.
     - Rows that the teacher does not have, and what pads its tensors, never count, nor do entries of a wider teacher.
-    - The same teacher, dense, factored or sparse with every entry kept, gives the same loss.
+    - The same teacher, dense, quantized, factored or sparse with every entry kept, gives the same loss.
     - The soft loss is never negative, and 0 for a student that equals its teacher.
     - The gradient is that of the loss, finite, and there; also that of the soft loss, where there is one.
 
@@ -39,6 +40,13 @@ def check_loss(
     loss where student and teacher are equal. With a divergence to compare with, to `T^2 D` as well.
     Of a `kdkit.interfaces.ScheduledLoss` the beginning, the middle and the end are checked.
 
+    Of a `kdkit.interfaces.FeatureLoss` that compares hidden states, this too:
+
+    - Its projection is the same for the same seed, another for another, and leaves torch's random generator alone.
+    - States add up, however they are cut and ordered; hard and soft loss stay what they are.
+    - There is no distance between states that are equal, and none is negative.
+    - States and projection have a gradient, which is that of the loss and depends on the teacher's states.
+
     Args:
         loss: The loss, with its options.
         divergence: Of a teacher's and a student's probabilities, in float64: what the soft loss should be made of.
@@ -46,7 +54,7 @@ def check_loss(
     Raises:
         AssertionError: A promise is broken; the message says which and by what.
     """
-    from kdkit.interfaces import LossMixer, ScheduledLoss
+    from kdkit.interfaces import FeatureLoss, LossMixer, ScheduledLoss
     from kdkit.values import END, Moment
 
     assert isinstance(loss, LossMixer), f"{loss!r} lacks a method of kdkit.interfaces.LossMixer"
@@ -62,11 +70,17 @@ def check_loss(
             assert loss.needs_teacher or not step.needs_teacher, (
                 f"{loss!r} reads a teacher that it says it does not need"
             )
+            if isinstance(loss, FeatureLoss) and isinstance(step, FeatureLoss):
+                assert loss.needs_states or not step.needs_states, (
+                    f"{loss!r} compares hidden states that it says it does not need"
+                )
             _check_step(step, divergence)
     assert twin == loss, f"{loss!r} changes while it is used"
 
 
 def _check_step(loss: LossMixer, divergence: Callable[[Sequence[float], Sequence[float]], float] | None) -> None:
+    if _compares_states(loss):
+        check_features(loss)
     for case in cases():
         outcome = _check_parts(loss, case)
         _check_sums(loss, case, outcome)
@@ -85,6 +99,12 @@ def _check_step(loss: LossMixer, divergence: Callable[[Sequence[float], Sequence
         _check_mixture(loss, divergence)
 
 
+def _compares_states(loss: LossMixer) -> TypeGuard[FeatureLoss]:
+    from kdkit.interfaces import FeatureLoss
+
+    return isinstance(loss, FeatureLoss) and loss.needs_states
+
+
 def _targets(loss: LossMixer, case: Case) -> Targets | None:
     return case.dense if loss.needs_teacher else None
 
@@ -100,9 +120,9 @@ def _check_parts(loss: LossMixer, case: Case) -> Outcome:
     for name, value in attrs.asdict(parts, recurse=False).items():
         assert value.ndim == 0, f"{loss!r} gives a {name} of shape {tuple(value.shape)} instead of one number"
         assert value.dtype == torch.float64, f"{loss!r} computes with float64 logits in {value.dtype}"
-        there = loss.needs_teacher or name != "soft"
-        assert bool(value.isfinite()) == there, (
-            f"{loss!r} gives {float(value)} as {name}; it must be {'finite' if there else 'NaN without a teacher'}"
+        missing = {"soft": None if loss.needs_teacher else "a teacher", "feature": "hidden states"}.get(name)
+        assert bool(value.isfinite()) == (missing is None), (
+            f"{loss!r} gives {float(value)} as {name}; it must be {f'NaN without {missing}' if missing else 'finite'}"
         )
     outcome = tokens.outcome(loss)
     _same(loss, outcome, tokens.outcome(loss), "the same tokens a second time", exact=True)
@@ -159,7 +179,7 @@ def _check_gradient(loss: LossMixer, case: Case, outcome: Outcome) -> None:
     assert math.isclose(said, found, rel_tol=1e-4, abs_tol=1e-5), (
         f"{loss!r} has a gradient that says {said:g} where differences of the total say {found:g}"
     )
-    if loss.needs_teacher:
+    if loss.needs_teacher and not _compares_states(loss):  # of that one the states may be all that it needs
         other = attrs.evolve(case, teacher_BTV=case.teacher_BTV.flip(-1) - 1.0)
         assert not torch.equal(Tokens.of(other, other.dense).outcome(loss).grad_NV, outcome.grad_NV), (
             f"{loss!r} needs a teacher, but its gradient does not depend on it"
@@ -189,6 +209,8 @@ def _check_kinds(loss: LossMixer, case: Case) -> None:
 
     dense = Tokens.of(case, case.dense).outcome(loss)
     _same(loss, Tokens.of(case, case.factored).outcome(loss), dense, "a factored teacher")
+    rounded = Tokens.of(case, case.rounded.dense).outcome(loss)
+    _same(loss, Tokens.of(case, case.quantized).outcome(loss), rounded, "a teacher of codes on grids")
     if isinstance(loss, TemperedLoss) and loss.temperatures is not None:
         sparse = Tokens.of(case, case.sparse(loss.temperatures)).outcome(loss)
         # The logarithm of what is left of 1 costs some digits.

@@ -29,6 +29,8 @@ DTYPES: dict[str, tuple[int, float, str]] = {
     "bf16": (2, float.fromhex("0x1.fefffep127"), 'bf16 rounds it to infinity: set dtype = "fp32"'),
 }
 TORCH_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+# The bits of infinity.
+INFINITE = {"fp32": 0x7F800000, "fp16": 0x7C00, "bf16": 0x7F80}
 # Smallest, default and largest level.
 LEVELS = {"lz4": (0, 0, 16), "zstd": (1, 3, 22)}
 
@@ -99,24 +101,24 @@ class Float:
         return stored_TV.astype(np.float32)
 
     def targets(self, records: Sequence[tuple[bytes, int]], *, vocab_size: int, device: str) -> DenseTargets:
-        """The targets of a batch: floats travel as they are stored, and are widened on the device.
+        """The targets of a batch, in floats as they are stored.
 
         Raises:
             DamagedData: A payload is not what `encode` writes for such logits.
         """
-        import numpy as np
         import torch
 
+        from kdkit.builtin.codecs.padding import padded
         from kdkit.values import DenseTargets
 
         lengths = [tokens for _, tokens in records]
-        stored_BTV = np.zeros((len(records), max(lengths, default=0), vocab_size), _numpy_dtype(self.dtype))
-        for padded_TV, (payload, tokens) in zip(stored_BTV, records, strict=True):
-            padded_TV[:tokens] = self._read(payload, tokens, vocab_size)
-        # On its way it is bits: not every torch knows uint16.
-        bits_BTV = torch.from_numpy(stored_BTV.view(np.int16 if stored_BTV.itemsize == 2 else np.int32)).to(device)
+        stored_BTV = padded(lengths, (vocab_size,), _numpy_dtype(self.dtype))
+        for index, (payload, tokens) in enumerate(records):
+            stored_BTV[index, :tokens] = self._read(payload, tokens, vocab_size)
+        # NumPy has no bfloat16, and not every torch knows uint16.
+        bits_BTV = torch.from_numpy(stored_BTV.view(_bits_of(stored_BTV.dtype, "i"))).to(device)
         return DenseTargets(
-            logits_BTV=bits_BTV.view(getattr(torch, TORCH_DTYPES[self.dtype])).to(torch.float32),
+            logits_BTV=bits_BTV.view(getattr(torch, TORCH_DTYPES[self.dtype])),
             lengths_B=torch.tensor(lengths, dtype=torch.int64),
         )
 
@@ -143,7 +145,7 @@ class Float:
             content = _transposed(content, item, -1)
         stored = np.frombuffer(content, _numpy_dtype(self.dtype).newbyteorder("<"))
         stored_TV = stored.astype(_numpy_dtype(self.dtype), copy=False).reshape(tokens, vocab_size)
-        _check_finite(stored_TV)
+        _check_finite(stored_TV, self.dtype)
         return stored_TV
 
     @property
@@ -187,14 +189,22 @@ def _transposed(content: bytes, rows: int, columns: int) -> bytes:
     return np.frombuffer(content, np.uint8).reshape(rows, columns).T.tobytes()
 
 
-def _check_finite(stored_TV: npt.NDArray[Any]) -> None:
+def _bits_of(kind: np.dtype[Any], sign: str) -> np.dtype[Any]:
+    """The integers as wide as a kind of number: "i" with a sign, "u" without."""
     import numpy as np
 
+    return np.dtype(f"{sign}{kind.itemsize}")
+
+
+def _check_finite(stored_TV: npt.NDArray[Any], dtype: str) -> None:
+    """Refuse infinities, and what is no number, by their bits: those of their exponents are all set.
+
+    Read as integers with a sign, positive ones are above every finite number; read without, negative ones are.
+    NumPy finds the greatest integer a hundred times as fast as the greatest number in half precision.
+    """
     if stored_TV.size == 0:
         return
-    if stored_TV.dtype == np.uint16:  # of infinities, and what is no number, all bits of the exponent are set
-        finite = int((stored_TV & np.uint16(0x7F80)).max()) != 0x7F80
-    else:
-        finite = bool(np.isfinite(stored_TV.min()) and np.isfinite(stored_TV.max()))
-    if not finite:
+    signed_TV, unsigned_TV = (stored_TV.view(_bits_of(stored_TV.dtype, sign)) for sign in ("i", "u"))
+    infinite = INFINITE[dtype]
+    if signed_TV.max() >= infinite or unsigned_TV.max() >= infinite | 1 << (8 * stored_TV.itemsize - 1):
         raise DamagedData("there are infinite logits, or some that are no numbers, which no codec writes")

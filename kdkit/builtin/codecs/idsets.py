@@ -27,6 +27,9 @@ from kdkit.builtin.codecs.integers import SECTION_BYTES, write_fields, write_int
 from kdkit.errors import DamagedData
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from kdkit.builtin.codecs.integers import Integers, Reader
 
 ROWS_OF_A_BLOCK = 64
@@ -110,15 +113,27 @@ def _read_block(reader: Reader, first: int, rows: int, vocab_size: int) -> IdSet
     way_U = reader.fields(_widths()[rows, left_U])
     if (way_U >= _ways()[rows, left_U]).any():
         raise DamagedData("a choice of rows has a number that no choice has")
-    member_RU = np.empty((rows, size), bool)
+    member_RU = np.zeros((rows, size), bool)
+    single_U = left_U == 1  # of most ids; the number of a choice of one row is the row
+    member_RU[way_U[single_U], np.flatnonzero(single_U)] = True
+    several = np.flatnonzero(~single_U)
+    member_RU[:, several] = _rows_of_ways(way_U[several], left_U[several], rows)
+    rows_N, place_N = np.divmod(np.flatnonzero(member_RU), size)
+    return IdSets(rows_N=rows_N + first, ids_N=union_U[place_N])
+
+
+def _rows_of_ways(way_U: Integers, left_U: Integers, rows: int) -> npt.NDArray[np.bool_]:
+    """Which rows each id has, bool `[R, U]`, from the number of its choice and how many there are; both are used up."""
+    import numpy as np
+
+    member_RU = np.empty((rows, len(way_U)), bool)
     for row in range(rows - 1, -1, -1):
         # With the last of the rows that are left in it, a choice comes after all those without.
         without_U = _ways()[row].take(left_U)
         np.greater_equal(way_U, without_U, out=member_RU[row])
         way_U -= without_U * member_RU[row]
         left_U -= member_RU[row]
-    rows_N, place_N = np.divmod(np.flatnonzero(member_RU), size)
-    return IdSets(rows_N=rows_N + first, ids_N=union_U[place_N])
+    return member_RU
 
 
 @cache

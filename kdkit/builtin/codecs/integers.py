@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Integers: TypeAlias = npt.NDArray[np.int64]
-    Bits: TypeAlias = npt.NDArray[np.uint8]
 
 EXP_GOLOMB = 128
 LARGEST_PARAMETER = 40
 # The code's byte, and less than a byte of padding after each of the two parts.
 SECTION_BYTES = 3
+# Beyond a number's first byte there are so many that its window may have.
+_WINDOW_BYTES = 9
 
 
 def write_integers(numbers_N: Integers) -> bytes:
@@ -150,8 +151,7 @@ class Reader:
             window = min(4 * window, self.left)
         if len(ones_N) < count:
             raise DamagedData(f"{len(ones_N)} numbers stand where {count} are expected")
-        used = int(ones_N[-1]) + 1 if count else 0
-        self._skip(bits, used)
+        self._skip(int(ones_N[-1]) + 1 if count else 0)
         return np.diff(ones_N, prepend=-1) - 1
 
     def fields(self, width_N: Integers) -> Integers:
@@ -162,22 +162,26 @@ class Reader:
         total = int(ends_N[-1]) if ends_N.size else 0
         if total > 8 * self.left:
             raise DamagedData(f"{self.left} bytes are left where {total} bits are expected")
-        bits = np.unpackbits(np.frombuffer(self._payload, np.uint8, count=-(-total // 8), offset=self._at))
-        self._skip(bits, total)
-        numbers_N = np.zeros(len(width_N), np.int64)
-        if total:
-            shift = np.repeat(ends_N, width_N) - 1 - np.arange(total)
-            wide_N = width_N > 0
-            starts_N = (ends_N - width_N)[wide_N]
-            numbers_N[wide_N] = np.add.reduceat(bits[:total].astype(np.int64) << shift, starts_N)
+        start = self._at
+        self._skip(total)
+        if not total:
+            return np.zeros(len(width_N), np.int64)
+        # Of each number the eight bytes from the one on in which it begins, and what it has in a ninth.
+        stored = self._payload[start : self._at] + bytes(_WINDOW_BYTES)
+        windows = np.ndarray((len(stored) - _WINDOW_BYTES + 1,), ">u8", stored, strides=(1,))
+        begin_N = ends_N - width_N
+        byte_N, skipped_N = begin_N >> 3, (begin_N & 7).astype(np.uint64)
+        window_N = windows[byte_N].astype(np.uint64) << skipped_N
+        window_N |= np.frombuffer(stored, np.uint8)[byte_N + 8] >> (8 - skipped_N)
+        # In two steps, since a shift by all 64 bits is none.
+        numbers_N: Integers = (window_N >> np.uint64(1) >> (63 - width_N).astype(np.uint64)).astype(np.int64)
         return numbers_N
 
-    def _skip(self, bits: Bits, used: int) -> None:
+    def _skip(self, bits: int) -> None:
         """Go on at the byte after so many bits; those that pad the last byte are zero."""
-        end = -(-used // 8) * 8
-        if bits[used:end].any():
+        if bits % 8 and self._payload[self._at + bits // 8] & (0xFF >> bits % 8):
             raise DamagedData("there are bits where a payload has its padding")
-        self._at += end // 8
+        self._at += -(-bits // 8)
 
 
 def _check_most(numbers_N: Integers, most: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.builtin.codecs.padding import padded
 from kdkit.errors import DamagedData
 from kdkit.values import SparseTargets
 
@@ -68,16 +69,18 @@ def targets_of(rows: Sequence[SparseRows], *, vocab_size: int, device: str) -> S
 
     temperatures = tuple(rows[0].log_tail_T) if rows else ()
     lengths = [len(each.ids_TK) for each in rows]
-    shape = (len(rows), max(lengths, default=0), max((each.ids_TK.shape[1] for each in rows), default=0))
-    ids_BTK, values_BTK = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
-    log_tail_BT = {temperature: np.full(shape[:2], -np.inf, np.float32) for temperature in temperatures}
+    widest = max((each.ids_TK.shape[1] for each in rows), default=0)
+    ids_BTK = padded(lengths, (widest,), np.int32, fill=-1)
+    values_BTK = padded(lengths, (widest,), np.float32, fill=-np.inf)
+    log_tail_BT = {temperature: padded(lengths, (), np.float32, fill=-np.inf) for temperature in temperatures}
     for index, (each, length) in enumerate(zip(rows, lengths, strict=True)):
-        ids_BTK[index, :length, : each.ids_TK.shape[1]] = each.ids_TK
-        values_BTK[index, :length, : each.ids_TK.shape[1]] = each.values_TK
+        kept = each.ids_TK.shape[1]
+        ids_BTK[index, :length, :kept], ids_BTK[index, :length, kept:] = each.ids_TK, -1
+        values_BTK[index, :length, :kept], values_BTK[index, :length, kept:] = each.values_TK, -np.inf
         for temperature in temperatures:
             log_tail_BT[temperature][index, :length] = each.log_tail_T[temperature]
     return SparseTargets(
-        ids_BTK=torch.from_numpy(ids_BTK).to(device).long(),
+        ids_BTK=torch.from_numpy(ids_BTK).to(device),
         values_BTK=torch.from_numpy(values_BTK).to(device),
         log_tail_BT={each: torch.from_numpy(tail_BT).to(device) for each, tail_BT in log_tail_BT.items()},
         vocab_size=vocab_size,

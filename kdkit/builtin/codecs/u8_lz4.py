@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.values import DenseTargets, FloatArray, TeacherBlock
+    from kdkit.values import FloatArray, QuantizedTargets, TeacherBlock
 
 # Below a third of float32's range, so that no sum or product of coding and decoding overflows.
 LARGEST_LOGIT = 1e38
@@ -130,8 +130,8 @@ class U8LZ4:
         np.copyto(logits_TV, content.tail_T1, where=content.q_TV == 0)
         return logits_TV
 
-    def targets(self, records: Sequence[tuple[bytes, int]], *, vocab_size: int, device: str) -> DenseTargets:
-        """The targets of a batch: what travels is one byte a logit, and the rest is done on the device.
+    def targets(self, records: Sequence[tuple[bytes, int]], *, vocab_size: int, device: str) -> QuantizedTargets:
+        """The codes of a batch, with each row's grid and tail: one byte a logit.
 
         Raises:
             DamagedData: A payload is not one LZ4 frame of such logits.
@@ -139,31 +139,26 @@ class U8LZ4:
         import numpy as np
         import torch
 
-        from kdkit.values import DenseTargets
+        from kdkit.builtin.codecs.padding import padded
+        from kdkit.values import QuantizedTargets
 
         lengths = [tokens for _, tokens in records]
-        shape = (len(records), max(lengths, default=0))
-        q_BTV = np.zeros((*shape, vocab_size), np.uint8)
-        # Scale, zero point and tail; padding comes out as 0 with any scale.
-        grids_3BT1 = np.zeros((3, *shape, 1), np.float32)
+        codes_BTV = padded(lengths, (vocab_size,), np.uint8)
+        scale_BT, zero_point_BT, tail_BT = (padded(lengths, (), np.float32) for _ in range(3))
         for index, (payload, tokens) in enumerate(records):
             content = self._read(payload, tokens, vocab_size)
-            q_BTV[index, :tokens] = content.q_TV
-            tail_T1 = content.tail_T1 if content.tail_T1 is not None else 0
-            for grid_T1, stored in zip(
-                grids_3BT1[:, index, :tokens], (content.scale_R1, content.zero_point_R1, tail_T1), strict=True
-            ):
-                grid_T1[...] = stored
-        codes_BTV = torch.from_numpy(q_BTV).to(device)
-        scale_BT1, zero_point_BT1, tail_BT1 = torch.from_numpy(grids_3BT1).to(device)
-        logits_BTV = codes_BTV.to(torch.float32)
-        if self.clip is not None:
-            logits_BTV -= 1
-        logits_BTV -= zero_point_BT1
-        logits_BTV *= scale_BT1
-        if self.clip is not None:
-            logits_BTV = torch.where(codes_BTV == 0, tail_BT1, logits_BTV)
-        return DenseTargets(logits_BTV=logits_BTV, lengths_B=torch.tensor(lengths, dtype=torch.int64))
+            codes_BTV[index, :tokens] = content.q_TV
+            scale_BT[index, :tokens] = content.scale_R1[:, 0]
+            zero_point_BT[index, :tokens] = content.zero_point_R1[:, 0]
+            if content.tail_T1 is not None:
+                tail_BT[index, :tokens] = content.tail_T1[:, 0]
+        return QuantizedTargets(
+            codes_BTV=torch.from_numpy(codes_BTV).to(device),
+            scale_BT=torch.from_numpy(scale_BT).to(device),
+            zero_point_BT=torch.from_numpy(zero_point_BT).to(device),
+            tail_BT=torch.from_numpy(tail_BT).to(device) if self.clip is not None else None,
+            lengths_B=torch.tensor(lengths, dtype=torch.int64),
+        )
 
     def bytes_per_token(self, vocab_size: int) -> float:
         """Upper estimate: what LZ4 saves depends on the logits, so nothing is counted on."""

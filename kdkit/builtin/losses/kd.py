@@ -1,4 +1,4 @@
-"""`kd`: soft loss against the teacher, hard loss against the labels, mixed by alpha."""
+"""`kd`: soft loss against the teacher, hard loss against the labels, mixed by alpha; hidden states, if asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from attrs import validators
 
 from kdkit.divergences import DIVERGENCES, divergence_of, parameter_refusal
 from kdkit.errors import UsageError
-from kdkit.options import EachValue, Schedule, one_of, option, share, value_at, values_of
+from kdkit.features import DISTANCES, linear_projection, with_distance
+from kdkit.options import EachValue, Schedule, not_negative, one_of, option, share, value_at, values_of
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,22 @@ def _belongs(loss: KD, field: attrs.Attribute[Any], _value: float) -> None:
         raise ValueError(parameter_refusal(field.name, loss.divergence))
 
 
+_SCHEDULED = "this loss follows a schedule: call its `at` with a moment of the training first"
 _parameter = validators.optional(validators.and_(validators.gt(0.0), validators.lt(1.0), _belongs))
+
+
+@attrs.frozen(kw_only=True)
+class Features:
+    """`features`: how far the student's hidden states, through a projection, may be from the teacher's."""
+
+    distance: str = option(
+        "What lies between two states: their squared difference, over the teacher's mean square; or 1 - cosine.",
+        default="mse",
+        check=one_of(*DISTANCES),
+    )
+    weight: float | Schedule = option(
+        "What the distance, which begins at about 1, is multiplied by.", default=0.5, check=EachValue(not_negative)
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -50,11 +66,20 @@ class KD:
         default=None,
         check=_parameter,
     )
+    features: Features | None = option(
+        "Adds the distance of hidden states while the student is trained; needs a codec that keeps them (subspace).",
+        default=None,
+    )
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether there is a soft loss in any step."""
-        return any(value > 0 for value in values_of(self.alpha))
+        """Whether there is a soft loss in any step, or states are compared."""
+        return any(value > 0 for value in values_of(self.alpha)) or self.needs_states
+
+    @property
+    def needs_states(self) -> bool:
+        """Whether states are compared in any step."""
+        return self.features is not None and any(value > 0 for value in values_of(self.features.weight))
 
     @property
     def temperatures(self) -> tuple[float, ...] | None:
@@ -70,7 +95,15 @@ class KD:
 
     def at(self, moment: Moment) -> KD:
         """The loss of a step."""
-        return attrs.evolve(self, alpha=value_at(self.alpha, moment), temperature=value_at(self.temperature, moment))
+        features = self.features
+        if features is not None:
+            features = attrs.evolve(features, weight=value_at(features.weight, moment))
+        return attrs.evolve(
+            self,
+            alpha=value_at(self.alpha, moment),
+            temperature=value_at(self.temperature, moment),
+            features=features,
+        )
 
     def __call__(
         self, student_logits_NV: torch.Tensor, labels_N: torch.Tensor, teacher: TeacherRows | None, counts: TokenCounts
@@ -83,7 +116,7 @@ class KD:
         from kdkit.losses import mix
 
         if isinstance(self.alpha, Schedule) or isinstance(self.temperature, Schedule):
-            raise UsageError("this loss follows a schedule: call its `at` with a moment of the training first")
+            raise UsageError(_SCHEDULED)
         return mix(
             student_logits_NV,
             labels_N,
@@ -92,4 +125,24 @@ class KD:
             temperature=self.temperature,
             divergence=divergence_of(self.divergence, beta=self.beta, skew=self.skew),
             counts=counts,
+        )
+
+    def projection(self, student_width: int, teacher_width: int, *, seed: int) -> torch.nn.Module:
+        """A linear one (see `kdkit.features.linear_projection`)."""
+        return linear_projection(student_width, teacher_width, seed=seed)
+
+    def with_features(
+        self, parts: LossParts, projected_MR: torch.Tensor, teacher_MR: torch.Tensor, counts: TokenCounts
+    ) -> LossParts:
+        """`features.weight` times the distance more (see `kdkit.features.with_distance`).
+
+        Raises:
+            UsageError: The weight follows a schedule, and `at` has not been called.
+        """
+        assert self.features is not None, "this loss compares no hidden states"
+        weight = self.features.weight
+        if isinstance(weight, Schedule):
+            raise UsageError(_SCHEDULED)
+        return with_distance(
+            parts, projected_MR, teacher_MR, distance=self.features.distance, weight=weight, counts=counts
         )

@@ -88,12 +88,13 @@ class BoundSubspace:
         import numpy as np
         import torch
 
+        from kdkit.builtin.codecs.padding import padded
         from kdkit.values import FactoredTargets
 
         lengths = [tokens for _, tokens in records]
-        coordinates_BTR = np.zeros((len(records), max(lengths, default=0), self.state.rank), np.float32)
-        for row_TR, (payload, tokens) in zip(coordinates_BTR, records, strict=True):
-            row_TR[:tokens] = self._coordinates(payload, tokens, vocab_size)
+        coordinates_BTR = padded(lengths, (self.state.rank,), np.float32)
+        for index, (payload, tokens) in enumerate(records):
+            coordinates_BTR[index, :tokens] = self._coordinates(payload, tokens, vocab_size)
         basis_RV, offset_V = self._on(device)
         return FactoredTargets(
             coordinates_BTR=torch.from_numpy(coordinates_BTR).to(device),

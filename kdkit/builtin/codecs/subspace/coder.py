@@ -115,15 +115,18 @@ class Coder:
         if self._least_bits[classes_T].sum() > 8 * len(payload) + SLACK_BITS:
             raise DamagedData(f"{len(payload)} bytes cannot hold the coordinates of {rows} tokens")
         layout = _Layout.of(self.scales_R, classes_T)
-        places_N = np.empty(rows * len(self.scales_R), np.int64)
+        # High parts, and where one is beyond its table, first in the order of tables.
+        highs, beyond = [], []
         for table, chosen in layout.table_groups():
-            places_N[chosen] = coder.decode(self._models[table], len(chosen))
-        lows_N = np.zeros_like(places_N)
+            radius = int(self.radii[table])
+            highs.append(coder.decode(self._models[table], len(chosen)).astype(np.int64) - radius)
+            beyond.append(highs[-1] > radius)
+        lows_N = np.zeros(rows * len(self.scales_R), np.int64)
         for bits, chosen in layout.low_groups():
             lows_N[chosen] = coder.decode(_uniform(bits), len(chosen))
-        radii_N = self.radii.astype(np.int64)[layout.tables_N]
-        highs_N = places_N - radii_N
-        escaped = layout.by_table_N[(highs_N > radii_N)[layout.by_table_N]]
+        highs_N = np.empty_like(lows_N)
+        highs_N[layout.by_table_N] = np.concatenate([*highs, np.empty(0, np.int64)])
+        escaped = layout.by_table_N[np.flatnonzero(np.concatenate([*beyond, np.empty(0, bool)]))]
         upper = coder.decode(_uniform(16), len(escaped)).astype(np.int64)
         highs_N[escaped] = (upper << 16) + coder.decode(_uniform(16), len(escaped)) - 2**31
         if coder.decode(_uniform(16), 1)[0] != STAMP or not coder.is_empty():

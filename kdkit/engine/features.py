@@ -1,0 +1,146 @@
+"""What a loss needs to compare hidden states (`kdkit.interfaces.FeatureLoss`): the projection, and the teacher's scale.
+
+Both are made before the first step and are the same in every process: no statistic of a step goes into a loss, so that
+chunks of tokens, micro-batches and processes add up.
+
+Letters: C tokens of a chunk, M those of them that the teacher has a row for, D and R the widths of the student's and
+the teacher's states.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+
+from kdkit.align import teacher_rows
+from kdkit.engine.spaces import TeacherSpace
+from kdkit.engine.tokenloss import Forward
+from kdkit.errors import UsageError
+from kdkit.interfaces import FeatureLoss
+from kdkit.tokens import collate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kdkit.align import TeacherRows
+    from kdkit.interfaces import LossMixer, TextModel
+    from kdkit.targets import TargetSource
+    from kdkit.values import EncodedExample, LossParts, TokenBatch, TokenCounts
+
+SAMPLE_ROWS = 256
+"""Rows at most that the scale is learnt from."""
+
+SAMPLE_BATCH = 16
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class FeatureHelper:
+    """The helper of one training.
+
+    Attributes:
+        projection: From the student's states to the teacher's; trained with the student, and no part of it.
+        space: That of the teacher's states.
+        scale: What they are multiplied by, for a mean square length of 1.
+    """
+
+    projection: torch.nn.Module
+    space: TeacherSpace
+    scale: float
+
+    def add(
+        self,
+        loss: LossMixer,
+        parts: LossParts,
+        states_CD: torch.Tensor,
+        teacher: TeacherRows | None,
+        counts: TokenCounts,
+    ) -> LossParts:
+        """The parts of some tokens, with what their states add.
+
+        Args:
+            loss: The loss of the step.
+            parts: What it gives of these tokens.
+            states_CD: What goes into the student's head.
+            teacher: The teacher's rows of these tokens.
+            counts: The denominators.
+
+        Raises:
+            Mismatch: The teacher's states are not to be had, or cannot be compared with those of other rows.
+        """
+        assert isinstance(loss, FeatureLoss), "there is a helper only where the loss compares states"
+        assert teacher is not None, "a loss that compares states needs a teacher"
+        states_MD = teacher.shared(states_CD)
+        if states_MD.dtype in (torch.bfloat16, torch.float16):
+            states_MD = states_MD.float()
+        projected_MR = self.projection(states_MD)
+        teacher_MR = self.space.states(teacher).to(projected_MR) * self.scale
+        return loss.with_features(parts, projected_MR, teacher_MR, counts)
+
+
+def helper_of(
+    loss: LossMixer,
+    model: TextModel,
+    rows: Sequence[EncodedExample],
+    targets: TargetSource,
+    *,
+    seed: int,
+    device: str,
+) -> FeatureHelper | None:
+    """What a loss needs to compare states; None for one that compares none. A pure function of what it is given.
+
+    Args:
+        loss: The loss of the whole training.
+        model: The student, on its device.
+        rows: The training rows.
+        targets: Where the teacher's rows come from.
+        seed: Of the projection.
+        device: The student's.
+
+    Raises:
+        UsageError: The student's states are not to be had.
+        Mismatch: The teacher's are not.
+    """
+    if not (isinstance(loss, FeatureLoss) and loss.needs_states):
+        return None
+    forward = Forward.of(model)
+    if forward.head is None:
+        raise UsageError(
+            "the loss compares hidden states, but the student has none to give: its logits are more than a linear head "
+            "of its last states; leave loss.features out, or take another student"
+        )
+    pad_id = model.tokenizer.pad_token_id
+    (first,) = _batches(rows[:1], 1, pad_id, device)
+    space = TeacherSpace.of(targets(first))
+    projection = loss.projection(_width(model, forward, first), space.width, seed=seed).to(device)
+    sample = rows[:: -(-len(rows) // SAMPLE_ROWS)]
+    scale = _scale(_batches(sample, SAMPLE_BATCH, pad_id, device), targets, space)
+    return FeatureHelper(projection=projection, space=space, scale=scale)
+
+
+def _batches(rows: Sequence[EncodedExample], size: int, pad_id: int, device: str) -> Iterator[TokenBatch]:
+    for start in range(0, len(rows), size):
+        yield collate(rows[start : start + size], pad_id=pad_id).to(device)
+
+
+def _width(model: TextModel, forward: Forward, batch: TokenBatch) -> int:
+    """That of the student's states; to ask changes neither mode nor random numbers."""
+    was_training = model.module.training
+    model.module.eval()
+    with torch.no_grad():
+        width = forward.rows(batch).shape[-1]
+    model.module.train(was_training)
+    return width
+
+
+def _scale(batches: Iterator[TokenBatch], targets: TargetSource, space: TeacherSpace) -> float:
+    """One over the root of the mean square length of the teacher's states."""
+    squares, tokens = 0.0, 0
+    for batch in batches:
+        said = targets(batch)
+        assert said is not None, "a loss that compares states needs a teacher"
+        states_MR = space.states(teacher_rows(said, batch.places))
+        squares += float(states_MR.cpu().double().square().sum())
+        tokens += len(states_MR)
+    return (tokens / squares) ** 0.5 if squares > 0 else 1.0

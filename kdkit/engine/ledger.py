@@ -1,0 +1,158 @@
+"""What the steps of a training came to: read from the device when it is there, and summed until the next log line."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+
+from kdkit.engine.readback import Readback
+from kdkit.engine.state import Sums
+from kdkit.errors import KdkitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kdkit.batches import Lengths
+    from kdkit.values import EncodedExample, TokenCounts
+
+    Window = Sequence[Sequence[int]]
+
+PARTS = ("total", "hard", "soft", "feature")
+"""The parts of a loss that are kept (see `kdkit.values.LossParts`), the first being the one that is trained on."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Step:
+    """A step that was taken and is not in the sums yet.
+
+    Attributes:
+        number: Its number, from 1.
+        window: The rows of its micro-batches.
+        counts: The denominators of its losses.
+        numbers: The parts of the loss, micro-batch by micro-batch, and the norm of the gradient.
+    """
+
+    number: int
+    window: Window
+    counts: TokenCounts
+    numbers: Readback
+
+
+@attrs.define(kw_only=True)
+class Ledger:
+    """The steps of one training.
+
+    Attributes:
+        name: What is trained, for messages.
+        rows: Its rows.
+        lengths: How long they are.
+        lag: How many steps' numbers are left with the device.
+        sums: What the steps since the last log line came to, but for those.
+        compares_states: Whether the loss has a `feature` part.
+        is_bf16: Whether the model computes in bfloat16.
+    """
+
+    name: str
+    rows: Sequence[EncodedExample]
+    lengths: Lengths
+    lag: int
+    sums: Sums
+    compares_states: bool
+    is_bf16: bool
+    _waiting: deque[_Step] = attrs.field(factory=deque, init=False)
+    _clock: float = attrs.field(default=0.0, init=False)
+
+    def start_clock(self) -> None:
+        """From here on time counts as training."""
+        self._clock = time.perf_counter()
+
+    def add(self, number: int, window: Window, counts: TokenCounts, parts: torch.Tensor, norm: torch.Tensor) -> None:
+        """A step is about to be taken.
+
+        Args:
+            number: Its number, from 1.
+            window: The rows of its micro-batches.
+            counts: The denominators of its losses.
+            parts: `[micro-batches, PARTS]`.
+            norm: The gradient's, one number.
+
+        Raises:
+            KdkitError: Its loss or gradient, or that of a step before, is not finite.
+        """
+        numbers = Readback.of(torch.cat([parts.reshape(-1), norm.reshape(1)]))
+        self._waiting.append(_Step(number=number, window=window, counts=counts, numbers=numbers))
+        self.settle(self.lag)
+
+    def settle(self, left: int = 0) -> None:
+        """Add the steps that wait to the sums, but for so many of the last.
+
+        Raises:
+            KdkitError: One of them has a loss or a gradient that is not finite.
+        """
+        sums = self.sums
+        while len(self._waiting) > left:
+            step = self._waiting.popleft()
+            *flat, norm = step.numbers.numbers()
+            by_batch = [flat[start : start + len(PARTS)] for start in range(0, len(flat), len(PARTS))]
+            total, hard, soft, feature = (sum(column) for column in zip(*by_batch, strict=True))
+            if not math.isfinite(total) or not math.isfinite(norm):
+                raise self._refusal(step, by_batch, norm)
+            sums.steps += 1
+            sums.loss += total
+            sums.hard += hard
+            sums.soft += soft
+            sums.feature += feature
+            sums.grad_norm += norm
+            sums.tokens += self.lengths.tokens(step.window)
+            sums.places += self.lengths.positions(step.window)
+        now = time.perf_counter()
+        sums.seconds += now - self._clock
+        self._clock = now
+
+    def shown(self) -> dict[str, str]:
+        """What is shown beside the progress bar."""
+        sums = self.sums
+        if not sums.steps:
+            return {}
+        facts = {"loss": f"{sums.loss / sums.steps:.3f}", "hard": f"{sums.hard / sums.steps:.3f}"}
+        if math.isfinite(sums.soft):
+            facts["soft"] = f"{sums.soft / sums.steps:.3f}"
+        return facts | {"tok/s": f"{sums.tokens / sums.seconds:.0f}"}
+
+    def close(self) -> dict[str, float]:
+        """The means of all steps since the last log line, for the next; the sums begin anew."""
+        self.settle()
+        sums, self.sums = self.sums, Sums()
+        return {
+            "loss": sums.loss / sums.steps,
+            "hard": sums.hard / sums.steps,
+            "soft": sums.soft / sums.steps,
+            **({"feature": sums.feature / sums.steps} if self.compares_states else {}),
+            "grad_norm": sums.grad_norm / sums.steps,
+            "tokens_per_second": sums.tokens / sums.seconds,
+            "padding": 1 - sums.tokens / sums.places,
+        }
+
+    def _refusal(self, step: _Step, by_batch: list[list[float]], norm: float) -> KdkitError:
+        bad = next((i for i, parts in enumerate(by_batch) if not math.isfinite(parts[0])), None)
+        names, indices = ["gradient"], [index for batch in step.window for index in batch]
+        if bad is not None:
+            _, hard, soft, feature = by_batch[bad]
+            # Without teacher rows the soft loss is NaN by definition, and not what went wrong.
+            counted = [("hard", hard, step.counts.hard), ("soft", soft, step.counts.soft)]
+            if self.compares_states:
+                counted.append(("feature", feature, step.counts.soft))
+            names = [f"{name} loss" for name, value, count in counted if count and not math.isfinite(value)]
+            indices = list(step.window[bad])
+        ids = [self.rows[index].id for index in indices]
+        return KdkitError(
+            f"step {step.number} of the {self.name}'s training: the {' and the '.join(names or ['loss'])} is not "
+            f"finite (loss {sum(parts[0] for parts in by_batch)}, gradient norm {norm}) on rows "
+            f"{', '.join(ids[:8])}{f' and {len(ids) - 8} more' if len(ids) > 8 else ''}; the last checkpoint is kept; "
+            f"lower the learning rate of this training{', or use fp32' if self.is_bf16 else ''}"
+        )

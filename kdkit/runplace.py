@@ -1,0 +1,98 @@
+"""Where a run may lie: folders of something else are left alone, and only what a run left is deleted."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from kdkit.cache.url import RemoteFolder
+from kdkit.errors import UsageError
+from kdkit.store import STORE, logits_of, store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from kdkit.recipe import Recipe
+
+RECIPE = "recipe.toml"
+
+
+def check_folders(recipe: Recipe, path: Path) -> None:
+    """Refuse a run folder, or a shared store, that cannot be one.
+
+    Raises:
+        UsageError: It is a file or lies below one; it holds something else than a run; the two are one folder; or
+            the URL for logits is one that no file system serves.
+    """
+    store, logits = store_of(recipe, path), logits_of(recipe, path)
+    if isinstance(logits, str):
+        RemoteFolder.at(logits)
+    for folder, advice in ((path, "--run-dir"), (store, f"cache.dir or {STORE}")):
+        blocked = next((each for each in (folder, *folder.parents) if each.exists() and not each.is_dir()), None)
+        if blocked is not None:
+            raise UsageError(f"{blocked} is a file; name another folder with {advice}")
+    if path.resolve() in {folder.resolve() for folder in (store, store / "logits", store / "teachers")}:
+        raise UsageError(
+            f"{path} cannot be a run folder: {store} is the store that runs share; "
+            f"name another folder with --run-dir, or another store with cache.dir or {STORE}"
+        )
+    if (
+        path.is_dir()
+        and not (path / "run.json").exists()
+        and not all(_is_ours(child, recipe) for child in path.iterdir())
+    ):
+        raise UsageError(f"{path} is not empty and no run folder; name another with --run-dir")
+
+
+def spare_recipe_file(recipe: Recipe, path: Path, *, fresh: bool) -> None:
+    """Refuse to overwrite or to delete the file that the recipe was read from.
+
+    Raises:
+        UsageError: It would be.
+    """
+    if recipe.path is None:
+        return
+    file, folder = recipe.path.resolve(), path.resolve()
+    if file == folder / RECIPE:
+        if not _holds_resolved(path, recipe):
+            raise UsageError(
+                f"{recipe.path} would be overwritten with the recipe that has every default filled in; "
+                "name another folder with --run-dir"
+            )
+    elif fresh and file.is_relative_to(folder):
+        raise UsageError(f"--fresh would delete the recipe {recipe.path}; move it out of {path}")
+
+
+def _holds_resolved(path: Path, recipe: Recipe) -> bool:
+    """Whether a folder's recipe.toml is, to the byte, what a run of this recipe writes there."""
+    file = path / RECIPE
+    return file.is_file() and file.read_bytes() == recipe.to_toml().encode()
+
+
+def empty(path: Path, recipe: Recipe) -> None:
+    """Delete what a run left in its folder; the lock stays, and a recipe.toml that would be written anew.
+
+    What marks it as a run folder goes last: a kill on the way leaves a folder that can be emptied again.
+    """
+    kept = {".lock", "run.json", *([RECIPE] if _holds_resolved(path, recipe) else [])}
+    delete(child for child in list(path.iterdir()) if child.name not in kept)
+    delete([path / "run.json"])
+
+
+def delete(files: Iterable[Path]) -> None:
+    """Delete files and folders; of a link, the link."""
+    for child in files:
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink(missing_ok=True)
+
+
+def _is_ours(child: Path, recipe: Recipe) -> bool:
+    """Whether it is what a run that was killed at its start or while it was deleted leaves in its folder."""
+    return (
+        child.name == ".lock"
+        or child.name.startswith((f".{RECIPE}.", ".run.json."))
+        or (child.name == RECIPE and _holds_resolved(child.parent, recipe))
+    )

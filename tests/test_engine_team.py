@@ -41,10 +41,10 @@ class UpTo:
         pass
 
 
-def train_here(folder: Path, *, stop_after: int | None = None, team=ALONE, **options) -> None:
-    """A training in this process."""
+def train_here(folder: Path, *, stop_after: int | None = None, validated=False, team=ALONE, **options) -> None:
+    """A training in this process, with real validations or with values that are given."""
     model, values = tiny.model(dropout_rate=0.0), [{"loss": 1.0}] * 2
-    shown = {"progress": UpTo(stop_after), "values": values}
+    shown = {"progress": UpTo(stop_after), "values": values if not validated else None}
     trained = tiny.trainer(folder, training_model=model, **shown, **OPTIONS, **options)
     trained.team = team
     with suppress(Enough):
@@ -134,8 +134,8 @@ SPREAD = {
 def test_a_model_that_is_spread_takes_the_same_steps_and_is_saved_whole(alone, tmp_path):
     from transformers import AutoModelForSeq2SeqLM
 
-    train_together(tmp_path, 2, stop_after=4, **SPREAD)
-    train_together(tmp_path, 2, **SPREAD)
+    train_together(tmp_path, 2, stop_after=4, validated=True, **SPREAD)
+    train_together(tmp_path, 2, validated=True, **SPREAD)
     assert_same_steps(tmp_path, alone)
     saved, found = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "student" / "final", output_loading_info=True)
     assert not any(found.values()), found

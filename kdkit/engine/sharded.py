@@ -101,6 +101,8 @@ class Sharded(Replicas):
                 yield
         finally:
             for part in self._parts:
+                # A forward pass that ended at the head has left it in the belief that it still goes on.
+                part.set_reshard_after_forward(True, recurse=False)
                 part.reshard()
                 # Those of a whole module are needed again at once in the backward pass: torch's own default.
                 is_layer = id(part) not in {id(module) for module in self.modules}

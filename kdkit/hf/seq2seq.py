@@ -149,7 +149,11 @@ class Seq2SeqModel:
 
         self.adopt(options)
         with torch.inference_mode():
-            ids_BT = self.module.generate(input_ids=batch.source_ids_BS, attention_mask=batch.source_mask_BS)
+            ids_BT = self.module.generate(
+                input_ids=batch.source_ids_BS,
+                attention_mask=batch.source_mask_BS,
+                synced_gpus=False,  # a model under FSDP is whole by now, and other processes write other texts
+            )
         return self.tokenizer.batch_decode(ids_BT, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def adopt(self, options: Generation) -> None:

@@ -46,7 +46,7 @@ class Remembered:
 def record(setting: Setting) -> dict[str, int]:
     """Fill a cache with each codec, and the thesis's file; gives their bytes a token."""
     sides = Sides(setting)
-    rows = [*setting.small, *setting.kd_rows]
+    rows = [*setting.small, *setting.rows]
     teacher = Remembered(OpenHFTeacher(model=sides.teacher, identity=TEACHER, device="cpu", batch_size=4))
     list(teacher.states(rows, Silent()))
     keys = keys_of(rows, teacher=TEACHER, tokenizer=TOKENIZER)
@@ -72,7 +72,7 @@ def record(setting: Setting) -> dict[str, int]:
         sizes[name] = sum(shard.stat().st_size for shard in shards) / tokens
     record_padded(
         sides.teacher.module,
-        setting.kd_rows[:BATCH],
+        setting.rows[:BATCH],
         sides.tokenizer.pad_token_id,
         *setting.padded,
         setting.folder / "padded.jsonl",

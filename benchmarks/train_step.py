@@ -1,6 +1,6 @@
 """How many examples a second a training takes in, however it is done.
 
-    python benchmarks/train_step.py [--json] [--data FOLDER --tokenizer FOLDER] [--rows 32] [--repeats 3]
+    python benchmarks/train_step.py [--json] [--data FOLDER --tokenizer FOLDER] [--repeats 3]
 
 The student has codet5-small's shape, the teacher codet5-base's, both with random weights and a vocabulary of 32,100;
 rows are as long as real Java test methods (see `assertion_rows.py`). The sides:
@@ -14,19 +14,17 @@ rows are as long as real Java test methods (see `assertion_rows.py`). The sides:
 - the thesis's way: rows padded to 1,024 and 512, batches of 2, the teacher's padded logits as 8-bit LZ4 in hex, decoded
   in the loop, softmaxes over all of [2, 512, 32100]; written from its description.
 
-Distilling sides train on the first `--kd-rows` rows, after a batch of short rows that is not timed, so that the first
-timed batch finds the loader at work as any later one does; a second "kdkit CE" on these rows is what they are compared
-with. The thesis's way has two of them. Fine-tuning sides train on all rows, timed from the first step on. All rows are
+All sides train on the same rows, but the thesis's way, which has two of them and takes the same time for any. They are
 those of `--batches` of kdkit's own batches, evenly spread over the batches that it makes of 1,600 rows: so few rows
-alone would not find others of their length. The other sides have them in random order.
+alone would not find others of their length. Distilling and on-line sides have these batches; Seq2SeqTrainer and "kdkit
+CE" have the rows in random order, so many a batch.
 
 Times: all sides in one process, one after the other in each repeat, each repeat beginning with another side, so that
 both sides of a ratio meet the same state of the machine; a ratio is the median of the repeats' ratios. The clock runs
-from the trainer's start of training (or the end of the batch of short rows) to the end of the last step: making models,
-optimizers and loaders is left out on all sides, and so is saving.
-Memory: the peak of a process of its own in which a side has done the short rows and then the heaviest batch of the
-distilling rows. It is the same batch for all but two: kdkit's own batches split it by tokens, and the thesis's way has
-two rows, padded.
+from the trainer's start of training to the end of the last step: making models, optimizers and loaders is left out on
+all sides, and so is saving.
+Memory: the peak of a process of its own in which a side has done some short rows, and then the heaviest batch of the
+rows in random order; sides with batches of a budget split that, and the thesis's way has two rows, padded.
 "By arithmetic alone" is what a ratio would be if the matrix products were all there is, at one rate on both sides.
 """
 
@@ -61,7 +59,7 @@ from machine import (
     round_robin,
 )
 from recorded_teacher import record
-from training_sides import CE, CE_AGAIN, HF, KD_SIDES, ONLINE, OWN, PADDED, SEED, SIDES, Setting, Sides
+from training_sides import AT_RANDOM, CE, HF, KD_SIDES, ONLINE, OWN, PADDED, SEED, SIDES, Setting, Sides
 
 from kdkit.batches import Lengths, epoch_order, padding_share
 from kdkit.cli.output import print_json, print_table
@@ -74,10 +72,10 @@ KD = {name: side for side, name in KD_SIDES.items()}
 TARGETS = (
     (CE, HF, 1.0),
     (OWN, HF, 1.5),
-    (KD["subspace"], CE_AGAIN, 0.90),
-    (KD["topk"], CE_AGAIN, 0.90),
-    (KD["u8-lz4"], CE_AGAIN, 0.80),
-    (KD["float"], CE_AGAIN, None),
+    (KD["subspace"], OWN, 0.90),
+    (KD["topk"], OWN, 0.90),
+    (KD["u8-lz4"], OWN, 0.80),
+    (KD["float"], OWN, None),
     (KD["subspace"], ONLINE, 2.0),
     (KD["topk"], ONLINE, 2.0),
     (KD["u8-lz4"], ONLINE, 2.0),
@@ -91,7 +89,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--batches", type=int, default=4, help="kdkit's own batches, whose rows all share (default 4)")
-    parser.add_argument("--kd-rows", type=int, default=8, help="rows of the distilling sides (default 8)")
     parser.add_argument("--batch-size", type=int, default=8, help="rows a batch (default 8)")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each side (default 3)")
     parser.add_argument("--dropout", type=float, default=0.1, help="the student's (default 0.1)")
@@ -113,7 +110,6 @@ def main() -> None:
             "teacher": setting.teacher,
             "vocabulary": setting.vocab_size,
             "rows": len(setting.rows),
-            "kd_rows": len(setting.kd_rows),
             "batch_size": setting.batch_size,
             "batch_tokens": setting.batch_tokens,
             "dropout": setting.dropout,
@@ -149,7 +145,6 @@ def make_setting(options, folder: Path) -> Setting:
         batch_tokens=tokens,
         grouped=grouped,
         rows=rows,
-        kd_rows=rows[: options.kd_rows],
         small=[attrs.evolve(row, id=f"short-{row.id}") for row in short],
         padded=(128, 32) if quick else (1024, 512),
         folder=folder,
@@ -174,6 +169,7 @@ def measure_times(setting: Setting, names, repeats: int) -> dict:
     used is loaded then.
     """
     sides, found = Sides(setting), {name: [] for name in names}
+    assert sides.initial, "kept before anything is trained"
     for name in names:
         if name != PADDED:  # its own first step is not timed
             sides.train(name, setting.small)
@@ -208,7 +204,7 @@ def side_facts(setting: Setting, name: str, passes, peak: int, facts) -> dict:
 
 
 def rows_in_order(setting: Setting, name: str) -> list:
-    return setting.grouped if name == OWN else Sides(setting).rows_of(name)
+    return Sides(setting).rows_of(name)
 
 
 def batches_of(setting: Setting, name: str) -> list[list[int]]:
@@ -217,7 +213,7 @@ def batches_of(setting: Setting, name: str) -> list[list[int]]:
         shuffle=False,
         drop_last=False,
         batch_size=setting.batch_size,
-        batch_tokens=setting.batch_tokens if name == OWN else 0,
+        batch_tokens=0 if name in AT_RANDOM else setting.batch_tokens,
     )
     return epoch_order(Lengths.of(rows_in_order(setting, name)), training, seed=SEED, epoch=0)
 

@@ -36,11 +36,11 @@ CODECS = {
     "topk": TopK(temperatures=(TEMPERATURE,)),
     "subspace": Subspace(),
 }
-HF, CE, OWN, CE_AGAIN = "Seq2SeqTrainer", "kdkit CE", "kdkit CE, own batches", "kdkit CE, distilling rows"
+HF, CE, OWN = "Seq2SeqTrainer", "kdkit CE", "kdkit CE, own batches"
 KD_SIDES = {f"kdkit KD, {name}": name for name in CODECS}
 ONLINE, PADDED = "on-line KD", "the thesis's way"
-TUNING = (HF, CE, OWN)
-SIDES = (*TUNING, CE_AGAIN, *KD_SIDES, ONLINE, PADDED)
+AT_RANDOM = (HF, CE)
+SIDES = (*AT_RANDOM, OWN, *KD_SIDES, ONLINE, PADDED)
 
 
 @attrs.frozen(kw_only=True)
@@ -55,9 +55,8 @@ class Setting:
         dropout: Of the student.
         batch_size: Rows a batch.
         batch_tokens: Of kdkit's own batches.
-        grouped: Rows of the fine-tuning sides in the order of kdkit's own batches.
+        grouped: The rows of all sides, in the order of kdkit's own batches.
         rows: The same in random order.
-        kd_rows: Rows of the distilling sides.
         small: A batch of short rows.
         padded: Source and target tokens to which the thesis pads.
         folder: Where caches go.
@@ -72,16 +71,15 @@ class Setting:
     batch_tokens: int
     grouped: list
     rows: list
-    kd_rows: list
     small: list
     padded: tuple[int, int]
     folder: Path
 
     @property
     def heaviest(self) -> list:
-        """The batch of the distilling rows with the most padded tokens."""
+        """The batch of the rows in random order with the most padded tokens."""
         size = self.batch_size
-        batches = [self.kd_rows[start : start + size] for start in range(0, len(self.kd_rows), size)]
+        batches = [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
         return max(batches, key=lambda batch: len(batch) * max(len(row.source_ids) for row in batch))
 
 
@@ -118,30 +116,27 @@ class Sides:
 
     def rows_of(self, side: str) -> list:
         """The rows that a side is timed on."""
-        if side in TUNING:
-            return self.setting.rows
-        return self.setting.kd_rows[:BATCH] if side == PADDED else self.setting.kd_rows
+        if side == PADDED:
+            return self.setting.rows[:BATCH]
+        return self.setting.rows if side in AT_RANDOM else self.setting.grouped
 
     def timed(self, side: str) -> Pass:
         """A training of a side, as it is compared."""
         self.student.module.load_state_dict(self.initial)
-        if side in TUNING:
-            return self.train(side, self.setting.grouped if side == OWN else self.setting.rows)
-        return self.train(side, [*self.setting.small, *self.setting.kd_rows], skipped=1)
+        return self.train(side, self.rows_of(side))
 
-    def train(self, side: str, rows: list, *, skipped: int = 0) -> Pass:
-        """A training of a side on rows, its first batches not timed."""
+    def train(self, side: str, rows: list) -> Pass:
+        """A training of a side on rows."""
         setting = self.setting
         if side == HF:
             return self._by_transformers(rows)
         if side == PADDED:
             return self._padded(steps=2)
-        if side == OWN:
-            return self._by_kdkit(rows, KD(alpha=0.0), NoTargets(), skipped, batch_tokens=setting.batch_tokens)
-        if side in (CE, CE_AGAIN):
-            return self._by_kdkit(rows, KD(alpha=0.0), NoTargets(), skipped)
+        if side in (CE, OWN):
+            batches = {"batch_tokens": setting.batch_tokens} if side == OWN else {}
+            return self._by_kdkit(rows, KD(alpha=0.0), NoTargets(), **batches)
         loss = KD(alpha=ALPHA, temperature=TEMPERATURE)
-        return self._by_kdkit(rows, loss, self._targets(side, rows), skipped)
+        return self._by_kdkit(rows, loss, self._targets(side, rows), batch_tokens=setting.batch_tokens)
 
     def _targets(self, side: str, rows: list):
         if side == ONLINE:
@@ -150,7 +145,7 @@ class Sides:
         keys = keys_of(rows, teacher=TEACHER, tokenizer=TOKENIZER)
         return CachedTargets(cache=cache, keys=keys, device="cpu")
 
-    def _by_kdkit(self, rows, loss, targets, skipped: int, **batches) -> Pass:
+    def _by_kdkit(self, rows, loss, targets, **batches) -> Pass:
         clock, model = Clock(), self.student
         with tempfile.TemporaryDirectory() as folder:
             trainer = Trainer(
@@ -183,7 +178,7 @@ class Sides:
             with contextlib.suppress(EpochOver):
                 trainer.fit()
             logged = json.loads((Path(folder) / "metrics.jsonl").read_text().splitlines()[-1])
-        return Pass(seconds=clock.seconds(skipped), loss=logged["loss"])
+        return Pass(seconds=clock.ended - clock.began, loss=logged["loss"])
 
     def _by_transformers(self, rows) -> Pass:
         from transformers import DataCollatorForSeq2Seq, PrinterCallback, Seq2SeqTrainer, Seq2SeqTrainingArguments
@@ -227,7 +222,7 @@ class Sides:
             self.student.module, self.tokenizer.pad_token_id, *self.setting.padded, self.setting.folder / "padded.jsonl"
         )
         seconds, loss = way.train(
-            self.setting.kd_rows[:BATCH],
+            self.setting.rows[:BATCH],
             steps=steps, rate=RATE, decay=DECAY, clip=CLIP, alpha=ALPHA, temperature=TEMPERATURE,
         )  # fmt: skip
         return Pass(seconds=seconds, loss=loss)
@@ -238,28 +233,23 @@ class EpochOver(Exception):
 
 
 class Clock(Silent):
-    """Progress that keeps the moments at which a training begins, ends each step, and is done with the last."""
+    """Progress that keeps the moments at which a training begins, and is done with its last step."""
 
     def __init__(self) -> None:
         self.began = self.ended = 0.0
-        self.steps: list[float] = []
 
     @contextlib.contextmanager
     def task(self, name: str, *, total: int | None, unit: str, done: int = 0):  # noqa: ARG002
         self.began = time.perf_counter()
         yield self
 
-    def advance(self, amount: int = 1, **facts: str) -> None:  # noqa: ARG002
-        self.steps.append(time.perf_counter())
+    def advance(self, amount: int = 1, **facts: str) -> None:
+        pass
 
     def stop(self):
         """What the trainer takes for its validation."""
         self.ended = time.perf_counter()
         raise EpochOver
-
-    def seconds(self, skipped: int) -> float:
-        """Of all steps but the first few."""
-        return self.ended - (self.steps[skipped - 1] if skipped else self.began)
 
 
 def _times_callback():

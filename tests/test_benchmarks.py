@@ -80,8 +80,8 @@ def test_ratios_are_of_examples_a_second_with_their_targets_beside_them(train_st
     targets = {name: each["target"] for name, each in ratios.items() if "target" in each}
     assert targets["kdkit CE / Seq2SeqTrainer"] == 1.0
     assert targets["kdkit CE, own batches / Seq2SeqTrainer"] == 1.5
-    assert targets["kdkit KD, subspace / kdkit CE, distilling rows"] == 0.9
-    assert targets["kdkit KD, u8-lz4 / kdkit CE, distilling rows"] == 0.8
+    assert targets["kdkit KD, subspace / kdkit CE, own batches"] == 0.9
+    assert targets["kdkit KD, u8-lz4 / kdkit CE, own batches"] == 0.8
     assert targets["kdkit KD, u8-lz4 / on-line KD"] == 2.0
     assert targets["kdkit KD, u8-lz4 / the thesis's way"] == 8.0
 

@@ -546,6 +546,45 @@ def test_parts_that_nobody_finishes_are_taken(small, tmp_path, monkeypatch):
 
 # --- by the launchers themselves
 
+# As docs/scaling.md has it, for two processes.
+FSDP = """
+compute_environment: LOCAL_MACHINE
+distributed_type: FSDP
+num_machines: 1
+num_processes: 2
+mixed_precision: 'no'
+fsdp_config:
+  fsdp_version: 2
+  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP
+  fsdp_transformer_layer_cls_to_wrap: T5Block
+  fsdp_reshard_after_forward: true
+"""
+
+
+@pytest.mark.slow
+def test_a_run_under_fsdp_ends_with_a_plain_student_and_nearly_the_same_scores(two, recipe, tmp_path):
+    """The whole way: fine-tuning, distillation, and texts that pick the best epoch."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    (tmp_path / "fsdp.yaml").write_text(FSDP)
+    launch = ["accelerate.commands.launch", "--config_file", "fsdp.yaml", "-m", "kdkit", "run", recipe]
+    store = {"KDKIT_CACHE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"}  # a teacher of its own
+    shown = subprocess.run(
+        [sys.executable, "-m", *launch, "--run-dir", tmp_path / "run", "--json", "-o", "training.best_by=text.f1"],
+        check=False, capture_output=True, text=True, timeout=120, env={**os.environ, **store}, cwd=tmp_path,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert "Traceback" not in shown.stderr
+    _, found = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run/student/best", output_loading_info=True)
+    assert not any(found.values()), found
+    assert losses_of(tmp_path / "run") == pytest.approx(losses_of(two[0]), rel=1e-3)
+
+
+def losses_of(folder):
+    scores = json.loads((folder / "evaluation.json").read_text())["scores"]
+    return {(score["model"], score["metric"]): score["value"] for score in scores if score["suite"] == "loss"}
+
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(

@@ -43,17 +43,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each size (default 3)")
     parser.add_argument("--quick", action="store_true", help="few rows, small multiples: tries the benchmark itself")
     options = parser.parse_args()
-    rows, times = (10, [1, 2, 4]) if options.quick else (options.rows, options.times)
+    rows, times, repeats = options.rows, options.times, options.repeats
+    if options.quick:
+        rows, times, repeats = 10, [1, 4], 1
     if rows < 10 or sorted(set(times)) != times or len(times) < 2:
         parser.error("--rows must be 10 at least, and --times at least two multiples in rising order")
     facts = machine_facts(size=256 if options.quick else 2048)
     runs = {each: [] for each in times}
-    for _, each in itertools.product(range(options.repeats), times):
+    for _, each in itertools.product(range(repeats), times):
         with tempfile.TemporaryDirectory(prefix="kdkit-scale-") as folder:
             runs[each].append(apart(measure, rows * each, folder))
     found = {
         "machine": facts,
-        "setting": {"rows": rows, "times": times, "batch_size": BATCH_SIZE, "repeats": options.repeats},
+        "setting": {"rows": rows, "times": times, "batch_size": BATCH_SIZE, "repeats": repeats},
         "sizes": {str(each): size_facts(rows * each, runs[each]) for each in times},
         "ratios": ratios(rows, times, runs),
     }

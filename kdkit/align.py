@@ -17,7 +17,7 @@ import attrs
 import torch
 
 from kdkit.errors import UsageError
-from kdkit.values import IGNORED, DenseTargets, LabelPlaces, QuantizedTargets, SparseTargets
+from kdkit.values import IGNORED, DenseTargets, LabelPlaces, QuantizedTargets, SparseTargets, sent
 
 if TYPE_CHECKING:
     from kdkit.values import Targets
@@ -73,13 +73,13 @@ class TeacherRows:
             return places.pick(rows_BTX)
         # Several times as quick as by example and position, on the CPU most of all.
         row_M = places.example_N * width + places.position_N
-        return rows_BTX.flatten(0, 1).index_select(0, row_M.to(rows_BTX.device, non_blocking=True))
+        return rows_BTX.flatten(0, 1).index_select(0, sent(row_M, rows_BTX.device))
 
     def shared(self, rows_NX: torch.Tensor) -> torch.Tensor:
         """Of rows of the tokens, such as the student's, those of tokens that are known, `[M, X]`."""
         if bool(self.known_N.all()):
             return rows_NX
-        return rows_NX[self.known_N.nonzero()[:, 0].to(rows_NX.device, non_blocking=True)]
+        return rows_NX[sent(self.known_N.nonzero()[:, 0], rows_NX.device)]
 
 
 def teacher_rows(targets: Targets, places: LabelPlaces) -> TeacherRows:

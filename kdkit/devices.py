@@ -81,8 +81,8 @@ def enough_memory(work: str) -> Iterator[None]:
             raise
         raise KdkitError(
             f"memory ran out in {work} ({(str(error).strip() or type(error).__name__).splitlines()[0][:200]}); "
-            "lower training.batch_size (training.accumulation can make up for it) or generation.batch_size, "
-            "and run again"
+            "lower training.batch_size or training.batch_tokens (training.accumulation can make up for it) or "
+            "generation.batch_size, or set training.gradient_checkpointing = true, and run again"
         ) from error
 
 

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 def forward_kl(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) -> torch.Tensor:
     """KL(p || q) (Hinton et al., 2015): the student must have mass wherever the teacher has."""
-    return _kl(teacher_logp_V, student_logp_V)
+    if teacher_logp_V.requires_grad:
+        return _kl(teacher_logp_V, student_logp_V)
+    from kdkit.fixedteacher import ForwardKL
+
+    value: torch.Tensor = ForwardKL.apply(teacher_logp_V, student_logp_V)  # type: ignore[no-untyped-call]  # torch's own
+    return value
 
 
 def reverse_kl(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) -> torch.Tensor:

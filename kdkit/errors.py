@@ -5,6 +5,7 @@
     │   ├── RecipeError   2   a recipe is wrong; carries every problem found, with its place
     │   ├── PluginError   2   a plugin is missing, broken or collides with another
     │   ├── MissingInput  2   a file, model or data set is not there
+    │   ├── Busy          2   another process is at work on it
     │   └── Mismatch      2   two things that must belong together do not
     ├── DamagedData       4   stored data are not what was written
     ├── Lost              1   another process of the run is gone
@@ -49,6 +50,10 @@ class PluginError(UsageError):
 
 class MissingInput(UsageError):
     """A file, model or data set is not there."""
+
+
+class Busy(UsageError):
+    """Another process is at work on what is to be written."""
 
 
 class Mismatch(UsageError):

@@ -130,8 +130,10 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         capture_bytes=int(captured * recipe.codec.bytes_per_token(width)),
         teacher_bytes=_bytes_of_making(teacher) if teacher is not None and recipe.teacher.is_made_here else 0,
         student_bytes=_bytes_of_making(student),
-        teacher_steps=sum(epoch_steps(lengths, fine_tune, seed=recipe.seed)) if fine_tune is not None else 0,
-        student_steps=sum(epoch_steps(lengths, recipe.training, seed=recipe.seed)),
+        teacher_steps=sum(epoch_steps(lengths, fine_tune, seed=fine_tune.own_seed(recipe.seed)))
+        if fine_tune is not None
+        else 0,
+        student_steps=sum(epoch_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed))),
         generated_rows=min(held_out, recipe.evaluation.rows or held_out),
     )
 

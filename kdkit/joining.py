@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Joiner:
-    """Joins targets, and keeps the bases that it makes: the states that meet in a batch will meet again."""
+    """Joins targets, and keeps the basis that it makes: it is that of all states which have been met so far."""
 
-    _bases: dict[tuple[int, ...], torch.Tensor] = attrs.field(factory=dict, init=False)
+    _known: list[FactoredTargets] = attrs.field(factory=list, init=False)
+    _joint: list[torch.Tensor] = attrs.field(factory=list, init=False)
 
     def __call__(self, parts: Sequence[Part]) -> Targets | None:
         """The targets of all examples; None of kinds that do not go together."""
@@ -55,10 +56,11 @@ class Joiner:
         The ones stand for the offsets, which are rows of the joint basis too.
         """
         joint_RV = self._joint_basis([each for _, each in parts])
-        ranks = [len(each.basis_RV) for _, each in parts]
+        ranks = [len(each.basis_RV) for each in self._known]
         width = max(each.width for _, each in parts)
         coordinates_BTR = parts[0][1].coordinates_BTR.new_zeros((len(lengths_B), width, len(joint_RV)))
-        for number, (places, each) in enumerate(parts):
+        for places, each in parts:
+            number = next(i for i, known in enumerate(self._known) if known.basis_RV is each.basis_RV)
             start = sum(ranks[:number])
             coordinates_BTR[places, : each.width, start : start + ranks[number]] = each.coordinates_BTR
             coordinates_BTR[places, :, sum(ranks) + number] = 1
@@ -70,13 +72,18 @@ class Joiner:
         )
 
     def _joint_basis(self, parts: Sequence[FactoredTargets]) -> torch.Tensor:
-        """Bases, then offsets, one below the other."""
-        states = tuple(part.basis_RV.data_ptr() for part in parts)
-        if states not in self._bases:
-            self._bases[states] = torch.cat(
-                [*(part.basis_RV for part in parts), torch.stack([part.offset_V for part in parts])]
-            )
-        return self._bases[states]
+        """Bases, then offsets, one below the other, of all states that were met so far."""
+        new = [part for part in parts if self._met(part) is None]
+        if new:
+            # Of a batch's examples nothing is kept.
+            self._known.extend(attrs.evolve(part, coordinates_BTR=part.coordinates_BTR[:0]) for part in new)
+            bases, offsets = ([getattr(each, name) for each in self._known] for name in ("basis_RV", "offset_V"))
+            self._joint[:] = [torch.cat([*bases, torch.stack(offsets)])]
+        return self._joint[0]
+
+    def _met(self, part: FactoredTargets) -> FactoredTargets | None:
+        """What is kept of its state, if that was met before."""
+        return next((each for each in self._known if each.basis_RV is part.basis_RV), None)
 
 
 def _quantized(parts: Sequence[tuple[list[int], QuantizedTargets]], lengths_B: torch.Tensor) -> QuantizedTargets | None:

@@ -116,6 +116,12 @@ class TokenLimits:
 class Training:
     """`[training]` and `fine_tune`: one training loop for students and teachers alike."""
 
+    seed: int | None = option(
+        "Seed of this training alone: of the order of rows, of dropout, and of new weights; the recipe's if left out. "
+        "Several students of one teacher differ by it.",
+        default=None,
+        check=validators.optional(validators.and_(validators.ge(0), validators.lt(2**32))),
+    )
     epochs: int = option("Passes over the training rows.", default=3, check=at_least_one)
     max_steps: int = option("Stop after this many steps; 0 for no limit.", default=0, check=not_negative)
     batch_size: int = option("Rows a micro-batch, unless batch_tokens is set.", default=2, check=at_least_one)
@@ -161,6 +167,10 @@ class Training:
     validation_rows: int = option("Validation rows used at each epoch's end; 0 for all.", default=0, check=not_negative)
     log_every: int = option("Steps between lines in metrics.jsonl.", default=50, check=at_least_one)
     checkpoint_every: int = option("Steps between checkpoints to resume from.", default=500, check=at_least_one)
+
+    def own_seed(self, recipe_seed: int) -> int:
+        """The seed of this training, within a recipe with that one."""
+        return self.seed if self.seed is not None else recipe_seed
 
 
 @attrs.frozen(kw_only=True)

@@ -49,9 +49,15 @@ class Stop:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within the block a signal raises `KeyboardInterrupt`: for long work that leaves nothing half done."""
+        """Within the block a signal raises `KeyboardInterrupt`: for long work that leaves nothing half done.
+
+        Raises:
+            KeyboardInterrupt: One has come before.
+        """
         self._at_once = True
         try:
+            if self.signal is not None:
+                raise KeyboardInterrupt
             yield
         finally:
             self._at_once = False

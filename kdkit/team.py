@@ -156,7 +156,7 @@ class Team:
         import torch.distributed as dist
 
         values: list[Any] = [None] * self.size
-        with self._talking():
+        with self.talking():
             dist.all_gather_object(values, value, group=self._talk)
         return values
 
@@ -166,7 +166,7 @@ class Team:
             return
         import torch.distributed as dist
 
-        with self._talking():
+        with self.talking():
             dist.all_reduce(values, op=dist.ReduceOp.MAX, group=self._talk)
 
     def copy_from_lead(self, tensors: Sequence[torch.Tensor]) -> None:
@@ -175,7 +175,7 @@ class Team:
             return
         import torch.distributed as dist
 
-        with self._talking():
+        with self.talking():
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
 
@@ -188,7 +188,7 @@ class Team:
 
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-            with self._talking():
+            with self.talking():
                 dist.all_reduce(flat)
             summed = torch.split(flat, [tensor.numel() for tensor in bucket])
             for tensor, values in zip(bucket, summed, strict=True):
@@ -198,12 +198,12 @@ class Team:
         import torch.distributed as dist
 
         held = [value]
-        with self._talking():
+        with self.talking():
             dist.broadcast_object_list(held, src=0, group=self._talk)
         return held[0]
 
     @contextmanager
-    def _talking(self) -> Iterator[None]:
+    def talking(self) -> Iterator[None]:
         """Say in a sentence that another process is gone."""
         try:
             yield

@@ -74,7 +74,7 @@ def train(
         loss=loss,
         targets=targets,
         validate=validate,
-        seed=recipe.seed,
+        seed=options.own_seed(recipe.seed),
         device=run.device,
         folder=folder,
         texts=model_texts(recipe, role=role),

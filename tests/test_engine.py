@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdkit.builtin.losses.kd import KD
 from kdkit.engine import Forward, MetricsLog, Trainer, checkpoint, loss_means, loss_samples, row_losses
-from kdkit.engine.replicas import noise_seed
+from kdkit.engine.replicas import Replicas, noise_seed
 from kdkit.engine.schedule import learning_rate
 from kdkit.errors import Interrupted, KdkitError
 from kdkit.losses import token_counts
 from kdkit.options import Training
+from kdkit.stopping import Stop
 from kdkit.tokens import collate
 from kdkit.values import DenseTargets, EncodedExample
 
@@ -147,6 +149,47 @@ def test_a_signal_in_validation_does_not_wait_for_its_end(tmp_path, whole):
     assert_stops_and_goes_on(tmp_path, whole, name, 1, "saved a checkpoint of the student at step 3 of 6")
 
 
+def test_a_signal_just_before_validation_does_not_wait_for_its_end_either(tmp_path, whole):
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at(patch, LOOP + "_finish_epoch", 1)
+        patch.setattr("kdkit.engine.validation.row_losses", lambda *_, **__: pytest.fail("it is validated"))
+        with pytest.raises(Interrupted, match="saved a checkpoint of the student at step 3 of 6"):
+            tiny.trainer(tmp_path, **OPTIONS).fit()
+    code, said = tiny.train_apart(tmp_path, log=tmp_path / "log", **OPTIONS)
+    assert code == 0, said
+    assert_same(tmp_path, whole)
+
+
+def test_a_signal_while_the_last_checkpoint_is_written_is_heard(tmp_path, whole):
+    assert_stops_and_goes_on(tmp_path, whole, LOOP + "_save", 6, "saved a checkpoint of the student at step 6 of 6")
+
+
+def test_a_signal_that_comes_while_processes_agree_is_heard_the_next_time():
+    stop = Stop()
+
+    class Team:
+        size = 2
+
+        def greatest(self, values):
+            stop.ask(signal.SIGTERM)  # after this process has said that there is none
+
+    replicas = Replicas(team=Team(), modules=())
+    assert not replicas.agree(stop)
+    assert stop.signal == signal.SIGTERM
+    assert replicas.agree(stop)
+
+
+def test_validation_is_no_time_of_training(tmp_path):
+    def slow():
+        time.sleep(1.5)
+        return {"loss": 1.0}
+
+    trained = tiny.trainer(tmp_path)
+    trained.validate = slow
+    trained.fit()
+    assert min(line["tokens_per_second"] for line in tiny.metrics(tmp_path)) > 100
+
+
 def test_a_kill_after_the_validation_that_a_signal_put_off_repeats_no_line(tmp_path, whole):
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(patch, "kdkit.engine.validation:row_losses", 1)
@@ -248,6 +291,8 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(stopped, undisturbed
     with pytest.warns(UserWarning, match=r"step-00000004 is damaged .*taking the one before it"):
         tiny.trainer(stopped, checkpoint_every=1, progress=notes).fit()
     assert "student: going on from the checkpoint at step 3" in notes.notes
+    left = sorted(path.name for path in (stopped / "student" / "checkpoints").iterdir())
+    assert left == ["step-00000011", "step-00000012"]
     assert_same(stopped, undisturbed)
 
 
@@ -616,7 +661,9 @@ def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path):
     assert (process.returncode, process.stderr) == (0, "")
     lines = process.stdout.splitlines()
     for line, what in zip(lines, ["checkpoint", "model", "log", "predictions"], strict=True):
-        assert re.fullmatch(rf"{what}: .* cannot take .*more \(File too large; [\d,]+ bytes are free\); make room .*", line)
+        assert re.fullmatch(
+            rf"{what}: .* cannot take .*more \(File too large; [\d,]+ bytes are free\); make room .*", line
+        )
 
 
 def test_a_run_that_memory_does_not_suffice_for_names_its_stage(tmp_path, monkeypatch):

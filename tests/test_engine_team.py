@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,8 +25,9 @@ class Enough(Exception):
 class UpTo:
     """Progress that ends a training when a step is done that is one too many."""
 
-    def __init__(self, steps: int | None) -> None:
+    def __init__(self, steps: int | None, end=None) -> None:
         self.steps, self.done = steps, 0
+        self.end = end if end is not None else self.enough
 
     @contextmanager
     def task(self, name: str, *, total: int, unit: str, done: int = 0):
@@ -34,17 +36,20 @@ class UpTo:
 
     def advance(self, amount: int = 1, **facts: str) -> None:
         if self.done == self.steps:
-            raise Enough
+            self.end()
         self.done += amount
+
+    def enough(self) -> None:
+        raise Enough
 
     def note(self, message: str) -> None:
         pass
 
 
-def train_here(folder: Path, *, stop_after: int | None = None, validated=False, team=ALONE, **options) -> None:
+def train_here(folder: Path, *, stop_after=None, progress=None, validated=False, team=ALONE, **options) -> None:
     """A training in this process, with real validations or with values that are given."""
     model, values = tiny.model(dropout_rate=0.0), [{"loss": 1.0}] * 2
-    shown = {"progress": UpTo(stop_after), "values": values if not validated else None}
+    shown = {"progress": progress or UpTo(stop_after), "values": values if not validated else None}
     trained = tiny.trainer(folder, training_model=model, **shown, **OPTIONS, **options)
     trained.team = team
     with suppress(Enough):
@@ -53,15 +58,18 @@ def train_here(folder: Path, *, stop_after: int | None = None, validated=False, 
 
 def train_together(folder: Path, size: int, **options) -> None:
     """The same by so many processes."""
+    for process, log in start_together(folder, size, **options):
+        process.join(120)
+        assert process.exitcode == 0, log.read_text()
+
+
+def start_together(folder: Path, size: int, **options) -> list:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     logs = [folder / f"log{rank}" for rank in range(size)]
     folder.mkdir(parents=True, exist_ok=True)
-    processes = [tiny.start(_one_of, (str(folder), rank, size, port, options), log) for rank, log in enumerate(logs)]
-    for process, log in zip(processes, logs, strict=True):
-        process.join(120)
-        assert process.exitcode == 0, log.read_text()
+    return [(tiny.start(_one_of, (str(folder), rank, size, port, options), log), log) for rank, log in enumerate(logs)]
 
 
 def _one_of(arguments) -> None:
@@ -75,6 +83,9 @@ def _one_of(arguments) -> None:
     os.environ |= {name: str(value) for name, value in names.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {name: options.pop(name) for name in list(options) if name.isupper()}
+    dies_after = options.pop("dies_after", None)
+    if dies_after is not None and rank == 1:
+        options["progress"] = UpTo(dies_after, lambda: os.kill(os.getpid(), signal.SIGKILL))
     train_here(Path(folder), team=join(), **options)
 
 
@@ -143,3 +154,11 @@ def test_a_model_that_is_spread_takes_the_same_steps_and_is_saved_whole(alone, t
     for one, two in zip(saved.parameters(), other.parameters(), strict=True):
         assert torch.allclose(one, two, atol=1e-4)
     assert all((tmp_path / log).read_text() == "" for log in ("log0", "log1"))
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_a_killed_process_is_missed_at_once_and_in_a_sentence(spread, tmp_path):
+    (lead, log), _ = start_together(tmp_path, 2, dies_after=2, **(SPREAD if spread else {}))
+    lead.join(60)
+    assert lead.exitcode == 1
+    assert log.read_text().splitlines()[-1].startswith("kdkit.errors.Lost: another process of this run is gone")

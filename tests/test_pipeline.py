@@ -548,6 +548,17 @@ def test_two_runs_that_make_the_same_teacher_leave_one_whole_entry(tmp_path):
     }
 
 
+def test_students_of_other_seeds_share_teacher_and_logits(tmp_path):
+    for name, seed in (("one", None), ("other", 7), ("again", 7)):
+        changes = {"training__seed": seed} if seed is not None else {}
+        tiny.run_here(tmp_path, name, training__epochs=1, **changes)
+    facts = [record(tmp_path / "runs" / name)["stages"] for name in ("one", "other", "again")]
+    assert [each["teacher"]["facts"]["reused"] for each in facts] == [False, True, True]
+    assert [each["capture"]["facts"]["reused"] for each in facts] == [False, True, True]
+    one, other, again = (tiny.weights(tmp_path / "runs" / name / "student/final") for name in ("one", "other", "again"))
+    assert one != other == again
+
+
 def test_another_teacher_is_not_shared(tmp_path):
     for name, rate in (("one", 5e-3), ("other", 1e-3)):
         tiny.run_here(tmp_path, name, teacher__fine_tune__learning_rate=rate, training__epochs=1)

@@ -585,7 +585,6 @@ def losses_of(folder):
     return {(score["model"], score["metric"]): score["value"] for score in scores if score["suite"] == "loss"}
 
 
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("launch", "noted"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import filelock
 
 from kdkit.cache.writer import LOCK
-from kdkit.errors import UsageError
+from kdkit.errors import Busy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,13 +20,13 @@ def locked(folder: Path, *, seconds: float = 10.0) -> Iterator[None]:
     """Within the block no other process writes the cache.
 
     Raises:
-        UsageError: Another process is still writing it after so many seconds.
+        Busy: Another process is still writing it after so many seconds.
     """
     lock = filelock.FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=seconds)
     except filelock.Timeout as error:
-        raise UsageError(
+        raise Busy(
             f"another process is writing the logit cache {folder}; wait until it is done and run again"
         ) from error
     try:

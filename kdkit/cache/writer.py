@@ -17,7 +17,7 @@ from kdkit.cache.identity import KEY_BYTES
 from kdkit.cache.manifest import Manifest, ShardEntry
 from kdkit.cache.state import NO_STATE, read_state, write_state
 from kdkit.cache.stock import Stock
-from kdkit.errors import KdkitError, Mismatch, UsageError
+from kdkit.errors import Busy, KdkitError, Mismatch
 from kdkit.files import disk_full
 from kdkit.interfaces import Codec, FittedCodec, StateCodec
 
@@ -248,7 +248,7 @@ class CacheWriter:
         try:
             self._lock.acquire(timeout=max(0.0, self._lock_seconds - _PATIENCE))
         except filelock.Timeout as error:
-            raise UsageError(
+            raise Busy(
                 f"another process is writing the logit cache {self.folder}; wait until it is done and run again"
             ) from error
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from kdkit.canonical import digest_of
-from kdkit.files import disk_full, sync_folder, write_json
+from kdkit.files import disk_full, sync_file, sync_folder, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +43,7 @@ def save(folder: Path, step: int, collected: Mapping[str, torch.Tensor], state: 
     with disk_full(folder, sum(tensor.nbytes for tensor in collected.values())):
         here.mkdir(parents=True)
         save_file(dict(collected), tensors)
+        sync_file(tensors)
     content = {"step": step, "tensors_sha256": _sha256(tensors), **state}
     write_json(here / "state.json", content | {"sha256": digest_of(content)})
     sync_folder(folder)
@@ -53,17 +54,19 @@ def save(folder: Path, step: int, collected: Mapping[str, torch.Tensor], state: 
 def newest(folder: Path) -> Path | None:
     """The newest valid checkpoint; None where there is none.
 
-    A damaged or unfinished one is passed over, the former with a warning.
+    A damaged or unfinished one is deleted, the former with a warning: it must not take the place of one that is whole.
     """
     for here in sorted(folder.glob("step-*"), reverse=True):
-        if not (here / "state.json").exists():
-            continue  # a kill came before the marker
+        if not (here / "state.json").exists():  # a kill came before the marker
+            shutil.rmtree(here)
+            continue
         try:
             state = _read(here)
             if _sha256(here / "tensors.safetensors") != state["tensors_sha256"]:
                 raise ValueError("its tensors are not those that were written")  # noqa: TRY301
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             warnings.warn(f"checkpoint {here} is damaged ({error}); taking the one before it", stacklevel=2)
+            shutil.rmtree(here)
             continue
         return here
     return None
@@ -90,8 +93,14 @@ def _named_buffers(modules: Modules) -> dict[str, torch.Tensor]:
     return {f"{name}.{key}": each for name, module in modules.items() for key, each in module.named_buffers()}
 
 
-def collect(modules: Modules, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint, whole and on the CPU. Where they are spread over processes, each must call this."""
+def collect(modules: Modules, optimizer: torch.optim.Optimizer, *, keep: bool = True) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint, whole and on the CPU. Where they are spread over processes, each must call this.
+
+    Args:
+        modules: What is trained.
+        optimizer: What trains it.
+        keep: Whether this process wants them; else it only helps the others.
+    """
     parameters = _named_parameters(modules)
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in parameters.items()}
     tensors = {f"parameter.{name}": parameter.detach() for name, parameter in parameters.items()}
@@ -99,7 +108,12 @@ def collect(modules: Modules, optimizer: torch.optim.Optimizer) -> dict[str, tor
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             tensors[f"optimizer.{names[parameter]}.{key}"] = torch.as_tensor(value)
-    return {name: _whole(tensor).cpu().contiguous().clone() for name, tensor in tensors.items()}
+    collected = {}
+    for name, tensor in tensors.items():
+        whole = _whole(tensor)
+        if keep:
+            collected[name] = whole.to("cpu", copy=True).contiguous()
+    return collected
 
 
 def _whole(tensor: torch.Tensor) -> torch.Tensor:

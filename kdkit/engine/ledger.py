@@ -84,7 +84,7 @@ class Ledger:
         Raises:
             KdkitError: Its loss or gradient, or that of a step before, is not finite.
         """
-        numbers = Readback.of(torch.cat([parts.reshape(-1), norm.reshape(1)]))
+        numbers = Readback.of(torch.cat([parts.reshape(-1), norm.reshape(1).to(parts.device)]))
         self._waiting.append(_Step(number=number, window=window, counts=counts, numbers=numbers))
         self.settle(self.lag)
 

@@ -27,7 +27,7 @@ from kdkit.engine.readback import lag_of
 from kdkit.engine.replicas import Replicas, noise_seed
 from kdkit.engine.schedule import learning_rate
 from kdkit.engine.state import State
-from kdkit.errors import KdkitError, UsageError
+from kdkit.errors import Lost, UsageError
 from kdkit.losses import loss_at
 from kdkit.stopping import Stop, graceful
 from kdkit.targets import counts_of
@@ -118,6 +118,7 @@ class Trainer:
         self._total = sum(epoch_steps(self._lengths, options, seed=self.seed))
         with (
             lean(self.model, options),
+            self._replicas.guard(),
             graceful() as stop,
             self.progress.task(f"train {self.name}", total=self._total, unit="steps", done=state.step) as task,
         ):
@@ -202,8 +203,7 @@ class Trainer:
                 if asked:
                     raise self._leave(stop)
         self._finish_epoch(len(batches), stop)
-        asked = self._replicas.agree(stop)
-        if asked and state.epoch < self.options.epochs and state.step < self._total:
+        if self._replicas.agree(stop):
             raise self._leave(stop)
 
     def _step(self, window: list[list[int]], loaded: Iterator[Loaded], task: Task, stop: Stop) -> bool:
@@ -261,11 +261,13 @@ class Trainer:
         except KeyboardInterrupt:
             self._save()
             raise self._leave(stop) from None
-        except KdkitError:
-            if not stop:
+        except Lost:
+            if self._replicas.everyone_works:
                 raise
-            self._save()  # the signal reached another process first, which has left
-            raise self._leave(stop) from None
+            self._save()  # for what stopped the other process may stop this one too
+            if stop:
+                raise self._leave(stop) from None
+            raise
         value = values[self.options.best_by]
         is_best = _is_better(value, state.best_value, lower=self.options.best_by in LOWER_IS_BETTER)
         if is_best:
@@ -275,6 +277,7 @@ class Trainer:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items() if math.isfinite(value))
         self.progress.note(f"{self.name}: epoch {state.epoch + 1}: {shown}{' (best so far)' if is_best else ''}")
         state.epoch, state.position = state.epoch + 1, 0
+        self._ledger.start_clock()  # what came after the last step was no training
         self._save()
 
     def _leave(self, stop: Stop) -> Exception:
@@ -294,7 +297,7 @@ class Trainer:
         self._ledger.settle()
         if not self.team.leads and not self._replicas.everyone_works:
             return
-        collected = checkpoint.collect(self._modules, self._optimizer)
+        collected = checkpoint.collect(self._modules, self._optimizer, keep=self.team.leads)
         if self.team.leads:
             state = {"loop": attrs.asdict(attrs.evolve(self._state, sums=self._ledger.sums))}
             checkpoint.save(self.folder / "checkpoints", self._state.step, collected, state)

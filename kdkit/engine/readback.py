@@ -21,7 +21,7 @@ class Readback:
     @classmethod
     def of(cls, values: torch.Tensor) -> Self:
         """Begin to copy."""
-        on_cpu = values.detach().to("cpu", non_blocking=True)
+        on_cpu = values.detach().to("cpu", non_blocking=values.is_cuda)
         copied = None
         if values.is_cuda:
             copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's own
@@ -39,6 +39,7 @@ class Readback:
 def lag_of(device: str) -> int:
     """How many steps later a step's numbers are read.
 
-    A GPU is given the next step before it is asked for the last one's losses; the CPU has them already.
+    A CUDA GPU is given the next step before it is asked for the last one's losses; the CPU has them already, and of
+    others they are waited for.
     """
-    return 0 if device == "cpu" else 1
+    return 1 if device.startswith("cuda") else 0

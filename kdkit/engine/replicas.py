@@ -61,12 +61,18 @@ class Replicas:
         """A block within which each process may use the modules without the others; here that is always so."""
         return nullcontext()
 
+    def guard(self) -> AbstractContextManager[None]:
+        """A block within which the loss of another process is said in a sentence; here the team says it."""
+        return nullcontext()
+
     def agree(self, stop: Stop) -> bool:
         """Whether a signal has asked any process to stop; if so, all have the signal from here on."""
         if self.team.size > 1:
             signal = torch.tensor([stop.signal or 0], dtype=torch.int32)
             self.team.greatest(signal)
-            stop.signal = int(signal) or None
+            if not int(signal):
+                return False  # one that came meanwhile, to this process alone, is for the next time
+            stop.signal = int(signal)
         return bool(stop)
 
     def add_up(self, values: torch.Tensor) -> None:

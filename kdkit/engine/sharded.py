@@ -78,6 +78,19 @@ class Sharded(Replicas):
 
         return Forward(rows=logits)
 
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Within the block torch's own collectives say in a sentence that another process is gone."""
+        try:
+            yield
+        except RuntimeError as error:
+            from torch.distributed import DistError
+
+            if not isinstance(error, DistError) and "gloo" not in str(error):
+                raise
+            with self.team.talking():
+                raise
+
     def add_up(self, values: torch.Tensor) -> None:
         """Sum some values over all processes, in place; the gradients are sums already."""
         self.team.add_up_there([values])

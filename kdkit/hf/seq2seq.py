@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.files import disk_full
+from kdkit.files import disk_full, sync_file, sync_folder
 from kdkit.hf.decoding import decoder_inputs, generation_config
 from kdkit.hf.loading import quiet
 from kdkit.values import EncodedExample, OutputHead
@@ -174,6 +174,9 @@ class Seq2SeqModel:
             self.tokenizer.save_pretrained(str(partial))  # type: ignore[attr-defined]
             for name, text in texts.items():
                 (partial / name).write_text(text, encoding="utf-8")
+            for file in partial.iterdir():
+                sync_file(file)
+            sync_folder(partial)
         if folder.exists():
             old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
             folder.rename(old)

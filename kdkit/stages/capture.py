@@ -17,7 +17,7 @@ from kdkit.cache.manifest import MANIFEST
 from kdkit.cache.remote import mirror, mirrored
 from kdkit.cache.state import NO_STATE, read_state
 from kdkit.encoding import TeacherEncoder
-from kdkit.errors import Mismatch, UsageError
+from kdkit.errors import Busy, Mismatch
 from kdkit.estimate import check_space
 from kdkit.hf import tokenizer_digest
 from kdkit.rows import read_corpus, rows_of
@@ -182,9 +182,7 @@ def _finish_parts(run: Run, wanted: Wanted) -> None:
             with CacheWriter(folder, wanted.identity, None, lock_seconds=0, note=run.progress.note) as writer:
                 if writer.done_keys:
                     writer.finish()
-        except Mismatch:
-            raise
-        except UsageError as error:  # somebody is writing it
+        except Busy as error:
             run.progress.note(str(error))
 
 

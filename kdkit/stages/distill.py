@@ -39,7 +39,10 @@ def fit(run: Run) -> dict[str, Any]:
     named = run.facts("teacher")["folder"]
     teacher_tokenizer = recipe.teacher.load_tokenizer(corpus)
     model = recipe.student.build(
-        teacher_tokenizer, run.path / named if named is not None else None, seed=recipe.seed, device=run.device
+        teacher_tokenizer,
+        run.path / named if named is not None else None,
+        seed=options.own_seed(recipe.seed),
+        device=run.device,
     )
     check_same_tokenizer(teacher_tokenizer, model.tokenizer)
     result = train(

@@ -97,7 +97,7 @@ def _take(run: Run, stored: Path) -> dict[str, Any]:
 def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
     """Make the teacher; gives its folder."""
     teacher = run.recipe.teacher
-    model = teacher.build(corpus, seed=run.recipe.seed, device=run.device)
+    model = teacher.build(corpus, seed=_seed(run), device=run.device)
     if teacher.fine_tune is None:
         texts = model_texts(run.recipe, role="teacher")
         run.team.lead_does(lambda: model.save(workshop / "best", texts=texts))
@@ -117,6 +117,11 @@ def _check_room(run: Run, workshop: Path, *, reused: bool) -> None:
         check_space({run.path: left, run.store: weights})
 
 
+def _seed(run: Run) -> int:
+    fine_tune = run.recipe.teacher.fine_tune
+    return fine_tune.own_seed(run.recipe.seed) if fine_tune is not None else run.recipe.seed
+
+
 def _key(run: Run, corpus: Corpus) -> str:
     """Everything that the made teacher depends on: of the recipe, of the data, and what it starts from."""
     resolved, start = run.recipe.resolved, run.recipe.teacher.find_folder()
@@ -125,7 +130,7 @@ def _key(run: Run, corpus: Corpus) -> str:
     depends = {
         "teacher": {key: value for key, value in resolved["teacher"].items() if key not in named},
         "tokens": resolved["tokens"],
-        "seed": run.recipe.seed,
+        "seed": _seed(run),
         "data": corpora.digest(attrs.evolve(corpus, test=())),
         "tokenizer": tokenizer_digest(run.recipe.teacher.load_tokenizer(corpus)),
         "start": weights_digest(start) if start is not None else None,

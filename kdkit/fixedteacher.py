@@ -1,0 +1,29 @@
+"""KL(p || q) towards a teacher that is not trained: the soft loss of most trainings, its gradient written out.
+
+Autograd would keep and make five more tensors of the size of the vocabulary, and making those is what such a loss takes
+its time for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+class ForwardKL(torch.autograd.Function):
+    """Of two aligned log-probability tensors `[..., V]`, one value a token; see `kdkit.divergences.forward_kl`."""
+
+    @staticmethod
+    def forward(ctx: Any, teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) -> torch.Tensor:
+        """The sum over v of p (log p - log q), where p = 0 contributes nothing."""
+        teacher_p_V = teacher_logp_V.exp()
+        ctx.save_for_backward(teacher_p_V)
+        between_V = (teacher_logp_V - student_logp_V).masked_fill_(teacher_p_V == 0, 0.0)
+        return between_V.mul_(teacher_p_V).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, torch.Tensor]:
+        """-p for the student's log-probabilities; none for the teacher's."""
+        (teacher_p_V,) = ctx.saved_tensors
+        return None, teacher_p_V * -grads[0][..., None]

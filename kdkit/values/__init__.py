@@ -1,0 +1,53 @@
+"""The nouns of kdkit: frozen values that pass between stages.
+
+Tensor and array names end in their shape: B batch, S source, T target, V vocabulary, D hidden.
+The vocabulary is always the last axis.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdkit.values.batches import IGNORED, LabelPlaces, TokenBatch, sent
+from kdkit.values.blocks import Grid, OutputHead, RecordedLogits, StateBlock, TeacherBlock
+from kdkit.values.corpus import SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
+from kdkit.values.losses import END, LossParts, Moment, TokenCounts
+from kdkit.values.results import Cost, Difference, ModelSize, Prediction, Report, Score
+from kdkit.values.targets import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets, Targets
+
+if TYPE_CHECKING:
+    from kdkit.values.blocks import FloatArray as FloatArray
+
+__all__ = [
+    "END",
+    "IGNORED",
+    "SPLITS",
+    "Corpus",
+    "Cost",
+    "Cut",
+    "DenseTargets",
+    "Difference",
+    "Drop",
+    "EncodedExample",
+    "Example",
+    "FactoredTargets",
+    "Grid",
+    "LabelPlaces",
+    "LossParts",
+    "ModelSize",
+    "Moment",
+    "OutputHead",
+    "Prediction",
+    "QuantizedTargets",
+    "RecordedLogits",
+    "Report",
+    "Score",
+    "SparseTargets",
+    "SplitName",
+    "StateBlock",
+    "Targets",
+    "TeacherBlock",
+    "TokenBatch",
+    "TokenCounts",
+    "sent",
+]

@@ -1,0 +1,90 @@
+"""Rows as tensors: a batch of token ids, and where its labels are.
+
+Letters: B batch, S source, T target, N labels, X whatever a row holds.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    import torch
+
+
+IGNORED = -100
+"""What a label is where there is none."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class LabelPlaces:
+    """Where a batch's N labels are, example by example.
+
+    Always in the memory of the CPU, whatever device the batch is on: a GPU would have to be waited for to tell them.
+
+    Attributes:
+        example_N: The example of each, int64.
+        position_N: Its place among the example's target tokens, int64.
+    """
+
+    example_N: torch.Tensor
+    position_N: torch.Tensor
+
+    @classmethod
+    def of(cls, labels_BT: torch.Tensor) -> LabelPlaces:
+        """Those of labels `[B, T]` that are not -100."""
+        example_N, position_N = (labels_BT != IGNORED).cpu().nonzero(as_tuple=True)
+        return cls(example_N=example_N, position_N=position_N)
+
+    def __len__(self) -> int:
+        """How many labels there are, N."""
+        return len(self.example_N)
+
+    def pick(self, rows_BTX: torch.Tensor) -> torch.Tensor:
+        """What a tensor holds at these places: `[B, T, ...]` to `[N, ...]`."""
+        return rows_BTX[sent(self.example_N, rows_BTX.device), sent(self.position_N, rows_BTX.device)]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class TokenBatch:
+    """Padded token ids of some rows.
+
+    Attributes:
+        ids: The rows' ids, in order.
+        source_ids_BS: int64, padded with the tokenizer's padding id.
+        source_mask_BS: int64, 1 where there is a token.
+        labels_BT: int64, -100 where there is none.
+    """
+
+    ids: tuple[str, ...]
+    source_ids_BS: torch.Tensor
+    source_mask_BS: torch.Tensor
+    labels_BT: torch.Tensor
+
+    @cached_property
+    def places(self) -> LabelPlaces:
+        """Where the labels are."""
+        return LabelPlaces.of(self.labels_BT)
+
+    def to(self, device: str) -> TokenBatch:
+        """The same on another device."""
+        moved = attrs.evolve(
+            self,
+            source_ids_BS=sent(self.source_ids_BS, device),
+            source_mask_BS=sent(self.source_mask_BS, device),
+            labels_BT=sent(self.labels_BT, device),
+        )
+        object.__setattr__(moved, "places", self.places)  # found where they are cheap to find
+        return moved
+
+
+def sent(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """A tensor of the CPU on a device, its copy waited for by nobody but who computes with it.
+
+    So on CUDA alone, which keeps what it copies from until it has done so; Apple's GPUs do not.
+    """
+    if str(device).partition(":")[0] != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,20 +1,17 @@
-"""What a loss needs to compare hidden states (`kdkit.interfaces.FeatureLoss`): the projection, and the teacher's scale.
+"""A training's start, for a loss that compares hidden states: its projection, and the teacher's scale, are made.
 
 Both are made before the first step and are the same in every process: no statistic of a step goes into a loss, so that
 chunks of tokens, micro-batches and processes add up.
-
-Letters: C tokens of a chunk, M those of them that the teacher has a row for, D and R the widths of the student's and
-the teacher's states.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
 import torch
 
 from kdkit.align import teacher_rows
+from kdkit.engine.featurehelper import FeatureHelper
 from kdkit.engine.spaces import TeacherSpace
 from kdkit.engine.tokenloss import Forward
 from kdkit.errors import UsageError
@@ -24,59 +21,14 @@ from kdkit.tokens import collate
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kdkit.align import TeacherRows
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.targets import TargetSource
-    from kdkit.values import EncodedExample, LossParts, TokenBatch, TokenCounts
+    from kdkit.values import EncodedExample, TokenBatch
 
 SAMPLE_ROWS = 256
 """Rows at most that the scale is learnt from."""
 
 SAMPLE_BATCH = 16
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class FeatureHelper:
-    """The helper of one training.
-
-    Attributes:
-        projection: From the student's states to the teacher's; trained with the student, and no part of it.
-        space: That of the teacher's states.
-        scale: What they are multiplied by, for a mean square length of 1.
-    """
-
-    projection: torch.nn.Module
-    space: TeacherSpace
-    scale: float
-
-    def add(
-        self,
-        loss: LossMixer,
-        parts: LossParts,
-        states_CD: torch.Tensor,
-        teacher: TeacherRows | None,
-        counts: TokenCounts,
-    ) -> LossParts:
-        """The parts of some tokens, with what their states add.
-
-        Args:
-            loss: The loss of the step.
-            parts: What it gives of these tokens.
-            states_CD: What goes into the student's head.
-            teacher: The teacher's rows of these tokens.
-            counts: The denominators.
-
-        Raises:
-            Mismatch: The teacher's states are not to be had, or cannot be compared with those of other rows.
-        """
-        assert isinstance(loss, FeatureLoss), "there is a helper only where the loss compares states"
-        assert teacher is not None, "a loss that compares states needs a teacher"
-        states_MD = teacher.shared(states_CD)
-        if states_MD.dtype in (torch.bfloat16, torch.float16):
-            states_MD = states_MD.float()
-        projected_MR = self.projection(states_MD)
-        teacher_MR = self.space.states(teacher).to(projected_MR) * self.scale
-        return loss.with_features(parts, projected_MR, teacher_MR, counts)
 
 
 def helper_of(

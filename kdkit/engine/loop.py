@@ -19,7 +19,7 @@ import torch
 from kdkit.batches import Lengths, epoch_order, epoch_steps
 from kdkit.engine import checkpoint, sharded
 from kdkit.engine.ahead import ahead
-from kdkit.engine.features import FeatureHelper, helper_of
+from kdkit.engine.features import helper_of
 from kdkit.engine.lean import lean
 from kdkit.engine.ledger import PARTS, Ledger
 from kdkit.engine.loading import AHEAD, Loader
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from kdkit.engine.featurehelper import FeatureHelper
     from kdkit.engine.loading import Loaded
     from kdkit.engine.metricslog import MetricsLog
     from kdkit.engine.tokenloss import Forward

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kdkit.align import TeacherRows
-    from kdkit.engine.features import FeatureHelper
+    from kdkit.engine.featurehelper import FeatureHelper
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.values import Targets, TokenBatch, TokenCounts
 

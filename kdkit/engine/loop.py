@@ -26,7 +26,7 @@ from kdkit.engine.loading import AHEAD, Loader
 from kdkit.engine.readback import lag_of
 from kdkit.engine.replicas import Replicas, noise_seed
 from kdkit.engine.schedule import learning_rate
-from kdkit.engine.state import State
+from kdkit.engine.state import State, Sums
 from kdkit.errors import Lost, UsageError
 from kdkit.losses import loss_at
 from kdkit.stopping import Stop, graceful
@@ -135,10 +135,11 @@ class Trainer:
         self._lengths = Lengths.of(self.rows)
         self._helper = helper_of(self.loss, self.model, self.rows, self.targets, seed=self.seed, device=self.device)
         self._place()
+        sums = Sums()
         newest = self.team.lead_does(lambda: checkpoint.newest(self.folder / "checkpoints"))
         if newest is not None:
             saved = checkpoint.load(newest, self._modules, self._optimizer)
-            self._state = State.of(saved["loop"])
+            self._state, sums = State(**saved["loop"]), Sums(**saved["sums"])
             self.progress.note(f"{self.name}: going on from the checkpoint at step {self._state.step}")
         if self.team.leads:
             self.log.rewind(step=self._state.step, epochs=self._state.epoch)
@@ -147,7 +148,7 @@ class Trainer:
             rows=self.rows,
             lengths=self._lengths,
             lag=lag_of(self.device),
-            sums=self._state.sums,
+            sums=sums,
             compares_states=self._helper is not None,
             is_bf16=self.options.precision == "bf16",
         )
@@ -300,7 +301,7 @@ class Trainer:
             return
         collected = checkpoint.collect(self._modules, self._optimizer, keep=self.team.leads)
         if self.team.leads:
-            state = {"loop": attrs.asdict(attrs.evolve(self._state, sums=self._ledger.sums))}
+            state = {"loop": attrs.asdict(self._state), "sums": attrs.asdict(self._ledger.sums)}
             checkpoint.save(self.folder / "checkpoints", self._state.step, collected, state)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
 
@@ -44,7 +42,6 @@ class State:
         step: Steps that are done.
         best_step: The step of the best validation so far.
         best_value: Its value; None before the first.
-        sums: Since the last log line.
     """
 
     epoch: int = 0
@@ -52,9 +49,3 @@ class State:
     step: int = 0
     best_step: int = 0
     best_value: float | None = None
-    sums: Sums = attrs.field(factory=Sums)
-
-    @classmethod
-    def of(cls, saved: dict[str, Any]) -> State:
-        """What `attrs.asdict` made of one."""
-        return cls(**{**saved, "sums": Sums(**saved["sums"])})

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import itertools
 import os
 import threading
 import time
@@ -72,19 +69,12 @@ def _member(arguments) -> None:
 
 
 def raising(name: str, call: int, error: Exception):
-    """The given function's owner, its name there, and the same function, whose `call`th call raises an error."""
-    module, _, path = name.partition(":")
-    *owners, attribute = path.split(".")
-    owner = functools.reduce(getattr, owners, importlib.import_module(module))
-    inner, calls = getattr(owner, attribute), itertools.count(1)
+    """`tiny.at_call` with an error that is raised."""
 
-    @functools.wraps(inner)
-    def wrapped(*args, **kwargs):
-        if next(calls) == call:
-            raise error
-        return inner(*args, **kwargs)
+    def fail() -> None:
+        raise error
 
-    return owner, attribute, wrapped
+    return tiny.at_call(name, call, fail)
 
 
 @attrs.frozen(kw_only=True, eq=False)

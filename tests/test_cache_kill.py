@@ -25,5 +25,5 @@ def test_no_kill_loses_or_repeats_or_changes_a_record(tmp_path):
     assert (result["lost"], result["differing"]) == ([], 0)
     # That it was no easy game: kills hit half-written shards, and whole captures were finished between them.
     assert result["left temporaries"] > 20
-    assert result["finished"] >= 1  # a busy machine finishes few
+    assert result["finished"] > 4
     assert result["acknowledged"] > 0

@@ -123,7 +123,7 @@ def test_a_training_that_is_killed_and_started_again_ends_with_the_same_bits(mom
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_kill_at_any_moment_changes_nothing(seed, whole, tmp_path):
     """Wall-clock moments, which no list thinks of."""
     draw = random.Random(seed)

@@ -107,9 +107,10 @@ def assert_same_steps(folder: Path, alone: Path) -> None:
     assert sorted(path.name for path in folder.glob("student/*")) == ["best", "checkpoints", "final"]
 
 
-def test_two_processes_take_the_steps_of_one(alone, tmp_path):
-    """A micro-batch of one row among them, of which the other process has nothing."""
-    train_together(tmp_path, 2)
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_any_number_of_processes_takes_the_same_steps(size, alone, tmp_path):
+    """A micro-batch of one row among them, of which all but one process have nothing."""
+    train_together(tmp_path, size)
     assert_same_steps(tmp_path, alone)
 
 

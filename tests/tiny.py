@@ -251,7 +251,12 @@ def _child(target, arguments, log: str, at, number) -> None:
 
 
 def signalling(name: str, call: int, number: int):
-    """The given function's owner, its name there, and the same function that first sends a signal at its `call`th call."""
+    """`at_call` with a signal to this process."""
+    return at_call(name, call, lambda: os.kill(os.getpid(), number))
+
+
+def at_call(name: str, call: int, action):
+    """The given function's owner, its name there, and the same function that does something first at its `call`th call."""
     module, _, path = name.partition(":")
     *owners, attribute = path.split(".")
     owner = functools.reduce(getattr, owners, importlib.import_module(module))
@@ -260,7 +265,7 @@ def signalling(name: str, call: int, number: int):
     @functools.wraps(inner)
     def wrapped(*args, **kwargs):
         if next(calls) == call:
-            os.kill(os.getpid(), number)
+            action()
         return inner(*args, **kwargs)
 
     return owner, attribute, wrapped

@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PLUGINS := ./plugins/kdkit-assertions
+# Not needed by the quickstart.
+MORE_PLUGINS := ./plugins/kdkit-optuna
 
 .PHONY: quickstart test lint clean
 
@@ -26,8 +28,8 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml plugins/kdkit-assertions/p
 	$(PIP) install --quiet --constraint constraints.txt --editable . --editable $(PLUGINS)
 	touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt
-	$(PIP) install --quiet --constraint constraints.txt --requirement requirements-test.txt
+$(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt plugins/kdkit-optuna/pyproject.toml
+	$(PIP) install --quiet --constraint constraints.txt --requirement requirements-test.txt --editable $(MORE_PLUGINS)
 	touch $@
 
 clean:

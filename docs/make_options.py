@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kdkit.recipe import Section
 
 PAGE = Path(__file__).with_name("options.md")
-DISTRIBUTIONS = ("kdkit", "kdkit-assertions")
+DISTRIBUTIONS = ("kdkit", "kdkit-assertions", "kdkit-optuna")
 OPENING = """\
 # Options
 
@@ -50,6 +50,8 @@ def render() -> str:
             parts += _components(found, section)
         if name == "evaluation":
             parts += ["", "Metric suites, for `suites`:\n", *_entries(found, "metrics")]
+    parts += ["", "## `[sweep.search]`\n", "What proposes a sweep's trials; see [sweeps.md](sweeps.md).\n"]
+    parts += _entries(found, "searches")
     return "\n".join(parts).rstrip() + "\n"
 
 

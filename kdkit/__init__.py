@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kdkit.losses import distillation_loss
     from kdkit.pipeline import run
-    from kdkit.recipe import load_recipe
+    from kdkit.recipe import load_recipe, load_sweep
+    from kdkit.sweeps.run import run_sweep
 
-__all__ = ["__version__", "distillation_loss", "load_recipe", "run"]
+__all__ = ["__version__", "distillation_loss", "load_recipe", "load_sweep", "run", "run_sweep"]
 __version__ = "0.1.0"
 
 _LAZY = {
     "distillation_loss": "kdkit.losses",
     "load_recipe": "kdkit.recipe",
+    "load_sweep": "kdkit.recipe",
     "run": "kdkit.pipeline",
+    "run_sweep": "kdkit.sweeps.run",
 }
 
 

@@ -22,7 +22,7 @@ def model_card(recipe: Recipe, *, role: str) -> str:
 
     Args:
         recipe: The recipe that made the model.
-        role: "student" or "teacher".
+        role: "student", "teacher", or "labels-only": a student without a teacher.
     """
     made = _made(recipe, role)
     packages = ", ".join(f"{name} {version}" for name, version in versions().items() if name != "platform")
@@ -64,12 +64,10 @@ Made with {packages}.
 
 def _made(recipe: Recipe, role: str) -> str:
     """How the model came to be, as the start of a sentence that ends with "with kdkit"."""
-    if role == "student":
-        return (
-            "It was distilled from a teacher's cached logits"
-            if recipe.loss.needs_teacher
-            else "It was trained on the ground truth alone, as a student without a teacher,"
-        )
+    if role == "student" and recipe.loss.needs_teacher:
+        return "It was distilled from a teacher's cached logits"
+    if role != "teacher":
+        return "It was trained on the ground truth alone, as a student without a teacher,"
     return (
         "It was trained on the ground truth, to be a teacher,"
         if recipe.teacher.fine_tune is not None

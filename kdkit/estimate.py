@@ -54,7 +54,10 @@ class Estimate:
         student_bytes: The same of the student.
         teacher_steps: Steps of the teacher's training.
         student_steps: Steps of the student's.
-        generated_rows: Rows for which teacher and student each write a text at the end.
+        generated_rows: Held-out rows for which each model writes a text at the end.
+        picking_rows: Validation rows for which the student writes one more, where others are held out.
+        baseline_steps: Steps of the student that is trained on the labels alone; 0 where there is none.
+        baseline_bytes: Bytes that making it writes.
     """
 
     rows: Mapping[str, int]
@@ -70,6 +73,9 @@ class Estimate:
     teacher_steps: int
     student_steps: int
     generated_rows: int
+    picking_rows: int
+    baseline_steps: int
+    baseline_bytes: int
 
 
 def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
@@ -119,6 +125,8 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     captured = sum(target_tokens.values()) if recipe.loss.needs_teacher else 0
     width = teacher.vocab_size if teacher is not None else len(tokenizer)
     fine_tune, lengths = recipe.teacher.fine_tune, Lengths.of(used["train"])
+    steps = sum(epoch_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed)))
+    has_baseline = recipe.evaluation.baselines and recipe.loss.needs_teacher
     return Estimate(
         rows={split: len(rows) for split, rows in used.items()},
         source_tokens={split: sum(len(row.source_ids) for row in rows) for split, rows in used.items()},
@@ -133,8 +141,11 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         teacher_steps=sum(epoch_steps(lengths, fine_tune, seed=fine_tune.own_seed(recipe.seed)))
         if fine_tune is not None
         else 0,
-        student_steps=sum(epoch_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed))),
+        student_steps=steps,
         generated_rows=min(held_out, recipe.evaluation.rows or held_out),
+        picking_rows=len(corpus.validation[: recipe.evaluation.rows or None]) if corpus.test else 0,
+        baseline_steps=steps if has_baseline else 0,
+        baseline_bytes=_bytes_of_making(student) + bytes_of_weights(student.parameters) if has_baseline else 0,
     )
 
 

@@ -1,4 +1,4 @@
-"""The six hooks of kdkit: each is called once, at start-up, with a function that takes a name and a component.
+"""The nine hooks of kdkit: each is called once, at start-up, with a function that takes a name and a component.
 
 A component is a frozen attrs class whose fields are its recipe options, or the string "package.module:Class", which is
 imported only when a recipe names it. `kdkit.interfaces` says what each kind of component does.
@@ -45,3 +45,18 @@ def register_losses(register: Register) -> None:
 @hookspec
 def register_metrics(register: Register) -> None:
     """Name the metric suites that `[evaluation] suites` can use."""
+
+
+@hookspec
+def register_references(register: Register) -> None:
+    """Name the published numbers that `[reference]` can print beside ours."""
+
+
+@hookspec
+def register_searches(register: Register) -> None:
+    """Name what `[sweep.search]` can propose trials with."""
+
+
+@hookspec
+def register_trackers(register: Register) -> None:
+    """Name who `[track]` can tell a run's numbers."""

@@ -219,6 +219,11 @@ class Evaluation:
         default="tokens",
         check=one_of("tokens", "batches"),
     )
+    baselines: bool = option(
+        "Whether the student is compared with what it has to beat: itself trained on the labels alone, itself "
+        "untouched, the most frequent target, the target of the most similar training row.",
+        default=True,
+    )
     examples: int = option("Examples shown in the report.", default=20, check=not_negative)
 
     def suite_of(self, best_by: str) -> NamedSuite | None:

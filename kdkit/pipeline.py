@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdkit import devices, launcher, plugins
+from kdkit import devices, launcher, plugins, tracking
 from kdkit.canonical import digest_of
 from kdkit.errors import UsageError
 from kdkit.progress import Silent
 from kdkit.runfolder import Stage, open_run
 from kdkit.runrecord import read_report
-from kdkit.stages import capture, check, data, distill, evaluate, report, tune
+from kdkit.stages import baseline, capture, check, data, distill, evaluate, report, tune
 from kdkit.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -57,10 +57,18 @@ STAGES = (
         together=True,
     ),
     Stage(
+        name="baseline",
+        work=baseline.fit,
+        outputs=(),
+        leftovers=("labels-only",),
+        restore=baseline.restore,
+        together=True,
+    ),
+    Stage(
         name="evaluate",
         work=evaluate.score,
-        outputs=("predictions/student.jsonl", "evaluation.json"),
-        leftovers=("predictions/student.jsonl.partial*",),
+        outputs=("predictions/student.jsonl", "evaluation.json", "rows.npz"),
+        leftovers=tuple(f"predictions/{name}.jsonl*" for name in evaluate.WRITTEN),
         together=True,
     ),
     Stage(name="report", work=lambda run: report.write(run.path), outputs=("report.html", "report.md")),
@@ -94,7 +102,8 @@ def run(
     team = launcher.join()
     shown = progress if progress is not None and team.leads else Silent()
     with team.watching(), _open(recipe, path, fresh=fresh, progress=shown, team=team) as opened:
-        _do(opened, STAGES)
+        with tracking.followed(opened, STAGES):
+            _do(opened, STAGES)
         return team.all_do(lambda: read_report(path))
 
 

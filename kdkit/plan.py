@@ -142,9 +142,25 @@ def _stages(recipe: Recipe, corpus: Corpus, found: Estimate) -> list[PlannedStag
             tokens=trained * training.epochs,
             size=found.student_bytes,
         ),
-        _stage("evaluate", f"texts of {generated}; {', '.join(named.name for named in recipe.evaluation.suites)}"),
+        _stage(
+            "baseline",
+            f"the same student, {found.baseline_steps:,} steps on the labels alone (unless the store has it)"
+            if found.baseline_steps
+            else "none to train",
+            tokens=trained * training.epochs if found.baseline_steps else 0,
+            size=found.baseline_bytes,
+        ),
+        _stage("evaluate", _evaluation_work(recipe, found, generated)),
         _stage("report", "report.html and report.md"),
     ]
+
+
+def _evaluation_work(recipe: Recipe, found: Estimate, generated: str) -> str:
+    writers = 1 + recipe.evaluation.baselines + bool(found.baseline_steps)
+    by = f" by each of {writers} models" if writers > 1 else ""
+    picking = f", of {plural(found.picking_rows, 'validation row')} by the student" if found.picking_rows else ""
+    suites = ", ".join(named.name for named in recipe.evaluation.suites)
+    return f"texts of {generated}{by}{picking}; {suites}"
 
 
 def _teacher_work(recipe: Recipe, found: Estimate) -> str:

@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import ModuleType
 
-KINDS = ("datasets", "teachers", "students", "codecs", "losses", "metrics")
+KINDS = (
+    "datasets",
+    "teachers",
+    "students",
+    "codecs",
+    "losses",
+    "metrics",
+    "references",
+    "searches",
+    "trackers",
+)
 SINGULAR = {
     "datasets": "data set",
     "teachers": "teacher",
@@ -31,6 +41,9 @@ SINGULAR = {
     "codecs": "codec",
     "losses": "loss",
     "metrics": "metric suite",
+    "references": "reference",
+    "searches": "search",
+    "trackers": "tracker",
 }
 # A component has all members of one of its kind's.
 INTERFACES: Mapping[str, tuple[type[Any], ...]] = {
@@ -40,6 +53,9 @@ INTERFACES: Mapping[str, tuple[type[Any], ...]] = {
     "codecs": (interfaces.Codec, interfaces.FittedCodec),
     "losses": (interfaces.LossMixer,),
     "metrics": (interfaces.MetricSuite,),
+    "references": (interfaces.Reference,),
+    "searches": (interfaces.Search,),
+    "trackers": (interfaces.Tracker,),
 }
 BUILTINS = ("kdkit.builtin",)
 GROUP = "kdkit"

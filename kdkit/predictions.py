@@ -89,7 +89,7 @@ def _take_up(path: Path, rows: Sequence[EncodedExample]) -> dict[str, Prediction
 
 def _finish(path: Path, rows: Sequence[EncodedExample], predictions: Sequence[Prediction]) -> None:
     by_id = {prediction.id: prediction for prediction in predictions}
-    write_atomically(path, "".join(_line(by_id[row.id]) for row in rows).encode())
+    write(path, [by_id[row.id] for row in rows])
     for partial in path.parent.glob(f"{path.name}.partial*"):
         partial.unlink()
 
@@ -97,6 +97,12 @@ def _finish(path: Path, rows: Sequence[EncodedExample], predictions: Sequence[Pr
 def _partial(path: Path, team: Team) -> Path:
     """Where a process keeps what it has predicted."""
     return path.with_name(f"{path.name}.partial{'' if team.leads else f'-{team.rank}'}")
+
+
+def write(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Write predictions that are all there, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, "".join(map(_line, predictions)).encode())
 
 
 def read(path: Path) -> list[Prediction]:

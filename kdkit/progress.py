@@ -100,9 +100,9 @@ class _LineTask:
         parts = [f"{self._name}: {self._done}{of_total} {self._unit}", *(f"{k} {v}" for k, v in self._facts.items())]
         fresh = self._done - self._start
         if self._total is not None and fresh > 0 and self._done < self._total:
-            parts.append(f"{_clock(seconds * (self._total - self._done) / fresh)} left")
+            parts.append(f"{clock(seconds * (self._total - self._done) / fresh)} left")
         else:
-            parts.append(_clock(seconds))
+            parts.append(clock(seconds))
         self._lines.note(", ".join(parts))
 
 
@@ -113,7 +113,7 @@ class Bars:
         from rich import progress as bars
         from rich.console import Console
 
-        self._console = console if console is not None else Console(stderr=True)
+        self.console = console if console is not None else Console(stderr=True)
         self._open = 0
         self._shown = bars.Progress(
             bars.TextColumn("{task.description:<10}"),
@@ -124,7 +124,7 @@ class Bars:
             bars.TextColumn("eta"),
             bars.TimeRemainingColumn(),
             bars.TextColumn("{task.fields[facts]}"),
-            console=self._console,
+            console=self.console,
         )
 
     @contextmanager
@@ -143,7 +143,7 @@ class Bars:
 
     def note(self, message: str) -> None:
         """One line above the bars."""
-        self._console.print(message, markup=False, highlight=False)
+        self.console.print(message, markup=False, highlight=False)
 
 
 class _BarTask:
@@ -162,7 +162,8 @@ def for_stderr() -> Progress:
     return Bars() if sys.stderr.isatty() else Lines()
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A time for people: `3:20`, `1:02:05`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -4,7 +4,7 @@ runs/NAME/
 recipe.toml       the recipe with every default filled in
 run.json          status, digests, seeds, versions, and of each stage: status, seconds, facts
 metrics.jsonl     training and validation, teacher and student
-data/  teacher/  student/best/  student/final/  predictions/  evaluation.json  report.html  report.md
+data/  teacher/  student/best/  student/final/  predictions/  evaluation.json  rows.npz  report.html  report.md
 
 Where several processes do a run, only the lead locks the folder, keeps the record, and decides what is to be done. The
 others follow, and have the same record in memory.
@@ -29,12 +29,14 @@ from kdkit.runrecord import check_recipe, read_record, versions
 from kdkit.stopping import leaving
 from kdkit.store import store_of
 from kdkit.team import ALONE, Team
+from kdkit.tracking import UNTRACKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kdkit.progress import Progress
     from kdkit.recipe import Recipe
+    from kdkit.tracking import Tracking
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +74,7 @@ class Run:
         device: "cpu", "cuda", ...; this process's own.
         progress: Where progress is shown.
         team: The processes that do this run.
+        tracking: Who is told the numbers of its trainings.
     """
 
     recipe: Recipe
@@ -80,6 +83,7 @@ class Run:
     device: str
     progress: Progress
     team: Team = ALONE
+    tracking: Tracking = UNTRACKED
     _record: dict[str, Any] = attrs.field(factory=dict)
     _claim: dict[str, Any] = attrs.field(factory=dict)
 

@@ -9,6 +9,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData, Mismatch
+from kdkit.recipe.sections import OPTIONAL_SECTIONS
 from kdkit.values import Cost, Report, Score
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ def check_recipe(
     lines = [
         f"  {key}: {_shown(old, key)} there, {_shown(new, key)} in this recipe"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and (besides is None or not key.startswith(f"{besides}."))
+        if old.get(key) != new.get(key)
+        and key.split(".")[0] not in OPTIONAL_SECTIONS
+        and (besides is None or not key.startswith(f"{besides}."))
     ]
     if besides is not None and there and not lines:
         return

@@ -8,6 +8,7 @@ metrics; so scores of two models on the same rows move together.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from kdkit.values import Example
 
     Array: TypeAlias = npt.NDArray[np.float64]
+    Counts: TypeAlias = npt.NDArray[np.uint16]
 
-_LEVEL = (2.5, 97.5)
+LEVEL = (2.5, 97.5)
 _CHUNK_CELLS = 4_000_000  # rows times resamples held at once: 32 MB
+_KEPT_CELLS = 50_000_000  # and kept for the next score: 100 MB
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -71,7 +74,7 @@ def scores_of(model: str, against: str, columns: Sequence[Column], *, resamples:
     """Means of columns, with their intervals.
 
     Args:
-        model: Whose texts: "teacher" or "student".
+        model: Whose texts: "teacher", "student" or a baseline.
         against: What they were compared with: "truth" or "teacher".
         columns: See `columns_of`.
         resamples: Resamplings behind each interval.
@@ -84,18 +87,26 @@ def scores_of(model: str, against: str, columns: Sequence[Column], *, resamples:
 
 
 def differences_of(
-    student: Sequence[Column], teacher: Sequence[Column], *, resamples: int, seed: int
+    ours: Sequence[Column], theirs: Sequence[Column], *, resamples: int, seed: int, than: str = "teacher"
 ) -> list[Difference]:
-    """Student minus teacher, of every metric that both have, over the rows that count for both."""
-    teachers = {(column.suite, column.metric): column.values_R for column in teacher}
+    """Ours, the student's, minus theirs, of every metric that both have, over the rows that count for both.
+
+    Args:
+        ours: The student's.
+        theirs: Those of the other model.
+        resamples: Resamplings behind each interval.
+        seed: Determines them.
+        than: The other model.
+    """
+    others = {(column.suite, column.metric): column.values_R for column in theirs}
     paired = [
-        Column(suite=ours.suite, metric=ours.metric, values_R=ours.values_R - teachers[ours.suite, ours.metric])
-        for ours in student
-        if (ours.suite, ours.metric) in teachers
+        Column(suite=own.suite, metric=own.metric, values_R=own.values_R - others[own.suite, own.metric])
+        for own in ours
+        if (own.suite, own.metric) in others
     ]
     counted = [column for column in paired if not np.isnan(column.values_R).all()]
     return [
-        Difference(suite=column.suite, metric=column.metric, **summary)
+        Difference(suite=column.suite, metric=column.metric, than=than, **summary)
         for column, summary in _summaries(counted, resamples=resamples, seed=seed)
     ]
 
@@ -142,7 +153,7 @@ def bootstrap_intervals(values_RM: Array, *, resamples: int, seed: int) -> Array
     counts_RM = ~np.isnan(values_RM)
     filled_RM = np.where(counts_RM, values_RM, 0.0)
     sums_and_counts_RN = np.concatenate([filled_RM, counts_RM], axis=1)
-    drawn_BN = np.concatenate([draws_BR @ sums_and_counts_RN for draws_BR in _draws(len(values_RM), resamples, seed)])
+    drawn_BN = np.concatenate([draws_BR @ sums_and_counts_RN for draws_BR in draws(len(values_RM), resamples, seed)])
     sums_BM, drawn_counts_BM = np.split(drawn_BN, 2, axis=1)
     least_M, most_M = np.nanmin(values_RM, axis=0), np.nanmax(values_RM, axis=0)
     mean_M = np.array([mean(column) for column in values_RM.T])
@@ -151,7 +162,7 @@ def bootstrap_intervals(values_RM: Array, *, resamples: int, seed: int) -> Array
         said = drawn_counts_BM[:, metric] > 0
         if said.any():
             means = sums_BM[said, metric] / drawn_counts_BM[said, metric]
-            low, high = np.percentile(np.clip(means, least_M[metric], most_M[metric]), _LEVEL)
+            low, high = np.percentile(np.clip(means, least_M[metric], most_M[metric]), LEVEL)
             ends_2M[:, metric] = min(low, mean_value), max(high, mean_value)
     return ends_2M
 
@@ -170,20 +181,34 @@ def weighted_mean(values_R: Array, weights_R: Array, *, resamples: int, seed: in
     """
     value = float(np.average(values_R, weights=weights_R))
     sums_R2 = np.stack([values_R * weights_R, weights_R], axis=1)
-    drawn_B2 = np.concatenate([draws_BR @ sums_R2 for draws_BR in _draws(len(values_R), resamples, seed)])
-    low, high = np.percentile(drawn_B2[:, 0] / drawn_B2[:, 1], _LEVEL)
+    drawn_B2 = np.concatenate([draws_BR @ sums_R2 for draws_BR in draws(len(values_R), resamples, seed)])
+    low, high = np.percentile(drawn_B2[:, 0] / drawn_B2[:, 1], LEVEL)
     return value, min(float(low), value), max(float(high), value)
 
 
-def _draws(rows: int, resamples: int, seed: int) -> Iterator[Array]:
-    """How often each row is in each resample, some resamples at a time."""
+def draws(rows: int, resamples: int, seed: int) -> Iterator[Array]:
+    """How often each row is in each resample, some resamples at a time.
+
+    Few enough to be kept are drawn once: many scores are of the same rows.
+    """
+    kept = rows * resamples <= _KEPT_CELLS
+    for counts_BR in (_kept_counts if kept else _counts)(rows, resamples, seed, _CHUNK_CELLS):
+        yield counts_BR.astype(np.float64)
+
+
+def _counts(rows: int, resamples: int, seed: int, cells: int) -> Iterator[Counts]:
     generator = np.random.default_rng(seed)
-    at_once = max(1, _CHUNK_CELLS // rows)
+    at_once = max(1, cells // rows)
     for start in range(0, resamples, at_once):
         size = min(at_once, resamples - start)
         picks_BR = generator.integers(0, rows, size=(size, rows))
-        cells = picks_BR + rows * np.arange(size)[:, None]
-        yield np.bincount(cells.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
+        places = picks_BR + rows * np.arange(size)[:, None]
+        yield np.bincount(places.ravel(), minlength=size * rows).reshape(size, rows).astype(np.uint16)
+
+
+@lru_cache(maxsize=2)
+def _kept_counts(rows: int, resamples: int, seed: int, cells: int) -> tuple[Counts, ...]:
+    return tuple(_counts(rows, resamples, seed, cells))
 
 
 def _column(suite: str, metric: str, values: Sequence[float | None], *, rows: int) -> Array:

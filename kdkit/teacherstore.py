@@ -1,4 +1,4 @@
-"""Teachers that a run made, kept for others: each a folder `teachers/KEY/` of the store.
+"""Models that a run made, kept for others: each a folder of the store, `teachers/KEY/` or `baselines/KEY/`.
 
 An entry appears whole, by one rename, and never changes afterwards, so that reading it needs no lock. It holds the
 digest of each of its files: copies are made of it for as long as there are runs, and a damaged one must not spread.
@@ -24,7 +24,7 @@ DIGESTS = "kdkit_store.json"
 
 
 def put(source: Path, entry: Path) -> None:
-    """Keep a copy of a teacher's folder, unless another run has kept the same teacher by now.
+    """Keep a copy of a model's folder, unless another run has kept the same model by now.
 
     Raises:
         KdkitError: The disk is full.
@@ -80,9 +80,10 @@ def _check(folder: Path, *, name: Path) -> None:
     else:
         first = next((file for file in sorted({*found, *expected}) if found.get(file) != expected.get(file)), None)
     if first is not None:
+        kind = name.parent.name.removesuffix("s")
         raise DamagedData(
-            f"the stored teacher {name} is damaged (its {first} is not what was kept there); "
-            "delete that folder and run again, which makes the teacher anew"
+            f"the stored {kind} {name} is damaged (its {first} is not what was kept there); "
+            f"delete that folder and run again, which makes the {kind} anew"
         )
 
 

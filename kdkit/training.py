@@ -44,7 +44,7 @@ def train(
         options: How.
         loss: The loss.
         targets_of: Called with all rows that will be read, gives what gives a batch its teacher logits.
-        role: "teacher" or "student".
+        role: "teacher", "student" or "labels-only".
         folder: `best/`, `final/` and `checkpoints/` go here.
     """
     recipe = run.recipe
@@ -78,7 +78,7 @@ def train(
         device=run.device,
         folder=folder,
         texts=model_texts(recipe, role=role),
-        log=MetricsLog(run.path / "metrics.jsonl", role),
+        log=MetricsLog(run.path / "metrics.jsonl", role, run.tracking),
         progress=run.progress,
         name=role,
         team=run.team,

@@ -103,7 +103,7 @@ def write_run_folder(path: Path, *, rows: int = 400, seed: int = 7) -> Path:
     for split in ("train", "validation"):
         write_lines(path / "data" / f"{split}.jsonl", held_out[:3])
     write_lines(path / "data" / "test.jsonl", held_out)
-    for model, skill in (("teacher", 0.45), ("student", 0.36)):
+    for model, skill in (("teacher", 0.45), ("student", 0.36), ("labels-only", 0.33)):
         texts = [row["target"] if draw.random() < skill else draw.choice(WORDS) for row in held_out]
         if model == "student":
             texts[5] = HOSTILE
@@ -115,6 +115,32 @@ def write_run_folder(path: Path, *, rows: int = 400, seed: int = 7) -> Path:
     write_lines(path / "metrics.jsonl", _metrics(draw))
     write_json(path / "evaluation.json", _evaluation(rows))
     return path
+
+
+def without_baselines(folder: Path) -> Path:
+    """Take from a run folder what runs of older versions do not have; the folder itself."""
+    (folder / "predictions" / "labels-only.jsonl").unlink()
+    found = json.loads((folder / "evaluation.json").read_text())
+    for key in ("baselines", "calibration", "validation_scores"):
+        del found[key]
+    kept = [entry for entry in found["scores"] if entry["model"] in {"teacher", "student"}]
+    found["scores"] = [entry for entry in kept if entry["suite"] not in {"tokens", "texts"}]
+    found["differences"] = [
+        {key: value for key, value in entry.items() if key not in {"model", "than"}}
+        for entry in found["differences"]
+        if entry["than"] == "teacher"
+    ]
+    later = ("latency", "latency_low", "latency_high", "tokens_per_sample", "peak_bytes")
+    for cost in found["costs"].values():
+        for key in later:
+            del cost[key]
+    write_json(folder / "evaluation.json", found)
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    write_lines(folder / "metrics.jsonl", [line for line in metrics if line["stage"] != "labels-only"])
+    run = json.loads((folder / "run.json").read_text())
+    del run["stages"]["baseline"]
+    write_json(folder / "run.json", run)
+    return folder
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -168,6 +194,7 @@ def _run() -> dict:
             "capture": stage(24.1, **capture),
             "distill": stage(71.3, steps=3414, best_step=2276, best_value=0.3492, best_by="text.f1",
                              parameters=1_191_424, outputs=["student/best/model.safetensors"]),
+            "baseline": stage(64.2, folder="cache/baselines/a1d2", reused=False, weights="fa06" * 16),
             "evaluate": stage(16.2, split="test", rows=400),
             "report": stage(1.9),
         },
@@ -211,12 +238,14 @@ def _row(index: int, draw: random.Random) -> dict:
         body = body * 40
     source = f"def test_case_{index}():\n    value_0 = {draw.randint(0, 9)}\n{body}\n    assert value_3"
     return {"id": f"sympy/core/tests/test_{index % 9}.py::test_case_{index}", "source": source, "target": target,
-            "meta": {"kind": "equals"}}  # fmt: skip
+            "meta": {"kinds": ["is-none" if target == "is None" else "equals"], "answerable": index % 3 > 0}}  # fmt: skip
 
 
 def _metrics(draw: random.Random) -> list[dict]:
     lines: list[dict] = []
-    for stage, epochs, floor, soft_floor in (("teacher", 4, 1.6, None), ("student", 6, 1.8, 0.62)):
+    for stage, epochs, floor, soft_floor in (
+        ("teacher", 4, 1.6, None), ("student", 6, 1.8, 0.62), ("labels-only", 6, 1.9, None)
+    ):  # fmt: skip
         steps = 569 * epochs
         for step in range(50, steps + 1, 50):
             hard = floor + 5.5 * math.exp(-step / 350) + draw.gauss(0, 0.07)
@@ -232,47 +261,95 @@ def _metrics(draw: random.Random) -> list[dict]:
                 hard += 0.16 + over
                 lines.append({"stage": stage, "kind": "validation", "step": epoch * 569, "epoch": epoch,
                               "loss": hard if soft is None else (hard + soft) / 2, "hard": hard, "soft": soft,
-                              "text.f1": 0.37 - 0.3 * math.exp(-epoch / 1.5) - over / 4,
+                              "text.f1": (0.33 if stage == "labels-only" else 0.37) - 0.3 * math.exp(-epoch / 1.5) - over / 4,
                               "best": epoch <= 4})  # fmt: skip
     return lines
 
 
 def _evaluation(rows: int) -> dict:
     scores, differences = [], []
-    for suite, metric, teacher, student in (
-        ("text", "exact_match", 0.342, 0.263),
-        ("text", "f1", 0.471, 0.352),
-        ("text", "similarity", 0.655, 0.601),
-        ("assertions", "precision", 0.351, 0.268),
-        ("assertions", "recall", 0.348, 0.266),
-        ("assertions", "f1", 0.349, 0.267),
-        ("assertions", "recall/equals", 0.312, 0.221),
-        ("assertions", "recall/is-none", 0.604, 0.583),
+
+    def differ(suite: str, metric: str, value: float, half: float, *, than: str, count: int = rows) -> None:
+        ends = {"low": value - half, "high": value + half}
+        differences.append(Difference(suite=suite, metric=metric, value=value, count=count, than=than, **ends))
+
+    for suite, metric, teacher, student, labels_only, least in (
+        ("text", "exact_match", 0.342, 0.263, 0.238, 0.061),
+        ("text", "f1", 0.471, 0.352, 0.301, 0.102),
+        ("text", "similarity", 0.655, 0.601, 0.606, 0.377),
+        ("assertions", "precision", 0.351, 0.268, 0.25, 0.07),
+        ("assertions", "recall", 0.348, 0.266, 0.249, 0.07),
+        ("assertions", "f1", 0.349, 0.267, 0.25, 0.07),
+        ("assertions", "recall/equals", 0.312, 0.221, 0.217, 0.06),
+        ("assertions", "recall/is-none", 0.604, 0.583, 0.59, 0.1),
     ):
         count = rows if "/" not in metric else rows // 3
-        scores += [score("teacher", suite, metric, teacher, count), score("student", suite, metric, student, count)]
-        scores.append(score("student", suite, metric, student * 1.2, count, against="teacher"))
-        apart, half = student - teacher, 1.2 / math.sqrt(count)
-        differences.append(
-            Difference(suite=suite, metric=metric, value=apart, low=apart - half, high=apart + half, count=count)
+        for model, value in (
+            ("teacher", teacher), ("student", student), ("labels-only", labels_only),
+            ("untouched", 0.0), ("constant", least), ("nearest", least * 1.4),
+        ):  # fmt: skip
+            scores.append(score(model, suite, metric, value, count))
+        for model, value in (("student", student), ("labels-only", labels_only)):
+            scores.append(score(model, suite, metric, value * 1.2, count, against="teacher"))
+        half = 0.8 / math.sqrt(count)
+        differ(suite, metric, student - teacher, 1.5 * half, than="teacher", count=count)
+        differ(suite, metric, student - labels_only, half, than="labels-only", count=count)
+    for model, length in (("teacher", 3.1), ("student", 3.6), ("labels-only", 3.3)):
+        spread = {"low": length - 0.2, "high": length + 0.2, "count": rows}
+        scores.append(
+            attrs.asdict(Score(model=model, against="truth", suite="texts", metric="length", value=length, **spread))
         )
+    for model, accuracy, ece, agreement in (
+        ("teacher", 0.81, 0.031, None), ("student", 0.76, 0.054, 0.83), ("labels-only", 0.75, 0.092, 0.79),
+    ):  # fmt: skip
+        scores += [score(model, "tokens", "accuracy", accuracy, rows), score(model, "tokens", "ece", ece, rows)]
+        if agreement is not None:
+            scores.append(score(model, "tokens", "agreement", agreement, rows, against="teacher"))
+            scores.append(score(model, "texts", "agreement", agreement - 0.2, rows, against="teacher"))
+    for suite, metric, value, half in (
+        ("tokens", "accuracy", 0.01, 0.02), ("tokens", "ece", -0.038, 0.01), ("tokens", "agreement", 0.04, 0.02),
+        ("texts", "agreement", 0.04, 0.02), ("texts", "length", 0.3, 0.1), ("loss", "hard", -0.072, 0.03),
+        ("loss", "soft", -0.21, 0.05),
+    ):  # fmt: skip
+        differ(suite, metric, value, half, than="labels-only")
     for model, against, metric, value in (
-        ("teacher", "truth", "hard", 1.742), ("student", "truth", "hard", 1.934),
-        ("student", "teacher", "soft", 0.671), ("student", "truth and teacher", "total", 1.303),
+        ("teacher", "truth", "hard", 1.742), ("student", "truth", "hard", 1.934), ("labels-only", "truth", "hard", 2.006),
+        ("student", "teacher", "soft", 0.671), ("labels-only", "teacher", "soft", 0.881),
+        ("student", "truth and teacher", "total", 1.303), ("labels-only", "truth and teacher", "total", 1.444),
+        ("untouched", "truth", "hard", 8.4), ("untouched", "teacher", "soft", 6.9),
+        ("untouched", "truth and teacher", "total", 7.7),
     ):  # fmt: skip
         ends = {"low": value * 0.96, "high": value * 1.04}
         loss = Score(model=model, against=against, suite="loss", metric=metric, value=value, count=rows, **ends)
         scores.append(attrs.asdict(loss))
     costs = {
         "student": Cost(parameters=1_191_424, bytes_on_disk=4_786_040, seconds_per_sample=0.0125,
-                        seconds_low=0.0098, seconds_high=0.0166, batch_size=32, beams=4),
+                        seconds_low=0.0098, seconds_high=0.0166, batch_size=32, beams=4, latency=0.041,
+                        latency_low=0.036, latency_high=0.049, tokens_per_sample=3.6, peak_bytes=61_400_000),
         "teacher": Cost(parameters=4_412_928, bytes_on_disk=17_682_112, seconds_per_sample=0.0312,
-                        seconds_low=0.0262, seconds_high=0.0391, batch_size=32, beams=4),
+                        seconds_low=0.0262, seconds_high=0.0391, batch_size=32, beams=4, latency=0.088,
+                        latency_low=0.071, latency_high=0.104, tokens_per_sample=3.1, peak_bytes=114_200_000),
     }  # fmt: skip
     return {
         "split": "test",
         "rows": rows,
         "scores": scores,
+        "validation_scores": [score("student", "text", "f1", 0.349, 1200)],
         "differences": [attrs.asdict(each) for each in differences],
         "costs": {name: attrs.asdict(cost) for name, cost in costs.items()},
-    }
+        "baselines": {
+            "untouched": {}, "constant": {"text": "is None"}, "nearest": {},
+            "labels-only": {"folder": "cache/baselines/a1d2", "reused": False},
+        },
+        "calibration": {"teacher": _bins(0.02), "student": _bins(0.05), "labels-only": _bins(0.09), "untouched": _bins(0.1)},
+    }  # fmt: skip
+
+
+def _bins(gap: float) -> dict:
+    """15 bins, the first three empty, each as far too sure of itself."""
+    bins: list[dict] = []
+    for place in range(15):
+        middle, filled = (place + 0.5) / 15, place > 2
+        bins.append({"low": place / 15, "high": (place + 1) / 15, "count": place * place if filled else 0,
+                     "confidence": middle if filled else None, "accuracy": middle - gap if filled else None})  # fmt: skip
+    return {"ece": gap, "bins": bins}

@@ -25,11 +25,12 @@ from pages import (
 )
 
 from kdkit import plugins as plugin_loading
+from kdkit.baselines import NAMES as BASELINES
 from kdkit.cli import VERBS, Verb
 from kdkit.components import options_of
 from kdkit.errors import Interrupted, KdkitError
 from kdkit.recipe import SECTIONS
-from kdkit.recipe.sections import Preamble
+from kdkit.recipe.sections import SWEEP, Preamble
 
 # Hosts that the pages may link to.
 HOSTS = {"doi.org", "github.com", "keepachangelog.com", "semver.org"}
@@ -112,7 +113,7 @@ def test_sections_hooks_and_variables_that_are_named_exist(page, tokens):
     sources = "".join(read(path) for folder in ("kdkit", "plugins") for path in (ROOT / folder).rglob("*.py"))
     for token in tokens:
         if section := re.fullmatch(r"\[([a-z]+)\]", token):
-            assert section[1] in SECTIONS, f"there is no section {token}"
+            assert section[1] in {*SECTIONS, SWEEP}, f"there is no section {token}"
         if token.startswith("register_"):
             assert token in {f"register_{kind}" for kind in plugin_loading.KINDS}, f"there is no hook {token}"
         if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", token) and token != "RUN_DIR":
@@ -155,7 +156,7 @@ def kebab_names(page):
 
 @pytest.mark.parametrize(("page", "names"), each(kebab_names))
 def test_names_with_hyphens_are_components_choices_or_distributions(page, names):
-    known = {name for kind in plugin_loading.KINDS for name in components(kind)} | set(DISTRIBUTIONS)
+    known = {name for kind in plugin_loading.KINDS for name in components(kind)} | set(DISTRIBUTIONS) | set(BASELINES)
     for kind in plugin_loading.KINDS:
         for component in components(kind):
             options = options_of(registry().get(kind, component).load())
@@ -172,6 +173,7 @@ def test_components_has_a_heading_for_each_component_and_no_other():
     titles = {
         "datasets": "Data sets", "teachers": "Teachers", "students": "Students",
         "codecs": "Codecs", "losses": "Losses", "metrics": "Metric suites",
+        "references": "References", "searches": "Searches", "trackers": "Trackers",
     }  # fmt: skip
     assert {kind: sorted(headings[title]) for kind, title in titles.items()} == {
         kind: sorted(components(kind)) for kind in plugin_loading.KINDS
@@ -232,8 +234,27 @@ def paths(page):
 @pytest.mark.parametrize(("page", "tokens"), each(paths))
 def test_every_file_that_is_named_exists(page, tokens):
     # Made by a run, by an author of a plugin or by a user.
-    folders = {"data/", "student/", "logits/DIGEST/", "teachers/DIGEST/"}
-    made = {*run_files(), *folders, "kdkit_recipe.toml", "README.md", "manifest.json", "pyproject.toml"}
+    folders = {
+        "data/",
+        "student/",
+        "logits/DIGEST/",
+        "teachers/DIGEST/",
+        "baselines/DIGEST/",
+        "texts/DIGEST.jsonl",
+        "predictions/",
+    }
+    sweep = {"sweep.json", "sweep.toml", "results.json", "trials/ID/", "data/KEY/"}
+    compared = {"comparison.html", "comparison.md"}
+    made = {
+        *run_files(),
+        *folders,
+        *sweep,
+        *compared,
+        "kdkit_recipe.toml",
+        "README.md",
+        "manifest.json",
+        "pyproject.toml",
+    }
     for token in tokens:
         assert token in made or any((base / token).exists() for base in (ROOT, page.parent)), (
             f"{name_of(page)} names {token}, which is not there"

@@ -27,6 +27,7 @@ WITHIN = {
     "teacher": ("kdkit.engine.loop:Trainer._step", 4),
     "capture": ("kdkit.cache:CacheWriter.add_block", 17),
     "distill": ("kdkit.engine.loop:Trainer._step", 6),
+    "baseline": ("kdkit.labelsonly:is_wanted", 1),
     "evaluate": ("kdkit.predictions:_line", 5),
     "report": ("kdkit.stages.report:assemble", 1),
 }
@@ -36,6 +37,7 @@ SENTENCES = {
     "teacher": "saved a checkpoint of the teacher at step 4 of 10",
     "capture": r"sealed \d+ records of 50 rows",
     "distill": "saved a checkpoint of the student at step 6 of 10",
+    "baseline": "stage baseline is not finished, those before it are",
     "evaluate": "kept 5 of 10 predictions",
     "report": "stage report is not finished, those before it are",
 }
@@ -81,7 +83,7 @@ def whole(recipe, tmp_path_factory):
 
 def test_a_run_leaves_what_others_rely_on(whole):
     for name in (
-        *("recipe.toml", "run.json", "metrics.jsonl", "evaluation.json", "report.html", "report.md"),
+        *("recipe.toml", "run.json", "metrics.jsonl", "evaluation.json", "rows.npz", "report.html", "report.md"),
         *("teacher/config.json", "teacher/model.safetensors", "student/best/README.md", "student/final/README.md"),
         *("predictions/teacher.jsonl", "predictions/student.jsonl", "data/report.json"),
     ):
@@ -92,7 +94,7 @@ def test_a_run_leaves_what_others_rely_on(whole):
     assert not list(whole.rglob("checkpoints"))
     assert not (whole / "teacher-training").exists()
     assert {path.suffix for path in whole.rglob("*") if path.is_file()} <= {
-        *(".json", ".jsonl", ".toml", ".safetensors", ".html", ".md", ""),
+        *(".json", ".jsonl", ".npz", ".toml", ".safetensors", ".html", ".md", ""),
     }
 
 
@@ -115,6 +117,8 @@ def test_scores_are_of_both_models_and_of_the_student_against_the_teacher(whole)
         *(("teacher", "truth", "text"), ("student", "truth", "text"), ("student", "teacher", "text")),
         *(("teacher", "truth", "loss"), ("student", "truth", "loss")),
         *(("student", "teacher", "loss"), ("student", "truth and teacher", "loss")),
+        *(("teacher", "truth", "tokens"), ("student", "truth", "tokens"), ("student", "teacher", "tokens")),
+        *(("teacher", "truth", "texts"), ("student", "truth", "texts"), ("student", "teacher", "texts")),
     }
 
 
@@ -299,7 +303,7 @@ def test_logits_that_are_lost_before_they_were_all_read_are_captured_again(recip
     shutil.rmtree(tmp_path / "cache" / "logits")
     code, said = tiny.kdkit("run", recipe, "--run-dir", folder, log=tmp_path / "log")
     assert code == 0, said
-    assert done_before(said) == ["data", "check", "teacher", "capture", "distill"]
+    assert done_before(said) == ["data", "check", "teacher", "capture", "distill", "baseline"]
     assert_ends_as(folder, whole)
 
 
@@ -453,7 +457,7 @@ def test_a_cache_that_was_deleted_and_begun_anew_by_another_run_is_filled_again(
     (tmp_path / "runs" / "all" / "evaluation.json").unlink()
     notes = tiny.Notes()
     tiny.run_here(tmp_path, "all", **changes, progress=notes)
-    assert [note for note in notes.notes if "done before" in note][-1] == "distill: done before"
+    assert [note for note in notes.notes if "done before" in note][-1] == "baseline: done before"
 
 
 def test_room_is_asked_only_for_what_the_store_lacks(recipe, whole, tmp_path, monkeypatch):

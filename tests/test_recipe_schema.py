@@ -28,7 +28,7 @@ def validator(plugins):
 
 
 @given(RECIPES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 def test_what_loads_is_valid_as_written_and_resolved(plugins, validator, table):
     validator.validate(table)
     validator.validate(load_recipe(table, plugins=plugins).resolved)

@@ -6,13 +6,14 @@ import json
 import math
 import re
 import shutil
-from html.parser import HTMLParser
 
 import pytest
+from attrs import asdict, evolve, has
 from click.testing import CliRunner
+from html_outline import outline
 from hypothesis import given
 from hypothesis import strategies as st
-from run_folders import HOSTILE, RECIPE, write_json, write_lines, write_run_folder
+from run_folders import HOSTILE, RECIPE, without_baselines, write_json, write_lines, write_run_folder
 from tiny import recipe_table, run_here
 
 from kdkit.builtin.metrics.text import Text
@@ -23,64 +24,20 @@ from kdkit.report import (
     closing_table,
     closing_text,
     compare,
+    costs,
     examples,
     formats,
     html,
     markdown,
     read,
+    summary,
+    tables,
     verdict,
 )
 from kdkit.report.compare import Pair
-from kdkit.report.facts import ScoredRow
+from kdkit.report.heldout import ScoredRow
 from kdkit.stages import report
-from kdkit.values import Cost, Example, Score
-
-VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-
-
-class Outline(HTMLParser):
-    """Checks that tags nest, and keeps tags, ids, references and texts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.references: list[str] = []
-        self.texts: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-        self._note(attrs)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self._note(attrs)
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-    def _note(self, attrs):
-        for name, value in attrs:
-            if name == "id":
-                self.ids.append(value)
-            if name in {"href", "xlink:href", "src"}:
-                self.references.append(value)
-            self.references += re.findall(r"url\(([^)]*)\)", value or "")
-
-
-def outline(text: str) -> Outline:
-    parser = Outline()
-    parser.feed(text)
-    parser.close()
-    assert parser.open == []
-    return parser
+from kdkit.values import Cost, Difference, Example, Score
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +57,7 @@ def page_text(folder):
 def test_the_page_is_well_formed_and_its_ids_are_unique(page_text):
     seen = outline(page_text)
     assert page_text.startswith("<!DOCTYPE html>")
-    assert seen.tags.count("svg") == 8
+    assert seen.tags.count("svg") == 10
     assert len(seen.ids) == len(set(seen.ids))
     assert {reference.removeprefix("#") for reference in seen.references} <= set(seen.ids)
 
@@ -114,7 +71,7 @@ def test_the_page_refers_to_nothing_outside_itself(page_text):
 
 def test_what_a_model_wrote_is_shown_but_never_taken_for_markup(page_text):
     seen = outline(page_text)
-    assert "script" not in seen.tags
+    assert seen.tags.count("script") == 2, "the rows, and the code that shows them"
     assert "<script>alert(1)</script>" in "".join(seen.texts)
     assert "\x1b" not in page_text
 
@@ -132,7 +89,7 @@ def test_names_and_reasons_are_as_harmless_as_texts_of_models(tmp_path):
         assert "\x1b" not in text
         assert "\x00" not in text
     seen = outline((folder / "report.html").read_text(encoding="utf-8"))
-    assert "script" not in seen.tags
+    assert seen.tags.count("script") == 2
     assert "".join(seen.texts).count("<script>\u241b\u2400?`") >= 5
     assert "\x1b" not in closing_text(folder)
 
@@ -446,6 +403,91 @@ def test_the_verdict_claims_no_saving_that_was_not_measured(student, price):
     assert sentence == f"The student keeps 60 % of the teacher's f1 (.30 of .50) {price}".strip() + "."
 
 
+def apart(value, half, than, metric="f1", suite="text"):
+    return Difference(
+        suite=suite, metric=metric, value=value, low=value - half, high=value + half, count=60, than=than
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        (0.03, "Distillation is above training on the labels alone by .030 (95 % interval +.010 to +.050)."),
+        (-0.03, "Distillation is below training on the labels alone by .030 (95 % interval -.050 to -.010)."),
+        (0.01, "Distillation is within noise of training on the labels alone (+.010; 95 % interval -.010 to +.030)."),
+        (0.02, "Distillation is within noise of training on the labels alone (+.020; 95 % interval .000 to +.040)."),
+    ],
+)
+def test_the_verdict_says_whether_the_teacher_was_worth_it(folder, tmp_path, gain, said):
+    copy = changed(folder, tmp_path, differences=[apart(gain, 0.02, "labels-only"), apart(-0.1, 0.02, "teacher")])
+    page = assemble(read(copy))
+    assert page.verdict.endswith(f". {said}")
+    assert "Student minus teacher, row by row: -.100 (95 % interval -.120 to -.080)." in page.verdict_detail
+    assert "picked on the rows of validation (by text.f1), where the student has .349" in page.verdict_detail
+    assert said in closing_text(copy).replace("\n", " ")
+
+
+def test_without_a_test_split_the_verdict_says_so(folder, tmp_path):
+    copy = changed(folder, tmp_path, split="validation")
+    assert "There is no test split" in assemble(read(copy)).verdict_detail
+
+
+def test_baselines_that_were_switched_off_are_named(tmp_path):
+    folder = without_baselines(write_run_folder(tmp_path / "run", rows=12))
+    (folder / "recipe.toml").write_text(RECIPE.replace("bootstrap = 1000", "bootstrap = 1000\nbaselines = false"))
+    assert "the baselines were switched off" in assemble(read(folder)).verdict_detail
+
+
+def test_a_run_whose_loss_needs_no_teacher_has_no_second_student(folder, tmp_path):
+    scores = json.loads((folder / "evaluation.json").read_text())["scores"]
+    rest = [entry for entry in scores if entry["model"] != "labels-only"]
+    copy = changed(folder, tmp_path, scores=rest, differences=[apart(-0.1, 0.02, "teacher")])
+    page = assemble(read(copy))
+    assert "no part of the teacher's" in page.verdict_detail
+    assert "untouched student" in page.comparison[0].columns
+
+
+def changed(folder, tmp_path, **parts):
+    """A copy of a run folder with other parts of its evaluation."""
+    copy = tmp_path / folder.name
+    shutil.copytree(folder, copy)
+    found = json.loads((copy / "evaluation.json").read_text())
+    for key, value in parts.items():
+        found[key] = [asdict(each) if has(type(each)) else each for each in value] if isinstance(value, list) else value
+    write_json(copy / "evaluation.json", found)
+    return copy
+
+
+@given(st.floats(-1, 1), st.floats(0, 0.5), st.sampled_from([("text", "f1"), ("loss", "hard"), ("tokens", "ece")]))
+def test_nothing_is_called_better_or_worse_that_is_within_noise(value, half, key):
+    difference = apart(value, half, "teacher", suite=key[0], metric=key[1])
+    pair = Pair(suite=key[0], metric=key[1], against="truth", teacher=None, student=None, difference=difference)
+    cell = tables.difference_cell(difference, pair.sense)
+    assert pair.within_noise == (cell.verdict == "within noise") == (value - half <= 0 <= value + half)
+    if not pair.within_noise:
+        less_is_better = key[0] != "text"
+        assert (cell.verdict == "better") is ((value > 0) is not less_is_better)
+
+
+def test_the_length_of_a_text_is_neither_better_nor_worse():
+    assert tables.difference_cell(apart(1.0, 0.1, "teacher"), 0).verdict == ""
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        (12.0, 10.0, "12.0 tokens against 10.0, 1.20 times as many), and each token takes its time: 83 ms a token, the teacher's 100 ms."),
+        (10.4, 10.0, ""),
+        (8.0, 10.0, ""),
+        (None, 10.0, ""),
+    ],
+)  # fmt: skip
+def test_longer_texts_are_named_where_they_take_the_time(ours, theirs, said):
+    teacher, student = (evolve(cost(1000, 1.0), tokens_per_sample=tokens) for tokens in (theirs, ours))
+    found = costs.longer(teacher, student)
+    assert found.endswith(said) if said else found == ""
+
+
 @given(st.floats(0, 1, exclude_min=True, exclude_max=True))
 def test_a_share_that_is_neither_all_nor_nothing_is_never_shown_as_such(share):
     shown = formats.percent(share)
@@ -529,13 +571,35 @@ def test_the_choice_of_examples_does_not_hang_on_the_order_of_rows(outcomes, amo
     assert examples.pick(rows, amount=amount, seed=1) == examples.pick(mixed, amount=amount, seed=1)
 
 
-def test_the_closing_text_is_plain_and_fits_eighty_columns(folder):
-    text = closing_text(folder)
+@pytest.mark.parametrize(
+    ("is_old", "line"),
+    [
+        (False, r"^  exact match +\.342 +\.263 +\.238 +\.000 +\.061 +\.085 +0\.77$"),
+        (False, r"^  exact match +within noise +within noise$"),
+        (False, r"^  hard +-\.072 \(-\.102 to -\.042\) +\u2013$"),
+        (True, r"^  exact match +\.342 +\.263 +0\.77 +within noise$"),
+        (True, r"^  time per sample +31 ms +12 ms +0\.40$"),
+    ],
+)
+def test_the_closing_text_is_plain_and_fits_eighty_columns(tmp_path, is_old, line):
+    folder = write_run_folder(tmp_path / "run", rows=60)
+    text = closing_text(without_baselines(folder) if is_old else folder)
     assert "\x1b" not in text
     table, path = text.rsplit("\nreport: ", 1)
     assert all(len(line) <= 80 for line in table.splitlines())
     assert path == f"{folder / 'report.html'}\n"
-    assert re.search(r"^  exact match +\.342 +\.263 +0\.77 +within noise$", table, re.MULTILINE)
+    assert re.search(line, table, re.MULTILINE)
+    assert ("labels" in table) is not is_old
+
+
+def test_a_run_of_an_older_version_reads_as_it_did(tmp_path):
+    folder = without_baselines(write_run_folder(tmp_path / "run", rows=60))
+    page = assemble(read(folder))
+    assert page.missing == ()
+    assert page.comparison[0].columns == ("", "teacher", "student", "retention")
+    assert page.differences.columns == ("", "student minus teacher")
+    assert page.reliability is None
+    assert "labels" not in page.verdict + page.verdict_detail
 
 
 def test_long_names_still_fit_eighty_columns(tmp_path):
@@ -579,6 +643,21 @@ def test_the_command_prints_json_alone_when_asked(folder):
     assert row["within_noise"] is True
 
 
+def test_the_summary_has_every_models_numbers(folder):
+    found = summary(folder)
+    row = next(row for row in found["rows"] if (row["suite"], row["metric"], row["against"]) == ("text", "f1", "truth"))
+    assert {model: score["value"] for model, score in row["scores"].items()} == {
+        "teacher": 0.471, "student": 0.352, "labels-only": 0.301, "untouched": 0.0, "constant": 0.102,
+        "nearest": pytest.approx(0.1428),
+    }  # fmt: skip
+    assert row["student_minus_labels_only"]["value"] == pytest.approx(0.051)
+    assert row["student_minus_labels_only"]["within_noise"] is True
+    assert row["student_minus_teacher"]["low"] < row["student_minus_teacher"]["value"] < 0
+    assert found["costs"]["student"]["latency"] == 0.041
+    assert len(found["calibration"]["student"]) == 12
+    json.dumps(found, allow_nan=False)
+
+
 def test_nothing_heavy_is_imported_before_a_report_is_drawn():
     import subprocess
     import sys
@@ -597,7 +676,7 @@ def real_folder(tmp_path_factory):
     recipe_table(folder, test=12)  # writes the data files
     with (folder / "train.jsonl").open("a") as lines:
         lines.write('{"text": "no answer"}\n')
-    run_here(folder, test=12, data__skip_broken=True)
+    run_here(folder, test=12, data__skip_broken=True, evaluation__baselines=True)
     return folder / "runs" / "tiny"
 
 
@@ -689,7 +768,7 @@ def test_every_section_of_a_real_run_is_filled(real_folder):
     assert int(cache["records"]) > 0
     (times,) = sections["Time by stage"].tables
     assert [row.label for row in times.groups[0].rows] == [
-        "data", "check", "teacher", "capture", "distill", "evaluate", "together",
+        "data", "check", "teacher", "capture", "distill", "baseline", "evaluate", "together",
     ]  # fmt: skip
     assert {"python", "kdkit", "torch", "transformers", "device"} <= dict(sections["Versions"].items).keys()
     assert dict(sections["Evaluation"].items)["suites"] == "text"

@@ -412,7 +412,7 @@ def test_what_is_lost_of_a_finished_run_is_restored_by_the_lead_alone(two, recip
         path.unlink()
     results = team_kit.kdkit("run", recipe, "--run-dir", folder, log=tmp_path / "log")
     assert [code for code, _ in results] == [0, 0], results
-    assert results[0][1].count(": done before") == 7
+    assert results[0][1].count(": done before") == 8
     assert [path.read_bytes() for path in lost[:2]] == before
     assert [each.text for each in predictions.read(lost[2])] == texts
 

@@ -70,7 +70,9 @@ FROM_TEACHER = "from_teacher = { encoder_layers = [0], decoder_layers = [0] }"
 TRAIN_ROWS, VALIDATION_ROWS = 24, 6
 # What may stand on standard error beside the error: how far the run came.
 PROGRESS = re.compile(
-    r"(data|validate|check|teacher|student|(train|validate) (teacher|student)|(teacher|student) writes|capture|distill|evaluate|report|predict): "
+    r"(data|validate|check|teacher|student|labels-only|(train|validate) (teacher|student|labels-only)|"
+    r"(teacher|student|student on validation rows|labels-only|untouched) writes|"
+    r"capture|distill|baseline|evaluate|report|predict): "
 )
 # An error, with the lines below it where it is a list of differences.
 SENTENCE = re.compile(r"^error: .*(?:\n  .*)*", re.MULTILINE)
@@ -320,7 +322,11 @@ def hold(user):
     user.others.append(other)
 
 
-STUDENT = ("student", "evaluation.json", "predictions/student.jsonl")
+# What goes with a student that is trained anew: all that was said and scored after it.
+STUDENT = (
+    "student", "evaluation.json", "rows.npz",
+    *(f"predictions/{name}.jsonl" for name in ("student", "labels-only", "untouched", "constant", "nearest")),
+)  # fmt: skip
 PREDICT = ["predict", "runs/r", "--input", "valid.jsonl"]
 # fmt: off
 # One row a line, as far as that goes.

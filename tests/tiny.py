@@ -77,7 +77,7 @@ def recipe_table(folder: Path, *, train: int = 40, validation: int = 10, test: i
         "loss": {"name": "kd", "alpha": 0.5, "temperature": 2.0},
         "training": {**training, "best_by": "text.f1"},
         "generation": {"beams": 1, "max_tokens": 8, "batch_size": 4},
-        "evaluation": {"bootstrap": 20, "examples": 3},
+        "evaluation": {"bootstrap": 20, "examples": 3, "baselines": False},
     }
     for path, value in changes.items():
         *sections, key = path.split("__")

@@ -18,6 +18,7 @@ names = [recipe["name"] for recipe in json.loads(run("recipes", "list", "--json"
 assert {"quickstart", "codet5_assert", "codet5_assert_live"} <= set(names), names
 plugins = json.loads(run("plugins", "list", "--json"))
 assert "python-tests" in json.dumps(plugins), plugins
+assert "optuna" in json.dumps(plugins), plugins
 run("recipes", "validate", "quickstart")
 config = (
     "{ model_type = 't5', d_model = 16, d_ff = 32, d_kv = 8, num_heads = 2, num_layers = 1, num_decoder_layers = 1 }"

@@ -49,3 +49,11 @@ def register_losses(register: Register) -> None:
 def register_metrics(register: Register) -> None:
     """Comparison of plain text."""
     register("text", "kdkit.builtin.metrics.text:Text")
+
+
+@hookimpl
+def register_trackers(register: Register) -> None:
+    """TensorBoard, Weights & Biases, trackio."""
+    register("tensorboard", "kdkit.builtin.trackers.tensorboard:TensorBoard")
+    register("wandb", "kdkit.builtin.trackers.wandb:WandB")
+    register("trackio", "kdkit.builtin.trackers.trackio:Trackio")

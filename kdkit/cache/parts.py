@@ -42,20 +42,22 @@ class Part:
     count: int
 
     @classmethod
-    def parse(cls, text: str) -> Part:
+    def parse(cls, text: str, *, of: str = "a capture") -> Part:
         """The part that a text such as `0/3` names.
+
+        Args:
+            text: The text.
+            of: What it is a part of, for messages.
 
         Raises:
             UsageError: It names none.
         """
         spelt = _SPELT.fullmatch(text)
         if spelt is None:
-            raise UsageError(f'"{text}" is no part of a capture; write i/n, the first of three being 0/3')
+            raise UsageError(f'"{text}" is no part of {of}; write i/n, the first of three being 0/3')
         part = cls(index=int(spelt[1]), count=int(spelt[2]))
         if part.index >= part.count:
-            raise UsageError(
-                f'"{text}" is no part of a capture: of {part.count} the last is {part.count - 1}/{part.count}'
-            )
+            raise UsageError(f'"{text}" is no part of {of}: of {part.count} the last is {part.count - 1}/{part.count}')
         return part
 
     @property

@@ -1,7 +1,8 @@
-"""`kdkit plan`: what a run would do, compute and write."""
+"""`kdkit plan`: what a run, or a sweep, would do, compute and write."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -9,7 +10,8 @@ import rich_click as click
 from kdkit.cli.run import recipe_options
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from kdkit.plan import Plan
+    from kdkit.recipe import Sweep, Trial
 
 
 @click.command("plan")
@@ -18,21 +20,32 @@ if TYPE_CHECKING:
 def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as_json: bool) -> None:
     """Say what `kdkit run` of RECIPE would do: per stage what is done, tokens, and bytes against free disk.
 
-    It reads the data and the tokenizers, and loads no weights.
+    It reads the data and the tokenizers, and loads no weights. Of a sweep it says which trials there are, and plans one
+    for each teacher and codec.
     """
     from kdkit import progress
-    from kdkit.recipe import load_recipe
+    from kdkit.recipe import Sweep, load_any
 
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_any(recipe, overrides)
     from kdkit import plan as plans
+    from kdkit.cli.output import print_json
 
+    if isinstance(loaded, Sweep):
+        _plan_sweep(loaded, run_dir, as_json=as_json)
+        return
     plan = plans.make_plan(loaded, run_dir, progress.for_stderr())
-    from kdkit.cli.output import print_json, print_table
-    from kdkit.files import size_text
-
     if as_json:
         print_json(plans.as_json(plan))
-        return
+    else:
+        _print_plan(plan)
+        click.echo(f"run folder {plan.run_dir}, shared store {plan.store}")
+        _print_room(plan)
+
+
+def _print_plan(plan: Plan) -> None:
+    from kdkit.cli.output import print_table
+    from kdkit.files import size_text
+
     rows = [
         (
             stage.name,
@@ -44,7 +57,69 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as
         for stage in plan.stages
     ]
     print_table(("stage", "state", "work", "tokens", "at most"), rows)
+
+
+def _print_room(plan: Plan) -> None:
+    from kdkit.files import size_text
+
     free = min(plan.free.values())
-    click.echo(f"run folder {plan.run_dir}, shared store {plan.store}")
     verdict = "fits" if plan.bytes <= free else "DOES NOT FIT, unless the store has enough of it"
     click.echo(f"still to write: at most {size_text(plan.bytes)}; free: {size_text(free)}: {verdict}")
+
+
+def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool) -> None:
+    """How many trials there are, and the plan of one for each teacher and codec."""
+    from kdkit import plan as plans
+    from kdkit import progress
+    from kdkit.cli.output import print_json
+    from kdkit.sweeps import is_sweep, trial_facts, trial_folder
+    from kdkit.texts import plural
+
+    folder = run_dir if run_dir is not None else Path("runs") / sweep.name
+    facts = [trial_facts(folder, trial.id, values=trial.values, seed=trial.seed) for trial in sweep.trials]
+    done = sum(each.status == "done" for each in facts)
+    proposed = sweep.search.trials * max(1, len(sweep.seeds)) if sweep.search is not None else 0
+    planned = []
+    for trials in _alike(sweep):
+        first = next((trial for trial in trials if trial.recipe.loss.needs_teacher), trials[0])
+        # Before the sweep has begun there is no folder of a trial; a run beside it has the same store.
+        place = trial_folder(folder, first.id) if is_sweep(folder) else folder.with_name(first.id)
+        planned.append((trials, plans.make_plan(first.recipe, place, progress.for_stderr())))
+    if as_json:
+        counts = {"trials": proposed or len(facts), "done": done, "axes": list(sweep.axes), "seeds": list(sweep.seeds)}
+        listed = [{"ids": [trial.id for trial in trials], **plans.as_json(plan)} for trials, plan in planned]
+        print_json({"run_dir": str(folder), **counts, "plans": listed})
+        return
+    state = f"{done} done, {len(facts) - done} to do" if not proposed else "proposed by a search"
+    click.echo(f"sweep {folder}: {plural(proposed or len(facts), 'trial')}, {state}")
+    for line in _axes_of(sweep):
+        click.echo(line)
+    for trials, plan in planned:
+        click.echo(f"\none of {plural(len(trials), 'trial')} with this data set, teacher and codec:")
+        _print_plan(plan)
+        _print_room(plan)
+    click.echo(
+        "\nWhat the store has by then is made once for all trials that need it: teacher, logits, texts, baseline."
+    )
+
+
+def _alike(sweep: Sweep) -> list[list[Trial]]:
+    """The trials in groups whose first steps are the same."""
+    from kdkit.canonical import digest_of
+
+    groups: dict[str, list[Trial]] = {}
+    for trial in sweep.trials or sweep.proposed({}):
+        parts = {section: trial.recipe.resolved[section] for section in ("data", "tokens", "teacher", "codec")}
+        groups.setdefault(digest_of(parts), []).append(trial)
+    return list(groups.values())
+
+
+def _axes_of(sweep: Sweep) -> list[str]:
+    """Each axis with its values."""
+    from kdkit.recipe import value_text
+
+    lines = []
+    for axis in sweep.axes:
+        values = dict.fromkeys(value_text(trial.values[axis]) for trial in sweep.trials)
+        lines.append(f"  {axis}: {', '.join(values) if values else '(by the search)'}")
+    return [*lines, *([f"  seeds: {', '.join(map(str, sweep.seeds))}"] if sweep.seeds else [])]

@@ -55,12 +55,12 @@ def show_(name: str, overrides: tuple[str, ...], *, resolved: bool) -> None:
 @overrides_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def validate(files: tuple[str, ...], overrides: tuple[str, ...], *, as_json: bool) -> int:
-    """Check recipes; every problem of each is reported."""
+    """Check recipes, and of a sweep every trial; every problem of each is reported."""
     found = plugin_loading.load()
     verdicts: list[dict[str, Any]] = []
     for file in files:
         try:
-            recipes.load_recipe(file, overrides, plugins=found)
+            recipes.load_any(file, overrides, plugins=found)
             problems: tuple[str, ...] = ()
         except RecipeError as error:
             problems = error.problems

@@ -1,27 +1,51 @@
-"""`kdkit report`: writes a run's report anew and prints its closing table."""
+"""`kdkit report`: writes the report of a run or a sweep anew, or compares several runs."""
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from kdkit.cli.output import print_json, print_table
+from kdkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from kdkit.report.study.statistics import Statistics
+
+COMPARISON = Path("comparison.html")
+
 
 @click.command("report")
-@click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict and the table as JSON.")
-def command(*, run_dir: Path, as_json: bool) -> None:
-    """Write report.html and report.md of RUN_DIR anew from its files, and print the closing table."""
-    from kdkit.stages import report
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Of several runs: the HTML file to write, by default comparison.html here; beside it the same as .md.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what the report says as JSON.")
+def command(*, folders: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
+    """Write report.html and report.md of a run or a sweep anew, and print what it came to.
 
-    report.write(run_dir)
-    if as_json:
-        click.echo(json.dumps(_summary(run_dir), indent=2, ensure_ascii=False, allow_nan=False))
+    Of several FOLDERs, write a page that compares them: runs, trials of sweeps, or all trials of a sweep. Runs that
+    differ by the seed of their training alone are seeds of one configuration.
+    """
+    if len(folders) > 1:
+        _compare(folders, output or COMPARISON, as_json=as_json)
+        return
+    if output is not None:
+        raise UsageError(
+            f"--output {output} is for a comparison of several runs; the report of one is written into its folder"
+        )
+    (folder,) = folders
+    from kdkit.sweeps import is_sweep
+
+    if is_sweep(folder):
+        _report_sweep(folder, as_json=as_json)
     else:
-        print_closing_table(run_dir)
+        _report_run(folder, as_json=as_json)
 
 
 def print_closing_table(run_dir: Path) -> None:
@@ -36,28 +60,87 @@ def print_closing_table(run_dir: Path) -> None:
         click.echo(closing_text(run_dir), nl=False)
 
 
-def _summary(run_dir: Path) -> dict[str, Any]:
-    from kdkit.report import compare, read, verdict
-    from kdkit.report.facts import number
+def _report_run(run_dir: Path, *, as_json: bool) -> None:
+    from kdkit.report.summary import summary
+    from kdkit.stages import report
 
-    facts = read(run_dir)
-    pairs = [*compare.pairs(facts, against="truth"), *compare.pairs(facts, against="teacher"), *compare.losses(facts)]
-    return {
-        "run_dir": str(run_dir),
-        "html": str(run_dir / "report.html"),
-        "markdown": str(run_dir / "report.md"),
-        "verdict": verdict.judge(compare.headline(facts), facts.costs, split=facts.split).sentence,
-        "missing": list(facts.missing),
-        "rows": [
+    report.write(run_dir)
+    if as_json:
+        print_json(summary(run_dir))
+    else:
+        print_closing_table(run_dir)
+
+
+def _report_sweep(folder: Path, *, as_json: bool) -> None:
+    from kdkit.report.study import numbers, sweep
+
+    report = sweep.write(folder)
+    document, stats, best = report.document, report.stats, report.selection.best
+    if as_json:
+        counts: dict[str, int] = {}
+        for trial in report.sweep.trials:
+            counts[trial.status] = counts.get(trial.status, 0) + 1
+        print_json(
             {
-                "against": pair.against,
-                "suite": pair.suite,
-                "metric": pair.metric,
-                "teacher": None if pair.teacher is None else number(pair.teacher.value),
-                "student": None if pair.student is None else number(pair.student.value),
-                "ratio": pair.ratio,
-                "within_noise": pair.within_noise,
+                "sweep": str(folder),
+                "html": str(folder / "report.html"),
+                "markdown": str(folder / "report.md"),
+                "verdict": document.verdict,
+                "warnings": list(document.warnings),
+                "trials": counts,
+                "chosen_by": report.selection.by,
+                "best": None if best is None else dict(best.values),
+                "configurations": numbers.configurations(stats),
+                "differences": [] if best is None else numbers.differences(stats, best),
+                "failed": [
+                    {"id": trial.id, "values": dict(trial.values), "seed": trial.seed, "error": trial.error}
+                    for trial in report.sweep.trials
+                    if trial.status == "failed"
+                ],
             }
-            for pair in pairs
-        ],
-    }
+        )
+        return
+    _print(document.verdict, stats, folder / "report.html")
+
+
+def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
+    from kdkit.report.study import comparison, numbers
+    from kdkit.sweeps import is_sweep, read_sweep
+
+    if output.suffix == ".md":
+        raise UsageError(f"--output {output} is the HTML file, and the Markdown goes beside it; name it .html")
+    runs: list[Path] = []
+    for folder in folders:
+        if is_sweep(folder):
+            runs += [trial.folder for trial in read_sweep(folder).trials if trial.status == "done"]
+        else:
+            runs.append(folder)
+    runs = list(dict.fromkeys(runs))
+    stats = comparison.write(runs, output)
+    verdict = comparison.finding(stats).sentence
+    if as_json:
+        print_json(
+            {
+                "html": str(output),
+                "markdown": str(output.with_suffix(".md")),
+                "verdict": verdict,
+                "differing": list(stats.configurations[0].values),
+                "configurations": numbers.configurations(stats),
+                "differences": numbers.differences(stats, stats.configurations[0]),
+            }
+        )
+        return
+    _print(verdict, stats, output)
+
+
+def _print(verdict: str, stats: Statistics, page: Path) -> None:
+    from kdkit.report import formats
+    from kdkit.report.study import numbers
+
+    click.echo(formats.visible(verdict))
+    columns, rows = numbers.lines(stats)
+    if rows:
+        click.echo()
+        print_table(columns, [[formats.visible(text) for text in row] for row in rows])
+    click.echo()
+    click.echo(f"report: {formats.visible(str(page))}")

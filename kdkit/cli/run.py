@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import rich_click as click
 
+from kdkit.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kdkit.cache import Part
+    from kdkit.recipe import Recipe, Sweep
 
-def recipe_options(command: Callable[..., None], *, run_dir: str = "runs/NAME") -> Callable[..., None]:
+
+R = TypeVar("R")
+
+
+def recipe_options(command: Callable[..., R], *, run_dir: str = "runs/NAME") -> Callable[..., R]:
     """The argument and options that name a recipe and its run folder, which is `run_dir` by default."""
     for decorate in (
         click.option(
@@ -35,27 +43,58 @@ def recipe_options(command: Callable[..., None], *, run_dir: str = "runs/NAME") 
 @click.command("run")
 @recipe_options
 @click.option("--fresh", is_flag=True, help="Delete what an earlier run left in the folder first.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="Of a sweep: how many trials work at a time; by default 1."
+)
+@click.option(
+    "--shard", metavar="I/N", help="Of a sweep: which of how many parts, from 0; others do the others, on any machine."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON instead of a table.")
-def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, fresh: bool, as_json: bool) -> None:
-    """Run RECIPE, a TOML file or the name of a shipped recipe.
+def command(
+    recipe: str,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    *,
+    fresh: bool,
+    jobs: int | None,
+    shard: str | None,
+    as_json: bool,
+) -> int:
+    """Run RECIPE, a TOML file or the name of a shipped recipe; of one with [sweep], every trial.
 
     The same command again goes on at the first unfinished stage. Started by torchrun or accelerate launch, several
     processes do one run together.
     """
-    from kdkit import launcher, progress
-    from kdkit.recipe import load_recipe
+    from kdkit import launcher
+    from kdkit.recipe import Sweep, load_any
 
     if hint := launcher.hint():
         click.echo(f"note: {hint}", err=True)
     team = launcher.join()
-    loaded = team.all_do(lambda: load_recipe(recipe, overrides))
+    loaded = team.all_do(lambda: load_any(recipe, overrides))
+    if isinstance(loaded, Sweep):
+        if team.size > 1:
+            raise UsageError(
+                f"{recipe} is a sweep, whose trials are processes of their own, and a launcher has started "
+                f"{team.size}; start it without one, with --jobs for several trials at a time"
+            )
+        return _sweep(loaded, run_dir, fresh=fresh, jobs=jobs or 1, shard=shard, as_json=as_json)
+    if jobs is not None or shard is not None:
+        option = "--jobs" if jobs is not None else "--shard"
+        raise UsageError(f"{option} is for sweeps, and {recipe} has no [sweep]; leave it out")
+    _run(loaded, run_dir, fresh=fresh, as_json=as_json, leads=team.leads)
+    return 0
+
+
+def _run(recipe: Recipe, run_dir: Path | None, *, fresh: bool, as_json: bool, leads: bool) -> None:
+    from kdkit import progress
     from kdkit.cli.output import print_json
     from kdkit.devices import flushing_denormals
     from kdkit.pipeline import run
 
     with flushing_denormals():
-        report = run(loaded, run_dir, fresh=fresh, progress=progress.for_stderr())
-    if not team.leads:
+        report = run(recipe, run_dir, fresh=fresh, progress=progress.for_stderr())
+    if not leads:
         return
     if as_json:
         costs = {name: attrs.asdict(cost) for name, cost in report.costs.items()}
@@ -65,3 +104,25 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, fr
         from kdkit.cli.report import print_closing_table
 
         print_closing_table(report.run_dir)
+
+
+def _part(text: str) -> Part:
+    from kdkit.cache import Part
+
+    return Part.parse(text, of="a sweep")
+
+
+def _sweep(sweep: Sweep, run_dir: Path | None, *, fresh: bool, jobs: int, shard: str | None, as_json: bool) -> int:
+    from kdkit import progress
+    from kdkit.cli.output import print_json, print_table
+    from kdkit.sweeps.results import as_table, rows_of
+    from kdkit.sweeps.run import run_sweep
+
+    part = _part(shard) if shard is not None else None
+    end = run_sweep(sweep, run_dir, jobs=jobs, shard=part, fresh=fresh, progress=progress.for_stderr())
+    if as_json:
+        print_json({"run_dir": str(end.facts.folder), "trials": rows_of(end.facts)})
+    else:
+        print_table(*as_table(end.facts))
+        click.echo(f"{end.facts.folder / 'report.html'}")
+    return end.exit_code

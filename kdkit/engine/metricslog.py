@@ -7,17 +7,27 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from kdkit.files import disk_full, write_atomically
+from kdkit.tracking import UNTRACKED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kdkit.tracking import Tracking
+
 
 class MetricsLog:
-    """Appends lines of one stage; after a resume, lines of steps that are done again are dropped first."""
+    """Appends lines of one stage; after a resume, lines of steps that are done again are dropped first.
 
-    def __init__(self, path: Path, stage: str) -> None:
+    Args:
+        path: The file.
+        stage: What is trained.
+        tracking: Who is told each line as well.
+    """
+
+    def __init__(self, path: Path, stage: str, tracking: Tracking = UNTRACKED) -> None:
         self._path = path
         self._stage = stage
+        self._tracking = tracking
 
     def rewind(self, *, step: int, epochs: int) -> None:
         """Drop this stage's lines of what is done again, and a line that a kill cut short.
@@ -48,3 +58,4 @@ class MetricsLog:
         line = json.dumps({"stage": self._stage, **clean}) + "\n"
         with disk_full(self._path.parent, len(line)), self._path.open("a", encoding="utf-8") as stream:
             stream.write(line)
+        self._tracking.tell(self._stage, clean)

@@ -108,10 +108,12 @@ class StudentTokens:
             at = start
             for example, size in Counter(self.example_N[start : start + chunk].tolist()).items():
                 teacher = self.teacher.between(at, at + size) if self.teacher is not None else None
-                logits_NV = logits_CV[at - start : at - start + size]
+                logits_NV, labels_N = logits_CV[at - start : at - start + size], self.labels_N[at : at + size]
                 yield Part(
                     example=example,
-                    parts=loss(logits_NV, self.labels_N[at : at + size], teacher, counts(example)),
+                    logits_NV=logits_NV,
+                    labels_N=labels_N,
+                    parts=loss(logits_NV, labels_N, teacher, counts(example)),
                     hard_tokens=size,
                     soft_tokens=int(teacher.known_N.sum()) if teacher is not None else 0,
                 )
@@ -127,12 +129,16 @@ class Part:
 
     Attributes:
         example: Its number in the batch.
+        logits_NV: The student's logits of them; the memory is that of a chunk, so they are not to be kept.
+        labels_N: The tokens.
         parts: What they add.
         hard_tokens: How many they are.
         soft_tokens: How many of them the teacher has a row for.
     """
 
     example: int
+    logits_NV: torch.Tensor
+    labels_N: torch.Tensor
     parts: LossParts
     hard_tokens: int
     soft_tokens: int

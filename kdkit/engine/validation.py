@@ -15,8 +15,9 @@ from kdkit.team import ALONE, Team
 from kdkit.tokens import collate, length_sorted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from kdkit.engine.tokenloss import Part
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.options import Generation, NamedSuite
     from kdkit.progress import Progress
@@ -54,6 +55,7 @@ def row_losses(
     batch_size: int,
     together: int = 0,
     team: Team = ALONE,
+    watch: Callable[[str, Part], None] | None = None,
 ) -> list[RowLoss]:
     """The losses of each row, in the rows' order; the forward pass runs in batches of like length.
 
@@ -72,6 +74,7 @@ def row_losses(
         batch_size: Rows a batch of the forward pass.
         together: Rows whose tokens are averaged together, in the rows' order; 0 for all.
         team: The processes that do this.
+        watch: Shown each part that this process computes, with its row's id: see `kdkit.engine.TokenWatch`.
     """
     counts = _shared_counts(rows, targets, together)
     batches = team.own(list(length_sorted(rows, batch_size)))
@@ -87,6 +90,8 @@ def row_losses(
                 row.soft += float(part.parts.soft) * shared.soft
                 row.hard_tokens += part.hard_tokens
                 row.soft_tokens += part.soft_tokens
+                if watch is not None:
+                    watch(batch.ids[part.example], part)
     everyones = {row_id: row_loss for share in team.gather(losses) for row_id, row_loss in share.items()}
     return [everyones[row.id] for row in rows]
 

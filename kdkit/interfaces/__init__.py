@@ -18,6 +18,7 @@ from kdkit.interfaces.codecs import (
     StateCodec,
 )
 from kdkit.interfaces.data import DataSource, FetchedSource, RecordedSource, RowSource
+from kdkit.interfaces.experiments import OpenSearch, OpenTracker, Reference, Search, Tracker
 from kdkit.interfaces.models import (
     HeadModel,
     HeadTeacher,
@@ -45,12 +46,16 @@ __all__ = [
     "LeanModel",
     "LossMixer",
     "MetricSuite",
+    "OpenSearch",
     "OpenTeacher",
+    "OpenTracker",
     "RecordedSource",
+    "Reference",
     "RowSource",
     "SampledCodec",
     "SampledLoss",
     "ScheduledLoss",
+    "Search",
     "SparseCodec",
     "StateCodec",
     "Student",
@@ -58,4 +63,5 @@ __all__ = [
     "TemperedLoss",
     "TextModel",
     "Tokenizer",
+    "Tracker",
 ]

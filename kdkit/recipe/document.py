@@ -120,17 +120,23 @@ def with_overrides(document: Document, overrides: Sequence[str]) -> tuple[Docume
         else:
             value = toml_value(text)
             problems += [f"{place}: {problem}" for problem in _put(table, path, value)]
-            places |= dict.fromkeys([path, *_paths_in(value, path)], place)
+            places |= dict.fromkeys([path, *paths_in(value, path)], place)
             around |= dict.fromkeys([path[:length] for length in range(1, len(path))], place)
-    merged = _merge(document, Document(table=table, places=places, start=document.start))
+    merged = laid_over(document, Document(table=table, places=places, start=document.start))
     return attrs.evolve(merged, places={**around, **merged.places}), problems
 
 
-def _paths_in(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+def paths_in(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    """The paths of all keys and items in a value that stands at a path."""
     if isinstance(value, dict | list):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield (*path, key)
-            yield from _paths_in(item, (*path, key))
+            yield from paths_in(item, (*path, key))
+
+
+def key_path(key: str) -> tuple[str, ...]:
+    """The keys that a dotted one is made of; what is no key of TOML is one by itself."""
+    return _key_path(key) or (key,)
 
 
 def _key_path(key: str) -> tuple[str, ...] | None:
@@ -215,13 +221,16 @@ def _extended(document: Document, folder: Path, chain: tuple[Path, ...]) -> Docu
         raise RecipeError([f'{place}: extends: "{target}" extends this recipe in turn'])
     base = _extended(_parse(path), path.parent, (*chain, path.resolve()))
     inherited = {key: value for key, value in base.table.items() if key not in _NOT_INHERITED}
-    merged = _merge(attrs.evolve(base, table=inherited), document)
+    merged = laid_over(attrs.evolve(base, table=inherited), document)
     del merged.table["extends"]
     return merged
 
 
-def _merge(base: Document, over: Document) -> Document:
-    """One document laid over another: tables merge, everything else replaces."""
+def laid_over(base: Document, over: Document) -> Document:
+    """One document laid over another: tables merge, everything else replaces.
+
+    Another component's name drops the options that the section had for the one before.
+    """
     table = copy.deepcopy(base.table)
     places = dict(base.places)
 

@@ -11,16 +11,17 @@ from kdkit.errors import RecipeError
 from kdkit.recipe.checks import did_you_mean, show
 from kdkit.recipe.document import read_document, with_overrides
 from kdkit.recipe.requires import unmet
-from kdkit.recipe.sections import SECTIONS, Preamble, Recipe
+from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Recipe
 from kdkit.recipe.structure import WRONG, Structurer, dotted, with_defaults
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from kdkit.plugins import Plugins
-    from kdkit.recipe.document import Document
+    from kdkit.recipe.document import Document, Place
+    from kdkit.recipe.toml_positions import KeyPath
 
 _MONITORS = ("loss", "hard", "soft")
 
@@ -42,28 +43,54 @@ def load_recipe(
     """
     document, path = read_document(recipe)
     document, malformed = with_overrides(document, overrides)
-    structurer = Structurer(plugins if plugins is not None else plugin_loading.load())
-    made = _structured(document, path, structurer)
-    found = sorted(((document.place(key), key, sentence) for key, sentence in structurer.problems), key=_order)
-    problems = [*(f"{place}: {dotted(key)}: {sentence}" for place, key, sentence in found), *malformed]
+    loaded = plugins if plugins is not None else plugin_loading.load()
+    if SWEEP in document.table:
+        sentence = (
+            "this recipe is a sweep of many trials, and a single run is needed here; `kdkit run`, `kdkit plan` and "
+            "`kdkit recipes validate` take sweeps, and kdkit.load_sweep reads them"
+        )
+        raise RecipeError(said([(document.place((SWEEP,)), (SWEEP,), sentence)]))
+    return made_of(document, path, loaded, malformed)
+
+
+def made_of(document: Document, path: Path | None, plugins: Plugins, malformed: Sequence[str]) -> Recipe:
+    """The recipe that a document is.
+
+    Args:
+        document: The document.
+        path: The file it was read from, if any.
+        plugins: What components there are.
+        malformed: What is wrong with it already, said at the end.
+
+    Raises:
+        RecipeError: It is wrong; carries every problem.
+    """
+    structurer = Structurer(plugins)
+    made = structured(document, path, structurer)
+    problems = [*said((document.place(key), key, sentence) for key, sentence in structurer.problems), *malformed]
     if problems or made is None:
         raise RecipeError(problems)
     return made
 
 
-def _order(found: tuple[Any, Any, str]) -> tuple[bool, Any]:
+def said(problems: Iterable[tuple[Place, KeyPath, str]]) -> list[str]:
+    """Problems as sentences, in the order in which they stand."""
+    return [f"{place}: {dotted(key)}: {sentence}" for place, key, sentence in sorted(problems, key=_order)]
+
+
+def _order(found: tuple[Place, KeyPath, str]) -> tuple[bool, Place]:
     """Files before overrides, lines in order."""
     place = found[0]
     return place.line == 0, place
 
 
-def _structured(document: Document, path: Path | None, structurer: Structurer) -> Recipe | None:
+def structured(document: Document, path: Path | None, structurer: Structurer) -> Recipe | None:
     """The recipe; None if anything is wrong with it, which the structurer then knows."""
     table, problems = document.table, structurer.problems
     preamble_keys = ["name", *attrs.fields_dict(Preamble)]
     for key in table:
         if key not in SECTIONS and key not in preamble_keys:
-            known = [*preamble_keys, "extends", *SECTIONS]
+            known = [*preamble_keys, "extends", *SECTIONS, SWEEP]
             hint = did_you_mean(key, known) or f"; there are: {', '.join(known)}"
             problems.append(((key,), f"is not a key or section of a recipe{hint}"))
     name = _name(table.get("name", path.stem if path is not None else "recipe"), structurer)
@@ -99,6 +126,8 @@ def _sections(table: Mapping[str, Any], structurer: Structurer) -> tuple[dict[st
     made: dict[str, Any] = {}
     names: dict[str, str] = {}
     for name, section in SECTIONS.items():
+        if name not in table and section.is_optional:
+            continue
         if name not in table and section.is_required:
             assert section.kind is not None
             known = ", ".join(structurer.plugins.names(section.kind))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kdkit.components import Option, is_free_table, is_scheduled, is_table, member_type, options_of, without_none
 from kdkit.errors import PluginError
 from kdkit.options import NamedSuite, Schedule
-from kdkit.recipe.sections import SECTIONS, Preamble, Section
+from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 Schema = dict[str, Any]
 _PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string"}
+# Tables of lists, however deep.
+_AXES: Schema = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": {"anyOf": [{"type": "array", "minItems": 1}, {"$ref": "#/$defs/axes"}]},
+}
 _LIMITS = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimum", "below": "exclusiveMaximum"}
 
 
@@ -40,9 +46,10 @@ def json_schema(plugins: Plugins) -> Schema:
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$defs": {"axes": _AXES},
         "title": "A recipe of kdkit",
         "type": "object",
-        "properties": {**keys, **{name: {"type": "object"} for name in SECTIONS}},
+        "properties": {**keys, **{name: {"type": "object"} for name in SECTIONS}, SWEEP: _of_sweep(plugins)},
         "additionalProperties": False,
         "if": {"required": ["extends"]},
         "then": {"properties": {name: _of_section(part, plugins, complete=False) for name, part in SECTIONS.items()}},
@@ -50,6 +57,39 @@ def json_schema(plugins: Plugins) -> Schema:
             "properties": {name: _of_section(part, plugins, complete=True) for name, part in SECTIONS.items()},
             "required": [name for name, part in SECTIONS.items() if part.is_required],
         },
+    }
+
+
+def _of_sweep(plugins: Plugins) -> Schema:
+    """`[sweep]`, whose keys are those of the recipe, dotted or nested: what each may be, `load_sweep` checks."""
+    seeds: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+    table: Schema = {"type": "object", "minProperties": 1}
+    return {
+        "description": "Many trials: what is varied, and how.",
+        "type": "object",
+        "properties": {
+            "grid": {**_AXES, "description": "Keys and lists of values: each value with each of the others."},
+            "zip": {**_AXES, "description": "Keys and lists of values of one length, varied together."},
+            "points": {
+                "type": "array",
+                "minItems": 1,
+                "items": {**table, "properties": {"seeds": seeds}},
+                "description": "Further single trials: keys and values; also `seeds` of their own.",
+            },
+            "seeds": {**seeds, "description": "Seeds of the training: each trial once with each."},
+            "skip": {
+                "type": "array",
+                "minItems": 1,
+                "items": table,
+                "description": "Trials that are left out: those that agree with all keys of such a table. "
+                "A value may be a list: any of these.",
+            },
+            "search": {
+                **_of_component("searches", plugins, None, complete=False),
+                "description": "What proposes the trials, one by one, instead of grid, zip and points.",
+            },
+        },
+        "additionalProperties": False,
     }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kdkit.interfaces import DataSource, LossMixer, Student, Teacher
+    from kdkit.interfaces import DataSource, LossMixer, Reference, Student, Teacher, Tracker
     from kdkit.interfaces.codecs import AnyCodec
 
 
@@ -29,6 +29,7 @@ class Section:
         options: The class whose fields are its options, where it is no component's.
         default_name: The component when none is named; None where one must be.
         default: What the section says when the recipe leaves it out, beyond its options' defaults.
+        is_optional: Whether a recipe can do without the component; what it does changes no number of a run.
     """
 
     help: str
@@ -36,11 +37,12 @@ class Section:
     options: type[Any] | None = None
     default_name: str | None = None
     default: Mapping[str, Any] = attrs.field(factory=dict)
+    is_optional: bool = False
 
     @property
     def is_required(self) -> bool:
         """Whether a recipe must have it."""
-        return self.kind is not None and self.default_name is None
+        return self.kind is not None and self.default_name is None and not self.is_optional
 
 
 SECTIONS: Mapping[str, Section] = {
@@ -54,10 +56,16 @@ SECTIONS: Mapping[str, Section] = {
     "training": Section(help="How the student is trained.", options=Training),
     "generation": Section(help="How texts are generated.", options=Generation),
     "evaluation": Section(help="How models are scored.", options=Evaluation, default={"suites": ["text"]}),
+    "reference": Section(help="Published numbers to print beside ours.", kind="references", is_optional=True),
+    "track": Section(help="Who is told the numbers while they come.", kind="trackers", is_optional=True),
 }
 COMPONENT_SECTIONS: Mapping[str, Section] = {
     name: section for name, section in SECTIONS.items() if section.kind is not None
 }
+SWEEP = "sweep"
+"""The section of a recipe that is many trials; see `kdkit.recipe.sweep`."""
+OPTIONAL_SECTIONS = tuple(name for name, section in SECTIONS.items() if section.is_optional)
+_NOT_IN_DIGEST = {"name", "description", *OPTIONAL_SECTIONS}
 
 
 def _is_device(_instance: object, _field: object, value: str) -> None:
@@ -105,6 +113,8 @@ class Recipe(Preamble):
     training: Training
     generation: Generation
     evaluation: Evaluation
+    reference: Reference | None = None
+    track: Tracker | None = None
     names: Mapping[str, str]
     resolved: Mapping[str, Any] = attrs.field(repr=False)
     path: Path | None = attrs.field(default=None, eq=False)
@@ -112,7 +122,7 @@ class Recipe(Preamble):
     @property
     def digest(self) -> str:
         """SHA-256 of what the recipe asks for, whatever it is called, however it is spelt and wherever it lies."""
-        return digest_of({key: value for key, value in self.resolved.items() if key not in {"name", "description"}})
+        return digest_of({key: value for key, value in self.resolved.items() if key not in _NOT_IN_DIGEST})
 
     def to_toml(self) -> str:
         """The resolved recipe as a TOML document, which loads as the same recipe."""

@@ -20,13 +20,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from kdkit.report.calibration import Reliability
     from kdkit.report.compare import Pair
 
 # Colours of the light page: the page's style sheet has a variable of each name, with another value for the dark.
-COLOURS = {"teacher": "#0a5c9c", "student": "#bf4c08", "ink": "#1b1d20", "muted": "#63686f", "rule": "#d9d8d2"}
+COLOURS = {"teacher": "#0a5c9c", "student": "#bf4c08", "ink": "#1b1d20", "muted": "#63686f", "rule": "#d9d8d2",
+           "series2": "#00734f", "series3": "#7a3f9d", "series4": "#876600", "series5": "#b02a68",
+           "series6": "#3b6d8c"}  # fmt: skip
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
+LABELS_ONLY = COLOURS["series2"]
 WIDTH = 4.1  # inches of 72 points: about the width of a column of the page
+
+
+@attrs.frozen(kw_only=True)
+class Beside:
+    """The same quantity of another model, to compare with."""
+
+    title: str
+    training: tuple[tuple[float, float], ...]
+    validation: tuple[tuple[float, float], ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +53,7 @@ class Curve:
     training: tuple[tuple[float, float], ...]
     validation: tuple[tuple[float, float], ...]
     best_x: float | None
+    beside: Beside | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -49,21 +63,23 @@ class Whiskers:
     title: str
     pairs: tuple[Pair, ...]
 
+    @property
+    def has_labels_only(self) -> bool:
+        """Whether the student that was trained on the labels alone is in it."""
+        return any("labels-only" in pair.baselines for pair in self.pairs)
+
 
 def draw_curve(curve: Curve, *, key: str) -> str:
     """The SVG of a curve; `key` keeps its ids apart from those of other charts of the page."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    with _style():
+    with styled():
         figure = Figure(figsize=(WIDTH, 2.6))
         axes = figure.add_axes((0.15, 0.185, 0.83, 0.775))
-        colour = COLOURS[curve.model]
-        if curve.training:
-            lone = "." if len(curve.training) == 1 else ""  # a line of one point is not seen
-            axes.plot(*zip(*curve.training, strict=True), color=colour, linewidth=1.1, alpha=0.6, marker=lone)
-        if curve.validation:
-            axes.plot(*zip(*curve.validation, strict=True), color=colour, linewidth=1.4, marker="o", markersize=5)
+        if curve.beside is not None:
+            _draw_line(axes, curve.beside, LABELS_ONLY, marker="D", linestyle=(0, (4, 2)))
+        _draw_line(axes, curve, COLOURS[curve.model], marker="o", linestyle="-")
         if curve.best_x is not None:
             axes.axvline(curve.best_x, color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 3)), zorder=0)
             right = curve.best_x > sum(axes.get_xlim()) / 2
@@ -76,17 +92,30 @@ def draw_curve(curve: Curve, *, key: str) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.margins(x=0.03, y=0.12)
-        _bare(axes)
+        bare(axes)
         axes.grid(axis="y", color=COLOURS["rule"], linewidth=0.8)
-        return _svg(figure, key=key, label=f"{curve.title}, {curve.y_label} by {curve.x_label}")
+        beside = f", beside {curve.beside.title}" if curve.beside is not None else ""
+        return to_svg(figure, key=key, label=f"{curve.title}, {curve.y_label} by {curve.x_label}{beside}")
+
+
+def _draw_line(axes: Axes, curve: Curve | Beside, colour: str, *, marker: str, linestyle: Any) -> None:
+    if curve.training:
+        lone = "." if len(curve.training) == 1 else ""  # a line of one point is not seen
+        axes.plot(*zip(*curve.training, strict=True), color=colour, linewidth=1.1, alpha=0.6, marker=lone)
+    if curve.validation:
+        size = 5 if marker == "o" else 4
+        axes.plot(
+            *zip(*curve.validation, strict=True),
+            color=colour, linewidth=1.4, marker=marker, markersize=size, linestyle=linestyle,
+        )  # fmt: skip
 
 
 def draw_whiskers(chart: Whiskers, *, key: str) -> str:
     """The SVG of a suite's dots and whiskers."""
     from matplotlib.figure import Figure
 
-    with _style():
-        labels = [formats.shortened_label(pair.metric.replace("_", " ")) for pair in chart.pairs]
+    with styled():
+        labels = [formats.shortened_label(pair.label) for pair in chart.pairs]
         height = 0.62 + 0.46 * len(labels)
         left = (0.25 + 0.085 * max(map(len, labels))) / WIDTH
         figure = Figure(figsize=(WIDTH, height))
@@ -94,27 +123,61 @@ def draw_whiskers(chart: Whiskers, *, key: str) -> str:
         highest = 0.0
         for row, pair in enumerate(chart.pairs):
             for score, colour, marker, shift in (
-                (pair.teacher, COLOURS["teacher"], "s", -0.14),
-                (pair.student, COLOURS["student"], "o", 0.14),
+                (pair.teacher, COLOURS["teacher"], "s", -0.2 if pair.baselines else -0.14),
+                (pair.student, COLOURS["student"], "o", 0.0 if pair.baselines else 0.14),
+                (pair.baselines.get("labels-only"), LABELS_ONLY, "D", 0.2),
             ):
                 if score is None or not math.isfinite(score.value):
                     continue
                 if math.isfinite(score.low) and math.isfinite(score.high):
                     axes.plot((score.low, score.high), (row + shift,) * 2, color=colour, linewidth=2.2, alpha=0.55)
                     highest = max(highest, score.high)
-                axes.plot((score.value,), (row + shift,), color=colour, marker=marker, markersize=6.5)
+                axes.plot(
+                    (score.value,),
+                    (row + shift,),
+                    color=colour,
+                    marker=marker,
+                    markersize=5.5 if marker == "D" else 6.5,
+                )
                 highest = max(highest, score.value)
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]), right=highest * 1.06 or 1.0)
         axes.set_xlabel("score, with 95 % interval", color=COLOURS["muted"])
-        _bare(axes)
+        bare(axes)
         axes.tick_params(axis="y", labelcolor=COLOURS["ink"], labelsize=11)
         axes.grid(axis="x", color=COLOURS["rule"], linewidth=0.8)
-        return _svg(figure, key=key, label=f"{chart.title}: scores of teacher and student with 95 % intervals")
+        return to_svg(figure, key=key, label=f"{chart.title}: scores with 95 % intervals")
 
 
-def _style() -> Any:
+def draw_reliability(chart: Reliability, *, key: str) -> str:
+    """The SVG of a reliability diagram: the share of right tokens by the probability that the model gave them."""
+    from matplotlib.figure import Figure
+
+    looks = {
+        "teacher": (COLOURS["teacher"], "s"),
+        "student": (COLOURS["student"], "o"),
+        "labels-only": (LABELS_ONLY, "D"),
+    }
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.4))
+        axes = figure.add_axes((0.15, 0.145, 0.83, 0.82))
+        axes.plot((0, 1), (0, 1), color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 3)))
+        for model, bins in chart.models.items():
+            colour, marker = looks[model]
+            points = [(each.confidence, each.accuracy) for each in bins]
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, marker=marker, markersize=5)
+        axes.set_xlim(0, 1.02)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("probability of the most likely token", color=COLOURS["muted"])
+        axes.set_ylabel("share right", color=COLOURS["muted"])
+        bare(axes)
+        axes.grid(color=COLOURS["rule"], linewidth=0.8)
+        return to_svg(figure, key=key, label=f"{chart.title}: share of right tokens by their probability")
+
+
+def styled() -> Any:
+    """A context in which matplotlib draws for the page."""
     import matplotlib as mpl
 
     return mpl.rc_context(
@@ -133,14 +196,16 @@ def _style() -> Any:
     )
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Take from a chart what the page does without: its frame and ticks."""
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(COLOURS["rule"])
     axes.tick_params(length=0, labelsize=10.5)
 
 
-def _svg(figure: Figure, *, key: str, label: str) -> str:
+def to_svg(figure: Figure, *, key: str, label: str) -> str:
+    """The SVG of a figure, its ids beginning with `key`, with what a screen reader says of it."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The browser draws the text, so a glyph that matplotlib's own font lacks does no harm.

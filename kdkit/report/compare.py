@@ -1,4 +1,4 @@
-"""Scores of teacher and student, paired."""
+"""Scores of teacher, student and baselines, metric by metric."""
 
 from __future__ import annotations
 
@@ -8,28 +8,73 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from kdkit.report.facts import Facts
     from kdkit.values import Difference, Score
 
 LOSS = "loss"
 """The suite under which an evaluation files hard, soft and total loss: lower is better."""
+LABELS_ONLY = "labels-only"
+MODELS = {
+    "teacher": "teacher",
+    "student": "student",
+    LABELS_ONLY: "labels only (alpha = 0)",
+    "untouched": "untouched student",
+    "constant": "constant",
+    "nearest": "nearest training row",
+}
+"""The models of an evaluation and their names in a report, in the order of its columns."""
+BASELINES = tuple(MODELS)[2:]
+METRICS = {
+    ("tokens", "ece"): "calibration error",
+    ("tokens", "agreement"): "same token as the teacher",
+    ("texts", "agreement"): "same text as the teacher",
+    ("texts", "length"): "tokens written",
+}
+"""What kdkit itself measures, in words; metrics of suites go by their own names."""
 
 
 @attrs.frozen(kw_only=True)
 class Pair:
-    """One metric of both models, against the same references."""
+    """One metric of all models, against the same references.
+
+    Attributes:
+        suite: Name of the suite.
+        metric: Name within the suite.
+        against: "truth" or "teacher", as in a score.
+        teacher: The teacher's score.
+        student: The student's.
+        baselines: Those of the baselines that have one.
+        difference: Student minus teacher, row by row.
+        gain: Student minus the student that was trained on the labels alone, row by row.
+    """
 
     suite: str
     metric: str
     against: str
     teacher: Score | None
     student: Score | None
+    baselines: Mapping[str, Score] = attrs.field(factory=dict)
     difference: Difference | None = None
+    gain: Difference | None = None
 
     @property
     def is_part(self) -> bool:
         """Whether the metric is of a part of the rows: `recall/equals`."""
         return "/" in self.metric
+
+    @property
+    def label(self) -> str:
+        """The metric in words."""
+        return METRICS.get((self.suite, self.metric), self.metric.replace("_", " "))
+
+    @property
+    def sense(self) -> int:
+        """1 where more is better, -1 where less is, 0 where neither is."""
+        if (self.suite, self.metric) == ("texts", "length"):
+            return 0
+        return -1 if self.suite == LOSS or (self.suite, self.metric) == ("tokens", "ece") else 1
 
     @property
     def ratio(self) -> float | None:
@@ -43,7 +88,7 @@ class Pair:
     def within_noise(self) -> bool:
         """Whether the 95 % interval of their difference holds 0; without one, whether their two intervals overlap."""
         if self.difference is not None:
-            return self.difference.low <= 0 <= self.difference.high
+            return holds_zero(self.difference)
         if self.teacher is None or self.student is None:
             return False
         return self.teacher.low <= self.student.high and self.student.low <= self.teacher.high
@@ -51,31 +96,34 @@ class Pair:
     @property
     def counts(self) -> tuple[int, ...]:
         """Over how many rows, of each model that has a score."""
-        return tuple(score.count for score in (self.teacher, self.student) if score is not None)
+        return tuple(score.count for model in MODELS if (score := self.score(model)) is not None)
+
+    def score(self, model: str) -> Score | None:
+        """A model's score."""
+        return {"teacher": self.teacher, "student": self.student}.get(model) or self.baselines.get(model)
+
+
+def holds_zero(difference: Difference) -> bool:
+    """Whether a difference is within noise: it may be none."""
+    return not (difference.low > 0 or difference.high < 0)
 
 
 def pairs(facts: Facts, *, against: str) -> list[Pair]:
     """Every metric against these references, the recipe's own first, losses left out."""
-    found: dict[tuple[str, str], dict[str, Score]] = {}
-    for score in facts.scores:
-        if score.against == against and score.suite != LOSS:
-            found.setdefault((score.suite, score.metric), {})[score.model] = score
-    differences = {(each.suite, each.metric): each for each in facts.differences} if against == "truth" else {}
-    listed = [
-        attrs.evolve(_pair(*key, against, models), difference=differences.get(key)) for key, models in found.items()
-    ]
-    suites = list(dict.fromkeys([_headline_suite(facts), *(pair.suite for pair in listed)]))
+    found = [pair for pair in _all(facts) if pair.against == against and pair.suite != LOSS]
+    suites = list(dict.fromkeys([_headline_suite(facts), *(pair.suite for pair in found)]))
     best_by = str(facts.table("training").get("best_by", ""))
-    return sorted(listed, key=lambda pair: (suites.index(pair.suite), f"{pair.suite}.{pair.metric}" != best_by))
+    return sorted(found, key=lambda pair: (suites.index(pair.suite), f"{pair.suite}.{pair.metric}" != best_by))
 
 
 def losses(facts: Facts) -> list[Pair]:
-    """Hard, soft and total loss of both models."""
-    found: dict[tuple[str, str], dict[str, Score]] = {}
-    for score in facts.scores:
-        if score.suite == LOSS:
-            found.setdefault((score.metric, score.against), {})[score.model] = score
-    return [_pair(LOSS, metric, against, models) for (metric, against), models in found.items()]
+    """Hard, soft and total loss of all models."""
+    return [pair for pair in _all(facts) if pair.suite == LOSS]
+
+
+def models(found: Sequence[Pair]) -> list[str]:
+    """The models that have a score in any of these metrics."""
+    return [model for model in MODELS if any(pair.score(model) is not None for pair in found)]
 
 
 def headline(facts: Facts) -> Pair | None:
@@ -89,10 +137,29 @@ def headline(facts: Facts) -> Pair | None:
     return next((pair for pair in first_suite if pair.metric == "f1"), first_suite[0])
 
 
-def _pair(suite: str, metric: str, against: str, models: dict[str, Score]) -> Pair:
-    return Pair(
-        suite=suite, metric=metric, against=against, teacher=models.get("teacher"), student=models.get("student")
-    )
+def _all(facts: Facts) -> list[Pair]:
+    found: dict[tuple[str, str, str], dict[str, Score]] = {}
+    for score in facts.scores:
+        found.setdefault((score.suite, score.metric, score.against), {})[score.model] = score
+    # A difference does not say against what it is: the truth, and the teacher in what is not scored against the truth.
+    differences = {(each.suite, each.metric, each.than): each for each in facts.differences if each.model == "student"}
+    listed = []
+    for (suite, metric, against), scores in found.items():
+        told = against == "truth" or (suite, metric, "truth") not in found
+        than = {name: differences.get((suite, metric, name)) if told else None for name in ("teacher", LABELS_ONLY)}
+        listed.append(
+            Pair(
+                suite=suite,
+                metric=metric,
+                against=against,
+                teacher=scores.get("teacher"),
+                student=scores.get("student"),
+                baselines={model: scores[model] for model in BASELINES if model in scores},
+                difference=than["teacher"],
+                gain=than[LABELS_ONLY],
+            )
+        )
+    return listed
 
 
 def _headline_suite(facts: Facts) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kdkit.report import compare, formats
-from kdkit.report.charts import Curve
+from kdkit.report.charts import Beside, Curve
 from kdkit.report.facts import number
 from kdkit.report.tables import Cell, Group, Row, Table
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LOSSES = {"loss": "total loss", "hard": "hard loss", "soft": "soft loss"}
 TITLES = {**LOSSES, "feature": "distance of hidden states"}
+STAGES = {"teacher": "Teacher", "student": "Student", "labels-only": "Labels only (alpha = 0)"}
+"""Who was trained, as `metrics.jsonl` names it and as the tables do."""
 
 
 def of_run(facts: Facts) -> list[Curve]:
@@ -43,17 +45,26 @@ def of_run(facts: Facts) -> list[Curve]:
                 training=_points(train, axis, key),
                 validation=points,
                 best_x=best_x,
+                beside=_beside(facts, axis, key) if stage == "student" and key in {"hard", metric} else None,
             )
             if curve.training or curve.validation:
                 curves.append(curve)
     return curves
 
 
+def _beside(facts: Facts, axis: str, key: str) -> Beside | None:
+    """The same of the student that was trained on the labels alone."""
+    training, validation = (_points(lines(facts, "labels-only", kind), axis, key) for kind in ("train", "validation"))
+    if not (training or validation):
+        return None
+    return Beside(title="labels only (alpha = 0)", training=training, validation=validation)
+
+
 def table(facts: Facts) -> Table | None:
     """The numbers behind the curves at each validation."""
     metric = _watched(facts)
     groups = []
-    for stage in ("teacher", "student"):
+    for stage, title in STAGES.items():
         best = best_line(facts, stage)
         rows = tuple(
             Row(
@@ -66,7 +77,7 @@ def table(facts: Facts) -> Table | None:
             for line in lines(facts, stage, "validation")
         )
         if rows:
-            groups.append(Group(title=stage.capitalize(), rows=rows))
+            groups.append(Group(title=title, rows=rows))
     if not groups:
         return None
     return Table(

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.report import formats
+from kdkit.report.textdiff import pieces
 from kdkit.texts import trim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.report.facts import ScoredRow
+    from kdkit.report.heldout import ScoredRow
 
 BOTH = "both right"
 STUDENT = "student right, teacher wrong"
@@ -40,6 +41,16 @@ class Shown:
     teacher_right: bool
     student_right: bool
     models_agree: bool
+
+    @property
+    def teacher_pieces(self) -> list[str]:
+        """The teacher's text with its differences from the truth; see `textdiff`."""
+        return pieces(self.truth, self.teacher or "")
+
+    @property
+    def student_pieces(self) -> list[str]:
+        """The student's text with its differences from the truth."""
+        return pieces(self.truth, self.student)
 
 
 @attrs.frozen(kw_only=True)

@@ -40,6 +40,19 @@ def interval(low: float, high: float, decimals: int = 3) -> str:
     return f"{metric(low, decimals)}{EN_DASH}{metric(high, decimals)}"
 
 
+def signed(value: float | None) -> str:
+    """A difference with its sign: `+.021`, `-.010`; `.000` where it rounds to none."""
+    text = metric(value)
+    return text if text == NONE or text.startswith("-") or not text.strip(".0") else f"+{text}"
+
+
+def signed_interval(low: float, high: float) -> str:
+    """Both ends of a difference's interval; empty where an end is not known."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"{signed(low)} to {signed(high)}"
+
+
 def ratio(value: float | None) -> str:
     """A ratio: `0.84`, `1.12`, `0.0041`, `27`."""
     if value is None or not math.isfinite(value):

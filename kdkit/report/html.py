@@ -1,8 +1,11 @@
-"""The report as one HTML file: no network, no script, everything that came from outside escaped."""
+"""Reports as one HTML file each: no network, no script but one that is named by its hash, all from outside escaped."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import base64
+import hashlib
+from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 from kdkit.report import charts, formats
 
@@ -11,9 +14,32 @@ if TYPE_CHECKING:
 
 
 def render(page: Page) -> str:
-    """The page as HTML. The same content gives the same text."""
+    """The report of a run as HTML. The same content gives the same text."""
+    curves = [(curve, drawn(charts.draw_curve(curve, key=f"curve{index}"))) for index, curve in enumerate(page.curves)]
+    whiskers = [
+        (chart, drawn(charts.draw_whiskers(chart, key=f"whiskers{index}"))) for index, chart in enumerate(page.whiskers)
+    ]
+    reliability = page.reliability and drawn(charts.draw_reliability(page.reliability, key="reliability"))
+    return fill(
+        "run.html.j2",
+        script="browser.js" if page.rows is not None else "",
+        page=page,
+        curves=curves,
+        whiskers=whiskers,
+        reliability=reliability,
+        rows=page.rows and as_it_stands(page.rows.json),
+    )
+
+
+def fill(template: str, *, script: str = "", **values: Any) -> str:
+    """A template of this folder that extends `base.html.j2`, with its values.
+
+    Args:
+        template: Its name.
+        script: Name of the one script that the page runs, a file of this folder; none where empty.
+        values: What the template speaks of. Texts are escaped; see `drawn` for what need not be.
+    """
     import jinja2
-    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("kdkit.report", "."),
@@ -24,17 +50,30 @@ def render(page: Page) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["tied"] = tied
-    curves = [(curve, charts.draw_curve(curve, key=f"curve{index}")) for index, curve in enumerate(page.curves)]
-    whiskers = [
-        (chart, charts.draw_whiskers(chart, key=f"whiskers{index}")) for index, chart in enumerate(page.whiskers)
-    ]
-    text = environment.get_template("template.html.j2").render(
-        page=page,
-        # Markup is for what this module drew itself: matplotlib escapes the texts in it.
-        curves=[(curve, Markup(svg)) for curve, svg in curves],  # noqa: S704 - see above
-        whiskers=[(chart, Markup(svg)) for chart, svg in whiskers],  # noqa: S704 - see above
-    )
+    code = resources.files("kdkit.report").joinpath(script).read_text(encoding="utf-8") if script else ""
+    text = environment.get_template(template).render(values | {"policy": policy(code), "script": as_it_stands(code)})
     return formats.visible(text)
+
+
+def policy(code: str) -> str:
+    """The Content-Security-Policy of a page whose one script is this code: nothing else runs, nothing is fetched."""
+    allowed = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    if not code:
+        return allowed
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    return f"{allowed}; script-src 'sha256-{digest}'"
+
+
+def drawn(svg: str) -> Any:
+    """A chart of `kdkit.report.charts`: matplotlib has escaped the texts in it."""
+    return as_it_stands(svg)
+
+
+def as_it_stands(text: str) -> Any:
+    """Text that a template does not escape; only for what kdkit made so that it is harmless."""
+    from markupsafe import Markup
+
+    return Markup(text)  # noqa: S704 - see above
 
 
 def tied(text: str) -> str:

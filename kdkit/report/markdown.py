@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kdkit.report import formats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from kdkit.report.examples import Shown
     from kdkit.report.origin import Section
@@ -44,13 +44,12 @@ def _blocks(page: Page) -> Iterator[str]:
     if page.missing:
         yield "Not in this report:\n"
         yield "\n".join(f"- {plain(sentence)}" for sentence in page.missing) + "\n"
-    if page.comparison or page.agreement:
-        yield "## Teacher and student\n"
-        yield from map(_table, (*page.comparison, *page.agreement))
+    yield from _part("Scores", (*page.comparison, page.differences, *page.agreement, page.bins))
+    yield from _part("Size and time", (page.costs,))
     if page.curve_table is not None:
         yield "## Training\n"
         yield "The curves are drawn in report.html; here are the numbers behind them.\n"
-        yield _table(page.curve_table)
+        yield tabled(page.curve_table)
     if page.examples.shown:
         yield "## Examples\n"
         yield f"{plain(page.examples_note)}\n"
@@ -62,10 +61,19 @@ def _blocks(page: Page) -> Iterator[str]:
     if page.recipe:
         yield "To repeat it, from a folder in which the recipe's paths hold, with the path of this run folder:\n"
         yield f"{fenced(page.command, 'sh')}\n"
-        yield _folded("The recipe in full", fenced(page.recipe.rstrip("\n"), "toml"))
+        yield folded("The recipe in full", fenced(page.recipe.rstrip("\n"), "toml"))
 
 
-def _table(table: Table) -> str:
+def _part(title: str, tables: Sequence[Table | None]) -> Iterator[str]:
+    """Tables under a heading; no heading where there is none."""
+    known = [table for table in tables if table is not None]
+    if known:
+        yield f"## {title}\n"
+        yield from map(tabled, known)
+
+
+def tabled(table: Table) -> str:
+    """A table under its title, which is a summary where the table is folded."""
     lines = []
     for group in table.groups:
         if group.title:
@@ -78,7 +86,7 @@ def _table(table: Table) -> str:
     if table.note:
         body += f"\n\n{plain(table.note)}"
     if table.folded:
-        return _folded(table.title, body)
+        return folded(table.title, body)
     return (f"### {plain(table.title)}\n\n" if table.title else "") + f"{body}\n"
 
 
@@ -88,10 +96,12 @@ def _row(row: Row) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    return plain(cell.text) + (f" ({plain(cell.note)})" if cell.note else "")
+    notes = ", ".join(filter(None, (cell.note, cell.verdict)))
+    return plain(cell.text) + (f" ({plain(notes)})" if notes else "")
 
 
-def _folded(title: str, body: str) -> str:
+def folded(title: str, body: str) -> str:
+    """What is shown only when its title is clicked."""
     return f"<details><summary>{plain(title)}</summary>\n\n{body}\n\n</details>\n"
 
 
@@ -101,7 +111,7 @@ def _example(index: int, shown: Shown) -> str:
         blocks.append(f"Teacher, {verdict_of(is_right=shown.teacher_right)}:\n\n{fenced(shown.teacher)}\n")
     agreeing = ", as the teacher" if shown.models_agree else ""
     blocks.append(f"Student, {verdict_of(is_right=shown.student_right)}{agreeing}:\n\n{fenced(shown.student)}\n")
-    blocks.append(_folded(f"Source, {shown.source_length:,} characters", fenced(shown.source)))
+    blocks.append(folded(f"Source, {shown.source_length:,} characters", fenced(shown.source)))
     return "\n".join(blocks)
 
 
@@ -114,7 +124,7 @@ def _section(section: Section) -> str:
     blocks = [f"### {plain(section.title)}\n"]
     if section.items:
         blocks.append("\n".join(f"- {plain(label)}: {plain(text)}" for label, text in section.items) + "\n")
-    blocks += [_table(table).replace("### ", "#### ", 1) for table in section.tables]
+    blocks += [tabled(table).replace("### ", "#### ", 1) for table in section.tables]
     if section.remarks:
         blocks.append("\n".join(f"- {plain(remark)}" for remark in section.remarks) + "\n")
     return "\n".join(blocks)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report import compare, curves, examples, formats, origin, tables, verdict
+from kdkit.report import calibration, compare, costs, curves, examples, formats, origin, rowdata, tables, verdict
 from kdkit.report.charts import Whiskers
 from kdkit.report.facts import number
 from kdkit.texts import plural
@@ -15,6 +15,7 @@ from kdkit.texts import plural
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kdkit.report.calibration import Reliability
     from kdkit.report.charts import Curve
     from kdkit.report.facts import Facts
     from kdkit.report.origin import Section
@@ -43,12 +44,17 @@ class Page:
     missing: tuple[str, ...]
     gauges: tuple[Gauge, ...]
     comparison: tuple[Table, ...]
+    differences: Table | None
+    costs: Table | None
     agreement: tuple[Table, ...]
     whiskers: tuple[Whiskers, ...]
+    reliability: Reliability | None
+    bins: Table | None
     curves: tuple[Curve, ...]
     curve_table: Table | None
     examples: examples.Spread
     examples_note: str
+    rows: rowdata.RowData | None
     sections: tuple[Section, ...]
     command: str
     recipe: str
@@ -57,7 +63,7 @@ class Page:
 def assemble(facts: Facts) -> Page:
     """The content of the report of a run."""
     pair = compare.headline(facts)
-    judged = verdict.judge(pair, facts.costs, split=facts.split)
+    judged = verdict.of_run(facts)
     amount = number(facts.table("evaluation").get("examples"))
     spread = examples.pick(facts.rows, amount=20 if amount is None else int(amount), seed=facts.seed)
     return Page(
@@ -68,12 +74,18 @@ def assemble(facts: Facts) -> Page:
         missing=facts.missing,
         gauges=tuple(_gauges(facts, pair)),
         comparison=tuple(tables.comparison(facts)),
+        differences=tables.differences(facts),
+        costs=costs.table(facts),
         agreement=tuple(tables.agreement(facts)),
         whiskers=tuple(_whiskers(facts)),
+        reliability=calibration.diagram(facts),
+        bins=calibration.table(facts),
         curves=tuple(curves.of_run(facts)),
         curve_table=curves.table(facts),
         examples=spread,
         examples_note=_how_picked(spread, facts),
+        # A recipe that wants no examples wants no texts of its data in the report.
+        rows=rowdata.collect(facts.rows, seed=facts.seed) if spread.shown else None,
         sections=tuple(origin.sections(facts)),
         command=f"kdkit run {facts.folder}/recipe.toml --run-dir {facts.folder}-again",
         recipe=facts.recipe_text,
@@ -99,9 +111,10 @@ def _spelt(value: object) -> str:
 
 
 def _whiskers(facts: Facts) -> list[Whiskers]:
-    whole = [pair for pair in compare.pairs(facts, against="truth") if not pair.is_part]
+    # Lengths of texts are no scores: on one axis they would push these together.
+    whole = [pair for pair in compare.pairs(facts, against="truth") if not pair.is_part and pair.suite != "texts"]
     return [
-        Whiskers(title=f"Suite {suite}", pairs=tuple(pair for pair in whole if pair.suite == suite))
+        Whiskers(title=tables.suite_title(suite), pairs=tuple(pair for pair in whole if pair.suite == suite))
         for suite in dict.fromkeys(pair.suite for pair in whole)
     ]
 

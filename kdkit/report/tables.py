@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -12,19 +11,26 @@ from kdkit.report.facts import number
 from kdkit.texts import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from kdkit.report.compare import Pair
     from kdkit.report.facts import Facts
-    from kdkit.values import Cost, Score
+    from kdkit.values import Difference, Score
 
 
 @attrs.frozen
 class Cell:
-    """A number, and in smaller print what is to be known about it."""
+    """A number, in smaller print what is to be known about it, and what it amounts to.
+
+    Attributes:
+        text: The number.
+        note: Its interval, or the like.
+        verdict: "better", "worse" or "within noise", for a difference; empty where that is not said.
+    """
 
     text: str
     note: str = ""
+    verdict: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -56,65 +62,131 @@ class Table:
     folded: bool = False
 
 
+SUITES = {"tokens": "Tokens under teacher forcing", "texts": "Texts"}
+"""Headings of what is no metric suite."""
+DISTILLED = "distilled minus labels only"
+RATIO = "Retention: student over teacher."
+INTERVALS = "In small print 95 % bootstrap intervals over rows."
+
+
 def comparison(facts: Facts) -> list[Table]:
-    """Teacher and student side by side; parts of the rows in tables of their own, folded."""
-    whole = [pair for pair in compare.pairs(facts, against="truth") if not pair.is_part]
-    parts = [pair for pair in compare.pairs(facts, against="truth") if pair.is_part]
-    costs = _costs(facts)
-    groups = [
-        *_suites(whole, facts, _both),
-        *_losses(facts),
-        *([Group(title="Cost", note=_measured_with(facts), rows=costs)] if costs else []),
-    ]
-    columns = ("", "teacher", "student", "ratio")
+    """Every model's scores side by side; parts of the rows in tables of their own, folded."""
+    found = compare.pairs(facts, against="truth")
+    whole, parts = ([pair for pair in found if pair.is_part is wanted] for wanted in (False, True))
+    losses = compare.losses(facts)
+    models = [model for model in compare.models([*found, *losses]) if model not in {"teacher", "student"}]
+    shown = ["teacher", "student", *models]
     tables = []
-    if groups:
-        note = "In small print 95 % bootstrap intervals over rows; of times the quartiles. Ratio: student over teacher."
-        tables.append(Table(title="Against the ground truth", note=note, columns=columns, groups=tuple(groups)))
+    if whole or losses:
+        note = f"{INTERVALS} {RATIO}"
+        if any(pair.sense < 0 for pair in (*whole, *losses)):
+            note += " Where less is better, a retention above 1 is a loss."
+        groups = (*_suites(whole, facts, shown), *_losses(losses, facts, shown))
+        tables.append(Table(title="Against the ground truth", note=note, columns=_columns(shown), groups=groups))
     if parts:
         title = "By part of the rows, against the ground truth"
-        tables.append(Table(title=title, columns=columns, groups=tuple(_suites(parts, facts, _both)), folded=True))
+        groups = tuple(_suites(parts, facts, shown))
+        tables.append(Table(title=title, columns=_columns(shown), groups=groups, folded=True))
     return tables
 
 
 def agreement(facts: Facts) -> list[Table]:
-    """The student against the teacher's texts."""
+    """The texts and tokens of student and baselines against the teacher's."""
     pairs = [pair for pair in compare.pairs(facts, against="teacher") if pair.student is not None]
     whole, parts = ([pair for pair in pairs if pair.is_part is wanted] for wanted in (False, True))
     tables = []
     for chosen, title, folded in (
-        (whole, "Against the teacher's texts", False),
-        (parts, "By part of the rows, against the teacher's texts", True),
+        (whole, "Against the teacher", False),
+        (parts, "By part of the rows, against the teacher", True),
     ):
         if chosen:
-            groups = tuple(_suites(chosen, facts, lambda pair: (_cell(pair.student),)))
-            tables.append(Table(title=title, columns=("", "student"), groups=groups, folded=folded))
+            shown = compare.models(chosen)
+            groups = tuple(_suites(chosen, facts, shown, has_ratio=False))
+            columns = _columns(shown, has_ratio=False)
+            tables.append(Table(title=title, columns=columns, groups=groups, folded=folded))
     return tables
 
 
-def _suites(pairs: Sequence[Pair], facts: Facts, cells: Callable[[Pair], tuple[Cell, ...]]) -> list[Group]:
+def differences(facts: Facts) -> Table | None:
+    """By how much the student differs from the one trained on labels alone, and from the teacher, row by row."""
+    found = [
+        *compare.pairs(facts, against="truth"),
+        *compare.pairs(facts, against="teacher"),
+        *compare.losses(facts),
+    ]
+    told = [pair for pair in found if not pair.is_part and (pair.difference or pair.gain)]
+    columns = {DISTILLED: "gain", "student minus teacher": "difference"}
+    columns = {title: field for title, field in columns.items() if any(getattr(pair, field) for pair in told)}
+    if not columns:
+        return None
+    groups: dict[str, list[Row]] = {}
+    for pair in told:
+        cells = tuple(difference_cell(getattr(pair, field), pair.sense) for field in columns.values())
+        note = "less is better" if pair.sense < 0 else ""
+        groups.setdefault(suite_title(pair.suite), []).append(Row(label=pair.label, note=note, cells=cells))
+    return Table(
+        title="Differences, row by row",
+        note="Both models of a column read the same rows; in small print the 95 % interval of the mean difference of a "
+        "row. Within noise: it holds 0. Better and worse are said of the student.",
+        columns=("", *columns),
+        groups=tuple(Group(title=title, rows=tuple(rows)) for title, rows in groups.items()),
+    )
+
+
+def difference_cell(difference: Difference | None, sense: int) -> Cell:
+    """A difference with its interval; whether that is better or worse only where it is more than noise."""
+    if difference is None:
+        return Cell(formats.NONE)
+    return Cell(
+        formats.signed(difference.value),
+        formats.signed_interval(difference.low, difference.high),
+        judged(difference, sense),
+    )
+
+
+def judged(difference: Difference, sense: int) -> str:
+    """`better`, `worse` or `within noise`; nothing where neither more nor less is better."""
+    if compare.holds_zero(difference):
+        return "within noise"
+    return {0: "", 1: "better", -1: "worse"}[sense if difference.value > 0 else -sense]
+
+
+def suite_title(suite: str) -> str:
+    """The heading of a suite."""
+    return "Loss" if suite == compare.LOSS else SUITES.get(suite, f"Suite {suite}")
+
+
+def _columns(models: Sequence[str], *, has_ratio: bool = True) -> tuple[str, ...]:
+    return ("", *(compare.MODELS[model] for model in models), *(["retention"] if has_ratio else []))
+
+
+def _suites(pairs: Sequence[Pair], facts: Facts, models: Sequence[str], *, has_ratio: bool = True) -> list[Group]:
     groups = []
     for suite in dict.fromkeys(pair.suite for pair in pairs):
-        mine = [pair for pair in pairs if pair.suite == suite]
         rows = tuple(
-            Row(label=pair.metric.replace("_", " "), note=_rows_note(pair, facts.row_count), cells=cells(pair))
-            for pair in mine
+            Row(label=pair.label, note=_note(pair, facts.row_count), cells=_cells(pair, models, has_ratio=has_ratio))
+            for pair in pairs
+            if pair.suite == suite
         )
-        groups.append(Group(title=f"Suite {suite}", rows=rows))
+        groups.append(Group(title=suite_title(suite), rows=rows))
     return groups
 
 
-def _rows_note(pair: Pair, row_count: int) -> str:
-    """How many rows counted, where that is not all that were scored."""
+def _note(pair: Pair, row_count: int) -> str:
+    """How many rows counted, where that is not all that were scored; and that less is better, where it is."""
+    notes = ["less is better"] if pair.sense < 0 and pair.suite != compare.LOSS else []
     counts = sorted(set(pair.counts))
-    if not counts or counts == [row_count]:
-        return ""
-    return f"{formats.EN_DASH}".join(f"{count:,}" for count in counts) + (" row" if counts == [1] else " rows")
+    if counts and counts != [row_count]:
+        ends = dict.fromkeys((counts[0], counts[-1]))
+        notes.append(f"{formats.EN_DASH}".join(f"{count:,}" for count in ends) + (" row" if counts == [1] else " rows"))
+    return ", ".join(notes)
 
 
-def _both(pair: Pair) -> tuple[Cell, ...]:
-    note = "within noise" if pair.within_noise else ""
-    return _cell(pair.teacher), _cell(pair.student), Cell(formats.ratio(pair.ratio), note)
+def _cells(pair: Pair, models: Sequence[str], *, has_ratio: bool = True) -> tuple[Cell, ...]:
+    cells = [_cell(pair.score(model)) for model in models]
+    if has_ratio:
+        cells.append(Cell(formats.ratio(pair.ratio), "within noise" if pair.within_noise else ""))
+    return tuple(cells)
 
 
 def _cell(score: Score | None) -> Cell:
@@ -123,13 +195,12 @@ def _cell(score: Score | None) -> Cell:
     return Cell(formats.metric(score.value), formats.interval(score.low, score.high))
 
 
-def _losses(facts: Facts) -> list[Group]:
-    pairs = compare.losses(facts)
+def _losses(pairs: Sequence[Pair], facts: Facts, models: Sequence[str]) -> list[Group]:
     names = [pair.metric for pair in pairs]
     rows = tuple(
         Row(
             label=pair.metric + (f", against {pair.against}" if names.count(pair.metric) > 1 else ""),
-            cells=_both(pair),
+            cells=_cells(pair, models),
         )
         for pair in pairs
     )
@@ -143,44 +214,3 @@ def _loss_note(facts: Facts) -> str:
     size = number(facts.table("generation").get("batch_size"))
     batches = "batches" if size is None else f"batches of {plural(int(size), 'row')}"
     return f"nats per token, lower is better; means and intervals over {batches}"
-
-
-def _costs(facts: Facts) -> tuple[Row, ...]:
-    teacher, student = facts.costs.get("teacher"), facts.costs.get("student")
-    if teacher is None and student is None:
-        return ()
-
-    def row(label: str, get: Callable[[Cost], float], show: Callable[[Cost], Cell]) -> Row:
-        values = [math.nan if cost is None else get(cost) for cost in (teacher, student)]
-        share = values[1] / values[0] if values[0] > 0 and values[1] > 0 else None
-        cells = [Cell(formats.NONE) if cost is None else show(cost) for cost in (teacher, student)]
-        return Row(label=label, cells=(*cells, Cell(formats.ratio(share))))
-
-    return (
-        row("parameters", lambda cost: cost.parameters, lambda cost: Cell(formats.parameters(cost.parameters))),
-        row("size on disk", lambda cost: cost.bytes_on_disk, lambda cost: Cell(formats.size(cost.bytes_on_disk))),
-        row("time per sample", lambda cost: cost.seconds_per_sample, _time),
-    )
-
-
-def _time(cost: Cost) -> Cell:
-    low, high = formats.duration(cost.seconds_low), formats.duration(cost.seconds_high)
-    if formats.NONE in {low, high}:
-        return Cell(formats.duration(cost.seconds_per_sample))
-    if low.split()[-1] == high.split()[-1]:
-        low = low.rsplit(" ", 1)[0]
-    return Cell(formats.duration(cost.seconds_per_sample), f"{low}{formats.EN_DASH}{high}")
-
-
-def _measured_with(facts: Facts) -> str:
-    """Batch and beams of the time measurement, once where both models had the same."""
-    told = {
-        model: f"batches of {cost.batch_size}, {plural(cost.beams, 'beam')}"
-        for model, cost in facts.costs.items()
-        if math.isfinite(cost.seconds_per_sample)
-    }
-    if not told:
-        return ""
-    if len(set(told.values())) == 1:
-        return f"times in {next(iter(told.values()))}"
-    return "times in " + "; ".join(f"{text} ({model})" for model, text in told.items())

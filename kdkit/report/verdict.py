@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import formats
+from kdkit.report import compare, formats
 from kdkit.texts import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kdkit.report.compare import Pair
+    from kdkit.report.facts import Facts
     from kdkit.values import Cost, Score
 
 SAME_TIME = 0.1
@@ -26,6 +27,66 @@ class Verdict:
 
     sentence: str
     detail: str
+
+
+def of_run(facts: Facts) -> Verdict:
+    """The verdict on a run, with what its baselines and its split have to say."""
+    pair = compare.headline(facts)
+    judged = judge(pair, facts.costs, split=facts.split)
+    if pair is None or not judged.detail:
+        return judged
+    gain = _gain(pair)
+    sentence = f"{judged.sentence} {gain}".strip()
+    more = [judged.detail, _loss_to_teacher(pair), *_selection(facts, pair)]
+    if not gain:
+        more.append(_no_labels_only(facts))
+    return Verdict(sentence=sentence, detail=" ".join(filter(None, more)))
+
+
+def _gain(pair: Pair) -> str:
+    """Whether the teacher was worth its trouble: the student against the one that was trained on the labels alone."""
+    gain = pair.gain
+    if gain is None or not math.isfinite(gain.value):
+        return ""
+    apart = formats.metric(abs(gain.value))
+    ends = formats.signed_interval(gain.low, gain.high)
+    interval = f"95 % interval {ends}"
+    if compare.holds_zero(gain):
+        return (
+            f"Distillation is within noise of training on the labels alone ({formats.signed(gain.value)}; {interval})."
+        )
+    if gain.value > 0:
+        return f"Distillation is above training on the labels alone by {apart} ({interval})."
+    return f"Distillation is below training on the labels alone by {apart} ({interval})."
+
+
+def _loss_to_teacher(pair: Pair) -> str:
+    apart = pair.difference
+    if apart is None or not formats.signed_interval(apart.low, apart.high):
+        return ""
+    ends = formats.signed_interval(apart.low, apart.high)
+    return f"Student minus teacher, row by row: {formats.signed(apart.value)} (95 % interval {ends})."
+
+
+def _selection(facts: Facts, pair: Pair) -> list[str]:
+    """What picked the best epoch, and on which rows."""
+    if facts.split == "validation":
+        return ["There is no test split: what picked is what is reported, so these numbers flatter the student."]
+    best_by = facts.table("training").get("best_by")
+    said = f"The best epoch was picked on the rows of validation{f' (by {best_by})' if best_by else ''}"
+    for score in facts.evaluation.validation_scores:
+        if (score.model, score.suite, score.metric) == ("student", pair.suite, pair.metric):
+            return [f"{said}, where the student has {formats.metric(score.value)}; they are not these."]
+    return [f"{said}, not on these."]
+
+
+def _no_labels_only(facts: Facts) -> str:
+    """Why nothing is said of a student without a teacher."""
+    if facts.table("evaluation").get("baselines") is False:
+        return "Whether distillation beats training on the labels alone is not known: the baselines were switched off."
+    if facts.evaluation.baselines:
+        return "There is no student of the labels alone beside it: this run's loss has no part of the teacher's."
+    return ""
 
 
 def judge(pair: Pair | None, costs: Mapping[str, Cost], *, split: str) -> Verdict:

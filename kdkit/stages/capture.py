@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdkit import predictions
+from kdkit import predictions, textstore
 from kdkit.cache import CacheWriter, LogitCache, Part, first_rows, take_parts
 from kdkit.cache.manifest import MANIFEST
 from kdkit.cache.remote import mirror, mirrored
@@ -22,17 +22,18 @@ from kdkit.estimate import check_space
 from kdkit.hf import tokenizer_digest
 from kdkit.rows import read_corpus, rows_of
 from kdkit.stopping import graceful
+from kdkit.store import making
 from kdkit.targets import keys_of
 from kdkit.texts import plural
 from kdkit.wanted import Wanted, is_finished, wanted_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from kdkit.interfaces import OpenTeacher
     from kdkit.interfaces.codecs import CodecState
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus
+    from kdkit.values import Corpus, EncodedExample, Prediction
 
 
 def fill(run: Run) -> dict[str, Any]:
@@ -161,16 +162,26 @@ def _fill_whole(run: Run, teacher: OpenTeacher, wanted: Wanted, *, fresh: bool) 
 def _fill_folder(run: Run, teacher: OpenTeacher, wanted: Wanted, *, fresh: bool) -> dict[str, Any]:
     """Take the parts, and capture what is missing then; `fresh` says that this run has just captured some of it."""
     _take_parts(run, wanted)
-    cache, own = wanted.open_cache(), set(wanted.keys.values())
-    whole = cache is not None and all(key in cache for key in own)
+    own = set(wanted.keys.values())
+    cache, whole = _as_far_as_it_is(wanted, own)
+    if not whole:
+        with making(wanted.folder, run.progress.note, what="logits"):
+            cache, whole = _as_far_as_it_is(wanted, own)
+            if not whole:
+                _capture(run, teacher, wanted, wanted.folder, own)
     if cache is None or not whole:
-        _capture(run, teacher, wanted, wanted.folder, own)
         cache = LogitCache.open(wanted.folder, wanted.identity)
     elif not fresh:
         run.progress.note(f"capture: {len(own)} records are in {wanted.folder} already")
     # Of this run's own rows; the cache may hold those of others too.
     counts, reused = _counts([cache], own), whole and not fresh
     return {"cache": str(wanted.folder.absolute()), "reused": reused, "codec": wanted.identity.codec, **counts}
+
+
+def _as_far_as_it_is(wanted: Wanted, own: Collection[bytes]) -> tuple[LogitCache | None, bool]:
+    """The cache as far as it is finished, and whether it has all of one's own records."""
+    cache = wanted.open_cache()
+    return cache, cache is not None and all(key in cache for key in own)
 
 
 def _finish_parts(run: Run, wanted: Wanted) -> None:
@@ -258,15 +269,29 @@ def _last_state(cache: LogitCache | None) -> CodecState | None:
 def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
     recipe = run.recipe
     held_out = rows_of(corpus.held_out, teacher.tokenizer, recipe.tokens, at_most=recipe.evaluation.rows).encoded
-    predictions.fill(
-        run.path / "predictions" / "teacher.jsonl",
-        held_out,
-        lambda rows, done: teacher.generate(rows, recipe.generation, done=done),
-        progress=run.progress,
-        name="teacher writes",
-        team=run.team,
-        batch_size=recipe.generation.batch_size,
-    )
+    path = run.path / "predictions" / "teacher.jsonl"
+
+    def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
+        return teacher.generate(rows, recipe.generation, done=done)
+
+    if run.facts("teacher")["folder"] is not None:
+        key = textstore.key_of(
+            held_out,
+            recipe.generation,
+            weights=f"{recipe.names['teacher']} {teacher.identity}",
+            tokenizer=tokenizer_digest(teacher.tokenizer),
+        )
+        textstore.fill(run, path, key, held_out, generate, name="teacher writes")
+    else:  # texts that were recorded are no work, and the identity of recorded logits is not that of the texts
+        predictions.fill(
+            path,
+            held_out,
+            generate,
+            progress=run.progress,
+            name="teacher writes",
+            team=run.team,
+            batch_size=recipe.generation.batch_size,
+        )
 
 
 def _capture(

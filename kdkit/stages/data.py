@@ -10,6 +10,8 @@ from kdkit import corpus as corpora
 from kdkit.errors import Mismatch, UsageError
 from kdkit.estimate import check_inputs
 from kdkit.files import write_json
+from kdkit.store import making
+from kdkit.sweeps import datastore
 from kdkit.tokens import encode
 from kdkit.values import SPLITS
 
@@ -22,14 +24,22 @@ PLACES_SHOWN = 120
 
 
 def load(run: Run) -> dict[str, Any]:
-    """Write `data/*.jsonl` and `data/report.json`.
+    """Write `data/*.jsonl` and `data/report.json`; of the trials of a sweep with the same data set, the first does.
 
     Raises:
         UsageError: There are no training or no validation rows, or two rows have one id; or, before any row is read,
             the teacher or the student names what is not there.
     """
     check_inputs(run.recipe)
-    return _write(run, _read(run))
+    entry = datastore.entry_of(run)
+    if entry is None:
+        return _write(run, _read(run))
+    with making(entry, run.progress.note, what="data set"):
+        facts = datastore.take(entry, run)
+        if facts is None:
+            facts = _write(run, _read(run))
+            datastore.put(entry, run, facts)
+    return facts
 
 
 def restore(run: Run) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Evaluate: the student's texts and losses beside the teacher's, against the ground truth and each other."""
+"""Evaluate: student, teacher and baselines on the held-out rows, against the ground truth and each other."""
 
 from __future__ import annotations
 
@@ -8,227 +8,248 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
-import torch
 
-from kdkit import hf, predictions
+from kdkit import baselines, labelsonly, predictions
+from kdkit.asking import Answers, Questions
 from kdkit.cache import LogitCache
-from kdkit.engine import Forward, RowLoss, loss_samples, row_losses
-from kdkit.files import folder_bytes, write_json
-from kdkit.generation import predict
-from kdkit.interfaces import SparseCodec
+from kdkit.costs import closing, open_student, student_cost, teacher_cost
+from kdkit.engine import RowLoss, cached_tokens
+from kdkit.evidence import TEXTS, Evidence
+from kdkit.files import write_json
 from kdkit.losses import HardLoss, loss_at
 from kdkit.rows import read_corpus, rows_of
-from kdkit.scoring import columns_of, differences_of, scores_of, weighted_mean
+from kdkit.scoring import Column
 from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
-from kdkit.timing import seconds_per_sample
 from kdkit.training import rows_together
-from kdkit.values import END, Cost, Score, TokenCounts
+from kdkit.values import END, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
-    from kdkit.interfaces import TextModel
+    from kdkit.engine import CachedTokens
+    from kdkit.interfaces import TextModel, Tokenizer
     from kdkit.rows import Rows
+    from kdkit.rowscores import Array
     from kdkit.runfolder import Run
-    from kdkit.targets import TargetSource
-    from kdkit.values import Corpus, Difference, FloatArray, Prediction
+    from kdkit.values import Corpus
 
-LOSS_SUITE = "loss"
+IMITATORS = ("student", labelsonly.NAME)
+"""Whose texts every suite compares with the teacher's, too."""
+
+WRITTEN = ("student", "student-validation", *baselines.NAMES)
+"""Of the files of texts, those that are written here."""
 
 
 def score(run: Run) -> dict[str, Any]:
-    """Write `predictions/student.jsonl` and `evaluation.json`."""
+    """Write the texts of student and baselines, `evaluation.json` and `rows.npz`."""
     corpus = read_corpus(run)
-    asked = _ask_student(run, corpus)
+    asked = _ask_all(run, corpus)
     return run.team.lead_does(lambda: _write(run, corpus, asked))
-
-
-def _write(run: Run, corpus: Corpus, asked: Asked) -> dict[str, Any]:
-    """What the lead does alone: time the teacher, score texts and losses."""
-    held_out, student_cost = asked.held_out, asked.cost
-    losses = _loss_scores(run, asked.losses, held_out)
-    teacher_cost = _teacher_cost(run, corpus, held_out)  # the student is closed: the two are never in memory together
-    folder = run.path / "predictions"
-    said = {model: predictions.read(folder / f"{model}.jsonl") for model in ("teacher", "student")}
-    scores, differences = _text_scores(run, held_out, said)
-    evaluation = {
-        "split": "test" if corpus.test else "validation",
-        "rows": len(held_out.examples),
-        "scores": [attrs.asdict(each) for each in (*scores, *losses)],
-        "differences": [attrs.asdict(each) for each in differences],
-        "costs": {name: attrs.asdict(cost) for name, cost in {"student": student_cost, **teacher_cost}.items()},
-    }
-    write_json(run.path / "evaluation.json", evaluation)
-    return {"split": evaluation["split"], "rows": evaluation["rows"]}
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Asked:
-    """What came of asking the student.
+    """What came of asking the models.
 
     Attributes:
         held_out: The rows that are scored.
-        losses: The losses on them.
-        cost: What the student costs.
+        tokenizer: The student's.
+        teacher: What the cached logits say of the teacher.
+        answers: What each model's forward pass says.
+        validation: The validation rows and what the student's says of them, where other rows are held out.
     """
 
     held_out: Rows
-    losses: list[RowLoss]
-    cost: Cost
+    tokenizer: Tokenizer
+    teacher: CachedTokens | None
+    answers: dict[str, Answers]
+    validation: tuple[Rows, Answers] | None
 
 
-def _ask_student(run: Run, corpus: Corpus) -> Asked:
-    """Losses and cost of the student; its texts go to their file."""
+def _ask_all(run: Run, corpus: Corpus) -> Asked:
+    """Ask the models, one in memory at a time."""
+    recipe, most = run.recipe, run.recipe.evaluation.rows
+    with open_student(run, run.path / "student" / "best") as student:
+        held_out = rows_of(corpus.held_out, student.tokenizer, recipe.tokens, at_most=most)
+        teacher, questions = _questions(run, student, held_out)
+        answers = {"student": questions.answers(student)}
+        questions.write_texts(student, _texts(run, "student"), name="student")
+        validation = None
+        if corpus.test:
+            rows = rows_of(corpus.validation, student.tokenizer, recipe.tokens, at_most=most)
+            picking = Questions(run=run, rows=rows, loss=HardLoss(), targets=NoTargets(), teacher_ids={})
+            validation = rows, picking.answers(student)
+            picking.write_texts(student, _texts(run, "student-validation"), name="student on validation rows")
+        tokenizer = student.tokenizer
+    for name, kept_as, opened in _baseline_models(run, corpus):
+        with opened as model:
+            answers[name] = questions.answers(model)
+            questions.write_texts(model, _texts(run, name), name=name, kept_as=kept_as)
+    return Asked(held_out=held_out, tokenizer=tokenizer, teacher=teacher, answers=answers, validation=validation)
+
+
+def _questions(run: Run, student: TextModel, held_out: Rows) -> tuple[CachedTokens | None, Questions]:
+    """What the cache tells of the teacher, and what models are asked."""
     recipe = run.recipe
-    student = recipe.student.open(run.path / "student" / "best", device=run.device)
-    held_out = rows_of(corpus.held_out, student.tokenizer, recipe.tokens, at_most=recipe.evaluation.rows)
-    predictions.fill(
-        run.path / "predictions" / "student.jsonl",
-        held_out.encoded,
-        lambda rows, done: predict(student, rows, recipe.generation, device=run.device, done=done),
-        progress=run.progress,
-        name="student writes",
-        team=run.team,
-        batch_size=recipe.generation.batch_size,
-    )
-    losses = _losses(run, student, held_out)
-    # Nothing else is computed meanwhile: the others wait.
-    cost = run.team.lead_does(lambda: _student_cost(run, student, held_out))
-    return Asked(held_out=held_out, losses=losses, cost=cost)
-
-
-def _text_scores(run: Run, held_out: Rows, said: dict[str, list[Prediction]]) -> tuple[list[Score], list[Difference]]:
-    """Teacher and student against the ground truth, the student against the teacher; and how far the two differ."""
-    evaluation = run.recipe.evaluation
-    suites = [(named.name, named.suite) for named in evaluation.suites]
-    texts = {model: {prediction.id: prediction.text for prediction in rows} for model, rows in said.items()}
-    of = {model: [by_id[example.id] for example in held_out.examples] for model, by_id in texts.items()}
-    truth = [example.target for example in held_out.examples]
-    columns = {
-        ("teacher", "truth"): columns_of(suites, of["teacher"], truth, held_out.examples),
-        ("student", "truth"): columns_of(suites, of["student"], truth, held_out.examples),
-        ("student", "teacher"): columns_of(suites, of["student"], of["teacher"], held_out.examples),
-    }
-    resampling = {"resamples": evaluation.bootstrap, "seed": run.recipe.seed}
-    scores = [
-        score for (model, against), found in columns.items() for score in scores_of(model, against, found, **resampling)
-    ]
-    return scores, differences_of(columns["student", "truth"], columns["teacher", "truth"], **resampling)
-
-
-def _losses(run: Run, student: TextModel, held_out: Rows) -> list[RowLoss]:
-    """The student's losses on each row."""
-    recipe, rows = run.recipe, held_out.encoded
-    targets: TargetSource = NoTargets()
-    if recipe.loss.needs_teacher:
-        cache, keys = _cached(run, held_out)
-        targets = CachedTargets(cache=cache, keys=keys, device=run.device)
-    return row_losses(
-        rows,
-        Forward.of(student),
-        loss_at(recipe.loss, END),
-        targets,
-        pad_id=student.tokenizer.pad_token_id,
-        device=run.device,
-        batch_size=recipe.generation.batch_size,
-        together=rows_together(recipe),
-        team=run.team,
-    )
-
-
-def _cached(run: Run, held_out: Rows) -> tuple[LogitCache, dict[str, bytes]]:
-    """The cache of the teacher's logits, and each row's key in it."""
+    loss = loss_at(recipe.loss, END)
+    if not recipe.loss.needs_teacher:
+        return None, Questions(run=run, rows=held_out, loss=loss, targets=NoTargets(), teacher_ids={})
     facts = run.facts("capture")
     keys = keys_of(held_out.encoded, teacher=facts["identity"], tokenizer=facts["tokenizer"])
     cache = LogitCache.open(Path(facts["cache"]))
     check_covers(cache, keys)
-    return cache, keys
-
-
-def _loss_scores(run: Run, losses: list[RowLoss], held_out: Rows) -> list[Score]:
-    """Total, hard and soft loss of the student; the hard loss of the teacher, where its cached logits tell it."""
-    recipe = run.recipe
-    teacher: list[RowLoss] = []
-    # A sparse codec does not know the probability of every label.
-    if recipe.loss.needs_teacher and not isinstance(recipe.codec, SparseCodec):
-        cache, keys = _cached(run, held_out)
-        teacher = [_teacher_loss(cache.decode(keys[row.id]), row.target_ids) for row in held_out.encoded]
-    return [
-        *_loss_score(run, teacher, "teacher", "truth", "hard"),
-        *_loss_score(run, losses, "student", "truth", "hard"),
-        *_loss_score(run, losses, "student", "teacher", "soft"),
-        *_loss_score(run, losses, "student", "truth and teacher", "total"),
-    ]
-
-
-def _teacher_loss(logits_TV: FloatArray, target_ids: Sequence[int]) -> RowLoss:
-    """The teacher's hard loss on one row, over the labels that it has logits for."""
-    labels_T = torch.tensor(target_ids[: len(logits_TV)], dtype=torch.int64)
-    hard = float(HardLoss()(torch.from_numpy(logits_TV)[: len(labels_T)], labels_T, None, TokenCounts(hard=1)).hard)
-    return RowLoss(total=hard, hard=hard, soft=math.nan, hard_tokens=len(labels_T), soft_tokens=0)
-
-
-def _loss_score(run: Run, losses: Sequence[RowLoss], model: str, against: str, name: str) -> list[Score]:
-    """One loss as a score, with its interval; none where no token counts."""
-    recipe = run.recipe
-    values, weights = loss_samples(losses, name, rows_together(recipe))
-    if not values:
-        return []
-    value, low, high = weighted_mean(
-        np.array(values), np.array(weights, dtype=np.float64), resamples=recipe.evaluation.bootstrap, seed=recipe.seed
-    )
-    return [
-        Score(
-            model=model,
-            against=against,
-            suite=LOSS_SUITE,
-            metric=name,
-            value=value,
-            low=low,
-            high=high,
-            count=sum(row.tokens(name) > 0 for row in losses),
-        )
-    ]
-
-
-def _student_cost(run: Run, student: TextModel, held_out: Rows) -> Cost:
-    generation = run.recipe.generation
-    seconds = seconds_per_sample(
+    targets = CachedTargets(cache=cache, keys=keys, device=run.device)
+    teacher = cached_tokens(
         held_out.encoded,
-        lambda rows: predict(student, rows, generation, device=run.device),
-        batch_size=generation.batch_size,
+        targets,
+        recipe.codec,
+        pad_id=student.tokenizer.pad_token_id,
+        batch_size=recipe.generation.batch_size,
+        team=run.team,
     )
-    return _cost(run, seconds, run.path / "student" / "best", hf.count_parameters(student.module))
+    ids = teacher.ids if teacher is not None else {}
+    return teacher, Questions(run=run, rows=held_out, loss=loss, targets=targets, teacher_ids=ids)
 
 
-def _teacher_cost(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Cost]:
-    """What the teacher costs, timed right after the student on the same rows; nothing where it is no model."""
-    recipe, named = run.recipe, run.facts("teacher")["folder"]
-    if named is None:
-        return {}
-    folder = run.path / named
-    teacher = recipe.teacher.open(folder, recipe.data, corpus, device=run.device)
-    try:
-        seconds = seconds_per_sample(
-            held_out.encoded,
-            lambda rows: teacher.generate(rows, recipe.generation),
-            batch_size=recipe.generation.batch_size,
-        )
-        parameters = hf.size_of(recipe.teacher.model_config(teacher.tokenizer)).parameters
-    finally:
-        teacher.close()
-    return {"teacher": _cost(run, seconds, folder, parameters)}
+def _baseline_models(run: Run, corpus: Corpus) -> Iterator[tuple[str, str, AbstractContextManager[TextModel]]]:
+    """The baselines that are models: name, digest of the weights, and the model, to be opened."""
+    if not run.recipe.evaluation.baselines:
+        return
+    facts = run.facts("baseline")
+    if facts["folder"] is not None:
+        folder = Path(facts["folder"])
+        yield labelsonly.NAME, facts["weights"], open_student(run, folder)
+    untouched = labelsonly.untouched_student(run, corpus)
+    yield "untouched", labelsonly.weights_in_memory(untouched), closing(untouched)
 
 
-def _cost(run: Run, seconds: Sequence[float], folder: Path, parameters: int) -> Cost:
-    """Size, and the spread of the time per sample over the timed batches."""
-    low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75)) if seconds else (math.nan,) * 3
-    return Cost(
-        parameters=parameters,
-        bytes_on_disk=folder_bytes(folder, "*.safetensors") or folder_bytes(folder, "*.bin"),
-        seconds_per_sample=float(median),
-        seconds_low=float(low),
-        seconds_high=float(high),
-        batch_size=run.recipe.generation.batch_size,
-        beams=run.recipe.generation.beams,
+def _write(run: Run, corpus: Corpus, asked: Asked) -> dict[str, Any]:
+    """What the lead does alone: time student and teacher, score texts and losses."""
+    held_out = asked.held_out
+    said, facts = _all_texts(run, corpus, held_out)
+    lengths = _lengths(run, asked.tokenizer, said)
+    evidence = _evidence(run, held_out)
+    _score_texts(evidence, held_out, said, lengths)
+    _score_losses(evidence, asked)
+    costs = {"student": student_cost(run, held_out), **teacher_cost(run, corpus, held_out)}
+    evaluation = {
+        "split": "test" if corpus.test else "validation",
+        "rows": len(held_out.examples),
+        **evidence.as_json(),
+        "validation_scores": _validation_scores(run, asked),
+        "differences": [
+            attrs.asdict(each)
+            for than in ("teacher", labelsonly.NAME)
+            if than in said
+            for each in evidence.differences(than)
+        ],
+        "costs": {
+            name: attrs.asdict(attrs.evolve(cost, tokens_per_sample=float(lengths[name].mean())))
+            for name, cost in costs.items()
+        },
+        "baselines": facts,
+    }
+    evidence.rows.write(run.path)
+    write_json(run.path / "evaluation.json", evaluation)
+    return {"split": evaluation["split"], "rows": evaluation["rows"]}
+
+
+def _evidence(run: Run, rows: Rows) -> Evidence:
+    recipe = run.recipe
+    return Evidence(
+        examples=rows.examples,
+        suites=[(named.name, named.suite) for named in recipe.evaluation.suites],
+        resamples=recipe.evaluation.bootstrap,
+        seed=recipe.seed,
+        together=rows_together(recipe),
     )
+
+
+def _texts(run: Run, name: str) -> Path:
+    return run.path / "predictions" / f"{name}.jsonl"
+
+
+def _all_texts(run: Run, corpus: Corpus, held_out: Rows) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """Every model's text of each row, those of baselines that are no models made now; and facts of the baselines."""
+    facts: dict[str, Any] = {}
+    names = ["teacher", "student"]
+    if run.recipe.evaluation.baselines:
+        constant = baselines.most_frequent_target(corpus.train)
+        nearest = baselines.nearest_targets(corpus.train, [example.source for example in held_out.examples])
+        for name, texts in (("constant", [constant] * len(nearest)), ("nearest", nearest)):
+            ids = [example.id for example in held_out.examples]
+            predictions.write(
+                _texts(run, name), [Prediction(id=i, text=text) for i, text in zip(ids, texts, strict=True)]
+            )
+        folder, reused = run.facts("baseline")["folder"], run.facts("baseline").get("reused")
+        facts = {"untouched": {}, "constant": {"text": constant}, "nearest": {}}
+        if folder is not None:
+            facts[labelsonly.NAME] = {"folder": folder, "reused": reused}
+        names += facts
+    by_id = {name: {said.id: said.text for said in predictions.read(_texts(run, name))} for name in names}
+    return {name: [texts[example.id] for example in held_out.examples] for name, texts in by_id.items()}, facts
+
+
+def _lengths(run: Run, tokenizer: Tokenizer, said: dict[str, list[str]]) -> dict[str, Array]:
+    """Tokens of each text, the end included; of texts that a model wrote here, no more than it may write.
+
+    They are those of the text as the tokenizer splits it. A model that writes broken characters may have used fewer.
+    """
+    most = run.recipe.generation.max_tokens - 1  # the decoder's start token is none of the text
+    recorded = ("teacher",) if run.facts("teacher")["folder"] is None else ()
+    lengths = {}
+    for name, texts in said.items():
+        length_R = np.array([len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]], dtype=np.float64)
+        free = name in {"constant", "nearest", *recorded}
+        lengths[name] = length_R if free else np.minimum(length_R, most)
+    return lengths
+
+
+def _score_texts(evidence: Evidence, rows: Rows, said: dict[str, list[str]], lengths: dict[str, Array]) -> None:
+    truth = [example.target for example in rows.examples]
+    for name, texts in said.items():
+        length = Column(suite=TEXTS, metric="length", values_R=lengths[name])
+        evidence.add_texts(name, "truth", texts, truth, more=[length])
+    for name, texts in said.items():
+        if name == "teacher":
+            continue
+        same = np.array([own == theirs for own, theirs in zip(texts, said["teacher"], strict=True)], dtype=np.float64)
+        agreement = Column(suite=TEXTS, metric="agreement", values_R=same)
+        if name in IMITATORS:
+            evidence.add_texts(name, "teacher", texts, said["teacher"], more=[agreement])
+        else:
+            evidence.add_columns(name, "teacher", [agreement])
+
+
+def _score_losses(evidence: Evidence, asked: Asked) -> None:
+    """Losses and tokens of each model; those of the teacher where its cached logits tell them."""
+    if asked.teacher is not None:
+        losses = [
+            RowLoss(total=hard, hard=hard, soft=math.nan, hard_tokens=row.tokens if math.isfinite(hard) else 0)
+            for hard, row in zip(asked.teacher.hard, asked.teacher.rows, strict=True)
+        ]
+        evidence.add_loss("teacher", "truth", "hard", losses)
+        evidence.add_tokens("teacher", asked.teacher.rows)
+    for name, answers in asked.answers.items():
+        evidence.add_loss(name, "truth", "hard", answers.losses)
+        evidence.add_loss(name, "teacher", "soft", answers.losses)
+        evidence.add_loss(name, "truth and teacher", "total", answers.losses)
+        evidence.add_tokens(name, answers.tokens)
+
+
+def _validation_scores(run: Run, asked: Asked) -> list[dict[str, Any]]:
+    """The student on the validation rows, to choose by where the test rows are reported; none where there are none."""
+    if asked.validation is None:
+        return []
+    rows, answers = asked.validation
+    evidence = _evidence(run, rows)
+    by_id = {said.id: said.text for said in predictions.read(_texts(run, "student-validation"))}
+    texts = [by_id[example.id] for example in rows.examples]
+    length = Column(
+        suite=TEXTS, metric="length", values_R=_lengths(run, asked.tokenizer, {"student": texts})["student"]
+    )
+    evidence.add_texts("student", "truth", texts, [example.target for example in rows.examples], more=[length])
+    evidence.add_loss("student", "truth", "hard", answers.losses)
+    evidence.add_tokens("student", answers.tokens)
+    return [attrs.asdict(each) for each in evidence.scores]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,6 +17,7 @@ from kdkit.files import folder_bytes, weight_files
 from kdkit.hf import tokenizer_digest, weights_digest
 from kdkit.losses import HardLoss
 from kdkit.rows import read_corpus
+from kdkit.store import making, sweep_of
 from kdkit.targets import NoTargets
 from kdkit.training import rows_together, train
 
@@ -31,7 +33,7 @@ WORKSHOP = "teacher-training"
 def fit(run: Run) -> dict[str, Any]:
     """Write `teacher/`, taken from the store where another run has made the same teacher.
 
-    A teacher that is used as it is stays where it lies.
+    A teacher that is used as it is stays where it lies; the trials of a sweep leave theirs in the store.
 
     Raises:
         UsageError: There is no room on the disk for what has to be made.
@@ -45,7 +47,7 @@ def fit(run: Run) -> dict[str, Any]:
     facts = run.team.lead_does(lambda: _take(run, stored))
     if reused:
         run.progress.note(f"teacher: taken from {stored}")
-    return {"made": True, "folder": "teacher", "reused": reused, **facts}
+    return {"made": True, "reused": reused, **facts}
 
 
 def restore(run: Run) -> dict[str, Any] | None:
@@ -69,9 +71,15 @@ def _have_stored(run: Run) -> tuple[Path, bool]:
     """The teacher's folder in the store, and whether it was there; made if it was not."""
     corpus, workshop = read_corpus(run), run.path / WORKSHOP
     stored, reused = run.team.lead_does(lambda: _look_for(run, corpus, workshop))
-    if not reused:
-        made = _make(run, corpus, workshop)
-        run.team.lead_does(lambda: teacherstore.put(made, stored))
+    if reused:
+        return stored, reused
+    with ExitStack() as held:
+        waiting = making(stored, run.progress.note, what="teacher")
+        run.team.lead_does(lambda: held.enter_context(waiting))
+        stored, reused = run.team.lead_does(lambda: _look_for(run, corpus, workshop))
+        if not reused:
+            made = _make(run, corpus, workshop)
+            run.team.lead_does(lambda: teacherstore.put(made, stored))
     return stored, reused
 
 
@@ -85,13 +93,17 @@ def _look_for(run: Run, corpus: Corpus, workshop: Path) -> tuple[Path, bool]:
 
 def _take(run: Run, stored: Path) -> dict[str, Any]:
     target = run.path / "teacher"
-    teacherstore.take(stored, target)
+    if sweep_of(run.path) is None:
+        teacherstore.take(stored, target)
+        outputs = ["teacher/config.json", *weight_files(run.path, "teacher")]
+        facts: dict[str, Any] = {"folder": "teacher", "outputs": outputs}
+    else:
+        teacherstore.check(stored)
+        target = stored.absolute()
+        files = [target / "config.json", *(target / name for name in weight_files(target, "."))]
+        facts = {"folder": str(target), "outputs": [str(file) for file in files]}
     shutil.rmtree(run.path / WORKSHOP, ignore_errors=True)
-    return {
-        "store": str(stored),
-        "weights": weights_digest(target),
-        "outputs": ["teacher/config.json", *weight_files(run.path, "teacher")],
-    }
+    return {"store": str(stored), "weights": weights_digest(target), **facts}
 
 
 def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:

@@ -12,7 +12,7 @@ from kdkit.values.batches import IGNORED, LabelPlaces, TokenBatch, sent
 from kdkit.values.blocks import Grid, OutputHead, RecordedLogits, StateBlock, TeacherBlock
 from kdkit.values.corpus import SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
 from kdkit.values.losses import END, LossParts, Moment, TokenCounts
-from kdkit.values.results import Cost, Difference, ModelSize, Prediction, Report, Score
+from kdkit.values.results import Cost, Difference, ModelSize, Outcome, Prediction, PublishedRun, Report, Score
 from kdkit.values.targets import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets, Targets
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ __all__ = [
     "LossParts",
     "ModelSize",
     "Moment",
+    "Outcome",
     "OutputHead",
     "Prediction",
+    "PublishedRun",
     "QuantizedTargets",
     "RecordedLogits",
     "Report",

@@ -25,9 +25,10 @@ class Score:
     """One number of an evaluation.
 
     Attributes:
-        model: "teacher" or "student".
+        model: "teacher", "student", or a baseline: "labels-only", "untouched", "constant", "nearest"
+            (see `kdkit.baselines`).
         against: "truth" or "teacher"; "truth and teacher" for the total loss.
-        suite: Name of the metric suite; "loss" for a loss.
+        suite: Name of the metric suite; "loss" for a loss, "tokens" and "texts" for what kdkit itself says of those.
         metric: Name within the suite.
         value: The mean over the rows that count; of a loss, over their tokens or batches (`evaluation.loss_mean`).
         low: Lower end of its 95 % bootstrap interval.
@@ -47,18 +48,20 @@ class Score:
 
 @attrs.frozen(kw_only=True)
 class Difference:
-    """By how much the student differs from the teacher in one metric against the ground truth.
+    """By how much a model differs from another in one metric against the ground truth.
 
     Both wrote for the same rows, so the interval is that of the mean difference of a row: far narrower than what the
     overlap of two intervals tells.
 
     Attributes:
-        suite: Name of the metric suite.
+        suite: Name of the metric suite, or as in a score.
         metric: Name within the suite.
-        value: Student minus teacher, the mean over the rows that count for both.
+        value: The one minus the other, the mean over the rows that count for both.
         low: Lower end of its 95 % bootstrap interval.
         high: Upper end.
         count: How many rows counted.
+        model: The one: "student".
+        than: The other: "teacher", "labels-only".
     """
 
     suite: str
@@ -67,6 +70,8 @@ class Difference:
     low: float
     high: float
     count: int
+    model: str = "student"
+    than: str = "teacher"
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +95,12 @@ class Cost:
         seconds_high: Third quartile.
         batch_size: Rows a batch in that measurement.
         beams: Beams in that measurement.
+        latency: Median of the wall time of generating one row alone (a batch of 1), in seconds; None where not timed.
+        latency_low: First quartile.
+        latency_high: Third quartile.
+        tokens_per_sample: Mean tokens of a generated text: who writes more takes longer.
+        peak_bytes: Memory at the peak of generating a batch, above what the process held before the model was opened,
+            weights included; None where the platform does not tell.
     """
 
     parameters: int
@@ -99,6 +110,11 @@ class Cost:
     seconds_high: float
     batch_size: int
     beams: int
+    latency: float | None = None
+    latency_low: float | None = None
+    latency_high: float | None = None
+    tokens_per_sample: float | None = None
+    peak_bytes: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -114,3 +130,40 @@ class Report:
     run_dir: Path
     scores: tuple[Score, ...]
     costs: Mapping[str, Cost]
+
+
+@attrs.frozen(kw_only=True)
+class PublishedRun:
+    """A run whose numbers were published.
+
+    Attributes:
+        name: What it is called there.
+        values: The keys of a recipe that tell it from the others, and their values: {"loss.alpha": 0.5}.
+        scores: Its numbers, as (against, suite, metric): ("truth", "text", "f1"). Those of the student.
+        numbers: Others, by name and with their unit: {"model size (MiB)": 230.76}.
+    """
+
+    name: str
+    values: Mapping[str, object]
+    scores: Mapping[tuple[str, str, str], float]
+    numbers: Mapping[str, float] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What is known of a trial of a sweep.
+
+    Attributes:
+        id: The trial.
+        values: Each axis' value.
+        status: "done", "running", "interrupted", "failed" or "waiting".
+        value: What the search is after: the best epoch's value of `training.best_by` on the validation rows, mean over
+            seeds; None unless done.
+        higher_is_better: Whether more of it is better.
+    """
+
+    id: str
+    values: Mapping[str, object]
+    status: str
+    value: float | None
+    higher_is_better: bool

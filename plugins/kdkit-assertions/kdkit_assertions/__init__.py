@@ -38,6 +38,13 @@ def register_datasets(register: Register) -> None:
 
 @hookimpl
 def register_metrics(register: Register) -> None:
-    """Strict comparison of assertions, and the thesis's published one."""
+    """Strict comparison of assertions, the thesis's published one, and running them."""
     register("assertions", "kdkit_assertions.strict_metrics:Assertions")
     register("assertions-thesis", "kdkit_assertions.thesis_metrics:ThesisAssertions")
+    register("execution", "kdkit_assertions.execution:Execution")
+
+
+@hookimpl
+def register_references(register: Register) -> None:
+    """The thesis's published runs."""
+    register("thesis-codet5", "kdkit_assertions.thesis_reference:ThesisCodeT5")

@@ -134,7 +134,7 @@ def find_package(name: str) -> Package:
     sources = [
         source for folder in sorted(set(spec.submodule_search_locations or ())) for source in _walk(Path(folder), name)
     ]
-    package = Package(name=name, version=_version(name), sources=tuple(sorted(sources, key=lambda s: s.module)))
+    package = Package(name=name, version=version_of(name), sources=tuple(sorted(sources, key=lambda s: s.module)))
     if not package.tests:
         raise MissingInput(
             f'the installed package "{name}" carries no test modules (test_*.py or *_test.py); '
@@ -153,7 +153,8 @@ def _walk(folder: Path, module: str) -> Iterator[Source]:
             yield Source(module=name, path=path, is_test=is_test)
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The version of an installed package; nothing where it says none."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:  # its distribution has another name

@@ -9,8 +9,9 @@ R reference statements and M matches:
 - `similarity` the character similarity of what is matched: pairs are taken greedily, most similar first, by difflib's
   ratio without its junk heuristic; their sum over max(G, R). It is 1 only where `exact_match` is.
 
-All lie between 0 and 1. Where neither text has a statement all are 1, where one has none all are 0. Beside them, for
-parts of the rows:
+All lie between 0 and 1. Where neither text has a statement all are 1, where one has none all are 0. Beside them stands
+`parses`: 1 where the generated text is code of the language (see `kdkit_assertions.parsing`), whatever the reference;
+0 where it is not, or has no statement. And for parts of the rows:
 
 - `recall/KIND`, such as `recall/equals`: the share of the reference's assertions of that kind that were generated, over
   the rows that have one. Where the reference is the ground truth and `meta["kinds"]` lists one word for each of its
@@ -29,6 +30,7 @@ import cydifflib
 
 from kdkit.options import one_of, option
 from kdkit_assertions.kinds import kind_of
+from kdkit_assertions.parsing import parses
 from kdkit_assertions.statements import language_of, split_statements
 
 if TYPE_CHECKING:
@@ -59,15 +61,16 @@ class Assertions:
             self._score_row(text, reference, example)
             for text, reference, example in zip(generated, references, examples, strict=True)
         ]
-        parts = sorted({name for row in rows for name in row} - set(_WHOLE))
-        return {name: [row.get(name) for row in rows] for name in (*_WHOLE, *parts)}
+        whole = (*_WHOLE, "parses")
+        parts = sorted({name for row in rows for name in row} - set(whole))
+        return {name: [row.get(name) for row in rows] for name in (*whole, *parts)}
 
     def _score_row(self, text: str, reference: str, example: Example) -> dict[str, float]:
         language = cast("Language", language_of(example.target) if self.language == "auto" else self.language)
         statements = split_statements(reference, language)
         wanted = Counter(statements)
         written = Counter(split_statements(text, language))
-        scores = compare(written, wanted)
+        scores = compare(written, wanted) | {"parses": float(parses(text, language))}
         if example.meta.get("answerable") is True:
             scores |= {f"{name}/answerable": scores[name] for name in ("f1", "exact_match")}
         kinds = Counter(zip(statements, _kinds(statements, reference, example), strict=True))

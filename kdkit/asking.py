@@ -1,0 +1,98 @@
+"""Asking a model about held-out rows: its texts, its losses, and its most likely tokens, of one forward pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit import predictions, textstore
+from kdkit.engine import Forward, TokenWatch, row_losses
+from kdkit.generation import predict
+from kdkit.hf import tokenizer_digest
+from kdkit.training import rows_together
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from kdkit.engine import RowLoss, RowTokens
+    from kdkit.interfaces import LossMixer, TextModel
+    from kdkit.rows import Rows
+    from kdkit.runfolder import Run
+    from kdkit.targets import TargetSource
+    from kdkit.values import EncodedExample, Prediction
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Answers:
+    """What a model's forward pass says of each row."""
+
+    losses: list[RowLoss]
+    tokens: list[RowTokens]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Questions:
+    """What models are asked about: the same of each, so that their answers pair.
+
+    Attributes:
+        run: The run.
+        rows: The rows.
+        loss: The loss.
+        targets: The teacher's logits of them.
+        teacher_ids: By row, the teacher's most likely tokens; empty where they are not known.
+    """
+
+    run: Run
+    rows: Rows
+    loss: LossMixer
+    targets: TargetSource
+    teacher_ids: Mapping[str, Sequence[int]]
+
+    def answers(self, model: TextModel) -> Answers:
+        """Losses and tokens under teacher forcing; all processes of the team have all."""
+        run, watch = self.run, TokenWatch(teacher_ids=self.teacher_ids)
+        model.module.eval()
+        losses = row_losses(
+            self.rows.encoded,
+            Forward.of(model),
+            self.loss,
+            self.targets,
+            pad_id=model.tokenizer.pad_token_id,
+            device=run.device,
+            batch_size=run.recipe.generation.batch_size,
+            together=rows_together(run.recipe),
+            team=run.team,
+            watch=watch,
+        )
+        return Answers(losses=losses, tokens=watch.of(self.rows.encoded, run.team))
+
+    def write_texts(self, model: TextModel, path: Path, *, name: str, kept_as: str | None = None) -> None:
+        """Have the model's texts in a file of the run folder.
+
+        Args:
+            model: Who writes.
+            path: The file.
+            name: Who that is, for the progress.
+            kept_as: Digest of the model's weights, where other runs have the same model: the texts are then taken from
+                the store or kept there.
+        """
+        run, generation, rows = self.run, self.run.recipe.generation, self.rows.encoded
+
+        def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
+            return predict(model, rows, generation, device=run.device, done=done)
+
+        if kept_as is not None:
+            key = textstore.key_of(rows, generation, weights=kept_as, tokenizer=tokenizer_digest(model.tokenizer))
+            textstore.fill(run, path, key, rows, generate, name=f"{name} writes")
+        else:
+            predictions.fill(
+                path,
+                rows,
+                generate,
+                progress=run.progress,
+                name=f"{name} writes",
+                team=run.team,
+                batch_size=generation.batch_size,
+            )

@@ -1,0 +1,1 @@
+"""Trackers that ship with kdkit."""

@@ -1,0 +1,65 @@
+"""Trackio: a database on this machine, or a space of its own."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.options import option
+from kdkit.tracking import needs, record_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@attrs.frozen(kw_only=True)
+class Trackio:
+    """A run of trackio, which `trackio show` shows; kept on this machine unless a space is named."""
+
+    project: str = option("The project.", default="kdkit")
+    space: str = option("A space that the numbers are sent to, as OWNER/NAME; none if left out.", default="")
+    group: str = option("What groups runs there, as those of a sweep.", default="")
+
+    def open(self, *, name: str, folder: Path, recipe: Mapping[str, object]) -> _Run:
+        """Begin or go on with a run.
+
+        Raises:
+            MissingInput: trackio is not installed.
+        """
+        needs("trackio", extra="trackio")
+        import trackio
+
+        with redirect_stdout(sys.stderr):  # standard output is a run's result
+            run = trackio.init(
+                project=self.project,
+                # Its runs are told apart by their names.
+                name=f"{name} {record_id(folder)}",
+                group=self.group or None,
+                space_id=self.space or None,
+                config=dict(recipe),
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
+        return _Run(run)
+
+
+class _Run:
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        self._step = 0
+
+    def log(self, numbers: Mapping[str, float], *, step: int) -> None:
+        self._step = step
+        self._run.log(dict(numbers), step=step)
+
+    def finish(self, scores: Mapping[str, float]) -> None:
+        with redirect_stdout(sys.stderr):
+            if scores:
+                self._run.log(dict(scores), step=self._step)
+            self._run.finish()

@@ -1,0 +1,170 @@
+"""The numbers of an evaluation as they come: each row's value of each score, and the scores made of them.
+
+Letters: R rows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from kdkit.calibration import BINS, Bins
+from kdkit.engine import loss_samples
+from kdkit.rowscores import RowKey, RowScores, compare, mean_over_seeds
+from kdkit.scoring import Column, columns_of, differences_of, scores_of, weighted_mean
+from kdkit.values import Score
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kdkit.engine import RowLoss, RowTokens
+    from kdkit.interfaces import MetricSuite
+    from kdkit.rowscores import Array
+    from kdkit.values import Difference, Example
+
+LOSSES, TOKENS, TEXTS = "loss", "tokens", "texts"
+"""Suites of scores that are no metric suite's: see `kdkit.values.Score`."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class Evidence:
+    """Scores of several models on the same rows.
+
+    Attributes:
+        examples: The rows.
+        suites: Names and suites that texts are scored with.
+        resamples: Resamplings behind each interval.
+        seed: Determines them.
+        together: Rows whose tokens a loss averages together; 0 for all (see `kdkit.training.rows_together`).
+        scores: What came of it.
+        calibration: The bins of each model's tokens.
+    """
+
+    examples: Sequence[Example]
+    suites: Sequence[tuple[str, MetricSuite]]
+    resamples: int
+    seed: int
+    together: int
+    scores: list[Score] = attrs.field(factory=list, init=False)
+    calibration: dict[str, Bins] = attrs.field(factory=dict, init=False)
+    _columns: dict[tuple[str, str], list[Column]] = attrs.field(factory=dict, init=False)
+    _values: dict[RowKey, Array] = attrs.field(factory=dict, init=False)
+    _weights: dict[RowKey, Array] = attrs.field(factory=dict, init=False)
+    _gaps: dict[RowKey, Array] = attrs.field(factory=dict, init=False)
+
+    @property
+    def rows(self) -> RowScores:
+        """Each row's value of each score."""
+        ids = tuple(example.id for example in self.examples)
+        return RowScores(ids=ids, values=self._values, weights=self._weights, gaps=self._gaps)
+
+    def add_texts(
+        self, model: str, against: str, texts: Sequence[str], references: Sequence[str], *, more: Sequence[Column] = ()
+    ) -> None:
+        """Score texts with every suite.
+
+        Args:
+            model: Whose texts.
+            against: Whose the references are: "truth" or "teacher".
+            texts: A text a row.
+            references: What each is compared with.
+            more: What else is known of them.
+        """
+        self.add_columns(model, against, [*columns_of(self.suites, texts, references, self.examples), *more])
+
+    def add_columns(self, model: str, against: str, columns: Sequence[Column]) -> None:
+        """Score what is known of texts."""
+        self.scores += scores_of(model, against, columns, resamples=self.resamples, seed=self.seed)
+        self._columns.setdefault((model, against), []).extend(columns)
+        self._values |= {RowKey(model, against, each.suite, each.metric): each.values_R for each in columns}
+
+    def add_loss(self, model: str, against: str, name: str, losses: Sequence[RowLoss]) -> None:
+        """Score a loss, unless no token counts.
+
+        Args:
+            model: Whose.
+            against: "truth", "teacher" or "truth and teacher".
+            name: "hard", "soft" or "total".
+            losses: See `kdkit.engine.row_losses`.
+        """
+        values, weights = loss_samples(losses, name, self.together)
+        if not values:
+            return
+        value, low, high = weighted_mean(
+            np.array(values), np.array(weights, dtype=np.float64), resamples=self.resamples, seed=self.seed
+        )
+        tokens_R = np.array([row.tokens(name) for row in losses], dtype=np.float64)
+        count = int(np.count_nonzero(tokens_R))
+        key = RowKey(model, against, LOSSES, name)
+        self.scores.append(Score(**key._asdict(), value=value, low=low, high=high, count=count))
+        sums_R = np.array([getattr(row, name) for row in losses])
+        # In a mean over batches a row counts by its share of its batch's tokens, so that each batch counts as 1.
+        self._add(key, sums_R, tokens_R, tokens_R / _batch_sums(tokens_R, self.together) if self.together else tokens_R)
+
+    def add_tokens(self, model: str, tokens: Sequence[RowTokens]) -> None:
+        """Score what a model's most likely tokens say, as far as they are known."""
+        tokens_R, right_R, compared_R, agreed_R = (
+            np.array([getattr(row, name) for row in tokens], dtype=np.float64)
+            for name in ("tokens", "right", "compared", "agreed")
+        )
+        for against, metric, sums_R, weights_R in (
+            ("truth", "accuracy", right_R, tokens_R),
+            ("teacher", "agreement", agreed_R, compared_R),
+        ):
+            key = RowKey(model, against, TOKENS, metric)
+            if weights_R.any():
+                self._add(key, sums_R, weights_R, weights_R)
+                self._score(key)
+        bins = sum((row.bins for row in tokens), Bins())
+        if bins.tokens:
+            key = RowKey(model, "truth", TOKENS, "ece")
+            self.calibration[model] = bins
+            self._gaps[key] = np.array([row.bins.gaps if row.bins.tokens else np.full(BINS, np.nan) for row in tokens])
+            self._weights[key] = np.array([row.bins.tokens for row in tokens], dtype=np.float64)
+            self._score(key)
+
+    def differences(self, than: str) -> list[Difference]:
+        """The student minus another model, in whatever both have against the truth; and in what shows imitation."""
+        student, other = self._columns["student", "truth"], self._columns[than, "truth"]
+        found = differences_of(student, other, resamples=self.resamples, seed=self.seed, than=than)
+        rows, keys = self.rows, []
+        for against, suite, metric in (
+            ("teacher", TEXTS, "agreement"),
+            ("truth", LOSSES, "hard"),
+            ("teacher", LOSSES, "soft"),
+            ("truth", TOKENS, "accuracy"),
+            ("truth", TOKENS, "ece"),
+            ("teacher", TOKENS, "agreement"),
+        ):
+            keys.append((RowKey("student", against, suite, metric), RowKey(than, against, suite, metric)))
+        return found + [
+            compare([rows], [rows], ours, theirs, resamples=self.resamples, seed=self.seed)
+            for ours, theirs in keys
+            if ours in rows.keys and theirs in rows.keys
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """Scores and calibration, as `evaluation.json` has them."""
+        return {
+            "scores": [attrs.asdict(score) for score in self.scores],
+            "calibration": {model: bins.as_json() for model, bins in self.calibration.items()},
+        }
+
+    def _add(self, key: RowKey, sums_R: Array, tokens_R: Array, weights_R: Array) -> None:
+        """Keep sums over tokens as means of rows; a row without tokens does not count."""
+        self._values[key] = np.divide(sums_R, tokens_R, out=np.full_like(sums_R, math.nan), where=tokens_R > 0)
+        self._weights[key] = weights_R
+
+    def _score(self, key: RowKey) -> None:
+        found = mean_over_seeds([self.rows], key, resamples=self.resamples, seed=self.seed)
+        self.scores.append(Score(**key._asdict(), value=found.value, low=found.low, high=found.high, count=found.count))
+
+
+def _batch_sums(tokens_R: Array, size: int) -> Array:
+    """Of each row, the tokens of its batch of `size` rows; 1 where that has none."""
+    batch_tokens = np.add.reduceat(tokens_R, np.arange(0, len(tokens_R), size))
+    sums_R: Array = np.maximum(np.repeat(batch_tokens, size)[: len(tokens_R)], 1)
+    return sums_R

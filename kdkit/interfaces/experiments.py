@@ -1,0 +1,100 @@
+"""What goes with experiments: published numbers to compare with, searches for a sweep, and trackers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from kdkit.values import Outcome, PublishedRun
+
+
+@runtime_checkable
+class Reference(Protocol):
+    """Published numbers (`[reference]`), printed beside those of a run or sweep. They change nothing."""
+
+    @property
+    def source(self) -> str:
+        """Who published them, where and when."""
+        ...
+
+    def runs(self) -> Sequence[PublishedRun]:
+        """The runs that were published."""
+        ...
+
+
+@runtime_checkable
+class Search(Protocol):
+    """What proposes the trials of a sweep one by one (`[sweep.search]`), in the light of those that are done."""
+
+    @property
+    def axes(self) -> Sequence[str]:
+        """The keys that it varies, as `loss.alpha`."""
+        ...
+
+    @property
+    def trials(self) -> int:
+        """How many trials there are to be."""
+        ...
+
+    def open(self, folder: Path, *, seed: int) -> OpenSearch:
+        """Ready to propose.
+
+        The truth about trials stays in their run folders: whatever is kept in the folder may be lost, and is then made
+        again from the outcomes that `tell` gets.
+
+        Args:
+            folder: The sweep's folder, for files of its own.
+            seed: The recipe's.
+
+        Raises:
+            KdkitError: What it keeps cannot be reached.
+        """
+        ...
+
+
+@runtime_checkable
+class OpenSearch(Protocol):
+    """A search at work."""
+
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        """What is known of all trials by now; outcomes told before come again."""
+        ...
+
+    def ask(self) -> Mapping[str, object]:
+        """The next trial: a TOML value for each axis."""
+        ...
+
+    def close(self) -> None:
+        """No more questions."""
+        ...
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Who is told a run's numbers while they come (`[track]`): TensorBoard and the like."""
+
+    def open(self, *, name: str, folder: Path, recipe: Mapping[str, object]) -> OpenTracker:
+        """Begin, or go on with, the record of a run.
+
+        Args:
+            name: The run's name.
+            folder: The run folder.
+            recipe: The resolved recipe.
+        """
+        ...
+
+
+@runtime_checkable
+class OpenTracker(Protocol):
+    """A record that is being written. Whatever it raises is told once, and never stops a run."""
+
+    def log(self, numbers: Mapping[str, float], *, step: int) -> None:
+        """Some numbers of a step, named as `student/train/loss`."""
+        ...
+
+    def finish(self, scores: Mapping[str, float]) -> None:
+        """The numbers at the run's end, named as `student/truth/text/f1`; or none, where the run was stopped."""
+        ...

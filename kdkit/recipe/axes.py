@@ -1,0 +1,272 @@
+"""What `[sweep]` varies: `grid`, `zip`, `points`, `seeds` and `skip` as settings, and the combinations of these."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from kdkit.recipe.checks import did_you_mean, show
+from kdkit.recipe.document import key_path
+from kdkit.recipe.sections import COMPONENT_SECTIONS, OPTIONAL_SECTIONS, SWEEP
+from kdkit.recipe.structure import dotted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from kdkit.recipe.document import Document
+    from kdkit.recipe.toml_positions import KeyPath
+
+Axis: TypeAlias = tuple[str, ...]
+"""A key of a recipe that is varied: `("loss", "alpha")`."""
+SEED: Axis = ("training", "seed")
+KEYS = ("grid", "zip", "points", "seeds", "skip", "search")
+# What is not part of a recipe's digest makes no other trial.
+_CHANGES_NOTHING = {"name", "description", "extends", "requires", SWEEP, *OPTIONAL_SECTIONS}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Setting:
+    """A value of a key of the recipe, and where in `[sweep]` it stands."""
+
+    axis: Axis
+    value: Any
+    at: KeyPath
+
+
+Combination = tuple[Setting, ...]
+"""Settings that make a trial together, each of another key; but for its seed."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Trials:
+    """What a `[sweep]` table asks for.
+
+    Attributes:
+        axes: The keys that are varied, in the recipe's order, `training.seed` excluded.
+        combinations: The settings of each trial, its seed among them.
+    """
+
+    axes: tuple[Axis, ...]
+    combinations: tuple[Combination, ...]
+
+
+class SweepReader:
+    """Reads a `[sweep]` table.
+
+    Attributes:
+        problems: What was found wrong so far: the path of the key, and a sentence.
+    """
+
+    def __init__(self, document: Document) -> None:
+        self.problems: list[tuple[KeyPath, str]] = []
+        self._document = document
+        table = document.table[SWEEP]
+        self._table: Mapping[str, Any] = table if isinstance(table, Mapping) else {}
+        if not isinstance(table, Mapping):
+            self._wrong((SWEEP,), f"must be a table, is {show(table)}")
+        for key in self._table:
+            if key not in KEYS:
+                hint = did_you_mean(key, KEYS) or f"; there are: {', '.join(KEYS)}"
+                self._wrong((SWEEP, key), f"is not a key of [{SWEEP}]{hint}")
+
+    @property
+    def search(self) -> Any:
+        """The table of what proposes trials; None where they are all written down."""
+        return self._table.get("search")
+
+    def seeds(self) -> list[Setting]:
+        """A setting for each seed; none where they are not varied."""
+        return self._seeds(self._table.get("seeds"), (SWEEP, "seeds"))
+
+    def check_search_alone(self) -> None:
+        """With a search nothing else says which trials there are."""
+        for key in ("grid", "zip", "points", "skip"):
+            if key in self._table:
+                self._wrong((SWEEP, key), f"does not go with [{SWEEP}.search], which proposes the trials itself")
+
+    def trials(self) -> Trials:
+        """Every trial that is written down: first all with their first seed, then all with their second, ..."""
+        seeds = self.seeds()
+        varied = self._axes("grid")
+        together = self._axes("zip")
+        self._check_zip(together)
+        for axis in varied.keys() & together.keys():
+            self._wrong((SWEEP, "zip"), f"{dotted(axis)} is in grid as well; it can be varied in one of them only")
+        self._check_apart([*varied, *together])
+        crossed = self._crossed(varied, together) if varied or together else [()]
+        points = self._points({*varied, *together})
+        bare = not (varied or together) and (bool(points) or "seeds" not in self._table)
+        own_seeds = [(combination, seeds) for combination in ([] if bare else crossed)]
+        own_seeds += [(combination, own if own is not None else seeds) for combination, own in points]
+        axes = dict.fromkeys([*varied, *together, *(each.axis for combination, _ in points for each in combination)])
+        if seeds and SEED in axes:
+            self._wrong((SWEEP, "seeds"), f"{dotted(SEED)} is varied by grid, zip or points as well; say it once")
+        axes.pop(SEED, None)
+        kept = self._kept(list(_with_seeds(own_seeds)), {*axes, SEED})
+        if not self.problems and not kept:
+            self._wrong((SWEEP,), self._why_none())
+        return Trials(axes=tuple(axes), combinations=tuple(kept))
+
+    def _why_none(self) -> str:
+        if self._table.keys() & {"grid", "zip", "points", "seeds"}:
+            return "leaves no trial: skip leaves all of them out"
+        return f"has no trial: it needs grid, zip, points, seeds or [{SWEEP}.search]"
+
+    def _axes(self, key: str) -> dict[Axis, list[Setting]]:
+        """Each key of a table of lists to its values."""
+        found: dict[Axis, list[Setting]] = {}
+        table = self._table.get(key, {})
+        if not isinstance(table, Mapping):
+            self._wrong((SWEEP, key), f"must be a table of keys and lists of values, is {show(table)}")
+            return found
+        if key in self._table and not table:
+            self._wrong((SWEEP, key), "is empty; give it a key with a list of values")
+        self._flatten(table, (), (SWEEP, key), found)
+        return found
+
+    def _flatten(self, table: Mapping[str, Any], axis: Axis, at: KeyPath, into: dict[Axis, list[Setting]]) -> None:
+        for key, values in table.items():
+            own, here = (*axis, *key_path(key)), (*at, key)
+            if isinstance(values, Mapping):
+                self._flatten(values, own, here, into)
+            elif not isinstance(values, list):
+                self._wrong(here, f"must be a list of values, is {show(values)}")
+            elif not values:
+                self._wrong(here, "is an empty list; give it a value")
+            elif self._may_vary(own, here) and not self._is_twice(own, here, into):
+                into[own] = [Setting(axis=own, value=value, at=(*here, i)) for i, value in enumerate(values)]
+
+    def _is_twice(self, axis: Axis, at: KeyPath, found: Mapping[Axis, list[Setting]]) -> bool:
+        """Whether a key is spelt in two ways in one file; what is laid over a recipe may spell it in another way."""
+        if axis not in found:
+            return False
+        before, now = self._document.place(found[axis][0].at), self._document.place(at)
+        if before.file != now.file:
+            return False
+        self._wrong(at, f"{dotted(axis)} is given twice")
+        return True
+
+    def _may_vary(self, axis: Axis, at: KeyPath) -> bool:
+        if axis[0] in _CHANGES_NOTHING:
+            self._wrong(at, f"{axis[0]} cannot be varied: it changes no number of a run")
+            return False
+        return True
+
+    def _check_zip(self, together: Mapping[Axis, list[Setting]]) -> None:
+        if len({len(settings) for settings in together.values()}) > 1:
+            lengths = ", ".join(f"{dotted(axis)} has {len(settings)}" for axis, settings in together.items())
+            self._wrong((SWEEP, "zip"), f"its lists must be equally long, since they are varied together: {lengths}")
+
+    def _check_apart(self, axes: Sequence[Axis]) -> None:
+        """A section that is replaced, and a key in it, cannot both be varied."""
+        for outer, inner in itertools.permutations(axes, 2):
+            if inner[: len(outer)] == outer and inner != outer:
+                self._wrong((SWEEP,), f"{dotted(outer)} and {dotted(inner)}, which is in it, cannot both be varied")
+
+    def _crossed(
+        self, varied: Mapping[Axis, list[Setting]], together: Mapping[Axis, list[Setting]]
+    ) -> list[Combination]:
+        zipped: Iterable[Combination] = zip(*together.values(), strict=False) if together else [()]
+        return [(*grid, *row) for grid, row in itertools.product(itertools.product(*varied.values()), list(zipped))]
+
+    def _points(self, axes: set[Axis]) -> list[tuple[Combination, list[Setting] | None]]:
+        """The single trials that are listed, each with seeds of its own or None."""
+        points = []
+        for at, table in self._tables("points"):
+            rest = {key: value for key, value in table.items() if key != "seeds"}
+            found = tuple(_leaves(rest, (), at, axes))
+            for setting in found:
+                self._may_vary(setting.axis, setting.at)
+            self._check_apart([setting.axis for setting in found])
+            own = self._seeds(table["seeds"], (*at, "seeds")) if "seeds" in table else None
+            points.append((found, own))
+        return points
+
+    def _tables(self, key: str) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
+        tables = self._table.get(key, [])
+        if not isinstance(tables, list):
+            self._wrong((SWEEP, key), f"must be a list of tables, is {show(tables)}")
+            return
+        if key in self._table and not tables:
+            self._wrong((SWEEP, key), "is an empty list; leave it out")
+        for index, table in enumerate(tables):
+            if isinstance(table, Mapping):
+                yield (SWEEP, key, index), table
+            else:
+                self._wrong((SWEEP, key, index), f"must be a table of keys and values, is {show(table)}")
+
+    def _seeds(self, seeds: Any, at: KeyPath) -> list[Setting]:
+        if seeds is None:
+            return []
+        if not isinstance(seeds, list) or not seeds:
+            self._wrong(at, f"must be a list of whole numbers, is {show(seeds)}")
+            return []
+        return [Setting(axis=SEED, value=seed, at=(*at, index)) for index, seed in enumerate(seeds)]
+
+    def _kept(self, combinations: list[Combination], axes: set[Axis]) -> list[Combination]:
+        """The combinations that no table of `skip` agrees with."""
+        skipped = []
+        for at, table in self._tables("skip"):
+            wanted = list(_leaves(table, (), at, axes))
+            if not wanted:
+                self._wrong(at, "is an empty table, which would leave out every trial")
+            for setting in wanted:
+                if setting.axis not in axes:
+                    known = [dotted(axis) for axis in sorted(axes)]
+                    hint = did_you_mean(dotted(setting.axis), known) or f"; those are: {', '.join(known)}"
+                    self._wrong(setting.at, f"{dotted(setting.axis)} is not a key that the sweep varies{hint}")
+            skipped.append(wanted)
+        return [each for each in combinations if not any(wanted and _agrees(each, wanted) for wanted in skipped)]
+
+    def _wrong(self, path: KeyPath, sentence: str) -> None:
+        self.problems.append((path, sentence))
+
+
+def _leaves(table: Mapping[str, Any], axis: Axis, at: KeyPath, axes: set[Axis]) -> Iterator[Setting]:
+    """The keys and values of a point, whose tables may be nested or keys dotted.
+
+    A table is a value, and not keys within keys, where its key is varied as a whole elsewhere, or is quoted and dotted,
+    or is a component's section and the table names one.
+    """
+    for key, value in table.items():
+        own, here = (*axis, *key_path(key)), (*at, key)
+        names_one = own[0] in COMPONENT_SECTIONS and len(own) == 1 and isinstance(value, Mapping) and "name" in value
+        is_whole = own in axes or len(key_path(key)) > 1 or names_one
+        if isinstance(value, Mapping) and not is_whole:
+            yield from _leaves(value, own, here, axes)
+        else:
+            yield Setting(axis=own, value=value, at=here)
+
+
+def _with_seeds(combinations: Sequence[tuple[Combination, list[Setting]]]) -> Iterator[Combination]:
+    """Each combination with each of its seeds: a whole round with the first ones before the second begins."""
+    rounds = max((max(len(seeds), 1) for _, seeds in combinations), default=0)
+    for number in range(rounds):
+        for combination, seeds in combinations:
+            if not seeds and number == 0:
+                yield combination
+            elif number < len(seeds):
+                yield (*combination, seeds[number])
+
+
+def _agrees(combination: Combination, wanted: Sequence[Setting]) -> bool:
+    values = {setting.axis: setting.value for setting in combination}
+    return all(each.axis in values and _fits(values[each.axis], each.value) for each in wanted)
+
+
+def _fits(value: Any, wanted: Any) -> bool:
+    """Whether a value is the wanted one, or one of several, or a table that says all that the wanted one says."""
+    if _same(value, wanted):
+        return True
+    if isinstance(wanted, list):
+        return any(_fits(value, each) for each in wanted)
+    if isinstance(value, Mapping) and isinstance(wanted, Mapping):
+        return all(key in value and _fits(value[key], each) for key, each in wanted.items())
+    return False
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

@@ -1,0 +1,120 @@
+"""What teacher and student cost to keep and to run, as a table."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from kdkit.report import formats
+from kdkit.report.tables import Cell, Group, Row, Table
+from kdkit.texts import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kdkit.report.facts import Facts
+    from kdkit.values import Cost
+
+LONGER = 1.05
+"""Texts longer by more than this ratio are said to take their part of the time."""
+
+
+def table(facts: Facts) -> Table | None:
+    """Size, memory and time of both models; None where nothing was measured."""
+    teacher, student = facts.costs.get("teacher"), facts.costs.get("student")
+    if teacher is None and student is None:
+        return None
+
+    def row(label: str, get: Callable[[Cost], float | None], show: Callable[[Cost], Cell], note: str = "") -> Row:
+        values = [math.nan if cost is None else _or_nan(get(cost)) for cost in (teacher, student)]
+        share = values[1] / values[0] if values[0] > 0 and values[1] > 0 else None
+        cells = [Cell(formats.NONE) if cost is None else show(cost) for cost in (teacher, student)]
+        return Row(label=label, note=note, cells=(*cells, Cell(formats.ratio(share))))
+
+    rows = [
+        row("parameters", lambda cost: cost.parameters, lambda cost: Cell(formats.parameters(cost.parameters))),
+        row("size on disk", lambda cost: cost.bytes_on_disk, lambda cost: Cell(formats.size(cost.bytes_on_disk))),
+        row("time per sample", lambda cost: cost.seconds_per_sample, _time),
+        row("samples per second", _rate, _throughput),
+    ]
+    known = [cost for cost in (teacher, student) if cost is not None]
+    if any(cost.latency is not None for cost in known):
+        rows.append(row("latency of one text", lambda cost: cost.latency, _latency, "alone, in a batch of 1"))
+    if any(cost.peak_bytes is not None for cost in known):
+        rows.append(row("peak memory", lambda cost: cost.peak_bytes, lambda cost: Cell(formats.size(cost.peak_bytes))))
+    if any(cost.tokens_per_sample is not None for cost in known):
+        rows.append(row("tokens per text", lambda cost: cost.tokens_per_sample, _tokens))
+    return Table(
+        title="Size, time and memory",
+        note=" ".join(filter(None, ("Of times the median, in small print the quartiles.", longer(teacher, student)))),
+        columns=("", "teacher", "student", "ratio"),
+        groups=(Group(title="Cost", note=measured_with(facts), rows=tuple(rows)),),
+    )
+
+
+def longer(teacher: Cost | None, student: Cost | None) -> str:
+    """What longer texts have to do with the student's time; empty where they are not longer."""
+    if teacher is None or student is None or not teacher.tokens_per_sample or not student.tokens_per_sample:
+        return ""
+    ratio = student.tokens_per_sample / teacher.tokens_per_sample
+    if ratio <= LONGER:
+        return ""
+    said = (
+        f"The student writes longer texts than the teacher ({student.tokens_per_sample:.1f} tokens against "
+        f"{teacher.tokens_per_sample:.1f}, {formats.ratio(ratio)} times as many), and each token takes its time"
+    )
+    ours, theirs = (cost.seconds_per_sample / (cost.tokens_per_sample or 1) for cost in (student, teacher))
+    if not (ours > 0 and theirs > 0):
+        return f"{said}."
+    return f"{said}: {formats.duration(ours)} a token, the teacher's {formats.duration(theirs)}."
+
+
+def measured_with(facts: Facts) -> str:
+    """Batch and beams of the time measurement, once where both models had the same."""
+    told = {
+        model: f"batches of {cost.batch_size}, {plural(cost.beams, 'beam')}"
+        for model, cost in facts.costs.items()
+        if math.isfinite(cost.seconds_per_sample)
+    }
+    if not told:
+        return ""
+    if len(set(told.values())) == 1:
+        return f"times in {next(iter(told.values()))}"
+    return "times in " + "; ".join(f"{text} ({model})" for model, text in told.items())
+
+
+def _time(cost: Cost) -> Cell:
+    return _spread(cost.seconds_per_sample, cost.seconds_low, cost.seconds_high)
+
+
+def _latency(cost: Cost) -> Cell:
+    return _spread(cost.latency, cost.latency_low, cost.latency_high)
+
+
+def _spread(middle: float | None, lowest: float | None, highest: float | None) -> Cell:
+    low, high = formats.duration(lowest), formats.duration(highest)
+    if formats.NONE in {low, high}:
+        return Cell(formats.duration(middle))
+    if low.split()[-1] == high.split()[-1]:
+        low = low.rsplit(" ", 1)[0]
+    return Cell(formats.duration(middle), f"{low}{formats.EN_DASH}{high}")
+
+
+def _rate(cost: Cost) -> float:
+    return 1 / cost.seconds_per_sample if cost.seconds_per_sample > 0 else math.nan
+
+
+def _throughput(cost: Cost) -> Cell:
+    if not cost.seconds_per_sample > 0:
+        return Cell(formats.NONE)
+    ends = (cost.seconds_high, cost.seconds_low)
+    spread = formats.EN_DASH.join(formats.ratio(1 / end) for end in ends) if all(end > 0 for end in ends) else ""
+    return Cell(formats.ratio(_rate(cost)), spread)
+
+
+def _tokens(cost: Cost) -> Cell:
+    return Cell(formats.NONE if cost.tokens_per_sample is None else f"{cost.tokens_per_sample:.1f}")
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,82 @@
+"""Files of a run folder as loose values: what is not there or of another kind is told apart, nothing more is asked."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from kdkit.errors import DamagedData
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+
+def as_table(value: object) -> Mapping[str, Any]:
+    """The value where it is a table, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def number(value: object) -> float | None:
+    """The value as a finite number; None for null, NaN and everything that is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def or_nan(value: object) -> float:
+    """The value as a finite number, else NaN."""
+    found = number(value)
+    return math.nan if found is None else found
+
+
+def text_of(path: Path, what: str, missing: list[str]) -> str | None:
+    """The text of a file; None, and a sentence for `missing`, where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        missing.append(f"{what} is left out: there is no {path.parent.name}/{path.name} yet.")
+        return None
+    except UnicodeDecodeError as error:
+        raise DamagedData(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); write it anew") from error
+
+
+def toml_of(path: Path, text: str) -> Mapping[str, Any]:
+    """The tables of a TOML file's text."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DamagedData(f"{path} is not the TOML that kdkit wrote: {error}") from error
+
+
+def json_of(path: Path, what: str, missing: list[str]) -> Mapping[str, Any]:
+    """The object of a JSON file; an empty one, and a sentence for `missing`, where there is none."""
+    text = text_of(path, what, missing)
+    return {} if text is None else object_of(text, f"{path}")
+
+
+def object_of(text: str, place: str) -> Mapping[str, Any]:
+    """A JSON object."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DamagedData(f"{place} is not JSON: {error}; delete it and run the recipe again") from error
+    if not isinstance(value, dict):
+        raise DamagedData(f"{place} holds a {type(value).__name__} where an object belongs")
+    return value
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank, split at newlines only: texts may hold other separators."""
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        for index, line in enumerate(lines, 1):
+            if line.strip():
+                yield index, line
+
+
+def objects_of(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The objects of a file of JSON lines."""
+    for index, line in lines_of(path):
+        yield object_of(line, f"{path}:{index}")

@@ -1,0 +1,113 @@
+"""Which configuration is the best: chosen on the validation rows, and by what."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit.report.readings import number
+from kdkit.report.study.statistics import is_lower_better
+from kdkit.rowscores import RowKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kdkit.report.study.runs import Configuration, ScoredRun
+
+LOSSES = frozenset({"loss", "hard", "soft"})
+"""Monitors of which less is better."""
+TEACHER_LOSSES = frozenset({"loss", "soft"})
+"""Monitors that depend on what a teacher says: of no use to compare trials that vary it."""
+OF_TEACHER = ("loss.", "codec.", "codec", "loss", "teacher.", "teacher")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Selection:
+    """Configurations from the best to the worst.
+
+    Attributes:
+        by: What they are ordered by: `text.f1`.
+        ranked: Those that have it, with their mean over seeds, the best first.
+        note: Why it is not the recipe's `training.best_by`, where it is not.
+    """
+
+    by: str
+    ranked: tuple[tuple[Configuration, float], ...]
+    note: str = ""
+
+    @property
+    def best(self) -> Configuration | None:
+        """The first of them."""
+        return self.ranked[0][0] if self.ranked else None
+
+
+def select(configurations: Sequence[Configuration], axes: Sequence[str]) -> Selection:
+    """Order configurations by `training.best_by` on the validation rows, mean over seeds.
+
+    The total and the soft loss depend on alpha, temperature and what was stored of the teacher's logits. Where a sweep
+    varies these, another score takes their place.
+    """
+    monitors = {str(run.recipe.get("training.best_by")) for each in configurations for run in each.runs}
+    if len(monitors) == 1:
+        (monitor,) = monitors
+        if monitor not in TEACHER_LOSSES or not any(axis.startswith(OF_TEACHER) for axis in axes):
+            found = _ranked(configurations, _monitored(monitor), lower=monitor in LOSSES)
+            if found:
+                return Selection(by=monitor, ranked=found)
+        reason = f'training.best_by is "{monitor}", which is not comparable between trials that vary {", ".join(axes)}'
+    else:
+        reason = "the trials differ in training.best_by"
+    hard = RowKey("student", "truth", "loss", "hard")
+    wanted = (hard, headline(configurations)) if monitors <= TEACHER_LOSSES else (headline(configurations), hard)
+    for key in wanted:
+        found = () if key is None else by_score(configurations, key)
+        if key is not None and found:
+            name = "the hard loss" if key == hard else f"{key.suite}.{key.metric}"
+            return Selection(by=name, ranked=found, note=f"{reason}; so {name} on the validation rows chose.")
+    return Selection(by="", ranked=())
+
+
+def by_score(configurations: Sequence[Configuration], key: RowKey) -> tuple[tuple[Configuration, float], ...]:
+    """Configurations ordered by a score on the validation rows; empty where none has it there."""
+
+    def value(run: ScoredRun) -> float | None:
+        scores = run.scores if run.split == "validation" else run.validation
+        return number(scores[key].value) if key in scores else None
+
+    return _ranked(configurations, value, lower=is_lower_better(key))
+
+
+def headline(configurations: Sequence[Configuration]) -> RowKey | None:
+    """The score that a report is about: the recipe's `best_by` where that is a metric, else f1, else the first."""
+    runs = [run for each in configurations for run in each.runs]
+    keys = list(dict.fromkeys(key for run in runs for key in run.scores))
+    mine = [key for key in keys if key.model == "student" and key.against == "truth" and "/" not in key.metric]
+    texts = [key for key in mine if key.suite not in {"loss", "tokens", "texts"}]
+    for run in runs:
+        best_by = run.recipe.get("training.best_by")
+        chosen = next((key for key in texts if f"{key.suite}.{key.metric}" == best_by), None)
+        if chosen is not None:
+            return chosen
+    first = [key for key in texts if key.suite == texts[0].suite]
+    return next((key for key in first if key.metric == "f1"), next(iter([*first, *mine]), None))
+
+
+def _monitored(monitor: str) -> Callable[[ScoredRun], float | None]:
+    def value(run: ScoredRun) -> float | None:
+        noted = run.facts("distill")
+        return number(noted.get("best_value")) if noted.get("best_by", monitor) == monitor else None
+
+    return value
+
+
+def _ranked(
+    configurations: Sequence[Configuration], value: Callable[[ScoredRun], float | None], *, lower: bool
+) -> tuple[tuple[Configuration, float], ...]:
+    found = []
+    for each in configurations:
+        values = [told for run in each.runs if (told := value(run)) is not None]
+        if values:
+            found.append((each, math.fsum(values) / len(values)))
+    return tuple(sorted(found, key=lambda pair: pair[1] if lower else -pair[1]))

@@ -1,0 +1,169 @@
+"""The report of a sweep: `report.html` and `report.md` in its folder, made from what its trials left there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit.errors import PluginError
+from kdkit.files import write_atomically
+from kdkit.report.study import best as sweepbest
+from kdkit.report.study import figures as sweepfigures
+from kdkit.report.study import origin as sweeporigin
+from kdkit.report.study import published as sweeppublished
+from kdkit.report.study import tables as sweeptables
+from kdkit.report.study.document import Document, Part
+from kdkit.report.study.page import to_html, to_markdown
+from kdkit.report.study.runs import by_configuration, read_run
+from kdkit.report.study.selection import headline, select
+from kdkit.report.study.statistics import Statistics
+from kdkit.sweeps import read_sweep
+from kdkit.texts import plural
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kdkit.report.study.published import Published
+    from kdkit.report.study.selection import Selection
+    from kdkit.sweeps import SweepFacts
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class SweepReport:
+    """What a sweep came to.
+
+    Attributes:
+        sweep: Its trials.
+        stats: Its configurations and their scores.
+        selection: The configurations from the best to the worst, on the validation rows.
+        document: The report.
+    """
+
+    sweep: SweepFacts
+    stats: Statistics
+    selection: Selection
+    document: Document
+
+
+def write(folder: Path) -> SweepReport:
+    """Write `report.html` and `report.md`, each whole or not at all, and give what is in them.
+
+    Raises:
+        MissingInput: The folder is no sweep's.
+        DamagedData: A file in it cannot be read.
+    """
+    report = assemble(folder)
+    write_atomically(folder / "report.html", to_html(report.document).encode())
+    write_atomically(folder / "report.md", to_markdown(report.document).encode())
+    return report
+
+
+def assemble(folder: Path) -> SweepReport:
+    """The content of a sweep's report.
+
+    Raises:
+        MissingInput: The folder is no sweep's.
+        DamagedData: A file in it cannot be read.
+    """
+    sweep = read_sweep(folder)
+    done = [trial for trial in sweep.trials if trial.status == "done"]
+    stats = Statistics(by_configuration((trial.values, read_run(trial.folder)) for trial in done))
+    selection = select(stats.configurations, sweep.axes)
+    runs = [run for each in stats.configurations for run in each.runs]
+    split = " and ".join(dict.fromkeys(run.split for run in runs)) or "test"
+    warnings = sweeporigin.warnings(sweep, stats.configurations)
+    try:
+        published = sweeppublished.load(sweep.reference)
+    except PluginError as error:
+        published = None
+        warnings.append(f"The published values are left out: {error}.")
+    found = sweepbest.finding(stats, selection, split)
+    document = Document(
+        title=sweep.name,
+        kind="sweep report",
+        description=f"{sweep.description} {sweeporigin.what_was_varied(sweep)}".strip(),
+        verdict=found.sentence,
+        detail=f"{found.detail} {sweeporigin.how_far(sweep)}".strip(),
+        warnings=tuple(warnings),
+        parts=tuple(_parts(sweep, stats, selection, split, published)),
+        footer=f"Made by kdkit from the folders of {plural(len(done), 'trial')} alone.",
+    )
+    return SweepReport(sweep=sweep, stats=stats, selection=selection, document=document)
+
+
+def _parts(
+    sweep: SweepFacts, stats: Statistics, selection: Selection, split: str, published: Published | None
+) -> list[Part]:
+    parts: list[Part | None] = []
+    if stats.configurations:
+        by_metric = sweepbest.by_metric(stats, split)
+        parts += [
+            sweepbest.best_part(stats, selection, split),
+            Part(key="by-metric", title="Best by each metric", tables=(by_metric,), is_wordy=True)
+            if by_metric
+            else None,
+            *_figures(stats, published),
+            _scores(stats),
+            _published(stats, published),
+            _costs(stats),
+        ]
+    parts += sweeporigin.parts(sweep, stats.configurations)
+    return [part for part in parts if part is not None]
+
+
+def _figures(stats: Statistics, published: Published | None) -> list[Part | None]:
+    key = headline(stats.configurations)
+    suites = [] if key is None else [key.suite]
+    drawn = {against: sweepfigures.chosen(stats, against, suites) for against in ("truth", "teacher")}
+    axes = sweepfigures.numeric_axes(stats.configurations)
+    parts: list[Part | None] = []
+    for index, axis in enumerate(axes):
+        figures = [sweepfigures.along(stats, axis, each, published) for keys in drawn.values() for each in keys]
+        known = tuple(figure for figure in figures if figure is not None)
+        if known:
+            parts.append(
+                Part(key=f"along-{index}", title=f"What {axis} does", text=(_legend(published),), figures=known)
+            )
+    grids = [] if key is None else sweepfigures.grid(stats, key)
+    if grids:
+        text = ("Brighter is better. Means over seeds; the intervals are in the table under each.",)
+        parts.append(Part(key="grids", title="Two axes at once", text=text, figures=tuple(grids)))
+    codecs = sweepfigures.codecs(stats, drawn["truth"])
+    if codecs:
+        text = ("What a token of the logit cache takes on disk, and what the student that learnt from it is worth.",)
+        parts.append(Part(key="codecs", title="What the codec costs and keeps", text=text, figures=tuple(codecs)))
+    return parts
+
+
+def _legend(published: Published | None) -> str:
+    drawn = "Bars and bands are 95 % intervals over rows and seeds; lines that share a value are moved apart a little."
+    return drawn if published is None else f"{drawn} Hollow marks are published values, of {published.source}."
+
+
+def _scores(stats: Statistics) -> Part:
+    return Part(
+        key="scores",
+        title="Every configuration",
+        tables=tuple(sweeptables.scores(stats)),
+        details=tuple(sweeptables.scores(stats, parts=True)),
+    )
+
+
+def _published(stats: Statistics, published: Published | None) -> Part | None:
+    found = [] if published is None else sweeppublished.tables(stats, published)
+    if published is None or not found:
+        return None
+    whole, folded = ([table for table in found if table.folded is wanted] for wanted in (False, True))
+    return Part(
+        key="published",
+        title="Beside published values",
+        text=(f"Source: {published.source}.",),
+        tables=tuple(whole),
+        details=tuple(folded),
+    )
+
+
+def _costs(stats: Statistics) -> Part | None:
+    table = sweeptables.costs(stats)
+    return None if table is None else Part(key="costs", title="What they cost", tables=(table,))

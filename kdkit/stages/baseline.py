@@ -1,0 +1,92 @@
+"""Baseline: the student without a teacher, made once for all runs that differ in their loss or codec only."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from kdkit import labelsonly, teacherstore
+from kdkit.estimate import bytes_of_weights, check_space
+from kdkit.files import folder_bytes
+from kdkit.hf import weights_digest
+from kdkit.losses import HardLoss
+from kdkit.rows import read_corpus
+from kdkit.store import making
+from kdkit.targets import NoTargets
+from kdkit.training import train
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kdkit.interfaces import TextModel
+    from kdkit.runfolder import Run
+    from kdkit.values import Corpus
+
+
+def fit(run: Run) -> dict[str, Any]:
+    """Have the baseline in the store; nothing where the recipe wants none.
+
+    Raises:
+        UsageError: It has to be trained, and there is no room on the disk.
+        DamagedData: The store's copy is not what was put there.
+    """
+    return _have(run) if labelsonly.is_wanted(run.recipe) else {"folder": None}
+
+
+def restore(run: Run) -> dict[str, Any] | None:
+    """Have it again where the store has lost it; None if it is only to be had with other weights.
+
+    Raises:
+        UsageError: It has to be trained again, and there is no room on the disk.
+        DamagedData: The store's copy is not what was put there.
+    """
+    facts = run.facts("baseline")
+    if facts["folder"] is None:
+        return {}
+    found = _have(run)
+    return {"folder": found["folder"]} if found["weights"] == facts["weights"] else None
+
+
+def _have(run: Run) -> dict[str, Any]:
+    corpus, workshop = read_corpus(run), run.path / labelsonly.NAME
+    model = labelsonly.untouched_student(run, corpus)
+    entry = run.store / "baselines" / labelsonly.key_of(run.recipe, corpus, model)
+    with ExitStack() as held:
+        reused = run.team.lead_does(lambda: _is_there(run, entry, workshop, held))
+        if not reused:
+            _train(run, model, corpus, workshop)
+            run.team.lead_does(lambda: teacherstore.put(workshop / "best", entry))
+    return run.team.lead_does(lambda: _facts(entry, workshop, reused=reused))
+
+
+def _is_there(run: Run, entry: Path, workshop: Path, held: ExitStack) -> bool:
+    """Whether the store has it; where not, this run is the one who makes it until `held` ends."""
+    if not entry.is_dir():
+        held.enter_context(making(entry, run.progress.note, what="baseline"))
+    if entry.is_dir():
+        run.progress.note(f"baseline: taken from {entry}")
+        return True
+    found = run.facts("check")
+    left = max(found["student_bytes"] - folder_bytes(workshop, "**/*"), 0)
+    check_space({run.path: left, run.store: bytes_of_weights(found["student"]["parameters"])})
+    return False
+
+
+def _train(run: Run, model: TextModel, corpus: Corpus, workshop: Path) -> None:
+    train(
+        run,
+        model,
+        corpus,
+        labelsonly.training_of(run.recipe),
+        HardLoss(),
+        lambda _: NoTargets(),
+        role=labelsonly.NAME,
+        folder=workshop,
+    )
+
+
+def _facts(entry: Path, workshop: Path, *, reused: bool) -> dict[str, Any]:
+    teacherstore.check(entry)
+    shutil.rmtree(workshop, ignore_errors=True)
+    return {"folder": str(entry.absolute()), "reused": reused, "weights": weights_digest(entry)}

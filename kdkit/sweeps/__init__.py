@@ -1,0 +1,7 @@
+"""Sweeps: many trials of one recipe, each a run of its own; `read_sweep` tells what came of them."""
+
+from __future__ import annotations
+
+from kdkit.sweeps.facts import SweepFacts, TrialFacts, is_sweep, read_sweep, trial_facts, trial_folder, write_sweep
+
+__all__ = ["SweepFacts", "TrialFacts", "is_sweep", "read_sweep", "trial_facts", "trial_folder", "write_sweep"]

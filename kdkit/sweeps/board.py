@@ -1,0 +1,112 @@
+"""What a sweep knows of its trials while it runs: for whoever shows it, and for the exit code."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import attrs
+
+from kdkit.recipe import value_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from kdkit.recipe import Trial
+    from kdkit.sweeps.facts import TrialFacts
+
+State = Literal["waiting", "running", "elsewhere", "done", "failed", "interrupted"]
+
+
+@attrs.define(kw_only=True)
+class Entry:
+    """A trial, and how far it is.
+
+    Attributes:
+        trial: The trial.
+        log: Its log.
+        state: "elsewhere" where another process works on it.
+        began: When it was started here, by the monotonic clock.
+        seconds: How long it worked in all.
+        best: The best epoch's value, once there is one.
+        error: Why it failed.
+        before: Whether it was done before this process began.
+    """
+
+    trial: Trial
+    log: Path
+    state: State = "waiting"
+    began: float = 0.0
+    seconds: float = 0.0
+    best: float | None = None
+    best_by: str = ""
+    error: str = ""
+    before: bool = False
+
+    def take(self, facts: TrialFacts) -> None:
+        """Have what the run folder says."""
+        self.seconds, self.best, self.best_by, self.error = facts.seconds, facts.best, facts.best_by, facts.error
+
+    @property
+    def title(self) -> str:
+        """Its values in a few words."""
+        words = [f"{axis} {value_text(value)}" for axis, value in self.trial.values.items()]
+        words += [f"seed {self.trial.seed}"] if self.trial.seed is not None else []
+        return ", ".join(words) or "as it is"
+
+
+class Watcher(Protocol):
+    """Who is told what happens to trials."""
+
+    def started(self, entry: Entry) -> None:
+        """A trial was started here, or goes on."""
+        ...
+
+    def ended(self, entry: Entry) -> None:
+        """A trial came to an end, as its state says."""
+        ...
+
+    def note(self, message: str) -> None:
+        """One line that stays."""
+        ...
+
+    def tick(self) -> None:
+        """Some time has passed."""
+        ...
+
+
+@attrs.define(kw_only=True)
+class Board:
+    """All trials of a sweep that are this process's to do."""
+
+    jobs: int
+    entries: list[Entry] = attrs.field(factory=list)
+
+    def of(self, state: State) -> list[Entry]:
+        """Those in a state."""
+        return [entry for entry in self.entries if entry.state == state]
+
+    def counts(self) -> dict[State, int]:
+        """How many there are in each state."""
+        found: dict[State, int] = {}
+        for entry in self.entries:
+            found[entry.state] = found.get(entry.state, 0) + 1
+        return found
+
+    def seconds_left(self) -> float | None:
+        """How long it will take still, by the mean time of those that are done; None where none is."""
+        taken = [entry.seconds for entry in self.of("done")]
+        if not taken:
+            return None
+        mean, now = sum(taken) / len(taken), time.monotonic()
+        left = [mean for _ in self.of("waiting")]
+        left += [max(mean - (now - entry.began), 0.0) for entry in self.of("running")]
+        return sum(left) / max(1, min(self.jobs, len(left)))
+
+
+def in_columns(entries: Sequence[Entry]) -> Iterator[tuple[str, ...]]:
+    """The axes' values and seed of each trial."""
+    for entry in entries:
+        values = tuple(value_text(value) for value in entry.trial.values.values())
+        yield (*values, *((str(entry.trial.seed),) if entry.trial.seed is not None else ()))

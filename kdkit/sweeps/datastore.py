@@ -1,0 +1,62 @@
+"""Data sets that the trials of a sweep share: `data/KEY/` in the sweep's folder, and what the stage said beside it.
+
+Reading a data set can take long, and a sweep's trials should see the same one: the first that needs it writes it there,
+the others copy it. An entry holds the digest of each of its files. It lasts until the sweep is run with `--fresh`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from kdkit import teacherstore
+from kdkit.canonical import digest_of
+from kdkit.errors import DamagedData
+from kdkit.files import write_json
+from kdkit.store import sweep_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kdkit.runfolder import Run
+
+# The report on the data counts the teacher's tokens, and its tokenizer may be made from the data.
+_DEPENDS = ("data", "tokens", "teacher")
+
+
+def entry_of(run: Run) -> Path | None:
+    """Where the data set of a sweep's trial is kept for the others; None where the run is no trial."""
+    sweep = sweep_of(run.path)
+    key = digest_of({section: run.recipe.resolved[section] for section in _DEPENDS})
+    return sweep / "data" / key[:16] if sweep is not None else None
+
+
+def take(entry: Path, run: Run) -> dict[str, Any] | None:
+    """Copy an entry into a run folder; gives the facts of the run that made it, None where there is no entry.
+
+    Raises:
+        DamagedData: A file of the entry is not what was put there.
+    """
+    noted = _facts_of(entry)
+    if not noted.exists() or not entry.is_dir():
+        return None
+    try:
+        facts: dict[str, Any] = json.loads(noted.read_bytes())
+    except ValueError as error:
+        raise DamagedData(f"{noted} is damaged ({error}); delete it and run again") from error
+    teacherstore.take(entry, run.path / "data")
+    run.progress.note(f"data: taken from {entry}, which another trial made")
+    return facts
+
+
+def put(entry: Path, run: Run, facts: dict[str, Any]) -> None:
+    """Keep a run's data set, and what its stage said, for the other trials."""
+    if entry.is_dir():  # left by a kill before its facts were written
+        shutil.rmtree(entry)
+    teacherstore.put(run.path / "data", entry)
+    write_json(_facts_of(entry), facts)
+
+
+def _facts_of(entry: Path) -> Path:
+    return entry.with_name(f"{entry.name}.json")

@@ -1,0 +1,178 @@
+"""A sweep as it runs: a table on a terminal, else a line when a trial starts, ends or fails."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit.progress import Bars, clock
+from kdkit.sweeps.board import Board, in_columns
+from kdkit.texts import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+    from kdkit.progress import Progress
+    from kdkit.sweeps.board import Entry, Watcher
+
+_LOG_TAIL = 4096
+_EVERY = 0.5
+# Lines of the screen that are not the table's rows: its head, the counts, and the prompt.
+_AROUND = 6
+
+
+@contextmanager
+def shown(board: Board, axes: Sequence[str], progress: Progress) -> Iterator[Watcher]:
+    """Whoever shows the board: where progress is bars, a table on their console."""
+    if isinstance(progress, Bars):
+        with Table(board=board, axes=axes, console=progress.console).live() as table:
+            yield table
+    else:
+        yield Lines(board=board, note=progress.note)
+
+
+@attrs.define(kw_only=True)
+class Lines:
+    """A line for each thing that happens."""
+
+    board: Board
+    note: Callable[[str], None]
+
+    def started(self, entry: Entry) -> None:
+        """A trial was started."""
+        number = self.board.entries.index(entry) + 1
+        self.note(f"trial {number} of {len(self.board.entries)}, {entry.trial.id} ({entry.title}): started")
+
+    def ended(self, entry: Entry) -> None:
+        """A trial came to an end."""
+        self.note(f"{ending_of(entry)}; {summary_of(self.board)}")
+
+    def tick(self) -> None:
+        """Nothing."""
+
+
+@attrs.define(kw_only=True)
+class Table:
+    """A table of the trials that is drawn anew as they go on."""
+
+    board: Board
+    axes: Sequence[str]
+    console: Console
+    _live: Live | None = None
+    _drawn: float = 0.0
+
+    @contextmanager
+    def live(self) -> Iterator[Table]:
+        """Within the block the table is on the screen; what it shows last stays."""
+        from rich.live import Live
+
+        with Live(self.drawn(), console=self.console, auto_refresh=False, vertical_overflow="crop") as self._live:
+            yield self
+            self._draw()
+
+    def started(self, entry: Entry) -> None:  # noqa: ARG002 - the table shows it
+        """A trial was started."""
+        self._draw()
+
+    def ended(self, entry: Entry) -> None:
+        """A trial came to an end; why it failed stays above the table."""
+        if entry.state == "failed":
+            self.note(ending_of(entry))
+        self._draw()
+
+    def note(self, message: str) -> None:
+        """One line above the table."""
+        self.console.print(message, markup=False, highlight=False)
+
+    def tick(self) -> None:
+        """Draw the table anew, twice a second."""
+        if time.monotonic() - self._drawn >= _EVERY:
+            self._draw()
+
+    def _draw(self) -> None:
+        self._drawn = time.monotonic()
+        if self._live is not None:
+            self._live.update(self.drawn(), refresh=True)
+
+    def drawn(self) -> RenderableType:
+        """The table, and a line of what is done."""
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Group
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        entries = fitting(self.board.entries, self.console.size.height - _AROUND)
+        has_seed = any(entry.trial.seed is not None for entry in self.board.entries)
+        table = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+        for column in (*self.axes, *(["seed"] if has_seed else []), "state", "time", "best"):
+            table.add_column(column, no_wrap=True)
+        table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
+        for entry, values in zip(entries, in_columns(entries), strict=True):
+            cells = [*values, entry.state, _time_of(entry), _best_of(entry), _what_of(entry)]
+            table.add_row(*(Text(cell) for cell in cells), style=_STYLE.get(entry.state))
+        return Group(table, Text(summary_of(self.board)))
+
+
+_STYLE = {"running": "bold", "failed": "red", "done": "green", "waiting": "dim"}
+
+
+def fitting(entries: Sequence[Entry], rows: int) -> list[Entry]:
+    """The trials that there is room for, in their order: first what runs, then what failed, then what was done last."""
+    if len(entries) <= rows:
+        return list(entries)
+    ranks = {"running": 0, "elsewhere": 1, "failed": 2, "interrupted": 2, "done": 3, "waiting": 4}
+
+    def rank(place: int) -> tuple[int, float]:
+        entry = entries[place]
+        return ranks[entry.state], -entry.began if entry.state == "done" else place
+
+    chosen = sorted(range(len(entries)), key=rank)[: max(rows, 1)]
+    return [entries[place] for place in sorted(chosen)]
+
+
+def ending_of(entry: Entry) -> str:
+    """How a trial ended, in a line."""
+    name = f"{entry.trial.id} ({entry.title})"
+    if entry.state == "failed":
+        return f"{name}: failed: {entry.error}; see {entry.log}"
+    if entry.state == "interrupted":
+        return f"{name}: interrupted; the same command goes on with it"
+    best = f", {entry.best_by} {entry.best:.4g}" if entry.best is not None else ""
+    return f"{name}: done in {clock(entry.seconds)}{best}"
+
+
+def summary_of(board: Board) -> str:
+    """How many trials are done, and how long the others will take."""
+    counts = board.counts()
+    words = [f"{counts.get('done', 0)} of {plural(len(board.entries), 'trial')} done"]
+    for state in ("running", "elsewhere", "failed", "interrupted"):
+        words += [f"{counts[state]} {state}"] if state in counts else []
+    left = board.seconds_left()
+    words += [f"about {clock(left)} left"] if left and not counts.get("interrupted") else []
+    return ", ".join(words)
+
+
+def _time_of(entry: Entry) -> str:
+    seconds = time.monotonic() - entry.began if entry.state == "running" else entry.seconds
+    return clock(seconds) if seconds else ""
+
+
+def _best_of(entry: Entry) -> str:
+    return f"{entry.best:.4g}" if entry.best is not None else ""
+
+
+def _what_of(entry: Entry) -> str:
+    """What a running trial said last; why another failed."""
+    if entry.state != "running" or not entry.log.is_file():
+        return entry.error
+    with entry.log.open("rb") as log:
+        log.seek(max(0, log.seek(0, 2) - _LOG_TAIL))
+        lines = log.read().decode(errors="replace").split("\n")[:-1]
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return "" if last.startswith("--- ") else last

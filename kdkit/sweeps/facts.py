@@ -1,0 +1,216 @@
+"""What a sweep's folder says: its trials, and how far each of them is by its own run.json.
+
+runs/NAME/
+sweep.json        name, axes, seeds, and each trial's id, values and seed
+sweep.toml        the recipe, without the defaults
+trials/ID/        run folders (see `kdkit.runfolder`)
+logs/ID.log       what each trial wrote
+data/             data sets that trials share
+results.json  results.csv  report.html  report.md
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+from filelock import FileLock, Timeout
+
+from kdkit.errors import DamagedData, MissingInput
+from kdkit.files import write_json
+from kdkit.runrecord import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from os import PathLike
+
+    from kdkit.recipe import Trial
+
+SWEEP = "sweep.json"
+VERSION = 1
+LOCK = ".lock"
+# What `kdkit run` says when a signal has ended it.
+_STOPPED = ("error: interrupted", "error: terminated")
+Status = Literal["done", "running", "interrupted", "failed", "waiting"]
+
+
+@attrs.frozen(kw_only=True)
+class TrialFacts:
+    """A trial, as its run folder tells.
+
+    Attributes:
+        id: The first 16 digits of its recipe's digest.
+        folder: Its run folder; not there yet where the trial waits.
+        values: Each axis' value, those that it leaves as the recipe has them included.
+        seed: The seed of its training, where the sweep varies it.
+        status: How far it is.
+        seconds: What its stages took so far.
+        error: Why it failed, the last error of its log; empty for the others.
+        best_by: What picked its best epoch: `training.best_by`; empty before its student is trained.
+        best: The best epoch's value of that, on the validation rows.
+    """
+
+    id: str
+    folder: Path
+    values: Mapping[str, Any]
+    seed: int | None
+    status: Status
+    seconds: float
+    error: str = ""
+    best_by: str = ""
+    best: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SweepFacts:
+    """A sweep, as its folder tells.
+
+    Attributes:
+        name: What it is called.
+        description: What it does, in a sentence.
+        folder: Where it lies.
+        axes: The keys that its trials vary, in the recipe's order, the seed excluded.
+        seeds: The seeds; empty where they are not varied.
+        trials: All trials, in the recipe's order.
+        reference: The resolved `[reference]` table of the recipe, if it has one.
+    """
+
+    name: str
+    description: str
+    folder: Path
+    axes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    trials: tuple[TrialFacts, ...]
+    reference: Mapping[str, Any] | None = None
+
+
+def is_sweep(folder: str | PathLike[str]) -> bool:
+    """Whether a folder is a sweep's."""
+    return (Path(folder) / SWEEP).is_file()
+
+
+def read_sweep(folder: str | PathLike[str]) -> SweepFacts:
+    """All that a sweep's folder tells, as it is at this moment.
+
+    Raises:
+        MissingInput: There is no sweep.
+        DamagedData: Its sweep.json, or the run.json of a trial, is not what was written.
+    """
+    path = Path(folder)
+    if not is_sweep(path):
+        raise MissingInput(f"{path} is no sweep's folder: it has no {SWEEP}; name the folder that `kdkit run` made")
+    try:
+        table = json.loads((path / SWEEP).read_bytes())
+        if table["kdkit_sweep"] != VERSION:
+            raise ValueError(f"it is of version {table['kdkit_sweep']}, and this kdkit reads {VERSION}")  # noqa: TRY301
+        return SweepFacts(
+            name=table["name"],
+            description=table["description"],
+            folder=path,
+            axes=tuple(table["axes"]),
+            seeds=tuple(table["seeds"]),
+            trials=tuple(
+                trial_facts(path, each["id"], values=each["values"], seed=each["seed"]) for each in table["trials"]
+            ),
+            reference=table["reference"],
+        )
+    except DamagedData:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedData(f"{path / SWEEP} is damaged ({error}); run the sweep again, which writes it anew") from error
+
+
+def trial_facts(folder: Path, trial: str, *, values: Mapping[str, Any], seed: int | None) -> TrialFacts:
+    """A trial of a sweep's folder, as it is at this moment."""
+    place = trial_folder(folder, trial)
+    record = read_record(place)
+    status = _status(place, record, log_of(folder, trial))
+    trained = record.get("stages", {}).get("distill", {}).get("facts", {})
+    return TrialFacts(
+        id=trial,
+        folder=place,
+        values=values,
+        seed=seed,
+        status=status,
+        seconds=sum(entry.get("seconds", 0.0) for entry in record.get("stages", {}).values()),
+        error=last_error(log_of(folder, trial)) if status == "failed" else "",
+        best_by=trained.get("best_by", ""),
+        best=trained.get("best_value"),
+    )
+
+
+def write_sweep(
+    folder: Path,
+    *,
+    name: str,
+    description: str,
+    axes: Sequence[str],
+    seeds: Sequence[int],
+    trials: Sequence[Trial],
+    reference: Mapping[str, Any] | None,
+) -> None:
+    """Write sweep.json."""
+    entries = [{"id": trial.id, "values": dict(trial.values), "seed": trial.seed} for trial in trials]
+    table = {
+        "kdkit_sweep": VERSION,
+        "name": name,
+        "description": description,
+        "axes": list(axes),
+        "seeds": list(seeds),
+        "trials": entries,
+        "reference": reference,
+    }
+    write_json(folder / SWEEP, table)
+
+
+def trial_folder(folder: Path, trial: str) -> Path:
+    """A trial's run folder."""
+    return folder / "trials" / trial
+
+
+def log_of(folder: Path, trial: str) -> Path:
+    """Where a trial's output goes."""
+    return folder / "logs" / f"{trial}.log"
+
+
+def last_error(log: Path) -> str:
+    """The last line of a log that is an error; else its last line; empty where there is none."""
+    if not log.is_file():
+        return ""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return errors[-1] if errors else lines[-1] if lines else ""
+
+
+def is_held(place: Path) -> bool:
+    """Whether a process works in a run folder."""
+    lock = place / LOCK
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def ends_with_error(log: Path) -> bool:
+    """Whether the last thing that a log says is that its trial failed."""
+    lines = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines() if log.is_file() else []
+    return bool(lines) and lines[-1].startswith("error: ") and not lines[-1].startswith(_STOPPED)
+
+
+def _status(place: Path, record: Mapping[str, Any], log: Path) -> Status:
+    # A folder is named by its recipe's digest, so it should never be that of another.
+    noted = record.get("status") if record.get("recipe_digest", "").startswith(place.name) else None
+    if noted in {"done", "interrupted", "failed"}:
+        status: Status = noted
+        return status
+    if noted == "running" and is_held(place):
+        return "running"
+    # Its process could not say more: whoever started it wrote into the log what it died of.
+    if ends_with_error(log):
+        return "failed"
+    return "interrupted" if noted == "running" else "waiting"

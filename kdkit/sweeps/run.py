@@ -1,0 +1,201 @@
+"""Running a sweep: every trial that is not done, then the results and the report."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+from filelock import FileLock
+
+from kdkit.errors import UsageError
+from kdkit.files import write_atomically
+from kdkit.progress import Silent
+from kdkit.runplace import delete
+from kdkit.stopping import graceful
+from kdkit.sweeps.board import Board
+from kdkit.sweeps.display import shown
+from kdkit.sweeps.facts import LOCK, SWEEP, is_held, is_sweep, read_sweep, write_sweep
+from kdkit.sweeps.process import Places
+from kdkit.sweeps.results import RESULTS, write_results
+from kdkit.sweeps.schedule import Schedule
+from kdkit.sweeps.searching import searched
+from kdkit.texts import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from os import PathLike
+
+    from kdkit.cache import Part
+    from kdkit.progress import Progress
+    from kdkit.recipe import Sweep, Trial
+    from kdkit.sweeps.facts import SweepFacts
+    from kdkit.sweeps.process import Launch
+
+RECIPE = "sweep.toml"
+_OURS = (SWEEP, RECIPE, LOCK, "trials", "logs", "data", "search", f"{RESULTS}.json", f"{RESULTS}.csv")
+_REPORTS = ("report.html", "report.md")
+
+
+@attrs.frozen(kw_only=True)
+class SweepEnd:
+    """How a sweep ended.
+
+    Attributes:
+        facts: All of it, as its folder tells.
+        done: Trials of this process, or of its shard, that are done.
+        failed: Those that are not.
+    """
+
+    facts: SweepFacts
+    done: int
+    failed: int
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all are done, 3 if some are, 1 if none is."""
+        return 0 if not self.failed else 3 if self.done else 1
+
+
+def run_sweep(
+    sweep: Sweep,
+    run_dir: str | PathLike[str] | None = None,
+    *,
+    jobs: int = 1,
+    shard: Part | None = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    launch: Launch | None = None,
+) -> SweepEnd:
+    """Run every trial of a sweep that is not done, each in a process of its own, and write results and report.
+
+    What fails is told, and stops no other trial. Several processes may work in one folder, on several machines too.
+
+    Args:
+        sweep: See `kdkit.load_sweep`.
+        run_dir: The sweep's folder; by default `runs/NAME`.
+        jobs: How many trials work at a time.
+        shard: Which part of the trials; by default all of them.
+        fresh: Delete what earlier trials left in the folder first.
+        progress: Where progress is shown; by default nowhere.
+        launch: Starts a trial; by default as a process on this machine.
+
+    Returns:
+        What came of it.
+
+    Raises:
+        UsageError: The folder is no sweep's, or is worked in and cannot be emptied; or a search is to be split.
+        Interrupted: A signal came; the trials that were running have saved a checkpoint.
+    """
+    folder = Path(run_dir) if run_dir is not None else Path("runs") / sweep.name
+    if jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, is {jobs}")
+    if shard is not None and sweep.search is not None:
+        raise UsageError(
+            "--shard does not go with [sweep.search], whose trials are not known beforehand; start the same command on "
+            "several machines with one --run-dir that all of them see"
+        )
+    if shard is not None and fresh:
+        raise UsageError(
+            f"--fresh with --shard would delete what other parts have done; delete {folder} before all of them"
+        )
+    _check_folder(folder)
+    show = progress if progress is not None else Silent()
+    if fresh:
+        _empty(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    note_sweep(sweep, folder, sweep.trials)
+    board = Board(jobs=jobs)
+    with graceful() as stop, shown(board, _columns(sweep), show) as watcher:
+        schedule = Schedule(
+            folder=folder,
+            jobs=jobs,
+            launch=launch if launch is not None else Places(jobs=jobs),
+            watcher=watcher,
+            stop=stop,
+            board=board,
+        )
+        if sweep.search is None:
+            schedule.run(part_of(sweep.trials, shard))
+        else:
+            searched(sweep, folder, schedule, lambda trials: note_sweep(sweep, folder, trials))
+        if before := sum(entry.before for entry in board.entries):
+            watcher.note(f"{plural(before, 'trial')} had been done before")
+        if stop:
+            done = len(board.of("done"))
+            raise stop.leave(f"{done} of {plural(len(board.entries), 'trial')} are done in {folder}")
+    facts = write_end(folder)
+    done = len(board.of("done"))
+    return SweepEnd(facts=facts, done=done, failed=len(board.entries) - done)
+
+
+def part_of(trials: Sequence[Trial], shard: Part | None) -> Sequence[Trial]:
+    """The trials of a shard: each `count`th from its index on, in the sweep's order, which is the same everywhere."""
+    return trials if shard is None else trials[shard.index :: shard.count]
+
+
+def write_end(folder: Path) -> SweepFacts:
+    """Write results and report of what is done by now.
+
+    Raises:
+        DamagedData: A trial's folder is not what was written.
+    """
+    from kdkit.report.study import sweep as report
+
+    with _writing(folder):
+        facts = read_sweep(folder)
+        write_results(facts)
+        report.write(folder)
+    return facts
+
+
+def note_sweep(sweep: Sweep, folder: Path, trials: Sequence[Trial]) -> None:
+    """Write down which trials a sweep has, and the recipe that they are of."""
+    with _writing(folder):
+        write_atomically(folder / RECIPE, sweep.to_toml().encode())
+        write_sweep(
+            folder,
+            name=sweep.name,
+            description=sweep.description,
+            axes=sweep.axes,
+            seeds=sweep.seeds,
+            trials=trials,
+            reference=sweep.reference,
+        )
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Within the block no other process writes what all trials share."""
+    with FileLock(folder / LOCK):
+        yield
+
+
+def _columns(sweep: Sweep) -> tuple[str, ...]:
+    """What the axes are called in a table: the last word of each, where that tells them apart."""
+    short = [axis.rpartition(".")[2] for axis in sweep.axes]
+    return tuple(short) if len(set(short)) == len(short) else sweep.axes
+
+
+def _check_folder(folder: Path) -> None:
+    blocked = next((each for each in (folder, *folder.parents) if each.exists() and not each.is_dir()), None)
+    if blocked is not None:
+        raise UsageError(f"{blocked} is a file; name another folder with --run-dir")
+    if not folder.is_dir() or is_sweep(folder):
+        return
+    if (folder / "run.json").exists():
+        raise UsageError(f"{folder} holds a single run, and this recipe is a sweep; name another folder with --run-dir")
+    # What is written before sweep.json, or deleted after it, may be all that a kill has left.
+    if any(child.name not in {LOCK, RECIPE} and not child.name.startswith(f".{RECIPE}") for child in folder.iterdir()):
+        raise UsageError(f"{folder} is not empty and no sweep's folder; name another with --run-dir")
+
+
+def _empty(folder: Path) -> None:
+    """Delete what a sweep left in its folder; what marks it as a sweep's goes last."""
+    trials = folder / "trials"
+    held = [place for place in (trials.iterdir() if trials.is_dir() else ()) if is_held(place)]
+    if held:
+        raise UsageError(f"another kdkit process works in {held[0]}; wait for it, or use another --run-dir")
+    delete(folder / name for name in (*_OURS, *_REPORTS) if name not in {SWEEP, LOCK} and (folder / name).exists())
+    delete([folder / SWEEP])

@@ -1,0 +1,158 @@
+"""Which trial is run when: so many at a time, what is done is left out, what fails stops no other."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit.sweeps.board import Board, Entry
+from kdkit.sweeps.facts import is_held, log_of, trial_facts, trial_folder
+from kdkit.sweeps.process import STOPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from kdkit.recipe import Trial
+    from kdkit.stopping import Stop
+    from kdkit.sweeps.board import Watcher
+    from kdkit.sweeps.facts import TrialFacts
+    from kdkit.sweeps.process import Launch, Worker
+
+
+@attrs.define(kw_only=True)
+class Schedule:
+    """Runs trials in a sweep's folder.
+
+    A trial in whose folder another process works is left to that, and looked at again when nothing else is to do: so
+    several processes, on several machines, can work in one folder.
+
+    Attributes:
+        folder: The sweep's.
+        jobs: How many trials work at a time.
+        launch: Starts one.
+        watcher: Is told what happens.
+        stop: Whether a signal has come.
+        board: What is known of the trials.
+        every: Seconds between two looks at the trials that work here.
+        every_other: Seconds between two looks at those that others work on.
+    """
+
+    folder: Path
+    jobs: int
+    launch: Launch
+    watcher: Watcher
+    stop: Stop
+    board: Board
+    every: float = 0.1
+    every_other: float = 1.0
+    _looked: float = -math.inf
+    _working: dict[int, tuple[Entry, Worker]] = attrs.field(factory=dict)
+
+    def run(self, trials: Iterable[Trial]) -> list[Entry]:
+        """Run trials until each is done or has failed, or a signal has come.
+
+        Returns:
+            An entry for each.
+        """
+        entries = [Entry(trial=trial, log=log_of(self.folder, trial.id)) for trial in trials]
+        self.board.entries.extend(entries)
+        for entry in entries:
+            self._look(entry, first=True)
+        try:
+            while self._step(entries):
+                self.watcher.tick()
+                time.sleep(self.every)
+        except BaseException:
+            self._end_all()
+            raise
+        return entries
+
+    def _step(self, entries: list[Entry]) -> bool:
+        """Take in what has ended, start what can be started; whether there is more to come."""
+        for slot, (entry, worker) in list(self._working.items()):
+            code = worker.poll()
+            if code is not None:
+                del self._working[slot]
+                self._end(entry, code)
+        if self.stop:
+            return self._pass_on_stop()
+        waiting = [entry for entry in entries if entry.state == "waiting"]
+        for entry in waiting:
+            if len(self._working) >= self.jobs:
+                return True
+            self._begin(entry)
+        if not self._working and time.monotonic() - self._looked >= self.every_other:
+            self._looked = time.monotonic()
+            for entry in entries:
+                if entry.state == "elsewhere":
+                    self._look(entry)
+        return bool(self._working) or any(entry.state in {"waiting", "elsewhere"} for entry in entries)
+
+    def _begin(self, entry: Entry) -> None:
+        """Start a trial unless another process has done it meanwhile, or is about to."""
+        self._look(entry)
+        if entry.state != "waiting":
+            return
+        slot = next(number for number in range(self.jobs) if number not in self._working)
+        entry.state, entry.began = "running", time.monotonic()
+        self._working[slot] = entry, self.launch(entry.trial, self.folder, slot=slot)
+        self.watcher.started(entry)
+
+    def _look(self, entry: Entry, *, first: bool = False) -> None:
+        """See in its run folder whether a trial is still to be done, and by whom."""
+        facts = self._facts(entry)
+        entry.take(facts)
+        before = entry.state
+        if facts.status == "done":
+            entry.state, entry.before = "done", first
+            if not first:
+                self.watcher.ended(entry)
+        elif is_held(trial_folder(self.folder, entry.trial.id)):
+            entry.state = "elsewhere"
+            if before != "elsewhere":
+                self.watcher.note(f"{entry.trial.id} ({entry.title}): another process works on it; it is waited for")
+        else:
+            entry.state = "waiting"
+
+    def _end(self, entry: Entry, code: int) -> None:
+        """A trial's process has ended."""
+        facts = self._facts(entry)
+        entry.take(facts)
+        if facts.status == "done":
+            entry.state = "done"
+        elif facts.status == "running" or is_held(facts.folder):  # another process was quicker
+            entry.state = "elsewhere"
+            return
+        elif code in STOPPED and code != 0:
+            entry.state, entry.error = "interrupted", ""
+        else:
+            entry.state = "failed"
+            entry.error = facts.error or f"its process ended with exit code {code}"
+        self.watcher.ended(entry)
+
+    def _facts(self, entry: Entry) -> TrialFacts:
+        return trial_facts(
+            self.folder,
+            entry.trial.id,
+            values=entry.trial.values,
+            seed=entry.trial.seed,
+        )
+
+    def _pass_on_stop(self) -> bool:
+        """Tell the trials, once, to save and leave; whether some have not yet left."""
+        assert self.stop.signal is not None
+        for entry, worker in self._working.values():
+            if entry.state == "running":
+                worker.send(self.stop.signal)
+                entry.state = "interrupted"
+        return bool(self._working)
+
+    def _end_all(self) -> None:
+        """End what still works: at a second Ctrl-C, or because of a fault here."""
+        for _, worker in self._working.values():
+            worker.send(signal.SIGKILL)

@@ -1,0 +1,107 @@
+"""Generated texts, kept for other runs: a file `texts/KEY.jsonl` of the store for each model and set of rows.
+
+KEY is a digest of everything the texts depend on: the model's weights, its tokenizer, the rows and how texts are
+searched for. The first line holds the digest of the others, which are those of a predictions file (see
+`kdkit.predictions`); their seconds are those of whoever generated them first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from kdkit import predictions
+from kdkit.canonical import digest_of
+from kdkit.errors import DamagedData
+from kdkit.files import write_atomically
+from kdkit.store import making
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from kdkit.options import Generation
+    from kdkit.runfolder import Run
+    from kdkit.values import EncodedExample, Prediction
+
+
+def key_of(rows: Sequence[EncodedExample], generation: Generation, *, weights: str, tokenizer: str) -> str:
+    """The key of a model's texts.
+
+    Args:
+        rows: What it writes for.
+        generation: How.
+        weights: Digest of what determines its logits.
+        tokenizer: Digest of its tokenizer.
+    """
+    searched = [generation.beams, generation.max_tokens, generation.early_stopping, generation.batch_size]
+    asked = [[row.id, list(row.source_ids)] for row in rows]
+    return digest_of([weights, tokenizer, searched, asked])[:32]
+
+
+def fill(
+    run: Run,
+    path: Path,
+    key: str,
+    rows: Sequence[EncodedExample],
+    generate: Callable[[Sequence[EncodedExample], Collection[str]], Iterator[Prediction]],
+    *,
+    name: str,
+) -> None:
+    """Write a model's predictions to a file of the run folder, from the store if they are there; else keep them there.
+
+    Args:
+        run: The run.
+        path: The file.
+        key: See `key_of`.
+        rows: What is predicted.
+        generate: As of `kdkit.predictions.fill`.
+        name: What is done, for the bar.
+
+    Raises:
+        DamagedData: What the store has is not what was put there.
+    """
+    entry = run.store / "texts" / f"{key}.jsonl"
+    with ExitStack() as held:
+        run.team.lead_does(lambda: _take(run, entry, path, held, name=name))
+        predictions.fill(
+            path,
+            rows,
+            generate,
+            progress=run.progress,
+            name=name,
+            team=run.team,
+            batch_size=run.recipe.generation.batch_size,
+        )
+        run.team.lead_does(lambda: _put(path, entry))
+
+
+def _take(run: Run, entry: Path, path: Path, held: ExitStack, *, name: str) -> None:
+    """Copy the texts from the store; where it has none, be the one who makes them, until `held` ends."""
+    if path.exists():  # `predictions.fill` looks whether it is of these rows
+        return
+    if not entry.exists():
+        held.enter_context(making(entry, run.progress.note, what="texts"))
+    if not entry.exists():
+        return
+    first, _, texts = entry.read_bytes().partition(b"\n")
+    if first != _first_line(texts):
+        raise DamagedData(
+            f"the stored texts {entry} are damaged; delete that file and run again, which generates them anew"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, texts)
+    run.progress.note(f"{name}: texts taken from {entry}")
+
+
+def _put(path: Path, entry: Path) -> None:
+    if not entry.exists():
+        texts = path.read_bytes()
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(entry, _first_line(texts) + b"\n" + texts)
+
+
+def _first_line(texts: bytes) -> bytes:
+    return json.dumps({"kdkit_texts": 1, "sha256": hashlib.sha256(texts).hexdigest()}).encode()

@@ -1,0 +1,214 @@
+"""Trackers (`[track]`), held at arm's length: whatever one does, a run goes on as if there were none.
+
+A tracker is called from a thread of its own, through a queue that has an end. The first call that fails is noted, and
+is the last; nobody waits for one that hangs but for a little while at the start and at the end.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import queue
+import threading
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kdkit.errors import MissingInput
+from kdkit.files import write_atomically
+from kdkit.runrecord import read_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from kdkit.interfaces import OpenTracker
+    from kdkit.runfolder import Run, Stage
+    from kdkit.values import Score
+
+FOLDER = "tracking"
+OPEN_SECONDS = 30.0
+FINISH_SECONDS = 60.0
+STOP_SECONDS = 5.0
+_CALLS = 1000
+
+
+class Tracking(Protocol):
+    """Who is told the lines of `metrics.jsonl` as they are written."""
+
+    def tell(self, stage: str, facts: Mapping[str, Any]) -> None:
+        """A line: what is trained, and the facts of the line."""
+        ...
+
+
+class Untracked:
+    """Nobody is told."""
+
+    def tell(self, stage: str, facts: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
+UNTRACKED = Untracked()
+
+
+class Guard:
+    """An open tracker, or one that was given up.
+
+    Args:
+        name: What it is called, for notes.
+        begin: Opens it; called in the thread.
+        note: Where it is said that it was given up.
+        calls: How many may wait for it.
+    """
+
+    def __init__(
+        self, name: str, begin: Callable[[], OpenTracker], note: Callable[[str], None], *, calls: int = _CALLS
+    ) -> None:
+        self._name, self._begin, self._note = name, begin, note
+        self._waiting: queue.Queue[Callable[[OpenTracker], None]] = queue.Queue(calls)
+        self._begun, self._ended = threading.Event(), threading.Event()
+        self._refusal: MissingInput | None = None
+        self._given_up, self._giving_up = False, threading.Lock()
+        self._thread = threading.Thread(target=self._work, name=f"tracker {name}", daemon=True)
+
+    def start(self, *, seconds: float = OPEN_SECONDS) -> None:
+        """Open the tracker; one that takes longer is not waited for.
+
+        Raises:
+            MissingInput: Its library is not installed.
+        """
+        self._thread.start()
+        self._begun.wait(seconds)
+        if self._refusal is not None:
+            raise self._refusal
+
+    def tell(self, stage: str, facts: Mapping[str, Any]) -> None:
+        """A line of `metrics.jsonl`; takes no time."""
+        numbers, step = numbers_of(stage, facts), facts["step"]
+        self._send(lambda tracker: tracker.log(numbers, step=step))
+
+    def finish(self, scores: Mapping[str, float], *, seconds: float = FINISH_SECONDS) -> None:
+        """The end of the run; a tracker that takes longer is left behind."""
+        self._send(lambda tracker: self._finish(tracker, scores))
+        # Who has not begun by now will not.
+        limit = seconds if self._begun.is_set() else min(seconds, STOP_SECONDS)
+        if not self._ended.wait(limit):
+            self._give_up(f"was not through {limit:.0f} s after the end")
+
+    def _finish(self, tracker: OpenTracker, scores: Mapping[str, float]) -> None:
+        tracker.finish(scores)
+        self._ended.set()
+
+    def _send(self, call: Callable[[OpenTracker], None]) -> None:
+        if self._ended.is_set():
+            return
+        try:
+            self._waiting.put_nowait(call)
+        except queue.Full:
+            self._give_up(f"does not keep up: {self._waiting.maxsize} lines wait for it")
+
+    def _work(self) -> None:
+        try:
+            tracker = self._begin()
+            self._begun.set()
+            while not self._ended.is_set():
+                self._waiting.get()(tracker)
+        except MissingInput as error:
+            self._refusal = error
+        except BaseException as error:  # noqa: BLE001 - a stranger's library, which is not to stop a run
+            self._give_up(f"failed ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})")
+        finally:
+            self._begun.set()
+            self._ended.set()
+
+    def _give_up(self, why: str) -> None:
+        self._ended.set()
+        with self._giving_up:
+            before, self._given_up = self._given_up, True
+        if not before:
+            self._note(f"warning: the tracker {self._name} {why}; the run goes on without it")
+
+
+@contextmanager
+def followed(run: Run, stages: Sequence[Stage]) -> Iterator[None]:
+    """Within the block the run's tracker, if its recipe names one, is told the numbers; at the end also the scores.
+
+    Of several processes only the lead has one; of a run that is done, none.
+
+    Raises:
+        MissingInput: The tracker's library is not installed.
+    """
+    tracker = run.recipe.track
+    if tracker is None or run.team.lead_does(lambda: all(run.is_done(stage, stages) for stage in stages)):
+        yield
+        return
+    recipe, path = run.recipe, run.path
+    guard = Guard(
+        recipe.names["track"],
+        lambda: tracker.open(name=_name_of(run), folder=path, recipe=recipe.resolved),
+        run.progress.note,
+    )
+    run.team.lead_does(guard.start)
+    if not run.team.leads:
+        yield
+        return
+    run.tracking = guard
+    try:
+        yield
+    except BaseException:
+        guard.finish({}, seconds=STOP_SECONDS)
+        raise
+    finally:
+        run.tracking = UNTRACKED
+    guard.finish(scores_of(read_report(path).scores))
+
+
+def numbers_of(stage: str, facts: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a line of `metrics.jsonl`, named as `student/train/loss` and `student/validation/text/f1`."""
+    prefix = f"{stage}/{facts['kind']}"
+    return {
+        f"{prefix}/{key.replace('.', '/')}": float(value)
+        for key, value in facts.items()
+        if key != "step" and _is_number(value)
+    }
+
+
+def scores_of(scores: Sequence[Score]) -> dict[str, float]:
+    """Scores, named as `student/truth/text/f1`."""
+    return {
+        f"{each.model}/{each.against.replace(' ', '-')}/{each.suite}/{each.metric}": each.value
+        for each in scores
+        if _is_number(each.value)
+    }
+
+
+def needs(module: str, *, extra: str) -> None:
+    """What a tracker calls first: is its library there?
+
+    Raises:
+        MissingInput: It is not.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingInput(
+            f'track.name is "{extra}", which needs the package {module}: pip install "kdkit[{extra}]", '
+            "or leave [track] out"
+        )
+
+
+def record_id(folder: Path) -> str:
+    """What tells a run's record from that of any other: made once, and kept in the run folder."""
+    file = folder / FOLDER / "id"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, uuid.uuid4().hex[:12].encode())
+    return file.read_text(encoding="ascii")
+
+
+def _name_of(run: Run) -> str:
+    """The recipe's name, and the folder's where it has another: as trials of a sweep do."""
+    name, folder = run.recipe.name, run.path.resolve().name
+    return name if folder == name else f"{name}/{folder}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

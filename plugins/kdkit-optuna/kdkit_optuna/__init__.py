@@ -1,0 +1,16 @@
+"""Searches for kdkit's sweeps: optuna proposes the trials."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdkit.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from kdkit.plugins import Register
+
+
+@hookimpl
+def register_searches(register: Register) -> None:
+    """Optuna's samplers."""
+    register("optuna", "kdkit_optuna.search:Optuna")

@@ -1,0 +1,275 @@
+"""The space of a search: what values each axis can take, as the recipe says and as optuna does."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from optuna.distributions import BaseDistribution
+
+KEYS = ("low", "high", "step", "log", "choices")
+_DIGITS = 6
+_OFF_GRID = 1e-6  # of a step; what adding up a step in floating point can be off by is far less
+
+
+class Axis(Protocol):
+    """The values of one key of the recipe."""
+
+    @property
+    def values(self) -> tuple[Any, ...] | None:
+        """All values, where they can be counted."""
+        ...
+
+    def distribution(self) -> BaseDistribution:
+        """What optuna calls it."""
+        ...
+
+    def value_of(self, param: Any) -> Any:
+        """What optuna says, as the recipe would."""
+        ...
+
+    def param_of(self, value: Any) -> Any:
+        """What the recipe says, as optuna would; None where the axis does not have it."""
+        ...
+
+
+@attrs.frozen
+class Choices:
+    """One of some values of any kind. Optuna is told their JSON: to Python, 1 and true are one."""
+
+    values: tuple[Any, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The values as JSON."""
+        return tuple(text_of(value) for value in self.values)
+
+    def distribution(self) -> BaseDistribution:
+        """What optuna calls it."""
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.labels)
+
+    def value_of(self, param: Any) -> Any:
+        """The value of a label."""
+        return self.values[self.labels.index(param)]
+
+    def param_of(self, value: Any) -> str | None:
+        """The label of a value."""
+        label = text_of(value)
+        return label if label in self.labels else None
+
+
+@attrs.frozen(kw_only=True)
+class Whole:
+    """Whole numbers from `low` to `high`."""
+
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+
+    @property
+    def values(self) -> tuple[Any, ...] | None:
+        """All of them."""
+        return tuple(range(self.low, self.high + 1, self.step))
+
+    def distribution(self) -> BaseDistribution:
+        """What optuna calls it."""
+        from optuna.distributions import IntDistribution
+
+        return IntDistribution(self.low, self.high, step=self.step, log=self.log)
+
+    def value_of(self, param: Any) -> int:
+        """The same."""
+        return int(param)
+
+    def param_of(self, value: Any) -> int | None:
+        """The same, where it is one of them."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+            return None
+        inside = self.low <= value <= self.high and (int(value) - self.low) % self.step == 0
+        return int(value) if inside else None
+
+
+@attrs.frozen(kw_only=True)
+class Fraction:
+    """Numbers from `low` to `high`: any, of six digits, or every `step`."""
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+    @property
+    def values(self) -> tuple[Any, ...] | None:
+        """All of them, with a step."""
+        if self.step is None:
+            return None
+        count = round((self.high - self.low) / self.step)
+        return tuple(self._on_grid(number) for number in range(count + 1))
+
+    def distribution(self) -> BaseDistribution:
+        """What optuna calls it."""
+        from optuna.distributions import FloatDistribution
+
+        return FloatDistribution(self.low, self.high, step=self.step, log=self.log)
+
+    def value_of(self, param: Any) -> float:
+        """The number, with no more digits than anyone wants to read in a recipe."""
+        if self.step is not None:
+            return self._on_grid(round((param - self.low) / self.step))
+        return min(max(float(f"{param:.{_DIGITS}g}"), self.low), self.high)
+
+    def param_of(self, value: Any) -> float | None:
+        """The number, where it is one of them."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return None
+        if self.step is None:
+            return float(value)
+        steps = (value - self.low) / self.step
+        return self._on_grid(round(steps)) if abs(steps - round(steps)) < _OFF_GRID else None
+
+    def _on_grid(self, number: int) -> float:
+        assert self.step is not None
+        # 0.1 + 2 * 0.1 is 0.30000000000000004, which nobody would write.
+        return min(float(f"{self.low + number * self.step:.12g}"), self.high)
+
+
+@attrs.frozen
+class Space:
+    """All axes, by their keys."""
+
+    axes: Mapping[str, Axis]
+
+    @property
+    def size(self) -> int | None:
+        """How many trials it has; None where they cannot be counted."""
+        counts = [None if axis.values is None else len(axis.values) for axis in self.axes.values()]
+        return None if None in counts else math.prod(count for count in counts if count is not None)
+
+    def all_values(self) -> Iterator[dict[str, Any]]:
+        """Every trial of a space that can be counted."""
+        for combination in itertools.product(*(axis.values or () for axis in self.axes.values())):
+            yield dict(zip(self.axes, combination, strict=True))
+
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """What optuna calls the axes."""
+        return {key: axis.distribution() for key, axis in self.axes.items()}
+
+    def values_of(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """What optuna proposes, as the recipe would say it."""
+        return {key: axis.value_of(params[key]) for key, axis in self.axes.items()}
+
+    def params_of(self, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A trial as optuna says it; None for one that lies outside: the recipe's space was another then."""
+        params = {key: axis.param_of(values[key]) if key in values else None for key, axis in self.axes.items()}
+        return None if None in params.values() else params
+
+    def key_of(self, values: Mapping[str, Any]) -> str:
+        """What two trials of the same values have in common."""
+        params = self.params_of(values)
+        return text_of(dict(values) if params is None else self.values_of(params))
+
+
+def text_of(value: Any) -> str:
+    """A TOML value as JSON."""
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def read_space(table: Mapping[str, Any]) -> Space:
+    """The space of a recipe's table.
+
+    Raises:
+        ValueError: Of every axis that is wrong, what is wrong with it.
+    """
+    axes: dict[str, Axis] = {}
+    problems = []
+    for key, spec in _flat(table):
+        try:
+            axes[key] = _axis(spec)
+        except ValueError as error:
+            problems.append(f"{key} {error}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    if not axes:
+        raise ValueError('names no axis; give it as { "loss.alpha" = { low = 0.0, high = 1.0 } }')
+    return Space(axes)
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Axes by their dotted keys: TOML makes tables in tables of keys without quotes."""
+    for key, spec in table.items():
+        path = f"{before}{key}"
+        if isinstance(spec, Mapping) and spec and all(isinstance(inner, Mapping) for inner in spec.values()):
+            yield from _flat(spec, f"{path}.")
+        else:
+            yield path, spec
+
+
+def _axis(spec: Any) -> Axis:
+    if not isinstance(spec, Mapping):
+        raise ValueError(f"must be a table of low and high, or of choices, is {text_of(spec)}")  # noqa: TRY004 - of a recipe
+    for key in spec:
+        if key not in KEYS:
+            near = get_close_matches(key, KEYS, n=1)
+            hint = f'; did you mean "{near[0]}"?' if near else f"; there are: {', '.join(KEYS)}"
+            raise ValueError(f'has "{key}", which an axis does not know{hint}')
+    return _choices(spec) if "choices" in spec else _range(spec)
+
+
+def _range(spec: Mapping[str, Any]) -> Axis:
+    if "low" not in spec or "high" not in spec:
+        raise ValueError("needs low and high, or choices")
+    log = spec.get("log", False)
+    if not isinstance(log, bool):
+        raise ValueError(f"has log = {text_of(log)}; it must be true or false")  # noqa: TRY004 - of a recipe
+    numbers = {key: spec[key] for key in ("low", "high", "step") if key in spec}
+    for key, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise ValueError(f"has {key} = {text_of(number)}; it must be a finite number")
+    _check_range(numbers, log=log)
+    # Up to the last of the steps, so that optuna need not say that it takes that.
+    if all(isinstance(number, int) for number in numbers.values()):
+        low, high, step = numbers["low"], numbers["high"], numbers.get("step", 1)
+        return Whole(low=low, high=high - (high - low) % step, step=step, log=log)
+    low, high = float(numbers["low"]), float(numbers["high"])
+    if "step" not in numbers:
+        return Fraction(low=low, high=high, log=log)
+    step = float(numbers["step"])
+    last = float(f"{low + math.floor((high - low) / step + _OFF_GRID) * step:.12g}")
+    return Fraction(low=low, high=last, step=step)
+
+
+def _choices(spec: Mapping[str, Any]) -> Choices:
+    if len(spec) > 1:
+        raise ValueError("has choices and a range; give one of them")
+    choices = spec["choices"]
+    if not isinstance(choices, list | tuple) or not choices:
+        raise ValueError(f"has choices = {text_of(choices)}; it must be a list of one value or more")
+    labels = [text_of(choice) for choice in choices]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"lists {label} more than once in choices")
+    return Choices(tuple(choices))
+
+
+def _check_range(numbers: Mapping[str, Any], *, log: bool) -> None:
+    low, high, step = numbers["low"], numbers["high"], numbers.get("step")
+    if low >= high:
+        raise ValueError(f"has low = {low} and high = {high}; low must be less than high")
+    if log and low <= 0:
+        raise ValueError(f"has log = true and low = {low}; on a logarithmic scale low must be greater than 0")
+    if log and step is not None:
+        raise ValueError("has log = true and a step; give one of them")
+    if step is not None and not 0 < step <= high - low:
+        raise ValueError(f"has step = {step}; it must be greater than 0 and at most {high - low}, which is high - low")

@@ -1,0 +1,377 @@
+"""The report of a sweep: what it chooses, what it claims, and that all of it can be read."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from itertools import pairwise
+
+import pytest
+from browser_kit import browser, contrast, faults, opened, overflow
+from click.testing import CliRunner
+from html_outline import outline
+from hypothesis import given
+from hypothesis import strategies as st
+from run_folders import write_json
+from sweep_folders import GRID, write_sweep_folder
+
+from kdkit.cli.report import command
+from kdkit.errors import MissingInput
+from kdkit.report.study import best as sweepbest
+from kdkit.report.study import figures as sweepfigures
+from kdkit.report.study import published as sweeppublished
+from kdkit.report.study import sweep
+from kdkit.report.study.charts import is_log, readable_ticks, tick_gap
+from kdkit.report.study.page import to_html, to_markdown
+from kdkit.report.study.runs import ScoredRun, same_value, short_key, spelt
+from kdkit.report.study.statistics import Unpaired
+from kdkit.report.study.tables import apart
+from kdkit.rowscores import RowKey, compare, mean_over_seeds
+from kdkit.values import Difference, PublishedRun
+
+__all__ = ["browser"]  # a fixture
+F1 = RowKey("student", "truth", "text", "f1")
+EVIL = '<script>alert(1)</script>" `|\x1b'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The thesis's shape of sweep. Not to be changed."""
+    return write_sweep_folder(tmp_path_factory.mktemp("sweeps") / "shape")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A small sweep, reported. Its trials are not to be changed."""
+    path = write_sweep_folder(tmp_path_factory.mktemp("sweeps") / "small", GRID[1:3], seeds=(1, 2), rows=40)
+    sweep.write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(folder):
+    return sweep.assemble(folder)
+
+
+def change_json(path, change):
+    value = json.loads(path.read_text())
+    change(value)
+    write_json(path, value)
+
+
+def trial_of(folder, seed=1, **values):
+    """The folder of a trial: `trial_of(folder, alpha=0.5, temperature=1.0)`."""
+    wanted = {f"loss.{key}": value for key, value in values.items()}
+    listed = json.loads((folder / "sweep.json").read_text())["trials"]
+    return next(folder / "trials" / each["id"] for each in listed if (each["values"], each["seed"]) == (wanted, seed))
+
+
+def part(report, key):
+    return next(part for part in report.document.parts if part.key == key)
+
+
+def configuration(report, **values):
+    wanted = {f"loss.{key}": value for key, value in values.items()}
+    return next(each for each in report.stats.configurations if each.values == wanted)
+
+
+def test_trials_that_differ_by_their_seed_alone_are_one_configuration(report):
+    assert [each.values for each in report.stats.configurations] == GRID
+    assert {len(each.runs) for each in report.stats.configurations} == {3}
+
+
+def test_the_best_is_chosen_on_the_validation_rows_whatever_the_test_rows_say(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[1:3], seeds=(1, 2))
+    for seed in (1, 2):
+        place = trial_of(path, seed, alpha=0.1, temperature=1.0) / "run.json"
+        change_json(place, lambda run: run["stages"]["distill"]["facts"].update(best_value=0.99))
+    found = sweep.assemble(path)
+    assert found.selection.best.values == {"loss.alpha": 0.1, "loss.temperature": 1.0}
+    told = found.stats.measure(found.selection.best, F1).value
+    assert told < found.stats.measure(configuration(found, alpha=0.5, temperature=1.0), F1).value
+    assert found.document.verdict.startswith("Best on validation: alpha .1, temperature 1, whose f1 is")
+    assert "0.99" not in found.document.verdict
+
+
+def test_a_loss_that_depends_on_alpha_chooses_nothing_where_alpha_varies(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[:3], best_by="loss", seeds=(1,), rows=40)
+    found = sweep.assemble(path)
+    assert found.selection.by == "text.f1"
+    assert 'training.best_by is "loss", which is not comparable' in " ".join(part(found, "best").text)
+
+
+def test_a_loss_chooses_the_lowest_where_it_is_the_same_loss(tmp_path):
+    trials = [{"training.epochs": epochs} for epochs in (1, 2)]
+    path = write_sweep_folder(tmp_path / "sweep", trials, best_by="loss", seeds=(1,), rows=40)
+    listed = json.loads((path / "sweep.json").read_text())["trials"]
+    for each, value in zip(listed, (1.5, 0.5), strict=True):
+        place = path / "trials" / each["id"] / "run.json"
+        change_json(place, lambda run, value=value: run["stages"]["distill"]["facts"].update(best_value=value))
+    found = sweep.assemble(path)
+    assert (found.selection.by, found.selection.best.values) == ("loss", {"training.epochs": 2})
+
+
+def test_scores_and_differences_are_those_of_the_paired_bootstrap_over_rows_and_seeds(report):
+    best, other = (configuration(report, alpha=0.5, temperature=t) for t in (1.0, 2.0))
+    rows = {each: [run.rows for run in each.runs] for each in (best, other)}
+    resampling = {"resamples": 200, "seed": 42}
+    mean = mean_over_seeds(rows[best], F1, **resampling)
+    measure = report.stats.measure(best, F1)
+    assert (measure.value, measure.low, measure.high) == (mean.value, mean.low, mean.high)
+    assert report.stats.difference(best, other, F1) == compare(rows[best], rows[other], F1, F1, **resampling)
+    labels = F1._replace(model="labels-only")
+    gain = sweepbest.against_labels(report.stats, best, F1)
+    assert gain == compare(rows[best], rows[best], F1, labels, **resampling)
+
+
+def test_where_no_run_has_the_baseline_a_trial_of_alpha_0_stands_for_labels_only(tmp_path):
+    found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", GRID[:3], baselines=False, rows=40))
+    best, trained = (configuration(found, alpha=alpha, temperature=1.0) for alpha in (0.5, 0.0))
+    gain = sweepbest.against_labels(found.stats, best, F1)
+    assert gain == found.stats.difference(best, trained, F1)
+    assert not isinstance(gain, Unpaired)
+
+
+def test_a_configuration_that_does_as_well_is_named_as_within_noise_and_one_that_does_not_is_not(tmp_path):
+    trials = [{"loss.temperature": temperature} for temperature in (1.0, 1.05, 64.0)]
+    found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", trials, rows=400))
+    best = found.selection.best
+    assert [each.values["loss.temperature"] for each in sweepbest.near(found.stats, best, F1)] == [1.05]
+    table = sweepbest.by_metric(found.stats, "test")
+    row = next(row for row in table.groups[0].rows if row.label == "f1")
+    assert [cell.text for cell in row.cells][::2] == ["temperature 1", "temperature 1.05"]
+    assert "1 of the 2 other configurations is within noise of it" in found.document.verdict
+
+
+@given(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5), st.sampled_from(["f1", "hard", "length"]))
+def test_better_and_worse_are_said_only_of_differences_whose_interval_leaves_out_0(value, below, above, metric):
+    ends = {"low": value - below, "high": value + above}
+    key = RowKey("student", "truth", {"hard": "loss", "length": "texts"}.get(metric, "text"), metric)
+    verdict = apart(Difference(suite=key.suite, metric=metric, value=value, count=9, **ends), key).verdict
+    if ends["low"] <= 0 <= ends["high"]:
+        assert verdict == "within noise"
+    elif metric == "length":
+        assert verdict == ""
+    else:
+        assert verdict == ("better" if (value > 0) != (metric == "hard") else "worse")
+
+
+def test_without_test_rows_the_page_says_that_the_choice_flatters(tmp_path):
+    found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", GRID[:2], split="validation", seeds=(1,), rows=40))
+    assert any("There is no test split" in warning for warning in found.document.warnings)
+    assert any("flatter the best" in sentence for sentence in part(found, "best").text)
+
+
+def test_every_figure_has_a_table_of_its_own_with_the_values_drawn(report):
+    figures = [figure for part in report.document.parts for figure in part.figures]
+    assert len(figures) >= 10
+    for figure in figures:
+        told = {cell.text for group in figure.table.groups for row in group.rows for cell in row.cells}
+        drawn = [point.value for line in figure.chart.lines for point in line.points]
+        assert len(drawn) >= 4
+        assert {f"{value:.3f}".replace("0.", ".", 1) for value in drawn} <= told
+
+
+def test_along_an_axis_a_line_holds_the_trials_that_differ_in_it_alone(report):
+    chart = sweepfigures.along(report.stats, "loss.temperature", F1, None).chart
+    (line,) = chart.lines
+    assert (line.label, [point.x for point in line.points]) == ("alpha .5", [0.1, 0.5, 1.0, 2.0, 4.0])
+    assert [level.model for level in chart.levels] == ["teacher", "labels-only"]
+    assert all(level.low < level.value < level.high for level in chart.levels)
+
+
+def test_a_heat_map_is_drawn_of_axes_that_cross_and_of_no_others(tmp_path, report):
+    assert sweepfigures.grid(report.stats, F1) == []
+    crossing = [{"loss.alpha": a, "loss.temperature": t} for a in (0.1, 0.5) for t in (1.0, 2.0)]
+    found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", crossing, seeds=(1,), rows=40))
+    (figure,) = sweepfigures.grid(found.stats, F1)
+    assert (figure.chart.columns, figure.chart.rows) == ((".1", ".5"), ("1", "2"))
+    assert figure.chart.values[1][0] == found.stats.measure(configuration(found, alpha=0.1, temperature=2.0), F1).value
+
+
+def test_a_codec_study_sets_bytes_a_token_against_quality(tmp_path):
+    trials = [{"codec.name": name} for name in ("u8-lz4", "topk", "subspace")]
+    found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", trials, seeds=(1, 2), rows=40))
+    figure = part(found, "codecs").figures[0]
+    assert [(line.label, line.points[0].x) for line in figure.chart.lines] == [
+        ("codec subspace", 375.25), ("codec topk", 512.0), ("codec u8-lz4", 4099.5),
+    ]  # fmt: skip
+    assert all(line.points[0].low < line.points[0].high for line in figure.chart.lines)
+
+
+def test_published_values_stand_beside_the_trial_that_is_set_up_alike(report):
+    runs = [
+        PublishedRun(name="one", values={"loss.alpha": 0.5, "loss.temperature": 1}, scores={F1[1:]: 0.25}),
+        PublishedRun(name="other", values={"loss.alpha": 0.5, "loss.temperature": 3}, scores={F1[1:]: 0.5}),
+    ]
+    published = sweeppublished.Published(source="Somebody, 2025", runs=tuple(runs))
+    best = configuration(report, alpha=0.5, temperature=1.0)
+    assert [published.score(each, F1) for each in report.stats.configurations] == [
+        0.25 if each is best else None for each in report.stats.configurations
+    ]
+    beside, rest = sweeppublished.tables(report.stats, published)
+    (row,) = beside.groups[0].rows
+    ours = report.stats.measure(best, F1).value
+    assert (row.label, row.note) == ("alpha .5, temperature 1", "one")
+    assert row.cells[0].note == f".250, +{ours - 0.25:.3f}".replace("0.", ".")
+    assert [row.note for row in rest.groups[0].rows] == ["other"]
+    (line,) = sweepfigures.along(report.stats, "loss.temperature", F1, published).chart.lines
+    assert [(point.x, point.value) for point in line.published] == [(1.0, 0.25)]
+
+
+def test_a_reference_that_cannot_be_had_is_a_warning_and_not_the_end(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[:2], seeds=(1,), rows=40, reference={"name": "lost"})
+    assert any("published values are left out" in warning for warning in sweep.assemble(path).document.warnings)
+
+
+def test_failed_and_waiting_trials_are_told_with_their_errors_and_left_out_of_the_numbers(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[:3], seeds=(1,), rows=40)
+    failed, waiting = (trial_of(path, alpha=alpha, temperature=1.0) for alpha in (0.0, 0.1))
+    change_json(failed / "run.json", lambda run: run.update(status="failed"))
+    (path / "logs").mkdir()
+    (path / "logs" / f"{failed.name}.log").write_text(f"stage data\nError: {EVIL} went wrong\n")
+    for file in waiting.iterdir():
+        file.unlink()
+    found = sweep.assemble(path)
+    assert [each.label for each in found.stats.configurations] == ["alpha .5, temperature 1"]
+    assert any("1 of 3 trials done, 1 failed, 1 waiting." in warning for warning in found.document.warnings)
+    (listing,) = part(found, "failed").listings
+    assert listing.title.startswith("alpha 0, temperature 1, seed 1")
+    assert "went wrong" in listing.text
+    page = outline(to_html(found.document))
+    assert "script" not in page.tags
+    assert "\x1b" not in to_markdown(found.document)
+
+
+def test_a_sweep_without_a_finished_trial_is_reported_too(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[:1], seeds=(1,), rows=40)
+    change_json(trial_of(path, alpha=0.0, temperature=1.0) / "run.json", lambda run: run.update(status="interrupted"))
+    found = sweep.write(path)
+    assert found.document.verdict == "No trial of this sweep is scored yet."
+    outline((path / "report.html").read_text(encoding="utf-8"))
+
+
+def test_trials_of_different_versions_are_warned_of(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[:2], seeds=(1,), rows=40)
+    place = trial_of(path, alpha=0.1, temperature=1.0) / "run.json"
+    change_json(place, lambda run: run["versions"].update(torch="9.9"))
+    found = sweep.assemble(path)
+    assert "The runs were made with different versions of torch: 1.0.2, 9.9." in found.document.warnings
+    assert dict(part(found, "origin").facts)["torch"] == "1.0.2, 9.9"
+
+
+def test_seeds_that_are_not_the_same_for_all_are_warned_of(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[:2], seeds=(1, 2), rows=40)
+    change_json(trial_of(path, 2, alpha=0.1, temperature=1.0) / "run.json", lambda run: run.update(status="failed"))
+    assert any("have 1 to 2 seeds" in warning for warning in sweep.assemble(path).document.warnings)
+
+
+def test_runs_without_row_scores_have_means_and_no_intervals_over_seeds(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[2:4], seeds=(1, 2), rows=40)
+    for file in path.glob("trials/*/rows.npz"):
+        file.unlink()
+    found = sweep.assemble(path)
+    one, other = found.stats.configurations
+    measure = found.stats.measure(one, F1)
+    assert measure.value == pytest.approx(sum(run.scores[F1].value for run in one.runs) / 2)
+    assert math.isnan(measure.low)
+    assert found.stats.difference(one, other, F1) == Unpaired(reason="a run has no rows.npz")
+    assert any("no rows.npz" in warning for warning in found.document.warnings)
+
+
+def test_the_page_is_well_formed_refers_to_nothing_outside_and_is_the_same_each_time(small):
+    text = (small / "report.html").read_text(encoding="utf-8")
+    seen = outline(text)
+    assert len(seen.ids) == len(set(seen.ids))
+    assert all(reference.startswith("#") for reference in seen.references)
+    assert {reference.removeprefix("#") for reference in seen.references} <= set(seen.ids)
+    assert set(re.findall(r"https?://[^\s\"'<>)]+", text)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    markdown = (small / "report.md").read_bytes()
+    sweep.write(small)
+    assert (small / "report.html").read_text(encoding="utf-8") == text
+    assert (small / "report.md").read_bytes() == markdown
+
+
+def test_what_a_sweep_is_called_is_never_taken_for_markup(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", [{"data.train": EVIL}, {"data.train": "b"}], seeds=(1,), rows=30)
+    change_json(path / "sweep.json", lambda table: table.update(name=EVIL, description=EVIL))
+    found = sweep.write(path)
+    assert EVIL in found.document.title
+    page = outline((path / "report.html").read_text(encoding="utf-8"))
+    assert "script" not in page.tags
+    assert "<script>" not in (path / "report.md").read_text(encoding="utf-8").split("```")[0]
+
+
+def test_the_command_writes_the_report_and_prints_what_it_came_to(small):
+    verdict = sweep.assemble(small).document.verdict
+    shown = CliRunner().invoke(command, [str(small)], catch_exceptions=False)
+    assert shown.output.startswith(verdict)
+    assert "alpha .1, temperature 1  2" in shown.output
+    assert shown.output.rstrip().endswith("report.html")
+    told = json.loads(CliRunner().invoke(command, [str(small), "--json"], catch_exceptions=False).output)
+    assert (told["verdict"], told["chosen_by"]) == (verdict, "text.f1")
+    assert told["best"] == {"loss.alpha": 0.5, "loss.temperature": 1.0}
+    assert told["trials"] == {"done": 4}
+    assert len(told["configurations"]) == 2
+    assert {each["than"] for each in told["differences"]} == {"alpha .5, temperature 1"}
+
+
+def test_a_folder_that_is_neither_a_run_nor_a_sweep_is_refused(tmp_path):
+    with pytest.raises(MissingInput):
+        CliRunner().invoke(command, [str(tmp_path)], catch_exceptions=False)
+    with pytest.raises(MissingInput):
+        sweep.write(tmp_path)
+
+
+@given(st.sets(st.floats(0.001, 1000), min_size=1, max_size=20))
+def test_ticks_keep_both_ends_and_their_distance(values):
+    log = is_log(list(values))
+    ticks = readable_ticks(list(values), log=log)
+    assert set(ticks) <= values
+    assert {min(values), max(values)} <= set(ticks)
+    assert ticks == sorted(ticks)
+    if len(ticks) > 2:
+        placed = [math.log(tick) if log else tick for tick in ticks]
+        span = placed[-1] - placed[0]
+        needed = [tick_gap(one, two) for one, two in pairwise(ticks)]
+        distances = [two - one for one, two in pairwise(placed)]
+        assert all(there >= gap * span * 0.999 for there, gap in zip(distances, needed, strict=True))
+
+
+SETTINGS = st.one_of(st.booleans(), st.integers(-5, 5), st.sampled_from([0.5, 1.0, 2.0]), st.sampled_from(["1", "a"]))
+
+
+@given(SETTINGS, SETTINGS)
+def test_values_of_recipes_are_the_same_if_toml_says_the_same_number(one, other):
+    expected = one == other and isinstance(one, bool) == isinstance(other, bool) and isinstance(one, str) == isinstance(other, str)  # fmt: skip
+    assert same_value(one, other) is expected
+    assert same_value(one, one)
+
+
+def test_keys_are_as_short_as_they_can_be_told_apart():
+    keys = ["loss.alpha", "training.epochs", "teacher.fine_tune.epochs", "codec.name"]
+    assert [short_key(key, keys) for key in keys] == ["alpha", "training.epochs", "fine_tune.epochs", "codec"]
+    assert spelt({"name": "topk", "k": 8}) == "topk (k 8)"
+
+
+def test_what_learnt_from_labels_only_is_known_by_its_evaluation(report):
+    assert [each.values["loss.alpha"] for each in report.stats.configurations if not each.runs[0].needs_teacher] == [0]
+    assert isinstance(report.stats.configurations[0].runs[0], ScoredRun)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [("desk", "dark"), ("phone", "light")])
+def test_in_a_browser_nothing_is_fetched_cut_off_pale_or_without_a_name(small, browser, width, scheme):
+    with opened(browser, small / "report.html", width=width, scheme=scheme) as page:
+        assert faults(page) == []
+        assert overflow(page) == 0
+        assert page.evaluate(
+            "[...document.querySelectorAll('figure')].every((each) => each.querySelector('svg + details table'))"
+        )
+        page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true })")
+        assert overflow(page) == 0
+        ratio, text = contrast(page)
+        assert ratio >= 4.5, text

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit import predictions, textstore
+from kdkit import textstore
 from kdkit.engine import Forward, TokenWatch, row_losses
 from kdkit.generation import predict
-from kdkit.hf import tokenizer_digest
 from kdkit.training import rows_together
 
 if TYPE_CHECKING:
@@ -83,16 +82,4 @@ class Questions:
         def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
             return predict(model, rows, generation, device=run.device, done=done)
 
-        if kept_as is not None:
-            key = textstore.key_of(rows, generation, weights=kept_as, tokenizer=tokenizer_digest(model.tokenizer))
-            textstore.fill(run, path, key, rows, generate, name=f"{name} writes")
-        else:
-            predictions.fill(
-                path,
-                rows,
-                generate,
-                progress=run.progress,
-                name=f"{name} writes",
-                team=run.team,
-                batch_size=generation.batch_size,
-            )
+        textstore.fill(run, path, rows, generate, name=name, tokenizer=model.tokenizer, kept_as=kept_as)

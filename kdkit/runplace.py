@@ -29,9 +29,7 @@ def check_folders(recipe: Recipe, path: Path) -> None:
     if isinstance(logits, str):
         RemoteFolder.at(logits)
     for folder, advice in ((path, "--run-dir"), (store, f"cache.dir or {STORE}")):
-        blocked = next((each for each in (folder, *folder.parents) if each.exists() and not each.is_dir()), None)
-        if blocked is not None:
-            raise UsageError(f"{blocked} is a file; name another folder with {advice}")
+        check_no_file(folder, advice)
     if path.resolve() in {folder.resolve() for folder in (store, store / "logits", store / "teachers")}:
         raise UsageError(
             f"{path} cannot be a run folder: {store} is the store that runs share; "
@@ -43,6 +41,21 @@ def check_folders(recipe: Recipe, path: Path) -> None:
         and not all(_is_ours(child, recipe) for child in path.iterdir())
     ):
         raise UsageError(f"{path} is not empty and no run folder; name another with --run-dir")
+
+
+def check_no_file(folder: Path, advice: str) -> None:
+    """Refuse a folder that is a file or lies below one.
+
+    Args:
+        folder: The folder, which need not be there.
+        advice: What names another.
+
+    Raises:
+        UsageError: It is.
+    """
+    blocked = next((each for each in (folder, *folder.parents) if each.exists() and not each.is_dir()), None)
+    if blocked is not None:
+        raise UsageError(f"{blocked} is a file; name another folder with {advice}")
 
 
 def spare_recipe_file(recipe: Recipe, path: Path, *, fresh: bool) -> None:

@@ -16,12 +16,14 @@ from kdkit import predictions
 from kdkit.canonical import digest_of
 from kdkit.errors import DamagedData
 from kdkit.files import write_atomically
+from kdkit.hf import tokenizer_digest
 from kdkit.store import making
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
+    from kdkit.interfaces import Tokenizer
     from kdkit.options import Generation
     from kdkit.runfolder import Run
     from kdkit.values import EncodedExample, Prediction
@@ -44,38 +46,46 @@ def key_of(rows: Sequence[EncodedExample], generation: Generation, *, weights: s
 def fill(
     run: Run,
     path: Path,
-    key: str,
     rows: Sequence[EncodedExample],
     generate: Callable[[Sequence[EncodedExample], Collection[str]], Iterator[Prediction]],
     *,
     name: str,
+    tokenizer: Tokenizer,
+    kept_as: str | None,
 ) -> None:
     """Write a model's predictions to a file of the run folder, from the store if they are there; else keep them there.
 
     Args:
         run: The run.
         path: The file.
-        key: See `key_of`.
         rows: What is predicted.
         generate: As of `kdkit.predictions.fill`.
-        name: What is done, for the bar.
+        name: Who writes, for the bar.
+        tokenizer: The model's.
+        kept_as: Digest of what determines its logits; None where no other run has this model, or its texts are no work:
+            the store is then left alone.
 
     Raises:
         DamagedData: What the store has is not what was put there.
     """
-    entry = run.store / "texts" / f"{key}.jsonl"
+    generation, doing = run.recipe.generation, f"{name} writes"
     with ExitStack() as held:
-        run.team.lead_does(lambda: _take(run, entry, path, held, name=name))
+        entry = None
+        if kept_as is not None:
+            key = key_of(rows, generation, weights=kept_as, tokenizer=tokenizer_digest(tokenizer))
+            entry = run.store / "texts" / f"{key}.jsonl"
+            run.team.lead_does(lambda: _take(run, entry, path, held, name=doing))
         predictions.fill(
             path,
             rows,
             generate,
             progress=run.progress,
-            name=name,
+            name=doing,
             team=run.team,
-            batch_size=run.recipe.generation.batch_size,
+            batch_size=generation.batch_size,
         )
-        run.team.lead_does(lambda: _put(path, entry))
+        if entry is not None:
+            run.team.lead_does(lambda: _put(path, entry))
 
 
 def _take(run: Run, entry: Path, path: Path, held: ExitStack, *, name: str) -> None:

@@ -34,16 +34,26 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", " ".join(text.split()))
 
 
+def head(title: str, description: str, verdict: str, detail: str) -> Iterator[str]:
+    """How a report begins."""
+    yield f"# {plain(title)}\n"
+    if description:
+        yield f"{plain(description)}\n"
+    yield f"**{plain(verdict)}**\n"
+    if detail:
+        yield f"{plain(detail)}\n"
+
+
+def listed(sentence: str, members: Sequence[str]) -> Iterator[str]:
+    """A sentence and the list that it announces; nothing where that is empty."""
+    if members:
+        yield f"{sentence}\n"
+        yield "\n".join(f"- {plain(each)}" for each in members) + "\n"
+
+
 def _blocks(page: Page) -> Iterator[str]:
-    yield f"# {plain(page.title)}\n"
-    if page.description:
-        yield f"{plain(page.description)}\n"
-    yield f"**{plain(page.verdict)}**\n"
-    if page.verdict_detail:
-        yield f"{plain(page.verdict_detail)}\n"
-    if page.missing:
-        yield "Not in this report:\n"
-        yield "\n".join(f"- {plain(sentence)}" for sentence in page.missing) + "\n"
+    yield from head(page.title, page.description, page.verdict, page.verdict_detail)
+    yield from listed("Not in this report:", page.missing)
     yield from _part("Scores", (*page.comparison, page.differences, *page.agreement, page.bins))
     yield from _part("Size and time", (page.costs,))
     if page.curve_table is not None:

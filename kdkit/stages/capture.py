@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdkit import predictions, textstore
+from kdkit import textstore
 from kdkit.cache import CacheWriter, LogitCache, Part, first_rows, take_parts
 from kdkit.cache.manifest import MANIFEST
 from kdkit.cache.remote import mirror, mirrored
@@ -274,24 +274,10 @@ def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
     def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
         return teacher.generate(rows, recipe.generation, done=done)
 
-    if run.facts("teacher")["folder"] is not None:
-        key = textstore.key_of(
-            held_out,
-            recipe.generation,
-            weights=f"{recipe.names['teacher']} {teacher.identity}",
-            tokenizer=tokenizer_digest(teacher.tokenizer),
-        )
-        textstore.fill(run, path, key, held_out, generate, name="teacher writes")
-    else:  # texts that were recorded are no work, and the identity of recorded logits is not that of the texts
-        predictions.fill(
-            path,
-            held_out,
-            generate,
-            progress=run.progress,
-            name="teacher writes",
-            team=run.team,
-            batch_size=recipe.generation.batch_size,
-        )
+    # Texts that were recorded are no work, and the identity of recorded logits is not that of the texts.
+    is_model = run.facts("teacher")["folder"] is not None
+    kept_as = f"{recipe.names['teacher']} {teacher.identity}" if is_model else None
+    textstore.fill(run, path, held_out, generate, name="teacher", tokenizer=teacher.tokenizer, kept_as=kept_as)
 
 
 def _capture(

@@ -28,8 +28,9 @@ _DEPENDS = ("data", "tokens", "teacher")
 def entry_of(run: Run) -> Path | None:
     """Where the data set of a sweep's trial is kept for the others; None where the run is no trial."""
     sweep = sweep_of(run.path)
-    key = digest_of({section: run.recipe.resolved[section] for section in _DEPENDS})
-    return sweep / "data" / key[:16] if sweep is not None else None
+    if sweep is None:
+        return None
+    return sweep / "data" / digest_of({section: run.recipe.resolved[section] for section in _DEPENDS})[:16]
 
 
 def take(entry: Path, run: Run) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from filelock import FileLock
 from kdkit.errors import UsageError
 from kdkit.files import write_atomically
 from kdkit.progress import Silent
-from kdkit.runplace import delete
+from kdkit.runplace import check_no_file, delete
 from kdkit.stopping import graceful
 from kdkit.sweeps.board import Board
 from kdkit.sweeps.display import shown
@@ -179,9 +179,7 @@ def _columns(sweep: Sweep) -> tuple[str, ...]:
 
 
 def _check_folder(folder: Path) -> None:
-    blocked = next((each for each in (folder, *folder.parents) if each.exists() and not each.is_dir()), None)
-    if blocked is not None:
-        raise UsageError(f"{blocked} is a file; name another folder with --run-dir")
+    check_no_file(folder, "--run-dir")
     if not folder.is_dir() or is_sweep(folder):
         return
     if (folder / "run.json").exists():

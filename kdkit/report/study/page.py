@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kdkit.report import formats
 from kdkit.report.html import drawn, fill
-from kdkit.report.markdown import fenced, folded, plain, tabled
+from kdkit.report.markdown import fenced, folded, head, listed, plain, tabled
 from kdkit.report.study.charts import draw
 
 if TYPE_CHECKING:
@@ -43,15 +43,8 @@ def to_markdown(page: Document) -> str:
 
 
 def _blocks(page: Document) -> Iterator[str]:
-    yield f"# {plain(page.title)}\n"
-    if page.description:
-        yield f"{plain(page.description)}\n"
-    yield f"**{plain(page.verdict)}**\n"
-    if page.detail:
-        yield f"{plain(page.detail)}\n"
-    if page.warnings:
-        yield "Before you rely on this:\n"
-        yield "\n".join(f"- {plain(sentence)}" for sentence in page.warnings) + "\n"
+    yield from head(page.title, page.description, page.verdict, page.detail)
+    yield from listed("Before you rely on this:", page.warnings)
     for part in page.parts:
         yield f"## {plain(part.title)}\n"
         yield from _part(part)

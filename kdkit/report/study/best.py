@@ -62,7 +62,7 @@ def finding(stats: Statistics, selection: Selection, split: str) -> Finding:
     if measure.interval:
         parts.append(f"{name}, 95 % interval {measure.interval} over {_over(measure.seeds, measure.count)}")
     if not isinstance(versus, Unpaired) and not is_labels_only(best):
-        parts.append(f"above labels only by {_signed(versus)}")
+        parts.append(f"minus labels only, row by row: {_signed(versus)}")
     return Finding(sentence=f"{sentence}.", detail="; ".join(parts) + ".")
 
 

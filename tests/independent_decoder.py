@@ -1,4 +1,4 @@
-"""Decoders of `u8-lz4` and `float` records, written from docs/cache-format.md and the LZ4 format alone.
+"""Decoders of `u8-lz4`, `u4-lz4` and `float` records, written from docs/cache-format.md and the LZ4 format alone.
 
 They share no code with kdkit: struct and NumPy do the work, and only zstd frames are left to the zstd library.
 """
@@ -14,15 +14,30 @@ LZ4_MAGIC = 0x184D2204
 
 def decode(codec: str, options: dict, payload: bytes, tokens: int, vocab_size: int) -> np.ndarray:
     """Float32 `[T, V]`, after the codec's registered name."""
-    decoders = {"u8-lz4": u8_lz4, "float": plain_float}
+    decoders = {"u8-lz4": u8_lz4, "u4-lz4": u4_lz4, "float": plain_float}
     return decoders[codec](options, payload, tokens, vocab_size)
 
 
 def u8_lz4(options, payload, tokens, vocab_size):
     """Grids, tails where rows are clipped, and one byte a logit, in one LZ4 frame."""
+    return even_grid(options, lz4_frame(payload), tokens, vocab_size)
+
+
+def u4_lz4(options, payload, tokens, vocab_size):
+    """The same, but two logits a byte, the first in the low half, and a byte that says whether their number is odd."""
+    *content, odd = lz4_frame(payload)
+    content = bytes(content)
+    front = len(content) - (tokens * vocab_size + 1) // 2
+    assert odd == tokens * vocab_size % 2
+    codes = [half for pair in content[front:] for half in (pair % 16, pair // 16)]
+    assert codes[tokens * vocab_size :] in ([], [0])
+    return even_grid(options, content[:front] + bytes(codes[: tokens * vocab_size]), tokens, vocab_size)
+
+
+def even_grid(options, content, tokens, vocab_size):
+    """Logits of grids, tails and a byte a logit."""
     grids = tokens if options["scope"] == "row" else min(tokens, 1)
     tails = tokens if options.get("clip") is not None else 0
-    content = lz4_frame(payload)
     assert len(content) == 4 * (2 * grids + tails) + tokens * vocab_size
     floats = struct.unpack_from(f"<{2 * grids + tails}f", content)
     scales, zero_points, levels = floats[:grids], floats[grids : 2 * grids], floats[2 * grids :]

@@ -16,6 +16,7 @@ from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.sampled import Sampled
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.codecs.topk import TopK
+from kdkit.builtin.codecs.u4_lz4 import U4LZ4
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cache import CacheIdentity, CacheWriter, options_of, record_key
 from kdkit.cache.state import pack_state
@@ -24,6 +25,8 @@ from kdkit.values import OutputHead, StateBlock, TeacherBlock
 CODECS = {
     "u8-lz4-row": ("u8-lz4", U8LZ4()),
     "u8-lz4-array-9": ("u8-lz4", U8LZ4(scope="array", level=9)),
+    "u4-lz4-row": ("u4-lz4", U4LZ4()),
+    "u4-lz4-array-clip": ("u4-lz4", U4LZ4(scope="array", clip=5.0)),
     "float-fp32": ("float", Float()),
     "float-fp32-zstd": ("float", Float(compression="zstd")),
     "float-fp16-lz4": ("float", Float(dtype="fp16", compression="lz4")),

@@ -19,7 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdkit import plugins
+from kdkit.builtin.codecs.even_lz4 import EvenGridLZ4
 from kdkit.builtin.codecs.float_ import Float
+from kdkit.builtin.codecs.u4_lz4 import U4LZ4
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cache import options_of
 from kdkit.errors import DamagedData, UsageError
@@ -33,6 +35,7 @@ ALL = [
     *(Float(dtype=dtype, compression=c) for dtype in ("fp32", "fp16", "bf16") for c in ("none", "lz4", "zstd")),
     Float(compression="zstd", level=19),
     *(Float(dtype=dtype, compression=c, planes=True) for dtype in ("fp32", "fp16", "bf16") for c in ("lz4", "zstd")),
+    *(U4LZ4(scope=scope, clip=clip) for scope in ("row", "array") for clip in (None, 10.0)),
     *(U8LZ4(scope=scope, level=9, clip=clip) for scope in ("row", "array") for clip in (0.5, 10.0)),
 ]
 
@@ -63,18 +66,18 @@ def there_and_back(codec, given_block):
     return codec.decode(codec.encode(given_block), tokens=tokens, vocab_size=vocab_size)
 
 
-def u8_bound(scope):
+def grid_bound(scope, top):
     def bound(logits_TV):
         x_TV = logits_TV.astype(np.float64)
         axis = 1 if scope == "row" else None
         span = x_TV.max(axis=axis, keepdims=True) - x_TV.min(axis=axis, keepdims=True)
-        scale = np.maximum(span / 255, 2.0**-126)
+        scale = np.maximum(span / top, 2.0**-126)
         return scale / 2 + 2.0**-21 * np.abs(x_TV).max(axis=axis, keepdims=True)
 
     return bound
 
 
-def clip_bound(scope, clip):
+def clip_bound(scope, top, clip):
     """Half a step within the clip; beyond it as far as the farthest logit there, since the mean is between them."""
 
     def bound(logits_TV):
@@ -84,7 +87,7 @@ def clip_bound(scope, clip):
         kept_TV = x_TV >= x_TV.max(axis=1, keepdims=True) - clip
         axis = 1 if scope == "row" else None
         low = np.where(kept_TV, x_TV, np.inf).min(axis=axis, keepdims=True)
-        scale = np.maximum((x_TV.max(axis=axis, keepdims=True) - low) / 254, 2.0**-126)
+        scale = np.maximum((x_TV.max(axis=axis, keepdims=True) - low) / (top - 1), 2.0**-126)
         tail_low_T1 = x_TV.min(axis=1, keepdims=True)
         tail_high_T1 = np.where(kept_TV, -np.inf, x_TV).max(axis=1, keepdims=True)
         widest_TV = np.where(kept_TV, scale / 2, np.maximum(x_TV - tail_low_T1, tail_high_T1 - x_TV))
@@ -108,24 +111,46 @@ def test_every_codec_keeps_the_promises_of_the_protocol(codec):
 def bound_of(codec):
     if isinstance(codec, Float):
         return BOUNDS[codec.dtype]
-    return u8_bound(codec.scope) if codec.clip is None else clip_bound(codec.scope, codec.clip)
+    top = 2**codec.bits - 1
+    return grid_bound(codec.scope, top) if codec.clip is None else clip_bound(codec.scope, top, codec.clip)
 
 
 @pytest.mark.parametrize("scope", ["row", "array"])
+@pytest.mark.parametrize("kind", [U8LZ4, U4LZ4])
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
-def test_eight_bits_stay_within_half_a_step(scope, data):
+def test_few_bits_stay_within_half_a_step(kind, scope, data):
     logits_TV = data.draw(arrays(1e38, smallest=1))
-    error_TV = np.abs(there_and_back(U8LZ4(scope=scope), block(logits_TV)).astype(np.float64) - logits_TV)
-    assert (error_TV <= u8_bound(scope)(logits_TV)).all()
+    error_TV = np.abs(there_and_back(kind(scope=scope), block(logits_TV)).astype(np.float64) - logits_TV)
+    assert (error_TV <= bound_of(kind(scope=scope))(logits_TV)).all()
 
 
-def thesis_quantisation(logits):
-    """thesis.md, 8 bits: NumPy float32 arrays, Python floats as scalars."""
+def thesis_quantisation(logits, top=255):
+    """thesis.md, 8 and 4 bits: NumPy float32 arrays, Python floats as scalars."""
     low, high = float(logits.min()), float(logits.max())
-    scale = (high - low) / 255 if high != low else 1.0
+    scale = (high - low) / top if high != low else 1.0
     zero_point = -low / scale
-    return np.clip(np.round(logits / scale + zero_point), 0, 255).astype(np.uint8), scale, zero_point
+    return np.clip(np.round(logits / scale + zero_point), 0, top).astype(np.uint8), scale, zero_point
+
+
+@given(logits_TV=arrays(1e4, smallest=1))
+@settings(max_examples=100, deadline=None)
+def test_four_bits_of_an_array_are_the_thesis_to_the_bit(logits_TV):
+    if 0 < float(logits_TV.max()) - float(logits_TV.min()) < 15 * 2.0**-126:
+        return
+    q_TV, scale, zero_point = thesis_quantisation(logits_TV, 15)
+    content = lz4.frame.decompress(U4LZ4(scope="array").encode(block(logits_TV)))
+    assert struct.unpack("<2f", content[:8]) == (np.float32(scale), np.float32(zero_point))
+    codes = [*q_TV.reshape(-1).tolist(), 0]
+    pairs = [low + 16 * high for low, high in zip(codes[0::2], codes[1::2], strict=False)]
+    assert list(content[8:]) == [*pairs, q_TV.size % 2]
+
+
+def test_a_code_after_the_last_of_four_bits_is_refused():
+    content = lz4.frame.decompress(U4LZ4(scope="array").encode(block([[0.0, 1.0, 2.0]])))
+    forged = lz4.frame.compress(content[:-2] + bytes([content[-2] | 16, content[-1]]), store_size=True)
+    with pytest.raises(DamagedData, match="do not end as 3 of them do"):
+        U4LZ4(scope="array").decode(forged, tokens=1, vocab_size=3)
 
 
 @given(logits_TV=arrays(1e4, smallest=1))
@@ -157,6 +182,8 @@ def test_logits_on_a_given_grid_come_back_exactly(scope, bits, scale, zero_point
     assert logits_TV.dtype == np.float32
     given_block = block(logits_TV, Grid(scale=scale, zero_point=zero_point, bits=bits))
     assert there_and_back(U8LZ4(scope=scope), given_block).tobytes() == logits_TV.tobytes()
+    if bits <= 4:
+        assert there_and_back(U4LZ4(scope=scope), given_block).tobytes() == logits_TV.tobytes()
 
 
 def test_some_rows_of_a_thesis_array_pass_through_exactly_by_its_grid():
@@ -262,7 +289,7 @@ def test_a_batch_of_targets_has_the_bits_of_decode(codec, data):
     targets = codec.targets(records, vocab_size=vocab_size, device="cpu")
     assert isinstance(codec, BatchCodec)
     assert targets.lengths_B.tolist() == lengths
-    stored_BTV = targets.codes_BTV if isinstance(codec, U8LZ4) else targets.logits_BTV
+    stored_BTV = targets.codes_BTV if isinstance(codec, EvenGridLZ4) else targets.logits_BTV
     assert stored_BTV.shape == (len(lengths), max(lengths, default=0), vocab_size)
     logits_NV = full_logits(all_rows(targets))
     decoded = [codec.decode(payload, tokens=tokens, vocab_size=vocab_size) for payload, tokens in records]
@@ -274,9 +301,9 @@ def test_a_batch_of_targets_has_the_bits_of_decode(codec, data):
 def test_targets_take_no_more_room_than_what_is_stored_and_their_padding_is_zero(codec):
     records = [(codec.encode(synthetic_block(tokens, 30)), tokens) for tokens in (2, 4)]
     targets = codec.targets(records, vocab_size=30, device="cpu")
-    stored_BTV = targets.codes_BTV if isinstance(codec, U8LZ4) else targets.logits_BTV
+    stored_BTV = targets.codes_BTV if isinstance(codec, EvenGridLZ4) else targets.logits_BTV
     bits = {"fp32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.bfloat16"}
-    assert str(stored_BTV.dtype) == ("torch.uint8" if isinstance(codec, U8LZ4) else bits[codec.dtype])
+    assert str(stored_BTV.dtype) == ("torch.uint8" if isinstance(codec, EvenGridLZ4) else bits[codec.dtype])
     rows = [each for each in attrs.astuple(targets, recurse=False) if each is not None and each.ndim > 1]
     assert len(rows) == (1 if isinstance(codec, Float) else 3 if codec.clip is None else 4)
     assert not any(each[0, 2:].any() for each in rows)

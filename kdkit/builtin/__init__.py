@@ -32,6 +32,7 @@ def register_students(register: Register) -> None:
 @hookimpl
 def register_codecs(register: Register) -> None:
     """Eight bits with LZ4, plain floats, the largest logits, and samples."""
+    register("u4-lz4", "kdkit.builtin.codecs.u4_lz4:U4LZ4")
     register("u8-lz4", "kdkit.builtin.codecs.u8_lz4:U8LZ4")
     register("float", "kdkit.builtin.codecs.float_:Float")
     register("topk", "kdkit.builtin.codecs.topk:TopK")

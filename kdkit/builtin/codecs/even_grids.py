@@ -1,4 +1,4 @@
-"""The even grids of 8-bit logits: fitted, checked, applied and undone.
+"""The even grids of logits at 8 and 4 bits: fitted, checked, applied and undone.
 
 All arithmetic is float32, one operation after another, so that NumPy and torch give the same bits.
 
@@ -22,7 +22,7 @@ SMALLEST_SCALE = 2.0**-126
 LARGEST_FLOAT32 = 3.4028234e38
 
 
-def own_grid(logits_TV: FloatArray, rows: int, *, steps: int = 255) -> tuple[FloatArray, FloatArray]:
+def own_grid(logits_TV: FloatArray, rows: int, *, steps: int) -> tuple[FloatArray, FloatArray]:
     """Scale and zero point `[R, 1]` from the extremes of each row, or of the array, so many steps apart.
 
     The extremes are float32; scale and zero point are computed from them in float64, as Python does with its floats,
@@ -39,7 +39,7 @@ def own_grid(logits_TV: FloatArray, rows: int, *, steps: int = 255) -> tuple[Flo
     return scale_R1.astype(np.float32), (-low_R1 / scale_R1).astype(np.float32)
 
 
-def given_grid(grid: Grid, rows: int, example: str) -> tuple[FloatArray, FloatArray]:
+def given_grid(grid: Grid, rows: int, example: str, *, top: int) -> tuple[FloatArray, FloatArray]:
     """The grid that came with the block, as often as it is needed.
 
     Raises:
@@ -47,7 +47,7 @@ def given_grid(grid: Grid, rows: int, example: str) -> tuple[FloatArray, FloatAr
     """
     import numpy as np
 
-    reach = (abs(grid.zero_point) + 255) * grid.scale
+    reach = (abs(grid.zero_point) + top) * grid.scale
     if not (grid.scale >= SMALLEST_SCALE and reach <= LARGEST_FLOAT32 and grid.bits >= 1):
         raise UsageError(
             f"the grid of example {example!r} (scale {grid.scale}, zero point {grid.zero_point}, {grid.bits} bits) "
@@ -110,8 +110,8 @@ def dequantise(
     return logits_TV
 
 
-def check_grids(grids_2R1: FloatArray) -> None:
-    """Scales and zero points that no encoder writes would decode to infinities.
+def check_grids(grids_2R1: FloatArray, *, top: int) -> None:
+    """Scales and zero points that no encoder writes would decode to infinities; `top` is the highest code.
 
     Raises:
         DamagedData: There is one.
@@ -120,6 +120,6 @@ def check_grids(grids_2R1: FloatArray) -> None:
 
     scale_R1, zero_point_R1 = grids_2R1.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        reach_R1 = (np.abs(zero_point_R1) + 255) * scale_R1
+        reach_R1 = (np.abs(zero_point_R1) + top) * scale_R1
     if not np.all((scale_R1 >= SMALLEST_SCALE) & (reach_R1 <= LARGEST_FLOAT32)):
-        raise DamagedData("a quantisation grid is not one that u8-lz4 writes")
+        raise DamagedData("a quantisation grid is not one that an even-grid codec writes")

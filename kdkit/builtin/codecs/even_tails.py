@@ -41,4 +41,4 @@ def check_tails(levels_T1: FloatArray) -> None:
     import numpy as np
 
     if not np.isfinite(levels_T1).all():
-        raise DamagedData("the level of a row's clipped logits is infinite or no number, which u8-lz4 does not write")
+        raise DamagedData("the level of a row's clipped logits is infinite or no number, which kdkit does not write")

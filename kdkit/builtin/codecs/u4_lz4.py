@@ -1,0 +1,16 @@
+"""Codec `u4-lz4`: the full vocabulary at 4 bits, two logits a byte, in one LZ4 frame a record."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from kdkit.builtin.codecs.even_lz4 import EvenGridLZ4
+
+
+@attrs.frozen(kw_only=True)
+class U4LZ4(EvenGridLZ4):
+    """Four bits a logit on an even grid, then LZ4: sixteen values are too few for most logits, unless with `clip`."""
+
+    bits: ClassVar[int] = 4

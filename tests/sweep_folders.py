@@ -13,9 +13,9 @@ import attrs
 import numpy as np
 from run_folders import write_json
 
-from kdkit.rowscores import RowKey, RowScores
+from kdkit.evaluation.rowscores import RowKey, RowScores
+from kdkit.evaluation.scoring import mean
 from kdkit.runrecord import VERSIONS
-from kdkit.scoring import mean
 from kdkit.values import Cost, Score
 
 if TYPE_CHECKING:

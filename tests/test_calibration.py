@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdkit.calibration import BINS, Bins
+from kdkit.evaluation.calibration import BINS, Bins
 
 tokens = st.lists(st.tuples(st.floats(0.001, 1.0), st.booleans()), min_size=1, max_size=40)
 

@@ -25,10 +25,10 @@ from pages import (
 )
 
 from kdkit import plugins as plugin_loading
-from kdkit.baselines import NAMES as BASELINES
 from kdkit.cli import VERBS, Verb
 from kdkit.components import options_of
 from kdkit.errors import Interrupted, KdkitError
+from kdkit.evaluation.baselines import NAMES as BASELINES
 from kdkit.recipe import SECTIONS
 from kdkit.recipe.sections import SWEEP, Preamble
 

@@ -12,12 +12,12 @@ import team_kit
 import tiny
 import torch
 
-from kdkit import timing
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.engine import Forward, TokenWatch, cached_tokens, row_losses
 from kdkit.errors import DamagedData, Interrupted
+from kdkit.evaluation import timing
+from kdkit.evaluation.rowscores import RowKey, RowScores
 from kdkit.losses import HardLoss
-from kdkit.rowscores import RowKey, RowScores
 from kdkit.targets import NoTargets
 from kdkit.values import DenseTargets, SparseTargets
 

@@ -27,7 +27,7 @@ WITHIN = {
     "teacher": ("kdkit.engine.loop:Trainer._step", 4),
     "capture": ("kdkit.cache:CacheWriter.add_block", 17),
     "distill": ("kdkit.engine.loop:Trainer._step", 6),
-    "baseline": ("kdkit.labelsonly:is_wanted", 1),
+    "baseline": ("kdkit.evaluation.labelsonly:is_wanted", 1),
     "evaluate": ("kdkit.predictions:_line", 5),
     "report": ("kdkit.stages.report:assemble", 1),
 }
@@ -534,19 +534,19 @@ def test_recorded_logits_may_be_narrower_than_the_tokenizer(tmp_path):
 
 
 def test_two_runs_that_make_the_same_teacher_leave_one_whole_entry(tmp_path):
-    from kdkit import teacherstore
+    from kdkit.store import folders
 
     for name in ("one", "other"):
         tiny.model(tiny.T5, seed=len(name)).save(tmp_path / name, texts={})
     entry = tmp_path / "store" / "key"
-    teacherstore.put(tmp_path / "one", entry)
+    folders.put(tmp_path / "one", entry)
     before = {path.name: path.read_bytes() for path in entry.iterdir()}
-    teacherstore.put(tmp_path / "other", entry)
+    folders.put(tmp_path / "other", entry)
     assert {path.name: path.read_bytes() for path in entry.iterdir()} == before
     assert tiny.weights(entry) == tiny.weights(tmp_path / "one")
     assert not list(entry.parent.glob("*.partial"))
     with FileLock(entry.with_name(".key.lock")):
-        teacherstore.take(entry, tmp_path / "taken")  # readers wait for nobody
+        folders.take(entry, tmp_path / "taken")  # readers wait for nobody
     assert {path.name for path in (tmp_path / "taken").iterdir()} == {
         path.name for path in (tmp_path / "one").iterdir()
     }

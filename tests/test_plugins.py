@@ -163,7 +163,9 @@ def test_a_name_that_nobody_registered_is_answered_with_what_there_is():
     found = plugin_loading.load()
     with pytest.raises(PluginError, match=r'^unknown codec "u8-lz"; did you mean "u8-lz4"\?'):
         found.get("codecs", "u8-lz")
-    with pytest.raises(PluginError, match=r'^unknown codec "zzz"; there are: float, sampled, subspace, topk, u4-lz4, u8-lz4'):
+    with pytest.raises(
+        PluginError, match=r'^unknown codec "zzz"; there are: float, sampled, subspace, topk, u4-lz4, u8-lz4'
+    ):
         found.get("codecs", "zzz")
 
 

@@ -13,10 +13,10 @@ from sweep_folders import write_sweep_folder, write_trial
 
 from kdkit.cli.report import command
 from kdkit.errors import MissingInput, UsageError
+from kdkit.evaluation.rowscores import RowKey, compare
 from kdkit.report.study import comparison
 from kdkit.report.study.page import to_html
 from kdkit.report.study.statistics import Unpaired
-from kdkit.rowscores import RowKey, compare
 
 __all__ = ["browser"]  # a fixture
 F1 = RowKey("student", "truth", "text", "f1")

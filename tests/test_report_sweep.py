@@ -18,6 +18,7 @@ from sweep_folders import GRID, write_sweep_folder
 
 from kdkit.cli.report import command
 from kdkit.errors import MissingInput
+from kdkit.evaluation.rowscores import RowKey, compare, mean_over_seeds
 from kdkit.report.study import best as sweepbest
 from kdkit.report.study import figures as sweepfigures
 from kdkit.report.study import published as sweeppublished
@@ -27,7 +28,6 @@ from kdkit.report.study.page import to_html, to_markdown
 from kdkit.report.study.runs import ScoredRun, same_value, short_key, spelt
 from kdkit.report.study.statistics import Unpaired
 from kdkit.report.study.tables import apart
-from kdkit.rowscores import RowKey, compare, mean_over_seeds
 from kdkit.values import Difference, PublishedRun
 
 __all__ = ["browser"]  # a fixture

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from kdkit.errors import DamagedData, Mismatch, MissingInput
-from kdkit.rowscores import FILE, RowKey, RowScores, compare, mean_over_seeds
-from kdkit.scoring import Column, bootstrap_intervals, differences_of
+from kdkit.evaluation.rowscores import FILE, RowKey, RowScores, compare, mean_over_seeds
+from kdkit.evaluation.scoring import Column, bootstrap_intervals, differences_of
 
 OURS, THEIRS = RowKey("student", "truth", "s", "m"), RowKey("labels-only", "truth", "s", "m")
 NAN = float("nan")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdkit import scoring
 from kdkit.builtin.metrics.text import Text
 from kdkit.errors import KdkitError
-from kdkit.scoring import Column, bootstrap_intervals, columns_of, differences_of, scores_of, weighted_mean
+from kdkit.evaluation import scoring
+from kdkit.evaluation.scoring import Column, bootstrap_intervals, columns_of, differences_of, scores_of, weighted_mean
 from kdkit.values import Example, Score
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from kdkit.align import full_logits, log_softmax, teacher_rows
-from kdkit.calibration import Bins
 from kdkit.engine.tokenloss import CHUNK
+from kdkit.evaluation.calibration import Bins
 from kdkit.interfaces import SampledCodec, SparseCodec
 from kdkit.team import ALONE, Team
 from kdkit.tokens import collate, length_sorted

@@ -6,13 +6,13 @@ import shutil
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from kdkit import labelsonly, teacherstore
 from kdkit.estimate import bytes_of_weights, check_space
+from kdkit.evaluation import labelsonly
 from kdkit.files import folder_bytes
 from kdkit.hf import weights_digest
 from kdkit.losses import HardLoss
 from kdkit.rows import read_corpus
-from kdkit.store import making
+from kdkit.store import folders, making
 from kdkit.targets import NoTargets
 from kdkit.training import train
 
@@ -56,7 +56,7 @@ def _have(run: Run) -> dict[str, Any]:
         reused = run.team.lead_does(lambda: _is_there(run, entry, workshop, held))
         if not reused:
             _train(run, model, corpus, workshop)
-            run.team.lead_does(lambda: teacherstore.put(workshop / "best", entry))
+            run.team.lead_does(lambda: folders.put(workshop / "best", entry))
     return run.team.lead_does(lambda: _facts(entry, workshop, reused=reused))
 
 
@@ -87,6 +87,6 @@ def _train(run: Run, model: TextModel, corpus: Corpus, workshop: Path) -> None:
 
 
 def _facts(entry: Path, workshop: Path, *, reused: bool) -> dict[str, Any]:
-    teacherstore.check(entry)
+    folders.check(entry)
     shutil.rmtree(workshop, ignore_errors=True)
     return {"folder": str(entry.absolute()), "reused": reused, "weights": weights_digest(entry)}

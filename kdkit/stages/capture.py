@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdkit import textstore
 from kdkit.cache import CacheWriter, LogitCache, Part, first_rows, take_parts
 from kdkit.cache.manifest import MANIFEST
 from kdkit.cache.remote import mirror, mirrored
@@ -22,7 +21,7 @@ from kdkit.estimate import check_space
 from kdkit.hf import tokenizer_digest
 from kdkit.rows import read_corpus, rows_of
 from kdkit.stopping import graceful
-from kdkit.store import making
+from kdkit.store import making, texts
 from kdkit.targets import keys_of
 from kdkit.texts import plural
 from kdkit.wanted import Wanted, is_finished, wanted_rows
@@ -277,7 +276,7 @@ def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
     # Texts that were recorded are no work, and the identity of recorded logits is not that of the texts.
     is_model = run.facts("teacher")["folder"] is not None
     kept_as = f"{recipe.names['teacher']} {teacher.identity}" if is_model else None
-    textstore.fill(run, path, held_out, generate, name="teacher", tokenizer=teacher.tokenizer, kept_as=kept_as)
+    texts.fill(run, path, held_out, generate, name="teacher", tokenizer=teacher.tokenizer, kept_as=kept_as)
 
 
 def _capture(

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from kdkit import baselines, labelsonly, predictions
-from kdkit.asking import Answers, Questions
+from kdkit import predictions
 from kdkit.cache import LogitCache
-from kdkit.costs import closing, open_student, student_cost, teacher_cost
 from kdkit.engine import RowLoss, cached_tokens
-from kdkit.evidence import TEXTS, Evidence
+from kdkit.evaluation import baselines, labelsonly
+from kdkit.evaluation.asking import Answers, Questions
+from kdkit.evaluation.costs import closing, open_student, student_cost, teacher_cost
+from kdkit.evaluation.evidence import TEXTS, Evidence
+from kdkit.evaluation.scoring import Column
 from kdkit.files import write_json
 from kdkit.losses import HardLoss, loss_at
 from kdkit.rows import read_corpus, rows_of
-from kdkit.scoring import Column
 from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.training import rows_together
 from kdkit.values import END, Prediction
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from kdkit.engine import CachedTokens
+    from kdkit.evaluation.rowscores import Array
     from kdkit.interfaces import TextModel, Tokenizer
     from kdkit.rows import Rows
-    from kdkit.rowscores import Array
     from kdkit.runfolder import Run
     from kdkit.values import Corpus
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit import corpus as corpora
-from kdkit import teacherstore
 from kdkit.canonical import digest_of
 from kdkit.cards import model_texts
 from kdkit.estimate import bytes_of_weights, check_space
@@ -17,7 +16,7 @@ from kdkit.files import folder_bytes, weight_files
 from kdkit.hf import tokenizer_digest, weights_digest
 from kdkit.losses import HardLoss
 from kdkit.rows import read_corpus
-from kdkit.store import making, sweep_of
+from kdkit.store import folders, making, sweep_of
 from kdkit.targets import NoTargets
 from kdkit.training import rows_together, train
 
@@ -62,7 +61,7 @@ def restore(run: Run) -> dict[str, Any] | None:
         return {}
     stored, _ = _have_stored(run)
     if weights_digest(stored) != facts["weights"]:
-        teacherstore.check(stored)
+        folders.check(stored)
         return None
     return _take(run, stored)
 
@@ -79,7 +78,7 @@ def _have_stored(run: Run) -> tuple[Path, bool]:
         stored, reused = run.team.lead_does(lambda: _look_for(run, corpus, workshop))
         if not reused:
             made = _make(run, corpus, workshop)
-            run.team.lead_does(lambda: teacherstore.put(made, stored))
+            run.team.lead_does(lambda: folders.put(made, stored))
     return stored, reused
 
 
@@ -94,11 +93,11 @@ def _look_for(run: Run, corpus: Corpus, workshop: Path) -> tuple[Path, bool]:
 def _take(run: Run, stored: Path) -> dict[str, Any]:
     target = run.path / "teacher"
     if sweep_of(run.path) is None:
-        teacherstore.take(stored, target)
+        folders.take(stored, target)
         outputs = ["teacher/config.json", *weight_files(run.path, "teacher")]
         facts: dict[str, Any] = {"folder": "teacher", "outputs": outputs}
     else:
-        teacherstore.check(stored)
+        folders.check(stored)
         target = stored.absolute()
         files = [target / "config.json", *(target / name for name in weight_files(target, "."))]
         facts = {"folder": str(target), "outputs": [str(file) for file in files]}

@@ -10,11 +10,10 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from kdkit import teacherstore
 from kdkit.canonical import digest_of
 from kdkit.errors import DamagedData
 from kdkit.files import write_json
-from kdkit.store import sweep_of
+from kdkit.store import folders, sweep_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +45,7 @@ def take(entry: Path, run: Run) -> dict[str, Any] | None:
         facts: dict[str, Any] = json.loads(noted.read_bytes())
     except ValueError as error:
         raise DamagedData(f"{noted} is damaged ({error}); delete it and run again") from error
-    teacherstore.take(entry, run.path / "data")
+    folders.take(entry, run.path / "data")
     run.progress.note(f"data: taken from {entry}, which another trial made")
     return facts
 
@@ -55,7 +54,7 @@ def put(entry: Path, run: Run, facts: dict[str, Any]) -> None:
     """Keep a run's data set, and what its stage said, for the other trials."""
     if entry.is_dir():  # left by a kill before its facts were written
         shutil.rmtree(entry)
-    teacherstore.put(run.path / "data", entry)
+    folders.put(run.path / "data", entry)
     write_json(_facts_of(entry), facts)
 
 

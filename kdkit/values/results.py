@@ -26,7 +26,7 @@ class Score:
 
     Attributes:
         model: "teacher", "student", or a baseline: "labels-only", "untouched", "constant", "nearest"
-            (see `kdkit.baselines`).
+            (see `kdkit.evaluation.baselines`).
         against: "truth" or "teacher"; "truth and teacher" for the total loss.
         suite: Name of the metric suite; "loss" for a loss, "tokens" and "texts" for what kdkit itself says of those.
         metric: Name within the suite.

@@ -18,10 +18,10 @@ from kdkit.texts import plural
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdkit.evaluation.rowscores import RowKey
     from kdkit.report.study.runs import Configuration
     from kdkit.report.study.selection import Selection
     from kdkit.report.study.statistics import Statistics
-    from kdkit.rowscores import RowKey
     from kdkit.values import Difference
 
 MOST_NAMED = 6

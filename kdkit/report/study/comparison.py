@@ -9,8 +9,7 @@ import attrs
 from kdkit.canonical import canonical_json
 from kdkit.files import write_atomically
 from kdkit.report import formats
-from kdkit.report.study import origin as sweeporigin
-from kdkit.report.study import tables as sweeptables
+from kdkit.report.study import origin, tables
 from kdkit.report.study.comparisontables import differences, intervals, runs_table, what_differs
 from kdkit.report.study.document import Document, Part
 from kdkit.report.study.page import to_html, to_markdown
@@ -104,11 +103,11 @@ def assemble(stats: Statistics) -> Document:
             key="scores",
             title="Scores side by side",
             figures=tuple(intervals(stats)),
-            tables=tuple(sweeptables.scores(stats)),
-            details=tuple(sweeptables.scores(stats, parts=True)),
+            tables=tuple(tables.scores(stats)),
+            details=tuple(tables.scores(stats, parts=True)),
         ),
     ]
-    costs = sweeptables.costs(stats)
+    costs = tables.costs(stats)
     if costs is not None:
         parts.append(Part(key="costs", title="What they cost", tables=(costs,)))
     parts.append(
@@ -117,7 +116,7 @@ def assemble(stats: Statistics) -> Document:
             title="What was compared",
             tables=(runs_table(stats),),
             is_wordy=True,
-            facts=tuple(sweeporigin.versions(runs)),
+            facts=tuple(origin.versions(runs)),
         )
     )
     return Document(
@@ -147,7 +146,7 @@ def finding(stats: Statistics) -> Finding:
     key = headline(stats.configurations)
     if key is None:
         return Finding(sentence="These runs have no score of a student.", detail="")
-    name = sweeptables.metric_name(key)
+    name = tables.metric_name(key)
     measure = stats.measure(first, key)
     if not others or measure is None:
         return Finding(sentence=f"There is one configuration, {first.label}: nothing to compare it with.", detail="")
@@ -161,7 +160,7 @@ def finding(stats: Statistics) -> Finding:
         else:
             side = "above" if apart.value > 0 else "below"
             told.append(f"{each.label} is {formats.metric(abs(apart.value))} {side} it")
-    value = sweeptables.cell(measure)
+    value = tables.cell(measure)
     return Finding(
         sentence=f"The {name} of {first.label} is {value.text}; {'; '.join(told[:4])}"
         + (f"; and {len(told) - 4} more." if len(told) > 4 else "."),
@@ -194,7 +193,7 @@ def _unpaired(stats: Statistics) -> tuple[str, ...]:
 
 
 def _warnings(runs: Sequence[ScoredRun]) -> list[str]:
-    found = sweeporigin.version_warnings(runs)
+    found = origin.version_warnings(runs)
     splits = sorted({run.split for run in runs})
     if len(splits) > 1:
         found.append(f"The runs were scored on different splits: {', '.join(splits)}.")

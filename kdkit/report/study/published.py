@@ -17,9 +17,9 @@ from kdkit.report.tables import Cell, Group, Row, Table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kdkit.evaluation.rowscores import RowKey
     from kdkit.report.study.runs import Configuration
     from kdkit.report.study.statistics import Statistics
-    from kdkit.rowscores import RowKey
     from kdkit.values import PublishedRun
 
 

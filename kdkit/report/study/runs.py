@@ -10,8 +10,8 @@ import attrs
 
 from kdkit.canonical import canonical_json
 from kdkit.errors import DamagedData, MissingInput
+from kdkit.evaluation.rowscores import FILE, RowKey, RowScores
 from kdkit.report import formats
-from kdkit.rowscores import FILE, RowKey, RowScores
 from kdkit.runrecord import read_record, read_report
 from kdkit.values import Score
 

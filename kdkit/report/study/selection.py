@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.evaluation.rowscores import RowKey
 from kdkit.report.readings import number
 from kdkit.report.study.statistics import is_lower_better
-from kdkit.rowscores import RowKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,6 +1,7 @@
 """What reports on several runs say of a score: its mean over seeds, its interval, and paired differences.
 
-All of it comes from `kdkit.rowscores`; here is what is done once, and what to do where rows are not to be had.
+All of it comes from `kdkit.evaluation.rowscores`; here is what is done once, and what to do where rows are not to be
+had.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import Mismatch
+from kdkit.evaluation.rowscores import compare, mean_over_seeds
 from kdkit.report import formats
 from kdkit.report.compare import LABELS_ONLY, Pair
 from kdkit.report.readings import number
 from kdkit.report.study.runs import SEED
-from kdkit.rowscores import compare, mean_over_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdkit.evaluation.rowscores import RowKey, RowScores
     from kdkit.report.study.runs import Configuration, ScoredRun
-    from kdkit.rowscores import RowKey, RowScores
     from kdkit.values import Difference
 
 SAME = 1e-9

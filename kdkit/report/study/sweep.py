@@ -8,11 +8,7 @@ import attrs
 
 from kdkit.errors import PluginError
 from kdkit.files import write_atomically
-from kdkit.report.study import best as sweepbest
-from kdkit.report.study import figures as sweepfigures
-from kdkit.report.study import origin as sweeporigin
-from kdkit.report.study import published as sweeppublished
-from kdkit.report.study import tables as sweeptables
+from kdkit.report.study import best, figures, origin, published, tables
 from kdkit.report.study.document import Document, Part
 from kdkit.report.study.page import to_html, to_markdown
 from kdkit.report.study.runs import by_configuration, read_run
@@ -72,98 +68,98 @@ def assemble(folder: Path) -> SweepReport:
     selection = select(stats.configurations, sweep.axes)
     runs = [run for each in stats.configurations for run in each.runs]
     split = " and ".join(dict.fromkeys(run.split for run in runs)) or "test"
-    warnings = sweeporigin.warnings(sweep, stats.configurations)
+    warnings = origin.warnings(sweep, stats.configurations)
     try:
-        published = sweeppublished.load(sweep.reference)
+        reference = published.load(sweep.reference)
     except PluginError as error:
-        published = None
+        reference = None
         warnings.append(f"The published values are left out: {error}.")
-    found = sweepbest.finding(stats, selection, split)
+    found = best.finding(stats, selection, split)
     document = Document(
         title=sweep.name,
         kind="sweep report",
-        description=f"{sweep.description} {sweeporigin.what_was_varied(sweep)}".strip(),
+        description=f"{sweep.description} {origin.what_was_varied(sweep)}".strip(),
         verdict=found.sentence,
-        detail=f"{found.detail} {sweeporigin.how_far(sweep)}".strip(),
+        detail=f"{found.detail} {origin.how_far(sweep)}".strip(),
         warnings=tuple(warnings),
-        parts=tuple(_parts(sweep, stats, selection, split, published)),
+        parts=tuple(_parts(sweep, stats, selection, split, reference)),
         footer=f"Made by kdkit from the folders of {plural(len(done), 'trial')} alone.",
     )
     return SweepReport(sweep=sweep, stats=stats, selection=selection, document=document)
 
 
 def _parts(
-    sweep: SweepFacts, stats: Statistics, selection: Selection, split: str, published: Published | None
+    sweep: SweepFacts, stats: Statistics, selection: Selection, split: str, reference: Published | None
 ) -> list[Part]:
     parts: list[Part | None] = []
     if stats.configurations:
-        by_metric = sweepbest.by_metric(stats, split)
+        by_metric = best.by_metric(stats, split)
         parts += [
-            sweepbest.best_part(stats, selection, split),
+            best.best_part(stats, selection, split),
             Part(key="by-metric", title="Best by each metric", tables=(by_metric,), is_wordy=True)
             if by_metric
             else None,
-            *_figures(stats, published),
+            *_figures(stats, reference),
             _scores(stats),
-            _published(stats, published),
+            _published(stats, reference),
             _costs(stats),
         ]
-    parts += sweeporigin.parts(sweep, stats.configurations)
+    parts += origin.parts(sweep, stats.configurations)
     return [part for part in parts if part is not None]
 
 
-def _figures(stats: Statistics, published: Published | None) -> list[Part | None]:
+def _figures(stats: Statistics, reference: Published | None) -> list[Part | None]:
     key = headline(stats.configurations)
     suites = [] if key is None else [key.suite]
-    drawn = {against: sweepfigures.chosen(stats, against, suites) for against in ("truth", "teacher")}
-    axes = sweepfigures.numeric_axes(stats.configurations)
+    drawn = {against: figures.chosen(stats, against, suites) for against in ("truth", "teacher")}
+    axes = figures.numeric_axes(stats.configurations)
     parts: list[Part | None] = []
     for index, axis in enumerate(axes):
-        figures = [sweepfigures.along(stats, axis, each, published) for keys in drawn.values() for each in keys]
-        known = tuple(figure for figure in figures if figure is not None)
+        lines = [figures.along(stats, axis, each, reference) for keys in drawn.values() for each in keys]
+        known = tuple(figure for figure in lines if figure is not None)
         if known:
             parts.append(
-                Part(key=f"along-{index}", title=f"What {axis} does", text=(_legend(published),), figures=known)
+                Part(key=f"along-{index}", title=f"What {axis} does", text=(_legend(reference),), figures=known)
             )
-    grids = [] if key is None else sweepfigures.grid(stats, key)
+    grids = [] if key is None else figures.grid(stats, key)
     if grids:
         text = ("Brighter is better. Means over seeds; the intervals are in the table under each.",)
         parts.append(Part(key="grids", title="Two axes at once", text=text, figures=tuple(grids)))
-    codecs = sweepfigures.codecs(stats, drawn["truth"])
+    codecs = figures.codecs(stats, drawn["truth"])
     if codecs:
         text = ("What a token of the logit cache takes on disk, and what the student that learnt from it is worth.",)
         parts.append(Part(key="codecs", title="What the codec costs and keeps", text=text, figures=tuple(codecs)))
     return parts
 
 
-def _legend(published: Published | None) -> str:
+def _legend(reference: Published | None) -> str:
     drawn = "Bars and bands are 95 % intervals over rows and seeds; lines that share a value are moved apart a little."
-    return drawn if published is None else f"{drawn} Hollow marks are published values, of {published.source}."
+    return drawn if reference is None else f"{drawn} Hollow marks are published values, of {reference.source}."
 
 
 def _scores(stats: Statistics) -> Part:
     return Part(
         key="scores",
         title="Every configuration",
-        tables=tuple(sweeptables.scores(stats)),
-        details=tuple(sweeptables.scores(stats, parts=True)),
+        tables=tuple(tables.scores(stats)),
+        details=tuple(tables.scores(stats, parts=True)),
     )
 
 
-def _published(stats: Statistics, published: Published | None) -> Part | None:
-    found = [] if published is None else sweeppublished.tables(stats, published)
-    if published is None or not found:
+def _published(stats: Statistics, reference: Published | None) -> Part | None:
+    found = [] if reference is None else published.tables(stats, reference)
+    if reference is None or not found:
         return None
     whole, folded = ([table for table in found if table.folded is wanted] for wanted in (False, True))
     return Part(
         key="published",
         title="Beside published values",
-        text=(f"Source: {published.source}.",),
+        text=(f"Source: {reference.source}.",),
         tables=tuple(whole),
         details=tuple(folded),
     )
 
 
 def _costs(stats: Statistics) -> Part | None:
-    table = sweeptables.costs(stats)
+    table = tables.costs(stats)
     return None if table is None else Part(key="costs", title="What they cost", tables=(table,))

@@ -14,9 +14,9 @@ from kdkit.texts import plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from kdkit.evaluation.rowscores import RowKey
     from kdkit.report.study.runs import Configuration, ScoredRun
     from kdkit.report.study.statistics import Measure, Statistics
-    from kdkit.rowscores import RowKey
     from kdkit.values import Difference
 
 SUITES = {"loss": "Losses", **tables.SUITES}

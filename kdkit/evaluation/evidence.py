@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from kdkit.calibration import BINS, Bins
 from kdkit.engine import loss_samples
-from kdkit.rowscores import RowKey, RowScores, compare, mean_over_seeds
-from kdkit.scoring import Column, columns_of, differences_of, scores_of, weighted_mean
+from kdkit.evaluation.calibration import BINS, Bins
+from kdkit.evaluation.rowscores import RowKey, RowScores, compare, mean_over_seeds
+from kdkit.evaluation.scoring import Column, columns_of, differences_of, scores_of, weighted_mean
 from kdkit.values import Score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.engine import RowLoss, RowTokens
+    from kdkit.evaluation.rowscores import Array
     from kdkit.interfaces import MetricSuite
-    from kdkit.rowscores import Array
     from kdkit.values import Difference, Example
 
 LOSSES, TOKENS, TEXTS = "loss", "tokens", "texts"

@@ -1,4 +1,4 @@
-"""Models that a run made, kept for others: each a folder of the store, `teachers/KEY/` or `baselines/KEY/`.
+"""Folders that a run made, kept for others: teachers, students trained on the labels alone, the data of a sweep.
 
 An entry appears whole, by one rename, and never changes afterwards, so that reading it needs no lock. It holds the
 digest of each of its files: copies are made of it for as long as there are runs, and a damaged one must not spread.
@@ -24,7 +24,7 @@ DIGESTS = "kdkit_store.json"
 
 
 def put(source: Path, entry: Path) -> None:
-    """Keep a copy of a model's folder, unless another run has kept the same model by now.
+    """Keep a copy of a folder, unless another run has kept the same by now.
 
     Raises:
         KdkitError: The disk is full.
@@ -40,7 +40,7 @@ def put(source: Path, entry: Path) -> None:
 
 
 def take(entry: Path, target: Path) -> None:
-    """Copy an entry to where a run keeps its teacher, whole or not at all; what was there is replaced.
+    """Copy an entry to a run, whole or not at all; what was there is replaced.
 
     Raises:
         DamagedData: A file of the entry is not what was put there.

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit import textstore
 from kdkit.engine import Forward, TokenWatch, row_losses
 from kdkit.generation import predict
+from kdkit.store import texts
 from kdkit.training import rows_together
 
 if TYPE_CHECKING:
@@ -82,4 +82,4 @@ class Questions:
         def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
             return predict(model, rows, generation, device=run.device, done=done)
 
-        textstore.fill(run, path, rows, generate, name=name, tokenizer=model.tokenizer, kept_as=kept_as)
+        texts.fill(run, path, rows, generate, name=name, tokenizer=model.tokenizer, kept_as=kept_as)

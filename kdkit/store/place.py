@@ -1,11 +1,4 @@
-"""The store: the folder where runs keep what they share, teachers and logits; and where it is.
-
-cache/
-teachers/KEY/       teachers that a run made (see `kdkit.teacherstore`)
-baselines/KEY/      students that it trained on the labels alone (see `kdkit.labelsonly`)
-texts/KEY.jsonl     what a model wrote (see `kdkit.textstore`)
-logits/DIGEST/      the logits of a teacher (see `kdkit.cache`); these may be at a URL instead
-"""
+"""Where the store is, and how runs that share it wait for each other."""
 
 from __future__ import annotations
 

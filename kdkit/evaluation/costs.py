@@ -11,19 +11,19 @@ import numpy as np
 import torch
 
 from kdkit import hf
+from kdkit.evaluation.timing import measure
 from kdkit.files import folder_bytes
 from kdkit.generation import predict
-from kdkit.timing import measure
 from kdkit.values import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from kdkit.evaluation.timing import Generate, Timing
     from kdkit.interfaces import TextModel
     from kdkit.rows import Rows
     from kdkit.runfolder import Run
-    from kdkit.timing import Generate, Timing
     from kdkit.values import Corpus
 
 

@@ -4,7 +4,8 @@ rows.npz
 ids                                  the rows' ids, in the order of all else
 MODEL|AGAINST|SUITE|METRIC           a value a row, NaN where the row does not count
 MODEL|AGAINST|SUITE|METRIC|weights   its weight in the mean, where that is not 1: the tokens behind a loss
-MODEL|AGAINST|SUITE|METRIC|gaps      of a calibration error: what the row adds to each bin's gap (`kdkit.calibration`)
+MODEL|AGAINST|SUITE|METRIC|gaps      of a calibration error (`kdkit.evaluation.calibration`): what the row adds to each
+                                     bin's gap
 
 A score is `sum(weight * value) / sum(weight)`. A calibration error is no mean of rows: its `gaps` are in place of
 values, a row of them a row, and it is the sum over bins of `|sum(weight * gap)|`, over `sum(weight)`.
@@ -24,8 +25,8 @@ import attrs
 import numpy as np
 
 from kdkit.errors import DamagedData, Mismatch, MissingInput
+from kdkit.evaluation.scoring import LEVEL, draws
 from kdkit.files import write_atomically
-from kdkit.scoring import LEVEL, draws
 from kdkit.values import Difference
 
 if TYPE_CHECKING:

@@ -1,0 +1,14 @@
+"""The store: the folder where runs keep what they share, and where it is.
+
+cache/
+teachers/KEY/       teachers that a run made (see `kdkit.store.folders`)
+baselines/KEY/      students that it trained on the labels alone (see `kdkit.evaluation.labelsonly`)
+texts/KEY.jsonl     what a model wrote (see `kdkit.store.texts`)
+logits/DIGEST/      the logits of a teacher (see `kdkit.cache`); these may be at a URL instead
+"""
+
+from __future__ import annotations
+
+from kdkit.store.place import STORE, logits_of, making, store_of, sweep_of
+
+__all__ = ["STORE", "logits_of", "making", "store_of", "sweep_of"]

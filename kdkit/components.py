@@ -7,6 +7,7 @@ bool, int, float, str, `tuple[T, ...]`, `T | None`, attrs classes, `float | Sche
 
 from __future__ import annotations
 
+import functools
 import math
 import types
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,11 @@ def options_of(cls: type[Any]) -> list[Option]:
     Raises:
         PluginError: The class is not made by attrs, or a field has a type that a recipe cannot express.
     """
+    return list(_options_of(cls))  # type: ignore[arg-type]  # mypy does not see that classes can be hashed
+
+
+@functools.cache  # a sweep asks for the same few classes once a trial
+def _options_of(cls: type[Any]) -> tuple[Option, ...]:
     if not attrs.has(cls):
         raise PluginError(f"{where(cls)} is not an attrs class, so it has no options to read; see kdkit.interfaces")
     try:
@@ -93,7 +99,7 @@ def options_of(cls: type[Any]) -> list[Option]:
             f"a field type of {where(cls)} cannot be resolved ({error}); "
             "import it at the module's top, not under TYPE_CHECKING"
         ) from error
-    return [_option(cls, field, hints[field.name]) for field in attrs.fields(cls) if field.init]
+    return tuple(_option(cls, field, hints[field.name]) for field in attrs.fields(cls) if field.init)
 
 
 def where(cls: type[Any]) -> str:

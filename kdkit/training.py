@@ -80,7 +80,7 @@ def train(
         texts=model_texts(recipe, role=role),
         log=MetricsLog(run.path / "metrics.jsonl", role, run.tracking),
         progress=run.progress,
-        name=role,
+        name=role if role in {"teacher", "student"} else f"{role} student",
         team=run.team,
     ).fit()
 

@@ -243,7 +243,7 @@ def test_every_file_that_is_named_exists(page, tokens):
         "texts/DIGEST.jsonl",
         "predictions/",
     }
-    sweep = {"sweep.json", "sweep.toml", "results.json", "trials/ID/", "data/KEY/"}
+    sweep = {"sweep.json", "sweep.toml", "results.json", "trials/ID/", "data/KEY/", "search/"}
     compared = {"comparison.html", "comparison.md"}
     made = {
         *run_files(),

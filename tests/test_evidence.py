@@ -162,7 +162,7 @@ def test_an_interrupted_baseline_goes_on_where_it_was(whole, tmp_path, monkeypat
     # The student's 3 steps come first.
     with monkeypatch.context() as patched:
         patched.setattr(*tiny.signalling("kdkit.engine.loop:Trainer._step", 3 + 2, signal.SIGINT))
-        with pytest.raises(Interrupted, match="saved a checkpoint of the labels-only at step 2 of 3"):
+        with pytest.raises(Interrupted, match="saved a checkpoint of the labels-only student at step 2 of 3"):
             tiny.run_here(tmp_path, "third", loss__alpha=0.3, **SMALL)
     notes = tiny.Notes()
     tiny.run_here(tmp_path, "third", progress=notes, loss__alpha=0.3, **SMALL)

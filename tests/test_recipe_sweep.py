@@ -22,6 +22,13 @@ GRIDS = st.fixed_dictionaries(
         "training.epochs": st.lists(st.integers(1, 4), min_size=1, max_size=2, unique=True),
     },
 ).filter(bool)
+UNVARIED = "is not a key that the sweep varies"
+SEVERAL = """[sweep]
+gird = 1
+skip = [{ loss.alpha = 1 }, { loss.temperatur = 1 }]
+[sweep.grid]
+loss.alfa = [1]
+loss.temperature = [-1.0, 1.0]"""
 UNEQUAL = "its lists must be equally long, since they are varied together"
 SEEDS = st.lists(st.integers(0, 9), max_size=3, unique=True)
 
@@ -217,6 +224,19 @@ def test_what_is_told_apart_by_is_no_part_of_the_digest(sweep):
         (
             "[sweep.grid]\ndescription = ['x']",
             [(2, 1, "sweep.grid.description: description cannot be varied: it changes no number of a run")],
+        ),
+        (  # a fault of [sweep] itself hides none of a trial; what is misspelt is not suggested
+            SEVERAL,
+            [
+                (2, 1, 'sweep.gird: is not a key of [sweep]; did you mean "grid"?'),
+                (3, 36, f'sweep.skip[1].loss.temperatur: loss.temperatur {UNVARIED}; did you mean "loss.temperature"?'),
+                (5, 14, 'loss.alfa: is not an option of loss "kd"; did you mean "alpha"?'),
+                (6, 21, "loss.temperature: must be greater than 0, is -1"),
+            ],
+        ),
+        (  # what cannot be varied together is not tried together
+            "[sweep.grid]\nloss = [{ name = 'kd' }]\n'loss.alpha' = [7]",
+            [(1, 2, "sweep: loss and loss.alpha, which is in it, cannot both be varied")],
         ),
         ("[sweep.search]\nname = 'x'", [(2, 1, 'sweep.search.name: unknown search "x"; there are: none')]),
         ("[sweep.grid]\ncodec = [{ name = 'plain' }]\ncodec.x = [1]", None),

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 
+import numpy as np
 import pytest
 from attrs import asdict, evolve, has
 from click.testing import CliRunner
@@ -19,6 +20,7 @@ from tiny import recipe_table, run_here
 from kdkit.builtin.metrics.text import Text
 from kdkit.cli.report import command
 from kdkit.errors import DamagedData, MissingInput
+from kdkit.evaluation.rowscores import RowKey, RowScores
 from kdkit.report import (
     assemble,
     closing_table,
@@ -656,6 +658,31 @@ def test_the_summary_has_every_models_numbers(folder):
     assert found["costs"]["student"]["latency"] == 0.041
     assert len(found["calibration"]["student"]) == 12
     json.dumps(found, allow_nan=False)
+
+
+def test_a_baseline_that_learnt_nothing_and_is_above_the_student_is_in_the_headline(folder, tmp_path):
+    copy = tmp_path / folder.name
+    shutil.copytree(folder, copy)
+    place = copy / "evaluation.json"
+
+    def nearest_is(value, low, high):
+        evaluation = json.loads(place.read_text())
+        for each in evaluation["scores"]:
+            if (each["model"], each["suite"], each["metric"]) == ("nearest", "text", "f1"):
+                each.update(value=value, low=low, high=high)
+        place.write_text(json.dumps(evaluation))
+        return summary(copy)["verdict"]
+
+    told = "Above the student is what learnt nothing of this: nearest training row"
+    assert told not in nearest_is(0.36, 0.3, 0.42)
+    assert f"{told} (.600; +.248)." in nearest_is(0.6, 0.5, 0.7)
+    rows = np.random.default_rng(0).random(200)
+    key = RowKey("student", "truth", "text", "f1")
+    RowScores(ids=tuple(map(str, range(200))), values={key: rows, key._replace(model="nearest"): rows + 0.008}).write(
+        copy
+    )
+    # Row by row it is above, though its interval is that of the student's.
+    assert f"{told} (.360; +.008, 95 % interval +.008 to +.008)." in nearest_is(0.36, 0.3, 0.42)
 
 
 def test_nothing_heavy_is_imported_before_a_report_is_drawn():

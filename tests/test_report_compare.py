@@ -70,6 +70,14 @@ def test_what_changes_no_number_is_no_difference(trial):
     assert "The recipes are the same." in part(document, "recipes").text
 
 
+def test_what_changes_no_score_that_is_compared_is_in_no_label(trial):
+    one, other = trial("a", alpha=0.1), trial("b", alpha=0.5)
+    text = (other / "recipe.toml").read_text()
+    (other / "recipe.toml").write_text(text.replace("bootstrap = 200", "bootstrap = 200\nbaselines = false"))
+    assert "baselines = false" in (other / "recipe.toml").read_text()
+    assert [each.label for each in comparison.compared([one, other]).configurations] == ["alpha .1", "alpha .5"]
+
+
 def test_differences_are_those_of_the_paired_bootstrap_and_turn_their_sign_with_the_order(trial):
     folders = [trial("a", alpha=0.1), trial("b", alpha=0.5)]
     stats, turned = comparison.compared(folders), comparison.compared(folders[::-1])

@@ -19,11 +19,13 @@ from sweep_folders import GRID, write_sweep_folder
 from kdkit.cli.report import command
 from kdkit.errors import MissingInput
 from kdkit.evaluation.rowscores import RowKey, compare, mean_over_seeds
+from kdkit.report.formats import metric, signed, signed_interval
 from kdkit.report.study import best as sweepbest
+from kdkit.report.study import comparison, sweep
 from kdkit.report.study import figures as sweepfigures
 from kdkit.report.study import published as sweeppublished
-from kdkit.report.study import sweep
-from kdkit.report.study.charts import is_log, readable_ticks, tick_gap
+from kdkit.report.study.charts import Line, LineChart, Point, draw, is_log, reach, readable_ticks, tick_gap
+from kdkit.report.study.judged import others
 from kdkit.report.study.page import to_html, to_markdown
 from kdkit.report.study.runs import ScoredRun, same_value, short_key, spelt
 from kdkit.report.study.statistics import Unpaired
@@ -137,11 +139,160 @@ def test_a_configuration_that_does_as_well_is_named_as_within_noise_and_one_that
     trials = [{"loss.temperature": temperature} for temperature in (1.0, 1.05, 64.0)]
     found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", trials, rows=400))
     best = found.selection.best
-    assert [each.values["loss.temperature"] for each in sweepbest.near(found.stats, best, F1)] == [1.05]
+    kinds = {each.configuration.values["loss.temperature"]: each.kind for each in others(found.stats, best, F1)}
+    assert kinds == {1.05: "within noise", 64.0: "worse"}
     table = sweepbest.by_metric(found.stats, "test")
     row = next(row for row in table.groups[0].rows if row.label == "f1")
-    assert [cell.text for cell in row.cells][::2] == ["temperature 1", "temperature 1.05"]
-    assert "1 of the 2 other configurations is within noise of it" in found.document.verdict
+    assert [row.cells[index].text for index in (0, 2, 3, 4)] == [
+        "temperature 1", "none", "temperature 1.05", "temperature 64",
+    ]  # fmt: skip
+    assert "Of the 2 other configurations 1 is within noise of it and 1 is worse." in found.document.verdict
+
+
+def choose(path, value, *, seeds=(1, 2, 3), **values):
+    """What picked the best epochs of a configuration is so much on the validation rows."""
+    for seed in seeds:
+        place = trial_of(path, seed, **values) / "run.json"
+        change_json(place, lambda run: run["stages"]["distill"]["facts"].update(best_value=value))
+
+
+def test_a_configuration_that_is_better_on_test_than_the_best_on_validation_is_named_with_its_difference(tmp_path):
+    trials = [{"loss.temperature": temperature} for temperature in (1.0, 64.0)]
+    path = write_sweep_folder(tmp_path / "sweep", trials, rows=400)
+    choose(path, 0.99, temperature=64.0)
+    found = sweep.assemble(path)
+    (judged,) = others(found.stats, found.selection.best, F1)
+    assert (judged.kind, found.selection.best.label) == ("better", "temperature 64")
+    apart = found.stats.difference(judged.configuration, found.selection.best, F1)
+    told = f"temperature 1 ({signed(apart.value)}, {signed_interval(apart.low, apart.high)})"
+    assert f"The other configuration is better on test: {told}." in found.document.verdict
+    tables = part(found, "by-metric").tables
+    assert all(row.cells[0].text == "temperature 1" for table in tables for row in table.groups[0].rows)
+
+
+def test_what_the_choosing_score_tells_apart_is_said_too(tmp_path):
+    trials = [{"loss.temperature": temperature} for temperature in (1.0, 64.0)]
+    path = write_sweep_folder(tmp_path / "sweep", trials, best_by="hard", rows=400)
+    choose(path, 0.1, temperature=1.0)
+    found = sweep.assemble(path)
+    hard = RowKey("student", "truth", "loss", "hard")
+    gain = sweepbest.against_labels(found.stats, found.selection.best, hard)
+    assert gain.high < 0
+    told = f"it is {metric(-gain.value)} better than labels only ({signed_interval(gain.low, gain.high)})"
+    assert f"By the hard loss on test, which chose it on validation, {told}." in found.document.verdict
+
+
+def test_what_has_fewer_seeds_than_the_best_is_shown_and_ranked_and_judged_on_the_seeds_of_both(tmp_path):
+    trials = [{"loss.temperature": temperature} for temperature in (1.0, 2.0, 64.0)]
+    path = write_sweep_folder(tmp_path / "sweep", trials, rows=400)
+    for seed in (2, 3):
+        change_json(trial_of(path, seed, temperature=64.0) / "run.json", lambda run: run.update(status="failed"))
+    choose(path, 0.8, temperature=64.0, seeds=(1,))
+    choose(path, 0.9, temperature=1.0, seeds=(1,))
+    found = sweep.assemble(path)
+    assert found.selection.best.label == "temperature 1"  # of seed 1 alone; its mean over seeds is below .8
+    assert "ranked on what all have, seed 1" in found.selection.note
+    judged = {each.configuration.label: each for each in others(found.stats, found.selection.best, F1)}
+    assert {label: (each.seeds, each.is_on_fewer) for label, each in judged.items()} == {
+        "temperature 2": (3, False), "temperature 64": (1, True),
+    }  # fmt: skip
+    assert judged["temperature 64"].kind == "worse"
+    assert "The one with fewer seeds is worse, on the seeds that both have." in found.document.verdict
+    (line,) = sweepfigures.along(found.stats, "loss.temperature", (F1,), None).chart.lines
+    assert [point.x for point in line.points] == [1.0, 2.0, 64.0]
+    row = sweepbest.by_metric(found.stats, "test").groups[0].rows[0]
+    assert row.cells[-1].text == "1 worse"
+
+
+def test_axes_that_change_together_are_one(tmp_path):
+    trials = [{"loss.alpha": a, "loss.temperature": t} for a, t in ((0.1, 1.0), (0.5, 2.0), (0.9, 4.0))]
+    found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", trials, seeds=(1,), rows=40))
+    assert sweepfigures.numeric_axes(found.stats.configurations) == ["loss.alpha"]
+    figure = sweepfigures.along(found.stats, "loss.alpha", (F1,), None)
+    assert [[point.x for point in line.points] for line in figure.chart.lines] == [[0.1, 0.5, 0.9]]
+    assert figure.table.groups[0].rows[1].label == "alpha .5, temperature 2"
+    assert sweepfigures.grid(found.stats, F1) == []
+    assert part(found, "along-0").title == "What loss.alpha with loss.temperature does"
+
+
+def test_scores_that_are_equal_everywhere_are_told_once_by_all_their_names(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[1:3], seeds=(1,), rows=40)
+
+    def equal(evaluation):
+        by_key = {(each["model"], each["against"], each["metric"]): each for each in evaluation["scores"]}
+        for (model, against, name), each in by_key.items():
+            if name == "exact_match":
+                each.update({key: by_key[model, against, "f1"][key] for key in ("value", "low", "high", "count")})
+
+    before = sweep.assemble(path)
+    for place in path.glob("trials/*/evaluation.json"):
+        change_json(place, equal)
+    after = sweep.assemble(path)
+    titles = [[figure.chart.title for figure in part(found, "along-0").figures] for found in (before, after)]
+    assert len(titles[1]) == len(titles[0]) - 2  # against the truth, and against the teacher
+    assert "Exact match, f1, against the truth, by alpha" in titles[1]
+    assert part(after, "scores").tables[0].columns == ("", "exact match, f1")
+    assert "exact match, f1" in [row.label for row in part(after, "best").tables[0].groups[0].rows]
+
+
+def test_beside_a_best_of_labels_only_there_is_no_second_column_of_it(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[:2], seeds=(1,), rows=40)
+    choose(path, 0.99, seeds=(1,), alpha=0.0, temperature=1.0)
+    told = part(sweep.assemble(path), "best")
+    assert told.tables[0].columns == ("", "the best", "the next best", "difference")
+    assert any("none that learnt from the teacher did better" in sentence for sentence in told.text)
+
+
+def test_a_baseline_has_one_row_of_losses_though_its_soft_loss_varies_with_alpha(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[1:3], seeds=(1,), rows=40)
+
+    def soft(evaluation, value):
+        (hard,) = (each for each in evaluation["scores"] if (each["model"], each["metric"]) == ("labels-only", "hard"))
+        evaluation["scores"].append({**hard, "against": "teacher", "metric": "soft", "value": value})
+
+    for value, place in enumerate(sorted(path.glob("trials/*/evaluation.json"))):
+        change_json(place, lambda evaluation, value=value: soft(evaluation, value))
+    table = next(table for table in part(sweep.assemble(path), "scores").tables if table.title == "Losses")
+    rows = {row.label: [cell.text for cell in row.cells] for row in table.groups[1].rows}
+    assert len(rows) == len(table.groups[1].rows)
+    assert rows["labels only (alpha = 0)"][table.columns.index("soft") - 1] == "\u2013"
+    assert rows["labels only (alpha = 0)"][table.columns.index("hard") - 1] != "\u2013"
+
+
+def test_two_seeds_are_warned_of_once(small):
+    assert (small / "report.md").read_text(encoding="utf-8").count("Two seeds tell almost nothing") == 1
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 100)), min_size=1, max_size=9))
+def test_an_axis_holds_all_values_and_no_interval_dwarfs_them(drawn):
+    points = [Point(x=0, value=value, low=value - half, high=value + half) for value, half in drawn]
+    low, high = reach(points)
+    values = [value for value, _ in drawn]
+    span = max(values) - min(values)
+    assert low < min(values)
+    assert max(values) < high
+    assert high - low <= 1.2 * (5 * span + 0.5 * max(map(abs, values))) + 0.2
+
+
+LONG = "learning_rate .0001, train a-file-with-a-very-long-name-indeed.jsonl"
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], [f"{LONG}, temperature {each}" for each in (1, 2)]])
+def test_a_legend_stays_within_its_figure_and_tells_its_lines_apart(browser, tmp_path, labels):
+    lines = tuple(
+        Line(label=label, points=(Point(x=1, value=1.0), Point(x=2, value=place))) for place, label in enumerate(labels)
+    )
+    chart = LineChart(title="t", x_label="x", y_label="y", lines=lines)
+    page_file = tmp_path / "page.html"
+    page_file.write_text(f"<!doctype html><html lang=en><body>{draw(chart, key='k')}</body></html>")
+    with opened(browser, page_file) as page:
+        over = page.evaluate(
+            "[...document.querySelectorAll('svg text')].map((each) => each.getBoundingClientRect().right"
+            " - document.querySelector('svg').getBoundingClientRect().right)"
+        )
+        assert max(over) <= 1
+        shown = page.evaluate("document.querySelector('svg').textContent")
+        assert all(label.rpartition(", ")[2] in shown for label in labels)
 
 
 @given(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5), st.sampled_from(["f1", "hard", "length"]))
@@ -174,7 +325,7 @@ def test_every_figure_has_a_table_of_its_own_with_the_values_drawn(report):
 
 
 def test_along_an_axis_a_line_holds_the_trials_that_differ_in_it_alone(report):
-    chart = sweepfigures.along(report.stats, "loss.temperature", F1, None).chart
+    chart = sweepfigures.along(report.stats, "loss.temperature", (F1,), None).chart
     (line,) = chart.lines
     assert (line.label, [point.x for point in line.points]) == ("alpha .5", [0.1, 0.5, 1.0, 2.0, 4.0])
     assert [level.model for level in chart.levels] == ["teacher", "labels-only"]
@@ -216,7 +367,7 @@ def test_published_values_stand_beside_the_trial_that_is_set_up_alike(report):
     assert (row.label, row.note) == ("alpha .5, temperature 1", "one")
     assert row.cells[0].note == f".250, +{ours - 0.25:.3f}".replace("0.", ".")
     assert [row.note for row in rest.groups[0].rows] == ["other"]
-    (line,) = sweepfigures.along(report.stats, "loss.temperature", F1, published).chart.lines
+    (line,) = sweepfigures.along(report.stats, "loss.temperature", (F1,), published).chart.lines
     assert [(point.x, point.value) for point in line.published] == [(1.0, 0.25)]
 
 
@@ -271,13 +422,13 @@ def test_runs_without_row_scores_have_means_and_no_intervals_over_seeds(tmp_path
     path = write_sweep_folder(tmp_path / "sweep", GRID[2:4], seeds=(1, 2), rows=40)
     for file in path.glob("trials/*/rows.npz"):
         file.unlink()
-    found = sweep.assemble(path)
-    one, other = found.stats.configurations
-    measure = found.stats.measure(one, F1)
+    stats = comparison.compared(sorted(path.glob("trials/*")))
+    one, other = stats.configurations
+    measure = stats.measure(one, F1)
     assert measure.value == pytest.approx(sum(run.scores[F1].value for run in one.runs) / 2)
     assert math.isnan(measure.low)
-    assert found.stats.difference(one, other, F1) == Unpaired(reason="a run has no rows.npz")
-    assert any("no rows.npz" in warning for warning in found.document.warnings)
+    assert stats.difference(one, other, F1) == Unpaired(reason="a run has no rows.npz")
+    assert any("no rows.npz" in warning for warning in comparison.assemble(stats).warnings)
 
 
 def test_the_page_is_well_formed_refers_to_nothing_outside_and_is_the_same_each_time(small):

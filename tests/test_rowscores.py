@@ -199,6 +199,46 @@ def test_an_interval_of_rows_alone_is_not_much_too_wide():
     assert np.mean(held) <= 0.985
 
 
+@pytest.mark.parametrize(
+    ("of_row", "of_seed", "of_both"),
+    [(1.0, 0.05, 0.05), (0.1, 0.5, 0.2), (0.05, 0.0, 2.0), (0.3, 0.1, 1.0)],
+    ids=["rows", "seeds", "rows by seeds", "all three"],
+)
+def test_an_interval_holds_the_truth_and_is_no_wider_than_it_takes_whatever_varies(of_row, of_seed, of_both):
+    draw, seeds, rows = np.random.default_rng(2), 3, 60
+    zero = [run(np.zeros(rows), THEIRS)] * seeds
+    held, widths, needed = [], [], []
+    for _ in range(150):
+        values_RS = 0.4 + draw.normal(0, of_row, (rows, 1)) + draw.normal(0, of_seed, seeds)
+        values_RS = values_RS + draw.normal(0, of_both, (rows, seeds))
+        found = difference([run(column) for column in values_RS.T], zero, resamples=200)
+        held.append(found.low <= 0.4 <= found.high)
+        widths.append(found.high - found.low)
+        over_seeds = 4.303 * values_RS.mean(axis=0).std(ddof=1) / np.sqrt(seeds)
+        needed.append(2 * np.hypot(over_seeds, 1.96 * of_row / np.sqrt(rows)))
+    assert np.mean(held) >= 0.9
+    assert np.mean(widths) <= 1.15 * np.mean(needed)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=2, max_size=4))
+def test_no_interval_of_a_share_leaves_0_to_1_and_none_of_a_loss_goes_below_0(columns):
+    share = mean_over_seeds([run(column) for column in columns], OURS, resamples=50, seed=0)
+    assert 0 <= share.low <= share.value <= share.high <= 1
+    loss_key = RowKey("student", "truth", "loss", "hard")
+    loss = mean_over_seeds([run(column, loss_key) for column in columns], loss_key, resamples=50, seed=0)
+    assert 0 <= loss.low <= loss.value <= loss.high
+
+
+def test_an_interval_of_two_seeds_is_wide_and_that_of_a_difference_is_not_cut():
+    runs = [run([0.1] * 9), run([0.9] * 9)]
+    share = mean_over_seeds(runs, OURS, resamples=50, seed=0)
+    assert (share.low, share.high) == (0, 1)
+    apart = difference(runs, [run([0.5] * 9, THEIRS)] * 2)
+    assert apart.low < -1
+    assert apart.high > 1
+
+
 def test_seeds_that_disagree_widen_the_interval():
     theirs = [run(np.zeros(50), THEIRS)] * 3
     alike = difference([run(np.full(50, 0.1))] * 3, theirs)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import attrs
@@ -20,17 +22,19 @@ from filelock import FileLock
 from kdkit import cli
 from kdkit import plugins as plugin_loading
 from kdkit.cache import Part
-from kdkit.errors import DamagedData, MissingInput, RecipeError, UsageError
+from kdkit.errors import DamagedData, Interrupted, MissingInput, RecipeError, UsageError
 from kdkit.hookspecs import hookimpl
 from kdkit.recipe import load_sweep
 from kdkit.store import making, store_of, sweep_of
 from kdkit.sweeps import read_sweep, run, trial_folder
 from kdkit.sweeps.board import Board, Entry
 from kdkit.sweeps.display import Table, fitting
-from kdkit.sweeps.facts import log_of
+from kdkit.sweeps.facts import NEEDED, claim_of, log_of
 from kdkit.sweeps.process import Places
+from kdkit.sweeps.results import as_table
 from kdkit.sweeps.run import part_of, run_sweep
 from kdkit.team import Team
+from kdkit.values import AxisValue
 
 ALPHAS = [0.0, 0.25, 0.5, 1.0]
 
@@ -39,6 +43,13 @@ def record(trial, status: str, best: float = 0.5) -> dict:
     """A run.json that says so much."""
     stages = {"distill": {"status": status, "seconds": 2.0, "facts": {"best_by": "text.f1", "best_value": best}}}
     return {"name": "t", "recipe_digest": trial.recipe.digest, "status": status, "stages": stages}
+
+
+def leave_outputs(place: Path) -> None:
+    """What a sweep needs of a trial that is done."""
+    for name in NEEDED:
+        if not (place / name).exists():
+            (place / name).write_text("")
 
 
 @attrs.define
@@ -68,6 +79,8 @@ class Runs:
             each.mkdir(parents=True, exist_ok=True)
         (place / "recipe.toml").write_text(trial.recipe.to_toml())
         (place / "run.json").write_text(json.dumps(record(trial, "failed" if failed else "done")))
+        if not failed:
+            leave_outputs(place)
         log.write_text("error: it is too large\n" if failed else "all well\n")
         return Ended(1 if failed else 0)
 
@@ -116,11 +129,13 @@ def test_if_none_is_done_the_sweep_has_failed(tmp_path, folder):
 def test_fresh_deletes_what_trials_left_and_nothing_else(tmp_path, folder):
     run_sweep(sweep_of_alphas(tmp_path), folder, launch=Runs())
     (folder / "mine.txt").write_text("x")
+    (folder / "search").mkdir()  # where searches keep theirs
     runs = Runs()
     run_sweep(sweep_of_alphas(tmp_path, [0.5]), folder, fresh=True, launch=runs)
     assert runs.started == [(0.5, None)]
     assert len(list((folder / "trials").iterdir())) == 1
     assert (folder / "mine.txt").exists()
+    assert not (folder / "search").exists()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
@@ -157,6 +172,7 @@ def test_a_trial_that_another_process_works_on_is_waited_for(tmp_path, folder):
     def finish():
         while len(runs.started) < 3:
             time.sleep(0.05)
+        leave_outputs(place)
         (place / "run.json").write_text(json.dumps(record(first, "done")))
         lock.release()
 
@@ -167,6 +183,65 @@ def test_a_trial_that_another_process_works_on_is_waited_for(tmp_path, folder):
     assert [alpha for alpha, _ in runs.started] == ALPHAS[1:]
     assert (end.done, end.failed) == (4, 0)
     assert any("another process works on it" in note for note in shown.notes)
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_trial_that_has_lost_an_output_is_not_done_and_is_run_again(tmp_path, folder, name):
+    sweep, runs = sweep_of_alphas(tmp_path), Runs()
+    run_sweep(sweep, folder, launch=Runs())
+    (trial_folder(folder, sweep.trials[1].id) / name).unlink()
+    assert statuses(folder) == {0.0: "done", 0.25: "interrupted", 0.5: "done", 1.0: "done"}
+    assert run_sweep(sweep, folder, launch=runs).exit_code == 0
+    assert runs.started == [(0.25, None)]
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.write_text("{"), lambda file: file.unlink()])
+def test_a_trial_with_a_damaged_record_has_failed_and_blocks_no_other(tmp_path, folder, damage):
+    sweep = sweep_of_alphas(tmp_path)
+    run_sweep(sweep, folder, launch=Runs())
+    place = trial_folder(folder, sweep.trials[1].id)
+    damage(place / "run.json")
+    assert statuses(folder) == {0.0: "done", 0.25: "failed", 0.5: "done", 1.0: "done"}
+    error = read_sweep(folder).trials[1].error
+    assert error.endswith(f"delete the folder {place} and run the sweep again, which does this trial anew")
+    assert "--fresh" not in error
+    shutil.rmtree(place)
+    runs = Runs()
+    assert run_sweep(sweep, folder, launch=runs).exit_code == 0
+    assert runs.started == [(0.25, None)]
+
+
+def test_a_report_leaves_out_what_cannot_be_read_and_says_how_to_have_it_again(tmp_path):
+    sweep, folder = sweep_of_alphas(tmp_path), tmp_path / "runs" / "s"
+    end = run_sweep(sweep, folder, launch=Runs())  # their outputs are empty files
+    assert (end.done, end.failed, end.exit_code) == (0, 4, 1)
+    text = (folder / "report.md").read_text()
+    for trial in end.facts.trials:
+        assert trial.error.startswith(f"{trial.folder / 'evaluation.json'} is damaged (")
+        assert f"Trial {trial.id} is left out of every number here" in text
+    assert len(json.loads((folder / "results.json").read_text())["trials"]) == 4
+
+
+def test_a_trial_that_another_sweep_has_just_started_is_not_started_again(tmp_path, folder):
+    sweep, runs, shown = sweep_of_alphas(tmp_path), Runs(), tiny.Notes()
+    first = sweep.trials[0]
+    claim_of(folder, first.id).parent.mkdir(parents=True)
+    (folder / "sweep.json").write_text("{}")
+    claim = FileLock(claim_of(folder, first.id), thread_local=False)
+    claim.acquire()
+
+    def finish():
+        while len(runs.started) < 3:
+            time.sleep(0.05)
+        Runs()(first, folder, slot=0)
+        claim.release()
+
+    other = threading.Thread(target=finish)
+    other.start()
+    end = run_sweep(sweep, folder, launch=runs, progress=shown)
+    other.join()
+    assert [alpha for alpha, _ in runs.started] == ALPHAS[1:]
+    assert end.exit_code == 0
 
 
 # A trial as far as a sweep can see: it locks its folder, keeps run.json, and leaves when it is told to.
@@ -185,6 +260,7 @@ with FileLock(place / ".lock", timeout=0):
     with marks.open("a") as file: file.write(place.name + "\\n")
     say("running")
     time.sleep(seconds)
+    for name in ("recipe.toml", "evaluation.json", "rows.npz"): (place / name).touch()
     say("done")
 """
 SWEEP = f"""
@@ -354,12 +430,50 @@ def test_the_table_has_never_more_rows_than_the_screen_and_shows_what_runs(tmp_p
     assert "40 of 80 trials done, 2 running, 1 failed, about" in text
 
 
+@pytest.mark.parametrize("width", [110, 80, 60, 40, 20])
+def test_no_column_of_the_table_is_cut_but_the_last_which_goes_where_there_is_no_room(tmp_path, width):
+    from rich.console import Console
+
+    log = tmp_path / "log"
+    log.write_text("x" * 500 + "\n")
+    entries = [Entry(trial=trial, log=log) for trial in sweep_of_alphas(tmp_path, seeds=[11, 12]).trials]
+    entries[0].state, entries[0].began = "running", time.monotonic() - 61
+    entries[1].state, entries[1].seconds, entries[1].best = "done", 3600.0, 0.123456
+    console = Console(width=width, height=30, record=True, file=io.StringIO())
+    console.print(Table(board=Board(jobs=1, entries=entries), axes=("learning_rate",), console=console).drawn())
+    lines = [line.split() for line in console.export_text().splitlines()]
+    assert all(len(line) <= width for line in console.export_text().splitlines())
+    if width < 40:
+        return  # then all are cut alike
+    head = "learning_rate" if width > 40 else lines[1][0]
+    assert head.removesuffix("…") in "learning_rate"
+    assert lines[1][:5] == [head, "seed", "state", "time", "best"]
+    assert lines[3][:4] == ["0.0", "11", "running", "1:01"]
+    assert ["0.25", "11", "done", "1:00:00", "0.1235"] in lines
+    assert any(cell.startswith("xxx") for cell in lines[3]) == (width > 60)
+
+
+def test_the_time_that_is_left_is_by_the_median_of_what_was_measured_here(tmp_path):
+    entries = [Entry(trial=trial, log=tmp_path) for trial in sweep_of_alphas(tmp_path, seeds=[1, 2]).trials]
+    board = Board(jobs=1, entries=entries)
+    assert board.seconds_left() is None
+    entries[0].state, entries[0].seconds = "done", 5000.0  # with a first try under another load
+    assert board.seconds_left() == 7 * 5000
+    for entry, took in zip(entries[1:4], (900.0, 10.0, 12.0), strict=True):
+        entry.state, entry.seconds, entry.took = "done", took, took
+    assert board.seconds_left() == 4 * 12
+    board.wanted = 10
+    assert board.seconds_left() == 6 * 12
+
+
 @attrs.frozen(kw_only=True)
 class Downhill:
     """Proposes the alphas in turn, each once; keeps what it is told."""
 
     wanted: int = 3
     axis: str = "loss.alpha"
+    top: float = 1.0
+    beyond: float | None = None
 
     @property
     def axes(self):
@@ -369,8 +483,11 @@ class Downhill:
     def trials(self):
         return self.wanted
 
+    def ends(self):
+        return [AxisValue(axis=self.axis, value=self.top, at=("top",))]
+
     def open(self, folder, *, seed):
-        return OpenDownhill()
+        return OpenDownhill([self.beyond] if self.beyond is not None else [])
 
 
 TOLD = []
@@ -379,13 +496,16 @@ TOLD = []
 class OpenDownhill:
     known = ()
 
+    def __init__(self, beyond):
+        self.order = [*beyond, *ALPHAS]
+
     def tell(self, outcomes):
         self.known = outcomes
         TOLD.append([(each.values["loss.alpha"], each.status, each.value) for each in outcomes])
 
     def ask(self):
         known = [each.values["loss.alpha"] for each in self.known]
-        return {"loss.alpha": next(alpha for alpha in ALPHAS if alpha not in known)}
+        return {"loss.alpha": next(alpha for alpha in self.order if alpha not in known)}
 
     def close(self):
         pass
@@ -436,6 +556,96 @@ def test_a_search_varies_keys_that_there_are_and_is_not_split(tmp_path, folder):
     del table["sweep"]["grid"]
     with pytest.raises(UsageError, match=r"--shard does not go with \[sweep\.search\]"):
         run_sweep(load_sweep(table, plugins=plugins), folder, shard=Part(index=0, count=2), launch=Runs())
+
+
+def test_an_end_of_a_searchs_range_that_makes_no_recipe_is_wrong_before_any_trial(tmp_path):
+    table, plugins = searching(tmp_path, top=2.0)
+    with pytest.raises(RecipeError, match=r"^<dict>: loss\.alpha: must be at most 1, is 2$"):
+        load_sweep(table, plugins=plugins)
+
+
+def test_a_proposal_that_makes_no_trial_is_a_failed_one_and_ends_nothing(tmp_path, folder):
+    TOLD.clear()
+    table, plugins = searching(tmp_path, beyond=1.5)
+    runs, shown = Runs(), tiny.Notes()
+    end = run_sweep(load_sweep(table, plugins=plugins), folder, launch=runs, progress=shown)
+    assert [alpha for alpha, _ in runs.started] == ALPHAS[:2]
+    assert (end.done, end.failed, end.exit_code) == (2, 1, 3)
+    assert (1.5, "failed", None) in TOLD[-1]
+    (note,) = [note for note in shown.notes if "makes no trial" in note]
+    assert "proposed loss.alpha 1.5" in note
+    assert "must be at most 1, is 1.5; see sweep.search.space" in note
+    assert any("2 of 3 trials done, 1 failed" in note for note in shown.notes)
+
+
+def test_a_searchs_progress_counts_the_trials_that_it_wants(tmp_path, folder):
+    table, plugins = searching(tmp_path)
+    shown = tiny.Notes()
+    run_sweep(load_sweep(table, plugins=plugins), folder, launch=Runs(), progress=shown)
+    assert [note.split("; ")[-1].split(", ")[0] for note in shown.notes if "done in" in note] == [
+        f"{done} of 3 trials done" for done in (1, 2, 3)
+    ]
+
+
+def test_what_another_process_has_asked_for_is_waited_for_and_reported(tmp_path, folder):
+    table, plugins = searching(tmp_path, wanted=2)
+    sweep = load_sweep(table, plugins=plugins)
+    (other,) = sweep.proposed({"loss.alpha": 1.0})
+    place, runs = trial_folder(folder, other.id), Runs()
+    lock = FileLock(place / ".lock", thread_local=False)
+
+    def launch(trial, folder, *, slot):
+        place.mkdir(parents=True)
+        (place / "recipe.toml").write_text(other.recipe.to_toml())
+        lock.acquire()
+        threading.Thread(target=finish).start()
+        return runs(trial, folder, slot=slot)
+
+    def finish():
+        time.sleep(0.5)
+        Runs()(other, folder, slot=0)
+        lock.release()
+
+    end = run_sweep(sweep, folder, launch=launch)
+    assert len(runs.started) == 1
+    assert (end.done, end.failed) == (2, 0)
+    assert set(statuses(folder).values()) == {"done"}
+
+
+def test_what_a_search_warns_of_is_a_line_of_the_progress(tmp_path, folder, monkeypatch):
+    def tell(self, outcomes):
+        self.known = outcomes
+        warnings.warn("the journal is damaged;\nit is made again", stacklevel=2)
+
+    monkeypatch.setattr(OpenDownhill, "tell", tell)
+    table, plugins = searching(tmp_path, wanted=1)
+    shown = tiny.Notes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run_sweep(load_sweep(table, plugins=plugins), folder, launch=Runs(), progress=shown)
+    assert "the search warns: the journal is damaged; it is made again" in shown.notes
+
+
+def test_a_second_ctrl_c_ends_at_once_and_says_how_to_go_on(tmp_path, folder):
+    class Stuck(Ended):
+        def poll(self):
+            signal.raise_signal(signal.SIGINT)
+
+    workers = []
+
+    def launch(trial, folder, *, slot):
+        workers.append(Stuck(0))
+        return workers[-1]
+
+    with pytest.raises(Interrupted, match="ended at once; the same command goes on from there") as left:
+        run_sweep(sweep_of_alphas(tmp_path), folder, launch=launch)
+    assert left.value.exit_code == 130
+    assert workers[0].sent == [signal.SIGINT, signal.SIGKILL]
+
+
+def test_the_closing_table_calls_axes_as_the_live_one_does(tmp_path, folder):
+    end = run_sweep(sweep_of_alphas(tmp_path), folder, launch=Runs())
+    assert as_table(end.facts)[0] == ("trial", "alpha", "status", "time", "validation text.f1", "")
 
 
 @pytest.mark.parametrize(("option", "value"), [("--jobs", "2"), ("--shard", "0/2")])

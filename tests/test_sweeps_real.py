@@ -95,6 +95,18 @@ def test_two_trials_at_once_make_teacher_logits_and_data_once_and_plain_runs_sha
         next((tmp_path / "runs/cache/teachers").glob("[!.]*"))
     )
 
+    # A trial whose evaluation is damaged is left out, with an advice; the advice works, and trains nothing anew.
+    file = trial_folder(folder, sweep.trials[0].id) / "evaluation.json"
+    file.write_bytes(file.read_bytes()[:-9])
+    again = run_sweep(sweep, folder, launch=launch)
+    assert (again.done, again.failed, again.exit_code) == (1, 1, 3)
+    assert again.facts.trials[0].error.endswith("; delete it and run the recipe again")
+    assert f"Trial {sweep.trials[0].id} is left out" in (folder / "report.md").read_text()
+    file.unlink()
+    assert run_sweep(sweep, folder, launch=launch).exit_code == 0
+    assert "distill: done before" in log(folder, sweep.trials[0])
+    assert "is left out" not in (folder / "report.md").read_text()
+
     # A damaged data set in the sweep's folder spreads to no trial.
     kept = next((folder / "data").glob("*/train.jsonl"))
     kept.write_bytes(kept.read_bytes()[:-9] + b"\n")

@@ -76,6 +76,8 @@ def _report_sweep(folder: Path, *, as_json: bool) -> None:
 
     report = sweep.write(folder)
     document, stats, best = report.document, report.stats, report.selection.best
+    for damage in report.damages:
+        click.echo(f"warning: {damage}", err=True)
     if as_json:
         counts: dict[str, int] = {}
         for trial in report.sweep.trials:

@@ -78,7 +78,7 @@ class Trainer:
         texts: Text files that are saved with the model.
         log: Where metrics go.
         progress: Where progress is shown.
-        name: "teacher" or "student"; what is trained, for messages.
+        name: "teacher", "student" or "labels-only student"; what is trained, for messages.
         team: The processes that train together. A step's batch is the same however many they are: each takes its share
             of the rows of every micro-batch.
     """

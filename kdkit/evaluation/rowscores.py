@@ -20,17 +20,18 @@ import math
 import zipfile
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
 
 import attrs
 import numpy as np
 
 from kdkit.errors import DamagedData, Mismatch, MissingInput
-from kdkit.evaluation.scoring import LEVEL, draws
+from kdkit.evaluation.resampling import drawn_sums, interval
 from kdkit.files import write_atomically
 from kdkit.values import Difference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -147,7 +148,8 @@ class SeedMean:
 def mean_over_seeds(runs: Sequence[RowScores], key: RowKey, *, resamples: int, seed: int) -> SeedMean:
     """A score's mean over runs that differ in their seed only, with a bootstrap interval over rows and seeds.
 
-    See `compare` for how the interval comes about.
+    See `kdkit.evaluation.resampling.interval` for how the interval comes about. It ends where the score can go no
+    further: shares at 0 and 1, losses, calibration errors and lengths at 0.
 
     Args:
         runs: What each run's rows scored; one a seed.
@@ -158,17 +160,7 @@ def mean_over_seeds(runs: Sequence[RowScores], key: RowKey, *, resamples: int, s
     Raises:
         Mismatch: The runs were scored on different rows, or one lacks the score.
     """
-    _check_rows(runs)
-    terms = [_terms(run, key) for run in runs]
-    value, low, high, values_S = _bootstrap(terms, score_of_sums, resamples=resamples, seed=seed)
-    return SeedMean(
-        value=value,
-        low=low,
-        high=high,
-        sd=float(np.std(values_S, ddof=1)) if len(runs) > 1 else None,
-        seeds=len(runs),
-        count=_count(terms),
-    )
+    return Resamples(resamples=resamples, seed=seed).mean(runs, key)
 
 
 def compare(
@@ -183,11 +175,9 @@ def compare(
     """By how much a score of some runs is above one of others, paired by row and seed, with a 95 % bootstrap interval.
 
     The i-th run of the one is paired with the i-th of the other, which has the same seed; of each pair the rows count
-    that count for both. A resample draws the rows with replacement, the same for all runs. With several seeds it draws
-    these too, since rows and seeds are crossed: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1
-    (2007). Drawing few seeds with replacement tells too little of how much other seeds would differ; so a resample's
-    distance from the mean over all seeds is stretched as far as Student's t with S - 1 degrees of freedom is wider than
-    what the drawing gives, `t * sqrt(S / (S - 1)) / 1.96`. With one seed the interval says nothing of other seeds.
+    that count for both. A resample draws the rows with replacement, the same for all runs. With several seeds the
+    interval is over rows and seeds (see `kdkit.evaluation.resampling.interval`); with one it says nothing of other
+    seeds.
 
     Args:
         ours: What the rows of each run scored; one run a seed.
@@ -203,29 +193,83 @@ def compare(
     Raises:
         Mismatch: The runs were scored on different rows, or one lacks the score, or no row counts for both.
     """
-    if len(ours) != len(theirs):
-        raise Mismatch(f"{len(ours)} runs cannot be paired with {len(theirs)}: each needs one of the same seed")
-    _check_rows([*ours, *theirs])
-    pairs = [_paired(_terms(one, key), _terms(other, their_key)) for one, other in zip(ours, theirs, strict=True)]
-    count = _count(pairs)
-    if not all(pair[:, -1].any() for pair in pairs):
-        raise Mismatch(f"no row counts for both {' '.join(key)} and {' '.join(their_key)}")
-    own = _terms(ours[0], key).shape[1]
+    return Resamples(resamples=resamples, seed=seed).difference(ours, theirs, key, their_key)
 
-    def difference(sums_X: Array) -> Array:
-        return score_of_sums(sums_X[..., :own]) - score_of_sums(sums_X[..., own:])
 
-    value, low, high, _ = _bootstrap(pairs, difference, resamples=resamples, seed=seed)
-    return Difference(
-        suite=key.suite,
-        metric=key.metric,
-        value=value,
-        low=low,
-        high=high,
-        count=count,
-        model=key.model,
-        than=their_key.model,
-    )
+class Resamples:
+    """Means and differences of runs over the same draws of rows, each run's sums over these computed once.
+
+    Args:
+        resamples: How many resamples.
+        seed: Determines them.
+    """
+
+    def __init__(self, *, resamples: int, seed: int) -> None:
+        self._draws = {"resamples": resamples, "seed": seed}
+        self._sums: WeakKeyDictionary[RowScores, dict[str, dict[RowKey, Array]]] = WeakKeyDictionary()
+
+    def mean(self, runs: Sequence[RowScores], key: RowKey) -> SeedMean:
+        """See `mean_over_seeds`."""
+        _check_rows(runs)
+        terms = [_terms(run, key) for run in runs]
+        values_S = np.array([score_of_sums(terms_RX.sum(axis=0)) for terms_RX in terms])
+        drawn_BS = np.stack([score_of_sums(self._drawn(run, key)) for run in runs], axis=1)
+        value, low, high = interval(values_S, drawn_BS)
+        least, most = _range(runs, key)
+        return SeedMean(
+            value=value,
+            low=min(max(low, least), value),
+            high=max(min(high, most), value),
+            sd=float(np.std(values_S, ddof=1)) if len(runs) > 1 else None,
+            seeds=len(runs),
+            count=_count(terms),
+        )
+
+    def difference(
+        self, ours: Sequence[RowScores], theirs: Sequence[RowScores], key: RowKey, their_key: RowKey
+    ) -> Difference:
+        """See `compare`."""
+        if len(ours) != len(theirs):
+            raise Mismatch(f"{len(ours)} runs cannot be paired with {len(theirs)}: each needs one of the same seed")
+        _check_rows([*ours, *theirs])
+        pairs, values, drawn = [], [], []
+        for one, other in zip(ours, theirs, strict=True):
+            mine_RX, other_RX = _terms(one, key), _terms(other, their_key)
+            pair_RX = _paired(mine_RX, other_RX)
+            own = mine_RX.shape[1]
+            if np.array_equal(mine_RX[:, -1] > 0, other_RX[:, -1] > 0):
+                sums = self._drawn(one, key), self._drawn(other, their_key)
+            else:
+                sums_BX = drawn_sums(pair_RX, **self._draws)
+                sums = sums_BX[:, :own], sums_BX[:, own:]
+            pairs.append(pair_RX)
+            whole_X = pair_RX.sum(axis=0)
+            values.append(score_of_sums(whole_X[:own]) - score_of_sums(whole_X[own:]))
+            drawn.append(score_of_sums(sums[0]) - score_of_sums(sums[1]))
+        if not all(pair[:, -1].any() for pair in pairs):
+            raise Mismatch(f"no row counts for both {' '.join(key)} and {' '.join(their_key)}")
+        value, low, high = interval(np.array(values), np.stack(drawn, axis=1))
+        return Difference(
+            suite=key.suite,
+            metric=key.metric,
+            value=value,
+            low=low,
+            high=high,
+            count=_count(pairs),
+            model=key.model,
+            than=their_key.model,
+        )
+
+    def _drawn(self, run: RowScores, key: RowKey) -> Array:
+        """The sums of a score's terms over each resample; those of all scores of a model come of one product."""
+        models = self._sums.setdefault(run, {})
+        if key.model not in models:
+            keys = [each for each in run.keys if each.model == key.model]
+            terms = [run.terms_of(each) for each in keys]
+            ends = np.cumsum([terms_RX.shape[1] for terms_RX in terms])[:-1]
+            sums_BX = drawn_sums(np.concatenate(terms, axis=1), **self._draws)
+            models[key.model] = dict(zip(keys, np.split(sums_BX, ends, axis=1), strict=True))
+        return models[key.model][key]
 
 
 def score_of_sums(sums_X: Array) -> Array:
@@ -264,41 +308,14 @@ def _check_rows(runs: Sequence[RowScores]) -> None:
         raise Mismatch(f"two runs were scored on different rows (where one has {one}, the other has {other})")
 
 
-def _bootstrap(
-    terms: Sequence[Array], statistic: Callable[[Array], Array], *, resamples: int, seed: int
-) -> tuple[float, float, float, Array]:
-    """Mean over seeds of a statistic of sums, the ends of its interval, and each seed's own.
-
-    Args:
-        terms: Of each seed `[R, X]`, what is summed.
-        statistic: Sums `[..., X]` to values `[...]`, NaN where the rows drawn say nothing.
-        resamples: How many resamples.
-        seed: Determines them.
-    """
-    seeds = len(terms)
-    joined_RN = np.concatenate(terms, axis=1)
-    values_S = statistic(joined_RN.sum(axis=0).reshape(seeds, -1))
-    value = float(values_S.mean())
-    drawn_BS = np.concatenate(
-        [
-            statistic((draws_BR @ joined_RN).reshape(len(draws_BR), seeds, -1))
-            for draws_BR in draws(len(joined_RN), resamples, seed)
-        ]
-    )
-    drawn_BS = drawn_BS[~np.isnan(drawn_BS).any(axis=1)]
-    if math.isnan(value) or not len(drawn_BS):
-        return value, value, value, values_S
-    means_B = drawn_BS.mean(axis=1)
-    if seeds > 1:
-        picks_BS = np.random.default_rng([seed, seeds]).integers(0, seeds, size=drawn_BS.shape)
-        means_B += _stretch(seeds) * (np.take_along_axis(drawn_BS, picks_BS, axis=1).mean(axis=1) - means_B)
-    low, high = np.percentile(means_B, LEVEL)
-    return value, min(float(low), value), max(float(high), value), values_S
-
-
-def _stretch(seeds: int) -> float:
-    """How much wider Student's t makes the part of an interval that comes of so many seeds (see `compare`)."""
-    from scipy.special import stdtrit
-
-    share = LEVEL[1] / 100
-    return float(stdtrit(seeds - 1, share) / stdtrit(math.inf, share)) * math.sqrt(seeds / (seeds - 1))
+def _range(runs: Sequence[RowScores], key: RowKey) -> tuple[float, float]:
+    """How far a score can go: where no row is below 0 it is not either, and what is a share of 1 is never more."""
+    rows = [run.values[key] for run in runs if key in run.values]
+    if not rows:
+        return 0.0, 1.0  # a calibration error
+    said = np.concatenate(rows)
+    said = said[~np.isnan(said)]
+    if not said.size or said.min() < 0:
+        return -math.inf, math.inf
+    is_share = said.max() <= 1 and key.suite != "loss" and (key.suite, key.metric) != ("texts", "length")
+    return 0.0, 1.0 if is_share else math.inf

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.values import Outcome, PublishedRun
+    from kdkit.values import AxisValue, Outcome, PublishedRun
 
 
 @runtime_checkable
@@ -37,6 +37,13 @@ class Search(Protocol):
     @property
     def trials(self) -> int:
         """How many trials there are to be."""
+        ...
+
+    def ends(self) -> Iterable[AxisValue]:
+        """Values that a recipe is made of, one at a time, before any trial starts: so a wrong one is told at once.
+
+        Of each axis the ends of its range, or all of its choices.
+        """
         ...
 
     def open(self, folder: Path, *, seed: int) -> OpenSearch:

@@ -58,10 +58,12 @@ class SweepReader:
 
     Attributes:
         problems: What was found wrong so far: the path of the key, and a sentence.
+        unvaried: The keys of `skip` that nothing varies, and where they stand.
     """
 
     def __init__(self, document: Document) -> None:
         self.problems: list[tuple[KeyPath, str]] = []
+        self.unvaried: list[tuple[KeyPath, Axis]] = []
         self._document = document
         table = document.table[SWEEP]
         self._table: Mapping[str, Any] = table if isinstance(table, Mapping) else {}
@@ -106,7 +108,7 @@ class SweepReader:
             self._wrong((SWEEP, "seeds"), f"{dotted(SEED)} is varied by grid, zip or points as well; say it once")
         axes.pop(SEED, None)
         kept = self._kept(list(_with_seeds(own_seeds)), {*axes, SEED})
-        if not self.problems and not kept:
+        if not self.problems and not self.unvaried and not kept:
             self._wrong((SWEEP,), self._why_none())
         return Trials(axes=tuple(axes), combinations=tuple(kept))
 
@@ -163,7 +165,7 @@ class SweepReader:
     def _check_apart(self, axes: Sequence[Axis]) -> None:
         """A section that is replaced, and a key in it, cannot both be varied."""
         for outer, inner in itertools.permutations(axes, 2):
-            if inner[: len(outer)] == outer and inner != outer:
+            if _is_in(inner, outer):
                 self._wrong((SWEEP,), f"{dotted(outer)} and {dotted(inner)}, which is in it, cannot both be varied")
 
     def _crossed(
@@ -177,9 +179,8 @@ class SweepReader:
         points = []
         for at, table in self._tables("points"):
             rest = {key: value for key, value in table.items() if key != "seeds"}
-            found = tuple(_leaves(rest, (), at, axes))
-            for setting in found:
-                self._may_vary(setting.axis, setting.at)
+            leaves = list(_leaves(rest, (), at, axes))
+            found = tuple(setting for setting in leaves if self._may_vary(setting.axis, setting.at))
             self._check_apart([setting.axis for setting in found])
             own = self._seeds(table["seeds"], (*at, "seeds")) if "seeds" in table else None
             points.append((found, own))
@@ -215,14 +216,27 @@ class SweepReader:
                 self._wrong(at, "is an empty table, which would leave out every trial")
             for setting in wanted:
                 if setting.axis not in axes:
-                    known = [dotted(axis) for axis in sorted(axes)]
-                    hint = did_you_mean(dotted(setting.axis), known) or f"; those are: {', '.join(known)}"
-                    self._wrong(setting.at, f"{dotted(setting.axis)} is not a key that the sweep varies{hint}")
+                    self.unvaried.append((setting.at, setting.axis))
             skipped.append(wanted)
         return [each for each in combinations if not any(wanted and _agrees(each, wanted) for wanted in skipped)]
 
+    @property
+    def is_skip_sound(self) -> bool:
+        """Whether all that is to be left out is left out of the trials."""
+        return not self.unvaried and not any(path[:2] == (SWEEP, "skip") for path, _ in self.problems)
+
     def _wrong(self, path: KeyPath, sentence: str) -> None:
         self.problems.append((path, sentence))
+
+
+def is_apart(combination: Combination) -> bool:
+    """Whether no setting of a combination lies in what another one replaces."""
+    axes = [each.axis for each in combination]
+    return not any(_is_in(inner, outer) for outer, inner in itertools.permutations(axes, 2))
+
+
+def _is_in(inner: Axis, outer: Axis) -> bool:
+    return inner[: len(outer)] == outer and inner != outer
 
 
 def _leaves(table: Mapping[str, Any], axis: Axis, at: KeyPath, axes: set[Axis]) -> Iterator[Setting]:

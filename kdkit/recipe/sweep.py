@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from kdkit import plugins as plugin_loading
-from kdkit.components import options_of
-from kdkit.errors import PluginError, RecipeError
-from kdkit.plugins import SINGULAR
-from kdkit.recipe.axes import SEED, Axis, Combination, Setting, SweepReader
-from kdkit.recipe.checks import did_you_mean, show
+from kdkit.errors import RecipeError
+from kdkit.recipe.axes import SEED, Axis, Combination, Setting, SweepReader, is_apart
+from kdkit.recipe.checks import did_you_mean
 from kdkit.recipe.document import Document, key_path, read_document, with_overrides
 from kdkit.recipe.load import made_of, said, structured
 from kdkit.recipe.overlay import document_of
-from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Recipe
+from kdkit.recipe.sections import SECTIONS, SWEEP, Recipe
 from kdkit.recipe.structure import WRONG, Structurer, dotted
+from kdkit.recipe.sweptkeys import value_text, why_no_axis
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from kdkit.interfaces import Search
@@ -155,8 +154,12 @@ class _Loading:
         reader = SweepReader(self._document)
         search, axes, combinations = self._asked(reader)
         self._note(reader.problems, self._document)
-        made = [self._trial(each, axes) for each in combinations] if not reader.problems else []
+        # A part of [sweep] that is wrong is no reason to be silent about the others.
+        apart = [each for each in combinations if is_apart(each)]
+        made = [self._trial(each, axes, is_sound=reader.is_skip_sound) for each in apart]
         trials = [each for each in made if each is not None]
+        self._check_ends(search)
+        self._note_unvaried(reader, axes)
         base = self._made(())
         problems = [*said(self._problems.values()), *malformed]
         if problems or base is None:
@@ -194,35 +197,9 @@ class _Loading:
         if search is WRONG:
             return None, ()
         axes = tuple(key_path(axis) for axis in search.axes)
-        self._note([((SWEEP, "search"), wrong) for axis in axes if (wrong := self._why_no_axis(axis))], self._document)
+        wrong = [self._why_no_axis(axis) for axis in axes]
+        self._note([((SWEEP, "search"), each) for each in wrong if each is not None], self._document)
         return search, axes
-
-    def _why_no_axis(self, axis: Axis) -> str | None:
-        """What is wrong with a key that a search varies; its values are checked when they are proposed."""
-        if axis == SEED:
-            return f"{dotted(SEED)} is varied by seeds, not by a search"
-        if axis[0] not in SECTIONS:
-            known = [option.name for option in options_of(Preamble)]
-            return None if axis[0] in known else self._no_key(axis[0], [*known, *SECTIONS], "a recipe")
-        section = SECTIONS[axis[0]]
-        if section.is_optional or axis[1:] in {(), ("name",)}:
-            return f"{dotted(axis)} cannot be varied by a search: it is no option"
-        cls, owner = section.options, f"[{axis[0]}]"
-        if section.kind is not None:
-            content = self._base.table.get(axis[0], {})
-            name = content.get("name", section.default_name) if isinstance(content, dict) else None
-            if name not in self._plugins.names(section.kind):
-                return None  # the recipe itself is wrong, which is said
-            try:
-                cls, owner = self._plugins.get(section.kind, name).load(), f'{SINGULAR[section.kind]} "{name}"'
-            except PluginError:
-                return None
-        names = [option.name for option in options_of(cls)] if cls is not None else []
-        return None if axis[1] in names else self._no_key(axis[1], names, owner)
-
-    def _no_key(self, key: str, known: Sequence[str], owner: str) -> str:
-        hint = did_you_mean(key, known) or f"; there are: {', '.join(known)}"
-        return f"{show(key)} is not an option of {owner}{hint}"
 
     def _proposed(self, values: Mapping[str, Any], axes: Sequence[Axis], seeds: Sequence[int]) -> tuple[Trial, ...]:
         settings = tuple(
@@ -235,8 +212,38 @@ class _Loading:
             raise RecipeError(said(self._problems.values()))
         return tuple(trial for trial in trials if trial is not None)
 
-    def _trial(self, combination: Combination, axes: Sequence[Axis]) -> Trial | None:
-        recipe = self._made(combination)
+    def _why_no_axis(self, axis: Axis) -> str | None:
+        return why_no_axis(axis, self._base.table, self._plugins)
+
+    def _check_ends(self, search: Search | None) -> None:
+        """A recipe of each value at an end of what a search varies, one at a time."""
+        if search is None:
+            return
+        axes = [key_path(axis) for axis in search.axes]
+        sound = [axis for axis in axes if self._why_no_axis(axis) is None]
+        for each in search.ends():
+            if (axis := key_path(each.axis)) in sound:
+                setting = Setting(axis=axis, value=each.value, at=(SWEEP, "search", *each.at))
+                self._made((setting,), partial(_is_wrong_anyway, axis, [other for other in axes if other != axis]))
+
+    def _note_unvaried(self, reader: SweepReader, axes: Sequence[Axis]) -> None:
+        """Keys of `skip` that nothing varies; not where what they are near is itself misspelt."""
+        misspelt = [axis for axis in axes if self._is_unknown(axis)]
+        known = [dotted(axis) for axis in sorted({*axes, SEED}) if axis not in misspelt]
+        for at, axis in reader.unvaried:
+            if did_you_mean(dotted(axis), [dotted(each) for each in misspelt]):
+                continue
+            hint = did_you_mean(dotted(axis), known) or f"; those are: {', '.join(known)}"
+            self._note([(at, f"{dotted(axis)} is not a key that the sweep varies{hint}")], self._document)
+
+    def _is_unknown(self, axis: Axis) -> bool:
+        """Whether it was said of a key that there is none such."""
+        return any(key == axis[: len(key)] and said.startswith("is not a") for key, said in self._problems)
+
+    def _trial(self, combination: Combination, axes: Sequence[Axis], *, is_sound: bool = True) -> Trial | None:
+        """A trial; where it may be one that is to be left out, only values that are wrong by themselves are told."""
+        keys = [each.axis for each in combination]
+        recipe = self._made(combination, None if is_sound else partial(_is_at_one, keys))
         if recipe is None:
             return None
         own = {each.axis: each.value for each in combination}
@@ -246,11 +253,13 @@ class _Loading:
         shown += [f"seed {seed}"] if seed is not None else []
         return Trial(values=values, seed=seed, recipe=_described(recipe, ", ".join(shown)))
 
-    def _made(self, combination: Combination) -> Recipe | None:
+    def _made(self, combination: Combination, is_told: Callable[[KeyPath], bool] | None = None) -> Recipe | None:
+        """The recipe with some settings; None if anything is wrong with it, of which some may be left untold."""
         document = document_of(self._base, combination, self._document)
         structurer = Structurer(self._plugins)
         recipe = structured(document, self._path, structurer)
-        self._note(structurer.problems, document)
+        problems = structurer.problems
+        self._note([each for each in problems if is_told is None or is_told(each[0])], document)
         return recipe
 
     def _value_at(self, recipe: Recipe, axis: Axis) -> Any:
@@ -270,23 +279,25 @@ class _Loading:
             self._problems.setdefault((key, sentence), (document.place(key), key, sentence))
 
 
+def _is_at(key: KeyPath, axis: Axis) -> bool:
+    """Whether a problem is one of a key's value alone, or there is no such key."""
+    return key[: len(axis)] == axis or (key == axis[:1] and key[0] not in SECTIONS)
+
+
+def _is_at_one(axes: Iterable[Axis], key: KeyPath) -> bool:
+    return any(_is_at(key, axis) for axis in axes)
+
+
+def _is_wrong_anyway(axis: Axis, others: Iterable[Axis], key: KeyPath) -> bool:
+    """Whether a problem with a value is there whatever the other axes have: those of its section may make it right."""
+    return _is_at(key, axis) or all(key[0] != other[0] for other in others)
+
+
 def _each_once(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     first: dict[str, Trial] = {}
     for trial in trials:
         first.setdefault(trial.id, trial)
     return tuple(first.values())
-
-
-def value_text(value: Any) -> str:
-    """A value of an axis in a few words: `0.5`, `linear`, `topk (k 64)`."""
-    if value is None:
-        return "-"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
-        rest = ", ".join(f"{key} {value_text(each)}" for key, each in value.items() if key != "name")
-        return f"{value['name']}{f' ({rest})' if rest else ''}" if "name" in value else rest
-    return show(value)
 
 
 def _described(recipe: Recipe, values: str) -> Recipe:

@@ -34,6 +34,7 @@ class Facts:
 
     Attributes:
         folder: Name of the run folder.
+        path: Where it is; None where that is not known.
         recipe: The resolved recipe as tables; empty when there is none.
         recipe_text: The same as text.
         run: `run.json`.
@@ -55,6 +56,7 @@ class Facts:
     evaluation: Evaluation
     rows: tuple[ScoredRow, ...]
     missing: tuple[str, ...]
+    path: Path | None = None
 
     @property
     def row_count(self) -> int:
@@ -136,6 +138,7 @@ def read(folder: Path) -> Facts:
         evaluation=found,
         rows=heldout.rows_of(folder, split, missing),
         missing=tuple(missing),
+        path=folder,
     )
 
 

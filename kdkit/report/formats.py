@@ -37,7 +37,7 @@ def interval(low: float, high: float, decimals: int = 3) -> str:
     """Both ends of an interval; empty where an end is not known."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return ""
-    return f"{metric(low, decimals)}{EN_DASH}{metric(high, decimals)}"
+    return f"{metric(low, decimals)} to {metric(high, decimals)}"
 
 
 def signed(value: float | None) -> str:
@@ -147,6 +147,9 @@ def shortened(text: str, limit: int) -> str:
 
 
 def shortened_label(text: str, limit: int = 22) -> str:
-    """A label that fits beside a chart."""
+    """A label that fits beside a chart; one that is too long loses its middle, for labels often differ at the end."""
     text = visible(text)
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+    if len(text) <= limit:
+        return text
+    tail = (limit - 3) // 2
+    return f"{text[: limit - 3 - tail]}...{text[-tail:]}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.errors import DamagedData, Mismatch, MissingInput
 from kdkit.report import compare, formats
 from kdkit.texts import plural
 
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 
     from kdkit.report.compare import Pair
     from kdkit.report.facts import Facts
-    from kdkit.values import Cost, Score
+    from kdkit.values import Cost, Difference, Score
 
+UNTAUGHT = ("untouched", "constant", "nearest")
+"""Baselines that no training of this run has taught anything."""
 SAME_TIME = 0.1
 """Medians that differ by less than this share are called about the same."""
 
@@ -36,7 +39,7 @@ def of_run(facts: Facts) -> Verdict:
     if pair is None or not judged.detail:
         return judged
     gain = _gain(pair)
-    sentence = f"{judged.sentence} {gain}".strip()
+    sentence = " ".join(filter(None, (judged.sentence, gain, _beaten_by(facts, pair))))
     more = [judged.detail, _loss_to_teacher(pair), *_selection(facts, pair)]
     if not gain:
         more.append(_no_labels_only(facts))
@@ -58,6 +61,53 @@ def _gain(pair: Pair) -> str:
     if gain.value > 0:
         return f"Distillation is above training on the labels alone by {apart} ({interval})."
     return f"Distillation is below training on the labels alone by {apart} ({interval})."
+
+
+def _beaten_by(facts: Facts, pair: Pair) -> str:
+    """A sentence on the baselines that learnt nothing from this training and are above the student all the same."""
+    told = []
+    for model in UNTAUGHT:
+        baseline, student = pair.score(model), pair.student
+        if baseline is None or student is None or not baseline.value > student.value:
+            continue
+        apart = _paired(facts, pair, model)
+        if apart is None:
+            is_above, interval = baseline.low > student.high, ""
+        else:
+            is_above = apart.low > 0
+            interval = f", 95 % interval {formats.signed_interval(apart.low, apart.high)}"
+        if is_above:
+            by = formats.signed(baseline.value - student.value)
+            told.append(f"{compare.MODELS[model]} ({formats.metric(baseline.value)}; {by}{interval})")
+    if not told:
+        return ""
+    return f"Above the student {'is' if len(told) == 1 else 'are'} what learnt nothing of this: {' and '.join(told)}."
+
+
+def _paired(facts: Facts, pair: Pair, model: str) -> Difference | None:
+    """A baseline minus the student, row by row; None where the run has no values of rows."""
+    from kdkit.evaluation.rowscores import RowKey, RowScores
+    from kdkit.evaluation.rowscores import compare as compare_rows
+
+    key = RowKey("student", pair.against, pair.suite, pair.metric)
+    try:
+        rows = None if facts.path is None else RowScores.read(facts.path)
+    except (MissingInput, DamagedData):
+        return None  # the two scores' own intervals tell it
+    if rows is None or not {key, key._replace(model=model)} <= set(rows.keys):
+        return None
+    resamples = facts.table("evaluation").get("bootstrap")
+    try:
+        return compare_rows(
+            [rows],
+            [rows],
+            key._replace(model=model),
+            key,
+            resamples=resamples if isinstance(resamples, int) else 1000,
+            seed=facts.seed,
+        )
+    except Mismatch:
+        return None
 
 
 def _loss_to_teacher(pair: Pair) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -29,6 +30,8 @@ class Entry:
         state: "elsewhere" where another process works on it.
         began: When it was started here, by the monotonic clock.
         seconds: How long it worked in all.
+        worked: How long it had worked when it was started here.
+        took: How long it took from its start to its end, where both were seen here.
         best: The best epoch's value, once there is one.
         error: Why it failed.
         before: Whether it was done before this process began.
@@ -39,6 +42,8 @@ class Entry:
     state: State = "waiting"
     began: float = 0.0
     seconds: float = 0.0
+    worked: float = 0.0
+    took: float | None = None
     best: float | None = None
     best_by: str = ""
     error: str = ""
@@ -78,10 +83,24 @@ class Watcher(Protocol):
 
 @attrs.define(kw_only=True)
 class Board:
-    """All trials of a sweep that are this process's to do."""
+    """All trials of a sweep that are this process's to do.
+
+    Attributes:
+        jobs: How many work at a time.
+        entries: Those that are known.
+        wanted: How many there are to be, where a search proposes them.
+        refused: How many proposals made no trial.
+    """
 
     jobs: int
     entries: list[Entry] = attrs.field(factory=list)
+    wanted: int = 0
+    refused: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many trials there are to be."""
+        return max(self.wanted, len(self.entries) + self.refused)
 
     def of(self, state: State) -> list[Entry]:
         """Those in a state."""
@@ -92,17 +111,31 @@ class Board:
         found: dict[State, int] = {}
         for entry in self.entries:
             found[entry.state] = found.get(entry.state, 0) + 1
+        if self.refused:
+            found["failed"] = found.get("failed", 0) + self.refused
         return found
 
     def seconds_left(self) -> float | None:
-        """How long it will take still, by the mean time of those that are done; None where none is."""
-        taken = [entry.seconds for entry in self.of("done")]
+        """How long it will take still; None where no trial is done.
+
+        By the median of the trials that began and ended here, since the first makes what all share, and a try that was
+        broken off may have had other company; where there are none yet, by that of all that are done.
+        """
+        done = self.of("done")
+        taken = [entry.took for entry in done if entry.took is not None] or [entry.seconds for entry in done]
         if not taken:
             return None
-        mean, now = sum(taken) / len(taken), time.monotonic()
-        left = [mean for _ in self.of("waiting")]
-        left += [max(mean - (now - entry.began), 0.0) for entry in self.of("running")]
+        usual, now = statistics.median(taken), time.monotonic()
+        to_come = self.total - len(self.entries) - self.refused
+        left = [usual] * (len(self.of("waiting")) + to_come)
+        left += [max(usual - entry.worked - (now - entry.began), 0.0) for entry in self.of("running")]
         return sum(left) / max(1, min(self.jobs, len(left)))
+
+
+def columns_of(axes: Sequence[str]) -> tuple[str, ...]:
+    """What axes are called in a table: the last word of each, where that tells them apart."""
+    short = [axis.rpartition(".")[2] for axis in axes]
+    return tuple(short) if len(set(short)) == len(short) else tuple(axes)
 
 
 def in_columns(entries: Sequence[Entry]) -> Iterator[tuple[str, ...]]:

@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
     from rich.live import Live
+    from rich.table import Table as RichTable
 
     from kdkit.progress import Progress
     from kdkit.sweeps.board import Entry, Watcher
 
 _LOG_TAIL = 4096
 _EVERY = 0.5
+# Fewer columns of the screen than this tell nothing of a line of a log.
+_LEAST_LINE = 20
+# Wider than any table.
+_UNBOUNDED = 10_000
 # Lines of the screen that are not the table's rows: its head, the counts, and the prompt.
 _AROUND = 6
 
@@ -47,7 +52,7 @@ class Lines:
     def started(self, entry: Entry) -> None:
         """A trial was started."""
         number = self.board.entries.index(entry) + 1
-        self.note(f"trial {number} of {len(self.board.entries)}, {entry.trial.id} ({entry.title}): started")
+        self.note(f"trial {number} of {self.board.total}, {entry.trial.id} ({entry.title}): started")
 
     def ended(self, entry: Entry) -> None:
         """A trial came to an end."""
@@ -102,24 +107,51 @@ class Table:
 
     def drawn(self) -> RenderableType:
         """The table, and a line of what is done."""
-        from rich.box import SIMPLE_HEAD
         from rich.console import Group
-        from rich.table import Table as RichTable
+        from rich.measure import Measurement
         from rich.text import Text
 
         entries = fitting(self.board.entries, self.console.size.height - _AROUND)
-        has_seed = any(entry.trial.seed is not None for entry in self.board.entries)
-        table = RichTable(box=SIMPLE_HEAD, pad_edge=False)
-        for column in (*self.axes, *(["seed"] if has_seed else []), "state", "time", "best"):
-            table.add_column(column, no_wrap=True)
-        table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
-        for entry, values in zip(entries, in_columns(entries), strict=True):
-            cells = [*values, entry.state, _time_of(entry), _best_of(entry), _what_of(entry)]
-            table.add_row(*(Text(cell) for cell in cells), style=_STYLE.get(entry.state))
+        table = self._table_of(entries, self.axes, has_line=False)
+        unbounded = self.console.options.update(width=_UNBOUNDED)
+        room = self.console.width - Measurement.get(self.console, unbounded, table).maximum
+        if room > _LEAST_LINE:
+            table = self._table_of(entries, self.axes, has_line=True)
+        elif room < 0:
+            table = self._table_of(entries, shortened(self.axes, list(in_columns(entries)), -room), has_line=False)
         return Group(table, Text(summary_of(self.board)))
+
+    def _table_of(self, entries: Sequence[Entry], heads: Sequence[str], *, has_line: bool) -> RichTable:
+        """The table, where there is room with a last column for what each trial says, cut to what is left."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        has_seed = any(entry.trial.seed is not None for entry in self.board.entries)
+        table = RichTable(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, expand=has_line)
+        for column in (*heads, *(["seed"] if has_seed else []), "state", "time", "best"):
+            table.add_column(column, no_wrap=True)
+        if has_line:
+            table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
+        for entry, values in zip(entries, in_columns(entries), strict=True):
+            cells = [*values, entry.state, _time_of(entry), _best_of(entry), *([_what_of(entry)] if has_line else [])]
+            table.add_row(*(Text(cell) for cell in cells), style=_STYLE.get(entry.state))
+        return table
 
 
 _STYLE = {"running": "bold", "failed": "red", "done": "green", "waiting": "dim"}
+
+
+def shortened(heads: Sequence[str], rows: Sequence[Sequence[str]], excess: int) -> list[str]:
+    """Heads that are cut, the longest first, until so many columns of the screen are saved; no value is cut for it."""
+    short = list(heads)
+    least = [max([3, *(len(row[index]) for row in rows)]) for index in range(len(short))]
+    for _ in range(excess):
+        longest = max(range(len(short)), key=lambda index: len(short[index]) - least[index], default=None)
+        if longest is None or len(short[longest]) <= least[longest]:
+            break
+        short[longest] = f"{short[longest][:-2]}…"
+    return short
 
 
 def fitting(entries: Sequence[Entry], rows: int) -> list[Entry]:
@@ -150,7 +182,7 @@ def ending_of(entry: Entry) -> str:
 def summary_of(board: Board) -> str:
     """How many trials are done, and how long the others will take."""
     counts = board.counts()
-    words = [f"{counts.get('done', 0)} of {plural(len(board.entries), 'trial')} done"]
+    words = [f"{counts.get('done', 0)} of {plural(board.total, 'trial')} done"]
     for state in ("running", "elsewhere", "failed", "interrupted"):
         words += [f"{counts[state]} {state}"] if state in counts else []
     left = board.seconds_left()

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 SWEEP = "sweep.json"
 VERSION = 1
 LOCK = ".lock"
+# What a sweep needs of a trial besides its run.json; a trial that has lost any of it is done anew as far as need be.
+NEEDED = ("recipe.toml", "evaluation.json", "rows.npz")
+# What a trial has before its run.json; locks and files that were being written aside.
+_BEFORE = {"recipe.toml"}
 # What `kdkit run` says when a signal has ended it.
 _STOPPED = ("error: interrupted", "error: terminated")
 Status = Literal["done", "running", "interrupted", "failed", "waiting"]
@@ -47,7 +51,7 @@ class TrialFacts:
         seed: The seed of its training, where the sweep varies it.
         status: How far it is.
         seconds: What its stages took so far.
-        error: Why it failed, the last error of its log; empty for the others.
+        error: Why it failed: the last error of its log, or what is damaged in its folder; empty for the others.
         best_by: What picked its best epoch: `training.best_by`; empty before its student is trained.
         best: The best epoch's value of that, on the validation rows.
     """
@@ -96,7 +100,7 @@ def read_sweep(folder: str | PathLike[str]) -> SweepFacts:
 
     Raises:
         MissingInput: There is no sweep.
-        DamagedData: Its sweep.json, or the run.json of a trial, is not what was written.
+        DamagedData: Its sweep.json is not what was written.
     """
     path = Path(folder)
     if not is_sweep(path):
@@ -116,17 +120,15 @@ def read_sweep(folder: str | PathLike[str]) -> SweepFacts:
             ),
             reference=table["reference"],
         )
-    except DamagedData:
-        raise
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedData(f"{path / SWEEP} is damaged ({error}); run the sweep again, which writes it anew") from error
 
 
 def trial_facts(folder: Path, trial: str, *, values: Mapping[str, Any], seed: int | None) -> TrialFacts:
     """A trial of a sweep's folder, as it is at this moment."""
-    place = trial_folder(folder, trial)
-    record = read_record(place)
-    status = _status(place, record, log_of(folder, trial))
+    place, log = trial_folder(folder, trial), log_of(folder, trial)
+    record, damage = _record_of(place)
+    status = "failed" if damage else _status(folder, trial, record)
     trained = record.get("stages", {}).get("distill", {}).get("facts", {})
     return TrialFacts(
         id=trial,
@@ -135,7 +137,7 @@ def trial_facts(folder: Path, trial: str, *, values: Mapping[str, Any], seed: in
         seed=seed,
         status=status,
         seconds=sum(entry.get("seconds", 0.0) for entry in record.get("stages", {}).values()),
-        error=last_error(log_of(folder, trial)) if status == "failed" else "",
+        error=damage or (last_error(log) if status == "failed" else ""),
         best_by=trained.get("best_by", ""),
         best=trained.get("best_value"),
     )
@@ -175,6 +177,11 @@ def log_of(folder: Path, trial: str) -> Path:
     return folder / "logs" / f"{trial}.log"
 
 
+def claim_of(folder: Path, trial: str) -> Path:
+    """The lock of the sweep's process that has started a trial, held until that trial has ended."""
+    return folder / "logs" / f".{trial}.lock"
+
+
 def last_error(log: Path) -> str:
     """The last line of a log that is an error; else its last line; empty where there is none."""
     if not log.is_file():
@@ -184,9 +191,12 @@ def last_error(log: Path) -> str:
     return errors[-1] if errors else lines[-1] if lines else ""
 
 
-def is_held(place: Path) -> bool:
-    """Whether a process works in a run folder."""
-    lock = place / LOCK
+def is_worked_on(folder: Path, trial: str) -> bool:
+    """Whether a process works on a trial: that of the trial, or one of a sweep that has just started it."""
+    return _is_held(claim_of(folder, trial)) or _is_held(trial_folder(folder, trial) / LOCK)
+
+
+def _is_held(lock: Path) -> bool:
     if not lock.exists():
         return False
     try:
@@ -202,15 +212,31 @@ def ends_with_error(log: Path) -> bool:
     return bool(lines) and lines[-1].startswith("error: ") and not lines[-1].startswith(_STOPPED)
 
 
-def _status(place: Path, record: Mapping[str, Any], log: Path) -> Status:
+def _record_of(place: Path) -> tuple[dict[str, Any], str]:
+    """A trial's run.json, and what is wrong with it; an advice that would delete no more than this trial."""
+    advice = f"delete the folder {place} and run the sweep again, which does this trial anew"
+    try:
+        record = read_record(place)
+    except DamagedData as error:
+        return {}, f"{str(error).partition(';')[0]}; {advice}"
+    if not record and place.is_dir():
+        left = [child.name for child in place.iterdir() if child.name not in _BEFORE and not child.name.startswith(".")]
+        if left:
+            return {}, f"{place} has lost its run.json; {advice}"
+    return record, ""
+
+
+def _status(folder: Path, trial: str, record: Mapping[str, Any]) -> Status:
+    place, log = trial_folder(folder, trial), log_of(folder, trial)
     # A folder is named by its recipe's digest, so it should never be that of another.
     noted = record.get("status") if record.get("recipe_digest", "").startswith(place.name) else None
-    if noted in {"done", "interrupted", "failed"}:
+    is_whole = noted != "done" or all((place / name).is_file() for name in NEEDED)
+    if is_whole and noted in {"done", "interrupted", "failed"}:
         status: Status = noted
         return status
-    if noted == "running" and is_held(place):
+    if noted is not None and is_worked_on(folder, trial):
         return "running"
     # Its process could not say more: whoever started it wrote into the log what it died of.
     if ends_with_error(log):
         return "failed"
-    return "interrupted" if noted == "running" else "waiting"
+    return "waiting" if noted is None else "interrupted"

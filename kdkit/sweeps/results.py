@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.errors import DamagedData
+from kdkit.errors import DamagedData, MissingInput
 from kdkit.files import write_atomically, write_json
 from kdkit.progress import clock
 from kdkit.recipe import value_text
 from kdkit.runrecord import read_report
+from kdkit.sweeps.board import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +52,7 @@ def as_table(sweep: SweepFacts) -> tuple[tuple[str, ...], list[tuple[str, ...]]]
         for trial in sweep.trials
     ]
     seed = ("seed",) if sweep.seeds else ()
-    return ("trial", *sweep.axes, *seed, "status", "time", f"validation {best_by}", ""), rows
+    return ("trial", *columns_of(sweep.axes), *seed, "status", "time", f"validation {best_by}", ""), rows
 
 
 def _row(trial: TrialFacts) -> dict[str, Any]:
@@ -60,7 +61,8 @@ def _row(trial: TrialFacts) -> dict[str, Any]:
     if trial.status == "done":
         try:
             scores = [attrs.asdict(score) for score in read_report(trial.folder).scores]
-        except DamagedData as damage:  # one trial's files are no reason to be silent about the others
+        # One trial's files are no reason to be silent about the others.
+        except (DamagedData, MissingInput, OSError) as damage:
             error = str(damage)
     return {
         "id": trial.id,

@@ -14,9 +14,9 @@ from kdkit.files import write_atomically
 from kdkit.progress import Silent
 from kdkit.runplace import check_no_file, delete
 from kdkit.stopping import graceful
-from kdkit.sweeps.board import Board
+from kdkit.sweeps.board import Board, columns_of
 from kdkit.sweeps.display import shown
-from kdkit.sweeps.facts import LOCK, SWEEP, is_held, is_sweep, read_sweep, write_sweep
+from kdkit.sweeps.facts import LOCK, SWEEP, is_sweep, is_worked_on, write_sweep
 from kdkit.sweeps.process import Places
 from kdkit.sweeps.results import RESULTS, write_results
 from kdkit.sweeps.schedule import Schedule
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kdkit.cache import Part
     from kdkit.progress import Progress
     from kdkit.recipe import Sweep, Trial
+    from kdkit.stopping import Stop
     from kdkit.sweeps.facts import SweepFacts
     from kdkit.sweeps.process import Launch
 
@@ -44,7 +45,7 @@ class SweepEnd:
 
     Attributes:
         facts: All of it, as its folder tells.
-        done: Trials of this process, or of its shard, that are done.
+        done: Trials of this process, or of its shard, that are done and can be read.
         failed: Those that are not.
     """
 
@@ -107,7 +108,7 @@ def run_sweep(
     folder.mkdir(parents=True, exist_ok=True)
     note_sweep(sweep, folder, sweep.trials)
     board = Board(jobs=jobs)
-    with graceful() as stop, shown(board, _columns(sweep), show) as watcher:
+    with graceful() as stop, _ending(stop), shown(board, columns_of(sweep.axes), show) as watcher:
         schedule = Schedule(
             folder=folder,
             jobs=jobs,
@@ -124,10 +125,11 @@ def run_sweep(
             watcher.note(f"{plural(before, 'trial')} had been done before")
         if stop:
             done = len(board.of("done"))
-            raise stop.leave(f"{done} of {plural(len(board.entries), 'trial')} are done in {folder}")
+            raise stop.leave(f"{done} of {plural(board.total, 'trial')} are done in {folder}")
     facts = write_end(folder)
-    done = len(board.of("done"))
-    return SweepEnd(facts=facts, done=done, failed=len(board.entries) - done)
+    whole = {trial.id for trial in facts.trials if trial.status == "done"}
+    done = sum(entry.trial.id in whole for entry in board.of("done"))
+    return SweepEnd(facts=facts, done=done, failed=len(board.entries) + board.refused - done)
 
 
 def part_of(trials: Sequence[Trial], shard: Part | None) -> Sequence[Trial]:
@@ -136,17 +138,12 @@ def part_of(trials: Sequence[Trial], shard: Part | None) -> Sequence[Trial]:
 
 
 def write_end(folder: Path) -> SweepFacts:
-    """Write results and report of what is done by now.
-
-    Raises:
-        DamagedData: A trial's folder is not what was written.
-    """
+    """Write results and report of what is done by now; a trial whose files are damaged is left out as failed."""
     from kdkit.report.study import sweep as report
 
     with _writing(folder):
-        facts = read_sweep(folder)
+        facts = report.write(folder).sweep
         write_results(facts)
-        report.write(folder)
     return facts
 
 
@@ -166,16 +163,19 @@ def note_sweep(sweep: Sweep, folder: Path, trials: Sequence[Trial]) -> None:
 
 
 @contextmanager
+def _ending(stop: Stop) -> Iterator[None]:
+    """Say how to go on where a second Ctrl-C has ended the trials at once."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise stop.leave("the trials that were running were ended at once") from None
+
+
+@contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     """Within the block no other process writes what all trials share."""
     with FileLock(folder / LOCK):
         yield
-
-
-def _columns(sweep: Sweep) -> tuple[str, ...]:
-    """What the axes are called in a table: the last word of each, where that tells them apart."""
-    short = [axis.rpartition(".")[2] for axis in sweep.axes]
-    return tuple(short) if len(set(short)) == len(short) else sweep.axes
 
 
 def _check_folder(folder: Path) -> None:
@@ -192,7 +192,8 @@ def _check_folder(folder: Path) -> None:
 def _empty(folder: Path) -> None:
     """Delete what a sweep left in its folder; what marks it as a sweep's goes last."""
     trials = folder / "trials"
-    held = [place for place in (trials.iterdir() if trials.is_dir() else ()) if is_held(place)]
+    places = list(trials.iterdir()) if trials.is_dir() else []
+    held = [place for place in places if is_worked_on(folder, place.name)]
     if held:
         raise UsageError(f"another kdkit process works in {held[0]}; wait for it, or use another --run-dir")
     delete(folder / name for name in (*_OURS, *_REPORTS) if name not in {SWEEP, LOCK} and (folder / name).exists())

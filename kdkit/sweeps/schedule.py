@@ -8,9 +8,10 @@ import time
 from typing import TYPE_CHECKING
 
 import attrs
+from filelock import FileLock, Timeout
 
 from kdkit.sweeps.board import Board, Entry
-from kdkit.sweeps.facts import is_held, log_of, trial_facts, trial_folder
+from kdkit.sweeps.facts import claim_of, is_worked_on, log_of, trial_facts
 from kdkit.sweeps.process import STOPPED
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 class Schedule:
     """Runs trials in a sweep's folder.
 
-    A trial in whose folder another process works is left to that, and looked at again when nothing else is to do: so
-    several processes, on several machines, can work in one folder.
+    A trial that another process works on is left to that, and looked at again when nothing else is to do: so several
+    processes, on several machines, can work in one folder. Who starts a trial holds its claim until it has ended, since
+    it takes a moment before the trial's own process locks its folder.
 
     Attributes:
         folder: The sweep's.
@@ -51,7 +53,8 @@ class Schedule:
     every: float = 0.1
     every_other: float = 1.0
     _looked: float = -math.inf
-    _working: dict[int, tuple[Entry, Worker]] = attrs.field(factory=dict)
+    _has_begun: bool = False
+    _working: dict[int, tuple[Entry, Worker, FileLock]] = attrs.field(factory=dict)
 
     def run(self, trials: Iterable[Trial]) -> list[Entry]:
         """Run trials until each is done or has failed, or a signal has come.
@@ -59,10 +62,8 @@ class Schedule:
         Returns:
             An entry for each.
         """
-        entries = [Entry(trial=trial, log=log_of(self.folder, trial.id)) for trial in trials]
-        self.board.entries.extend(entries)
-        for entry in entries:
-            self._look(entry, first=True)
+        entries = self.add(trials)
+        self._has_begun = True
         try:
             while self._step(entries):
                 self.watcher.tick()
@@ -72,12 +73,28 @@ class Schedule:
             raise
         return entries
 
+    def add(self, trials: Iterable[Trial]) -> list[Entry]:
+        """Have trials on the board that are to be run, here or elsewhere, and see how far they are."""
+        known = {entry.trial.id: entry for entry in self.board.entries}
+        entries = []
+        for trial in trials:
+            entry = known.get(trial.id)
+            is_new = entry is None
+            if entry is None:
+                entry = Entry(trial=trial, log=log_of(self.folder, trial.id))
+                self.board.entries.append(entry)
+            if is_new or entry.state in {"waiting", "elsewhere"}:
+                self._look(entry, first=is_new and not self._has_begun)
+            entries.append(entry)
+        return entries
+
     def _step(self, entries: list[Entry]) -> bool:
         """Take in what has ended, start what can be started; whether there is more to come."""
-        for slot, (entry, worker) in list(self._working.items()):
+        for slot, (entry, worker, claim) in list(self._working.items()):
             code = worker.poll()
             if code is not None:
                 del self._working[slot]
+                claim.release()
                 self._end(entry, code)
         if self.stop:
             return self._pass_on_stop()
@@ -98,9 +115,15 @@ class Schedule:
         self._look(entry)
         if entry.state != "waiting":
             return
+        claim = FileLock(claim_of(self.folder, entry.trial.id))
+        claim_of(self.folder, entry.trial.id).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            claim.acquire(timeout=0)
+        except Timeout:  # another process was quicker
+            return
         slot = next(number for number in range(self.jobs) if number not in self._working)
-        entry.state, entry.began = "running", time.monotonic()
-        self._working[slot] = entry, self.launch(entry.trial, self.folder, slot=slot)
+        entry.state, entry.began, entry.worked = "running", time.monotonic(), entry.seconds
+        self._working[slot] = entry, self.launch(entry.trial, self.folder, slot=slot), claim
         self.watcher.started(entry)
 
     def _look(self, entry: Entry, *, first: bool = False) -> None:
@@ -112,7 +135,7 @@ class Schedule:
             entry.state, entry.before = "done", first
             if not first:
                 self.watcher.ended(entry)
-        elif is_held(trial_folder(self.folder, entry.trial.id)):
+        elif is_worked_on(self.folder, entry.trial.id):
             entry.state = "elsewhere"
             if before != "elsewhere":
                 self.watcher.note(f"{entry.trial.id} ({entry.title}): another process works on it; it is waited for")
@@ -125,7 +148,9 @@ class Schedule:
         entry.take(facts)
         if facts.status == "done":
             entry.state = "done"
-        elif facts.status == "running" or is_held(facts.folder):  # another process was quicker
+            if not entry.worked:
+                entry.took = time.monotonic() - entry.began
+        elif facts.status == "running" or is_worked_on(self.folder, entry.trial.id):  # another process was quicker
             entry.state = "elsewhere"
             return
         elif code in STOPPED and code != 0:
@@ -146,7 +171,7 @@ class Schedule:
     def _pass_on_stop(self) -> bool:
         """Tell the trials, once, to save and leave; whether some have not yet left."""
         assert self.stop.signal is not None
-        for entry, worker in self._working.values():
+        for entry, worker, _ in self._working.values():
             if entry.state == "running":
                 worker.send(self.stop.signal)
                 entry.state = "interrupted"
@@ -154,5 +179,6 @@ class Schedule:
 
     def _end_all(self) -> None:
         """End what still works: at a second Ctrl-C, or because of a fault here."""
-        for _, worker in self._working.values():
+        for _, worker, claim in self._working.values():
             worker.send(signal.SIGKILL)
+            claim.release()

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import tomllib
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
+from kdkit.canonical import digest_of
 from kdkit.errors import RecipeError
+from kdkit.recipe import value_text
 from kdkit.runplace import RECIPE
 from kdkit.sweeps.facts import trial_facts
 from kdkit.values import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from kdkit.interfaces import OpenSearch
     from kdkit.recipe import Sweep, Trial
+    from kdkit.sweeps.board import Watcher
     from kdkit.sweeps.schedule import Schedule
 
 # What picks the best epoch is a loss, of which less is better, or a metric.
@@ -34,29 +42,106 @@ def searched(sweep: Sweep, folder: Path, schedule: Schedule, note: Callable[[Seq
         schedule: Runs trials.
         note: Writes down which trials there are.
     """
-    search = sweep.search
-    assert search is not None
-    groups = known_groups(sweep, folder)
-    note(_each(groups))
-    opened = search.open(folder, seed=sweep.base.seed)
+    assert sweep.search is not None
+    with _noting(schedule.watcher):
+        opened = sweep.search.open(folder, seed=sweep.base.seed)
     try:
-        # What was begun before is finished first.
-        schedule.run(_each(groups))
-        while not schedule.stop:
-            groups = _united(known_groups(sweep, folder), groups)  # others may work in the folder
-            if len(groups) >= search.trials:
-                break
-            opened.tell(outcomes_of(groups, folder, higher=_is_higher_better(sweep)))
-            fresh = _asked(sweep, opened.ask, min(schedule.jobs, search.trials - len(groups)), groups)
-            if not fresh:
-                schedule.watcher.note(f"the search proposes only what it has proposed before: {len(groups)} trials")
-                break
-            groups += fresh
-            note(_each(groups))
-            schedule.run(_each(fresh))
-        opened.tell(outcomes_of(groups, folder, higher=_is_higher_better(sweep)))
+        _Searching(sweep=sweep, folder=folder, schedule=schedule, note=note, opened=opened).run()
     finally:
         opened.close()
+
+
+@attrs.define(kw_only=True)
+class _Searching:
+    """A search at work in a sweep's folder.
+
+    Attributes:
+        groups: What was proposed, here or by others.
+        refused: The proposals of this process that made no trial.
+    """
+
+    sweep: Sweep
+    folder: Path
+    schedule: Schedule
+    note: Callable[[Sequence[Trial]], None]
+    opened: OpenSearch
+    groups: list[Group] = attrs.field(factory=list)
+    refused: list[Outcome] = attrs.field(factory=list)
+
+    def run(self) -> None:
+        """Finish what was begun before, then ask until there are as many as are wanted."""
+        search, board = self.sweep.search, self.schedule.board
+        assert search is not None
+        board.wanted = search.trials * max(1, len(self.sweep.seeds))
+        self._look()
+        self.schedule.run([entry.trial for entry in board.of("waiting")])
+        while not self.schedule.stop:
+            self._look()  # others may work in the folder
+            self._tell()
+            missing, refused = search.trials - len(self.groups) - len(self.refused), len(self.refused)
+            fresh = self._asked(min(self.schedule.jobs, missing)) if missing > 0 else []
+            if fresh:
+                self.groups += fresh
+                self.note(_each(self.groups))
+                self.schedule.run(_each(fresh))
+            elif len(self.refused) == refused and not self._is_more_elsewhere():
+                if missing > 0:
+                    known = len(self.groups)
+                    self.schedule.watcher.note(f"the search proposes only what it has proposed before: {known} trials")
+                break
+        self._tell()
+
+    def _look(self) -> None:
+        """See what was proposed by now, and have it on the board and written down."""
+        self.groups = _united(known_groups(self.sweep, self.folder), self.groups)
+        self.note(_each(self.groups))
+        self.schedule.add(_each(self.groups))
+
+    def _is_more_elsewhere(self) -> bool:
+        """Wait for what others work on; whether they have proposed more meanwhile."""
+        known = len(self.groups)
+        self.schedule.run(_each(self.groups))
+        self._look()
+        return len(self.groups) > known
+
+    def _tell(self) -> None:
+        outcomes = outcomes_of(self.groups, self.folder, higher=_is_higher_better(self.sweep))
+        with _noting(self.schedule.watcher):
+            self.opened.tell([*outcomes, *self.refused])
+
+    def _asked(self, count: int) -> list[Group]:
+        """So many new proposals, or as many as come: a search may propose what it has proposed before.
+
+        One that makes no trial counts as a trial that failed.
+        """
+        ids = {group[0].id for group in self.groups} | {each.id for each in self.refused}
+        refused, fresh = len(self.refused), list[Group]()
+        for _ in range(_PATIENCE * count):
+            with _noting(self.schedule.watcher):
+                values = self.opened.ask()
+            try:
+                group = self.sweep.proposed(values)
+            except RecipeError as error:
+                if (key := digest_of(dict(values))[:16]) not in ids:
+                    ids.add(key)
+                    self._refuse(key, values, error)
+            else:
+                if group[0].id not in ids:
+                    ids.add(group[0].id)
+                    fresh.append(group)
+            if len(fresh) + len(self.refused) - refused == count:
+                break
+        return fresh
+
+    def _refuse(self, key: str, values: Mapping[str, object], error: RecipeError) -> None:
+        told = ", ".join(f"{axis} {value_text(value)}" for axis, value in values.items())
+        self.schedule.watcher.note(
+            f"failed: the search proposed {told}, which makes no trial: {'; '.join(error.problems)}; "
+            "see sweep.search.space"
+        )
+        self.schedule.board.refused += max(1, len(self.sweep.seeds))
+        higher = _is_higher_better(self.sweep)
+        self.refused.append(Outcome(id=key, values=dict(values), status="failed", value=None, higher_is_better=higher))
 
 
 def known_groups(sweep: Sweep, folder: Path) -> list[Group]:
@@ -102,18 +187,14 @@ def _united(some: Sequence[Group], others: Sequence[Group]) -> list[Group]:
     return list({group[0].id: group for group in (*others, *some)}.values())
 
 
-def _asked(sweep: Sweep, ask: Callable[[], Mapping[str, object]], count: int, known: Sequence[Group]) -> list[Group]:
-    """So many new proposals, or as many as come: a search may propose what it has proposed before."""
-    ids = {group[0].id for group in known}
-    fresh: list[Group] = []
-    for _ in range(_PATIENCE * count):
-        group = sweep.proposed(ask())
-        if group[0].id not in ids:
-            ids.add(group[0].id)
-            fresh.append(group)
-        if len(fresh) == count:
-            break
-    return fresh
+@contextmanager
+def _noting(watcher: Watcher) -> Iterator[None]:
+    """What a search warns of within the block is a line of the progress, and not one of Python's."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for each in caught:
+        watcher.note(" ".join(f"the search warns: {each.message}".split()))
 
 
 def _values_of(sweep: Sweep, table: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,17 @@ from kdkit.values.batches import IGNORED, LabelPlaces, TokenBatch, sent
 from kdkit.values.blocks import Grid, OutputHead, RecordedLogits, StateBlock, TeacherBlock
 from kdkit.values.corpus import SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
 from kdkit.values.losses import END, LossParts, Moment, TokenCounts
-from kdkit.values.results import Cost, Difference, ModelSize, Outcome, Prediction, PublishedRun, Report, Score
+from kdkit.values.results import (
+    AxisValue,
+    Cost,
+    Difference,
+    ModelSize,
+    Outcome,
+    Prediction,
+    PublishedRun,
+    Report,
+    Score,
+)
 from kdkit.values.targets import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets, Targets
 
 if TYPE_CHECKING:
@@ -22,6 +32,7 @@ __all__ = [
     "END",
     "IGNORED",
     "SPLITS",
+    "AxisValue",
     "Corpus",
     "Cost",
     "Cut",

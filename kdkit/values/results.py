@@ -150,6 +150,21 @@ class PublishedRun:
 
 
 @attrs.frozen(kw_only=True)
+class AxisValue:
+    """A value that a search may propose.
+
+    Attributes:
+        axis: The key of the recipe, as `loss.alpha`.
+        value: The value.
+        at: Where it stands in `[sweep.search]`: the keys and indices on the way.
+    """
+
+    axis: str
+    value: object
+    at: tuple[str | int, ...]
+
+
+@attrs.frozen(kw_only=True)
 class Outcome:
     """What is known of a trial of a sweep.
 

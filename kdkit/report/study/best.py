@@ -9,9 +9,10 @@ import attrs
 from kdkit.report import formats
 from kdkit.report.compare import LABELS_ONLY
 from kdkit.report.study.document import Part
+from kdkit.report.study.judged import BETTER, NOISE, UNKNOWN, WORSE, named, of_kind, others, summed_up
 from kdkit.report.study.selection import by_score, headline
 from kdkit.report.study.statistics import Unpaired, is_labels_only, sense_of, within_noise
-from kdkit.report.study.tables import apart, cell, metric_name
+from kdkit.report.study.tables import apart, cell, group_name, metric_name, suites_of
 from kdkit.report.tables import Cell, Group, Row, Table
 from kdkit.texts import plural
 
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.evaluation.rowscores import RowKey
+    from kdkit.report.study.judged import Judged
     from kdkit.report.study.runs import Configuration
     from kdkit.report.study.selection import Selection
     from kdkit.report.study.statistics import Statistics
     from kdkit.values import Difference
 
-MOST_NAMED = 6
-"""So many configurations are named one by one; more are counted."""
+MOST_NAMED = 2
+"""So many configurations that are no better are named one by one; more are counted."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,33 +39,61 @@ class Finding:
 
 
 def finding(stats: Statistics, selection: Selection, split: str) -> Finding:
-    """What came of it: the best configuration, its score, and what that is worth beside labels only and the others."""
+    """What came of it: the best configuration, its score, and what that is worth beside labels only and the others.
+
+    That is said of the score that the report is about, and of the one that chose, where that is another.
+    """
     best, key = selection.best, headline(stats.configurations)
     measure = None if best is None or key is None else stats.measure(best, key)
     if best is None or key is None or measure is None:
         return Finding(sentence="No trial of this sweep is scored yet.", detail="")
     name = metric_name(key)
-    sentence = f"Best on validation: {best.label}, whose {name} is {formats.metric(measure.value)} on {split}"
     versus = against_labels(stats, best, key)
-    if is_labels_only(best):
-        sentence += ": a student of labels only"
-    elif isinstance(versus, Unpaired):
-        sentence += "; there is no student of labels only to compare it with"
-    elif within_noise(versus):
-        sentence += "; within noise of labels only"
-    else:
-        side = "above" if versus.value > 0 else "below"
-        sentence += f"; {formats.metric(abs(versus.value))} {side} labels only"
-    equals = near(stats, best, key)
-    others = len(stats.configurations) - 1
-    if others:
-        sentence += f", and {_how_many(len(equals), others)} within noise of it"
+    worth = "a student of labels only" if is_labels_only(best) else _beside_labels(versus, key)
+    by_choice = _by_what_chose(stats, selection, key, split)
+    sentences = [
+        f"Best on validation: {best.label}, whose {name} is {formats.metric(measure.value)} on {split}; {worth}.",
+        summed_up(others(stats, best, key), split),
+        by_choice,
+    ]
     parts = [f"Chosen by {selection.by} on the validation rows"]
     if measure.interval:
         parts.append(f"{name}, 95 % interval {measure.interval} over {_over(measure.seeds, measure.count)}")
     if not isinstance(versus, Unpaired) and not is_labels_only(best):
         parts.append(f"minus labels only, row by row: {_signed(versus)}")
-    return Finding(sentence=f"{sentence}.", detail="; ".join(parts) + ".")
+    if by_choice and selection.key is not None:
+        better = of_kind(others(stats, best, selection.key), BETTER)
+        parts += [f"better by the {metric_name(selection.key)}: {named(better)}"] if better else []
+    return Finding(sentence=" ".join(filter(None, sentences)), detail="; ".join(parts) + ".")
+
+
+def _by_what_chose(stats: Statistics, selection: Selection, told: RowKey, split: str) -> str:
+    """The same by the score that chose, where the numbers tell anything apart by it that the other score does not."""
+    best, key = selection.best, selection.key
+    if best is None or key is None or key == told or stats.measure(best, key) is None:
+        return ""
+    if any(told in group and key in group for group in stats.folded([told, key])):
+        return ""
+    parts = []
+    versus = against_labels(stats, best, key)
+    if not is_labels_only(best) and not isinstance(versus, Unpaired):
+        interval = "" if within_noise(versus) else f" ({formats.signed_interval(versus.low, versus.high)})"
+        parts.append(f"it is {_beside_labels(versus, key)}{interval}")
+    better = of_kind(others(stats, best, key), BETTER)
+    if better:
+        parts.append(f"{plural(len(better), 'other')} {'is' if len(better) == 1 else 'are'} better than it")
+    return (
+        f"By the {metric_name(key)} on {split}, which chose it on validation, {' and '.join(parts)}." if parts else ""
+    )
+
+
+def _beside_labels(versus: Difference | Unpaired, key: RowKey) -> str:
+    if isinstance(versus, Unpaired):
+        return "there is no student of labels only to compare it with"
+    if within_noise(versus):
+        return "within noise of labels only"
+    side = "better" if versus.value * (sense_of(key) or 1) > 0 else "worse"
+    return f"{formats.metric(abs(versus.value))} {side} than labels only"
 
 
 def best_part(stats: Statistics, selection: Selection, split: str) -> Part | None:
@@ -73,24 +103,30 @@ def best_part(stats: Statistics, selection: Selection, split: str) -> Part | Non
         return None
     other = next((each for each, _ in selection.ranked[1:]), None)
     keys = [key for key in stats.keys if key.model == "student" and key.against == "truth" and "/" not in key.metric]
+    has_labels = not is_labels_only(best)
     rows = []
-    for key in keys:
+    for group in stats.folded(keys):
+        key = group[0]
         ours = stats.measure(best, key)
         if ours is None:
             continue
-        cells = [cell(ours), cell(stats.labels_only(best, key)), apart(against_labels(stats, best, key), key)]
+        cells = [cell(ours)]
+        if has_labels:
+            cells += [cell(stats.labels_only(best, key)), apart(against_labels(stats, best, key), key)]
         if other is not None:
             cells += [cell(stats.measure(other, key)), apart(stats.difference(best, other, key), key)]
-        rows.append(Row(label=metric_name(key), note=key.suite, cells=tuple(cells)))
-    columns = ["", "the best", "labels only", "difference"]
+        rows.append(Row(label=group_name(group), note=suites_of(group), cells=tuple(cells)))
+    columns = ["", "the best", *(("labels only", "difference") if has_labels else ())]
     if other is not None:
         columns += ["the next best", "difference"]
     chosen = f"{best.label} is the best by {selection.by} on the validation rows, mean over its seeds."
     text = [f"{chosen} {selection.note}".strip(), _on_what(split)]
-    if is_labels_only(best):
-        text.append("It is a student of labels only: no other that learnt from the teacher did better there.")
+    if not has_labels:
+        text.append("It is a student of labels only: none that learnt from the teacher did better there.")
     if other is not None:
-        text.append(f"The next best there is {other.label}.")
+        shared = stats.seeds_in_common(best, other)
+        few = shared < max(len(best.runs), len(other.runs))
+        text.append(f"The next best there is {other.label}{_on_these(shared) if few else ''}.")
     table = Table(
         title="On the rows of " + split,
         note="Differences are paired by row and seed; in small print 95 % intervals over rows and seeds. Within noise: "
@@ -102,41 +138,66 @@ def best_part(stats: Statistics, selection: Selection, split: str) -> Part | Non
 
 
 def by_metric(stats: Statistics, split: str) -> Table | None:
-    """For each metric the configuration that is best by it on the validation rows, its score, and who is as good."""
-    rows = []
-    for key in stats.keys:
-        if key.model != "student" or key.against != "truth" or "/" in key.metric or not sense_of(key):
-            continue
-        ranked = by_score(stats.configurations, key)
-        measure = stats.measure(ranked[0][0], key) if ranked else None
-        if len(ranked) < 2 or measure is None:
-            continue
-        best = ranked[0][0]
-        equals = near(stats, best, key)
-        rows.append(
-            Row(
-                label=metric_name(key),
-                note=key.suite,
-                cells=(Cell(best.label), cell(measure), Cell(_names(equals, len(stats.configurations) - 1))),
-            )
-        )
-    if not rows:
+    """For each metric the configuration that is best by it on the validation rows, and how the others are beside it."""
+    keys = [
+        key
+        for key in stats.keys
+        if key.model == "student" and key.against == "truth" and "/" not in key.metric and sense_of(key)
+    ]
+    found = []
+    for group in stats.folded(keys):
+        ranked = by_score(stats.configurations, group[0])
+        measure = stats.measure(ranked[0][0], group[0]) if ranked else None
+        if len(ranked) > 1 and measure is not None:
+            found.append((group, ranked[0][0], measure, others(stats, ranked[0][0], group[0])))
+    if not found:
         return None
+    has_fewer = any(each.is_on_fewer for *_, judged in found for each in judged)
+    columns = ("best on validation", split, f"better on {split}", "within noise of it", "worse")
+    fewer = "on fewer seeds"
+    note = (
+        f"Chosen on the validation rows, reported on {split}. In brackets the paired difference from it and its 95 % "
+        "interval. Within noise of it: that interval holds 0, and no choice between these is backed by the numbers."
+    )
+    if has_fewer:
+        note += f" Those {fewer} share fewer with it than it has, and are judged on these alone."
+    if any(each.kind == UNKNOWN for *_, judged in found for each in judged):
+        note += " Left out are those that cannot be paired with it."
+    rows = tuple(
+        Row(
+            label=group_name(group),
+            note=suites_of(group),
+            cells=(
+                Cell(best.label),
+                cell(measure),
+                Cell(named(of_kind(judged, BETTER)) or "none"),
+                Cell(_names(of_kind(judged, NOISE), len(judged))),
+                Cell(_names(of_kind(judged, WORSE), len(judged))),
+                *((Cell(_on_fewer(judged)),) if has_fewer else ()),
+            ),
+        )
+        for group, best, measure, judged in found
+    )
     return Table(
         title=f"Scores on {split}",
-        note=f"Chosen on the validation rows, reported on {split}. Within noise of it: configurations whose paired "
-        "difference from it has an interval that holds 0, or that cannot be paired with it; no choice between these "
-        "is backed by the numbers.",
-        columns=("", "best on validation", split, "within noise of it"),
-        groups=(Group(rows=tuple(rows)),),
+        note=note,
+        columns=("", *columns, *((fewer,) if has_fewer else ())),
+        groups=(Group(rows=rows),),
     )
 
 
-def near(stats: Statistics, best: Configuration, key: RowKey) -> list[Configuration]:
-    """The configurations that may be as good as the best."""
-    return [
-        each for each in stats.configurations if each is not best and within_noise(stats.difference(best, each, key))
-    ]
+def _on_these(seeds: int) -> str:
+    return f"; the difference from it is of the {plural(seeds, 'seed')} that both have alone"
+
+
+def _on_fewer(judged: Sequence[Judged]) -> str:
+    """What those are that share too few seeds with the best: counted, but for those that are better."""
+    told = []
+    for kind in (BETTER, NOISE, WORSE):
+        found = of_kind(judged, kind, fewer=True)
+        if found:
+            told.append(f"{len(found)} {kind}" + (f": {named(found)}" if kind == BETTER else ""))
+    return "; ".join(told) or "none"
 
 
 def against_labels(stats: Statistics, best: Configuration, key: RowKey) -> Difference | Unpaired:
@@ -176,19 +237,11 @@ def _over(seeds: int, rows: int) -> str:
     return f"{plural(rows, 'row')} and {plural(seeds, 'seed')}" if seeds > 1 else f"{plural(rows, 'row')}, one seed"
 
 
-def _how_many(found: int, of: int) -> str:
-    if not found:
-        return "no other configuration is"
-    if found == of:
-        return "the other configuration is" if of == 1 else f"all {of} other configurations are"
-    return f"{found} of the {of} other configurations {'is' if found == 1 else 'are'}"
-
-
-def _names(found: Sequence[Configuration], of: int) -> str:
+def _names(found: Sequence[Judged], of: int) -> str:
     if not found:
         return "none"
     if len(found) == of > 1:
         return "both others" if of == 2 else f"all {of} others"
     if len(found) > MOST_NAMED:
         return f"{len(found)} of the {of} others"
-    return "; ".join(each.label for each in found)
+    return "; ".join(each.configuration.label for each in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import attrs
@@ -21,6 +22,8 @@ MARKERS = ("o", "^", "D", "v", "P", "X")
 DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)), (0, (2, 1)))
 LOG_FROM = 10
 """An axis whose largest value is so many times its smallest is drawn with logarithmic distances."""
+HALF, LONGEST = 26, 48
+"""So many characters of a label fit into half a figure's width, and into all of it, where it is wrapped."""
 LEVEL_COLOURS = {"teacher": "teacher", "labels-only": "ink"}
 
 
@@ -140,8 +143,13 @@ def _draw_lines(chart: LineChart, *, key: str) -> str:
     from matplotlib.transforms import ScaledTranslation
 
     with styled():
-        entries = len(chart.lines) + len(chart.levels) + any(line.published for line in chart.lines)
-        legend = 0.2 * math.ceil(entries / 2) + 0.05
+        labels = ["\n".join(wrap(formats.visible(line.label), LONGEST)) for line in chart.lines]
+        entries = [*labels, *(level.label for level in chart.levels)]
+        entries += ["published"] if any(line.published for line in chart.lines) else []
+        # Two columns hold labels of half a figure's width.
+        columns = 2 if max(map(len, entries), default=0) <= HALF else 1
+        lines = math.ceil(len(entries) / 2) if columns == 2 else sum(1 + label.count("\n") for label in entries)
+        legend = 0.2 * lines + 0.05
         height = 2.55 + legend
         figure = Figure(figsize=(WIDTH, height))
         axes = figure.add_axes((0.15, (0.48 + legend) / height, 0.83, (height - 0.58 - legend) / height))
@@ -161,7 +169,7 @@ def _draw_lines(chart: LineChart, *, key: str) -> str:
             axes.plot(
                 [point.x for point in line.points], [point.value for point in line.points], color=colour,
                 linewidth=1.4, linestyle=DASHES[index % len(DASHES)], marker=_marker(index),
-                markersize=5.5, label=formats.shortened_label(line.label, 30), transform=where,
+                markersize=5.5, label=labels[index], transform=where,
             )  # fmt: skip
             if line.published:
                 axes.plot(
@@ -189,9 +197,9 @@ def _draw_lines(chart: LineChart, *, key: str) -> str:
         axes.grid(axis="y", color=COLOURS["rule"], linewidth=0.8)
         if axes.get_legend_handles_labels()[0]:  # a single line without levels says it all in its axes' names
             axes.legend(
-                loc="upper left", bbox_to_anchor=(0.0, legend / height), bbox_transform=figure.transFigure, ncols=2,
-                frameon=False, fontsize=9.5, labelcolor=COLOURS["ink"], handlelength=2.2, columnspacing=1.2,
-                borderaxespad=0, borderpad=0.1, labelspacing=0.25,
+                loc="upper left", bbox_to_anchor=(0.0, legend / height), bbox_transform=figure.transFigure,
+                ncols=columns, frameon=False, fontsize=9.5, labelcolor=COLOURS["ink"], handlelength=2.2,
+                columnspacing=1.2, borderaxespad=0, borderpad=0.1, labelspacing=0.25,
             )  # fmt: skip
         return to_svg(figure, key=key, label=f"{chart.title}: {chart.y_label} by {chart.x_label}")
 
@@ -213,16 +221,24 @@ def _levels(axes: Axes, levels: Sequence[Level]) -> None:
 def _limits(axes: Axes, chart: LineChart, xs: Sequence[float], *, log: bool) -> None:
     """Room around all that is drawn; points that are moved do not count for matplotlib's own limits."""
     points = [point for line in chart.lines for point in (*line.points, *line.published)]
-    drawn: list[Point | Level] = [*points, *chart.levels]
-    ys = [y for each in drawn for y in (each.value, each.low, each.high) if math.isfinite(y)]
-    low, high = min(ys), max(ys)
-    room = 0.08 * (high - low) or 0.05 * abs(high) or 0.05
-    axes.set_ylim(low - room, high + room)
+    axes.set_ylim(*reach([*points, *chart.levels]))
     left, right = min(xs), max(xs)
     if log:
         axes.set_xlim(left / (right / left) ** 0.06, right * (right / left) ** 0.06)
     else:
         axes.set_xlim(left - (0.06 * (right - left) or 0.5), right + (0.06 * (right - left) or 0.5))
+
+
+def reach(drawn: Sequence[Point | Level]) -> tuple[float, float]:
+    """The ends of an axis of values: all of these, and of their intervals what does not dwarf the values."""
+    values = [each.value for each in drawn if math.isfinite(each.value)]
+    low, high = min(values), max(values)
+    most = max(2 * (high - low), 0.25 * max(abs(low), abs(high)))
+    ends = [end for each in drawn for end in (each.low, each.high) if math.isfinite(end)]
+    first = min([low, *(max(end, low - most) for end in ends)])
+    last = max([high, *(min(end, high + most) for end in ends)])
+    room = 0.08 * (last - first) or 0.05 * abs(last) or 0.05
+    return first - room, last + room
 
 
 def _draw_grid(chart: HeatMap, *, key: str) -> str:
@@ -231,7 +247,8 @@ def _draw_grid(chart: HeatMap, *, key: str) -> str:
     from matplotlib.patches import Rectangle
 
     with styled():
-        height = 0.75 + 0.42 * len(chart.rows)
+        # As high as the name of its rows is long, which is written along them.
+        height = max(0.75 + 0.42 * len(chart.rows), 0.7 + 0.085 * len(chart.y_label))
         figure = Figure(figsize=(WIDTH, height))
         left = (0.42 + 0.085 * max(map(len, chart.rows))) / WIDTH
         axes = figure.add_axes((left, 0.5 / height, 0.98 - left, 1 - 0.6 / height))
@@ -266,7 +283,7 @@ def _draw_dots(chart: Dots, *, key: str) -> str:
     from matplotlib.ticker import MaxNLocator
 
     with styled():
-        labels = [formats.shortened_label(label, 26) for label in chart.rows]
+        labels = [formats.shortened_label(label, 34) for label in chart.rows]
         height = 0.62 + 0.3 * len(labels)
         figure = Figure(figsize=(WIDTH, height))
         left = (0.25 + 0.082 * max(map(len, labels))) / WIDTH
@@ -280,7 +297,7 @@ def _draw_dots(chart: Dots, *, key: str) -> str:
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-        axes.margins(x=0.06)
+        axes.set_xlim(*reach(chart.points))
         axes.set_xlabel(formats.visible(chart.x_label), color=COLOURS["muted"])
         bare(axes)
         axes.tick_params(axis="y", labelcolor=COLOURS["ink"])

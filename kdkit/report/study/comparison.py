@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from kdkit.report.study.runs import ScoredRun
 
+NOT_SCORED = frozenset({"evaluation.baselines", "evaluation.bootstrap", "evaluation.examples"})
+"""Keys that change no score that is compared."""
 MOST_KEYS = 3
 """A configuration is called by what its recipe says for so many keys that differ; where more differ, by its folder."""
 
@@ -78,8 +80,8 @@ def compared(folders: Sequence[Path]) -> Statistics:
 
 
 def differing(runs: Sequence[ScoredRun]) -> list[str]:
-    """The keys of their recipes for which runs do not all say the same, the seed of training left out."""
-    keys = dict.fromkeys(key for run in runs for key in run.recipe if key != SEED)
+    """The keys for which their recipes do not all say the same, without the seed of training and `NOT_SCORED`."""
+    keys = dict.fromkeys(key for run in runs for key in run.recipe if key != SEED and key not in NOT_SCORED)
     return [key for key in keys if len({canonical_json(run.recipe.get(key)) for run in runs}) > 1]
 
 
@@ -126,7 +128,7 @@ def assemble(stats: Statistics) -> Document:
         + "; ".join(each.label for each in configurations),
         verdict=found.sentence,
         detail=found.detail,
-        warnings=tuple(_warnings(runs)),
+        warnings=tuple(_warnings(configurations)),
         parts=tuple(part for part in parts if part.tables or part.text),
         footer=f"Made by kdkit from {plural(len(runs), 'run folder')} alone.",
     )
@@ -180,25 +182,31 @@ def _about_recipes(stats: Statistics) -> tuple[str, ...]:
 
 
 def _unpaired(stats: Statistics) -> tuple[str, ...]:
-    """A sentence for each configuration that cannot be paired with the first."""
+    """A sentence for each configuration that cannot be paired with the first, or not on all seeds."""
     first, *others = stats.configurations
     key = headline(stats.configurations)
-    found = []
+    found: list[str] = []
+    fewer: list[str] = []
     for each in others:
         apart = None if key is None else stats.difference(each, first, key)
         if isinstance(apart, Unpaired):
             found.append(f"{each.label} has no paired differences: {apart.reason}.")
+        seeds = stats.seeds_in_common(each, first)
+        if not isinstance(apart, Unpaired) and seeds < max(len(each.runs), len(first.runs)):
+            fewer.append(f"{each.label} is compared on the {plural(seeds, 'seed')} alone that both have.")
     paired = "Each minus the first, paired by row and seed."
-    return (paired, *found) if len(found) < len(others) else tuple(found)
+    return (paired, *fewer, *found) if len(found) < len(others) else tuple(found)
 
 
-def _warnings(runs: Sequence[ScoredRun]) -> list[str]:
+def _warnings(configurations: Sequence[Configuration]) -> list[str]:
+    runs = [run for each in configurations for run in each.runs]
     found = origin.version_warnings(runs)
     splits = sorted({run.split for run in runs})
     if len(splits) > 1:
         found.append(f"The runs were scored on different splits: {', '.join(splits)}.")
     elif splits == ["validation"]:
         found.append("The runs were scored on the validation rows, which chose each run's best epoch too.")
+    found += origin.few_seeds(configurations)
     if any(run.rows is None for run in runs):
         found.append("Some runs have no rows.npz: for these there are no intervals over seeds and no differences.")
     return found

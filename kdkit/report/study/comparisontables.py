@@ -12,7 +12,7 @@ from kdkit.report.study.figures import chosen
 from kdkit.report.study.runs import SEED, spelt
 from kdkit.report.study.selection import headline
 from kdkit.report.study.statistics import Unpaired, is_lower_better
-from kdkit.report.study.tables import apart, cell, metric_name, seeds_note
+from kdkit.report.study.tables import apart, cell, group_name, metric_name, seeds_note, suites_of
 from kdkit.report.tables import Cell, Group, Row, Table
 
 if TYPE_CHECKING:
@@ -41,12 +41,13 @@ def differences(stats: Statistics) -> list[Table]:
             key for key in stats.keys if key.model == "student" and key.against == against and "/" not in key.metric
         ]
         rows = []
-        for key in keys:
+        for group in stats.folded(keys):
+            key = group[0]
             told = [stats.difference(each, first, key) for each in others]
             if not all(isinstance(each, Unpaired) for each in told):
                 cells = tuple(apart(each, key) for each in told)
                 rows.append(
-                    Row(label=metric_name(key), note=key.suite, cells=(cell(stats.measure(first, key)), *cells))
+                    Row(label=group_name(group), note=suites_of(group), cells=(cell(stats.measure(first, key)), *cells))
                 )
         if rows:
             found.append(
@@ -64,7 +65,8 @@ def intervals(stats: Statistics) -> list[Figure]:
     """The configurations' values of the chosen metrics with their intervals, one below the other."""
     key = headline(stats.configurations)
     found = []
-    for wanted in chosen(stats, "truth", [] if key is None else [key.suite]):
+    for group in chosen(stats, "truth", [] if key is None else [key.suite]):
+        wanted, name = group[0], group_name(group)
         measured = [
             (each, measure) for each in stats.configurations if (measure := stats.measure(each, wanted)) is not None
         ]
@@ -74,7 +76,7 @@ def intervals(stats: Statistics) -> list[Figure]:
         found.append(
             Figure(
                 chart=Dots(
-                    title=f"{metric_name(wanted).capitalize()}, against the truth",
+                    title=f"{name[:1].upper()}{name[1:]}, against the truth",
                     x_label=f"{metric_name(wanted)}{better}",
                     rows=tuple(each.label for each, _ in measured),
                     points=tuple(

@@ -12,9 +12,9 @@ from kdkit.report.compare import LABELS_ONLY, MODELS
 from kdkit.report.readings import number
 from kdkit.report.study.charts import HeatMap, Level, Line, LineChart, Point, tick_text
 from kdkit.report.study.document import Figure
-from kdkit.report.study.runs import described, short_key, spelt
+from kdkit.report.study.runs import described, labels_apart, shared_values, short_key, spelt
 from kdkit.report.study.statistics import is_labels_only, is_lower_better
-from kdkit.report.study.tables import cell, metric_name
+from kdkit.report.study.tables import cell, group_name, metric_name
 from kdkit.report.tables import Cell, Group, Row, Table
 
 if TYPE_CHECKING:
@@ -38,26 +38,58 @@ class Series:
     configurations: Mapping[float, Configuration]
 
 
-def chosen(stats: Statistics, against: str, suites: Sequence[str]) -> list[RowKey]:
-    """The scores that are drawn: whole metrics of the first suites, the hard loss, calibration and agreement."""
+def chosen(stats: Statistics, against: str, suites: Sequence[str]) -> list[tuple[RowKey, ...]]:
+    """The scores that are drawn: whole metrics of the first suites, the hard loss, calibration and agreement.
+
+    Scores that are equal are drawn once.
+    """
     mine = [key for key in stats.keys if key.model == "student" and key.against == against and "/" not in key.metric]
-    drawn = [key for suite in suites for key in mine if key.suite == suite][:MOST_METRICS]
-    drawn += [key for key in mine if (key.suite, key.metric) == ("loss", "hard")]
-    return drawn + [key for key in mine if (key.suite, key.metric) in SHOWN_TOKENS]
+    drawn = stats.folded([key for suite in suites for key in mine if key.suite == suite])[:MOST_METRICS]
+    drawn += [(key,) for key in mine if (key.suite, key.metric) == ("loss", "hard")]
+    return drawn + [(key,) for key in mine if (key.suite, key.metric) in SHOWN_TOKENS]
 
 
 def numeric_axes(configurations: Sequence[Configuration]) -> list[str]:
-    """The axes that have two numbers at least."""
+    """The axes that have two numbers at least; of those that change together the first."""
     axes = dict.fromkeys(axis for each in configurations for axis in each.values)
-    return [axis for axis in axes if len(_numbers(configurations, axis)) > 1]
+    found: list[str] = []
+    for axis in axes:
+        if len(_numbers(configurations, axis)) > 1 and not set(zipped_with(configurations, axis)) & set(found):
+            found.append(axis)
+    return found
 
 
-def along(stats: Statistics, axis: str, key: RowKey, published: Published | None) -> Figure | None:
-    """A metric along an axis, a line for each set of values of the other axes that has several points."""
-    series, left_out = _series(stats, axis)
+def zipped_with(configurations: Sequence[Configuration], axis: str) -> list[str]:
+    """The other axes that change whenever this one does and only then, as in a zip: they are one axis with it."""
+
+    def distinct(*axes: str) -> int:
+        return len({tuple(spelt(each.values.get(name)) for name in axes) for each in configurations})
+
+    every = dict.fromkeys(name for each in configurations for name in each.values)
+    own = distinct(axis)
+    return [name for name in every if name != axis and own > 1 and own == distinct(name) == distinct(axis, name)]
+
+
+def axis_name(configurations: Sequence[Configuration], axis: str) -> str:
+    """An axis, with those that change together with it."""
+    return " with ".join([axis, *zipped_with(configurations, axis)])
+
+
+def along(stats: Statistics, axis: str, group: Sequence[RowKey], published: Published | None) -> Figure | None:
+    """A metric along an axis, a line for each set of values of the other axes that has several points.
+
+    Args:
+        stats: The configurations and their scores.
+        axis: Which axis; those that change together with it go with it.
+        group: The metric, and those that are equal to it.
+        published: What was published of it.
+    """
+    key = group[0]
+    series, shared, left_out = _series(stats, axis)
     if not series:
         return None
     axes = list(dict.fromkeys(name for each in stats.configurations for name in each.values))
+    zipped = zipped_with(stats.configurations, axis)
     lines, rows = [], []
     for one in series:
         measures = {x: stats.measure(each, key) for x, each in one.configurations.items()}
@@ -76,7 +108,7 @@ def along(stats: Statistics, axis: str, key: RowKey, published: Published | None
         )
         rows += [
             Row(
-                label=f"{short_key(axis, axes)} {tick_text(x)}"
+                label=f"{_place(axis, axes, x, one.configurations[x], zipped)}"
                 + (f", {one.label}" if one.label and len(series) > 1 else ""),
                 cells=(cell(measure), *((Cell(formats.metric(told.get(x))),) if published is not None else ())),
             )
@@ -89,10 +121,12 @@ def along(stats: Statistics, axis: str, key: RowKey, published: Published | None
     rows = [Row(label=row.label, cells=row.cells if is_published else row.cells[:1]) for row in rows]
     rows += [Row(label=level.label, cells=_level_cells(level, is_published)) for level in levels]
     against = "the teacher" if key.against == "teacher" else "the truth"
-    note = f"{left_out} more lines are in the tables only." if left_out else ""
+    notes = [f"All have {shared}."] if shared else []
+    notes += [f"{left_out} more lines are in the tables only."] if left_out else []
     return Figure(
         chart=LineChart(
-            title=f"{_titled(key)}, against {against}, by {short_key(axis, axes)}",
+            title=f"{_titled(group)}, against {against}, by "
+            + " with ".join(short_key(name, axes) for name in (axis, *zipped)),
             x_label=axis,
             y_label=metric_name(key),
             lines=tuple(lines),
@@ -100,11 +134,18 @@ def along(stats: Statistics, axis: str, key: RowKey, published: Published | None
         ),
         table=Table(
             title="",
-            note=note,
+            note=" ".join(notes),
             columns=("", "ours", *(("published",) if is_published else ())),
             groups=(Group(rows=tuple(rows)),),
         ),
     )
+
+
+def _place(axis: str, axes: Sequence[str], x: float, configuration: Configuration, zipped: Sequence[str]) -> str:
+    """A point of an axis in words, with the values that go with it."""
+    own = {name: configuration.values.get(name) for name in zipped}
+    told = [f"{short_key(name, axes)} {spelt(value)}" for name, value in own.items()]
+    return ", ".join([f"{short_key(axis, axes)} {tick_text(x)}", *told])
 
 
 def grid(stats: Statistics, key: RowKey) -> list[Figure]:
@@ -126,7 +167,7 @@ def grid(stats: Statistics, key: RowKey) -> list[Figure]:
             found.append(
                 Figure(
                     chart=HeatMap(
-                        title=f"{_titled(key)}, against the truth",
+                        title=f"{_titled((key,))}, against the truth",
                         x_label=across,
                         y_label=down,
                         columns=tuple(map(tick_text, columns)),
@@ -157,7 +198,7 @@ def grid(stats: Statistics, key: RowKey) -> list[Figure]:
     return found
 
 
-def codecs(stats: Statistics, keys: Sequence[RowKey]) -> list[Figure]:
+def codecs(stats: Statistics, groups: Sequence[tuple[RowKey, ...]]) -> list[Figure]:
     """Quality by what a token of the logit cache takes, where trials differ in their codec."""
     sized = [(size, each) for each in stats.configurations if (size := bytes_per_token(each)) is not None]
     axes = {axis for each in stats.configurations for axis in each.values if axis.split(".")[0] == "codec"}
@@ -165,7 +206,10 @@ def codecs(stats: Statistics, keys: Sequence[RowKey]) -> list[Figure]:
         return []
     sized.sort(key=lambda pair: pair[0])
     found = []
-    for key in keys:
+    apart = labels_apart([each.values for _, each in sized])
+    labels = {id(each): label for (_, each), label in zip(sized, apart, strict=True)}
+    for group in groups:
+        key = group[0]
         measured = [(size, each, measure) for size, each in sized if (measure := stats.measure(each, key)) is not None]
         if len(measured) < 2:
             continue
@@ -175,11 +219,12 @@ def codecs(stats: Statistics, keys: Sequence[RowKey]) -> list[Figure]:
         found.append(
             Figure(
                 chart=LineChart(
-                    title=f"{_titled(key)}, by bytes a token",
+                    title=f"{_titled(group)}, by bytes a token",
                     x_label="bytes a token of the logit cache",
                     y_label=metric_name(key),
                     lines=tuple(
-                        Line(label=each.label, points=(_point(size, measure),)) for size, each, measure in measured
+                        Line(label=labels[id(each)], points=(_point(size, measure),))
+                        for size, each, measure in measured
                     ),
                     levels=levels,
                 ),
@@ -200,24 +245,25 @@ def bytes_per_token(configuration: Configuration) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
-def _series(stats: Statistics, axis: str) -> tuple[list[Series], int]:
-    """Lines along an axis, the longest first, and how many are left out; what learnt from labels only is a level."""
-    grouped: dict[str, tuple[str, dict[float, Configuration]]] = {}
+def _series(stats: Statistics, axis: str) -> tuple[list[Series], str, int]:
+    """Lines along an axis, the longest first, what they all have, and how many are left out."""
+    along_too = {axis, *zipped_with(stats.configurations, axis)}
+    grouped: dict[str, tuple[dict[str, object], dict[float, Configuration]]] = {}
     for each in stats.configurations:
         x = _number(each, axis)
-        others = {name: value for name, value in each.values.items() if name != axis}
+        others = {name: value for name, value in each.values.items() if name not in along_too}
         if x is not None:
-            label = described(others) if others else ""
-            grouped.setdefault(repr(sorted((name, spelt(value)) for name, value in others.items())), (label, {}))[1][
-                x
-            ] = each
-    lines = [
-        Series(label=label, configurations=dict(sorted(mine.items())))
-        for label, mine in grouped.values()
-        if len(mine) > 1
-    ]
-    lines.sort(key=lambda one: -len(one.configurations))
-    return lines[:MOST_LINES], len(lines[MOST_LINES:])
+            told = repr(sorted((name, spelt(value)) for name, value in others.items()))
+            grouped.setdefault(told, (others, {}))[1][x] = each
+    found = sorted((each for each in grouped.values() if len(each[1]) > 1), key=lambda each: -len(each[1]))
+    drawn = found[:MOST_LINES]
+    shared = shared_values([others for others, _ in drawn]) if len(drawn) > 1 else {}
+    lines = []
+    for others, mine in drawn:
+        own = {name: value for name, value in others.items() if name not in shared}
+        label = described(own) if own else ""
+        lines.append(Series(label=label, configurations=dict(sorted(mine.items()))))
+    return lines, described(shared) if shared else "", len(found) - len(drawn)
 
 
 def _levels(stats: Statistics, key: RowKey) -> tuple[Level, ...]:
@@ -238,9 +284,9 @@ def _level_cells(level: Level, published: bool) -> tuple[Cell, ...]:  # noqa: FB
     return (shown, Cell(formats.NONE)) if published else (shown,)
 
 
-def _titled(key: RowKey) -> str:
-    name = metric_name(key)
-    return f"{name[:1].upper()}{name[1:]}{' (lower is better)' if is_lower_better(key) else ''}"
+def _titled(group: Sequence[RowKey]) -> str:
+    name = group_name(group)
+    return f"{name[:1].upper()}{name[1:]}{' (lower is better)' if is_lower_better(group[0]) else ''}"
 
 
 def _point(x: float, measure: Measure) -> Point:

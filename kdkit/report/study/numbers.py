@@ -41,6 +41,7 @@ def differences(stats: Statistics, first: Configuration) -> list[dict[str, Any]]
                 "against": key.against,
                 "suite": key.suite,
                 "metric": key.metric,
+                "seeds": stats.seeds_in_common(each, first),
             }
             if isinstance(apart, Unpaired):
                 found.append({**entry, "value": None, "low": None, "high": None, "reason": apart.reason})

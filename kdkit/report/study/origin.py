@@ -58,6 +58,7 @@ def warnings(sweep: SweepFacts, configurations: Sequence[Configuration]) -> list
         )
     elif counts == {1}:
         found.append("Every configuration has one seed: the intervals do not say how much another seed would change.")
+    found += few_seeds(configurations)
     if any(run.split == "validation" for run in runs):
         found.append("There is no test split: what was chosen on the validation rows is reported on them too.")
     if len({run.split for run in runs}) > 1:
@@ -66,6 +67,15 @@ def warnings(sweep: SweepFacts, configurations: Sequence[Configuration]) -> list
     if any(run.rows is None for run in runs):
         found.append("Some runs have no rows.npz: for these there are no intervals over seeds and no differences.")
     return found
+
+
+def few_seeds(configurations: Sequence[Configuration]) -> list[str]:
+    """A sentence where there are configurations of two seeds."""
+    told = (
+        "Two seeds tell almost nothing of how much seeds differ: intervals of two are very wide, and bars that run out "
+        "of a figure are longer than it shows."
+    )
+    return [told] if any(len(each.runs) == 2 for each in configurations) else []
 
 
 def version_warnings(runs: Sequence[ScoredRun]) -> list[str]:

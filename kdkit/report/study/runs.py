@@ -16,7 +16,7 @@ from kdkit.runrecord import read_record, read_report
 from kdkit.values import Score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from kdkit.values import Cost
@@ -93,6 +93,22 @@ def described(values: Mapping[str, Any]) -> str:
     return (
         ", ".join(f"{short_key(key, values)} {spelt(value)}" for key, value in values.items()) or "as the recipe has it"
     )
+
+
+def shared_values(among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of several sets of values say alike."""
+    first = among[0] if among else {}
+    return {
+        key: value
+        for key, value in first.items()
+        if all(key in each and same_value(each[key], value) for each in among[1:])
+    }
+
+
+def labels_apart(among: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sets of values in words, without what all of them say alike."""
+    shared = shared_values(among) if len(among) > 1 else {}
+    return [described({key: value for key, value in each.items() if key not in shared}) for each in among]
 
 
 def short_key(key: str, among: Iterable[str]) -> str:

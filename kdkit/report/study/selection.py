@@ -9,6 +9,7 @@ import attrs
 
 from kdkit.evaluation.rowscores import RowKey
 from kdkit.report.readings import number
+from kdkit.report.study.runs import SEED
 from kdkit.report.study.statistics import is_lower_better
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ class Selection:
     Attributes:
         by: What they are ordered by: `text.f1`.
         ranked: Those that have it, with their mean over seeds, the best first.
-        note: Why it is not the recipe's `training.best_by`, where it is not.
+        note: Why it is not the recipe's `training.best_by`, where it is not, and on which seeds.
+        key: The score that they are ordered by, where it is one of the evaluation's.
     """
 
     by: str
     ranked: tuple[tuple[Configuration, float], ...]
     note: str = ""
+    key: RowKey | None = None
 
     @property
     def best(self) -> Configuration | None:
@@ -55,7 +58,9 @@ def select(configurations: Sequence[Configuration], axes: Sequence[str]) -> Sele
         if monitor not in TEACHER_LOSSES or not any(axis.startswith(OF_TEACHER) for axis in axes):
             found = _ranked(configurations, _monitored(monitor), lower=monitor in LOSSES)
             if found:
-                return Selection(by=monitor, ranked=found)
+                return Selection(
+                    by=monitor, ranked=found, note=_seeds_note(found), key=_key_of(monitor, configurations)
+                )
         reason = f'training.best_by is "{monitor}", which is not comparable between trials that vary {", ".join(axes)}'
     else:
         reason = "the trials differ in training.best_by"
@@ -65,7 +70,8 @@ def select(configurations: Sequence[Configuration], axes: Sequence[str]) -> Sele
         found = () if key is None else by_score(configurations, key)
         if key is not None and found:
             name = "the hard loss" if key == hard else f"{key.suite}.{key.metric}"
-            return Selection(by=name, ranked=found, note=f"{reason}; so {name} on the validation rows chose.")
+            note = f"{reason}; so {name} on the validation rows chose. {_seeds_note(found)}".strip()
+            return Selection(by=name, ranked=found, note=note, key=key)
     return Selection(by="", ranked=())
 
 
@@ -102,12 +108,41 @@ def _monitored(monitor: str) -> Callable[[ScoredRun], float | None]:
     return value
 
 
+def _key_of(monitor: str, configurations: Sequence[Configuration]) -> RowKey | None:
+    """The score of an evaluation that is what a training watched."""
+    suite, _, metric = monitor.rpartition(".")
+    key = RowKey("student", "truth", suite or "loss", metric)
+    return key if any(key in run.scores for each in configurations for run in each.runs) else None
+
+
 def _ranked(
     configurations: Sequence[Configuration], value: Callable[[ScoredRun], float | None], *, lower: bool
 ) -> tuple[tuple[Configuration, float], ...]:
+    """By their mean over the seeds that all have; over each one's own where there is none that all have."""
     found = []
     for each in configurations:
-        values = [told for run in each.runs if (told := value(run)) is not None]
+        values = {run.recipe.get(SEED): told for run in each.runs if (told := value(run)) is not None}
         if values:
-            found.append((each, math.fsum(values) / len(values)))
-    return tuple(sorted(found, key=lambda pair: pair[1] if lower else -pair[1]))
+            found.append((each, values))
+    shared = _shared([set(values) for _, values in found])
+    means = []
+    for each, values in found:
+        counted = [told for seed, told in values.items() if seed in shared or not shared]
+        means.append((each, math.fsum(counted) / len(counted)))
+    return tuple(sorted(means, key=lambda pair: pair[1] if lower else -pair[1]))
+
+
+def _seeds_note(ranked: Sequence[tuple[Configuration, float]]) -> str:
+    """On which seeds configurations were compared that do not all have the same."""
+    seeds = [{run.recipe.get(SEED) for run in each.runs} for each, _ in ranked]
+    shared = _shared(seeds)
+    if all(each == shared for each in seeds):
+        return ""
+    if not shared:
+        return "No seed is shared by all: each stands by the mean of its own."
+    told = f"{'seed' if len(shared) == 1 else 'seeds'} {', '.join(map(str, sorted(shared, key=str)))}"
+    return f"Not all have the same seeds: they are ranked on what all have, {told}."
+
+
+def _shared(seeds: Sequence[set[object]]) -> set[object]:
+    return set.intersection(*seeds) if seeds else set()

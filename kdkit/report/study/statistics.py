@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from kdkit.errors import Mismatch
-from kdkit.evaluation.rowscores import compare, mean_over_seeds
+from kdkit.evaluation.rowscores import Resamples
 from kdkit.report import formats
-from kdkit.report.compare import LABELS_ONLY, Pair
+from kdkit.report.compare import LABELS_ONLY, MODELS, Pair
 from kdkit.report.readings import number
 from kdkit.report.study.runs import SEED
 
@@ -64,6 +64,7 @@ class Statistics:
         self.configurations = tuple(configurations)
         self._measures: dict[tuple[int, RowKey], Measure | None] = {}
         self._differences: dict[tuple[int, RowKey, int, RowKey], Difference | Unpaired] = {}
+        self._resamples: dict[tuple[int, int], Resamples] = {}
 
     @cached_property
     def keys(self) -> tuple[RowKey, ...]:
@@ -75,7 +76,7 @@ class Statistics:
         """A score of a configuration; None where none of its runs has it."""
         place = (id(configuration), key)
         if place not in self._measures:
-            self._measures[place] = _measure(configuration, key)
+            self._measures[place] = self._measure(configuration, key)
         return self._measures[place]
 
     def labels_only(self, configuration: Configuration, key: RowKey) -> Measure | None:
@@ -109,8 +110,76 @@ class Statistics:
         """By how much a score of one configuration is above another's, over the rows and seeds of both."""
         place = (id(ours), key, id(theirs), their_key or key)
         if place not in self._differences:
-            self._differences[place] = _difference(ours, theirs, key, their_key or key)
+            self._differences[place] = self._difference(ours, theirs, key, their_key or key)
         return self._differences[place]
+
+    def seeds_in_common(self, one: Configuration, other: Configuration) -> int:
+        """On how many seeds the two are compared."""
+        return len(_paired(one, other))
+
+    def folded(self, keys: Sequence[RowKey]) -> list[tuple[RowKey, ...]]:
+        """Scores that are equal, for all models and configurations, together: of single assertions recall is f1."""
+        groups: dict[object, list[RowKey]] = {}
+        for key in keys:
+            groups.setdefault(self._told_of(key), []).append(key)
+        return [tuple(group) for group in groups.values()]
+
+    def _told_of(self, key: RowKey) -> object:
+        """All that any run says of a score, whichever model it is of."""
+        told = []
+        for run in (run for configuration in self.configurations for run in configuration.runs):
+            for model in MODELS:
+                score = run.scores.get(key._replace(model=model))
+                told.append(
+                    None
+                    if score is None
+                    else (*(round(end, 9) for end in (score.value, score.low, score.high)), score.count)
+                )
+        return key.against, sense_of(key), tuple(told)
+
+    def _measure(self, configuration: Configuration, key: RowKey) -> Measure | None:
+        runs = [run for run in configuration.runs if key in run.scores]
+        if not runs:
+            return None
+        rows = [run.rows for run in runs if run.rows is not None and key in run.rows.keys]
+        if len(rows) == len(runs) and _same_rows(rows):
+            found = self._resampling(runs).mean(rows, key)
+            return Measure(value=found.value, low=found.low, high=found.high, seeds=found.seeds, count=found.count)
+        scores = [run.scores[key] for run in runs]
+        alone = scores[0] if len(scores) == 1 else None
+        return Measure(
+            value=math.fsum(score.value for score in scores) / len(scores),
+            low=math.nan if alone is None else alone.low,
+            high=math.nan if alone is None else alone.high,
+            seeds=len(scores),
+            count=max(score.count for score in scores),
+        )
+
+    def _difference(
+        self, ours: Configuration, theirs: Configuration, key: RowKey, their_key: RowKey
+    ) -> Difference | Unpaired:
+        pairs = _paired(ours, theirs)
+        if not pairs:
+            return Unpaired(reason="they have no seed in common")
+        if any(run.rows is None for pair in pairs for run in pair):
+            return Unpaired(reason="a run has no rows.npz")
+        mine = [one.rows for one, _ in pairs if one.rows is not None]
+        other = [two.rows for _, two in pairs if two.rows is not None]
+        if not _same_rows([*mine, *other]):
+            return Unpaired(reason="they were scored on different rows")
+        if not all(key in rows.keys for rows in mine) or not all(their_key in rows.keys for rows in other):
+            return Unpaired(reason="one of them lacks this score")
+        try:
+            return self._resampling([pair[0] for pair in pairs]).difference(mine, other, key, their_key)
+        except Mismatch as error:
+            return Unpaired(reason=str(error))
+
+    def _resampling(self, runs: Sequence[ScoredRun]) -> Resamples:
+        """How often and from which seed: as in the evaluation of the first run."""
+        recipe = runs[0].recipe
+        own = recipe.get("seed")
+        resamples, seed = int(number(recipe.get("evaluation.bootstrap")) or 1000), own if isinstance(own, int) else 0
+        return self._resamples.setdefault((resamples, seed), Resamples(resamples=resamples, seed=seed))
 
 
 def is_labels_only(configuration: Configuration) -> bool:
@@ -133,43 +202,6 @@ def within_noise(difference: Difference | Unpaired) -> bool:
     return isinstance(difference, Unpaired) or difference.low <= 0 <= difference.high
 
 
-def _measure(configuration: Configuration, key: RowKey) -> Measure | None:
-    runs = [run for run in configuration.runs if key in run.scores]
-    if not runs:
-        return None
-    rows = [run.rows for run in runs if run.rows is not None and key in run.rows.keys]
-    if len(rows) == len(runs) and _same_rows(rows):
-        found = mean_over_seeds(rows, key, **_resampling(runs))
-        return Measure(value=found.value, low=found.low, high=found.high, seeds=found.seeds, count=found.count)
-    scores = [run.scores[key] for run in runs]
-    alone = scores[0] if len(scores) == 1 else None
-    return Measure(
-        value=math.fsum(score.value for score in scores) / len(scores),
-        low=math.nan if alone is None else alone.low,
-        high=math.nan if alone is None else alone.high,
-        seeds=len(scores),
-        count=max(score.count for score in scores),
-    )
-
-
-def _difference(ours: Configuration, theirs: Configuration, key: RowKey, their_key: RowKey) -> Difference | Unpaired:
-    pairs = _paired(ours, theirs)
-    if not pairs:
-        return Unpaired(reason="they have no seed in common")
-    if any(run.rows is None for pair in pairs for run in pair):
-        return Unpaired(reason="a run has no rows.npz")
-    mine = [one.rows for one, _ in pairs if one.rows is not None]
-    other = [two.rows for _, two in pairs if two.rows is not None]
-    if not _same_rows([*mine, *other]):
-        return Unpaired(reason="they were scored on different rows")
-    if any(key not in rows.keys for rows in mine) or any(their_key not in rows.keys for rows in other):
-        return Unpaired(reason="one of them lacks this score")
-    try:
-        return compare(mine, other, key, their_key, **_resampling([pair[0] for pair in pairs]))
-    except Mismatch as error:
-        return Unpaired(reason=str(error))
-
-
 def _paired(ours: Configuration, theirs: Configuration) -> list[tuple[ScoredRun, ScoredRun]]:
     """Runs of the same seed; runs of any seed where each side has but one."""
     by_seed = {run.recipe.get(SEED): run for run in theirs.runs}
@@ -181,13 +213,3 @@ def _paired(ours: Configuration, theirs: Configuration) -> list[tuple[ScoredRun,
 
 def _same_rows(rows: Sequence[RowScores]) -> bool:
     return all(other.ids == rows[0].ids for other in rows[1:])
-
-
-def _resampling(runs: Sequence[ScoredRun]) -> dict[str, Any]:
-    """How often and from which seed: as in the evaluation of the first run."""
-    recipe = runs[0].recipe
-    seed = recipe.get("seed")
-    return {
-        "resamples": int(number(recipe.get("evaluation.bootstrap")) or 1000),
-        "seed": seed if isinstance(seed, int) else 0,
-    }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.errors import PluginError
+from kdkit.errors import DamagedData, MissingInput, PluginError
 from kdkit.files import write_atomically
 from kdkit.report.study import best, figures, origin, published, tables
 from kdkit.report.study.document import Document, Part
@@ -18,11 +18,13 @@ from kdkit.sweeps import read_sweep
 from kdkit.texts import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from kdkit.report.study.published import Published
+    from kdkit.report.study.runs import ScoredRun
     from kdkit.report.study.selection import Selection
-    from kdkit.sweeps import SweepFacts
+    from kdkit.sweeps import SweepFacts, TrialFacts
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -30,16 +32,18 @@ class SweepReport:
     """What a sweep came to.
 
     Attributes:
-        sweep: Its trials.
+        sweep: Its trials; one that is done but cannot be read is among the failed, with the reason.
         stats: Its configurations and their scores.
         selection: The configurations from the best to the worst, on the validation rows.
         document: The report.
+        damages: A sentence for each trial that is done and cannot be read.
     """
 
     sweep: SweepFacts
     stats: Statistics
     selection: Selection
     document: Document
+    damages: Sequence[str] = ()
 
 
 def write(folder: Path) -> SweepReport:
@@ -47,7 +51,7 @@ def write(folder: Path) -> SweepReport:
 
     Raises:
         MissingInput: The folder is no sweep's.
-        DamagedData: A file in it cannot be read.
+        DamagedData: Its sweep.json cannot be read.
     """
     report = assemble(folder)
     write_atomically(folder / "report.html", to_html(report.document).encode())
@@ -60,15 +64,14 @@ def assemble(folder: Path) -> SweepReport:
 
     Raises:
         MissingInput: The folder is no sweep's.
-        DamagedData: A file in it cannot be read.
+        DamagedData: Its sweep.json cannot be read.
     """
-    sweep = read_sweep(folder)
-    done = [trial for trial in sweep.trials if trial.status == "done"]
-    stats = Statistics(by_configuration((trial.values, read_run(trial.folder)) for trial in done))
+    sweep, runs_read, damages = _read(folder)
+    stats = Statistics(by_configuration((trial.values, run) for trial, run in runs_read))
     selection = select(stats.configurations, sweep.axes)
     runs = [run for each in stats.configurations for run in each.runs]
     split = " and ".join(dict.fromkeys(run.split for run in runs)) or "test"
-    warnings = origin.warnings(sweep, stats.configurations)
+    warnings = [*damages, *origin.warnings(sweep, stats.configurations)]
     try:
         reference = published.load(sweep.reference)
     except PluginError as error:
@@ -83,9 +86,28 @@ def assemble(folder: Path) -> SweepReport:
         detail=f"{found.detail} {origin.how_far(sweep)}".strip(),
         warnings=tuple(warnings),
         parts=tuple(_parts(sweep, stats, selection, split, reference)),
-        footer=f"Made by kdkit from the folders of {plural(len(done), 'trial')} alone.",
+        footer=f"Made by kdkit from the folders of {plural(len(runs_read), 'trial')} alone.",
     )
-    return SweepReport(sweep=sweep, stats=stats, selection=selection, document=document)
+    return SweepReport(sweep=sweep, stats=stats, selection=selection, document=document, damages=damages)
+
+
+def _read(folder: Path) -> tuple[SweepFacts, list[tuple[TrialFacts, ScoredRun]], list[str]]:
+    """A sweep, its trials that are done with what they left, and a sentence for each that cannot be read."""
+    sweep = read_sweep(folder)
+    trials, read, damages = [], [], []
+    for trial in sweep.trials:
+        if trial.status == "done":
+            try:
+                read.append((trial, read_run(trial.folder)))
+            except (DamagedData, MissingInput, OSError) as error:
+                damages.append(
+                    f"Trial {trial.id} is left out of every number here: {error}. Once that file is deleted, the "
+                    "sweep's own command does again what it takes to have it."
+                )
+                trials.append(attrs.evolve(trial, status="failed", error=str(error)))
+                continue
+        trials.append(trial)
+    return attrs.evolve(sweep, trials=tuple(trials)), read, damages
 
 
 def _parts(
@@ -119,7 +141,12 @@ def _figures(stats: Statistics, reference: Published | None) -> list[Part | None
         known = tuple(figure for figure in lines if figure is not None)
         if known:
             parts.append(
-                Part(key=f"along-{index}", title=f"What {axis} does", text=(_legend(reference),), figures=known)
+                Part(
+                    key=f"along-{index}",
+                    title=f"What {figures.axis_name(stats.configurations, axis)} does",
+                    text=(_legend(reference),),
+                    figures=known,
+                )
             )
     grids = [] if key is None else figures.grid(stats, key)
     if grids:

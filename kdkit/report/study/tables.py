@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import TYPE_CHECKING
 
 from kdkit.report import formats, tables
@@ -31,6 +32,16 @@ def metric_name(key: RowKey) -> str:
     )
 
 
+def group_name(group: Sequence[RowKey]) -> str:
+    """Scores that are equal, by their names: `precision, recall, f1`."""
+    return ", ".join(dict.fromkeys(map(metric_name, group)))
+
+
+def suites_of(group: Sequence[RowKey]) -> str:
+    """The suites that they are of."""
+    return ", ".join(dict.fromkeys(key.suite for key in group))
+
+
 def scores(stats: Statistics, *, parts: bool = False) -> list[Table]:
     """A table for each suite and what texts were compared with: a row for each configuration and baseline.
 
@@ -40,7 +51,9 @@ def scores(stats: Statistics, *, parts: bool = False) -> list[Table]:
     """
     student = [key for key in stats.keys if key.model == "student" and ("/" in key.metric) is parts]
     found = []
-    for (suite, against), keys in _grouped(student).items():
+    for (suite, against), every in _grouped(student).items():
+        groups_of_keys = stats.folded(every)
+        keys = [group[0] for group in groups_of_keys]
         rows = tuple(_row(configuration, stats, keys) for configuration in stats.configurations)
         baselines = tuple(_baselines(stats, keys))
         groups = [Group(title="Configurations", rows=rows)]
@@ -50,7 +63,7 @@ def scores(stats: Statistics, *, parts: bool = False) -> list[Table]:
             Table(
                 title=_title(suite, against) + (", by part of the rows" if parts else ""),
                 note=_note(keys),
-                columns=("", *(_column(key) for key in keys)),
+                columns=("", *(", ".join(map(_column, group)) for group in groups_of_keys)),
                 groups=tuple(groups),
                 folded=parts,
             )
@@ -112,7 +125,8 @@ def _note(keys: Sequence[RowKey]) -> str:
     lower = [_column(key) for key in keys if is_lower_better(key)]
     note = "Mean over seeds; in small print its 95 % interval over rows and seeds."
     if any(key.suite == "loss" and key.metric != "hard" for key in keys):
-        note += " Soft and total loss depend on alpha and temperature, and compare only what has the same."
+        note += " Soft and total loss depend on alpha and temperature, and compare only what has the same; "
+        note += "those of baselines are left out where they vary."
     if not lower:
         return note
     return f"{note} Lower is better{'' if len(lower) == len(keys) else ' for ' + ', '.join(lower)}."
@@ -136,9 +150,12 @@ def _baselines(stats: Statistics, keys: Sequence[RowKey]) -> Iterable[Row]:
         label = MODELS[model]
         wanted = [key._replace(model=model) for key in keys]
         having = [each for each in stats.configurations if any(each in stats.having(key) for key in wanted)]
-        if having and all(stats.is_common(key) for key in wanted):
+        # Its soft and total loss vary with the temperature and alpha of the runs beside it, and tell nothing of it.
+        told = [key for key in wanted if key.suite != "loss" or key.metric == "hard"] or wanted
+        if having and all(stats.is_common(key) for key in told):
             measures = [stats.common(key) for key in wanted]
-            seeds = max(measure.seeds for measure in measures if measure is not None)
+            known = [measure for measure in measures if measure is not None]
+            seeds = max(measure.seeds for measure in known)
             # Of a model without a seed of its own, every run says the same.
             yield Row(
                 label=label,
@@ -155,8 +172,8 @@ def _cost_row(label: str, model: str, runs: Sequence[ScoredRun]) -> Row:
     found = [run.costs[model] for run in runs if model in run.costs]
 
     def middle(values: Iterable[float | None], show: Callable[[float], str]) -> Cell:
-        known = sorted(value for value in values if value is not None and math.isfinite(value))
-        return Cell(show(known[len(known) // 2]) if known else formats.NONE)
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        return Cell(show(statistics.median(known)) if known else formats.NONE)
 
     training = (
         [] if model == "teacher" else [run.record.get("stages", {}).get("distill", {}).get("seconds") for run in runs]

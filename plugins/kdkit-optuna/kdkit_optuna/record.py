@@ -155,6 +155,7 @@ class JournalRecord:
         # A link, which is optuna's default, is no lock where there is no file behind it.
         lock = JournalFileOpenLock(f"{self.file}.asking", grace_period=_GRACE_SECONDS)
         with _explained(str(self.file)):
+            self.file.parent.mkdir(exist_ok=True)
             lock.acquire()
             try:
                 yield self._read(outcomes)

@@ -9,13 +9,13 @@ import attrs
 
 from kdkit.options import at_least_one, not_negative, one_of, option
 from kdkit_optuna.proposing import Known, Proposer, seed_of
-from kdkit_optuna.space import Space, read_space
+from kdkit_optuna.space import Space, ends_of, read_space
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.values import Outcome
+    from kdkit.values import AxisValue, Outcome
     from kdkit_optuna.record import Record
 
 JOURNAL = "journal"
@@ -70,6 +70,13 @@ class Optuna:
         """The keys that it varies."""
         return tuple(read_space(self.space).axes)
 
+    def ends(self) -> Iterator[AxisValue]:
+        """The ends of each range, and every choice."""
+        from kdkit.values import AxisValue
+
+        for axis, value, at in ends_of(self.space):
+            yield AxisValue(axis=axis, value=value, at=("space", *at))
+
     def open(self, folder: Path, *, seed: int) -> OpenOptuna:
         """Ready to propose.
 
@@ -90,7 +97,7 @@ class Optuna:
 
         name = record.name_of(space, folder, seed)
         if self.storage == JOURNAL:
-            return record.JournalRecord(space=space, name=name, file=folder / "optuna.journal")
+            return record.JournalRecord(space=space, name=name, file=folder / "search" / "optuna.journal")
         return record.DatabaseRecord(space=space, name=name, url=self.storage)
 
 

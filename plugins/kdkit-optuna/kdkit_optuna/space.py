@@ -24,6 +24,10 @@ _OFF_GRID = 1e-6  # of a step; what adding up a step in floating point can be of
 class Axis(Protocol):
     """The values of one key of the recipe."""
 
+    def ends(self) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+        """The values at its ends, or all of its choices, and where each stands in its table."""
+        ...
+
     @property
     def values(self) -> tuple[Any, ...] | None:
         """All values, where they can be counted."""
@@ -52,6 +56,11 @@ class Choices:
     def labels(self) -> tuple[str, ...]:
         """The values as JSON."""
         return tuple(text_of(value) for value in self.values)
+
+    def ends(self) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+        """All of them."""
+        for index, value in enumerate(self.values):
+            yield ("choices", index), value
 
     def distribution(self) -> BaseDistribution:
         """What optuna calls it."""
@@ -82,6 +91,11 @@ class Whole:
     def values(self) -> tuple[Any, ...] | None:
         """All of them."""
         return tuple(range(self.low, self.high + 1, self.step))
+
+    def ends(self) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+        """The least and the greatest."""
+        yield ("low",), self.low
+        yield ("high",), self.high
 
     def distribution(self) -> BaseDistribution:
         """What optuna calls it."""
@@ -117,6 +131,11 @@ class Fraction:
             return None
         count = round((self.high - self.low) / self.step)
         return tuple(self._on_grid(number) for number in range(count + 1))
+
+    def ends(self) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+        """The least and the greatest."""
+        yield ("low",), self.low
+        yield ("high",), self.high
 
     def distribution(self) -> BaseDistribution:
         """What optuna calls it."""
@@ -194,7 +213,8 @@ def read_space(table: Mapping[str, Any]) -> Space:
     """
     axes: dict[str, Axis] = {}
     problems = []
-    for key, spec in _flat(table):
+    for keys, spec in _flat(table):
+        key = ".".join(keys)
         try:
             axes[key] = _axis(spec)
         except ValueError as error:
@@ -206,12 +226,19 @@ def read_space(table: Mapping[str, Any]) -> Space:
     return Space(axes)
 
 
-def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Axes by their dotted keys: TOML makes tables in tables of keys without quotes."""
+def ends_of(table: Mapping[str, Any]) -> Iterator[tuple[str, Any, tuple[str | int, ...]]]:
+    """Of a sound space each axis, a value at an end of it, and where that stands in the table."""
+    for keys, spec in _flat(table):
+        for at, value in _axis(spec).ends():
+            yield ".".join(keys), value, (*keys, *at)
+
+
+def _flat(table: Mapping[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Axes by the keys on the way to them: TOML makes tables in tables of keys without quotes."""
     for key, spec in table.items():
-        path = f"{before}{key}"
+        path = (*before, key)
         if isinstance(spec, Mapping) and spec and all(isinstance(inner, Mapping) for inner in spec.values()):
-            yield from _flat(spec, f"{path}.")
+            yield from _flat(spec, path)
         else:
             yield path, spec
 

@@ -26,7 +26,7 @@ def storage(request, tmp_path):
 def study_of(folder: Path, storage: str, space=None):
     """The study as optuna's own tools see it."""
     if storage == "journal":
-        backend = optuna.storages.journal.JournalFileBackend(str(folder / "optuna.journal"))
+        backend = optuna.storages.journal.JournalFileBackend(str(folder / "search" / "optuna.journal"))
         kept = optuna.storages.JournalStorage(backend)
     else:
         kept = storage
@@ -133,19 +133,19 @@ def test_two_processes_with_one_journal_never_get_the_same(tmp_path):
 
 
 def aside(folder: Path) -> list[bytes]:
-    return [file.read_bytes() for file in sorted(folder.glob("optuna.journal.damaged-*"))]
+    return [file.read_bytes() for file in sorted((folder / "search").glob("optuna.journal.damaged-*"))]
 
 
 def test_a_journal_that_is_cut_anywhere_in_its_last_records_loses_nothing(tmp_path):
     outcomes = searched(tmp_path, 4, storage="journal", startup=3)
     wanted = searched(tmp_path, 5, startup=3)[-1]
-    journal = tmp_path / "optuna.journal"
+    journal = tmp_path / "search" / "optuna.journal"
     whole = journal.read_bytes()
     begin = len(b"".join(whole.splitlines(keepends=True)[:-1]))
     for end in sorted({0, *range(begin, len(whole), 13), *range(len(whole) - 3, len(whole) + 1)}):
         folder = tmp_path / str(end)
-        folder.mkdir()
-        (folder / "optuna.journal").write_bytes(whole[:end])
+        (folder / "search").mkdir(parents=True)
+        (folder / "search" / "optuna.journal").write_bytes(whole[:end])
         is_cut = end > 0 and whole[end - 1 : end] != b"\n"
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -173,7 +173,7 @@ def test_a_journal_that_is_cut_anywhere_in_its_last_records_loses_nothing(tmp_pa
 )
 def test_a_damaged_journal_is_set_aside_and_made_again(tmp_path, damage):
     outcomes = searched(tmp_path, 4, storage="journal", startup=3)
-    journal = tmp_path / "optuna.journal"
+    journal = tmp_path / "search" / "optuna.journal"
     damaged = damage(journal.read_bytes())
     journal.write_bytes(damaged)
     with pytest.warns(UserWarning, match=r"set aside as optuna\.journal\.damaged-1, and made again from the run"):
@@ -186,7 +186,7 @@ def test_a_damaged_journal_is_set_aside_and_made_again(tmp_path, damage):
 @pytest.mark.parametrize("left", [0, 3])
 def test_a_journal_that_is_lost_or_begins_in_its_middle_is_made_again(tmp_path, left):
     outcomes = searched(tmp_path, 3, storage="journal")
-    journal = tmp_path / "optuna.journal"
+    journal = tmp_path / "search" / "optuna.journal"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.unlink()
     if left:

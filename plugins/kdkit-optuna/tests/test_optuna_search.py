@@ -27,6 +27,12 @@ def test_it_is_a_search(folder):
     search = Optuna(space=SPACE)
     assert isinstance(search, Search)
     assert list(search.axes) == list(SPACE)
+    assert [(each.axis, each.value, each.at) for each in search.ends()][1:5] == [
+        ("loss.alpha", 1.0, ("space", "loss.alpha", "high")),
+        ("loss.temperature", 0.5, ("space", "loss.temperature", "low")),
+        ("loss.temperature", 8.0, ("space", "loss.temperature", "high")),
+        ("training.batch_size", 16, ("space", "training.batch_size", "choices", 0)),
+    ]
     assert isinstance(search.open(folder, seed=0), OpenSearch)
 
 

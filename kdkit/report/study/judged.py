@@ -1,0 +1,142 @@
+"""How other configurations stand to the best: better than it, within noise of it or worse, and on how many seeds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit.report import formats
+from kdkit.report.study.statistics import Unpaired, sense_of, within_noise
+from kdkit.texts import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kdkit.evaluation.rowscores import RowKey
+    from kdkit.report.study.runs import Configuration
+    from kdkit.report.study.statistics import Statistics
+    from kdkit.values import Difference
+
+BETTER, NOISE, WORSE, UNKNOWN = "better", "within noise", "worse", "not paired"
+MOST_NAMED = 4
+"""So many configurations are named one by one; more are counted."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Judged:
+    """A configuration beside the best.
+
+    Attributes:
+        configuration: It.
+        found: Its score minus the best's, paired by row and seed.
+        kind: What that amounts to.
+        seeds: How many seeds both have.
+        wanted: How many there are to have.
+    """
+
+    configuration: Configuration
+    found: Difference | Unpaired
+    kind: str
+    seeds: int
+    wanted: int
+
+    @property
+    def is_on_fewer(self) -> bool:
+        """Whether it shares too few seeds to be judged with the others."""
+        return self.seeds < self.wanted
+
+    @property
+    def told(self) -> str:
+        """Its name and by how much it differs: `alpha .5 (+.022, +.005 to +.039)`."""
+        if isinstance(self.found, Unpaired):
+            return self.configuration.label
+        ends = formats.signed_interval(self.found.low, self.found.high)
+        seeds = f", on {self.seeds} of {plural(self.wanted, 'seed')}" if self.is_on_fewer else ""
+        return f"{self.configuration.label} ({formats.signed(self.found.value)}, {ends}{seeds})"
+
+
+def others(stats: Statistics, best: Configuration, key: RowKey) -> list[Judged]:
+    """Every other configuration beside the best, the better first.
+
+    All are judged on as many seeds as the best has; where it has but one, on as many as any has, so that a difference
+    of a single seed is not taken for more.
+    """
+    wanted = len(best.runs) if len(best.runs) > 1 else max(len(each.runs) for each in stats.configurations)
+    sense = sense_of(key) or 1
+    judged = []
+    for each in stats.configurations:
+        if each is best:
+            continue
+        found = stats.difference(each, best, key)
+        judged.append(
+            Judged(
+                configuration=each,
+                found=found,
+                kind=_kind(found, sense),
+                seeds=stats.seeds_in_common(each, best),
+                wanted=wanted,
+            )
+        )
+    return sorted(judged, key=lambda one: 0.0 if isinstance(one.found, Unpaired) else -sense * one.found.value)
+
+
+def of_kind(judged: Sequence[Judged], kind: str, *, fewer: bool = False) -> list[Judged]:
+    """Those of a kind that are judged on enough seeds, or on fewer."""
+    return [each for each in judged if each.kind == kind and each.is_on_fewer is fewer]
+
+
+def summed_up(judged: Sequence[Judged], split: str) -> str:
+    """A sentence or two: how many are within noise of the best, and which are better than it or worse."""
+    full = [each for each in judged if not each.is_on_fewer]
+    sentences = []
+    if full:
+        sentences.append(_counted(full, "other configuration" if len(full) == 1 else "other configurations", split))
+    fewer = [each for each in judged if each.is_on_fewer]
+    if fewer:
+        told = _counted(fewer, f"{'one' if len(fewer) == 1 else 'more' if full else 'others'} with fewer seeds", split)
+        sentences.append(f"{told[:-1]}, on the seeds that both have.")
+    return " ".join(sentences)
+
+
+def named(judged: Sequence[Judged], *, most: int = MOST_NAMED) -> str:
+    """Their names and differences; those that are too many counted."""
+    told = [each.told for each in judged[:most]]
+    return "; ".join(told) + (f"; and {len(judged) - most} more" if len(judged) > most else "")
+
+
+def _counted(judged: Sequence[Judged], what: str, split: str) -> str:
+    """`Of the 9 other configurations 8 are within noise of it and 1 is better on test: NAME (+.02, +.01 to +.03)`."""
+    of = len(judged)
+    found = {kind: [each for each in judged if each.kind == kind] for kind in (NOISE, WORSE, BETTER, UNKNOWN)}
+    said = {
+        NOISE: "within noise of it",
+        WORSE: "worse",
+        UNKNOWN: "not paired with it",
+        BETTER: f"better on {split}: {named(found[BETTER], most=2)}",
+    }
+    alone = next((text for kind, text in said.items() if len(found[kind]) == of), None)
+    if of == 1 and alone is not None:
+        return f"The {what} is {alone}."
+    if len(found[NOISE]) == of:
+        return f"All {of} {what} are within noise of it."
+    parts = [f"{len(found[kind])} {_is(len(found[kind]))} {text}" for kind, text in said.items() if found[kind]]
+    if not found[NOISE]:
+        parts.insert(0, "none is within noise of it")
+    return f"Of the {of} {what} {_joined(parts)}."
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _kind(found: Difference | Unpaired, sense: int) -> str:
+    if isinstance(found, Unpaired):
+        return UNKNOWN
+    if within_noise(found):
+        return NOISE
+    return BETTER if sense * found.value > 0 else WORSE

@@ -9,7 +9,7 @@ import attrs
 from kdkit.values import Example
 from kdkit_assertions.checks import called_name, kind_of, one_line
 from kdkit_assertions.contexts import LinedTest
-from kdkit_assertions.focal import FocalIndex, Imports, calls
+from kdkit_assertions.focal import Calls, FocalIndex, Imports
 from kdkit_assertions.masking import masked_windows
 from kdkit_assertions.mining import TARGET_TOO_LONG, facts
 from kdkit_assertions.prompt import assertion_prompt
@@ -54,6 +54,7 @@ class AssertionModule:
     def rows(self, test: MinedTest, skipped: Skipped) -> Iterator[Example]:
         """The rows of a test."""
         lines = LinedTest(test.node, setup=(), module=(), relevant=False)
+        calls = Calls()
         for number, window in enumerate(masked_windows(self.parsed, test.node, at_most=self.maker.max_asserts)):
             id_ = f"{test.id}#{number}"
             statements = [one_line(node) for node in window.assertions]
@@ -64,12 +65,19 @@ class AssertionModule:
             elif shown.intersection(statements):
                 skipped["one of its assertions stands in the masked test as well"].append(id_)
             else:
-                yield self._row(id_, test, window, statements, lines.seen_before(window.assertions[-1]))
+                yield self._row(id_, test, window, statements, lines.seen_before(window.assertions[-1]), calls)
 
     def _row(
-        self, id_: str, test: MinedTest, window: MaskedTest, statements: list[str], visible: Sequence[ast.AST]
+        self,
+        id_: str,
+        test: MinedTest,
+        window: MaskedTest,
+        statements: list[str],
+        visible: Sequence[ast.AST],
+        calls: Calls,
     ) -> Example:
-        shown = self.maker.index.called_by([*visible, *window.assertions], self.parsed, self.imports)
+        called = calls.of([*visible, *window.assertions])
+        shown = self.maker.index.meant(called, self.parsed, self.imports)
         shown = shown[: self.maker.focal_functions]
         source, cuts = assertion_prompt(_focal_code([d for _, d in shown], self.maker.max_focal_chars), window.text)
         names = {name for name, _ in shown}
@@ -79,7 +87,7 @@ class AssertionModule:
             task="assertion",
             line=window.assertions[0].lineno,
             kinds=[kind_of(node) for node in window.assertions],
-            answerable=any(called_name(call) in names for call in calls(visible)),
+            answerable=any(called_name(call) in names for call in calls.of(visible)),
         )
         meta["assertions"] = statements
         return Example(id=id_, source=source, target="\n".join(statements), cuts=cuts, meta=meta)

@@ -109,12 +109,31 @@ def assertions(body: list[ast.stmt]) -> Iterator[ast.stmt]:
         if is_assertion(node):
             yield node
         else:
-            for _, block in blocks(node):
+            for block in blocks(node):
                 yield from assertions(block)
 
 
-def blocks(node: ast.stmt) -> Iterator[tuple[str, list[ast.stmt]]]:
-    """The blocks of a compound statement, each with its first line; none for other statements and for definitions."""
+_COMPOUND = (
+    ast.For, ast.AsyncFor, ast.While, ast.If, ast.With, ast.AsyncWith, ast.Try, ast.TryStar, ast.Match,
+)  # fmt: skip
+
+
+def blocks(node: ast.stmt) -> Iterator[list[ast.stmt]]:
+    """The blocks of a compound statement; none for other statements and for definitions."""
+    if not isinstance(node, _COMPOUND):
+        return
+    if isinstance(node, ast.Match):
+        yield from (case.body for case in node.cases)
+        return
+    yield node.body
+    if isinstance(node, ast.Try | ast.TryStar):
+        yield from (handler.body for handler in node.handlers)
+    yield getattr(node, "orelse", [])
+    yield getattr(node, "finalbody", [])
+
+
+def openings(node: ast.stmt) -> Iterator[tuple[str, list[ast.stmt]]]:
+    """The same blocks, each with the line that opens it."""
     match node:
         case ast.For() | ast.AsyncFor():
             yield f"for {ast.unparse(node.target)} in {ast.unparse(node.iter)}:", node.body

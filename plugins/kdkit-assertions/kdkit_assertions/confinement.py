@@ -1,10 +1,10 @@
-"""What keeps a process that runs generated code apart from everything else: limits, namespaces, Landlock.
+"""What keeps a process that runs generated code apart from everything else: limits, namespaces, Landlock, seccomp.
 
 Which of them there are depends on the system: see `Confinement`. Nothing here needs a privilege, and what the kernel
 does not allow is left out, to be told.
 
-Sources: the Linux manual pages unshare(2), user_namespaces(7), pid_namespaces(7), prctl(2), capset(2) and landlock(7),
-from which the numbers are.
+Sources: the Linux manual pages unshare(2), user_namespaces(7), pid_namespaces(7), mount(2), prctl(2), capset(2) and
+landlock(7), from which the numbers are.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from pathlib import Path
 
 import attrs
 
-_NEW_USER, _NEW_PID, _NEW_NET, _NEW_IPC = 0x10000000, 0x20000000, 0x40000000, 0x08000000
+from kdkit_assertions.systemcalls import refuse_system_calls
+
+_NEW_USER, _NEW_PID, _NEW_NET, _NEW_IPC, _NEW_MOUNTS = 0x10000000, 0x20000000, 0x40000000, 0x08000000, 0x00020000
+_MOUNT_NOSUID, _MOUNT_NODEV, _MOUNT_RECURSIVE, _MOUNT_PRIVATE = 2, 4, 1 << 14, 1 << 18
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _CAPABILITY_VERSION_3 = 0x20080522
 _FILE_BYTES = 16 * 2**20
+_FOLDER_BYTES, _FOLDER_FILES = 64 * 2**20, 4096
 _PROCESSES = 64
 _OPEN_FILES = 256
 
@@ -43,22 +47,28 @@ class Confinement:
         processes: It is the first process of a namespace of its own: whatever is started ends with it, and sees no
             other process.
         files: It can write below one folder only.
+        room: That folder is of bounded size.
+        system_calls: What namespaces and Landlock leave open is refused: sockets that are files, and a file's mode,
+            owner, times and attributes.
     """
 
     network: bool
     processes: bool
     files: bool
+    room: bool
+    system_calls: bool
 
 
 def enter_namespaces() -> tuple[bool, bool]:
-    """New namespaces for network, processes and messages; whether there is one for network, and for processes.
+    """New namespaces for network, processes, messages and mounts; whether there is one for network, and for processes.
 
     The next child is the first process of the new process namespace. Call it in a process with one thread.
     """
     if sys.platform != "linux":
         return False, False
     user, group = os.getuid(), os.getgid()
-    for flags in (_NEW_USER | _NEW_PID | _NEW_NET | _NEW_IPC, _NEW_PID | _NEW_NET | _NEW_IPC, _NEW_NET):
+    most = _NEW_PID | _NEW_NET | _NEW_IPC | _NEW_MOUNTS
+    for flags in (_NEW_USER | most, most, _NEW_NET):
         if _libc().unshare(flags) == 0:
             if flags & _NEW_USER:
                 Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
@@ -68,17 +78,36 @@ def enter_namespaces() -> tuple[bool, bool]:
     return False, False
 
 
-def guard_worker(folder: Path) -> bool:
-    """Guard the process that starts rows; whether it can write below the folder only, as can all that it starts.
+def guard_worker(folder: Path, *, owns_namespace: bool) -> tuple[bool, bool, bool]:
+    """Guard the process that starts rows, and so all that it starts; what holds of files, room and system calls.
 
     Its memory can be read by no process without privileges, and orphans of its children are its own.
+
+    Args:
+        folder: Below which it may write.
+        owns_namespace: Whether it is in namespaces of processes and mounts.
     """
     if sys.platform != "linux":
-        return False
+        return False, False, False
     _libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    has_room = owns_namespace and _limit_room(folder)
     is_bound = _landlock(folder)
+    refuses = refuse_system_calls()
     _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    return is_bound
+    return is_bound, has_room, refuses
+
+
+def _limit_room(folder: Path) -> bool:
+    """Put a file system in memory over a folder, for the processes of this namespace only; whether it is there."""
+    libc = _libc()
+    if libc.mount(None, b"/", None, ctypes.c_ulong(_MOUNT_RECURSIVE | _MOUNT_PRIVATE), None) != 0:
+        return False  # without this it could show outside
+    options = f"size={_FOLDER_BYTES},nr_inodes={_FOLDER_FILES},mode=0700".encode()
+    flags = ctypes.c_ulong(_MOUNT_NOSUID | _MOUNT_NODEV)
+    if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", flags, options) != 0:
+        return False
+    os.chdir(folder)
+    return True
 
 
 def guard_row(*, seconds: float, memory_bytes: int, owns_namespace: bool) -> None:

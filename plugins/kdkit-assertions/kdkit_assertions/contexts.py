@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit_assertions.checks import blocks, is_assertion
+from kdkit_assertions.checks import is_assertion, openings
 from kdkit_assertions.mining import descendants
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class LinedTest:
             if is_assertion(node):
                 self.places.append(Place(node, len(self.lines), indent))
                 continue
-            inside = [(opening, block) for opening, block in blocks(node) if block]
+            inside = [(opening, block) for opening, block in openings(node) if block]
             if not inside:
                 self.lines.append(Line(indent, (node,)))
             for opening, block in inside:
@@ -195,12 +195,12 @@ class LinedTest:
         texts: list[str] = []
         room = chars
         for line in kept:
-            text = textwrap.indent(line.text, "    " * (line.indent - margin))
+            text = _indented(line.text, line.indent - margin)
             room -= len(text) + 1
             if chars and room < 0:
                 break
             texts.append(text)
-        return "\n".join(reversed(texts)), textwrap.indent(checked.text, "    " * (place.indent - margin))
+        return "\n".join(reversed(texts)), _indented(checked.text, place.indent - margin)
 
     def _kept(self, candidates: Sequence[Line], reads: frozenset[str], inside: int) -> Iterator[Line]:
         """The lines of the context, nearest first.
@@ -222,6 +222,10 @@ class LinedTest:
             if self._relevant:
                 wanted = (wanted - line.names.bound if line.overwrites else wanted) | line.names.read & self._variables
             yield line
+
+
+def _indented(text: str, blocks: int) -> str:
+    return textwrap.indent(text, "    " * blocks) if blocks else text
 
 
 def _head(node: ast.stmt, opening: str) -> tuple[ast.AST, ...]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit_assertions.checks import called_name
 from kdkit_assertions.mining import descendants, parse, read_text
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class FocalIndex:
 
     def __init__(self, package: str, modules: Iterable[Parsed]) -> None:
         self._package = package
+        self._resolved: dict[tuple[str, str | None, str], Definition | None] = {}
         self._functions: dict[str, list[Definition]] = {}
         self._methods: dict[str, list[Definition]] = {}
         for parsed in modules:
@@ -114,18 +116,18 @@ class FocalIndex:
                     method = Definition(parsed=parsed, node=member, is_method=True)
                     self._methods.setdefault(member.name, []).append(method)
 
-    def called_by(self, nodes: Iterable[ast.AST], test: Parsed, imports: Imports) -> list[tuple[str, Definition]]:
-        """What some code of a test calls, each once with its name, what stands nearest to the test first.
+    def meant(self, called: Iterable[ast.Call], test: Parsed, imports: Imports) -> list[tuple[str, Definition]]:
+        """What calls in a test mean, each once with its name, what stands nearest to the test first.
 
         Args:
-            nodes: The code.
+            called: The calls, in the order of the text.
             test: The test's module.
             imports: What that module's names stand for.
         """
         found: dict[str, Definition] = {}
-        for call in calls(nodes):
-            name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-            if name and name not in found and (definition := self._resolve(call, name, test.module, imports)):
+        for call in called:
+            name = called_name(call)
+            if name not in found and (definition := self._resolve(call, name, test.module, imports)):
                 found[name] = definition
         return sorted(found.items(), key=lambda item: -_shared(item[1].parsed.module, test.module))
 
@@ -135,13 +137,23 @@ class FocalIndex:
             if origin is None or origin.split(".")[0] != self._package:
                 return None
             module, _, original = origin.rpartition(".")
-            return _nearest(self._functions.get(original, ()), module, test)
+            return self._nearest_of(original, module, test)
         assert isinstance(call.func, ast.Attribute)
         holder = imports.origin(call.func.value.id) if isinstance(call.func.value, ast.Name) else None
-        if holder is not None:
-            is_ours = holder.split(".")[0] == self._package
-            return _nearest(self._functions.get(name, ()), holder, test) if is_ours else None
-        return _only_nearest(self._methods.get(name, ()), test)
+        if holder is not None and holder.split(".")[0] != self._package:
+            return None
+        return self._nearest_of(name, holder, test)
+
+    def _nearest_of(self, name: str, holder: str | None, test: str) -> Definition | None:
+        """The definition of a name in what holds it, or of a method where that is an object of unknown class."""
+        key = name, holder, test
+        if key not in self._resolved:
+            self._resolved[key] = (
+                _nearest(self._functions.get(name, ()), holder, test)
+                if holder is not None
+                else _only_nearest(self._methods.get(name, ()), test)
+            )
+        return self._resolved[key]
 
 
 def _shared(module: str, other: str) -> int:
@@ -177,13 +189,35 @@ def _only_nearest(candidates: Iterable[Definition], test: str) -> Definition | N
 
 def calls(nodes: Iterable[ast.AST]) -> list[ast.Call]:
     """The calls in some code of things that have a name, in the order of its text."""
-    found = [
+    return Calls().of(nodes)
+
+
+class Calls:
+    """The same of many pieces of code that share nodes: each node is searched once."""
+
+    def __init__(self) -> None:
+        self._of_node: dict[ast.AST, list[ast.Call]] = {}
+
+    def of(self, nodes: Iterable[ast.AST]) -> list[ast.Call]:
+        """The calls in some code of things that have a name, in the order of its text."""
+        found: list[ast.Call] = []
+        for node in nodes:
+            if node not in self._of_node:
+                self._of_node[node] = _calls_in(node)
+            found += self._of_node[node]
+        return sorted(found, key=lambda call: (call.lineno, call.col_offset))
+
+
+def _calls_in(node: ast.AST) -> list[ast.Call]:
+    return [
         inner
-        for node in nodes
         for inner in descendants(node)
         if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Name | ast.Attribute)
     ]
-    return sorted(found, key=lambda call: (call.lineno, call.col_offset))
+
+
+# What holds no statements, so no imports.
+_SIMPLE = (ast.expr, ast.Expr, ast.Assert, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Raise)
 
 
 class Imports:
@@ -197,7 +231,7 @@ class Imports:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self._origins.update(_origins(node, parsed.module))
             for body in ("body", "orelse", "handlers", "finalbody"):
-                stack.extend(part for part in getattr(node, body, ()) if not isinstance(part, ast.expr))
+                stack += [part for part in getattr(node, body, ()) if not isinstance(part, _SIMPLE)]
 
     def origin(self, name: str) -> str | None:
         """The dotted name that a name was imported by, if it was."""

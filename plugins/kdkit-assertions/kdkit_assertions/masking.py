@@ -69,7 +69,7 @@ def _alone(body: list[ast.stmt]) -> set[ast.stmt]:
     found = {body[0]} if body and all(map(is_assertion, body)) else set()
     for node in body:
         if not is_assertion(node):
-            for _, block in blocks(node):
+            for block in blocks(node):
                 found |= _alone(block)
     return found
 

@@ -185,19 +185,28 @@ def parse(source: Source) -> Parsed | None:
     return Parsed(module=source.module, lines=[f"{line}\n" for line in text.split("\n")], tree=tree)
 
 
-def descendants(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and all that is in it, `ctx` apart, in no order to rely on; several times as fast as `ast.walk`."""
-    stack = [node]
-    while stack:
-        node = stack.pop()
-        yield node
-        values = node.__dict__
-        for field in node._fields:
-            value = values.get(field)
-            if isinstance(value, list):
-                stack += [item for item in value if isinstance(item, ast.AST)]
-            elif field != "ctx" and isinstance(value, ast.AST):
-                stack.append(value)
+_NOT_SEARCHED = frozenset({"ctx", "op", "ops", "id", "attr", "arg"})  # the last three are names
+_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {ast.Constant: (), ast.Global: (), ast.Nonlocal: ()}
+
+
+def descendants(node: ast.AST) -> list[ast.AST]:
+    """A node and all that is in it, each after what it is in; operators and `ctx` are left out.
+
+    Several times as fast as `ast.walk`.
+    """
+    found = [node]
+    for part in found:  # which grows meanwhile
+        kind = type(part)
+        fields = _FIELDS.get(kind)
+        if fields is None:
+            fields = _FIELDS[kind] = tuple(name for name in kind._fields if name not in _NOT_SEARCHED)
+        for field in fields:
+            value = getattr(part, field, None)
+            if value.__class__ is list:
+                found += [item for item in value if isinstance(item, ast.AST)]
+            elif isinstance(value, ast.AST):
+                found.append(value)
+    return found
 
 
 _SETUP = frozenset({"setup", "setup_method", "setup_class", "setUp", "setUpClass"})

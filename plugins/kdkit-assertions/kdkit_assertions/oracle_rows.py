@@ -10,8 +10,8 @@ import attrs
 from kdkit.values import Cut, Example
 from kdkit_assertions.checks import called_name, oracles
 from kdkit_assertions.contexts import Line, LinedTest
-from kdkit_assertions.focal import calls, defined_names
-from kdkit_assertions.mining import TARGET_TOO_LONG, facts
+from kdkit_assertions.focal import defined_names
+from kdkit_assertions.mining import TARGET_TOO_LONG, descendants, facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +96,9 @@ class OracleModule:
                 task="oracle",
                 line=place.assertion.lineno,
                 kinds=[oracle.kind],
-                answerable=any(called_name(call) in maker.names for call in calls([oracle.checked])),
+                answerable=any(
+                    isinstance(part, ast.Call) and called_name(part) in maker.names
+                    for part in descendants(oracle.checked)
+                ),
             ),
         )

@@ -156,7 +156,7 @@ def _swap(function: Function, old: ast.stmt, new: Sequence[ast.stmt]) -> None:
 
 
 def _bodies(function: Function) -> Iterator[list[ast.stmt]]:
-    for node in list(descendants(function)):
+    for node in descendants(function):
         for _, value in ast.iter_fields(node):
             if isinstance(value, list) and value and isinstance(value[0], ast.stmt):
                 yield value

@@ -155,15 +155,18 @@ class PythonTests:
         packages = [find_package(name) for name in sorted(set(self.packages))]
         rows: dict[SplitName, list[Example]] = {name: [] for name in SPLITS}
         skipped: Skipped = defaultdict(list)
-        division = self._division()
         total = sum(len(package.tests) for package in packages)
-        with _collector_paused(), progress.task("data", total=total, unit="modules") as task:
-            for package in packages:
-                maker = self._maker(package)
-                for source in package.tests:
-                    rows[division.split_of(source.module)] += _rows(source, maker, skipped, task)
-        drops = [drop(reason, where) for reason, where in skipped.items()]
-        return self._corpus(rows, drops)
+        with _collector_paused():
+            with progress.task("data", total=total, unit="modules") as task:
+                for package in packages:
+                    self._read(package, rows, skipped, task)
+            return self._corpus(rows, [drop(reason, where) for reason, where in skipped.items()])
+
+    def _read(self, package: Package, rows: dict[SplitName, list[Example]], skipped: Skipped, task: Task) -> None:
+        """Add the rows of a package."""
+        division, maker = self._division(), self._maker(package)
+        for source in package.tests:
+            rows[division.split_of(source.module)] += _rows(source, maker, skipped, task)
 
     def _division(self) -> ByModule | ByPackage:
         by_module = ByModule(

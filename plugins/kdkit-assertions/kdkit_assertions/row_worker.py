@@ -58,10 +58,13 @@ def main(folder: str) -> None:
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
     os.close(nowhere)
-    has_files = guard_worker(Path(folder))
+    has_files, has_room, refuses = guard_worker(Path(folder), owns_namespace=is_first)
     random.seed(0)
     with os.fdopen(requests, "rb") as lines, os.fdopen(answers, "wb", buffering=0) as out:
-        _answer(out, attrs.asdict(Confinement(network=has_network, processes=is_first, files=has_files)))
+        confinement = Confinement(
+            network=has_network, processes=is_first, files=has_files, room=has_room, system_calls=refuses
+        )
+        _answer(out, attrs.asdict(confinement))
         modules: dict[str, Parsed | None] = {}
         for line in lines:
             request = json.loads(line)

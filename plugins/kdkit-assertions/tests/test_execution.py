@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
+import struct
 import sys
 import time
 from collections import defaultdict
@@ -42,6 +44,13 @@ def f(x):
 
 def stop():
     sys.exit(0)
+
+
+def errno_of(call):
+    try:
+        call()
+    except OSError as error:
+        return error.errno
 
 
 def test_plain():
@@ -334,6 +343,51 @@ def test_other_files_and_processes_are_out_of_reach_where_the_kernel_helps(oracl
     assert kept.read_text() == "kept"
 
 
+def test_sockets_outside_are_out_of_reach_of_native_code(oracles, tmp_path):
+    """A network namespace does not cover those that are files."""
+    if not row_pool.confinement_here().system_calls:
+        pytest.skip("this system has no seccomp filter of ours")
+    path = tmp_path / "server"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(str(path))
+        server.listen()
+        server.setblocking(False)
+        address = struct.pack("=H", socket.AF_UNIX) + bytes(path) + b"\0"
+        libc = "__import__('ctypes').CDLL(None)"
+        made = [f"{libc}.socket({family}, {kind}, 0)" for family in (1, 2, 10, 16, 17) for kind in (1, 2, 3)]
+        texts = {
+            f"== 3 + ({libc}.connect({libc}.socket(1, 1, 0), {address!r}, {len(address)}) == 0)": "holds",
+            f"== 3 + sum(made >= 0 for made in [{', '.join(made)}])": "holds",
+            f"== 3 + ({libc}.socketpair(1, 2, 0, bytes(8)) == 0)": "holds",  # its ends can be sent elsewhere
+            f"== 3 + ({libc}.syscall(425, 8, bytes(120)) >= 0)": "holds",  # io_uring makes its own
+        }
+        verdicts, _ = scored([(oracles["test_plain"][0], text) for text in texts])
+        assert dict(zip(texts, verdicts, strict=True)) == texts
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_modes_owners_times_and_attributes_outside_stay(oracles, tmp_path):
+    """Landlock does not cover them."""
+    if not row_pool.confinement_here().system_calls:
+        pytest.skip("this system has no seccomp filter of ours")
+    kept = tmp_path / "kept.txt"
+    kept.write_text("kept")
+    before = kept.stat()
+    name, opened = repr(str(kept)), f"os.open({str(kept)!r}, 0)"
+    changes = [
+        f"os.chmod({name}, 0o777)", f"os.fchmod({opened}, 0o777)", f"os.utime({name}, (1, 1))",
+        f"os.utime({opened}, (1, 1))", f"os.chown({name}, os.getuid(), os.getgid())",
+        f"os.fchown({opened}, os.getuid(), os.getgid())", f"os.lchown({name}, os.getuid(), os.getgid())",
+        f"os.setxattr({name}, 'user.kdkit', b'x')", f"os.removexattr({name}, 'user.kdkit')",
+        f"__import__('fcntl').ioctl({opened}, 0x40086602, bytes(8))",
+    ]  # fmt: skip
+    tried = ", ".join(f"lambda: {change}" for change in changes)
+    verdicts, _ = scored([(oracles["test_plain"][0], f"== 3 + sum(errno_of(change) != 1 for change in [{tried}])")])
+    assert verdicts == ["holds"]
+    assert kept.stat() == before
+
+
 def test_nothing_is_passed_on_of_the_environment(oracles, monkeypatch):
     monkeypatch.setenv("SOME_API_TOKEN", "secret")
     row = oracles["test_plain"][0]
@@ -348,6 +402,19 @@ def command_lines():
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             yield path.read_bytes()
+
+
+def test_what_is_written_has_bounded_room(oracles):
+    if not row_pool.confinement_here().room:
+        pytest.skip("this system lets no file system be put over a folder")
+    write = "lambda name: open(str(name), 'wb').write(bytes(15 * 10**6))"
+    texts = {
+        f"== 3 + 0 * len(list(map({write}, range(3))))": "holds",
+        f"== 3 + 0 * len(list(map({write}, range(30))))": "does_not_run",
+        f"== 3 + (errno_of(lambda: list(map({write}, range(30)))) != 28)": "holds",  # no space left
+    }
+    verdicts, _ = scored([(oracles["test_plain"][0], text) for text in texts], workers=1)
+    assert dict(zip(texts, verdicts, strict=True)) == texts
 
 
 def test_nothing_that_a_text_started_is_left(oracles):

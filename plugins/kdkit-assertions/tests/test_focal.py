@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from kdkit_assertions.focal import FocalIndex, Imports
+from kdkit_assertions.focal import FocalIndex, Imports, calls
 from kdkit_assertions.mining import Parsed
 
 
@@ -26,7 +26,7 @@ INDEX = FocalIndex(
 
 def focal(test_code, module="pkg.b.tests.test_right"):
     test = parsed(module, test_code)
-    return [(name, d.parsed.module) for name, d in INDEX.called_by(test.tree.body, test, Imports(test))]
+    return [(name, d.parsed.module) for name, d in INDEX.meant(calls(test.tree.body), test, Imports(test))]
 
 
 def test_the_import_settles_which_definition_is_meant():
@@ -59,7 +59,7 @@ def test_what_stands_nearest_comes_first():
 def code_of(text):
     test = parsed("pkg.tests.test_m", "from pkg import it\nit()")
     index = FocalIndex("pkg", [parsed("pkg.m", text)])
-    ((_, definition),) = index.called_by(test.tree.body, test, Imports(test))
+    ((_, definition),) = index.meant(calls(test.tree.body), test, Imports(test))
     return definition.code
 
 

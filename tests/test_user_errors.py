@@ -70,7 +70,7 @@ FROM_TEACHER = "from_teacher = { encoder_layers = [0], decoder_layers = [0] }"
 TRAIN_ROWS, VALIDATION_ROWS = 24, 6
 # What may stand on standard error beside the error: how far the run came.
 PROGRESS = re.compile(
-    r"(data|validate|check|teacher|student|labels-only|(train|validate) (teacher|student|labels-only)|"
+    r"(data|validate|check|teacher|student|labels-only student|(train|validate) (teacher|student|labels-only student)|"
     r"(teacher|student|student on validation rows|labels-only|untouched) writes|"
     r"capture|distill|baseline|evaluate|report|predict): "
 )

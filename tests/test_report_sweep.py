@@ -21,7 +21,7 @@ from kdkit.errors import MissingInput
 from kdkit.evaluation.rowscores import RowKey, compare, mean_over_seeds
 from kdkit.report.formats import metric, signed, signed_interval
 from kdkit.report.study import best as sweepbest
-from kdkit.report.study import comparison, sweep
+from kdkit.report.study import comparison, gains, sweep
 from kdkit.report.study import figures as sweepfigures
 from kdkit.report.study import published as sweeppublished
 from kdkit.report.study.charts import Line, LineChart, Point, draw, is_log, reach, readable_ticks, tick_gap
@@ -123,14 +123,14 @@ def test_scores_and_differences_are_those_of_the_paired_bootstrap_over_rows_and_
     assert (measure.value, measure.low, measure.high) == (mean.value, mean.low, mean.high)
     assert report.stats.difference(best, other, F1) == compare(rows[best], rows[other], F1, F1, **resampling)
     labels = F1._replace(model="labels-only")
-    gain = sweepbest.against_labels(report.stats, best, F1)
+    gain = gains.against_labels(report.stats, best, F1)
     assert gain == compare(rows[best], rows[best], F1, labels, **resampling)
 
 
 def test_where_no_run_has_the_baseline_a_trial_of_alpha_0_stands_for_labels_only(tmp_path):
     found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", GRID[:3], baselines=False, rows=40))
     best, trained = (configuration(found, alpha=alpha, temperature=1.0) for alpha in (0.5, 0.0))
-    gain = sweepbest.against_labels(found.stats, best, F1)
+    gain = gains.against_labels(found.stats, best, F1)
     assert gain == found.stats.difference(best, trained, F1)
     assert not isinstance(gain, Unpaired)
 
@@ -176,22 +176,22 @@ def test_what_the_choosing_score_tells_apart_is_said_too(tmp_path):
     choose(path, 0.1, temperature=1.0)
     found = sweep.assemble(path)
     hard = RowKey("student", "truth", "loss", "hard")
-    gain = sweepbest.against_labels(found.stats, found.selection.best, hard)
+    gain = gains.against_labels(found.stats, found.selection.best, hard)
     assert gain.high < 0
     told = f"it is {metric(-gain.value)} better than labels only ({signed_interval(gain.low, gain.high)})"
     assert f"By the hard loss on test, which chose it on validation, {told}." in found.document.verdict
 
 
-def test_what_has_fewer_seeds_than_the_best_is_shown_and_ranked_and_judged_on_the_seeds_of_both(tmp_path):
+def test_what_has_fewer_seeds_than_others_is_not_the_best_but_judged_on_the_seeds_of_both(tmp_path):
     trials = [{"loss.temperature": temperature} for temperature in (1.0, 2.0, 64.0)]
     path = write_sweep_folder(tmp_path / "sweep", trials, rows=400)
     for seed in (2, 3):
         change_json(trial_of(path, seed, temperature=64.0) / "run.json", lambda run: run.update(status="failed"))
-    choose(path, 0.8, temperature=64.0, seeds=(1,))
-    choose(path, 0.9, temperature=1.0, seeds=(1,))
+    choose(path, 0.9, temperature=64.0, seeds=(1,))
+    choose(path, 0.8, temperature=1.0)
     found = sweep.assemble(path)
-    assert found.selection.best.label == "temperature 1"  # of seed 1 alone; its mean over seeds is below .8
-    assert "ranked on what all have, seed 1" in found.selection.note
+    assert found.selection.best.label == "temperature 1"
+    assert "among the 2 of 3 that have 3 seeds" in found.selection.note
     judged = {each.configuration.label: each for each in others(found.stats, found.selection.best, F1)}
     assert {label: (each.seeds, each.is_on_fewer) for label, each in judged.items()} == {
         "temperature 2": (3, False), "temperature 64": (1, True),
@@ -202,6 +202,29 @@ def test_what_has_fewer_seeds_than_the_best_is_shown_and_ranked_and_judged_on_th
     assert [point.x for point in line.points] == [1.0, 2.0, 64.0]
     row = sweepbest.by_metric(found.stats, "test").groups[0].rows[0]
     assert row.cells[-1].text == "1 worse"
+
+
+def test_where_no_two_have_all_seeds_configurations_are_ranked_on_those_that_all_have(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", [{"loss.temperature": each} for each in (1.0, 2.0)], rows=100)
+    for seed in (2, 3):
+        change_json(trial_of(path, seed, temperature=2.0) / "run.json", lambda run: run.update(status="failed"))
+    choose(path, 0.9, temperature=1.0, seeds=(1,))
+    choose(path, 0.8, temperature=2.0, seeds=(1,))
+    found = sweep.assemble(path)
+    assert found.selection.best.label == "temperature 1"  # of seed 1 alone; its mean over seeds is below .8
+    assert "ranked on what all have, seed 1" in found.selection.note
+
+
+def test_every_configuration_stands_beside_labels_only(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", [{"loss.temperature": each} for each in (1.0, 2.0)], rows=100)
+    found = sweep.assemble(path)
+    (part,) = [part for part in found.document.parts if part.key == "gains"]
+    (table,) = part.tables
+    assert [row.label for row in table.groups[0].rows] == ["temperature 1", "temperature 2"]
+    column = next(index for index, name in enumerate(table.columns) if "f1" in name)
+    for row, configuration in zip(table.groups[0].rows, found.stats.configurations, strict=True):
+        gain = gains.against_labels(found.stats, configuration, F1)
+        assert row.cells[column - 1].text == signed(gain.value)
 
 
 def test_axes_that_change_together_are_one(tmp_path):

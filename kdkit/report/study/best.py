@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.report import formats
-from kdkit.report.compare import LABELS_ONLY
 from kdkit.report.study.document import Part
+from kdkit.report.study.gains import against_labels
 from kdkit.report.study.judged import BETTER, NOISE, UNKNOWN, WORSE, named, of_kind, others, summed_up
 from kdkit.report.study.selection import by_score, headline
 from kdkit.report.study.statistics import Unpaired, is_labels_only, sense_of, within_noise
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from kdkit.evaluation.rowscores import RowKey
     from kdkit.report.study.judged import Judged
-    from kdkit.report.study.runs import Configuration
     from kdkit.report.study.selection import Selection
     from kdkit.report.study.statistics import Statistics
     from kdkit.values import Difference
@@ -198,26 +197,6 @@ def _on_fewer(judged: Sequence[Judged]) -> str:
         if found:
             told.append(f"{len(found)} {kind}" + (f": {named(found)}" if kind == BETTER else ""))
     return "; ".join(told) or "none"
-
-
-def against_labels(stats: Statistics, best: Configuration, key: RowKey) -> Difference | Unpaired:
-    """By how much a configuration is above the same student of labels only."""
-    if is_labels_only(best):
-        return Unpaired(reason="it is a student of labels only itself")
-    found = stats.difference(best, best, key, key._replace(model=LABELS_ONLY))
-    if not isinstance(found, Unpaired):
-        return found
-    trained = [each for each in stats.configurations if is_labels_only(each) and _alike(each, best)]
-    return stats.difference(best, trained[0], key) if trained else found
-
-
-def _alike(one: Configuration, other: Configuration) -> bool:
-    """Whether two configurations are the same but for their loss."""
-    return all(
-        value == other.values.get(axis, value)
-        for axis, value in one.values.items()
-        if not axis.startswith(("loss", "codec", "teacher"))
-    )
 
 
 def _signed(found: Difference) -> str:

@@ -11,6 +11,7 @@ from kdkit.evaluation.rowscores import RowKey
 from kdkit.report.readings import number
 from kdkit.report.study.runs import SEED
 from kdkit.report.study.statistics import is_lower_better
+from kdkit.texts import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,9 +59,8 @@ def select(configurations: Sequence[Configuration], axes: Sequence[str]) -> Sele
         if monitor not in TEACHER_LOSSES or not any(axis.startswith(OF_TEACHER) for axis in axes):
             found = _ranked(configurations, _monitored(monitor), lower=monitor in LOSSES)
             if found:
-                return Selection(
-                    by=monitor, ranked=found, note=_seeds_note(found), key=_key_of(monitor, configurations)
-                )
+                note = _seeds_note(found, of=len(configurations))
+                return Selection(by=monitor, ranked=found, note=note, key=_key_of(monitor, configurations))
         reason = f'training.best_by is "{monitor}", which is not comparable between trials that vary {", ".join(axes)}'
     else:
         reason = "the trials differ in training.best_by"
@@ -70,7 +70,8 @@ def select(configurations: Sequence[Configuration], axes: Sequence[str]) -> Sele
         found = () if key is None else by_score(configurations, key)
         if key is not None and found:
             name = "the hard loss" if key == hard else f"{key.suite}.{key.metric}"
-            note = f"{reason}; so {name} on the validation rows chose. {_seeds_note(found)}".strip()
+            seeds = _seeds_note(found, of=len(configurations))
+            note = f"{reason}; so {name} on the validation rows chose. {seeds}".strip()
             return Selection(by=name, ranked=found, note=note, key=key)
     return Selection(by="", ranked=())
 
@@ -118,12 +119,18 @@ def _key_of(monitor: str, configurations: Sequence[Configuration]) -> RowKey | N
 def _ranked(
     configurations: Sequence[Configuration], value: Callable[[ScoredRun], float | None], *, lower: bool
 ) -> tuple[tuple[Configuration, float], ...]:
-    """By their mean over the seeds that all have; over each one's own where there is none that all have."""
+    """By their mean over the seeds that all have; over each one's own where there is none that all have.
+
+    Where several have more seeds than the others, one of these is the best: what one seed says is not enough to choose.
+    """
     found = []
     for each in configurations:
         values = {run.recipe.get(SEED): told for run in each.runs if (told := value(run)) is not None}
         if values:
             found.append((each, values))
+    most = max((len(values) for _, values in found), default=0)
+    full = [(each, values) for each, values in found if len(values) == most]
+    found = full if len(full) > 1 else found
     shared = _shared([set(values) for _, values in found])
     means = []
     for each, values in found:
@@ -132,12 +139,14 @@ def _ranked(
     return tuple(sorted(means, key=lambda pair: pair[1] if lower else -pair[1]))
 
 
-def _seeds_note(ranked: Sequence[tuple[Configuration, float]]) -> str:
-    """On which seeds configurations were compared that do not all have the same."""
+def _seeds_note(ranked: Sequence[tuple[Configuration, float]], *, of: int) -> str:
+    """On which seeds configurations were compared that do not all have the same, and how many were not compared."""
     seeds = [{run.recipe.get(SEED) for run in each.runs} for each, _ in ranked]
     shared = _shared(seeds)
     if all(each == shared for each in seeds):
-        return ""
+        if len(ranked) == of:
+            return ""
+        return f"It is chosen among the {len(ranked)} of {of} that have {plural(len(shared), 'seed')}."
     if not shared:
         return "No seed is shared by all: each stands by the mean of its own."
     told = f"{'seed' if len(shared) == 1 else 'seeds'} {', '.join(map(str, sorted(shared, key=str)))}"

@@ -8,7 +8,7 @@ import attrs
 
 from kdkit.errors import DamagedData, MissingInput, PluginError
 from kdkit.files import write_atomically
-from kdkit.report.study import best, figures, origin, published, tables
+from kdkit.report.study import best, figures, gains, origin, published, tables
 from kdkit.report.study.document import Document, Part
 from kdkit.report.study.page import to_html, to_markdown
 from kdkit.report.study.runs import by_configuration, read_run
@@ -118,6 +118,7 @@ def _parts(
         by_metric = best.by_metric(stats, split)
         parts += [
             best.best_part(stats, selection, split),
+            gains.gains_part(stats),
             Part(key="by-metric", title="Best by each metric", tables=(by_metric,), is_wordy=True)
             if by_metric
             else None,

@@ -197,7 +197,7 @@ def test_what_has_fewer_seeds_than_others_is_not_the_best_but_judged_on_the_seed
         "temperature 2": (3, False), "temperature 64": (1, True),
     }  # fmt: skip
     assert judged["temperature 64"].kind == "worse"
-    assert "The one with fewer seeds is worse, on the seeds that both have." in found.document.verdict
+    assert "The one with fewer seeds is worse, on the seeds that both have." in found.document.detail
     (line,) = sweepfigures.along(found.stats, "loss.temperature", (F1,), None).chart.lines
     assert [point.x for point in line.points] == [1.0, 2.0, 64.0]
     row = sweepbest.by_metric(found.stats, "test").groups[0].rows[0]
@@ -221,7 +221,7 @@ def test_every_configuration_stands_beside_labels_only(tmp_path):
     (part,) = [part for part in found.document.parts if part.key == "gains"]
     (table,) = part.tables
     assert [row.label for row in table.groups[0].rows] == ["temperature 1", "temperature 2"]
-    column = next(index for index, name in enumerate(table.columns) if "f1" in name)
+    column = next(index for index, name in enumerate(table.columns) if "f1 (" in name)
     for row, configuration in zip(table.groups[0].rows, found.stats.configurations, strict=True):
         gain = gains.against_labels(found.stats, configuration, F1)
         assert row.cells[column - 1].text == signed(gain.value)

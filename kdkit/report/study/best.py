@@ -9,7 +9,7 @@ import attrs
 from kdkit.report import formats
 from kdkit.report.study.document import Part
 from kdkit.report.study.gains import against_labels
-from kdkit.report.study.judged import BETTER, NOISE, UNKNOWN, WORSE, named, of_kind, others, summed_up
+from kdkit.report.study.judged import BETTER, NOISE, UNKNOWN, WORSE, named, of_fewer, of_kind, others, summed_up
 from kdkit.report.study.selection import by_score, headline
 from kdkit.report.study.statistics import Unpaired, is_labels_only, sense_of, within_noise
 from kdkit.report.study.tables import apart, cell, group_name, metric_name, suites_of
@@ -50,9 +50,10 @@ def finding(stats: Statistics, selection: Selection, split: str) -> Finding:
     versus = against_labels(stats, best, key)
     worth = "a student of labels only" if is_labels_only(best) else _beside_labels(versus, key)
     by_choice = _by_what_chose(stats, selection, key, split)
+    beside = others(stats, best, key)
     sentences = [
         f"Best on validation: {best.label}, whose {name} is {formats.metric(measure.value)} on {split}; {worth}.",
-        summed_up(others(stats, best, key), split),
+        summed_up(beside, split),
         by_choice,
     ]
     parts = [f"Chosen by {selection.by} on the validation rows"]
@@ -63,7 +64,9 @@ def finding(stats: Statistics, selection: Selection, split: str) -> Finding:
     if by_choice and selection.key is not None:
         better = of_kind(others(stats, best, selection.key), BETTER)
         parts += [f"better by the {metric_name(selection.key)}: {named(better)}"] if better else []
-    return Finding(sentence=" ".join(filter(None, sentences)), detail="; ".join(parts) + ".")
+    fewer = of_fewer(beside, split)
+    details = ["; ".join(parts) + ".", "" if fewer in sentences else fewer]
+    return Finding(sentence=" ".join(filter(None, sentences)), detail=" ".join(filter(None, details)))
 
 
 def _by_what_chose(stats: Statistics, selection: Selection, told: RowKey, split: str) -> str:

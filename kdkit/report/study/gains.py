@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kdkit.report.compare import LABELS_ONLY
 from kdkit.report.study.document import Part
 from kdkit.report.study.statistics import Unpaired, is_labels_only
-from kdkit.report.study.tables import apart, group_name, seeds_note
+from kdkit.report.study.tables import apart, group_name, seeds_note, suites_of
 from kdkit.report.tables import Group, Row, Table
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def gains_part(stats: Statistics) -> Part | None:
         title="Minus labels only",
         note="Of the same seeds and rows; in small print 95 % intervals over rows and seeds, and of one seed over rows "
         "alone. With so many differences some are outside of noise by chance: one in twenty where there is nothing.",
-        columns=("", *map(group_name, groups)),
+        columns=("", *(f"{group_name(group)} ({suites_of(group)})" for group in groups)),
         groups=(Group(rows=tuple(rows)),),
     )
     return Part(key="gains", title="What the teacher is worth", tables=(table,))

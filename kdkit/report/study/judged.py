@@ -87,16 +87,23 @@ def of_kind(judged: Sequence[Judged], kind: str, *, fewer: bool = False) -> list
 
 
 def summed_up(judged: Sequence[Judged], split: str) -> str:
-    """A sentence or two: how many are within noise of the best, and which are better than it or worse."""
+    """A sentence: how many are within noise of the best, and which are better than it or worse.
+
+    Those that are judged on fewer seeds are left to `of_fewer`, unless there are no others.
+    """
     full = [each for each in judged if not each.is_on_fewer]
-    sentences = []
-    if full:
-        sentences.append(_counted(full, "other configuration" if len(full) == 1 else "other configurations", split))
+    if not full:
+        return of_fewer(judged, split)
+    return _counted(full, "other configuration" if len(full) == 1 else "other configurations", split)
+
+
+def of_fewer(judged: Sequence[Judged], split: str) -> str:
+    """The same of those that are judged on fewer seeds; empty where there is none."""
     fewer = [each for each in judged if each.is_on_fewer]
-    if fewer:
-        told = _counted(fewer, f"{'one' if len(fewer) == 1 else 'more' if full else 'others'} with fewer seeds", split)
-        sentences.append(f"{told[:-1]}, on the seeds that both have.")
-    return " ".join(sentences)
+    if not fewer:
+        return ""
+    told = _counted(fewer, f"{'one' if len(fewer) == 1 else 'others'} with fewer seeds", split)
+    return f"{told[:-1]}, on the seeds that both have."
 
 
 def named(judged: Sequence[Judged], *, most: int = MOST_NAMED) -> str:

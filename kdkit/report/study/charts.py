@@ -192,6 +192,7 @@ def _draw_lines(chart: LineChart, *, key: str) -> str:
         axes.set_xlabel(formats.visible(chart.x_label), color=COLOURS["muted"])
         axes.set_ylabel(formats.visible(chart.y_label), color=COLOURS["muted"])
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.yaxis.set_major_formatter(lambda value, _: tick_text(round(value, 9)))
         _limits(axes, chart, values, log=log)
         bare(axes)
         axes.grid(axis="y", color=COLOURS["rule"], linewidth=0.8)

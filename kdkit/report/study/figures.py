@@ -128,7 +128,7 @@ def along(stats: Statistics, axis: str, group: Sequence[RowKey], published: Publ
             title=f"{_titled(group)}, against {against}, by "
             + " with ".join(short_key(name, axes) for name in (axis, *zipped)),
             x_label=axis,
-            y_label=metric_name(key),
+            y_label=metric_name(key) if len(group) == 1 else "score",
             lines=tuple(lines),
             levels=levels,
         ),
@@ -221,7 +221,7 @@ def codecs(stats: Statistics, groups: Sequence[tuple[RowKey, ...]]) -> list[Figu
                 chart=LineChart(
                     title=f"{_titled(group)}, by bytes a token",
                     x_label="bytes a token of the logit cache",
-                    y_label=metric_name(key),
+                    y_label=metric_name(key) if len(group) == 1 else "score",
                     lines=tuple(
                         Line(label=labels[id(each)], points=(_point(size, measure),))
                         for size, each, measure in measured

@@ -151,3 +151,28 @@ def test_the_licence_is_whole():
 def test_every_shipped_recipe_is_on_a_page():
     text = "".join(read(page) for page in WRITTEN)
     assert all(f"{name}.toml" in text for name in shipped_recipes())
+
+
+RESULTS = ROOT / "docs" / "results"
+
+
+def test_the_recipes_of_the_results_are_valid_and_listed():
+    recipes = sorted((RESULTS / "recipes").glob("*.toml"))
+    page = read(RESULTS / "README.md")
+    for path in recipes:
+        assert load_any(path).name
+        assert path.name in page or any(f'extends = "{path.name}"' in read(other) for other in recipes)
+
+
+def test_every_interval_in_the_results_is_one_of_a_report_beside_them():
+    """As `.185 (.171 to .200)`; reports say `-.003 (-.011 to +.007, within noise)` and `(+.026, +.012 to +.041)` too."""
+    number = r"[+-]?\d*\.\d+"
+    told = re.findall(rf"({number})\s+\(({number}) to\s+({number})[,)]", read(RESULTS / "README.md"))
+    shown = {
+        found
+        for report in RESULTS.glob("*/report.md")
+        for form in (rf"({number}) \(({number}) to ({number})[,)]", rf"\(({number}), ({number}) to ({number})[,)]")
+        for found in re.findall(form, read(report))
+    }
+    assert len(told) > 20
+    assert set(told) <= shown

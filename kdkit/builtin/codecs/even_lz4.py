@@ -19,6 +19,7 @@ import attrs
 from attrs import validators
 
 from kdkit.builtin.codecs.checks import finite_logits
+from kdkit.builtin.codecs.even_codes import packed, packed_size, unpacked
 from kdkit.builtin.codecs.even_grids import (
     check_grids,
     check_on_grid,
@@ -29,7 +30,6 @@ from kdkit.builtin.codecs.even_grids import (
 )
 from kdkit.builtin.codecs.even_tails import check_tails, tail_levels
 from kdkit.builtin.codecs.frames import largest_frame, lz4_compress, lz4_decompress
-from kdkit.builtin.codecs.halves import packed, packed_size, unpacked
 from kdkit.options import one_of, option, positive
 
 if TYPE_CHECKING:
@@ -55,19 +55,17 @@ class _Content:
         zero_point_R1: float32.
         tail_T1: What q = 0 stands for in each row, float32; None without `clip`.
         q_TV: uint8.
-        bits: 8, or 4: two codes a byte then.
     """
 
     scale_R1: FloatArray
     zero_point_R1: FloatArray
     tail_T1: FloatArray | None
     q_TV: npt.NDArray[np.uint8]
-    bits: int
 
-    def to_bytes(self) -> bytes:
+    def to_bytes(self, bits: int) -> bytes:
         floats = [self.scale_R1, self.zero_point_R1, *([] if self.tail_T1 is None else [self.tail_T1])]
-        codes = self.q_TV if self.bits == 8 else packed(self.q_TV)
-        return b"".join([*(array.astype("<f4", copy=False).tobytes() for array in floats), codes.tobytes()])
+        codes = packed(self.q_TV, bits).tobytes()
+        return b"".join([*(array.astype("<f4", copy=False).tobytes() for array in floats), codes])
 
 
 @attrs.frozen(kw_only=True)
@@ -119,7 +117,7 @@ class EvenGridLZ4:
             advice=f'u{self.bits}-lz4 holds magnitudes up to 1e38; use the codec "float", or no such mask',
         )
         content = self._content(block, logits_TV) if self.clip is None else self._clipped(logits_TV, self.clip)
-        return lz4_compress(content.to_bytes(), self.level)
+        return lz4_compress(content.to_bytes(self.bits), self.level)
 
     def decode(self, payload: bytes, *, tokens: int, vocab_size: int) -> FloatArray:
         """Float32 `[tokens, vocab_size]`.
@@ -187,7 +185,7 @@ class EvenGridLZ4:
         else:
             scale_R1, zero_point_R1 = own_grid(logits_TV, rows, steps=self._top)
             q_TV = quantise(logits_TV, scale_R1, zero_point_R1, top=self._top)
-        return _Content(scale_R1=scale_R1, zero_point_R1=zero_point_R1, tail_T1=None, q_TV=q_TV, bits=self.bits)
+        return _Content(scale_R1=scale_R1, zero_point_R1=zero_point_R1, tail_T1=None, q_TV=q_TV)
 
     def _clipped(self, logits_TV: FloatArray, clip: float) -> _Content:
         import numpy as np
@@ -202,7 +200,7 @@ class EvenGridLZ4:
         q_TV += 1
         q_TV[~kept_TV] = 0
         tail_T1 = tail_levels(logits_TV, kept_TV)
-        return _Content(scale_R1=scale_R1, zero_point_R1=zero_point_R1, tail_T1=tail_T1, q_TV=q_TV, bits=self.bits)
+        return _Content(scale_R1=scale_R1, zero_point_R1=zero_point_R1, tail_T1=tail_T1, q_TV=q_TV)
 
     def _read(self, payload: bytes, tokens: int, vocab_size: int) -> _Content:
         import numpy as np
@@ -210,7 +208,7 @@ class EvenGridLZ4:
         rows, tails = self._grids(tokens), tokens if self.clip is not None else 0
         floats = 2 * rows + tails
         count = tokens * vocab_size
-        content = lz4_decompress(payload, 4 * floats + (count if self.bits == 8 else packed_size(count)))
+        content = lz4_decompress(payload, 4 * floats + packed_size(count, self.bits))
         stored = np.frombuffer(content, "<f4", floats).astype(np.float32)
         grids_2R1 = stored[: 2 * rows].reshape(2, rows, 1)
         check_grids(grids_2R1, top=self._top)
@@ -218,5 +216,5 @@ class EvenGridLZ4:
         if tail_T1 is not None:
             check_tails(tail_T1)
         codes = np.frombuffer(content, np.uint8, offset=4 * floats)
-        q_TV = (codes if self.bits == 8 else unpacked(codes, count)).reshape(tokens, vocab_size)
-        return _Content(scale_R1=grids_2R1[0], zero_point_R1=grids_2R1[1], tail_T1=tail_T1, q_TV=q_TV, bits=self.bits)
+        q_TV = unpacked(codes, count, self.bits).reshape(tokens, vocab_size)
+        return _Content(scale_R1=grids_2R1[0], zero_point_R1=grids_2R1[1], tail_T1=tail_T1, q_TV=q_TV)

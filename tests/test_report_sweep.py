@@ -18,7 +18,8 @@ from sweep_folders import GRID, write_sweep_folder
 
 from kdkit.cli.report import command
 from kdkit.errors import MissingInput
-from kdkit.evaluation.rowscores import RowKey, compare, mean_over_seeds
+from kdkit.evaluation.resampling import compare, mean_over_seeds
+from kdkit.evaluation.rowscores import RowKey
 from kdkit.report.formats import metric, signed, signed_interval
 from kdkit.report.study import best as sweepbest
 from kdkit.report.study import comparison, gains, sweep

@@ -13,7 +13,8 @@ import numpy as np
 
 from kdkit.engine import loss_samples
 from kdkit.evaluation.calibration import BINS, Bins
-from kdkit.evaluation.rowscores import RowKey, RowScores, compare, mean_over_seeds
+from kdkit.evaluation.resampling import compare, mean_over_seeds
+from kdkit.evaluation.rowscores import RowKey, RowScores
 from kdkit.evaluation.scoring import Column, columns_of, differences_of, scores_of, weighted_mean
 from kdkit.values import Score
 

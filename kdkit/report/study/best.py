@@ -42,7 +42,7 @@ def finding(stats: Statistics, selection: Selection, split: str) -> Finding:
 
     That is said of the score that the report is about, and of the one that chose, where that is another.
     """
-    best, key = selection.best, headline(stats.configurations)
+    best, key = selection.best, headline(stats)
     measure = None if best is None or key is None else stats.measure(best, key)
     if best is None or key is None or measure is None:
         return Finding(sentence="No trial of this sweep is scored yet.", detail="")
@@ -104,10 +104,9 @@ def best_part(stats: Statistics, selection: Selection, split: str) -> Part | Non
     if best is None:
         return None
     other = next((each for each, _ in selection.ranked[1:]), None)
-    keys = [key for key in stats.keys if key.model == "student" and key.against == "truth" and "/" not in key.metric]
     has_labels = not is_labels_only(best)
     rows = []
-    for group in stats.folded(keys):
+    for group in stats.folded(stats.of_student("truth")):
         key = group[0]
         ours = stats.measure(best, key)
         if ours is None:
@@ -141,11 +140,7 @@ def best_part(stats: Statistics, selection: Selection, split: str) -> Part | Non
 
 def by_metric(stats: Statistics, split: str) -> Table | None:
     """For each metric the configuration that is best by it on the validation rows, and how the others are beside it."""
-    keys = [
-        key
-        for key in stats.keys
-        if key.model == "student" and key.against == "truth" and "/" not in key.metric and sense_of(key)
-    ]
+    keys = [key for key in stats.of_student("truth") if sense_of(key)]
     found = []
     for group in stats.folded(keys):
         ranked = by_score(stats.configurations, group[0])

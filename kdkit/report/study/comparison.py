@@ -145,7 +145,7 @@ class Finding:
 def finding(stats: Statistics) -> Finding:
     """How the others differ from the first in the headline metric."""
     first, *others = stats.configurations
-    key = headline(stats.configurations)
+    key = headline(stats)
     if key is None:
         return Finding(sentence="These runs have no score of a student.", detail="")
     name = tables.metric_name(key)
@@ -184,7 +184,7 @@ def _about_recipes(stats: Statistics) -> tuple[str, ...]:
 def _unpaired(stats: Statistics) -> tuple[str, ...]:
     """A sentence for each configuration that cannot be paired with the first, or not on all seeds."""
     first, *others = stats.configurations
-    key = headline(stats.configurations)
+    key = headline(stats)
     found: list[str] = []
     fewer: list[str] = []
     for each in others:

@@ -37,11 +37,8 @@ def differences(stats: Statistics) -> list[Table]:
     first, *others = stats.configurations
     found = []
     for against in ("truth", "teacher"):
-        keys = [
-            key for key in stats.keys if key.model == "student" and key.against == against and "/" not in key.metric
-        ]
         rows = []
-        for group in stats.folded(keys):
+        for group in stats.folded(stats.of_student(against)):
             key = group[0]
             told = [stats.difference(each, first, key) for each in others]
             if not all(isinstance(each, Unpaired) for each in told):
@@ -63,7 +60,7 @@ def differences(stats: Statistics) -> list[Table]:
 
 def intervals(stats: Statistics) -> list[Figure]:
     """The configurations' values of the chosen metrics with their intervals, one below the other."""
-    key = headline(stats.configurations)
+    key = headline(stats)
     found = []
     for group in chosen(stats, "truth", [] if key is None else [key.suite]):
         wanted, name = group[0], group_name(group)

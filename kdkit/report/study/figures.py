@@ -43,7 +43,7 @@ def chosen(stats: Statistics, against: str, suites: Sequence[str]) -> list[tuple
 
     Scores that are equal are drawn once.
     """
-    mine = [key for key in stats.keys if key.model == "student" and key.against == against and "/" not in key.metric]
+    mine = stats.of_student(against)
     drawn = stats.folded([key for suite in suites for key in mine if key.suite == suite])[:MOST_METRICS]
     drawn += [(key,) for key in mine if (key.suite, key.metric) == ("loss", "hard")]
     return drawn + [(key,) for key in mine if (key.suite, key.metric) in SHOWN_TOKENS]

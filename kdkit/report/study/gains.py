@@ -25,10 +25,8 @@ def gains_part(stats: Statistics) -> Part | None:
     learning = [each for each in stats.configurations if not is_labels_only(each)]
     keys = [
         key
-        for key in stats.keys
-        if key.model == "student"
-        and "/" not in key.metric
-        and (key.against == "truth" or key.suite in {"texts", "tokens"})
+        for key in stats.of_student()
+        if (key.against == "truth" or key.suite in {"texts", "tokens"})
         and not (key.suite == "loss" and key.metric in OF_TEACHER)
     ]
     groups = stats.folded(keys)

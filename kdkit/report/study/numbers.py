@@ -28,7 +28,7 @@ def configurations(stats: Statistics) -> list[dict[str, Any]]:
 
 def differences(stats: Statistics, first: Configuration) -> list[dict[str, Any]]:
     """What the other configurations differ by from one, in every whole score of the student; why not, where not."""
-    keys = [key for key in stats.keys if key.model == "student" and "/" not in key.metric]
+    keys = stats.of_student()
     found = []
     for each in stats.configurations:
         if each is first:
@@ -55,7 +55,7 @@ def differences(stats: Statistics, first: Configuration) -> list[dict[str, Any]]
 
 def lines(stats: Statistics) -> tuple[list[str], list[list[str]]]:
     """A table for the terminal: columns, and a row for each configuration with its headline score."""
-    key = headline(stats.configurations)
+    key = headline(stats)
     if key is None:
         return [], []
     rows = []

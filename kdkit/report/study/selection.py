@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kdkit.report.study.runs import Configuration, ScoredRun
+    from kdkit.report.study.statistics import Statistics
 
 LOSSES = frozenset({"loss", "hard", "soft"})
 """Monitors of which less is better."""
@@ -47,12 +48,13 @@ class Selection:
         return self.ranked[0][0] if self.ranked else None
 
 
-def select(configurations: Sequence[Configuration], axes: Sequence[str]) -> Selection:
+def select(stats: Statistics, axes: Sequence[str]) -> Selection:
     """Order configurations by `training.best_by` on the validation rows, mean over seeds.
 
     The total and the soft loss depend on alpha, temperature and what was stored of the teacher's logits. Where a sweep
     varies these, another score takes their place.
     """
+    configurations = stats.configurations
     monitors = {str(run.recipe.get("training.best_by")) for each in configurations for run in each.runs}
     if len(monitors) == 1:
         (monitor,) = monitors
@@ -65,7 +67,7 @@ def select(configurations: Sequence[Configuration], axes: Sequence[str]) -> Sele
     else:
         reason = "the trials differ in training.best_by"
     hard = RowKey("student", "truth", "loss", "hard")
-    wanted = (hard, headline(configurations)) if monitors <= TEACHER_LOSSES else (headline(configurations), hard)
+    wanted = (hard, headline(stats)) if monitors <= TEACHER_LOSSES else (headline(stats), hard)
     for key in wanted:
         found = () if key is None else by_score(configurations, key)
         if key is not None and found:
@@ -86,13 +88,11 @@ def by_score(configurations: Sequence[Configuration], key: RowKey) -> tuple[tupl
     return _ranked(configurations, value, lower=is_lower_better(key))
 
 
-def headline(configurations: Sequence[Configuration]) -> RowKey | None:
+def headline(stats: Statistics) -> RowKey | None:
     """The score that a report is about: the recipe's `best_by` where that is a metric, else f1, else the first."""
-    runs = [run for each in configurations for run in each.runs]
-    keys = list(dict.fromkeys(key for run in runs for key in run.scores))
-    mine = [key for key in keys if key.model == "student" and key.against == "truth" and "/" not in key.metric]
+    mine = stats.of_student("truth")
     texts = [key for key in mine if key.suite not in {"loss", "tokens", "texts"}]
-    for run in runs:
+    for run in (run for each in stats.configurations for run in each.runs):
         best_by = run.recipe.get("training.best_by")
         chosen = next((key for key in texts if f"{key.suite}.{key.metric}" == best_by), None)
         if chosen is not None:

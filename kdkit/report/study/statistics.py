@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.errors import Mismatch
-from kdkit.evaluation.rowscores import Resamples
+from kdkit.evaluation.resampling import Resamples
 from kdkit.report import formats
 from kdkit.report.compare import LABELS_ONLY, MODELS, Pair
 from kdkit.report.readings import number
@@ -71,6 +71,14 @@ class Statistics:
         """Every score of any run, in the order of their evaluations."""
         runs = [run for configuration in self.configurations for run in configuration.runs]
         return tuple(dict.fromkeys(key for run in runs for key in run.scores))
+
+    def of_student(self, against: str | None = None, *, parts: bool = False) -> list[RowKey]:
+        """The student's scores, against one reference or any: over all rows, or of parts of these (`recall/equals`)."""
+        return [
+            key
+            for key in self.keys
+            if key.model == "student" and against in {None, key.against} and ("/" in key.metric) is parts
+        ]
 
     def measure(self, configuration: Configuration, key: RowKey) -> Measure | None:
         """A score of a configuration; None where none of its runs has it."""

@@ -68,7 +68,7 @@ def assemble(folder: Path) -> SweepReport:
     """
     sweep, runs_read, damages = _read(folder)
     stats = Statistics(by_configuration((trial.values, run) for trial, run in runs_read))
-    selection = select(stats.configurations, sweep.axes)
+    selection = select(stats, sweep.axes)
     runs = [run for each in stats.configurations for run in each.runs]
     split = " and ".join(dict.fromkeys(run.split for run in runs)) or "test"
     warnings = [*damages, *origin.warnings(sweep, stats.configurations)]
@@ -132,7 +132,7 @@ def _parts(
 
 
 def _figures(stats: Statistics, reference: Published | None) -> list[Part | None]:
-    key = headline(stats.configurations)
+    key = headline(stats)
     suites = [] if key is None else [key.suite]
     drawn = {against: figures.chosen(stats, against, suites) for against in ("truth", "teacher")}
     axes = figures.numeric_axes(stats.configurations)

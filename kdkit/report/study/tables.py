@@ -49,9 +49,8 @@ def scores(stats: Statistics, *, parts: bool = False) -> list[Table]:
         stats: The configurations and their scores.
         parts: Whether of parts of the rows, `recall/equals`; else of all rows.
     """
-    student = [key for key in stats.keys if key.model == "student" and ("/" in key.metric) is parts]
     found = []
-    for (suite, against), every in _grouped(student).items():
+    for (suite, against), every in _grouped(stats.of_student(parts=parts)).items():
         groups_of_keys = stats.folded(every)
         keys = [group[0] for group in groups_of_keys]
         rows = tuple(_row(configuration, stats, keys) for configuration in stats.configurations)

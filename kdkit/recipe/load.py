@@ -92,7 +92,7 @@ def structured(document: Document, path: Path | None, structurer: Structurer) ->
         if key not in SECTIONS and key not in preamble_keys:
             known = [*preamble_keys, "extends", *SECTIONS, SWEEP]
             hint = did_you_mean(key, known) or f"; there are: {', '.join(known)}"
-            problems.append(((key,), f"is not a key or section of a recipe{hint}"))
+            structurer.no_key((key,), f"a key or section of a recipe{hint}")
     name = _name(table.get("name", path.stem if path is not None else "recipe"), structurer)
     given = {key: table[key] for key in attrs.fields_dict(Preamble) if key in table}
     preamble = structurer.instance(Preamble, given, (), owner="a recipe")

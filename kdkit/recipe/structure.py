@@ -45,11 +45,13 @@ class Structurer:
 
     Attributes:
         problems: What was found wrong so far: the path of the key, and a sentence.
+        unknown: Those keys of them that there are not.
     """
 
     def __init__(self, plugins: Plugins) -> None:
         self.plugins = plugins
         self.problems: list[tuple[KeyPath, str]] = []
+        self.unknown: list[KeyPath] = []
 
     def component(self, kind: str, table: Any, path: KeyPath, default_name: str | None = None) -> tuple[str, Any]:
         """The component that a table names, and its name."""
@@ -84,7 +86,7 @@ class Structurer:
         known = f"; there are: {', '.join(options)}" if options else ", which has none"
         for key in table:
             if key not in options:
-                self._wrong((*path, key), f"is not an option of {owner}{did_you_mean(key, list(options)) or known}")
+                self.no_key((*path, key), f"an option of {owner}{did_you_mean(key, list(options)) or known}")
         values = {}
         for name, option in options.items():
             if name in table:
@@ -164,6 +166,11 @@ class Structurer:
             if value is not WRONG:
                 for within, sentence in broken_rules(field.validator, draft, field, value):
                     self._wrong((*path, field.name, *within), sentence)
+
+    def no_key(self, path: KeyPath, what: str) -> None:
+        """There is no such key: it is not `what`."""
+        self.unknown.append(path)
+        self._wrong(path, f"is not {what}")
 
     def _wrong(self, path: KeyPath, sentence: str) -> _Wrong:
         self.problems.append((path, sentence))

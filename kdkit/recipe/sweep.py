@@ -149,6 +149,7 @@ class _Loading:
         self._path, self._plugins = path, plugins
         # Many trials share a wrong value; the first place where it stands will do.
         self._problems: dict[tuple[KeyPath, str], tuple[Any, KeyPath, str]] = {}
+        self._unknown: set[KeyPath] = set()
 
     def sweep(self, malformed: Sequence[str]) -> Sweep:
         reader = SweepReader(self._document)
@@ -238,7 +239,7 @@ class _Loading:
 
     def _is_unknown(self, axis: Axis) -> bool:
         """Whether it was said of a key that there is none such."""
-        return any(key == axis[: len(key)] and said.startswith("is not a") for key, said in self._problems)
+        return any(axis[:length] in self._unknown for length in range(1, len(axis) + 1))
 
     def _trial(self, combination: Combination, axes: Sequence[Axis], *, is_sound: bool = True) -> Trial | None:
         """A trial; where it may be one that is to be left out, only values that are wrong by themselves are told."""
@@ -259,6 +260,7 @@ class _Loading:
         structurer = Structurer(self._plugins)
         recipe = structured(document, self._path, structurer)
         problems = structurer.problems
+        self._unknown.update(structurer.unknown)
         self._note([each for each in problems if is_told is None or is_told(each[0])], document)
         return recipe
 

@@ -298,5 +298,7 @@ def _check_range(numbers: Mapping[str, Any], *, log: bool) -> None:
         raise ValueError(f"has log = true and low = {low}; on a logarithmic scale low must be greater than 0")
     if log and step is not None:
         raise ValueError("has log = true and a step; give one of them")
-    if step is not None and not 0 < step <= high - low:
-        raise ValueError(f"has step = {step}; it must be greater than 0 and at most {high - low}, which is high - low")
+    # 32.3 - 32.0 is a little less than 0.3.
+    if step is not None and not (step > 0 and (high - low) / step + _OFF_GRID >= 1):
+        width = f"{high - low:.12g}"
+        raise ValueError(f"has step = {step}; it must be greater than 0 and at most {width}, which is high - low")

@@ -9,7 +9,7 @@ import tomllib
 import optuna
 import pytest
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kdkit.errors import RecipeError
@@ -49,6 +49,7 @@ axes = st.one_of(whole_axes(), fraction_axes(), choice_axes)
 
 
 @settings(deadline=None)
+@example({"low": 32.0, "high": 32.3, "step": 0.3}, 0)
 @given(axes, st.integers(0, 2**32 - 1))
 def test_what_optuna_draws_is_a_value_of_the_axis_that_toml_can_hold_and_optuna_knows_again(spec, seed):
     space = read_space({"a.b": spec})

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from kdkit.losses import distillation_loss
     from kdkit.pipeline import run
-    from kdkit.recipe import load_recipe, load_sweep
+    from kdkit.recipe import load_recipe
+    from kdkit.recipe.sweep import load_sweep
     from kdkit.sweeps.run import run_sweep
 
 __all__ = ["__version__", "distillation_loss", "load_recipe", "load_sweep", "run", "run_sweep"]
-__version__ = "0.1.0"
-
 _LAZY = {
     "distillation_loss": "kdkit.losses",
     "load_recipe": "kdkit.recipe",
-    "load_sweep": "kdkit.recipe",
+    "load_sweep": "kdkit.recipe.sweep",
     "run": "kdkit.pipeline",
     "run_sweep": "kdkit.sweeps.run",
 }
@@ -24,8 +26,8 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     """Public functions are imported when first used, so that `import kdkit` stays light."""
+    if name == "__version__":
+        return importlib.metadata.version("kdkit")
     if name not in _LAZY:
         raise AttributeError(f"module 'kdkit' has no attribute {name!r}")
-    import importlib
-
     return getattr(importlib.import_module(_LAZY[name]), name)

@@ -11,13 +11,16 @@ import functools
 import math
 import types
 from collections.abc import Iterator, Mapping
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import attrs
 from attrs import validators
 
 from kdkit.errors import PluginError
 from kdkit.options import EachValue, NamedSuite, Schedule
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""Where a value stands in nested tables: keys, and places in arrays."""
 
 # attrs keeps these classes private but their attributes have been stable for years; a test holds them in place.
 IN: Any = type(validators.in_(()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,13 +14,13 @@ from kdkit.files import size_text
 from kdkit.interfaces import (
     FeatureLoss,
     HeadCodec,
-    InputChecker,
     SampledCodec,
     SampledLoss,
     SparseCodec,
     TemperedLoss,
 )
 from kdkit.options import Schedule
+from kdkit.recipe.inputs import naming
 from kdkit.rows import rows_of
 
 if TYPE_CHECKING:
@@ -92,13 +91,13 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     _check_states(recipe)
     _check_temperatures(recipe)
     _check_samples(recipe)
-    with _naming("teacher"):
+    with naming("teacher"):
         tokenizer = recipe.teacher.load_tokenizer(corpus)
         teacher_config = recipe.teacher.model_config(tokenizer)
         teacher = hf.size_of(teacher_config) if teacher_config is not None else None
         if teacher_config is not None:
             hf.check_positions(teacher_config, recipe.tokens, recipe.generation)
-    with _naming("student"):
+    with naming("student"):
         student_tokenizer = recipe.student.load_tokenizer(tokenizer)
         student_config = recipe.student.model_config(student_tokenizer, teacher_config)
         student = hf.size_of(student_config)
@@ -147,29 +146,6 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         baseline_steps=steps if has_baseline else 0,
         baseline_bytes=_bytes_of_making(student) + bytes_of_weights(student.parameters) if has_baseline else 0,
     )
-
-
-def check_inputs(recipe: Recipe) -> None:
-    """Refuse, before the data are read, a teacher or student that names what is not there.
-
-    Raises:
-        MissingInput: A model or tokenizer is not to be had.
-        UsageError: What is there is no such thing.
-    """
-    for role, component in (("teacher", recipe.teacher), ("student", recipe.student)):
-        if isinstance(component, InputChecker):
-            with _naming(role):
-                component.check_inputs()
-
-
-@contextmanager
-def _naming(role: str) -> Iterator[None]:
-    """Say of an error within whether it is about the teacher or the student."""
-    try:
-        yield
-    except UsageError as error:
-        error.args = (f"{role}: {error}",)
-        raise
 
 
 def check_space(needs: Mapping[Path, int]) -> None:

@@ -6,15 +6,19 @@ imported only when a recipe names it. `kdkit.interfaces` says what each kind of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import pluggy
 
-if TYPE_CHECKING:
-    from kdkit.plugins import Register
-
 hookspec = pluggy.HookspecMarker("kdkit")
 hookimpl = pluggy.HookimplMarker("kdkit")
+
+
+class Register(Protocol):
+    """What a hook is given: `register(name, component)`."""
+
+    def __call__(self, name: str, target: type[Any] | str, /) -> None:
+        """Enter a component under a name: a class, or "package.module:Class" to be imported when first needed."""
 
 
 @hookspec

@@ -23,10 +23,9 @@ from kdkit.interfaces import ScheduledLoss
 from kdkit.values import DenseTargets, LabelPlaces, LossParts, TokenCounts
 
 if TYPE_CHECKING:
-    from kdkit.align import TeacherRows
     from kdkit.divergences import PerToken
     from kdkit.interfaces import LossMixer
-    from kdkit.values import Moment, Targets
+    from kdkit.values import Moment, Targets, TeacherRows
 
 
 @attrs.frozen

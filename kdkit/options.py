@@ -13,7 +13,7 @@ from attrs import validators
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kdkit.interfaces import MetricSuite
+    from kdkit.interfaces.numbers import MetricSuite
     from kdkit.values import Moment
 
 
@@ -225,6 +225,10 @@ class Evaluation:
         default=True,
     )
     examples: int = option("Examples shown in the report.", default=20, check=not_negative)
+
+    def rows_together(self, generation: Generation) -> int:
+        """Rows whose tokens a loss averages together: 0 for all of them, or a batch of the evaluation."""
+        return generation.batch_size if self.loss_mean == "batches" else 0
 
     def suite_of(self, best_by: str) -> NamedSuite | None:
         """The suite of a `best_by` such as "text.f1"; None where it names a loss."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from kdkit.stages import baseline, capture, check, data, distill, evaluate, repo
 from kdkit.team import ALONE, Team
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from os import PathLike
 
@@ -102,7 +103,7 @@ def run(
     team = launcher.join()
     shown = progress if progress is not None and team.leads else Silent()
     with team.watching(), _open(recipe, path, fresh=fresh, progress=shown, team=team) as opened:
-        with tracking.followed(opened, STAGES):
+        with _followed(opened, STAGES):
             _do(opened, STAGES)
         return team.all_do(lambda: read_report(path))
 
@@ -172,3 +173,43 @@ def _open(
 ) -> AbstractContextManager[Run]:
     device, loaded = team.all_do(lambda: devices.pick(recipe.device, team)), dict(plugins.load().loaded)
     return open_run(recipe, path, fresh=fresh, progress=progress, plugins=loaded, device=device, team=team)
+
+
+@contextmanager
+def _followed(run: Run, stages: Sequence[Stage]) -> Iterator[None]:
+    """Within the block the run's tracker, if its recipe names one, is told the numbers; at the end also the scores.
+
+    Of several processes only the lead has one; of a run that is done, none.
+
+    Raises:
+        MissingInput: The tracker's library is not installed.
+    """
+    tracker = run.recipe.track
+    if tracker is None or run.team.lead_does(lambda: all(run.is_done(stage, stages) for stage in stages)):
+        yield
+        return
+    recipe, path = run.recipe, run.path
+    guard = tracking.Guard(
+        recipe.names["track"],
+        lambda: tracker.open(name=_name_of(run), folder=path, recipe=recipe.resolved),
+        run.progress.note,
+    )
+    run.team.lead_does(guard.start)
+    if not run.team.leads:
+        yield
+        return
+    run.tracking = guard
+    try:
+        yield
+    except BaseException:
+        guard.finish({}, seconds=tracking.STOP_SECONDS)
+        raise
+    finally:
+        run.tracking = tracking.UNTRACKED
+    guard.finish(tracking.scores_of(read_report(path).scores))
+
+
+def _name_of(run: Run) -> str:
+    """The recipe's name, and the folder's where it has another: as trials of a sweep do."""
+    name, folder = run.recipe.name, run.path.resolve().name
+    return name if folder == name else f"{name}/{folder}"

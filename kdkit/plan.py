@@ -9,10 +9,11 @@ import attrs
 
 from kdkit import corpus as corpora
 from kdkit.errors import MissingInput
-from kdkit.estimate import check_inputs, estimate, free_bytes
+from kdkit.estimate import estimate, free_bytes
 from kdkit.interfaces import FetchedSource
 from kdkit.interfaces.codecs import FittedCodec
 from kdkit.pipeline import STAGES
+from kdkit.recipe.inputs import check_inputs
 from kdkit.runfolder import is_done
 from kdkit.runplace import check_folders
 from kdkit.runrecord import check_recipe, read_record

@@ -11,17 +11,19 @@ import importlib.metadata
 import os
 import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pluggy
 
-from kdkit import __version__, hookspecs, interfaces
+from kdkit import hookspecs, interfaces
 from kdkit.errors import PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import ModuleType
+
+    from kdkit.hookspecs import Register
 
 KINDS = (
     "datasets",
@@ -63,13 +65,6 @@ DISABLE = "KDKIT_DISABLE_PLUGINS"
 # No dot: "SUITE.METRIC" names a metric of a suite.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _TARGET = re.compile(r"[\w.]+:\w+")
-
-
-class Register(Protocol):
-    """What a hook is given: `register(name, component)`."""
-
-    def __call__(self, name: str, target: type[Any] | str, /) -> None:
-        """Enter a component under a name: a class, or "package.module:Class" to be imported when first needed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -182,7 +177,7 @@ def load(extra: tuple[ModuleType | object, ...] = ()) -> Plugins:
     disabled: list[str] = []
     for module_name in BUILTINS:
         _add(manager, importlib.import_module(module_name), "kdkit", entries)
-        loaded["kdkit"] = __version__
+        loaded["kdkit"] = importlib.metadata.version("kdkit")
     for plugin in extra:
         name = getattr(plugin, "__name__", type(plugin).__name__)
         _add(manager, plugin, name, entries)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit import corpus as corpora
 from kdkit.tokens import encode
 
 if TYPE_CHECKING:
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
 
     from kdkit.interfaces import Tokenizer
     from kdkit.options import TokenLimits
-    from kdkit.runfolder import Run
-    from kdkit.values import Corpus, EncodedExample, Example
+    from kdkit.values import EncodedExample, Example
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -24,11 +22,6 @@ class Rows:
 
     examples: Sequence[Example]
     encoded: Sequence[EncodedExample]
-
-
-def read_corpus(run: Run) -> Corpus:
-    """The corpus that the data stage wrote."""
-    return corpora.read(run.path / "data", run.facts("data")["digest"])
 
 
 def rows_of(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits, *, at_most: int = 0) -> Rows:

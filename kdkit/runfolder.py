@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from filelock import FileLock, Timeout
 
+from kdkit import corpus
 from kdkit.canonical import digest_of
 from kdkit.errors import Interrupted, UsageError
 from kdkit.files import write_atomically, write_json
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from kdkit.progress import Progress
     from kdkit.recipe import Recipe
     from kdkit.tracking import Tracking
+    from kdkit.values import Corpus
 
 
 @attrs.frozen(kw_only=True)
@@ -96,6 +98,14 @@ class Run:
         """What a finished stage noted."""
         facts: dict[str, Any] = self._record["stages"][stage]["facts"]
         return facts
+
+    def read_corpus(self) -> Corpus:
+        """The rows that the data stage wrote.
+
+        Raises:
+            DamagedData: They are not what was written.
+        """
+        return corpus.read(self.path / "data", self.facts("data")["digest"])
 
     def is_done(self, stage: Stage, stages: Sequence[Stage]) -> bool:
         """Whether the stage is finished: by its record, its digest, and its files being there."""

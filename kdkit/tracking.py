@@ -6,27 +6,19 @@ is the last; nobody waits for one that hangs but for a little while at the start
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import queue
 import threading
-import uuid
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kdkit.errors import MissingInput
-from kdkit.files import write_atomically
-from kdkit.runrecord import read_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
     from kdkit.interfaces import OpenTracker
-    from kdkit.runfolder import Run, Stage
     from kdkit.values import Score
 
-FOLDER = "tracking"
 OPEN_SECONDS = 30.0
 FINISH_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -129,40 +121,6 @@ class Guard:
             self._note(f"warning: the tracker {self._name} {why}; the run goes on without it")
 
 
-@contextmanager
-def followed(run: Run, stages: Sequence[Stage]) -> Iterator[None]:
-    """Within the block the run's tracker, if its recipe names one, is told the numbers; at the end also the scores.
-
-    Of several processes only the lead has one; of a run that is done, none.
-
-    Raises:
-        MissingInput: The tracker's library is not installed.
-    """
-    tracker = run.recipe.track
-    if tracker is None or run.team.lead_does(lambda: all(run.is_done(stage, stages) for stage in stages)):
-        yield
-        return
-    recipe, path = run.recipe, run.path
-    guard = Guard(
-        recipe.names["track"],
-        lambda: tracker.open(name=_name_of(run), folder=path, recipe=recipe.resolved),
-        run.progress.note,
-    )
-    run.team.lead_does(guard.start)
-    if not run.team.leads:
-        yield
-        return
-    run.tracking = guard
-    try:
-        yield
-    except BaseException:
-        guard.finish({}, seconds=STOP_SECONDS)
-        raise
-    finally:
-        run.tracking = UNTRACKED
-    guard.finish(scores_of(read_report(path).scores))
-
-
 def numbers_of(stage: str, facts: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a line of `metrics.jsonl`, named as `student/train/loss` and `student/validation/text/f1`."""
     prefix = f"{stage}/{facts['kind']}"
@@ -180,34 +138,6 @@ def scores_of(scores: Sequence[Score]) -> dict[str, float]:
         for each in scores
         if _is_number(each.value)
     }
-
-
-def needs(module: str, *, extra: str) -> None:
-    """What a tracker calls first: is its library there?
-
-    Raises:
-        MissingInput: It is not.
-    """
-    if importlib.util.find_spec(module) is None:
-        raise MissingInput(
-            f'track.name is "{extra}", which needs the package {module}: pip install "kdkit[{extra}]", '
-            "or leave [track] out"
-        )
-
-
-def record_id(folder: Path) -> str:
-    """What tells a run's record from that of any other: made once, and kept in the run folder."""
-    file = folder / FOLDER / "id"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, uuid.uuid4().hex[:12].encode())
-    return file.read_text(encoding="ascii")
-
-
-def _name_of(run: Run) -> str:
-    """The recipe's name, and the folder's where it has another: as trials of a sweep do."""
-    name, folder = run.recipe.name, run.path.resolve().name
-    return name if folder == name else f"{name}/{folder}"
 
 
 def _is_number(value: Any) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdkit.cards import model_texts
-from kdkit.engine import MetricsLog, Trainer, Validator
+from kdkit.engine import MetricsLog, Trainer
+from kdkit.engine.validation import Validator
 from kdkit.hf import Seq2SeqModel
 from kdkit.losses import loss_at
 from kdkit.rows import rows_of
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from kdkit.engine import FitResult
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.options import Training
-    from kdkit.recipe import Recipe
     from kdkit.runfolder import Run
     from kdkit.targets import TargetSource
     from kdkit.values import Corpus, EncodedExample
@@ -62,7 +62,7 @@ def train(
         batch_size=recipe.generation.batch_size,
         device=run.device,
         progress=run.progress,
-        together=rows_together(recipe),
+        together=recipe.evaluation.rows_together(recipe.generation),
         team=run.team,
     )
     if isinstance(model, Seq2SeqModel):  # so that plain transformers writes at the lengths that it was trained for
@@ -83,8 +83,3 @@ def train(
         name=role if role in {"teacher", "student"} else f"{role} student",
         team=run.team,
     ).fit()
-
-
-def rows_together(recipe: Recipe) -> int:
-    """Rows whose tokens a loss averages together: 0 for all of them, or an evaluation batch as in the thesis."""
-    return recipe.generation.batch_size if recipe.evaluation.loss_mean == "batches" else 0

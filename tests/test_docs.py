@@ -24,7 +24,8 @@ from pages import (
 )
 
 import kdkit
-from kdkit.recipe import load_any, load_recipe, shipped_recipes
+from kdkit.recipe import load_recipe, shipped_recipes
+from kdkit.recipe.sweep import load_any
 
 
 def run_blocks(page):

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdkit.builtin.losses.kd import KD
-from kdkit.engine import Forward, MetricsLog, Trainer, checkpoint, loss_means, loss_samples, row_losses
+from kdkit.engine import Forward, MetricsLog, Trainer, checkpoint
 from kdkit.engine.replicas import Replicas, noise_seed
 from kdkit.engine.schedule import learning_rate
+from kdkit.engine.validation import loss_means, loss_samples, row_losses
 from kdkit.errors import Interrupted, KdkitError
 from kdkit.losses import token_counts
 from kdkit.options import Training
@@ -627,7 +628,8 @@ from pathlib import Path
 import kdkit.errors
 from kdkit import predictions
 from kdkit.builtin.losses.kd import KD
-from kdkit.engine import MetricsLog, checkpoint, loss_means, loss_samples, row_losses
+from kdkit.engine import MetricsLog, checkpoint
+from kdkit.engine.validation import loss_means, loss_samples, row_losses
 from kdkit.progress import Silent
 from kdkit.values import EncodedExample, Prediction
 import torch

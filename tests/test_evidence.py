@@ -13,7 +13,9 @@ import tiny
 import torch
 
 from kdkit.builtin.codecs.float_ import Float
-from kdkit.engine import Forward, TokenWatch, cached_tokens, row_losses
+from kdkit.engine import Forward
+from kdkit.engine.rowtokens import TokenWatch, cached_tokens
+from kdkit.engine.validation import row_losses
 from kdkit.errors import DamagedData, Interrupted
 from kdkit.evaluation import timing
 from kdkit.evaluation.rowscores import RowKey, RowScores

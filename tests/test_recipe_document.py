@@ -6,7 +6,8 @@ import pytest
 from fake_plugin import SMALLEST, RecordedTeacher, fake_plugins
 
 from kdkit.errors import RecipeError
-from kdkit.recipe import load_any, load_recipe, shipped_recipes
+from kdkit.recipe import load_recipe, shipped_recipes
+from kdkit.recipe.sweep import load_any
 
 
 @pytest.fixture

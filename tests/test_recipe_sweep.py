@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdkit.errors import RecipeError
-from kdkit.recipe import json_schema, load_any, load_recipe, load_sweep, value_text
+from kdkit.recipe import json_schema, load_recipe
+from kdkit.recipe.sweep import load_any, load_sweep
+from kdkit.recipe.sweptkeys import value_text
 
 GRIDS = st.fixed_dictionaries(
     {},

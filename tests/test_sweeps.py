@@ -24,7 +24,7 @@ from kdkit import plugins as plugin_loading
 from kdkit.cache import Part
 from kdkit.errors import DamagedData, Interrupted, MissingInput, RecipeError, UsageError
 from kdkit.hookspecs import hookimpl
-from kdkit.recipe import load_sweep
+from kdkit.recipe.sweep import load_sweep
 from kdkit.store import making, store_of, sweep_of
 from kdkit.sweeps import read_sweep, run, trial_folder
 from kdkit.sweeps.board import Board, Entry

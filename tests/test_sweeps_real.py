@@ -16,7 +16,8 @@ import tiny
 
 from kdkit.errors import DamagedData
 from kdkit.pipeline import run as run_one
-from kdkit.recipe import load_recipe, load_sweep
+from kdkit.recipe import load_recipe
+from kdkit.recipe.sweep import load_sweep
 from kdkit.sweeps import read_sweep, trial_folder
 from kdkit.sweeps.facts import log_of
 from kdkit.sweeps.run import run_sweep

@@ -23,7 +23,8 @@ from test_cache_merge import records
 from kdkit import launcher, predictions
 from kdkit.cache import CacheWriter, Part, verify
 from kdkit.devices import pick
-from kdkit.engine import Forward, row_losses
+from kdkit.engine import Forward
+from kdkit.engine.validation import row_losses
 from kdkit.errors import DamagedData, Elsewhere, Interrupted, KdkitError, Lost, UsageError
 from kdkit.generation import own_rows
 from kdkit.losses import HardLoss

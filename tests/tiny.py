@@ -153,7 +153,8 @@ class Notes:
 
 def trainer(folder: Path, *, rows: int = 24, values=None, training_model=None, progress=None, log=True, **options):
     """A training of a tiny T5 on labels; validation gives `values` in turn (by default the step's own number)."""
-    from kdkit.engine import MetricsLog, Trainer, Validator
+    from kdkit.engine import MetricsLog, Trainer
+    from kdkit.engine.validation import Validator
     from kdkit.losses import HardLoss
     from kdkit.options import Generation, Training
     from kdkit.progress import Silent

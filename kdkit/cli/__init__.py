@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 import rich_click as click
 
-from kdkit import __version__
 from kdkit.errors import Elsewhere, KdkitError, RecipeError, UsageError
 from kdkit.files import FULL_DISK
 from kdkit.launcher import Started, started
@@ -79,7 +78,7 @@ class LazyGroup(click.RichGroup):
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="kdkit")
+@click.version_option(package_name="kdkit", prog_name="kdkit")
 def group() -> None:
     """Distil a language model into a smaller one, as a recipe says."""
 

@@ -120,7 +120,8 @@ def _material(
     rows: int,
     shown: Progress,
 ) -> Iterator[Material]:
-    from kdkit.codecbench import of_cache, of_recipe, read_tensors
+    from kdkit.codecbench import read_tensors
+    from kdkit.codecbench.sources import of_cache, of_recipe
 
     if logits is not None:
         yield read_tensors(logits)

@@ -11,7 +11,7 @@ from kdkit.cli.run import recipe_options
 
 if TYPE_CHECKING:
     from kdkit.plan import Plan
-    from kdkit.recipe import Sweep, Trial
+    from kdkit.recipe.sweep import Sweep, Trial
 
 
 @click.command("plan")
@@ -24,7 +24,7 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as
     for each teacher and codec.
     """
     from kdkit import progress
-    from kdkit.recipe import Sweep, load_any
+    from kdkit.recipe.sweep import Sweep, load_any
 
     loaded = load_any(recipe, overrides)
     from kdkit import plan as plans
@@ -116,7 +116,7 @@ def _alike(sweep: Sweep) -> list[list[Trial]]:
 
 def _axes_of(sweep: Sweep) -> list[str]:
     """Each axis with its values."""
-    from kdkit.recipe import value_text
+    from kdkit.recipe.sweptkeys import value_text
 
     lines = []
     for axis in sweep.axes:

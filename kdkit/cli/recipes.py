@@ -11,6 +11,7 @@ from kdkit import plugins as plugin_loading
 from kdkit import recipe as recipes
 from kdkit.cli.output import print_json, print_table, to_json
 from kdkit.errors import RecipeError, UsageError
+from kdkit.recipe.sweep import load_any
 
 overrides_option = click.option(
     "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Override an option: loss.alpha=0.3."
@@ -60,7 +61,7 @@ def validate(files: tuple[str, ...], overrides: tuple[str, ...], *, as_json: boo
     verdicts: list[dict[str, Any]] = []
     for file in files:
         try:
-            recipes.load_any(file, overrides, plugins=found)
+            load_any(file, overrides, plugins=found)
             problems: tuple[str, ...] = ()
         except RecipeError as error:
             problems = error.problems

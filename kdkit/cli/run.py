@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kdkit.cache import Part
-    from kdkit.recipe import Recipe, Sweep
+    from kdkit.recipe import Recipe
+    from kdkit.recipe.sweep import Sweep
 
 
 R = TypeVar("R")
@@ -66,7 +67,7 @@ def command(
     processes do one run together.
     """
     from kdkit import launcher
-    from kdkit.recipe import Sweep, load_any
+    from kdkit.recipe.sweep import Sweep, load_any
 
     if hint := launcher.hint():
         click.echo(f"note: {hint}", err=True)

@@ -12,7 +12,6 @@ from kdkit.codecbench.measures import Measurement, measure
 from kdkit.codecbench.plot import check_plot, draw_plot
 from kdkit.codecbench.records import Material, Record
 from kdkit.codecbench.results import Result
-from kdkit.codecbench.sources import of_cache, of_recipe
 from kdkit.codecbench.tensors import read_tensors
 
 __all__ = [
@@ -26,8 +25,6 @@ __all__ = [
     "default_contenders",
     "draw_plot",
     "measure",
-    "of_cache",
-    "of_recipe",
     "parse_contender",
     "prepared",
     "read_tensors",

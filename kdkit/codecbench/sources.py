@@ -11,8 +11,8 @@ from kdkit.cache import LogitCache
 from kdkit.codecbench.records import Material, Record, check_finite, first_quarter, quarter_sentence
 from kdkit.encoding import has_states
 from kdkit.errors import MissingInput
-from kdkit.estimate import check_inputs
 from kdkit.interfaces import FetchedSource
+from kdkit.recipe.inputs import check_inputs
 from kdkit.rows import rows_of
 from kdkit.runrecord import check_recipe, read_record
 

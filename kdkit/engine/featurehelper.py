@@ -14,10 +14,9 @@ import torch
 from kdkit.interfaces import FeatureLoss
 
 if TYPE_CHECKING:
-    from kdkit.align import TeacherRows
     from kdkit.engine.spaces import TeacherSpace
     from kdkit.interfaces import LossMixer
-    from kdkit.values import LossParts, TokenCounts
+    from kdkit.values import LossParts, TeacherRows, TokenCounts
 
 
 @attrs.frozen(kw_only=True, eq=False)

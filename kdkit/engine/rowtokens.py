@@ -22,11 +22,10 @@ from kdkit.values import SparseTargets
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kdkit.align import TeacherRows
     from kdkit.engine.tokenloss import Part
     from kdkit.interfaces.codecs import AnyCodec
     from kdkit.targets import CachedTargets
-    from kdkit.values import EncodedExample
+    from kdkit.values import EncodedExample, TeacherRows
 
 
 @attrs.define(kw_only=True, eq=False)

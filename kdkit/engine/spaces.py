@@ -14,8 +14,7 @@ from kdkit.errors import Mismatch
 from kdkit.values import FactoredTargets
 
 if TYPE_CHECKING:
-    from kdkit.align import TeacherRows
-    from kdkit.values import Targets
+    from kdkit.values import Targets, TeacherRows
 
 CHUNK = 8192
 """Entries of the vocabulary that are looked at together, in float64."""

@@ -26,10 +26,9 @@ from kdkit.values import LossParts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kdkit.align import TeacherRows
     from kdkit.engine.featurehelper import FeatureHelper
     from kdkit.interfaces import LossMixer, TextModel
-    from kdkit.values import Targets, TokenBatch, TokenCounts
+    from kdkit.values import Targets, TeacherRows, TokenBatch, TokenCounts
 
     Head = Callable[[torch.Tensor], torch.Tensor]
 

@@ -151,7 +151,7 @@ class Validator:
         batch_size: Rows a batch for the losses.
         device: The model's device.
         progress: Where progress is shown.
-        together: Rows whose tokens a loss averages together; 0 for all (see `kdkit.training.rows_together`).
+        together: Rows whose tokens a loss averages together; 0 for all (see `kdkit.options.Evaluation.rows_together`).
         team: The processes that train the model, and judge it together.
     """
 

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.engine import Forward, TokenWatch, row_losses
+from kdkit.engine import Forward
+from kdkit.engine.rowtokens import TokenWatch
+from kdkit.engine.validation import row_losses
 from kdkit.generation import predict
 from kdkit.store import texts
-from kdkit.training import rows_together
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.engine import RowLoss, RowTokens
+    from kdkit.engine.rowtokens import RowTokens
+    from kdkit.engine.validation import RowLoss
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.rows import Rows
     from kdkit.runfolder import Run
@@ -61,7 +63,7 @@ class Questions:
             pad_id=model.tokenizer.pad_token_id,
             device=run.device,
             batch_size=run.recipe.generation.batch_size,
-            together=rows_together(run.recipe),
+            together=run.recipe.evaluation.rows_together(run.recipe.generation),
             team=run.team,
             watch=watch,
         )
@@ -82,4 +84,15 @@ class Questions:
         def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
             return predict(model, rows, generation, device=run.device, done=done)
 
-        texts.fill(run, path, rows, generate, name=name, tokenizer=model.tokenizer, kept_as=kept_as)
+        texts.fill(
+            path,
+            rows,
+            generate,
+            name=name,
+            tokenizer=model.tokenizer,
+            kept_as=kept_as,
+            store=run.store,
+            generation=generation,
+            progress=run.progress,
+            team=run.team,
+        )

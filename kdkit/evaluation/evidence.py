@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from kdkit.engine import loss_samples
+from kdkit.engine.validation import loss_samples
 from kdkit.evaluation.calibration import BINS, Bins
 from kdkit.evaluation.resampling import compare, mean_over_seeds
 from kdkit.evaluation.rowscores import RowKey, RowScores
@@ -21,7 +21,8 @@ from kdkit.values import Score
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.engine import RowLoss, RowTokens
+    from kdkit.engine.rowtokens import RowTokens
+    from kdkit.engine.validation import RowLoss
     from kdkit.evaluation.rowscores import Array
     from kdkit.interfaces import MetricSuite
     from kdkit.values import Difference, Example
@@ -39,7 +40,7 @@ class Evidence:
         suites: Names and suites that texts are scored with.
         resamples: Resamplings behind each interval.
         seed: Determines them.
-        together: Rows whose tokens a loss averages together; 0 for all (see `kdkit.training.rows_together`).
+        together: Rows whose tokens a loss averages together; 0 for all (see `kdkit.options.Evaluation.rows_together`).
         scores: What came of it.
         calibration: The bins of each model's tokens.
     """

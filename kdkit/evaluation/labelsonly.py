@@ -18,7 +18,6 @@ from kdkit import corpus as corpora
 from kdkit.canonical import digest_of
 from kdkit.hf import check_same_tokenizer, tokenizer_digest
 from kdkit.hf.loading import VOLATILE
-from kdkit.training import rows_together
 
 if TYPE_CHECKING:
     from kdkit.interfaces import TextModel
@@ -86,6 +85,6 @@ def key_of(recipe: Recipe, corpus: Corpus, untouched: TextModel) -> str:
     }
     if recipe.evaluation.suite_of(training.best_by) is not None:
         depends |= {"generation": resolved["generation"], "suites": resolved["evaluation"]["suites"]}
-    elif together := rows_together(recipe):  # a loss over batches picks the best epoch
+    elif together := recipe.evaluation.rows_together(recipe.generation):  # a loss over batches picks the best epoch
         depends |= {"rows_together": together}
     return digest_of(depends)[:32]

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kdkit.align import TeacherRows
-    from kdkit.values import Example, LossParts, Moment, TokenCounts
+    from kdkit.values import Example, LossParts, Moment, TeacherRows, TokenCounts
 
 
 @runtime_checkable

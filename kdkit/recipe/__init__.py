@@ -7,22 +7,15 @@ from kdkit.recipe.load import load_recipe
 from kdkit.recipe.schema import json_schema
 from kdkit.recipe.sections import COMPONENT_SECTIONS, SECTIONS, Recipe, Section
 from kdkit.recipe.shipped import recipes as shipped_recipes
-from kdkit.recipe.sweep import Sweep, Trial, load_any, load_sweep
-from kdkit.recipe.sweptkeys import value_text
 
 __all__ = [
     "COMPONENT_SECTIONS",
     "SECTIONS",
     "Recipe",
     "Section",
-    "Sweep",
-    "Trial",
     "find_recipe",
     "json_schema",
-    "load_any",
     "load_recipe",
-    "load_sweep",
     "read_document",
     "shipped_recipes",
-    "value_text",
 ]

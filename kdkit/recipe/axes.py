@@ -16,8 +16,8 @@ from kdkit.recipe.structure import dotted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from kdkit.components import KeyPath
     from kdkit.recipe.document import Document
-    from kdkit.recipe.toml_positions import KeyPath
 
 Axis: TypeAlias = tuple[str, ...]
 """A key of a recipe that is varied: `("loss", "alpha")`."""

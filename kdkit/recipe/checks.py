@@ -13,7 +13,7 @@ from kdkit.options import EachValue, values_of
 if TYPE_CHECKING:
     import attrs
 
-    from kdkit.recipe.toml_positions import KeyPath
+    from kdkit.components import KeyPath
 
 _COMPARISON = {">=": "at least", "<=": "at most", ">": "greater than", "<": "less than"}
 _SHOWN = 60

@@ -21,7 +21,7 @@ from kdkit.recipe.toml_positions import positions
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kdkit.recipe.toml_positions import KeyPath
+    from kdkit.components import KeyPath
 
 # A recipe that extends another has a name and a description of its own.
 _NOT_INHERITED = ("name", "description")

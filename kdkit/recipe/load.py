@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from kdkit.components import KeyPath
     from kdkit.plugins import Plugins
     from kdkit.recipe.document import Document, Place
-    from kdkit.recipe.toml_positions import KeyPath
 
 _MONITORS = ("loss", "hard", "soft")
 

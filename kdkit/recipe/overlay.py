@@ -10,9 +10,9 @@ import attrs
 from kdkit.recipe.document import Document, laid_over, paths_in
 
 if TYPE_CHECKING:
+    from kdkit.components import KeyPath
     from kdkit.recipe.axes import Combination
     from kdkit.recipe.document import Place
-    from kdkit.recipe.toml_positions import KeyPath
 
 
 def document_of(base: Document, combination: Combination, source: Document) -> Document:

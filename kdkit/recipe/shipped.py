@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from importlib import resources
 from pathlib import Path
-
-import kdkit
 
 
 def folder() -> Path:
     """Where they lie."""
-    package = Path(kdkit.__file__).parent
+    package = Path(str(resources.files("kdkit")))
     in_wheel = package / "recipes"
     return in_wheel if in_wheel.is_dir() else package.parent / "recipes"
 

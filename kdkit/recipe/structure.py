@@ -29,7 +29,7 @@ from kdkit.plugins import SINGULAR, Plugins
 from kdkit.recipe.checks import broken_rules, did_you_mean, show
 
 if TYPE_CHECKING:
-    from kdkit.recipe.toml_positions import KeyPath
+    from kdkit.components import KeyPath
 
 
 class _Wrong:

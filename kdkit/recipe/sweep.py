@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from kdkit.components import KeyPath
     from kdkit.interfaces import Search
     from kdkit.plugins import Plugins
-    from kdkit.recipe.toml_positions import KeyPath
 
 _ID_DIGITS = 16
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import tomllib
 from bisect import bisect_right
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
-KeyPath: TypeAlias = tuple[str | int, ...]
+if TYPE_CHECKING:
+    from kdkit.components import KeyPath
 
 _BLANK = re.compile(r"[ \t]*")
 _BLANK_LINES = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")

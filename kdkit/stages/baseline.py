@@ -11,7 +11,6 @@ from kdkit.evaluation import labelsonly
 from kdkit.files import folder_bytes
 from kdkit.hf import weights_digest
 from kdkit.losses import HardLoss
-from kdkit.rows import read_corpus
 from kdkit.store import folders, making
 from kdkit.targets import NoTargets
 from kdkit.training import train
@@ -49,7 +48,7 @@ def restore(run: Run) -> dict[str, Any] | None:
 
 
 def _have(run: Run) -> dict[str, Any]:
-    corpus, workshop = read_corpus(run), run.path / labelsonly.NAME
+    corpus, workshop = run.read_corpus(), run.path / labelsonly.NAME
     model = labelsonly.untouched_student(run, corpus)
     entry = run.store / "baselines" / labelsonly.key_of(run.recipe, corpus, model)
     with ExitStack() as held:

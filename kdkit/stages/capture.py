@@ -19,7 +19,7 @@ from kdkit.encoding import TeacherEncoder
 from kdkit.errors import Busy, Mismatch
 from kdkit.estimate import check_space
 from kdkit.hf import tokenizer_digest
-from kdkit.rows import read_corpus, rows_of
+from kdkit.rows import rows_of
 from kdkit.stopping import graceful
 from kdkit.store import making, texts
 from kdkit.targets import keys_of
@@ -43,7 +43,7 @@ def fill(run: Run) -> dict[str, Any]:
         DamagedData: A part of the cache, captured by another process, is damaged.
     """
     recipe = run.recipe
-    corpus = read_corpus(run)
+    corpus = run.read_corpus()
     with _open_teacher(run, corpus) as teacher:
         facts = _facts_of(teacher)
         if recipe.loss.needs_teacher:
@@ -59,7 +59,7 @@ def restore(run: Run) -> dict[str, Any]:
         Mismatch: The teacher is not the one of that capture.
     """
     facts, texts = run.facts("capture"), run.path / "predictions" / "teacher.jsonl"
-    corpus = read_corpus(run)
+    corpus = run.read_corpus()
     has_cache = "cache" not in facts or _covers(run, Path(facts["cache"]), facts, corpus)
     if has_cache and texts.exists():
         return {}
@@ -78,7 +78,7 @@ def fill_part(run: Run, part: Part) -> dict[str, Any]:
     Raises:
         UsageError: There is no room on the disk.
     """
-    corpus = read_corpus(run)
+    corpus = run.read_corpus()
     with _open_teacher(run, corpus) as teacher:
         return _facts_of(teacher) | _fill_part(run, part, teacher, corpus)
 
@@ -89,7 +89,7 @@ def restore_part(run: Run, part: Part, stage: str) -> dict[str, Any]:
     Raises:
         Mismatch: The teacher is not the one of that capture.
     """
-    facts, corpus = run.facts(stage), read_corpus(run)
+    facts, corpus = run.facts(stage), run.read_corpus()
     shared = Path(facts["shared"])
     if _covers(run, shared, facts, corpus):
         return {"cache": str(shared), "outputs": [str(shared / MANIFEST)]}
@@ -276,7 +276,18 @@ def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
     # Texts that were recorded are no work, and the identity of recorded logits is not that of the texts.
     is_model = run.facts("teacher")["folder"] is not None
     kept_as = f"{recipe.names['teacher']} {teacher.identity}" if is_model else None
-    texts.fill(run, path, held_out, generate, name="teacher", tokenizer=teacher.tokenizer, kept_as=kept_as)
+    texts.fill(
+        path,
+        held_out,
+        generate,
+        name="teacher",
+        tokenizer=teacher.tokenizer,
+        kept_as=kept_as,
+        store=run.store,
+        generation=recipe.generation,
+        progress=run.progress,
+        team=run.team,
+    )
 
 
 def _capture(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.estimate import check_space, estimate
-from kdkit.rows import read_corpus
 
 if TYPE_CHECKING:
     from kdkit.runfolder import Run
@@ -23,6 +22,6 @@ def fit_together(run: Run) -> dict[str, Any]:
         Mismatch: See `kdkit.estimate.estimate`.
         UsageError: A metric does not exist, or the disk is too small.
     """
-    found = estimate(run.recipe, read_corpus(run))
+    found = estimate(run.recipe, run.read_corpus())
     check_space({run.path: found.student_bytes})
     return attrs.asdict(found)

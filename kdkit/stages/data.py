@@ -8,8 +8,8 @@ import attrs
 
 from kdkit import corpus as corpora
 from kdkit.errors import Mismatch, UsageError
-from kdkit.estimate import check_inputs
 from kdkit.files import write_json
+from kdkit.recipe.inputs import check_inputs
 from kdkit.store import making
 from kdkit.sweeps import datastore
 from kdkit.tokens import encode
@@ -31,14 +31,14 @@ def load(run: Run) -> dict[str, Any]:
             the teacher or the student names what is not there.
     """
     check_inputs(run.recipe)
-    entry = datastore.entry_of(run)
+    entry = datastore.entry_of(run.path, run.recipe)
     if entry is None:
         return _write(run, _read(run))
     with making(entry, run.progress.note, what="data set"):
-        facts = datastore.take(entry, run)
+        facts = datastore.take(entry, run.path / "data", run.progress.note)
         if facts is None:
             facts = _write(run, _read(run))
-            datastore.put(entry, run, facts)
+            datastore.put(entry, run.path / "data", facts)
     return facts
 
 

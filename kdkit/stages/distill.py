@@ -13,7 +13,6 @@ from kdkit.errors import Mismatch
 from kdkit.estimate import check_space
 from kdkit.files import folder_bytes, weight_files
 from kdkit.hf import check_same_tokenizer, count_parameters
-from kdkit.rows import read_corpus
 from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.training import train
 
@@ -35,7 +34,7 @@ def fit(run: Run) -> dict[str, Any]:
     """
     recipe, options, folder = run.recipe, run.recipe.training, run.path / "student"
     run.team.lead_does(lambda: _check_room(run, folder))
-    corpus = read_corpus(run)
+    corpus = run.read_corpus()
     named = run.facts("teacher")["folder"]
     teacher_tokenizer = recipe.teacher.load_tokenizer(corpus)
     model = recipe.student.build(

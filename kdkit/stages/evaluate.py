@@ -11,7 +11,8 @@ import numpy as np
 
 from kdkit import predictions
 from kdkit.cache import LogitCache
-from kdkit.engine import RowLoss, cached_tokens
+from kdkit.engine.rowtokens import cached_tokens
+from kdkit.engine.validation import RowLoss
 from kdkit.evaluation import baselines, labelsonly
 from kdkit.evaluation.asking import Answers, Questions
 from kdkit.evaluation.costs import closing, open_student, student_cost, teacher_cost
@@ -19,16 +20,15 @@ from kdkit.evaluation.evidence import TEXTS, Evidence
 from kdkit.evaluation.scoring import Column
 from kdkit.files import write_json
 from kdkit.losses import HardLoss, loss_at
-from kdkit.rows import read_corpus, rows_of
+from kdkit.rows import rows_of
 from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
-from kdkit.training import rows_together
 from kdkit.values import END, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from kdkit.engine import CachedTokens
+    from kdkit.engine.rowtokens import CachedTokens
     from kdkit.evaluation.rowscores import Array
     from kdkit.interfaces import TextModel, Tokenizer
     from kdkit.rows import Rows
@@ -44,7 +44,7 @@ WRITTEN = ("student", "student-validation", *baselines.NAMES)
 
 def score(run: Run) -> dict[str, Any]:
     """Write the texts of student and baselines, `evaluation.json` and `rows.npz`."""
-    corpus = read_corpus(run)
+    corpus = run.read_corpus()
     asked = _ask_all(run, corpus)
     return run.team.lead_does(lambda: _write(run, corpus, asked))
 
@@ -163,7 +163,7 @@ def _evidence(run: Run, rows: Rows) -> Evidence:
         suites=[(named.name, named.suite) for named in recipe.evaluation.suites],
         resamples=recipe.evaluation.bootstrap,
         seed=recipe.seed,
-        together=rows_together(recipe),
+        together=recipe.evaluation.rows_together(recipe.generation),
     )
 
 

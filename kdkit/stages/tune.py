@@ -15,10 +15,9 @@ from kdkit.estimate import bytes_of_weights, check_space
 from kdkit.files import folder_bytes, weight_files
 from kdkit.hf import tokenizer_digest, weights_digest
 from kdkit.losses import HardLoss
-from kdkit.rows import read_corpus
 from kdkit.store import folders, making, sweep_of
 from kdkit.targets import NoTargets
-from kdkit.training import rows_together, train
+from kdkit.training import train
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +67,7 @@ def restore(run: Run) -> dict[str, Any] | None:
 
 def _have_stored(run: Run) -> tuple[Path, bool]:
     """The teacher's folder in the store, and whether it was there; made if it was not."""
-    corpus, workshop = read_corpus(run), run.path / WORKSHOP
+    corpus, workshop = run.read_corpus(), run.path / WORKSHOP
     stored, reused = run.team.lead_does(lambda: _look_for(run, corpus, workshop))
     if reused:
         return stored, reused
@@ -146,9 +145,9 @@ def _key(run: Run, corpus: Corpus) -> str:
         "tokenizer": tokenizer_digest(run.recipe.teacher.load_tokenizer(corpus)),
         "start": weights_digest(start) if start is not None else None,
     }
-    fine_tune = run.recipe.teacher.fine_tune
-    if fine_tune is not None and run.recipe.evaluation.suite_of(fine_tune.best_by) is not None:
+    fine_tune, evaluation = run.recipe.teacher.fine_tune, run.recipe.evaluation
+    if fine_tune is not None and evaluation.suite_of(fine_tune.best_by) is not None:
         depends |= {"generation": resolved["generation"], "suites": resolved["evaluation"]["suites"]}
-    elif fine_tune is not None and (together := rows_together(run.recipe)):  # a loss over batches picks the best epoch
-        depends |= {"rows_together": together}
+    elif fine_tune is not None and (together := evaluation.rows_together(run.recipe.generation)):
+        depends |= {"rows_together": together}  # a loss over batches picks the best epoch
     return digest_of(depends)[:32]

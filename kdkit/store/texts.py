@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from kdkit.interfaces import Tokenizer
     from kdkit.options import Generation
-    from kdkit.runfolder import Run
+    from kdkit.progress import Progress
+    from kdkit.team import Team
     from kdkit.values import EncodedExample, Prediction
 
 
@@ -44,7 +45,6 @@ def key_of(rows: Sequence[EncodedExample], generation: Generation, *, weights: s
 
 
 def fill(
-    run: Run,
     path: Path,
     rows: Sequence[EncodedExample],
     generate: Callable[[Sequence[EncodedExample], Collection[str]], Iterator[Prediction]],
@@ -52,11 +52,14 @@ def fill(
     name: str,
     tokenizer: Tokenizer,
     kept_as: str | None,
+    store: Path,
+    generation: Generation,
+    progress: Progress,
+    team: Team,
 ) -> None:
     """Write a model's predictions to a file of the run folder, from the store if they are there; else keep them there.
 
     Args:
-        run: The run.
         path: The file.
         rows: What is predicted.
         generate: As of `kdkit.predictions.fill`.
@@ -64,36 +67,40 @@ def fill(
         tokenizer: The model's.
         kept_as: Digest of what determines its logits; None where no other run has this model, or its texts are no work:
             the store is then left alone.
+        store: The folder that runs share.
+        generation: How texts are searched for.
+        progress: Where progress is shown.
+        team: The processes that do this.
 
     Raises:
         DamagedData: What the store has is not what was put there.
     """
-    generation, doing = run.recipe.generation, f"{name} writes"
+    doing = f"{name} writes"
     with ExitStack() as held:
         entry = None
         if kept_as is not None:
             key = key_of(rows, generation, weights=kept_as, tokenizer=tokenizer_digest(tokenizer))
-            entry = run.store / "texts" / f"{key}.jsonl"
-            run.team.lead_does(lambda: _take(run, entry, path, held, name=doing))
+            entry = store / "texts" / f"{key}.jsonl"
+            team.lead_does(lambda: _take(entry, path, held, name=doing, note=progress.note))
         predictions.fill(
             path,
             rows,
             generate,
-            progress=run.progress,
+            progress=progress,
             name=doing,
-            team=run.team,
+            team=team,
             batch_size=generation.batch_size,
         )
         if entry is not None:
-            run.team.lead_does(lambda: _put(path, entry))
+            team.lead_does(lambda: _put(path, entry))
 
 
-def _take(run: Run, entry: Path, path: Path, held: ExitStack, *, name: str) -> None:
+def _take(entry: Path, path: Path, held: ExitStack, *, name: str, note: Callable[[str], None]) -> None:
     """Copy the texts from the store; where it has none, be the one who makes them, until `held` ends."""
     if path.exists():  # `predictions.fill` looks whether it is of these rows
         return
     if not entry.exists():
-        held.enter_context(making(entry, run.progress.note, what="texts"))
+        held.enter_context(making(entry, note, what="texts"))
     if not entry.exists():
         return
     first, _, texts = entry.read_bytes().partition(b"\n")
@@ -103,7 +110,7 @@ def _take(run: Run, entry: Path, path: Path, held: ExitStack, *, name: str) -> N
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, texts)
-    run.progress.note(f"{name}: texts taken from {entry}")
+    note(f"{name}: texts taken from {entry}")
 
 
 def _put(path: Path, entry: Path) -> None:

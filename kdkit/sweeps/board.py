@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
 
-from kdkit.recipe import value_text
+from kdkit.recipe.sweptkeys import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from kdkit.recipe import Trial
+    from kdkit.recipe.sweep import Trial
     from kdkit.sweeps.facts import TrialFacts
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed", "interrupted"]

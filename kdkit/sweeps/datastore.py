@@ -16,24 +16,25 @@ from kdkit.files import write_json
 from kdkit.store import folders, sweep_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from kdkit.runfolder import Run
+    from kdkit.recipe import Recipe
 
 # The report on the data counts the teacher's tokens, and its tokenizer may be made from the data.
 _DEPENDS = ("data", "tokens", "teacher")
 
 
-def entry_of(run: Run) -> Path | None:
+def entry_of(run_dir: Path, recipe: Recipe) -> Path | None:
     """Where the data set of a sweep's trial is kept for the others; None where the run is no trial."""
-    sweep = sweep_of(run.path)
+    sweep = sweep_of(run_dir)
     if sweep is None:
         return None
-    return sweep / "data" / digest_of({section: run.recipe.resolved[section] for section in _DEPENDS})[:16]
+    return sweep / "data" / digest_of({section: recipe.resolved[section] for section in _DEPENDS})[:16]
 
 
-def take(entry: Path, run: Run) -> dict[str, Any] | None:
-    """Copy an entry into a run folder; gives the facts of the run that made it, None where there is no entry.
+def take(entry: Path, target: Path, note: Callable[[str], None]) -> dict[str, Any] | None:
+    """Copy an entry to the folder of a run's data; gives the facts of the run that made it, None if there is no entry.
 
     Raises:
         DamagedData: A file of the entry is not what was put there.
@@ -45,16 +46,16 @@ def take(entry: Path, run: Run) -> dict[str, Any] | None:
         facts: dict[str, Any] = json.loads(noted.read_bytes())
     except ValueError as error:
         raise DamagedData(f"{noted} is damaged ({error}); delete it and run again") from error
-    folders.take(entry, run.path / "data")
-    run.progress.note(f"data: taken from {entry}, which another trial made")
+    folders.take(entry, target)
+    note(f"data: taken from {entry}, which another trial made")
     return facts
 
 
-def put(entry: Path, run: Run, facts: dict[str, Any]) -> None:
+def put(entry: Path, source: Path, facts: dict[str, Any]) -> None:
     """Keep a run's data set, and what its stage said, for the other trials."""
     if entry.is_dir():  # left by a kill before its facts were written
         shutil.rmtree(entry)
-    folders.put(run.path / "data", entry)
+    folders.put(source, entry)
     write_json(_facts_of(entry), facts)
 
 

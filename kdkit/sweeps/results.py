@@ -12,7 +12,7 @@ import attrs
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.files import write_atomically, write_json
 from kdkit.progress import clock
-from kdkit.recipe import value_text
+from kdkit.recipe.sweptkeys import value_text
 from kdkit.runrecord import read_report
 from kdkit.sweeps.board import columns_of
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from kdkit.cache import Part
     from kdkit.progress import Progress
-    from kdkit.recipe import Sweep, Trial
+    from kdkit.recipe.sweep import Sweep, Trial
     from kdkit.stopping import Stop
     from kdkit.sweeps.facts import SweepFacts
     from kdkit.sweeps.process import Launch

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from kdkit.recipe import Trial
+    from kdkit.recipe.sweep import Trial
     from kdkit.stopping import Stop
     from kdkit.sweeps.board import Watcher
     from kdkit.sweeps.facts import TrialFacts

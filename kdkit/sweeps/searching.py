@@ -11,7 +11,7 @@ import attrs
 
 from kdkit.canonical import digest_of
 from kdkit.errors import RecipeError
-from kdkit.recipe import value_text
+from kdkit.recipe.sweptkeys import value_text
 from kdkit.runplace import RECIPE
 from kdkit.sweeps.facts import trial_facts
 from kdkit.values import Outcome
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.interfaces import OpenSearch
-    from kdkit.recipe import Sweep, Trial
+    from kdkit.recipe.sweep import Sweep, Trial
     from kdkit.sweeps.board import Watcher
     from kdkit.sweeps.schedule import Schedule
 

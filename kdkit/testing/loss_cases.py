@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kdkit.align import TeacherRows
     from kdkit.interfaces import LossMixer
     from kdkit.values import (
         DenseTargets,
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
         QuantizedTargets,
         SparseTargets,
         Targets,
+        TeacherRows,
         TokenCounts,
     )
 

@@ -24,6 +24,7 @@ from kdkit.values.results import (
     Score,
 )
 from kdkit.values.targets import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets, Targets
+from kdkit.values.teacher_rows import TeacherRows
 
 if TYPE_CHECKING:
     from kdkit.values.blocks import FloatArray as FloatArray
@@ -60,6 +61,7 @@ __all__ = [
     "StateBlock",
     "Targets",
     "TeacherBlock",
+    "TeacherRows",
     "TokenBatch",
     "TokenCounts",
     "sent",

@@ -15,8 +15,7 @@ from kdkit.options import EachValue, Schedule, not_negative, one_of, option, sha
 if TYPE_CHECKING:
     import torch
 
-    from kdkit.align import TeacherRows
-    from kdkit.values import LossParts, Moment, TokenCounts
+    from kdkit.values import LossParts, Moment, TeacherRows, TokenCounts
 
 
 def _belongs(loss: KD, field: attrs.Attribute[Any], _value: float) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.options import option, positive
-from kdkit.tracking import FOLDER, needs
+from kdkit.trackers import FOLDER, needs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.options import option
-from kdkit.tracking import needs, record_id
+from kdkit.trackers import needs, record_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ import attrs
 
 from kdkit.errors import UsageError
 from kdkit.options import one_of, option
-from kdkit.tracking import FOLDER, needs, record_id
+from kdkit.trackers import FOLDER, needs, record_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kdkit.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from kdkit.plugins import Register
+    from kdkit.hookspecs import Register
     from kdkit_assertions.compressed_logits import decode_compressed_logits
     from kdkit_assertions.thesis_metrics import score_thesis
 

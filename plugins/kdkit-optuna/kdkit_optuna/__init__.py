@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kdkit.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from kdkit.plugins import Register
+    from kdkit.hookspecs import Register
 
 
 @hookimpl

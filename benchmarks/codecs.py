@@ -12,10 +12,11 @@ import argparse
 import math
 from pathlib import Path
 
-from kdkit import plugins, progress
+from kdkit import plugins
 from kdkit.cli.codec import table_of
 from kdkit.cli.output import print_json, print_table
 from kdkit.codecbench import check_plot, draw_plot, measure, parse_contender, prepared, read_tensors
+from kdkit.system import progress
 
 TEMPERATURES = (0.5, 1.0, 2.0, 4.0)
 SUBSPACE_STEPS = (0.0025, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02)

@@ -17,7 +17,7 @@ import time
 
 import attrs
 
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit_assertions.execution import Execution
 from kdkit_assertions.python_tests import PythonTests
 from kdkit_assertions.row_pool import confinement_here

@@ -9,7 +9,7 @@ from training_sides import CODECS, TEACHER, TOKENIZER, Setting, Sides
 from kdkit.builtin.teachers.hf_seq2seq import OpenHFTeacher
 from kdkit.cache import CacheIdentity, CacheWriter, options_of
 from kdkit.encoding import TeacherEncoder
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit.targets import keys_of
 from kdkit.values import TeacherBlock
 

@@ -22,7 +22,7 @@ from kdkit.builtin.losses.kd import KD
 from kdkit.cache import LogitCache
 from kdkit.engine import MetricsLog, Trainer
 from kdkit.options import Training
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit.targets import CachedTargets, NoTargets, keys_of
 from kdkit.values import DenseTargets
 

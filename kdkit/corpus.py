@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import DamagedData
-from kdkit.files import write_atomically
+from kdkit.system.files import write_atomically
 from kdkit.values import SPLITS, Corpus, Cut, Example
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kdkit.cache import CacheWriter
     from kdkit.interfaces import HeadTeacher, OpenTeacher
     from kdkit.interfaces.codecs import AnyCodec, CodecState
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
     from kdkit.values import EncodedExample, OutputHead
 
 

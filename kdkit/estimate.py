@@ -10,7 +10,6 @@ import attrs
 from kdkit import hf
 from kdkit.batches import Lengths, epoch_steps
 from kdkit.errors import Mismatch, UsageError
-from kdkit.files import size_text
 from kdkit.interfaces import (
     FeatureLoss,
     HeadCodec,
@@ -22,6 +21,7 @@ from kdkit.interfaces import (
 from kdkit.options import Schedule
 from kdkit.recipe.inputs import naming
 from kdkit.rows import rows_of
+from kdkit.system.files import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

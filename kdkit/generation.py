@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from kdkit.interfaces import TextModel
     from kdkit.options import Generation
-    from kdkit.team import Team
+    from kdkit.system.team import Team
     from kdkit.values import EncodedExample
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import zstandard
 
 from kdkit.errors import DamagedData, MissingInput, UsageError
-from kdkit.files import user_path
+from kdkit.system.files import user_path
 from kdkit.values import Drop
 
 if TYPE_CHECKING:

@@ -6,14 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdkit import devices, launcher, plugins, tracking
-from kdkit.canonical import digest_of
+from kdkit import plugins, tracking
 from kdkit.errors import UsageError
-from kdkit.progress import Silent
 from kdkit.runfolder import Stage, open_run
 from kdkit.runrecord import read_report
 from kdkit.stages import baseline, capture, check, data, distill, evaluate, report, tune
-from kdkit.team import ALONE, Team
+from kdkit.system import devices, launcher
+from kdkit.system.digests import digest_of
+from kdkit.system.progress import Silent
+from kdkit.system.team import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from kdkit.cache import Part
-    from kdkit.progress import Progress
     from kdkit.recipe import Recipe
     from kdkit.runfolder import Run
+    from kdkit.system.progress import Progress
     from kdkit.values import Report
 
 STAGES = (

@@ -18,12 +18,12 @@ from kdkit.runfolder import is_done
 from kdkit.runplace import check_folders
 from kdkit.runrecord import check_recipe, read_record
 from kdkit.store import store_of
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from kdkit.estimate import Estimate
-    from kdkit.progress import Progress
     from kdkit.recipe import Recipe
+    from kdkit.system.progress import Progress
     from kdkit.values import Corpus
 
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.errors import DamagedData
-from kdkit.files import disk_full, write_atomically
 from kdkit.generation import own_rows
-from kdkit.stopping import graceful
-from kdkit.team import ALONE, Team
+from kdkit.system.files import disk_full, write_atomically
+from kdkit.system.signals import graceful
+from kdkit.system.team import ALONE, Team
 from kdkit.values import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
     from kdkit.values import EncodedExample
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit import devices, plugins
+from kdkit import plugins
 from kdkit.cache import LogitCache, Part
 from kdkit.errors import MissingInput, UsageError
 from kdkit.pipeline import STAGES, part_stages
@@ -15,15 +15,16 @@ from kdkit.recipe import load_recipe
 from kdkit.runfolder import is_done, open_run
 from kdkit.runplace import RECIPE
 from kdkit.runrecord import read_record
+from kdkit.system import devices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
     from typing import Any
 
-    from kdkit.progress import Progress
     from kdkit.recipe import Recipe
     from kdkit.runfolder import Stage
+    from kdkit.system.progress import Progress
 
 _PART = re.compile(r"capture-(\d+)-of-(\d+)", re.ASCII)
 

@@ -15,7 +15,7 @@ from kdkit.jsonlines import DropCount, json_lines, open_lines
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kdkit.progress import Task
+    from kdkit.system.progress import Task
     from kdkit.values import Corpus, Drop, Example, SplitName
 
 FIELDS_SHOWN = 40

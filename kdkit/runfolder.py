@@ -22,21 +22,21 @@ import attrs
 from filelock import FileLock, Timeout
 
 from kdkit import corpus
-from kdkit.canonical import digest_of
 from kdkit.errors import Interrupted, UsageError
-from kdkit.files import write_atomically, write_json
 from kdkit.runplace import RECIPE, check_folders, delete, empty, spare_recipe_file
 from kdkit.runrecord import check_recipe, read_record, versions
-from kdkit.stopping import leaving
 from kdkit.store import store_of
-from kdkit.team import ALONE, Team
+from kdkit.system.digests import digest_of
+from kdkit.system.files import write_atomically, write_json
+from kdkit.system.signals import leaving
+from kdkit.system.team import ALONE, Team
 from kdkit.tracking import UNTRACKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kdkit.progress import Progress
     from kdkit.recipe import Recipe
+    from kdkit.system.progress import Progress
     from kdkit.tracking import Tracking
     from kdkit.values import Corpus
 

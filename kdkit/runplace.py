@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from kdkit.cache.url import RemoteFolder
 from kdkit.errors import UsageError
 from kdkit.store import STORE, logits_of, store_of
+from kdkit.system.url import RemoteFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from kdkit.errors import MissingInput
-from kdkit.files import write_atomically
+from kdkit.system.files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import attrs
 import tiny
 from torch.distributed import TCPStore
 
-from kdkit.team import Team
+from kdkit.system.team import Team
 
 
 def together(target, arguments, folder: Path, *, size: int = 2, at=None, fails=None, seconds: float = 60):

@@ -16,7 +16,7 @@ from kdkit.cache import CacheWriter, verify
 from kdkit.cache.format import read_shard
 from kdkit.cli import _sentence
 from kdkit.errors import DamagedData, KdkitError
-from kdkit.files import write_atomically
+from kdkit.system.files import write_atomically
 
 NUMBERS = range(9)
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from kdkit.cache import LogitCache, Manifest, verify
 from kdkit.cache.format import read_shard
 from kdkit.cache.state import pack_state, read_state, state_name
-from kdkit.canonical import canonical_json
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
+from kdkit.system.digests import canonical_json
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TEXTS = ["", "1", "3", "U8", "I64", "F64", "BF16", "F8_E4M3", "F4", "C64", "\ud800", "\0", "mean", "../x"]

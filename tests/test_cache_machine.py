@@ -27,7 +27,7 @@ from kdkit.cache.format import read_shard
 from kdkit.cache.merge import merge
 from kdkit.cache.repair import repair
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 
 NUMBERS = range(24)
 KEYS = {key(number): number for number in NUMBERS}

@@ -27,7 +27,7 @@ from kdkit.cache import CacheWriter, LogitCache, Part, first_rows, merge, take_p
 from kdkit.cache import parts as parts_module
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit.testing import synthetic_block
 from kdkit.values import EncodedExample
 
@@ -203,7 +203,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from kdkit.cache import merge
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 
 calls, real = [], os.fsync
 

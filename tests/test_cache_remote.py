@@ -24,11 +24,11 @@ from kdkit.cache import CacheWriter, LogitCache, Manifest, read_manifest, verify
 from kdkit.cache.mirror import mirror_of
 from kdkit.cache.payloads import MappedFiles, SoughtFiles
 from kdkit.cache.remote import fetch, mirrored, push, verify_remote
-from kdkit.cache.url import RemoteFolder, is_url
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, KdkitError, Mismatch, MissingInput, UsageError
 from kdkit.recipe import load_recipe
 from kdkit.store import logits_of, store_of
+from kdkit.system.url import RemoteFolder, is_url
 
 URL = "shaky://store/logits/x"
 

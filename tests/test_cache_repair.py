@@ -20,7 +20,7 @@ from kdkit.cache import CacheWriter, LogitCache, caches_below, repair, verify
 from kdkit.cache.format import read_shard
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 
 COUNT = 20
 NUMBERS = range(COUNT)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kdkit.devices import enough_memory, flushing_denormals, pick
 from kdkit.errors import KdkitError, UsageError
+from kdkit.system.devices import enough_memory, flushing_denormals, pick
 
 
 def test_the_processor_is_there():

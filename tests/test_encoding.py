@@ -13,7 +13,7 @@ from fitted_codec import MeanCodec
 from kdkit.builtin.teachers.hf_seq2seq import OpenHFTeacher
 from kdkit.cache import CacheWriter, LogitCache
 from kdkit.encoding import TeacherEncoder
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit.targets import keys_of
 from kdkit.values import EncodedExample
 

@@ -27,7 +27,7 @@ from kdkit.engine.validation import loss_means, loss_samples, row_losses
 from kdkit.errors import Interrupted, KdkitError
 from kdkit.losses import token_counts
 from kdkit.options import Training
-from kdkit.stopping import Stop
+from kdkit.system.signals import Stop
 from kdkit.tokens import collate
 from kdkit.values import DenseTargets, EncodedExample
 
@@ -630,7 +630,7 @@ from kdkit import predictions
 from kdkit.builtin.losses.kd import KD
 from kdkit.engine import MetricsLog, checkpoint
 from kdkit.engine.validation import loss_means, loss_samples, row_losses
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit.values import EncodedExample, Prediction
 import torch
 

@@ -11,7 +11,7 @@ import pytest
 import tiny
 import torch
 
-from kdkit.team import ALONE
+from kdkit.system.team import ALONE
 
 # Dropout is off: its noise is each process's own.
 OPTIONS = {"rows": 26, "batch_size": 5, "accumulation": 2, "drop_last": False, "epochs": 2, "checkpoint_every": 2}
@@ -76,7 +76,7 @@ def _one_of(arguments) -> None:
     """A process; options in capitals are variables of its environment."""
     import os
 
-    from kdkit.launcher import join
+    from kdkit.system.launcher import join
 
     folder, rank, size, port, options = arguments
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}

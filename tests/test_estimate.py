@@ -13,9 +13,9 @@ from kdkit.batches import Lengths, epoch_order
 from kdkit.errors import Mismatch, UsageError
 from kdkit.estimate import check_space, estimate
 from kdkit.options import NamedSuite
-from kdkit.progress import Silent
 from kdkit.recipe import load_recipe
 from kdkit.rows import rows_of
+from kdkit.system.progress import Silent
 
 
 def found(folder: Path, **changes):

@@ -30,8 +30,8 @@ from kdkit.features import DISTANCES, linear_projection, with_distance
 from kdkit.interfaces import FeatureLoss
 from kdkit.losses import HardLoss, token_counts
 from kdkit.options import Schedule
-from kdkit.progress import Silent
 from kdkit.recipe import load_recipe
+from kdkit.system.progress import Silent
 from kdkit.targets import NoTargets
 from kdkit.testing import check_loss, synthetic_head, synthetic_states
 from kdkit.tokens import collate
@@ -558,7 +558,7 @@ def test_the_projection_learns_is_logged_and_is_no_part_of_the_student(whole):
 
 
 def _one_of_two(arguments):
-    from kdkit.launcher import join
+    from kdkit.system.launcher import join
 
     folder, fsdp = arguments
     if fsdp:
@@ -614,7 +614,7 @@ def test_a_loss_without_weight_for_features_trains_as_one_without_features(tmp_p
 
 def test_the_projections_gradient_does_not_shrink_the_students(tmp_path):
     from kdkit.engine.replicas import Replicas
-    from kdkit.team import ALONE
+    from kdkit.system.team import ALONE
 
     model, helper = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
     for parameter, size in ((model.weight, 0.1), (helper.weight, 100.0)):

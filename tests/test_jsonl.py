@@ -17,8 +17,8 @@ from kdkit.builtin.datasets.jsonl import Jsonl
 from kdkit.errors import DamagedData, KdkitError, MissingInput, UsageError
 from kdkit.interfaces import DataSource
 from kdkit.jsonlines import DropCount, decompressed, json_lines
-from kdkit.progress import Silent
 from kdkit.rowreader import Template, as_text, find
+from kdkit.system.progress import Silent
 
 ROWS = [{"text": f"question {i}", "answer": f"answer {i}", "meta": {"title": f"t{i}"}} for i in range(40)]
 

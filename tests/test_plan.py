@@ -12,8 +12,8 @@ from kdkit import hf
 from kdkit.errors import Mismatch, MissingInput
 from kdkit.pipeline import STAGES
 from kdkit.plan import as_json, make_plan
-from kdkit.progress import Silent
 from kdkit.recipe import load_recipe
+from kdkit.system.progress import Silent
 
 # A test split, and fewer validation rows than there are, so that each number has its own meaning.
 CHANGES = {"test": 12, "training__validation_rows": 6, "evaluation__rows": 9, "training__max_steps": 8}

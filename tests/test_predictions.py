@@ -7,7 +7,7 @@ import pytest
 
 from kdkit import predictions
 from kdkit.errors import DamagedData, Interrupted
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit.values import EncodedExample, Prediction
 
 ROWS = [EncodedExample(id=str(n), source_ids=(n,), target_ids=(1,)) for n in range(6)]

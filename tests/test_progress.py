@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from kdkit import progress
-from kdkit.progress import Bars, Lines, Silent
+from kdkit.system import progress
+from kdkit.system.progress import Bars, Lines, Silent
 
 
 class Clock:

@@ -16,7 +16,7 @@ from kdkit.errors import Mismatch, MissingInput, UsageError
 from kdkit.hf import train_bpe
 from kdkit.interfaces import Teacher
 from kdkit.options import Generation
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit.values import Corpus, EncodedExample, Example, Grid, RecordedLogits
 
 V = 12

@@ -8,11 +8,11 @@ import tiny
 from filelock import FileLock
 
 from kdkit.errors import DamagedData, Interrupted, KdkitError, Mismatch, UsageError
-from kdkit.progress import Silent
 from kdkit.recipe import load_recipe
 from kdkit.runfolder import Stage, open_run
 from kdkit.runrecord import check_recipe, read_record, read_report
 from kdkit.store import store_of
+from kdkit.system.progress import Silent
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from kdkit.errors import UsageError
 from kdkit.estimate import estimate
 from kdkit.losses import HardLoss, loss_at
 from kdkit.options import Schedule
-from kdkit.progress import Silent
 from kdkit.recipe import load_recipe
 from kdkit.recipe.schema import json_schema
+from kdkit.system.progress import Silent
 from kdkit.values import END, Moment, TokenCounts
 
 numbers = st.floats(0.01, 100)

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from kdkit.errors import Interrupted
-from kdkit.stopping import graceful, ignore_signals, keep_signals, leaving
+from kdkit.system.signals import graceful, ignore_signals, keep_signals, leaving
 
 SIGNALS = pytest.mark.parametrize(
     ("number", "word", "code"),

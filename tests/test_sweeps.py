@@ -33,7 +33,7 @@ from kdkit.sweeps.facts import NEEDED, claim_of, log_of
 from kdkit.sweeps.process import Places
 from kdkit.sweeps.results import as_table
 from kdkit.sweeps.run import part_of, run_sweep
-from kdkit.team import Team
+from kdkit.system.team import Team
 from kdkit.values import AxisValue
 
 ALPHAS = [0.0, 0.25, 0.5, 1.0]
@@ -658,7 +658,7 @@ def test_a_plain_recipe_has_no_trials_to_share_out(tmp_path, capsys, option, val
 
 def test_a_sweep_is_not_for_the_processes_of_a_launcher(tmp_path, monkeypatch, capsys):
     write_sweep_recipe(tmp_path)
-    monkeypatch.setattr("kdkit.launcher.join", lambda: Team(rank=0, size=2))
+    monkeypatch.setattr("kdkit.system.launcher.join", lambda: Team(rank=0, size=2))
     monkeypatch.setattr(Team, "all_do", lambda self, work: work())
     with pytest.raises(SystemExit) as left:
         cli.main(["run", str(tmp_path / "s.toml")])

@@ -10,7 +10,7 @@ from kdkit.builtin.students.hf_seq2seq import FromTeacher, HFSeq2SeqStudent
 from kdkit.builtin.teachers.hf_seq2seq import HFSeq2SeqTeacher
 from kdkit.errors import MissingInput, UsageError
 from kdkit.options import Generation, Training
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit.tokens import collate
 from kdkit.values import Corpus
 

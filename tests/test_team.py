@@ -20,20 +20,21 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from test_cache_merge import records
 
-from kdkit import launcher, predictions
+from kdkit import predictions
 from kdkit.cache import CacheWriter, Part, verify
-from kdkit.devices import pick
 from kdkit.engine import Forward
 from kdkit.engine.validation import row_losses
 from kdkit.errors import DamagedData, Elsewhere, Interrupted, KdkitError, Lost, UsageError
 from kdkit.generation import own_rows
 from kdkit.losses import HardLoss
 from kdkit.pipeline import capture_part, run
-from kdkit.progress import Silent
 from kdkit.recipe import load_recipe
 from kdkit.runfolder import open_run
+from kdkit.system import launcher
+from kdkit.system.devices import pick
+from kdkit.system.progress import Silent
+from kdkit.system.team import ALONE, Team
 from kdkit.targets import NoTargets
-from kdkit.team import ALONE, Team
 from kdkit.tokens import length_sorted
 from kdkit.values import EncodedExample, Prediction
 

@@ -142,7 +142,7 @@ class Notes:
     """Progress that keeps its notes."""
 
     def __init__(self) -> None:
-        from kdkit.progress import Silent
+        from kdkit.system.progress import Silent
 
         self.notes: list[str] = []
         self.task = Silent().task
@@ -157,7 +157,7 @@ def trainer(folder: Path, *, rows: int = 24, values=None, training_model=None, p
     from kdkit.engine.validation import Validator
     from kdkit.losses import HardLoss
     from kdkit.options import Generation, Training
-    from kdkit.progress import Silent
+    from kdkit.system.progress import Silent
     from kdkit.targets import NoTargets
 
     defaults = {"epochs": 2, "batch_size": 4, "learning_rate": 5e-3, "best_by": "loss", "log_every": 1}

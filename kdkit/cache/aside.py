@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from kdkit.cache.manifest import sealed_shards
-from kdkit.files import disk_full
+from kdkit.system.files import disk_full
 
 if TYPE_CHECKING:
     from pathlib import Path

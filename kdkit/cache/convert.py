@@ -8,10 +8,10 @@ import attrs
 
 from kdkit.cache.identity import options_of
 from kdkit.cache.writer import CacheWriter
-from kdkit.canonical import canonical_json, digest_of
 from kdkit.errors import UsageError
 from kdkit.interfaces import FittedCodec, SparseCodec
-from kdkit.stopping import graceful
+from kdkit.system.digests import canonical_json, digest_of
+from kdkit.system.signals import graceful
 from kdkit.values import TeacherBlock
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kdkit.cache.manifest import Manifest
     from kdkit.cache.reader import LogitCache
     from kdkit.interfaces.codecs import AnyCodec, CodecState
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
 
 SHARD_BYTES = 256 * 2**20
 # What compression adds at worst to what does not compress, and a frame around a token.

@@ -20,9 +20,9 @@ import numpy as np
 
 from kdkit.cache.identity import KEY_BYTES, CacheIdentity
 from kdkit.cache.state import NO_STATE
-from kdkit.canonical import canonical_json, parse_json
 from kdkit.errors import DamagedData, UsageError
-from kdkit.files import naming
+from kdkit.system.digests import canonical_json, parse_json
+from kdkit.system.files import naming
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kdkit.cache.format import Record, header_bytes, header_room, index_bytes, shard_name
 from kdkit.cache.manifest import ShardEntry
 from kdkit.errors import UsageError
-from kdkit.files import discard, publish
+from kdkit.system.files import discard, publish
 
 if TYPE_CHECKING:
     from pathlib import Path

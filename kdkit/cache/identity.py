@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from kdkit.canonical import canonical_json
 from kdkit.errors import DamagedData
+from kdkit.system.digests import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,9 +12,9 @@ import attrs
 from kdkit.cache.format import FORMAT, READ_VERSIONS, SHA256, VERSION, version_error
 from kdkit.cache.identity import CacheIdentity
 from kdkit.cache.state import NO_STATE
-from kdkit.canonical import parse_json
 from kdkit.errors import DamagedData, MissingInput, UsageError
-from kdkit.files import naming, write_atomically
+from kdkit.system.digests import parse_json
+from kdkit.system.files import naming, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,8 @@ from kdkit.cache.state import copy_state
 from kdkit.cache.verify import verify
 from kdkit.cache.writer import CacheWriter
 from kdkit.errors import DamagedData, Mismatch, UsageError
-from kdkit.files import publish
-from kdkit.texts import plural
+from kdkit.system.files import publish
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kdkit.cache.format import Shard
     from kdkit.cache.identity import CacheIdentity
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
 
 SHARD_BYTES = 256 * 2**20
 

@@ -18,10 +18,10 @@ from kdkit.cache.growing import GrowingShard
 from kdkit.cache.manifest import MANIFEST, Manifest, describe_shard, misfit, read_manifest, sealed_shards
 from kdkit.cache.state import read_state, state_name
 from kdkit.cache.verify import shard_faults, state_faults
-from kdkit.canonical import digest_of
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.files import disk_full, publish, size_text, sync_folder, user_path, write_atomically
-from kdkit.texts import plural
+from kdkit.system.digests import digest_of
+from kdkit.system.files import disk_full, publish, size_text, sync_folder, user_path, write_atomically
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from kdkit.cache.format import Shard
     from kdkit.cache.identity import CacheIdentity
     from kdkit.cache.manifest import ShardEntry
-    from kdkit.cache.url import Note, RemoteFolder
     from kdkit.cache.verify import Fault
+    from kdkit.system.url import Note, RemoteFolder
 
 MIRROR = "KDKIT_MIRROR"
 # In a mirror's folder: the URL that it is the mirror of.

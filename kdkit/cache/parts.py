@@ -13,14 +13,14 @@ from kdkit.cache.locking import locked
 from kdkit.cache.manifest import MANIFEST, read_manifest
 from kdkit.cache.merge import Merged, merge
 from kdkit.errors import DamagedData, Mismatch, UsageError
-from kdkit.files import sync_folder
+from kdkit.system.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from kdkit.cache.identity import CacheIdentity
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
     from kdkit.values import EncodedExample
 
 _SPELT = re.compile(r"(0|[1-9][0-9]{0,5})/([1-9][0-9]{0,5})", re.ASCII)

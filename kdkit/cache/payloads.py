@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.files import naming
+from kdkit.system.files import naming
 
 if TYPE_CHECKING:
     from pathlib import Path

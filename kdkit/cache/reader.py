@@ -20,9 +20,9 @@ from kdkit.cache.manifest import read_manifest
 from kdkit.cache.mirror import is_mirror
 from kdkit.cache.payloads import MappedFiles, SoughtFiles
 from kdkit.cache.state import read_state
-from kdkit.cache.url import is_url
 from kdkit.errors import DamagedData, Mismatch, MissingInput
 from kdkit.interfaces import FittedCodec
+from kdkit.system.url import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

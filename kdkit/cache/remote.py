@@ -17,18 +17,18 @@ from kdkit.cache.locking import locked
 from kdkit.cache.manifest import LARGEST_MANIFEST, MANIFEST, Manifest, describe_shard, read_manifest
 from kdkit.cache.mirror import bring, holds, is_mirror, make_mirror, mirror_of, name_by_content, push_advice
 from kdkit.cache.state import read_state, state_name
-from kdkit.cache.url import RemoteFolder
 from kdkit.cache.verify import Fault, shard_faults, state_faults
 from kdkit.errors import DamagedData, KdkitError, Mismatch, MissingInput, UsageError
-from kdkit.files import size_text
-from kdkit.texts import plural
+from kdkit.system.files import size_text
+from kdkit.system.url import RemoteFolder
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kdkit.cache.identity import CacheIdentity
     from kdkit.cache.manifest import ShardEntry
-    from kdkit.cache.url import Note
+    from kdkit.system.url import Note
 
 _PARTS = (re.compile(re.escape(MANIFEST)), re.compile(r"shard-[0-9]{5,9}\.safetensors", re.ASCII))
 # How often others may be quicker before it is given up.

@@ -26,14 +26,14 @@ from kdkit.cache.payloads import whole_payload
 from kdkit.cache.state import NO_STATE, STATE_PATTERN, read_state, state_name
 from kdkit.cache.verify import Fault
 from kdkit.errors import DamagedData, MissingInput, UsageError
-from kdkit.files import disk_full, sync_folder
+from kdkit.system.files import disk_full, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
     from pathlib import Path
 
     from kdkit.cache.identity import CacheIdentity
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
 
 _MISFIT = "it is not the file that the manifest describes"
 _NAMED = re.compile(rb"shard-[0-9]{5,9}\.safetensors")

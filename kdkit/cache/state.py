@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kdkit.errors import DamagedData
-from kdkit.files import naming, write_atomically
+from kdkit.system.files import naming, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from kdkit.cache.format import read_shard
 from kdkit.cache.manifest import MANIFEST, ShardEntry, describe_shard, read_manifest, sealed_shards
 from kdkit.cache.state import NO_STATE, STATE_FILE, read_state, state_name
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
-from kdkit.files import sync_folder
 from kdkit.interfaces import FittedCodec
+from kdkit.system.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from kdkit.cache.format import SHARD_PATTERN, read_shard
 from kdkit.cache.manifest import MANIFEST, misfit, read_manifest
 from kdkit.cache.state import read_state, state_name
 from kdkit.errors import DamagedData, MissingInput, UsageError
-from kdkit.files import naming
+from kdkit.system.files import naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

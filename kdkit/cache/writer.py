@@ -18,8 +18,8 @@ from kdkit.cache.manifest import Manifest, ShardEntry
 from kdkit.cache.state import NO_STATE, read_state, write_state
 from kdkit.cache.stock import Stock
 from kdkit.errors import Busy, KdkitError, Mismatch
-from kdkit.files import disk_full
 from kdkit.interfaces import Codec, FittedCodec, StateCodec
+from kdkit.system.files import disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

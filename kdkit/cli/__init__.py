@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import rich_click as click
 
 from kdkit.errors import Elsewhere, KdkitError, RecipeError, UsageError
-from kdkit.files import FULL_DISK
-from kdkit.launcher import Started, started
-from kdkit.stopping import ignore_signals, keep_signals
-from kdkit.team import exit_code_of
+from kdkit.system.files import FULL_DISK
+from kdkit.system.launcher import Started, started
+from kdkit.system.signals import ignore_signals, keep_signals
+from kdkit.system.team import exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ import rich_click as click
 from kdkit.cli.cachefacts import caches_at, facts, is_finished, manifest_of, numbers, size_of, summary_of, with_state
 from kdkit.cli.places import folder_of, folders_of, place_of, url_of
 from kdkit.errors import DamagedData
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 
 _FOLDER = click.argument("folder", callback=folder_of, metavar="FOLDER")
 _OUT = click.argument("out", callback=folder_of, metavar="OUT")
@@ -86,7 +86,8 @@ def merge(out: Path, parts: tuple[Path, ...], as_json: bool) -> None:  # noqa: F
 
     All must be of one teacher, tokenizer and codec. The parts stay as they are; killed, the same command goes on.
     """
-    from kdkit import cache, progress
+    from kdkit import cache
+    from kdkit.system import progress
 
     merged = cache.merge(out, parts, progress=progress.for_stderr())
     summary = merged.manifest.summary()
@@ -113,7 +114,8 @@ def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: 
     A cache that lost records is an unfinished one until a run has captured them again. The exit code is 4 if any are
     missing at the end.
     """
-    from kdkit import cache, progress
+    from kdkit import cache
+    from kdkit.system import progress
 
     shown = progress.for_stderr()
     repaired = cache.repair(folder, progress=shown)
@@ -156,8 +158,9 @@ def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa:
 
     What FOLDER's own codec has lost stays lost. The same command again goes on where it stopped.
     """
-    from kdkit import cache, progress
+    from kdkit import cache
     from kdkit.recipe.codecspec import read_codec_spec
+    from kdkit.system import progress
 
     chosen = read_codec_spec(spec)
     source = cache.LogitCache.open(folder)
@@ -175,8 +178,8 @@ def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa:
 @_JSON
 def fetch(url: str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
     """Bring the cache at URL into its mirror here, and print that folder. What is there and whole stays."""
-    from kdkit import progress
     from kdkit.cache.remote import fetch as fetch_cache
+    from kdkit.system import progress
 
     folder = fetch_cache(url, note=progress.for_stderr().note)
     if as_json:
@@ -195,8 +198,8 @@ def push(folder: Path, url: str, mend: bool, as_json: bool) -> None:  # noqa: FB
 
     What URL has besides comes into FOLDER first, so that both hold the same in the end.
     """
-    from kdkit import progress
     from kdkit.cache.remote import push as push_cache
+    from kdkit.system import progress
 
     push_cache(folder, url, mend=mend, note=progress.for_stderr().note)
     summary = summary_of(folder)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData, UsageError
-from kdkit.files import size_text
-from kdkit.texts import plural
+from kdkit.system.files import size_text
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,7 @@ def summary_of(place: Path | str) -> dict[str, Any]:
 def with_state(place: Path | str, manifest: Manifest) -> dict[str, Any]:
     """A manifest's facts, and the bytes of the states that its records share, which it does not list."""
     from kdkit.cache.state import state_name
-    from kdkit.cache.url import RemoteFolder
+    from kdkit.system.url import RemoteFolder
 
     names = [state_name(state) for state in manifest.states]
     if not names:
@@ -75,6 +75,6 @@ def with_state(place: Path | str, manifest: Manifest) -> dict[str, Any]:
 def is_finished(folder: Path | str) -> bool:
     """Whether a cache has its manifest."""
     from kdkit.cache.manifest import MANIFEST
-    from kdkit.cache.url import RemoteFolder
+    from kdkit.system.url import RemoteFolder
 
     return MANIFEST in RemoteFolder.at(folder).sizes() if isinstance(folder, str) else (folder / MANIFEST).exists()

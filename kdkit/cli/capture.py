@@ -32,16 +32,16 @@ def command(
     The same command again goes on where it stopped. When all parts are there, `kdkit run` of the recipe takes them out
     of the store, and captures what is missing.
     """
-    from kdkit import progress
     from kdkit.recipe import load_recipe
+    from kdkit.system import progress
 
     loaded = load_recipe(recipe, overrides)
     from kdkit.cache import Part
     from kdkit.cli.output import print_json
-    from kdkit.devices import flushing_denormals
-    from kdkit.files import size_text
     from kdkit.pipeline import capture_part
-    from kdkit.texts import plural
+    from kdkit.system.devices import flushing_denormals
+    from kdkit.system.files import size_text
+    from kdkit.system.wording import plural
 
     part = Part.parse(shard)
     with flushing_denormals():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kdkit.codecbench import Coder, Material, Result
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
 
 _PATH = click.Path(path_type=Path)
 
@@ -85,8 +85,9 @@ def bench(
         raise click.UsageError("give one of --logits FILE, --cache FOLDER and --recipe RECIPE")
     if overrides and recipe is None:
         raise click.UsageError("-o lays a value over a recipe; give it together with --recipe RECIPE")
-    from kdkit import plugins, progress
+    from kdkit import plugins
     from kdkit.codecbench import check_plot, default_contenders, draw_plot, measure, parse_contender
+    from kdkit.system import progress
 
     if plot is not None:
         check_plot(plot)
@@ -181,7 +182,7 @@ def table_of(results: Sequence[Result], temperatures: Sequence[float]) -> tuple[
 
 
 def _row(result: Result, temperatures: Sequence[float]) -> list[str]:
-    from kdkit.files import size_text
+    from kdkit.system.files import size_text
 
     return [
         result.label,

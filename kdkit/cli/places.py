@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def place_of(text: str) -> Path | str:
     """A folder or a URL."""
-    from kdkit.cache.url import is_url
+    from kdkit.system.url import is_url
 
     return text.rstrip("/") if is_url(text) else Path(text)
 

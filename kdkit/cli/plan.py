@@ -23,8 +23,8 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as
     It reads the data and the tokenizers, and loads no weights. Of a sweep it says which trials there are, and plans one
     for each teacher and codec.
     """
-    from kdkit import progress
     from kdkit.recipe.sweep import Sweep, load_any
+    from kdkit.system import progress
 
     loaded = load_any(recipe, overrides)
     from kdkit import plan as plans
@@ -44,7 +44,7 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as
 
 def _print_plan(plan: Plan) -> None:
     from kdkit.cli.output import print_table
-    from kdkit.files import size_text
+    from kdkit.system.files import size_text
 
     rows = [
         (
@@ -60,7 +60,7 @@ def _print_plan(plan: Plan) -> None:
 
 
 def _print_room(plan: Plan) -> None:
-    from kdkit.files import size_text
+    from kdkit.system.files import size_text
 
     free = min(plan.free.values())
     verdict = "fits" if plan.bytes <= free else "DOES NOT FIT, unless the store has enough of it"
@@ -70,10 +70,10 @@ def _print_room(plan: Plan) -> None:
 def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool) -> None:
     """How many trials there are, and the plan of one for each teacher and codec."""
     from kdkit import plan as plans
-    from kdkit import progress
     from kdkit.cli.output import print_json
     from kdkit.sweeps import is_sweep, trial_facts, trial_folder
-    from kdkit.texts import plural
+    from kdkit.system import progress
+    from kdkit.system.wording import plural
 
     folder = run_dir if run_dir is not None else Path("runs") / sweep.name
     facts = [trial_facts(folder, trial.id, values=trial.values, seed=trial.seed) for trial in sweep.trials]
@@ -105,7 +105,7 @@ def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool) -> None:
 
 def _alike(sweep: Sweep) -> list[list[Trial]]:
     """The trials in groups whose first steps are the same."""
-    from kdkit.canonical import digest_of
+    from kdkit.system.digests import digest_of
 
     groups: dict[str, list[Trial]] = {}
     for trial in sweep.trials or sweep.proposed({}):

@@ -60,8 +60,8 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
         raise UsageError(f"{input_path} has no rows; give --input a file with a row for each text that is wanted")
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
         raise UsageError(f"{output} cannot be written: it is a folder, or lies in one that is not there")
-    from kdkit import devices, progress
     from kdkit.generation import predict
+    from kdkit.system import devices, progress
     from kdkit.tokens import encode
 
     device = devices.pick(recipe.device)

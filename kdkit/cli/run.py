@@ -66,8 +66,8 @@ def command(
     The same command again goes on at the first unfinished stage. Started by torchrun or accelerate launch, several
     processes do one run together.
     """
-    from kdkit import launcher
     from kdkit.recipe.sweep import Sweep, load_any
+    from kdkit.system import launcher
 
     if hint := launcher.hint():
         click.echo(f"note: {hint}", err=True)
@@ -88,10 +88,10 @@ def command(
 
 
 def _run(recipe: Recipe, run_dir: Path | None, *, fresh: bool, as_json: bool, leads: bool) -> None:
-    from kdkit import progress
     from kdkit.cli.output import print_json
-    from kdkit.devices import flushing_denormals
     from kdkit.pipeline import run
+    from kdkit.system import progress
+    from kdkit.system.devices import flushing_denormals
 
     with flushing_denormals():
         report = run(recipe, run_dir, fresh=fresh, progress=progress.for_stderr())
@@ -114,10 +114,10 @@ def _part(text: str) -> Part:
 
 
 def _sweep(sweep: Sweep, run_dir: Path | None, *, fresh: bool, jobs: int, shard: str | None, as_json: bool) -> int:
-    from kdkit import progress
     from kdkit.cli.output import print_json, print_table
     from kdkit.sweeps.results import as_table, rows_of
     from kdkit.sweeps.run import run_sweep
+    from kdkit.system import progress
 
     part = _part(shard) if shard is not None else None
     end = run_sweep(sweep, run_dir, jobs=jobs, shard=part, fresh=fresh, progress=progress.for_stderr())

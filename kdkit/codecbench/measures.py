@@ -22,7 +22,7 @@ from kdkit.codecbench.student import HeadGradient, cosine, student_of
 from kdkit.divergences import forward_kl
 from kdkit.errors import UsageError
 from kdkit.interfaces.codecs import BatchCodec, SparseCodec, StateCodec
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit.values import SparseTargets, TeacherBlock
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kdkit.codecbench.contenders import Coder
     from kdkit.codecbench.records import Material, Record
     from kdkit.codecbench.student import LogitStudent, StateStudent, StudentRows
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
     from kdkit.values import Targets
 
 BATCH_TOKENS = 256

@@ -19,8 +19,8 @@ from kdkit.runrecord import check_recipe, read_record
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kdkit.progress import Progress
     from kdkit.recipe import Recipe
+    from kdkit.system.progress import Progress
     from kdkit.values import Corpus, EncodedExample
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kdkit.codecbench.records import Material, Record, check_finite, first_quarter, offsets_of, quarter_sentence
 from kdkit.errors import MissingInput, UsageError
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 from kdkit.values import OutputHead
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from kdkit.canonical import digest_of
-from kdkit.files import disk_full, sync_file, sync_folder, write_json
+from kdkit.system.digests import digest_of
+from kdkit.system.files import disk_full, sync_file, sync_folder, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

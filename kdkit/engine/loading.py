@@ -12,8 +12,8 @@ from kdkit.values import IGNORED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdkit.system.team import Team
     from kdkit.targets import TargetSource
-    from kdkit.team import Team
     from kdkit.values import EncodedExample, Targets, TokenBatch
 
     Loaded = tuple[TokenBatch, Targets | None] | None

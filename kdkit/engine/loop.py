@@ -29,9 +29,9 @@ from kdkit.engine.schedule import learning_rate
 from kdkit.engine.state import State, Sums
 from kdkit.errors import Lost, UsageError
 from kdkit.losses import loss_at
-from kdkit.stopping import Stop, graceful
+from kdkit.system.signals import Stop, graceful
+from kdkit.system.team import ALONE, Team
 from kdkit.targets import counts_of
-from kdkit.team import ALONE, Team
 from kdkit.values import Moment
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from kdkit.engine.tokenloss import Forward
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.options import Training
-    from kdkit.progress import Progress, Task
+    from kdkit.system.progress import Progress, Task
     from kdkit.targets import TargetSource
     from kdkit.values import EncodedExample
 

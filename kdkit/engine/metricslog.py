@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from kdkit.files import disk_full, write_atomically
+from kdkit.system.files import disk_full, write_atomically
 from kdkit.tracking import UNTRACKED
 
 if TYPE_CHECKING:

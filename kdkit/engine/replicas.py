@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from kdkit.interfaces import TextModel
-    from kdkit.stopping import Stop
-    from kdkit.team import Team
+    from kdkit.system.signals import Stop
+    from kdkit.system.team import Team
 
 
 @attrs.frozen(kw_only=True, eq=False)

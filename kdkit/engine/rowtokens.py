@@ -15,7 +15,7 @@ from kdkit.align import full_logits, log_softmax, teacher_rows
 from kdkit.engine.tokenloss import CHUNK
 from kdkit.evaluation.calibration import Bins
 from kdkit.interfaces import SampledCodec, SparseCodec
-from kdkit.team import ALONE, Team
+from kdkit.system.team import ALONE, Team
 from kdkit.tokens import collate, length_sorted
 from kdkit.values import SparseTargets
 

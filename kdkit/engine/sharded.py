@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
 
     from kdkit.interfaces import TextModel
-    from kdkit.team import Team
+    from kdkit.system.team import Team
 
 CONFIG = "ACCELERATE_USE_FSDP"
 

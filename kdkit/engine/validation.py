@@ -10,8 +10,8 @@ import torch
 
 from kdkit.engine.tokenloss import Forward
 from kdkit.generation import own_rows, predict
+from kdkit.system.team import ALONE, Team
 from kdkit.targets import counts_of
-from kdkit.team import ALONE, Team
 from kdkit.tokens import collate, length_sorted
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kdkit.engine.tokenloss import Part
     from kdkit.interfaces import LossMixer, TextModel
     from kdkit.options import Generation, NamedSuite
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
     from kdkit.targets import TargetSource
     from kdkit.values import EncodedExample, Example, TokenCounts
 

@@ -12,8 +12,8 @@ import torch
 
 from kdkit import hf
 from kdkit.evaluation.timing import measure
-from kdkit.files import folder_bytes
 from kdkit.generation import predict
+from kdkit.system.files import folder_bytes
 from kdkit.values import Cost
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import attrs
 import torch
 
 from kdkit import corpus as corpora
-from kdkit.canonical import digest_of
 from kdkit.hf import check_same_tokenizer, tokenizer_digest
 from kdkit.hf.loading import VOLATILE
+from kdkit.system.digests import digest_of
 
 if TYPE_CHECKING:
     from kdkit.interfaces import TextModel

@@ -24,7 +24,7 @@ import attrs
 import numpy as np
 
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.files import write_atomically
+from kdkit.system.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from safetensors import SafetensorError, safe_open
 
 from kdkit.errors import DamagedData, MissingInput, UsageError
-from kdkit.files import user_path
+from kdkit.system.files import user_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.files import disk_full, sync_file, sync_folder
 from kdkit.hf.decoding import decoder_inputs, generation_config
 from kdkit.hf.loading import quiet
+from kdkit.system.files import disk_full, sync_file, sync_folder
 from kdkit.values import EncodedExample, OutputHead
 
 if TYPE_CHECKING:

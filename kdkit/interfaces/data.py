@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
     from kdkit.values import Corpus, Example, RecordedLogits
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from kdkit.interfaces.data import DataSource
     from kdkit.options import Generation, Training
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
     from kdkit.values import (
         Corpus,
         EncodedExample,

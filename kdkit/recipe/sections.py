@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
-from kdkit.canonical import digest_of
 from kdkit.options import CacheOptions, Evaluation, Generation, TokenLimits, Training, option
+from kdkit.system.digests import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdkit.report import formats
 from kdkit.report.tables import Cell, Group, Row, Table
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable

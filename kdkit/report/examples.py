@@ -9,7 +9,7 @@ import attrs
 
 from kdkit.report import formats
 from kdkit.report.textdiff import pieces
-from kdkit.texts import trim
+from kdkit.system.wording import trim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

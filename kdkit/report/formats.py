@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from kdkit.files import size_text
+from kdkit.system.files import size_text
 
 EN_DASH = "\u2013"
 NONE = EN_DASH

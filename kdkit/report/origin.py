@@ -10,7 +10,7 @@ import attrs
 from kdkit.report import curves, formats
 from kdkit.report.facts import STAGES, as_table, number
 from kdkit.report.tables import Cell, Group, Row, Table
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 from kdkit.values import SPLITS
 
 if TYPE_CHECKING:

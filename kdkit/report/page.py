@@ -10,7 +10,7 @@ import attrs
 from kdkit.report import calibration, compare, costs, curves, examples, formats, origin, rowdata, tables, verdict
 from kdkit.report.charts import Whiskers
 from kdkit.report.facts import number
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable

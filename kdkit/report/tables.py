@@ -8,7 +8,7 @@ import attrs
 
 from kdkit.report import compare, formats
 from kdkit.report.facts import number
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import attrs
 
 from kdkit.errors import DamagedData, Mismatch, MissingInput
 from kdkit.report import compare, formats
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

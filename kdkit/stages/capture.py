@@ -20,10 +20,10 @@ from kdkit.errors import Busy, Mismatch
 from kdkit.estimate import check_space
 from kdkit.hf import tokenizer_digest
 from kdkit.rows import rows_of
-from kdkit.stopping import graceful
 from kdkit.store import making, texts
+from kdkit.system.signals import graceful
+from kdkit.system.wording import plural
 from kdkit.targets import keys_of
-from kdkit.texts import plural
 from kdkit.wanted import Wanted, is_finished, wanted_rows
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import attrs
 
 from kdkit import corpus as corpora
 from kdkit.errors import Mismatch, UsageError
-from kdkit.files import write_json
 from kdkit.recipe.inputs import check_inputs
 from kdkit.store import making
 from kdkit.sweeps import datastore
+from kdkit.system.files import write_json
 from kdkit.tokens import encode
 from kdkit.values import SPLITS
 

@@ -18,9 +18,9 @@ from kdkit.evaluation.asking import Answers, Questions
 from kdkit.evaluation.costs import closing, open_student, student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
 from kdkit.evaluation.scoring import Column
-from kdkit.files import write_json
 from kdkit.losses import HardLoss, loss_at
 from kdkit.rows import rows_of
+from kdkit.system.files import write_json
 from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.values import END, Prediction
 

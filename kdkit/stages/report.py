@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.files import write_atomically
 from kdkit.report import assemble, html, markdown, read
+from kdkit.system.files import write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path

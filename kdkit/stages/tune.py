@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit import corpus as corpora
-from kdkit.canonical import digest_of
 from kdkit.cards import model_texts
 from kdkit.estimate import bytes_of_weights, check_space
-from kdkit.files import folder_bytes, weight_files
 from kdkit.hf import tokenizer_digest, weights_digest
 from kdkit.losses import HardLoss
 from kdkit.store import folders, making, sweep_of
+from kdkit.system.digests import digest_of
+from kdkit.system.files import folder_bytes, weight_files
 from kdkit.targets import NoTargets
 from kdkit.training import train
 

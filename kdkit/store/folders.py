@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from kdkit.errors import DamagedData
-from kdkit.files import disk_full, sync_folder, write_json
+from kdkit.system.files import disk_full, sync_folder, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from kdkit.cache.url import is_url
-from kdkit.files import user_path
+from kdkit.system.files import user_path
+from kdkit.system.url import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +54,7 @@ def making(entry: Path, note: Callable[[str], None], *, what: str) -> Iterator[N
         what: What it is: "teacher".
 
     Raises:
-        KeyboardInterrupt: A signal came while waiting, within `kdkit.stopping.leaving`.
+        KeyboardInterrupt: A signal came while waiting, within `kdkit.system.signals.leaving`.
     """
     entry.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(entry.with_name(f".{entry.name}.making.lock"))

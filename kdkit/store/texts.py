@@ -13,11 +13,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from kdkit import predictions
-from kdkit.canonical import digest_of
 from kdkit.errors import DamagedData
-from kdkit.files import write_atomically
 from kdkit.hf import tokenizer_digest
 from kdkit.store import making
+from kdkit.system.digests import digest_of
+from kdkit.system.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from kdkit.interfaces import Tokenizer
     from kdkit.options import Generation
-    from kdkit.progress import Progress
-    from kdkit.team import Team
+    from kdkit.system.progress import Progress
+    from kdkit.system.team import Team
     from kdkit.values import EncodedExample, Prediction
 
 

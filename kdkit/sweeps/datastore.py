@@ -10,10 +10,10 @@ import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from kdkit.canonical import digest_of
 from kdkit.errors import DamagedData
-from kdkit.files import write_json
 from kdkit.store import folders, sweep_of
+from kdkit.system.digests import digest_of
+from kdkit.system.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.progress import Bars, clock
 from kdkit.sweeps.board import Board, in_columns
-from kdkit.texts import plural
+from kdkit.system.progress import Bars, clock
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table as RichTable
 
-    from kdkit.progress import Progress
     from kdkit.sweeps.board import Entry, Watcher
+    from kdkit.system.progress import Progress
 
 _LOG_TAIL = 4096
 _EVERY = 0.5

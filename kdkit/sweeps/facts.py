@@ -19,8 +19,8 @@ import attrs
 from filelock import FileLock, Timeout
 
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.files import write_json
 from kdkit.runrecord import read_record
+from kdkit.system.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

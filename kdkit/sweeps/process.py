@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from kdkit.files import write_atomically
 from kdkit.runplace import RECIPE
-from kdkit.stopping import SIGNALS
 from kdkit.sweeps.facts import ends_with_error, last_error, log_of, trial_folder
+from kdkit.system.files import write_atomically
+from kdkit.system.signals import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

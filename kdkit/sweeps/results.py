@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.files import write_atomically, write_json
-from kdkit.progress import clock
 from kdkit.recipe.sweptkeys import value_text
 from kdkit.runrecord import read_report
 from kdkit.sweeps.board import columns_of
+from kdkit.system.files import write_atomically, write_json
+from kdkit.system.progress import clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,10 +10,7 @@ import attrs
 from filelock import FileLock
 
 from kdkit.errors import UsageError
-from kdkit.files import write_atomically
-from kdkit.progress import Silent
 from kdkit.runplace import check_no_file, delete
-from kdkit.stopping import graceful
 from kdkit.sweeps.board import Board, columns_of
 from kdkit.sweeps.display import shown
 from kdkit.sweeps.facts import LOCK, SWEEP, is_sweep, is_worked_on, write_sweep
@@ -21,18 +18,21 @@ from kdkit.sweeps.process import Places
 from kdkit.sweeps.results import RESULTS, write_results
 from kdkit.sweeps.schedule import Schedule
 from kdkit.sweeps.searching import searched
-from kdkit.texts import plural
+from kdkit.system.files import write_atomically
+from kdkit.system.progress import Silent
+from kdkit.system.signals import graceful
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from os import PathLike
 
     from kdkit.cache import Part
-    from kdkit.progress import Progress
     from kdkit.recipe.sweep import Sweep, Trial
-    from kdkit.stopping import Stop
     from kdkit.sweeps.facts import SweepFacts
     from kdkit.sweeps.process import Launch
+    from kdkit.system.progress import Progress
+    from kdkit.system.signals import Stop
 
 RECIPE = "sweep.toml"
 _OURS = (SWEEP, RECIPE, LOCK, "trials", "logs", "data", "search", f"{RESULTS}.json", f"{RESULTS}.csv")

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.recipe.sweep import Trial
-    from kdkit.stopping import Stop
     from kdkit.sweeps.board import Watcher
     from kdkit.sweeps.facts import TrialFacts
     from kdkit.sweeps.process import Launch, Worker
+    from kdkit.system.signals import Stop
 
 
 @attrs.define(kw_only=True)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.canonical import digest_of
 from kdkit.errors import RecipeError
 from kdkit.recipe.sweptkeys import value_text
 from kdkit.runplace import RECIPE
 from kdkit.sweeps.facts import trial_facts
+from kdkit.system.digests import digest_of
 from kdkit.values import Outcome
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from kdkit.values import Corpus, Example
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
 
 DEFAULT_SHARE = 0.1
 

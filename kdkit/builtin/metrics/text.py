@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 import cydifflib
 
-from kdkit.texts import trim
+from kdkit.system.wording import trim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

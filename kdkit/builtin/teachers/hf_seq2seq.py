@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from kdkit.interfaces import DataSource, OpenTeacher, TextModel, Tokenizer
     from kdkit.options import Generation
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
     from kdkit.values import (
         Corpus,
         EncodedExample,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from kdkit.interfaces import DataSource, TextModel, Tokenizer
     from kdkit.options import Generation, Training
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
     from kdkit.values import Corpus, EncodedExample, FloatArray, RecordedLogits
 
 CHECKED_ROWS = 64

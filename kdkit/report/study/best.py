@@ -14,7 +14,7 @@ from kdkit.report.study.selection import by_score, headline
 from kdkit.report.study.statistics import Unpaired, is_labels_only, sense_of, within_noise
 from kdkit.report.study.tables import apart, cell, group_name, metric_name, suites_of
 from kdkit.report.tables import Cell, Group, Row, Table
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

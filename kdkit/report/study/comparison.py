@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.canonical import canonical_json
-from kdkit.files import write_atomically
 from kdkit.report import formats
 from kdkit.report.study import origin, tables
 from kdkit.report.study.comparisontables import differences, intervals, runs_table, what_differs
@@ -16,7 +14,9 @@ from kdkit.report.study.page import to_html, to_markdown
 from kdkit.report.study.runs import SEED, Configuration, described, read_run, spelt
 from kdkit.report.study.selection import headline
 from kdkit.report.study.statistics import Statistics, Unpaired, within_noise
-from kdkit.texts import plural
+from kdkit.system.digests import canonical_json
+from kdkit.system.files import write_atomically
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

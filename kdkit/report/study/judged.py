@@ -8,7 +8,7 @@ import attrs
 
 from kdkit.report import formats
 from kdkit.report.study.statistics import Unpaired, sense_of, within_noise
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from kdkit.report import formats
 from kdkit.report.study.document import Listing, Part
 from kdkit.report.study.runs import described, short_key, spelt
 from kdkit.report.tables import Cell, Group, Row, Table
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

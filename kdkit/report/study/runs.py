@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.canonical import canonical_json
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.evaluation.rowscores import FILE, RowKey, RowScores
 from kdkit.report import formats
 from kdkit.runrecord import read_record, read_report
+from kdkit.system.digests import canonical_json
 from kdkit.values import Score
 
 if TYPE_CHECKING:

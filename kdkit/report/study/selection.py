@@ -11,7 +11,7 @@ from kdkit.evaluation.rowscores import RowKey
 from kdkit.report.readings import number
 from kdkit.report.study.runs import SEED
 from kdkit.report.study.statistics import is_lower_better
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

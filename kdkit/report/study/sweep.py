@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.errors import DamagedData, MissingInput, PluginError
-from kdkit.files import write_atomically
 from kdkit.report.study import best, figures, gains, origin, published, tables
 from kdkit.report.study.document import Document, Part
 from kdkit.report.study.page import to_html, to_markdown
@@ -15,7 +14,8 @@ from kdkit.report.study.runs import by_configuration, read_run
 from kdkit.report.study.selection import headline, select
 from kdkit.report.study.statistics import Statistics
 from kdkit.sweeps import read_sweep
-from kdkit.texts import plural
+from kdkit.system.files import write_atomically
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from kdkit.report import formats, tables
 from kdkit.report.compare import BASELINES, LABELS_ONLY, METRICS, MODELS
 from kdkit.report.study.statistics import Unpaired, is_lower_better, sense_of
 from kdkit.report.tables import Cell, Group, Row, Table, difference_cell
-from kdkit.texts import plural
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -14,7 +14,7 @@ from kdkit_assertions.prompt import assertion_prompt
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kdkit.progress import Progress
+    from kdkit.system.progress import Progress
 
 
 @attrs.frozen(kw_only=True)

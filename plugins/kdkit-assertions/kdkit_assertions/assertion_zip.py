@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.files import user_path
 from kdkit.jsonlines import DropCount, json_lines
 from kdkit.options import not_negative, option
-from kdkit.progress import Silent
 from kdkit.rowreader import as_text, require_rows
+from kdkit.system.files import user_path
+from kdkit.system.progress import Silent
 from kdkit.values import Corpus, Example, RecordedLogits
 from kdkit_assertions.assertion_jsonl import assertion_list
 from kdkit_assertions.compressed_logits import CompressedLogits
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from kdkit.progress import Progress, Task
+    from kdkit.system.progress import Progress, Task
     from kdkit.values import FloatArray, Grid, SplitName
 
 PUBLISHED = "doi:10.5281/zenodo.15716445"

@@ -22,7 +22,7 @@ from kdkit_assertions.splits import ByModule, ByPackage, drop, sample, without_r
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from kdkit.progress import Progress, Task
+    from kdkit.system.progress import Progress, Task
     from kdkit.values import SplitName
     from kdkit_assertions.mining import Skipped, Source
 

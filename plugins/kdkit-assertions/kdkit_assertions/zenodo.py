@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdkit.errors import MissingInput, UsageError
-from kdkit.files import size_text, user_path
+from kdkit.system.files import size_text, user_path
 
 if TYPE_CHECKING:
-    from kdkit.progress import Progress, Task
+    from kdkit.system.progress import Progress, Task
 
 DOI = re.compile(r"doi:(?P<doi>10\.\d{4,}/[^/\s]+)(?:/(?P<file>[^/\s]+))?")
 OFFLINE = "HF_HUB_OFFLINE"

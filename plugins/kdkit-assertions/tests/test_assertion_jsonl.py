@@ -10,7 +10,7 @@ import pytest
 
 from kdkit.errors import UsageError
 from kdkit.interfaces import DataSource
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit_assertions.assertion_jsonl import AssertionJsonl, assertion_list
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data/java_assertions"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kdkit.errors import DamagedData, KdkitError, MissingInput, UsageError
 from kdkit.interfaces import FetchedSource, RecordedSource
-from kdkit.progress import Lines, Silent
+from kdkit.system.progress import Lines, Silent
 from kdkit_assertions import assertion_zip, decode_compressed_logits, nested_zip, zenodo
 from kdkit_assertions.assertion_zip import AssertionZip
 from kdkit_assertions.compressed_logits import CompressedLogits

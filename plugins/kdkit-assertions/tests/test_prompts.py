@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from kdkit.interfaces import RowSource
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit_assertions.assertion_jsonl import AssertionJsonl
 from kdkit_assertions.assertion_zip import AssertionZip
 

@@ -10,7 +10,7 @@ import pytest
 
 from kdkit.errors import MissingInput, UsageError
 from kdkit.interfaces import DataSource
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit.values import SPLITS
 from kdkit_assertions.python_tests import PythonTests
 

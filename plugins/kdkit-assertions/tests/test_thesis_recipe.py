@@ -10,7 +10,7 @@ import pytest
 
 import kdkit
 from kdkit import hf
-from kdkit.progress import Silent
+from kdkit.system.progress import Silent
 from kdkit_assertions.testing import encode_logits, write_assertion_zip
 
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kdkit.errors import KdkitError, UsageError
-from kdkit.launcher import started
-from kdkit.team import ALONE, Team
+from kdkit.system.launcher import started
+from kdkit.system.team import ALONE, Team
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

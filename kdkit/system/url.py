@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from kdkit.errors import KdkitError, MissingInput, UsageError
-from kdkit.files import FULL_DISK, disk_full
+from kdkit.system.files import FULL_DISK, disk_full
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import KdkitError, UsageError
-from kdkit.team import ALONE, FOREVER, Team
+from kdkit.system.team import ALONE, FOREVER, Team
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

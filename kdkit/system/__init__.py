@@ -1,0 +1,1 @@
+"""The machine: files, devices, processes, signals, progress, words. Nothing here knows what kdkit is for."""

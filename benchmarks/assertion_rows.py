@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from kdkit import hf
-from kdkit.options import TokenLimits
+from kdkit.api.options import TokenLimits
+from kdkit.api.values import EncodedExample, Example
 from kdkit.tokens import encode
-from kdkit.values import EncodedExample, Example
 
 VOCAB = 32_100
 LIMITS = TokenLimits(max_source=1024, max_target=512)

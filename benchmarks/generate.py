@@ -38,10 +38,10 @@ from assertion_rows import (
 from machine import RATIO_COLUMNS, apart, facts_line, machine_facts, peak_bytes, ratio_of, ratio_rows, round_robin
 
 from kdkit import hf
+from kdkit.api.options import Generation
+from kdkit.api.values import TokenBatch
 from kdkit.cli.output import print_json, print_table
 from kdkit.generation import predict
-from kdkit.options import Generation
-from kdkit.values import TokenBatch
 
 SEED = 5
 THESIS = "the thesis's way"

@@ -29,9 +29,9 @@ import attrs
 import torch
 
 from kdkit.align import teacher_rows
+from kdkit.api.values import FactoredTargets, LabelPlaces, QuantizedTargets, TokenCounts
 from kdkit.builtin.losses.kd import KD
 from kdkit.engine import StudentTokens
-from kdkit.values import FactoredTargets, LabelPlaces, QuantizedTargets, TokenCounts
 
 HIDDEN = 512
 RANK = 128

@@ -43,7 +43,7 @@ def made_rows(count: int, vocab_size: int):
     """Rows of random tokens, of lengths as they are met."""
     import numpy as np
 
-    from kdkit.values import EncodedExample
+    from kdkit.api.values import EncodedExample
 
     draw = np.random.default_rng(0)
 
@@ -64,10 +64,10 @@ class Student:
         import torch
         from transformers import T5Config
 
+        from kdkit.api.options import Training
         from kdkit.batches import Lengths, epoch_order, padding_share
         from kdkit.engine import Forward
         from kdkit.hf import Seq2SeqModel, new_model
-        from kdkit.options import Training
         from kdkit.tokens import collate
 
         shape = QUICK if quick else SMALL

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from kdkit.values import IGNORED, EncodedExample
+from kdkit.api.values import IGNORED, EncodedExample
 
 BATCH = 2
 

@@ -6,12 +6,12 @@ import attrs
 from padded_way import BATCH, record_padded
 from training_sides import CODECS, TEACHER, TOKENIZER, Setting, Sides
 
+from kdkit.api.values import TeacherBlock
 from kdkit.builtin.teachers.hf_seq2seq import OpenHFTeacher
 from kdkit.cache import CacheIdentity, CacheWriter, options_of
 from kdkit.encoding import TeacherEncoder
 from kdkit.system.progress import Silent
 from kdkit.targets import keys_of
-from kdkit.values import TeacherBlock
 
 
 @attrs.define(eq=False)

@@ -19,11 +19,11 @@ import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
 from kdkit import align, plugins
+from kdkit.api.interfaces.codecs import StateCodec
+from kdkit.api.values import OutputHead, SparseTargets, StateBlock, TeacherBlock
 from kdkit.cli.output import print_json, print_table
 from kdkit.codecbench import Material, Record, parse_contender, prepared
 from kdkit.engine.tokenloss import CHUNK
-from kdkit.interfaces.codecs import StateCodec
-from kdkit.values import OutputHead, SparseTargets, StateBlock, TeacherBlock
 
 VOCAB = 32_100
 SMALL = {"d_model": 512, "num_layers": 6, "num_heads": 8, "d_ff": 2048, "d_kv": 64}

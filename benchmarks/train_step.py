@@ -61,9 +61,9 @@ from machine import (
 from recorded_teacher import record
 from training_sides import AT_RANDOM, CE, HF, KD_SIDES, ONLINE, OWN, PADDED, SEED, SIDES, Setting, Sides
 
+from kdkit.api.options import Training
 from kdkit.batches import Lengths, epoch_order, padding_share
 from kdkit.cli.output import print_json, print_table
-from kdkit.options import Training
 
 POOL = 200
 """How many batches of rows kdkit's own batches are made of: two of its pools."""

@@ -14,6 +14,8 @@ import torch
 from assertion_rows import make_model, make_tokenizer
 from padded_way import BATCH, PaddedWay
 
+from kdkit.api.options import Training
+from kdkit.api.values import DenseTargets
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.codecs.topk import TopK
@@ -21,10 +23,8 @@ from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.builtin.losses.kd import KD
 from kdkit.cache import LogitCache
 from kdkit.engine import MetricsLog, Trainer
-from kdkit.options import Training
 from kdkit.system.progress import Silent
 from kdkit.targets import CachedTargets, NoTargets, keys_of
-from kdkit.values import DenseTargets
 
 ALPHA, TEMPERATURE = 0.5, 2.0
 RATE, DECAY, CLIP = 5e-5, 0.01, 1.0

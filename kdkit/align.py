@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
+from kdkit.api.values import IGNORED, DenseTargets, LabelPlaces, QuantizedTargets, SparseTargets, TeacherRows
 from kdkit.errors import UsageError
-from kdkit.values import IGNORED, DenseTargets, LabelPlaces, QuantizedTargets, SparseTargets, TeacherRows
 
 if TYPE_CHECKING:
-    from kdkit.values import Targets
+    from kdkit.api.values import Targets
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from kdkit.options import Training
-    from kdkit.values import EncodedExample
+    from kdkit.api.options import Training
+    from kdkit.api.values import EncodedExample
 
     Indices: TypeAlias = npt.NDArray[np.int64]
     Batch: TypeAlias = Sequence[int]

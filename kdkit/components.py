@@ -16,8 +16,8 @@ from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 import attrs
 from attrs import validators
 
+from kdkit.api.options import EachValue, NamedSuite, Schedule
 from kdkit.errors import PluginError
-from kdkit.options import EachValue, NamedSuite, Schedule
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Where a value stands in nested tables: keys, and places in arrays."""
@@ -94,7 +94,7 @@ def options_of(cls: type[Any]) -> list[Option]:
 @functools.cache  # a sweep asks for the same few classes once a trial
 def _options_of(cls: type[Any]) -> tuple[Option, ...]:
     if not attrs.has(cls):
-        raise PluginError(f"{where(cls)} is not an attrs class, so it has no options to read; see kdkit.interfaces")
+        raise PluginError(f"{where(cls)} is not an attrs class, so it has no options to read; see kdkit.api.interfaces")
     try:
         hints = get_type_hints(cls)
     except NameError as error:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.values import SPLITS, Corpus, Cut, Example
 from kdkit.errors import DamagedData
 from kdkit.system.files import write_atomically
-from kdkit.values import SPLITS, Corpus, Cut, Example
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from kdkit.options import TokenLimits
-    from kdkit.values import EncodedExample
+    from kdkit.api.options import TokenLimits
+    from kdkit.api.values import EncodedExample
 
 
 def write(folder: Path, corpus: Corpus) -> str:

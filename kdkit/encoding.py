@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import attrs
 
+from kdkit.api.interfaces import FittedCodec, HeadCodec
 from kdkit.errors import UsageError
-from kdkit.interfaces import FittedCodec, HeadCodec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from kdkit.api.interfaces import HeadTeacher, OpenTeacher
+    from kdkit.api.interfaces.codecs import AnyCodec, CodecState
+    from kdkit.api.values import EncodedExample, OutputHead
     from kdkit.cache import CacheWriter
-    from kdkit.interfaces import HeadTeacher, OpenTeacher
-    from kdkit.interfaces.codecs import AnyCodec, CodecState
     from kdkit.system.progress import Progress
-    from kdkit.values import EncodedExample, OutputHead
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit import hf
-from kdkit.batches import Lengths, epoch_steps
-from kdkit.errors import Mismatch, UsageError
-from kdkit.interfaces import (
+from kdkit.api.interfaces import (
     FeatureLoss,
     HeadCodec,
     SampledCodec,
@@ -18,7 +16,9 @@ from kdkit.interfaces import (
     SparseCodec,
     TemperedLoss,
 )
-from kdkit.options import Schedule
+from kdkit.api.options import Schedule
+from kdkit.batches import Lengths, epoch_steps
+from kdkit.errors import Mismatch, UsageError
 from kdkit.recipe.inputs import naming
 from kdkit.rows import rows_of
 from kdkit.system.files import size_text
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.options import NamedSuite
+    from kdkit.api.options import NamedSuite
+    from kdkit.api.values import Corpus, Example, ModelSize
     from kdkit.recipe import Recipe
-    from kdkit.values import Corpus, Example, ModelSize
 
 FP32 = 4
 COPIES_OF_A_CHECKPOINT = 3  # parameters and AdamW's two moments

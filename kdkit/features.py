@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kdkit.values import LossParts, TokenCounts
+    from kdkit.api.values import LossParts, TokenCounts
 
     PerState = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

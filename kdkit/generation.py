@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from kdkit.api.values import Prediction
 from kdkit.tokens import collate, length_sorted
-from kdkit.values import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from kdkit.interfaces import TextModel
-    from kdkit.options import Generation
+    from kdkit.api.interfaces import TextModel
+    from kdkit.api.options import Generation
+    from kdkit.api.values import EncodedExample
     from kdkit.system.team import Team
-    from kdkit.values import EncodedExample
 
 
 def predict(

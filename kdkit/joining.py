@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 import torch
 
-from kdkit.values import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets
+from kdkit.api.values import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.values import Targets
+    from kdkit.api.values import Targets
 
     # Which examples of the batch, and what is theirs.
     Part: TypeAlias = tuple[list[int], Targets]

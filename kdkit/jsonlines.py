@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import zstandard
 
+from kdkit.api.values import Drop
 from kdkit.errors import DamagedData, MissingInput, UsageError
 from kdkit.system.files import user_path
-from kdkit.values import Drop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

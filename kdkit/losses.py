@@ -17,15 +17,15 @@ import attrs
 import torch
 
 from kdkit.align import align, label_mask, student_rows, teacher_rows
+from kdkit.api.interfaces import ScheduledLoss
+from kdkit.api.values import DenseTargets, LabelPlaces, LossParts, TokenCounts
 from kdkit.divergences import divergence_of
 from kdkit.errors import Mismatch, UsageError
-from kdkit.interfaces import ScheduledLoss
-from kdkit.values import DenseTargets, LabelPlaces, LossParts, TokenCounts
 
 if TYPE_CHECKING:
+    from kdkit.api.interfaces import LossMixer
+    from kdkit.api.values import Moment, Targets, TeacherRows
     from kdkit.divergences import PerToken
-    from kdkit.interfaces import LossMixer
-    from kdkit.values import Moment, Targets, TeacherRows
 
 
 @attrs.frozen

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from os import PathLike
 
+    from kdkit.api.values import Report
     from kdkit.cache import Part
     from kdkit.recipe import Recipe
     from kdkit.runfolder import Run
     from kdkit.system.progress import Progress
-    from kdkit.values import Report
 
 STAGES = (
     Stage(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit import corpus as corpora
+from kdkit.api.interfaces import FetchedSource
+from kdkit.api.interfaces.codecs import FittedCodec
 from kdkit.errors import MissingInput
 from kdkit.estimate import estimate, free_bytes
-from kdkit.interfaces import FetchedSource
-from kdkit.interfaces.codecs import FittedCodec
 from kdkit.pipeline import STAGES
 from kdkit.recipe.inputs import check_inputs
 from kdkit.runfolder import is_done
@@ -21,10 +21,10 @@ from kdkit.store import store_of
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
+    from kdkit.api.values import Corpus
     from kdkit.estimate import Estimate
     from kdkit.recipe import Recipe
     from kdkit.system.progress import Progress
-    from kdkit.values import Corpus
 
 
 @attrs.frozen(kw_only=True)

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pluggy
 
-from kdkit import hookspecs, interfaces
+from kdkit.api import hookspecs, interfaces
 from kdkit.errors import PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import ModuleType
 
-    from kdkit.hookspecs import Register
+    from kdkit.api.hookspecs import Register
 
 KINDS = (
     "datasets",
@@ -96,7 +96,7 @@ class Entry:
         lacking = {interface: _missing(cls, interface) for interface in INTERFACES[self.kind]}
         nearest = min(lacking, key=lambda interface: len(lacking[interface]))
         if lacking[nearest]:
-            raise PluginError(f"{label} lacks {', '.join(lacking[nearest])}; see kdkit.interfaces.{nearest.__name__}")
+            raise PluginError(f"{label} lacks {', '.join(lacking[nearest])}; see kdkit.api.{nearest.__name__}")
         return cls
 
     def _imported(self) -> Any:
@@ -261,7 +261,7 @@ def _check_hook_names(manager: pluggy.PluginManager, plugin: object) -> None:
             hint = f"; did you mean {near[0]}?" if near else f"; there are: {', '.join(known)}"
             raise PluginError(f"{attribute} is not a hook of kdkit{hint}")
         if manager.parse_hookimpl_opts(plugin, attribute) is None:
-            raise PluginError(f"{attribute} is not marked as a hook; put @hookimpl of kdkit.hookspecs above it")
+            raise PluginError(f"{attribute} is not marked as a hook; put @hookimpl of kdkit.api.hookspecs above it")
 
 
 def _collector(

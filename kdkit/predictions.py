@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.api.values import Prediction
 from kdkit.errors import DamagedData
 from kdkit.generation import own_rows
 from kdkit.system.files import disk_full, write_atomically
 from kdkit.system.signals import graceful
 from kdkit.system.team import ALONE, Team
-from kdkit.values import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
+    from kdkit.api.values import EncodedExample
     from kdkit.system.progress import Progress
-    from kdkit.values import EncodedExample
 
 
 def fill(

@@ -15,8 +15,8 @@ from kdkit.jsonlines import DropCount, json_lines, open_lines
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from kdkit.api.values import Corpus, Drop, Example, SplitName
     from kdkit.system.progress import Task
-    from kdkit.values import Corpus, Drop, Example, SplitName
 
 FIELDS_SHOWN = 40
 

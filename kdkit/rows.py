@@ -11,9 +11,9 @@ from kdkit.tokens import encode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.interfaces import Tokenizer
-    from kdkit.options import TokenLimits
-    from kdkit.values import EncodedExample, Example
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.options import TokenLimits
+    from kdkit.api.values import EncodedExample, Example
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -35,10 +35,10 @@ from kdkit.tracking import UNTRACKED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.system.progress import Progress
     from kdkit.tracking import Tracking
-    from kdkit.values import Corpus
 
 
 @attrs.frozen(kw_only=True)

@@ -8,9 +8,9 @@ import platform
 import tomllib
 from typing import TYPE_CHECKING, Any
 
+from kdkit.api.values import Cost, Report, Score
 from kdkit.errors import DamagedData, Mismatch
 from kdkit.recipe.sections import OPTIONAL_SECTIONS
-from kdkit.values import Cost, Report, Score
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,17 +8,17 @@ import attrs
 import numpy as np
 import torch
 
+from kdkit.api.interfaces import BatchCodec
+from kdkit.api.values import DenseTargets, TokenCounts
 from kdkit.cache import record_key
 from kdkit.errors import DamagedData, Mismatch
-from kdkit.interfaces import BatchCodec
 from kdkit.joining import Joiner
-from kdkit.values import DenseTargets, TokenCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from kdkit.api.values import EncodedExample, Targets, TokenBatch
     from kdkit.cache import LogitCache
-    from kdkit.values import EncodedExample, Targets, TokenBatch
 
 
 class TargetSource(Protocol):

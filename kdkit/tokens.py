@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kdkit.values import EncodedExample, TokenBatch
+from kdkit.api.values import EncodedExample, TokenBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from kdkit.interfaces import Tokenizer
-    from kdkit.options import TokenLimits
-    from kdkit.values import Cut, Example
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.options import TokenLimits
+    from kdkit.api.values import Cut, Example
 
 CHUNK = 1000
 

@@ -16,8 +16,8 @@ from kdkit.errors import MissingInput
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from kdkit.interfaces import OpenTracker
-    from kdkit.values import Score
+    from kdkit.api.interfaces import OpenTracker
+    from kdkit.api.values import Score
 
 OPEN_SECONDS = 30.0
 FINISH_SECONDS = 60.0

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdkit.api.values import END
 from kdkit.cards import model_texts
 from kdkit.engine import MetricsLog, Trainer
 from kdkit.engine.validation import Validator
 from kdkit.hf import Seq2SeqModel
 from kdkit.losses import loss_at
 from kdkit.rows import rows_of
-from kdkit.values import END
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from kdkit.api.interfaces import LossMixer, TextModel
+    from kdkit.api.options import Training
+    from kdkit.api.values import Corpus, EncodedExample
     from kdkit.engine import FitResult
-    from kdkit.interfaces import LossMixer, TextModel
-    from kdkit.options import Training
     from kdkit.runfolder import Run
     from kdkit.targets import TargetSource
-    from kdkit.values import Corpus, EncodedExample
 
 
 def train(

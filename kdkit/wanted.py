@@ -17,10 +17,10 @@ from kdkit.targets import keys_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kdkit.interfaces import OpenTeacher, Tokenizer
+    from kdkit.api.interfaces import OpenTeacher, Tokenizer
+    from kdkit.api.values import Corpus, EncodedExample
     from kdkit.recipe import Recipe
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus, EncodedExample
 
 
 @attrs.frozen(kw_only=True, eq=False)

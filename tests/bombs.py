@@ -16,6 +16,7 @@ import attrs
 import lz4.frame
 import numpy as np
 
+from kdkit.api.values import TeacherBlock
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.sampled import Sampled
 from kdkit.builtin.codecs.subspace import Subspace
@@ -23,7 +24,6 @@ from kdkit.builtin.codecs.topk import TopK
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.errors import KdkitError
 from kdkit.testing import synthetic_block
-from kdkit.values import TeacherBlock
 
 ROOM = 256 * 2**20
 GIGABYTE = 2**30

@@ -10,10 +10,10 @@ from typing import Any
 import attrs
 from attrs import validators
 
-from kdkit import interfaces
 from kdkit import plugins as plugin_loading
-from kdkit.hookspecs import hookimpl
-from kdkit.options import Training, at_least_one, not_negative, one_of, option, positive, share
+from kdkit.api import interfaces
+from kdkit.api.hookspecs import hookimpl
+from kdkit.api.options import Training, at_least_one, not_negative, one_of, option, positive, share
 
 
 @attrs.frozen(kw_only=True)

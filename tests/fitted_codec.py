@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
+from kdkit.api.options import option
 from kdkit.errors import DamagedData
-from kdkit.options import option
 
 
 @attrs.frozen(kw_only=True, eq=False)

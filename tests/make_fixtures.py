@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdkit.api.values import OutputHead, StateBlock, TeacherBlock
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.sampled import Sampled
 from kdkit.builtin.codecs.subspace import Subspace
@@ -20,7 +21,6 @@ from kdkit.builtin.codecs.u4_lz4 import U4LZ4
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cache import CacheIdentity, CacheWriter, options_of, record_key
 from kdkit.cache.state import pack_state
-from kdkit.values import OutputHead, StateBlock, TeacherBlock
 
 CODECS = {
     "u8-lz4-row": ("u8-lz4", U8LZ4()),

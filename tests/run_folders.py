@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit import corpus
-from kdkit.options import TokenLimits
+from kdkit.api.options import TokenLimits
+from kdkit.api.values import Cost, Difference, Drop, EncodedExample, Score
 from kdkit.runrecord import VERSIONS
-from kdkit.values import Cost, Difference, Drop, EncodedExample, Score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

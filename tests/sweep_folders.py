@@ -13,10 +13,10 @@ import attrs
 import numpy as np
 from run_folders import write_json
 
+from kdkit.api.values import Cost, Score
 from kdkit.evaluation.rowscores import RowKey, RowScores
 from kdkit.evaluation.scoring import mean
 from kdkit.runrecord import VERSIONS
-from kdkit.values import Cost, Score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdkit.api.values import Example
 from kdkit.evaluation import baselines
 from kdkit.evaluation.baselines import most_frequent_target, nearest_targets
-from kdkit.values import Example
 
 words = st.lists(st.sampled_from(["int", "Sum", "sum", "(", ")", ";", "x1", "größe"]), max_size=6).map(" ".join)
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from fitted_codec import MeanCodec
 from test_cache_merge import flip, records
 
+from kdkit.api.values import TeacherBlock
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cache import CacheWriter, LogitCache, convert, merge, verify
@@ -21,7 +22,6 @@ from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Interrupted, Mismatch, UsageError
 from kdkit.plugins import load
 from kdkit.recipe.codecspec import read_codec_spec
-from kdkit.values import TeacherBlock
 
 NUMBERS = range(20)
 EXACT = Float(dtype="fp32")

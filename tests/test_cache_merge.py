@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from test_cache_state import IDENTITY
 from test_cache_state import fill as fill_with_state
 
+from kdkit.api.values import EncodedExample
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cache import CacheWriter, LogitCache, Part, first_rows, merge, take_parts, verify
@@ -29,7 +30,6 @@ from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
 from kdkit.system.progress import Silent
 from kdkit.testing import synthetic_block
-from kdkit.values import EncodedExample
 
 
 def records(folder: Path) -> dict[bytes, tuple[bytes, int]]:

@@ -10,6 +10,7 @@ import pytest
 from cache_kit import VOCAB, block, identity, key, shards
 from fitted_codec import MeanCodec
 
+from kdkit.api.values import EncodedExample, FactoredTargets
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.cache import CacheWriter, LogitCache, merge, options_of, verify
 from kdkit.cache.state import read_state
@@ -18,7 +19,6 @@ from kdkit.system.progress import Silent
 from kdkit.targets import CachedTargets
 from kdkit.testing import synthetic_head, synthetic_states
 from kdkit.tokens import collate
-from kdkit.values import EncodedExample, FactoredTargets
 
 IDENTITY = attrs.evolve(identity(MeanCodec()), codec="mean")
 

@@ -18,13 +18,13 @@ from cache_kit import fill
 from click.testing import CliRunner
 
 from kdkit import plugins
+from kdkit.api.options import option
+from kdkit.api.values import LabelPlaces, OutputHead, SparseTargets, StateBlock, TeacherBlock
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cli.codec import command
 from kdkit.codecbench.contenders import SETTINGS
 from kdkit.errors import Mismatch, MissingInput, UsageError
-from kdkit.options import option
-from kdkit.values import LabelPlaces, OutputHead, SparseTargets, StateBlock, TeacherBlock
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402 - after torch is known to be there

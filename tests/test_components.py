@@ -10,13 +10,13 @@ import pytest
 from attrs import validators
 from fake_plugin import FakeLoss, FakeStudent, FakeTeacher, Rows, Shape
 
+from kdkit.api.options import Evaluation, NamedSuite, Training, one_of, option
 from kdkit.components import ALL_OF, EACH, IN, NUMBER, OPTIONAL, options_of, plain
 from kdkit.errors import PluginError
-from kdkit.options import Evaluation, NamedSuite, Training, one_of, option
 from kdkit.recipe.checks import broken_rules
 
 if TYPE_CHECKING:
-    from kdkit.options import Generation
+    from kdkit.api.options import Generation
 
 
 def by_name(cls):

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdkit import corpus as corpora
+from kdkit.api.options import TokenLimits
+from kdkit.api.values import Corpus, Cut, EncodedExample, Example
 from kdkit.errors import DamagedData
-from kdkit.options import TokenLimits
-from kdkit.values import Corpus, Cut, EncodedExample, Example
 
 # Line separators of every kind, quotes and controls; half a surrogate pair is no character.
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(

@@ -19,6 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from kdkit.api.options import Training
+from kdkit.api.values import DenseTargets, EncodedExample
 from kdkit.builtin.losses.kd import KD
 from kdkit.engine import Forward, MetricsLog, Trainer, checkpoint
 from kdkit.engine.replicas import Replicas, noise_seed
@@ -26,10 +28,8 @@ from kdkit.engine.schedule import learning_rate
 from kdkit.engine.validation import loss_means, loss_samples, row_losses
 from kdkit.errors import Interrupted, KdkitError
 from kdkit.losses import token_counts
-from kdkit.options import Training
 from kdkit.system.signals import Stop
 from kdkit.tokens import collate
-from kdkit.values import DenseTargets, EncodedExample
 
 CURVE = Path(__file__).with_name("loss_curve.txt")
 LOOP = "kdkit.engine.loop:Trainer."
@@ -631,7 +631,7 @@ from kdkit.builtin.losses.kd import KD
 from kdkit.engine import MetricsLog, checkpoint
 from kdkit.engine.validation import loss_means, loss_samples, row_losses
 from kdkit.system.progress import Silent
-from kdkit.values import EncodedExample, Prediction
+from kdkit.api.values import EncodedExample, Prediction
 import torch
 
 folder = Path(sys.argv[2])

@@ -9,10 +9,10 @@ import attrs
 import pytest
 import tiny
 
+from kdkit.api.options import NamedSuite
 from kdkit.batches import Lengths, epoch_order
 from kdkit.errors import Mismatch, UsageError
 from kdkit.estimate import check_space, estimate
-from kdkit.options import NamedSuite
 from kdkit.recipe import load_recipe
 from kdkit.rows import rows_of
 from kdkit.system.progress import Silent

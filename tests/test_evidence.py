@@ -12,6 +12,7 @@ import team_kit
 import tiny
 import torch
 
+from kdkit.api.values import DenseTargets, SparseTargets
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.engine import Forward
 from kdkit.engine.rowtokens import TokenWatch, cached_tokens
@@ -21,7 +22,6 @@ from kdkit.evaluation import timing
 from kdkit.evaluation.rowscores import RowKey, RowScores
 from kdkit.losses import HardLoss
 from kdkit.targets import NoTargets
-from kdkit.values import DenseTargets, SparseTargets
 
 MODELS = {"teacher", "student", "labels-only", "untouched", "constant", "nearest"}
 SMALL = {
@@ -315,7 +315,7 @@ def test_costs_have_latency_length_and_memory(whole):
 
 
 def test_rows_alone_are_timed_until_the_time_is_over():
-    from kdkit.values import Prediction
+    from kdkit.api.values import Prediction
 
     _, rows = tiny.encoded(30)
     asked, now = [], [0.0]

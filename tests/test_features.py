@@ -18,6 +18,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from kdkit.align import teacher_rows
+from kdkit.api.interfaces import FeatureLoss
+from kdkit.api.options import Schedule
+from kdkit.api.values import DenseTargets, FactoredTargets, LabelPlaces, LossParts, Moment, OutputHead, TokenCounts
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.losses.kd import KD, Features
 from kdkit.components import options_of
@@ -27,15 +30,12 @@ from kdkit.engine.spaces import TeacherSpace
 from kdkit.errors import Mismatch, UsageError
 from kdkit.estimate import estimate
 from kdkit.features import DISTANCES, linear_projection, with_distance
-from kdkit.interfaces import FeatureLoss
 from kdkit.losses import HardLoss, token_counts
-from kdkit.options import Schedule
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
 from kdkit.targets import NoTargets
 from kdkit.testing import check_loss, synthetic_head, synthetic_states
 from kdkit.tokens import collate
-from kdkit.values import DenseTargets, FactoredTargets, LabelPlaces, LossParts, Moment, OutputHead, TokenCounts
 
 WIDTH = 6
 LOSS = KD(alpha=0.5, temperature=2.0, features=Features(weight=0.7))

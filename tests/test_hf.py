@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdkit import hf
+from kdkit.api.options import Generation
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
 from kdkit.hf.decoding import decoder_inputs, generation_config, shift_right
-from kdkit.options import Generation
 from kdkit.tokens import collate
 
 T5_HEADS = {

@@ -13,9 +13,9 @@ import zstandard
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from kdkit.api.interfaces import DataSource
 from kdkit.builtin.datasets.jsonl import Jsonl
 from kdkit.errors import DamagedData, KdkitError, MissingInput, UsageError
-from kdkit.interfaces import DataSource
 from kdkit.jsonlines import DropCount, decompressed, json_lines
 from kdkit.rowreader import Template, as_text, find
 from kdkit.system.progress import Silent

@@ -44,11 +44,8 @@ LOOSE = {
     "fixedteacher": "losses",
     "generation": "models",
     "hf": "models",
-    "hookspecs": "api",
-    "interfaces": "api",
     "joining": "logits",
     "jsonlines": "data",
-    "options": "api",
     "plan": "pipeline",
     "predictions": "store",
     "recapture": "pipeline",
@@ -68,10 +65,8 @@ LOOSE = {
     "sweeps.run": "pipeline",
     "targets": "logits",
     "tokens": "data",
-    "trackers": "api",
     "tracking": "runs",
     "training": "pipeline",
-    "values": "api",
     "wanted": "pipeline",
 }
 """Modules and packages that are on their way into a room."""

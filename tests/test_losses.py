@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from kdkit import distillation_loss
 from kdkit.align import label_mask, teacher_rows
+from kdkit.api.values import DenseTargets, LabelPlaces, TokenCounts
 from kdkit.builtin.losses.kd import KD
 from kdkit.divergences import DIVERGENCES
 from kdkit.errors import Mismatch, UsageError
 from kdkit.losses import HardLoss, token_counts
 from kdkit.testing.divergences import REFERENCES
-from kdkit.values import DenseTargets, LabelPlaces, TokenCounts
 
 
 def reference(student_BTV, teacher_BTV, labels_BT, alpha, temperature):

@@ -128,7 +128,7 @@ def test_the_losses_of_an_evaluation_are_the_models_own(tmp_path):
     rows = corpora.read(folder / "data", record(folder)["stages"]["data"]["facts"]["digest"]).validation
     scores = json.loads((folder / "evaluation.json").read_text())["scores"]
     found = {(s["model"], s["metric"]): s["value"] for s in scores if s["suite"] == "loss"}
-    from kdkit.options import TokenLimits
+    from kdkit.api.options import TokenLimits
 
     logits = {}
     for name, place in (("teacher", "teacher"), ("student", "student/best")):

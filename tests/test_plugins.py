@@ -10,9 +10,9 @@ import pytest
 from fake_plugin import FakeLoss, FakePlugin, Rows
 
 from kdkit import plugins as plugin_loading
+from kdkit.api.hookspecs import hookimpl
 from kdkit.components import options_of
 from kdkit.errors import PluginError
-from kdkit.hookspecs import hookimpl
 
 
 def module(name="some_plugin", **functions):
@@ -57,7 +57,7 @@ def install(tmp_path, monkeypatch):
 
 
 GOOD = """
-from kdkit.hookspecs import hookimpl
+from kdkit.api.hookspecs import hookimpl
 
 @hookimpl
 def register_losses(register):
@@ -91,7 +91,7 @@ def test_a_component_named_by_a_string_is_imported_only_when_asked_for(install):
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("def broken(:", "SyntaxError: "),
         (GOOD.replace("losses", "loses"), "register_loses is not a hook of kdkit; did you mean register_losses?"),
-        (GOOD.replace("@hookimpl", ""), "register_losses is not marked as a hook; put @hookimpl of kdkit.hookspecs"),
+        (GOOD.replace("@hookimpl", ""), "register_losses is not marked as a hook; put @hookimpl of kdkit.api.hookspecs"),
         (GOOD.replace("register_losses", "add_losses"), "unknown hook 'add_losses'"),
         (GOOD.replace("(register)", "(registry)"), "registry"),
         (GOOD.replace('"mine"', '"kd"'), 'two components claim the name "kd" of a loss: kdkit.builtin.losses.kd and module'),
@@ -177,7 +177,7 @@ class NotAttrs:
     ("target", "message"),
     [
         (NotAttrs, "is no attrs class"),
-        (Rows, r"lacks needs_teacher, __call__; see kdkit\.interfaces\.LossMixer"),
+        (Rows, r"lacks needs_teacher, __call__; see kdkit\.api\.LossMixer"),
         ("kdkit.plugins:KINDS", "is no attrs class"),
         ("kdkit.plugins:Entry", 'has a field "name"'),
         ("kdkit.plugins:NoSuchClass", "cannot be imported from kdkit.plugins:NoSuchClass: AttributeError"),

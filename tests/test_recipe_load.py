@@ -9,8 +9,8 @@ from fake_plugin import SMALLEST, FakeLoss, FakeStudent, FakeSuite, Rows, Shape,
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kdkit.api.options import Training
 from kdkit.errors import MissingInput, RecipeError, UsageError
-from kdkit.options import Training
 from kdkit.recipe import load_recipe
 
 TRAINED = st.fixed_dictionaries(

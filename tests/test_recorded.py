@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdkit.api.interfaces import Teacher
+from kdkit.api.options import Generation
+from kdkit.api.values import Corpus, EncodedExample, Example, Grid, RecordedLogits
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.builtin.datasets.jsonl import Jsonl
 from kdkit.builtin.teachers.label_check import LabelCheck
 from kdkit.builtin.teachers.recorded import CHECKED_ROWS, RecordedTeacher, scale_logits
 from kdkit.errors import Mismatch, MissingInput, UsageError
 from kdkit.hf import train_bpe
-from kdkit.interfaces import Teacher
-from kdkit.options import Generation
 from kdkit.system.progress import Silent
-from kdkit.values import Corpus, EncodedExample, Example, Grid, RecordedLogits
 
 V = 12
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from run_folders import HOSTILE, RECIPE, without_baselines, write_json, write_lines, write_run_folder
 from tiny import recipe_table, run_here
 
+from kdkit.api.values import Cost, Difference, Example, Score
 from kdkit.builtin.metrics.text import Text
 from kdkit.cli.report import command
 from kdkit.errors import DamagedData, MissingInput
@@ -39,7 +40,6 @@ from kdkit.report import (
 from kdkit.report.compare import Pair
 from kdkit.report.heldout import ScoredRow
 from kdkit.stages import report
-from kdkit.values import Cost, Difference, Example, Score
 
 
 @pytest.fixture(scope="module")

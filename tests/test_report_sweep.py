@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from run_folders import write_json
 from sweep_folders import GRID, write_sweep_folder
 
+from kdkit.api.values import Difference, PublishedRun
 from kdkit.cli.report import command
 from kdkit.errors import MissingInput
 from kdkit.evaluation.resampling import compare, mean_over_seeds
@@ -31,7 +32,6 @@ from kdkit.report.study.page import to_html, to_markdown
 from kdkit.report.study.runs import ScoredRun, same_value, short_key, spelt
 from kdkit.report.study.statistics import Unpaired
 from kdkit.report.study.tables import apart
-from kdkit.values import Difference, PublishedRun
 
 __all__ = ["browser"]  # a fixture
 F1 = RowKey("student", "truth", "text", "f1")

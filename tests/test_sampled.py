@@ -14,12 +14,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdkit.api.interfaces import BatchCodec, SampledCodec
+from kdkit.api.values import DenseTargets, TeacherBlock
 from kdkit.builtin.codecs.sampled import Sampled
 from kdkit.errors import DamagedData, UsageError
-from kdkit.interfaces import BatchCodec, SampledCodec
 from kdkit.losses import distillation_loss
 from kdkit.testing import check_codec, synthetic_block
-from kdkit.values import DenseTargets, TeacherBlock
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CODECS = [

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdkit.api.values import Example, Score
 from kdkit.builtin.metrics.text import Text
 from kdkit.errors import KdkitError
 from kdkit.evaluation import scoring
 from kdkit.evaluation.scoring import Column, bootstrap_intervals, columns_of, differences_of, scores_of, weighted_mean
-from kdkit.values import Example, Score
 
 
 class Fixed:

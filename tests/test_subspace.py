@@ -16,6 +16,8 @@ from safetensors.numpy import load_file
 from subspace_reader import read_logits, read_numbers
 
 from kdkit import plugins
+from kdkit.api.interfaces import BatchCodec, FittedCodec, HeadCodec, StateCodec
+from kdkit.api.values import OutputHead, StateBlock, TeacherBlock
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.codecs.subspace.coder import (
     CLASSES,
@@ -29,9 +31,7 @@ from kdkit.builtin.codecs.subspace.coder import (
 )
 from kdkit.builtin.codecs.subspace.fit import learn_axes, learn_coder, metric_length
 from kdkit.errors import DamagedData, UsageError
-from kdkit.interfaces import BatchCodec, FittedCodec, HeadCodec, StateCodec
 from kdkit.testing import check_codec, head_block, synthetic_block, synthetic_head, synthetic_states
-from kdkit.values import OutputHead, StateBlock, TeacherBlock
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CODEC = Subspace()

@@ -21,9 +21,10 @@ from filelock import FileLock
 
 from kdkit import cli
 from kdkit import plugins as plugin_loading
+from kdkit.api.hookspecs import hookimpl
+from kdkit.api.values import AxisValue
 from kdkit.cache import Part
 from kdkit.errors import DamagedData, Interrupted, MissingInput, RecipeError, UsageError
-from kdkit.hookspecs import hookimpl
 from kdkit.recipe.sweep import load_sweep
 from kdkit.store import making, store_of, sweep_of
 from kdkit.sweeps import read_sweep, run, trial_folder
@@ -34,7 +35,6 @@ from kdkit.sweeps.process import Places
 from kdkit.sweeps.results import as_table
 from kdkit.sweeps.run import part_of, run_sweep
 from kdkit.system.team import Team
-from kdkit.values import AxisValue
 
 ALPHAS = [0.0, 0.25, 0.5, 1.0]
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdkit.align import all_rows, full_logits
+from kdkit.api.values import DenseTargets, EncodedExample, FactoredTargets, QuantizedTargets
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.sampled import Sampled
 from kdkit.builtin.codecs.subspace import Subspace
@@ -26,7 +27,6 @@ from kdkit.joining import Joiner
 from kdkit.targets import CachedTargets
 from kdkit.testing import head_block, synthetic_block, synthetic_head, synthetic_states
 from kdkit.tokens import collate
-from kdkit.values import DenseTargets, EncodedExample, FactoredTargets, QuantizedTargets
 
 NUMBERS = (7, 2, 5, 3, 9)
 

@@ -6,13 +6,13 @@ import tiny
 import torch
 
 from kdkit import hf
+from kdkit.api.options import Generation, Training
+from kdkit.api.values import Corpus
 from kdkit.builtin.students.hf_seq2seq import FromTeacher, HFSeq2SeqStudent
 from kdkit.builtin.teachers.hf_seq2seq import HFSeq2SeqTeacher
 from kdkit.errors import MissingInput, UsageError
-from kdkit.options import Generation, Training
 from kdkit.system.progress import Silent
 from kdkit.tokens import collate
-from kdkit.values import Corpus
 
 CORPUS = Corpus(train=tuple(tiny.encoded(20)[0]), validation=tuple(tiny.encoded(4, seed=1)[0]))
 

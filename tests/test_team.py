@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 from test_cache_merge import records
 
 from kdkit import predictions
+from kdkit.api.values import EncodedExample, Prediction
 from kdkit.cache import CacheWriter, Part, verify
 from kdkit.engine import Forward
 from kdkit.engine.validation import row_losses
@@ -36,7 +37,6 @@ from kdkit.system.progress import Silent
 from kdkit.system.team import ALONE, Team
 from kdkit.targets import NoTargets
 from kdkit.tokens import length_sorted
-from kdkit.values import EncodedExample, Prediction
 
 SIZES = st.integers(1, 4)
 GONE = "error: another process of this run is gone ("

@@ -6,13 +6,13 @@ import attrs
 import pytest
 import torch
 
+from kdkit.api.options import Schedule
+from kdkit.api.values import LossParts, TokenCounts
 from kdkit.builtin.losses.kd import KD
 from kdkit.divergences import DIVERGENCES, forward_kl
 from kdkit.losses import HardLoss, mix
-from kdkit.options import Schedule
 from kdkit.testing import check_loss
 from kdkit.testing.divergences import REFERENCES
-from kdkit.values import LossParts, TokenCounts
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdkit.api.values import Example
 from kdkit.builtin.metrics.text import Text, similarity, token_f1
 from kdkit.system.wording import trim
 from kdkit.testing.metrics import check_metrics
-from kdkit.values import Example
 
 texts = st.text(alphabet="ab (),;\n\r\tß_1", max_size=40)
 

@@ -15,11 +15,11 @@ import tiny
 import torch
 
 from kdkit.align import label_mask
+from kdkit.api.values import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets
 from kdkit.builtin.losses.kd import KD
 from kdkit.engine import Forward
 from kdkit.losses import distillation_loss, token_counts
 from kdkit.tokens import collate
-from kdkit.values import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets
 
 MODELS = {
     "t5, tied": tiny.T5,

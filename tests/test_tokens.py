@@ -5,9 +5,9 @@ import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdkit.options import TokenLimits
+from kdkit.api.options import TokenLimits
+from kdkit.api.values import Cut, EncodedExample, Example
 from kdkit.tokens import collate, encode, fit_source, length_sorted
-from kdkit.values import Cut, EncodedExample, Example
 
 words = st.text(alphabet="abmx 0é€𝄞\n", max_size=30)
 

@@ -17,13 +17,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdkit.api.interfaces import BatchCodec, SparseCodec
+from kdkit.api.values import DenseTargets, TeacherBlock
 from kdkit.builtin.codecs.integers import Reader, write_fields, write_integers
 from kdkit.builtin.codecs.topk import DEEPEST, TopK
 from kdkit.errors import DamagedData, UsageError
-from kdkit.interfaces import BatchCodec, SparseCodec
 from kdkit.losses import distillation_loss
 from kdkit.testing import check_codec, synthetic_block
-from kdkit.values import DenseTargets, TeacherBlock
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CODECS = [

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 import kdkit
 from kdkit import plugins, tracking
+from kdkit.api.hookspecs import hookimpl
+from kdkit.api.interfaces import Tracker
+from kdkit.api.trackers import record_id
+from kdkit.api.values import Score
 from kdkit.engine import MetricsLog
 from kdkit.errors import MissingInput
-from kdkit.hookspecs import hookimpl
-from kdkit.interfaces import Tracker
 from kdkit.recipe import load_recipe
-from kdkit.tracking import Guard, numbers_of, record_id, scores_of
-from kdkit.values import Score
+from kdkit.tracking import Guard, numbers_of, scores_of
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 

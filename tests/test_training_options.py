@@ -14,12 +14,12 @@ import pytest
 import tiny
 import torch
 
+from kdkit.api.interfaces import LeanModel
+from kdkit.api.options import Generation, Training
 from kdkit.engine import Forward
 from kdkit.engine.lean import lean
 from kdkit.errors import UsageError
-from kdkit.interfaces import LeanModel
 from kdkit.losses import HardLoss
-from kdkit.options import Generation, Training
 from kdkit.targets import NoTargets, counts_of
 from kdkit.tokens import collate
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdkit.api.values import Grid, TeacherBlock
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.errors import DamagedData
 from kdkit.testing import synthetic_block
-from kdkit.values import Grid, TeacherBlock
 
 SCOPES = ("row", "array")
 LOGITS = hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 40)), elements=st.floats(-60, 60, width=32))

@@ -120,9 +120,9 @@ def tokenizer():
 
 def encoded(count: int, seed: int = 0):
     """Examples and their ids."""
-    from kdkit.options import TokenLimits
+    from kdkit.api.options import TokenLimits
+    from kdkit.api.values import Example
     from kdkit.tokens import encode
-    from kdkit.values import Example
 
     examples = [Example(id=f"row{i}", source=s, target=t) for i, (s, t) in enumerate(pairs(count, seed))]
     return examples, encode(examples, tokenizer(), TokenLimits(max_source=24, max_target=8))
@@ -153,10 +153,10 @@ class Notes:
 
 def trainer(folder: Path, *, rows: int = 24, values=None, training_model=None, progress=None, log=True, **options):
     """A training of a tiny T5 on labels; validation gives `values` in turn (by default the step's own number)."""
+    from kdkit.api.options import Generation, Training
     from kdkit.engine import MetricsLog, Trainer
     from kdkit.engine.validation import Validator
     from kdkit.losses import HardLoss
-    from kdkit.options import Generation, Training
     from kdkit.system.progress import Silent
     from kdkit.targets import NoTargets
 

@@ -4,8 +4,8 @@ from itertools import takewhile
 
 import attrs
 
-from kdkit.hookspecs import hookimpl
-from kdkit.options import option
+from kdkit.api.hookspecs import hookimpl
+from kdkit.api.options import option
 
 
 @attrs.frozen(kw_only=True)

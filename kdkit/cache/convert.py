@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.api.interfaces import FittedCodec, SparseCodec
+from kdkit.api.values import TeacherBlock
 from kdkit.cache.identity import options_of
 from kdkit.cache.writer import CacheWriter
 from kdkit.errors import UsageError
-from kdkit.interfaces import FittedCodec, SparseCodec
 from kdkit.system.digests import canonical_json, digest_of
 from kdkit.system.signals import graceful
-from kdkit.values import TeacherBlock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kdkit.api.interfaces.codecs import AnyCodec, CodecState
     from kdkit.cache.identity import CacheIdentity
     from kdkit.cache.manifest import Manifest
     from kdkit.cache.reader import LogitCache
-    from kdkit.interfaces.codecs import AnyCodec, CodecState
     from kdkit.system.progress import Progress
 
 SHARD_BYTES = 256 * 2**20

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from kdkit.api.values import EncodedExample
     from kdkit.cache.identity import CacheIdentity
     from kdkit.system.progress import Progress
-    from kdkit.values import EncodedExample
 
 _SPELT = re.compile(r"(0|[1-9][0-9]{0,5})/([1-9][0-9]{0,5})", re.ASCII)
 _TAKEN = ".taken"

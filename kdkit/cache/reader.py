@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.interfaces import FittedCodec
 from kdkit.cache.identity import KEY_BYTES
 from kdkit.cache.index import Index
 from kdkit.cache.listed import damaged_shard, load_listed
@@ -21,7 +22,6 @@ from kdkit.cache.mirror import is_mirror
 from kdkit.cache.payloads import MappedFiles, SoughtFiles
 from kdkit.cache.state import read_state
 from kdkit.errors import DamagedData, Mismatch, MissingInput
-from kdkit.interfaces import FittedCodec
 from kdkit.system.url import is_url
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from kdkit.api.interfaces import Codec
+    from kdkit.api.interfaces.codecs import AnyCodec
+    from kdkit.api.values import FloatArray
     from kdkit.cache.identity import CacheIdentity
     from kdkit.cache.manifest import Manifest, ShardEntry
-    from kdkit.interfaces import Codec
-    from kdkit.interfaces.codecs import AnyCodec
-    from kdkit.values import FloatArray
 
 
 @attrs.frozen(kw_only=True, eq=False)

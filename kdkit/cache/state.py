@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from kdkit.interfaces.codecs import CodecState
+    from kdkit.api.interfaces.codecs import CodecState
 
 STATE_PATTERN = "state-*.safetensors"
 STATE_FILE = re.compile(r"state-[0-9a-f]{32}\.safetensors", re.ASCII)

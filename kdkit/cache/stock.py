@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.api.interfaces import FittedCodec
 from kdkit.cache.aside import how_to_bring_back, next_number, set_aside
 from kdkit.cache.format import read_shard
 from kdkit.cache.manifest import MANIFEST, ShardEntry, describe_shard, read_manifest, sealed_shards
 from kdkit.cache.state import NO_STATE, STATE_FILE, read_state, state_name
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
-from kdkit.interfaces import FittedCodec
 from kdkit.system.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from kdkit.api.interfaces.codecs import AnyCodec
     from kdkit.cache.format import Shard
     from kdkit.cache.identity import CacheIdentity
-    from kdkit.interfaces.codecs import AnyCodec
 
 
 @attrs.define(kw_only=True, eq=False)

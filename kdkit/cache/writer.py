@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Self
 
 import filelock
 
+from kdkit.api.interfaces import Codec, FittedCodec, StateCodec
 from kdkit.cache.growing import GrowingShard
 from kdkit.cache.identity import KEY_BYTES
 from kdkit.cache.manifest import Manifest, ShardEntry
 from kdkit.cache.state import NO_STATE, read_state, write_state
 from kdkit.cache.stock import Stock
 from kdkit.errors import Busy, KdkitError, Mismatch
-from kdkit.interfaces import Codec, FittedCodec, StateCodec
 from kdkit.system.files import disk_full
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from kdkit.api.interfaces.codecs import AnyCodec, CodecState
+    from kdkit.api.values import StateBlock, TeacherBlock
     from kdkit.cache.identity import CacheIdentity
-    from kdkit.interfaces.codecs import AnyCodec, CodecState
-    from kdkit.values import StateBlock, TeacherBlock
 
 LOCK = ".lock"
 LARGEST_TOKENS = 2**31 - 1

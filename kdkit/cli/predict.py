@@ -16,8 +16,8 @@ from kdkit.errors import MissingInput, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kdkit.interfaces import DataSource
-    from kdkit.values import Example
+    from kdkit.api.interfaces import DataSource
+    from kdkit.api.values import Example
 
 
 @click.command("predict")
@@ -85,8 +85,8 @@ def _example(source: DataSource, place: str, row: Mapping[str, Any]) -> Example:
     """The input that a row makes; its id within the file is its place, so that repeated ids do no harm."""
     import attrs
 
-    from kdkit.interfaces import RowSource
-    from kdkit.values import Example
+    from kdkit.api.interfaces import RowSource
+    from kdkit.api.values import Example
 
     made: Example | str
     made = source.prompt(place, row) if isinstance(source, RowSource) else "it has no field `source`"

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.interfaces.codecs import FittedCodec, HeadCodec
 from kdkit.cache.state import pack_state
 from kdkit.codecbench.records import first_tokens, state_block
 from kdkit.components import options_of
 from kdkit.errors import UsageError
-from kdkit.interfaces.codecs import FittedCodec, HeadCodec
 from kdkit.recipe.codecspec import read_codec_spec
 from kdkit.recipe.structure import Structurer, dotted, with_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kdkit.api.interfaces import Codec
     from kdkit.codecbench.records import Material
-    from kdkit.interfaces import Codec
     from kdkit.plugins import Plugins
 
 # Settings that are measured where none are named; a codec that is not here is measured as it comes.

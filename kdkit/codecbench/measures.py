@@ -15,24 +15,24 @@ import numpy as np
 import torch
 
 from kdkit.align import all_rows, full_logits, log_softmax
+from kdkit.api.interfaces.codecs import BatchCodec, SparseCodec, StateCodec
+from kdkit.api.values import SparseTargets, TeacherBlock
 from kdkit.codecbench.records import groups_of, state_block
 from kdkit.codecbench.results import Result, Tally
 from kdkit.codecbench.sparse import dense_logp, sparse_target
 from kdkit.codecbench.student import HeadGradient, cosine, student_of
 from kdkit.divergences import forward_kl
 from kdkit.errors import UsageError
-from kdkit.interfaces.codecs import BatchCodec, SparseCodec, StateCodec
 from kdkit.system.progress import Silent
-from kdkit.values import SparseTargets, TeacherBlock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdkit.api.values import Targets
     from kdkit.codecbench.contenders import Coder
     from kdkit.codecbench.records import Material, Record
     from kdkit.codecbench.student import LogitStudent, StateStudent, StudentRows
     from kdkit.system.progress import Progress
-    from kdkit.values import Targets
 
 BATCH_TOKENS = 256
 TAIL_OUTSIDE = 128

@@ -11,13 +11,13 @@ import attrs
 import numpy as np
 import torch
 
+from kdkit.api.values import StateBlock, TeacherBlock
 from kdkit.errors import UsageError
-from kdkit.values import StateBlock, TeacherBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from kdkit.values import FloatArray, OutputHead
+    from kdkit.api.values import FloatArray, OutputHead
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdkit import corpus as corpora
+from kdkit.api.interfaces import FetchedSource
 from kdkit.cache import LogitCache
 from kdkit.codecbench.records import Material, Record, check_finite, first_quarter, quarter_sentence
 from kdkit.encoding import has_states
 from kdkit.errors import MissingInput
-from kdkit.interfaces import FetchedSource
 from kdkit.recipe.inputs import check_inputs
 from kdkit.rows import rows_of
 from kdkit.runrecord import check_recipe, read_record
@@ -19,9 +19,9 @@ from kdkit.runrecord import check_recipe, read_record
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kdkit.api.values import Corpus, EncodedExample
     from kdkit.recipe import Recipe
     from kdkit.system.progress import Progress
-    from kdkit.values import Corpus, EncodedExample
 
 
 def of_cache(place: Path | str) -> Material:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from kdkit.values import SparseTargets
+    from kdkit.api.values import SparseTargets
 
 
 def dense_logp(targets: SparseTargets, rows_BT: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from kdkit.api.values import OutputHead
 from kdkit.codecbench.records import Material, Record, check_finite, first_quarter, offsets_of, quarter_sentence
 from kdkit.errors import MissingInput, UsageError
 from kdkit.system.wording import plural
-from kdkit.values import OutputHead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from kdkit.values import FloatArray
+    from kdkit.api.values import FloatArray
 
 # Records of a file that does not say how long they are.
 DEFAULT_LENGTH = 32

@@ -1,4 +1,4 @@
-"""What a loss compares hidden states with (`kdkit.interfaces.FeatureLoss`): the projection, and the teacher's scale.
+"""What a loss compares hidden states with (see `FeatureLoss`): the projection, and the teacher's scale.
 
 Letters: C tokens of a chunk, M those of them that the teacher has a row for, D and R the widths of the student's and
 the teacher's states.
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
-from kdkit.interfaces import FeatureLoss
+from kdkit.api.interfaces import FeatureLoss
 
 if TYPE_CHECKING:
+    from kdkit.api.interfaces import LossMixer
+    from kdkit.api.values import LossParts, TeacherRows, TokenCounts
     from kdkit.engine.spaces import TeacherSpace
-    from kdkit.interfaces import LossMixer
-    from kdkit.values import LossParts, TeacherRows, TokenCounts
 
 
 @attrs.frozen(kw_only=True, eq=False)

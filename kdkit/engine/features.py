@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 import torch
 
 from kdkit.align import teacher_rows
+from kdkit.api.interfaces import FeatureLoss
 from kdkit.engine.featurehelper import FeatureHelper
 from kdkit.engine.spaces import TeacherSpace
 from kdkit.engine.tokenloss import Forward
 from kdkit.errors import UsageError
-from kdkit.interfaces import FeatureLoss
 from kdkit.tokens import collate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kdkit.interfaces import LossMixer, TextModel
+    from kdkit.api.interfaces import LossMixer, TextModel
+    from kdkit.api.values import EncodedExample, TokenBatch
     from kdkit.targets import TargetSource
-    from kdkit.values import EncodedExample, TokenBatch
 
 SAMPLE_ROWS = 256
 """Rows at most that the scale is learnt from."""

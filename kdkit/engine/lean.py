@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from kdkit.api.interfaces import LeanModel
 from kdkit.errors import UsageError
-from kdkit.interfaces import LeanModel
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from kdkit.interfaces import TextModel
-    from kdkit.options import Training
+    from kdkit.api.interfaces import TextModel
+    from kdkit.api.options import Training
 
 
 def lean(model: TextModel, options: Training) -> AbstractContextManager[None]:

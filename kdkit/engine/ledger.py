@@ -17,13 +17,13 @@ from kdkit.errors import KdkitError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdkit.api.values import EncodedExample, TokenCounts
     from kdkit.batches import Lengths
-    from kdkit.values import EncodedExample, TokenCounts
 
     Window = Sequence[Sequence[int]]
 
 PARTS = ("total", "hard", "soft", "feature")
-"""The parts of a loss that are kept (see `kdkit.values.LossParts`), the first being the one that is trained on."""
+"""The parts of a loss that are kept (see `kdkit.api.values.LossParts`), the first being the one that is trained on."""
 
 
 @attrs.frozen(kw_only=True, eq=False)

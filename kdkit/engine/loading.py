@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.api.values import IGNORED
 from kdkit.tokens import collate
-from kdkit.values import IGNORED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdkit.api.values import EncodedExample, Targets, TokenBatch
     from kdkit.system.team import Team
     from kdkit.targets import TargetSource
-    from kdkit.values import EncodedExample, Targets, TokenBatch
 
     Loaded = tuple[TokenBatch, Targets | None] | None
 

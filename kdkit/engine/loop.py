@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import torch
 
+from kdkit.api.values import Moment
 from kdkit.batches import Lengths, epoch_order, epoch_steps
 from kdkit.engine import checkpoint, sharded
 from kdkit.engine.ahead import ahead
@@ -32,21 +33,20 @@ from kdkit.losses import loss_at
 from kdkit.system.signals import Stop, graceful
 from kdkit.system.team import ALONE, Team
 from kdkit.targets import counts_of
-from kdkit.values import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from kdkit.api.interfaces import LossMixer, TextModel
+    from kdkit.api.options import Training
+    from kdkit.api.values import EncodedExample
     from kdkit.engine.featurehelper import FeatureHelper
     from kdkit.engine.loading import Loaded
     from kdkit.engine.metricslog import MetricsLog
     from kdkit.engine.tokenloss import Forward
-    from kdkit.interfaces import LossMixer, TextModel
-    from kdkit.options import Training
     from kdkit.system.progress import Progress, Task
     from kdkit.targets import TargetSource
-    from kdkit.values import EncodedExample
 
 LOWER_IS_BETTER = ("loss", "hard", "soft")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Self
 
-    from kdkit.interfaces import TextModel
+    from kdkit.api.interfaces import TextModel
     from kdkit.system.signals import Stop
     from kdkit.system.team import Team
 

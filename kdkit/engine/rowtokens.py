@@ -12,20 +12,20 @@ import numpy as np
 import torch
 
 from kdkit.align import full_logits, log_softmax, teacher_rows
+from kdkit.api.interfaces import SampledCodec, SparseCodec
+from kdkit.api.values import SparseTargets
 from kdkit.engine.tokenloss import CHUNK
 from kdkit.evaluation.calibration import Bins
-from kdkit.interfaces import SampledCodec, SparseCodec
 from kdkit.system.team import ALONE, Team
 from kdkit.tokens import collate, length_sorted
-from kdkit.values import SparseTargets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kdkit.api.interfaces.codecs import AnyCodec
+    from kdkit.api.values import EncodedExample, TeacherRows
     from kdkit.engine.tokenloss import Part
-    from kdkit.interfaces.codecs import AnyCodec
     from kdkit.targets import CachedTargets
-    from kdkit.values import EncodedExample, TeacherRows
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kdkit.options import Training
+    from kdkit.api.options import Training
 
 
 def learning_rate(step: int, total: int, options: Training) -> float:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch.distributed.fsdp import FSDPModule
 
-    from kdkit.interfaces import TextModel
+    from kdkit.api.interfaces import TextModel
     from kdkit.system.team import Team
 
 CONFIG = "ACCELERATE_USE_FSDP"

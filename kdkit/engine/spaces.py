@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
+from kdkit.api.values import FactoredTargets
 from kdkit.errors import Mismatch
-from kdkit.values import FactoredTargets
 
 if TYPE_CHECKING:
-    from kdkit.values import Targets, TeacherRows
+    from kdkit.api.values import Targets, TeacherRows
 
 CHUNK = 8192
 """Entries of the vocabulary that are looked at together, in float64."""

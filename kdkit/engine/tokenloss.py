@@ -20,15 +20,15 @@ import attrs
 import torch
 
 from kdkit.align import teacher_rows
-from kdkit.interfaces import HeadModel
-from kdkit.values import LossParts
+from kdkit.api.interfaces import HeadModel
+from kdkit.api.values import LossParts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from kdkit.api.interfaces import LossMixer, TextModel
+    from kdkit.api.values import Targets, TeacherRows, TokenBatch, TokenCounts
     from kdkit.engine.featurehelper import FeatureHelper
-    from kdkit.interfaces import LossMixer, TextModel
-    from kdkit.values import Targets, TeacherRows, TokenBatch, TokenCounts
 
     Head = Callable[[torch.Tensor], torch.Tensor]
 

@@ -17,12 +17,12 @@ from kdkit.tokens import collate, length_sorted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from kdkit.api.interfaces import LossMixer, TextModel
+    from kdkit.api.options import Generation, NamedSuite
+    from kdkit.api.values import EncodedExample, Example, TokenCounts
     from kdkit.engine.tokenloss import Part
-    from kdkit.interfaces import LossMixer, TextModel
-    from kdkit.options import Generation, NamedSuite
     from kdkit.system.progress import Progress
     from kdkit.targets import TargetSource
-    from kdkit.values import EncodedExample, Example, TokenCounts
 
 
 @attrs.define(kw_only=True)
@@ -151,7 +151,7 @@ class Validator:
         batch_size: Rows a batch for the losses.
         device: The model's device.
         progress: Where progress is shown.
-        together: Rows whose tokens a loss averages together; 0 for all (see `kdkit.options.Evaluation.rows_together`).
+        together: Rows whose tokens a loss averages together; 0 for all (see `Evaluation.rows_together`).
         team: The processes that train the model, and judge it together.
     """
 

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from kdkit.api.interfaces import LossMixer, TextModel
+    from kdkit.api.values import EncodedExample, Prediction
     from kdkit.engine.rowtokens import RowTokens
     from kdkit.engine.validation import RowLoss
-    from kdkit.interfaces import LossMixer, TextModel
     from kdkit.rows import Rows
     from kdkit.runfolder import Run
     from kdkit.targets import TargetSource
-    from kdkit.values import EncodedExample, Prediction
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kdkit.values import Example
+    from kdkit.api.values import Example
 
 NAMES = ("labels-only", "untouched", "constant", "nearest")
 

@@ -11,20 +11,20 @@ import numpy as np
 import torch
 
 from kdkit import hf
+from kdkit.api.values import Cost
 from kdkit.evaluation.timing import measure
 from kdkit.generation import predict
 from kdkit.system.files import folder_bytes
-from kdkit.values import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from kdkit.api.interfaces import TextModel
+    from kdkit.api.values import Corpus
     from kdkit.evaluation.timing import Generate, Timing
-    from kdkit.interfaces import TextModel
     from kdkit.rows import Rows
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus
 
 
 @contextmanager

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from kdkit.api.values import Score
 from kdkit.engine.validation import loss_samples
 from kdkit.evaluation.calibration import BINS, Bins
 from kdkit.evaluation.resampling import compare, mean_over_seeds
 from kdkit.evaluation.rowscores import RowKey, RowScores
 from kdkit.evaluation.scoring import Column, columns_of, differences_of, scores_of, weighted_mean
-from kdkit.values import Score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdkit.api.interfaces import MetricSuite
+    from kdkit.api.values import Difference, Example
     from kdkit.engine.rowtokens import RowTokens
     from kdkit.engine.validation import RowLoss
     from kdkit.evaluation.rowscores import Array
-    from kdkit.interfaces import MetricSuite
-    from kdkit.values import Difference, Example
 
 LOSSES, TOKENS, TEXTS = "loss", "tokens", "texts"
-"""Suites of scores that are no metric suite's: see `kdkit.values.Score`."""
+"""Suites of scores that are no metric suite's: see `kdkit.api.values.Score`."""
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -40,7 +40,7 @@ class Evidence:
         suites: Names and suites that texts are scored with.
         resamples: Resamplings behind each interval.
         seed: Determines them.
-        together: Rows whose tokens a loss averages together; 0 for all (see `kdkit.options.Evaluation.rows_together`).
+        together: Rows whose tokens a loss averages together; 0 for all (see `Evaluation.rows_together`).
         scores: What came of it.
         calibration: The bins of each model's tokens.
     """

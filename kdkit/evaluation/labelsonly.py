@@ -20,11 +20,11 @@ from kdkit.hf.loading import VOLATILE
 from kdkit.system.digests import digest_of
 
 if TYPE_CHECKING:
-    from kdkit.interfaces import TextModel
-    from kdkit.options import Training
+    from kdkit.api.interfaces import TextModel
+    from kdkit.api.options import Training
+    from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus
 
 NAME = "labels-only"
 

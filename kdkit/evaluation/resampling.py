@@ -12,10 +12,10 @@ from weakref import WeakKeyDictionary
 import attrs
 import numpy as np
 
+from kdkit.api.values import Difference
 from kdkit.errors import Mismatch
 from kdkit.evaluation.rowscores import score_of_sums
 from kdkit.evaluation.scoring import LEVEL, draws
-from kdkit.values import Difference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

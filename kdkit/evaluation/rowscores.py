@@ -39,7 +39,7 @@ _DAMAGE = (ValueError, KeyError, TypeError, EOFError, RuntimeError)  # what NumP
 
 
 class RowKey(NamedTuple):
-    """Which score: see `kdkit.values.Score`."""
+    """Which score: see `kdkit.api.values.Score`."""
 
     model: str
     against: str

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from kdkit.api.values import Difference, Score
 from kdkit.errors import KdkitError
-from kdkit.values import Difference, Score
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from kdkit.interfaces import MetricSuite
-    from kdkit.values import Example
+    from kdkit.api.interfaces import MetricSuite
+    from kdkit.api.values import Example
 
     Array: TypeAlias = npt.NDArray[np.float64]
     Counts: TypeAlias = npt.NDArray[np.uint16]

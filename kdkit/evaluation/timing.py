@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from kdkit.values import EncodedExample, Prediction
+    from kdkit.api.values import EncodedExample, Prediction
 
     Generate = Callable[[Sequence[EncodedExample]], Iterator[Prediction]]
 

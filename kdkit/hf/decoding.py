@@ -10,8 +10,8 @@ from kdkit.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from kdkit.interfaces import Tokenizer
-    from kdkit.options import Generation
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.options import Generation
 
 # The ids that a model was trained to begin and end texts with. A multilingual one has its language forced first.
 MODEL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id")

@@ -17,7 +17,7 @@ from kdkit.system.files import user_path
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from kdkit.interfaces import Tokenizer
+    from kdkit.api.interfaces import Tokenizer
 
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 ANEW = "fetch that folder again or, if a run made it, delete it and run again"

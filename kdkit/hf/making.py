@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from kdkit.api.values import ModelSize
 from kdkit.errors import UsageError
 from kdkit.hf.seq2seq import count_parameters
-from kdkit.values import ModelSize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

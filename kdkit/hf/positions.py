@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from kdkit.options import Generation, TokenLimits
+    from kdkit.api.options import Generation, TokenLimits
 
 # Of T5 and its kin, and of rotary models: they know distances, not positions, and so have no end.
 DISTANCES = ("relative_attention_num_buckets", "rope_parameters")

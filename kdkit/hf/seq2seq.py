@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.values import EncodedExample, OutputHead
 from kdkit.hf.decoding import decoder_inputs, generation_config
 from kdkit.hf.loading import quiet
 from kdkit.system.files import disk_full, sync_file, sync_folder
-from kdkit.values import EncodedExample, OutputHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kdkit.interfaces import Tokenizer
-    from kdkit.options import Generation, Training
-    from kdkit.values import TokenBatch
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.options import Generation, Training
+    from kdkit.api.values import TokenBatch
 
 
 # Of the largest logit: what half precision and another order of sums may do.
@@ -133,7 +133,7 @@ class Seq2SeqModel:
 
     @contextmanager
     def lean(self, options: Training) -> Iterator[None]:
-        """Gradient checkpointing and compilation, for the time of a training (see `kdkit.interfaces.LeanModel`)."""
+        """Gradient checkpointing and compilation, for the time of a training (see `kdkit.api.interfaces.LeanModel`)."""
         from kdkit.hf.lean import compiled, recomputed
 
         with ExitStack() as stack:

@@ -11,7 +11,7 @@ from kdkit.errors import Mismatch
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from kdkit.interfaces import Tokenizer
+    from kdkit.api.interfaces import Tokenizer
 
 PAD, EOS = "<pad>", "</s>"
 PROBE = "def f(x):\n    return [1, 2.5, 'a b'] if x == None else \"Grüße\"  # ok\n\tassertEquals(3, f(0));"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from kdkit.api.options import EachValue, values_of
 from kdkit.components import EACH, IN, NUMBER, rules
-from kdkit.options import EachValue, values_of
 
 if TYPE_CHECKING:
     import attrs

@@ -14,7 +14,7 @@ from kdkit.recipe.structure import Structurer, dotted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kdkit.interfaces.codecs import AnyCodec
+    from kdkit.api.interfaces.codecs import AnyCodec
     from kdkit.plugins import Plugins
 
 _OPENING, _CLOSING, _QUOTES = "[{", "]}", "\"'"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kdkit.api.interfaces import InputChecker
 from kdkit.errors import UsageError
-from kdkit.interfaces import InputChecker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

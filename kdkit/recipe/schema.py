@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kdkit.api.options import NamedSuite, Schedule
 from kdkit.components import Option, is_free_table, is_scheduled, is_table, member_type, options_of, without_none
 from kdkit.errors import PluginError
-from kdkit.options import NamedSuite, Schedule
 from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Section
 
 if TYPE_CHECKING:

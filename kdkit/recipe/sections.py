@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
-from kdkit.options import CacheOptions, Evaluation, Generation, TokenLimits, Training, option
+from kdkit.api.options import CacheOptions, Evaluation, Generation, TokenLimits, Training, option
 from kdkit.system.digests import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kdkit.interfaces import DataSource, LossMixer, Reference, Student, Teacher, Tracker
-    from kdkit.interfaces.codecs import AnyCodec
+    from kdkit.api.interfaces import DataSource, LossMixer, Reference, Student, Teacher, Tracker
+    from kdkit.api.interfaces.codecs import AnyCodec
 
 
 @attrs.frozen(kw_only=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.options import NamedSuite, Schedule
 from kdkit.components import (
     default_of,
     is_free_table,
@@ -24,7 +25,6 @@ from kdkit.components import (
     without_none,
 )
 from kdkit.errors import PluginError
-from kdkit.options import NamedSuite, Schedule
 from kdkit.plugins import SINGULAR, Plugins
 from kdkit.recipe.checks import broken_rules, did_you_mean, show
 

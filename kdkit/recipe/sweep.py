@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from kdkit.api.interfaces import Search
     from kdkit.components import KeyPath
-    from kdkit.interfaces import Search
     from kdkit.plugins import Plugins
 
 _ID_DIGITS = 16

@@ -10,8 +10,8 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kdkit.api.values import Difference, Score
     from kdkit.report.facts import Facts
-    from kdkit.values import Difference, Score
 
 LOSS = "loss"
 """The suite under which an evaluation files hard, soft and total loss: lower is better."""

@@ -12,8 +12,8 @@ from kdkit.system.wording import plural
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kdkit.api.values import Cost
     from kdkit.report.facts import Facts
-    from kdkit.values import Cost
 
 LONGER = 1.05
 """Texts longer by more than this ratio are said to take their part of the time."""

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.values import Cost, Difference, Score
 from kdkit.errors import DamagedData
 from kdkit.report.readings import as_table, json_of, number, or_nan
-from kdkit.values import Cost, Difference, Score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

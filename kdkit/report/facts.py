@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from kdkit.api.values import Cost, Difference, Score
     from kdkit.report.evaluation import Bin, Evaluation
     from kdkit.report.heldout import ScoredRow
-    from kdkit.values import Cost, Difference, Score
 
 __all__ = ["STAGES", "Facts", "as_table", "number", "read"]
 

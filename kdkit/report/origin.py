@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.values import SPLITS
 from kdkit.report import curves, formats
 from kdkit.report.facts import STAGES, as_table, number
 from kdkit.report.tables import Cell, Group, Row, Table
 from kdkit.system.wording import plural
-from kdkit.values import SPLITS
 
 if TYPE_CHECKING:
     from kdkit.report.facts import Facts

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from kdkit.api.values import Difference, Score
     from kdkit.report.compare import Pair
-    from kdkit.values import Difference, Score
 
 
 def summary(folder: Path) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from kdkit.system.wording import plural
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdkit.api.values import Difference, Score
     from kdkit.report.compare import Pair
     from kdkit.report.facts import Facts
-    from kdkit.values import Difference, Score
 
 
 @attrs.frozen

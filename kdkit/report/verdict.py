@@ -14,9 +14,9 @@ from kdkit.system.wording import plural
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kdkit.api.values import Cost, Difference, Score
     from kdkit.report.compare import Pair
     from kdkit.report.facts import Facts
-    from kdkit.values import Cost, Difference, Score
 
 UNTAUGHT = ("untouched", "constant", "nearest")
 """Baselines that no training of this run has taught anything."""

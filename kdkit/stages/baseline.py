@@ -18,9 +18,9 @@ from kdkit.training import train
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kdkit.interfaces import TextModel
+    from kdkit.api.interfaces import TextModel
+    from kdkit.api.values import Corpus
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus
 
 
 def fit(run: Run) -> dict[str, Any]:

@@ -29,10 +29,10 @@ from kdkit.wanted import Wanted, is_finished, wanted_rows
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from kdkit.interfaces import OpenTeacher
-    from kdkit.interfaces.codecs import CodecState
+    from kdkit.api.interfaces import OpenTeacher
+    from kdkit.api.interfaces.codecs import CodecState
+    from kdkit.api.values import Corpus, EncodedExample, Prediction
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus, EncodedExample, Prediction
 
 
 def fill(run: Run) -> dict[str, Any]:

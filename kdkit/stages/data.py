@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit import corpus as corpora
+from kdkit.api.values import SPLITS
 from kdkit.errors import Mismatch, UsageError
 from kdkit.recipe.inputs import check_inputs
 from kdkit.store import making
 from kdkit.sweeps import datastore
 from kdkit.system.files import write_json
 from kdkit.tokens import encode
-from kdkit.values import SPLITS
 
 if TYPE_CHECKING:
+    from kdkit.api.values import Corpus, Drop, SplitName
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus, Drop, SplitName
 
 PLACES_SHOWN = 120
 """Characters; longer lists of places stand in `data/report.json` only."""

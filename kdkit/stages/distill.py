@@ -19,10 +19,10 @@ from kdkit.training import train
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.interfaces import TextModel
+    from kdkit.api.interfaces import TextModel
+    from kdkit.api.values import EncodedExample
     from kdkit.runfolder import Run
     from kdkit.targets import TargetSource
-    from kdkit.values import EncodedExample
 
 
 def fit(run: Run) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from kdkit import predictions
+from kdkit.api.values import END, Prediction
 from kdkit.cache import LogitCache
 from kdkit.engine.rowtokens import cached_tokens
 from kdkit.engine.validation import RowLoss
@@ -22,18 +23,17 @@ from kdkit.losses import HardLoss, loss_at
 from kdkit.rows import rows_of
 from kdkit.system.files import write_json
 from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
-from kdkit.values import END, Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from kdkit.api.interfaces import TextModel, Tokenizer
+    from kdkit.api.values import Corpus
     from kdkit.engine.rowtokens import CachedTokens
     from kdkit.evaluation.rowscores import Array
-    from kdkit.interfaces import TextModel, Tokenizer
     from kdkit.rows import Rows
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus
 
 IMITATORS = ("student", labelsonly.NAME)
 """Whose texts every suite compares with the teacher's, too."""

@@ -22,8 +22,8 @@ from kdkit.training import train
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kdkit.api.values import Corpus
     from kdkit.runfolder import Run
-    from kdkit.values import Corpus
 
 WORKSHOP = "teacher-training"
 

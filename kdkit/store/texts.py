@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
-    from kdkit.interfaces import Tokenizer
-    from kdkit.options import Generation
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.options import Generation
+    from kdkit.api.values import EncodedExample, Prediction
     from kdkit.system.progress import Progress
     from kdkit.system.team import Team
-    from kdkit.values import EncodedExample, Prediction
 
 
 def key_of(rows: Sequence[EncodedExample], generation: Generation, *, weights: str, tokenizer: str) -> str:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.values import Outcome
 from kdkit.errors import RecipeError
 from kdkit.recipe.sweptkeys import value_text
 from kdkit.runplace import RECIPE
 from kdkit.sweeps.facts import trial_facts
 from kdkit.system.digests import digest_of
-from kdkit.values import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.interfaces import OpenSearch
+    from kdkit.api.interfaces import OpenSearch
     from kdkit.recipe.sweep import Sweep, Trial
     from kdkit.sweeps.board import Watcher
     from kdkit.sweeps.schedule import Schedule

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kdkit.values import OutputHead, StateBlock, TeacherBlock
+    from kdkit.api.values import OutputHead, StateBlock, TeacherBlock
 
 
 def synthetic_block(tokens: int, vocab_size: int, *, seed: int = 0, spread: float = 3.0) -> TeacherBlock:
@@ -19,7 +19,7 @@ def synthetic_block(tokens: int, vocab_size: int, *, seed: int = 0, spread: floa
     """
     import numpy as np
 
-    from kdkit.values import TeacherBlock
+    from kdkit.api.values import TeacherBlock
 
     random = np.random.default_rng([seed, tokens, vocab_size])
     logits_TV = random.normal(-2 * spread, spread, (tokens, vocab_size)).astype(np.float32)
@@ -38,7 +38,7 @@ def synthetic_head(vocab_size: int, hidden: int, *, seed: int = 0, spread: float
     """
     import numpy as np
 
-    from kdkit.values import OutputHead
+    from kdkit.api.values import OutputHead
 
     random = np.random.default_rng([seed, vocab_size, hidden])
     return OutputHead(weight_VD=random.normal(0, spread / hidden**0.5, (vocab_size, hidden)).astype(np.float32))
@@ -54,7 +54,7 @@ def synthetic_states(tokens: int, hidden: int, *, seed: int = 0) -> StateBlock:
     """
     import numpy as np
 
-    from kdkit.values import StateBlock
+    from kdkit.api.values import StateBlock
 
     random = np.random.default_rng([seed, tokens, hidden])
     mean_D = np.cos(np.arange(hidden))
@@ -64,7 +64,7 @@ def synthetic_states(tokens: int, hidden: int, *, seed: int = 0) -> StateBlock:
 
 def head_block(head: OutputHead, states: StateBlock) -> TeacherBlock:
     """The logits that a head makes of hidden states."""
-    from kdkit.values import TeacherBlock
+    from kdkit.api.values import TeacherBlock
 
     logits_TV = states.states_TD @ head.weight_VD.T
     if head.bias_V is not None:

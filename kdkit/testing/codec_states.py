@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from kdkit.errors import DamagedData
 
 if TYPE_CHECKING:
-    from kdkit.interfaces import FittedCodec
-    from kdkit.interfaces.codecs import CodecState
+    from kdkit.api.interfaces import FittedCodec
+    from kdkit.api.interfaces.codecs import CodecState
 
 
 def check_same_state(codec: FittedCodec, one: CodecState, other: CodecState) -> None:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kdkit.interfaces.codecs import BatchCodec
-    from kdkit.values import FloatArray, SparseTargets, TeacherBlock
+    from kdkit.api.interfaces.codecs import BatchCodec
+    from kdkit.api.values import FloatArray, SparseTargets, TeacherBlock
 
 # Of log-probabilities, relative to the greatest logit or 1: float32 rounds to 2**-24, and sums add to it.
 NEAR = 2.0**-16
@@ -50,7 +50,7 @@ def _check_batch(
     import torch
 
     from kdkit.align import all_rows, full_logits
-    from kdkit.values import SparseTargets
+    from kdkit.api.values import SparseTargets
 
     vocab_size = decoded[0].shape[1] if decoded else vocab_size
     targets = codec.targets(records, vocab_size=vocab_size, device="cpu")
@@ -83,7 +83,7 @@ def _check_sparse(codec: BatchCodec, targets: SparseTargets, expected_NV: torch.
     import torch
 
     from kdkit.align import all_rows
-    from kdkit.interfaces import SparseCodec
+    from kdkit.api.interfaces import SparseCodec
 
     assert isinstance(codec, SparseCodec), f"{codec!r} gives sparse targets, but has no exact_temperatures"
     assert tuple(targets.log_tail_BT) == tuple(codec.exact_temperatures), (

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    from kdkit.interfaces import Codec, FittedCodec
-    from kdkit.values import FloatArray, TeacherBlock
+    from kdkit.api.interfaces import Codec, FittedCodec
+    from kdkit.api.values import FloatArray, TeacherBlock
 
     Bound: TypeAlias = Callable[[FloatArray], FloatArray | float]
     # Tokens, vocabulary and seed to a block.
@@ -34,7 +34,7 @@ def check_codec(
     bound_of: Callable[[Codec], Bound] | None = None,
     up_to_constant: bool = False,
 ) -> None:
-    """Check that a codec keeps the promises of `kdkit.interfaces`, on a few seconds' worth of synthetic logits.
+    """Check that a codec keeps the promises of `kdkit.api.interfaces`, on a few seconds' worth of synthetic logits.
 
     A `FittedCodec` learns from logits of a linear head, of each of some widths, and what its `bind` gives is checked
     with other logits of that head; a `HeadCodec` learns from the head as well, and its hidden states are checked.
@@ -51,12 +51,12 @@ def check_codec(
     Raises:
         AssertionError: A promise is broken; the message says which and by what.
     """
-    from kdkit.interfaces import Codec, FittedCodec
+    from kdkit.api.interfaces import Codec, FittedCodec
 
     if isinstance(codec, FittedCodec):
         _check_fitted(codec, bound=bound, bound_of=bound_of, up_to_constant=up_to_constant)
         return
-    assert isinstance(codec, Codec), f"{codec!r} lacks a method of kdkit.interfaces.Codec"
+    assert isinstance(codec, Codec), f"{codec!r} lacks a method of kdkit.api.interfaces.Codec"
     for shape in SHAPES:
         _check_shape_of(codec, _synthetic, *shape, bound=bound, up_to_constant=up_to_constant)
     _check_small(codec, _synthetic, 50)
@@ -90,7 +90,7 @@ def _check_shape_of(
 
 
 def _check_small(codec: Codec, block_of: BlockMaker, vocab_size: int) -> None:
-    from kdkit.interfaces import BatchCodec
+    from kdkit.api.interfaces import BatchCodec
 
     _check_value(codec, block_of, vocab_size)
     _check_empty(codec, block_of, vocab_size)
@@ -107,7 +107,7 @@ def _check_fitted(
     bound_of: Callable[[Codec], Bound] | None,
     up_to_constant: bool,
 ) -> None:
-    from kdkit.interfaces import Codec, HeadCodec
+    from kdkit.api.interfaces import Codec, HeadCodec
 
     assert codec.sample_tokens >= 1, f"{codec!r} wants {codec.sample_tokens} tokens to learn from"
     assert codec.bytes_per_token(50) > 0, f"{codec!r} estimates {codec.bytes_per_token(50)} bytes a token"
@@ -116,7 +116,7 @@ def _check_fitted(
         state = codec.fit(sample)
         check_same_state(codec, state, codec.fit(sample))
         fitted = codec.bind(state)
-        assert isinstance(fitted, Codec), f"what {codec!r} binds lacks a method of kdkit.interfaces.Codec"
+        assert isinstance(fitted, Codec), f"what {codec!r} binds lacks a method of kdkit.api.interfaces.Codec"
         its_bound = bound_of(fitted) if bound_of is not None else bound
         _check_shape_of(
             fitted, _linear, tokens, vocab_size, bound=its_bound, up_to_constant=up_to_constant, like_sample=1
@@ -139,7 +139,7 @@ def _linear(tokens: int, vocab_size: int, seed: int) -> TeacherBlock:
 
 def _check_states(codec: Codec, tokens: int, vocab_size: int, bound: Bound | None, *, up_to_constant: bool) -> None:
     """Hidden states are encoded as their logits are."""
-    from kdkit.interfaces import StateCodec
+    from kdkit.api.interfaces import StateCodec
 
     assert isinstance(codec, StateCodec), f"{codec!r} was learnt from a head, but has no encode_states"
     for length in (0, tokens):

@@ -1,4 +1,4 @@
-"""What every loss that compares hidden states must do (`kdkit.interfaces.FeatureLoss`).
+"""What every loss that compares hidden states must do (`kdkit.api.interfaces.FeatureLoss`).
 
 Letters: M label tokens that the teacher has states for, D and R the widths of the student's and the teacher's states.
 """
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kdkit.interfaces import FeatureLoss
-    from kdkit.values import LossParts, TokenCounts
+    from kdkit.api.interfaces import FeatureLoss
+    from kdkit.api.values import LossParts, TokenCounts
 
 NEAR = 1e-8
 """Everything is tried in float64."""
@@ -49,7 +49,7 @@ class _Outcome:
 
 
 def check_features(loss: FeatureLoss) -> None:
-    """Check the promises of `kdkit.interfaces.FeatureLoss`; see `kdkit.testing.check_loss`.
+    """Check the promises of `kdkit.api.interfaces.FeatureLoss`; see `kdkit.testing.check_loss`.
 
     Raises:
         AssertionError: A promise is broken; the message says which and by what.
@@ -70,7 +70,7 @@ def _cases(shape: tuple[int, int, int], seed: int) -> Iterator[_States]:
     """Student's states small and large; the counts are of a step that has other tokens too."""
     import torch
 
-    from kdkit.values import TokenCounts
+    from kdkit.api.values import TokenCounts
 
     count, student_width, teacher_width = shape
     draw = torch.Generator().manual_seed(seed)
@@ -184,7 +184,7 @@ def _outcome(loss: FeatureLoss, projection: torch.nn.Module, states: _States) ->
 
 def _without(states: _States) -> LossParts:
     """What the loss itself is taken to give."""
-    from kdkit.values import LossParts
+    from kdkit.api.values import LossParts
 
     total, hard, soft = states.student_MD.new_tensor([0.6, 0.5, 0.7])
     return LossParts(total=total, hard=hard, soft=soft)

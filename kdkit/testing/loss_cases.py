@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kdkit.interfaces import LossMixer
-    from kdkit.values import (
+    from kdkit.api.interfaces import LossMixer
+    from kdkit.api.values import (
         DenseTargets,
         FactoredTargets,
         LossParts,
@@ -42,7 +42,7 @@ class Case:
     @property
     def dense(self) -> DenseTargets:
         """The teacher's logits as they are."""
-        from kdkit.values import DenseTargets
+        from kdkit.api.values import DenseTargets
 
         return DenseTargets(logits_BTV=self.teacher_BTV, lengths_B=self.lengths_B)
 
@@ -51,7 +51,7 @@ class Case:
         """The same, as a product."""
         import torch
 
-        from kdkit.values import FactoredTargets
+        from kdkit.api.values import FactoredTargets
 
         vocab_size = self.teacher_BTV.shape[-1]
         return FactoredTargets(
@@ -66,7 +66,7 @@ class Case:
         """The same but for rounding: four bits on a grid of each row's own, and a tail below it."""
         import torch
 
-        from kdkit.values import QuantizedTargets
+        from kdkit.api.values import QuantizedTargets
 
         low_BT1, high_BT1 = self.teacher_BTV.aminmax(dim=-1, keepdim=True)
         scale_BT1 = (high_BT1 - low_BT1).clamp(min=1e-3) / _STEPS
@@ -96,7 +96,7 @@ class Case:
         """The same, with every entry kept, the greatest first."""
         import torch
 
-        from kdkit.values import SparseTargets
+        from kdkit.api.values import SparseTargets
 
         values_BTK, ids_BTK = self.teacher_BTV.sort(dim=-1, descending=True)
         nothing_BT = torch.full(values_BTK.shape[:2], -torch.inf, dtype=values_BTK.dtype)
@@ -168,8 +168,8 @@ class Tokens:
     def of(cls, case: Case, targets: Targets | None) -> Tokens:
         """All label tokens of a case."""
         from kdkit.align import label_mask, teacher_rows
+        from kdkit.api.values import LabelPlaces
         from kdkit.losses import token_counts
-        from kdkit.values import LabelPlaces
 
         mask_BT = label_mask(case.labels_BT)
         return cls(

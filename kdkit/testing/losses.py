@@ -13,9 +13,9 @@ from kdkit.testing.loss_cases import Outcome, Tokens, cases
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from kdkit.interfaces import FeatureLoss, LossMixer
+    from kdkit.api.interfaces import FeatureLoss, LossMixer
+    from kdkit.api.values import Targets
     from kdkit.testing.loss_cases import Case
-    from kdkit.values import Targets
 
 NEAR = 1e-8
 """Everything is tried in float64."""
@@ -24,7 +24,7 @@ NEAR = 1e-8
 def check_loss(
     loss: LossMixer, *, divergence: Callable[[Sequence[float], Sequence[float]], float] | None = None
 ) -> None:
-    """Check that a loss keeps the promises of `kdkit.interfaces.LossMixer`, on random batches; it takes seconds.
+    """Check that a loss keeps the promises of `kdkit.api.interfaces.LossMixer`, on random batches; it takes seconds.
 
     - It is a value: its options are its identity.
     - Its parts are single, finite numbers, in the precision of the logits (half precision widened); of the same tokens
@@ -38,9 +38,9 @@ def check_loss(
     A loss with fields of the names `alpha` and `temperature` is held to `alpha * soft + (1 - alpha) * hard`, also at
     other values of both: the mixture, the ends of alpha, cross-entropy as the hard loss, and no gradient of the soft
     loss where student and teacher are equal. With a divergence to compare with, to `T^2 D` as well.
-    Of a `kdkit.interfaces.ScheduledLoss` the beginning, the middle and the end are checked.
+    Of a `kdkit.api.interfaces.ScheduledLoss` the beginning, the middle and the end are checked.
 
-    Of a `kdkit.interfaces.FeatureLoss` that compares hidden states, this too:
+    Of a `kdkit.api.interfaces.FeatureLoss` that compares hidden states, this too:
 
     - Its projection is the same for the same seed, another for another, and leaves torch's random generator alone.
     - States add up, however they are cut and ordered; hard and soft loss stay what they are.
@@ -54,10 +54,10 @@ def check_loss(
     Raises:
         AssertionError: A promise is broken; the message says which and by what.
     """
-    from kdkit.interfaces import FeatureLoss, LossMixer, ScheduledLoss
-    from kdkit.values import END, Moment
+    from kdkit.api.interfaces import FeatureLoss, LossMixer, ScheduledLoss
+    from kdkit.api.values import END, Moment
 
-    assert isinstance(loss, LossMixer), f"{loss!r} lacks a method of kdkit.interfaces.LossMixer"
+    assert isinstance(loss, LossMixer), f"{loss!r} lacks a method of kdkit.api.interfaces.LossMixer"
     assert attrs.has(type(loss)), f"{type(loss).__name__} is no attrs class; its fields must be its options"
     twin = attrs.evolve(loss)  # type: ignore[misc]  # just seen to be an attrs instance
     assert twin == loss, f"{loss!r} does not equal a loss with the same options"
@@ -100,7 +100,7 @@ def _check_step(loss: LossMixer, divergence: Callable[[Sequence[float], Sequence
 
 
 def _compares_states(loss: LossMixer) -> TypeGuard[FeatureLoss]:
-    from kdkit.interfaces import FeatureLoss
+    from kdkit.api.interfaces import FeatureLoss
 
     return isinstance(loss, FeatureLoss) and loss.needs_states
 
@@ -205,7 +205,7 @@ def _check_padding(loss: LossMixer, case: Case) -> None:
 
 
 def _check_kinds(loss: LossMixer, case: Case) -> None:
-    from kdkit.interfaces import TemperedLoss
+    from kdkit.api.interfaces import TemperedLoss
 
     dense = Tokens.of(case, case.dense).outcome(loss)
     _same(loss, Tokens.of(case, case.factored).outcome(loss), dense, "a factored teacher")

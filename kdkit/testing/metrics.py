@@ -6,12 +6,12 @@ import math
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from kdkit.values import Example
+from kdkit.api.values import Example
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kdkit.interfaces import MetricSuite
+    from kdkit.api.interfaces import MetricSuite
 
 # Whatever a model may write: nothing, code of several languages, and code that is cut off or broken.
 TEXTS = (

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kdkit.values import TeacherBlock
+    from kdkit.api.values import TeacherBlock
 
 
 @pytest.fixture

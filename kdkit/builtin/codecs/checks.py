@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from kdkit.values import FloatArray, TeacherBlock
+    from kdkit.api.values import FloatArray, TeacherBlock
 
 
 def finite_logits(block: TeacherBlock, *, limit: float, advice: str) -> FloatArray:

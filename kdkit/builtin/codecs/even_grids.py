@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.values import FloatArray, Grid, TeacherBlock
+    from kdkit.api.values import FloatArray, Grid, TeacherBlock
 
 # The smallest normal float32: dividing by less loses all precision.
 SMALLEST_SCALE = 2.0**-126

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 from attrs import validators
 
+from kdkit.api.options import one_of, option, positive
 from kdkit.builtin.codecs.checks import finite_logits
 from kdkit.builtin.codecs.even_codes import packed, packed_size, unpacked
 from kdkit.builtin.codecs.even_grids import (
@@ -30,7 +31,6 @@ from kdkit.builtin.codecs.even_grids import (
 )
 from kdkit.builtin.codecs.even_tails import check_tails, tail_levels
 from kdkit.builtin.codecs.frames import largest_frame, lz4_compress, lz4_decompress
-from kdkit.options import one_of, option, positive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.values import FloatArray, QuantizedTargets, TeacherBlock
+    from kdkit.api.values import FloatArray, QuantizedTargets, TeacherBlock
 
 # Below a third of float32's range, so that no sum or product of coding and decoding overflows.
 LARGEST_LOGIT = 1e38
@@ -143,8 +143,8 @@ class EvenGridLZ4:
         import numpy as np
         import torch
 
+        from kdkit.api.values import QuantizedTargets
         from kdkit.builtin.codecs.padding import padded
-        from kdkit.values import QuantizedTargets
 
         lengths = [tokens for _, tokens in records]
         codes_BTV = padded(lengths, (vocab_size,), np.uint8)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.values import FloatArray
+    from kdkit.api.values import FloatArray
 
 
 def tail_levels(logits_TV: FloatArray, kept_TV: npt.NDArray[np.bool_]) -> FloatArray:

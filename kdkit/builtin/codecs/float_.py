@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.options import one_of, option
 from kdkit.builtin.codecs.checks import finite_logits
 from kdkit.builtin.codecs.frames import largest_frame, lz4_compress, lz4_decompress, zstd_compress, zstd_decompress
 from kdkit.errors import DamagedData
-from kdkit.options import one_of, option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.values import DenseTargets, FloatArray, TeacherBlock
+    from kdkit.api.values import DenseTargets, FloatArray, TeacherBlock
 
 # Bytes a logit, the largest float32 that does not become infinite by rounding, and what to do beyond it.
 DTYPES: dict[str, tuple[int, float, str]] = {
@@ -108,8 +108,8 @@ class Float:
         """
         import torch
 
+        from kdkit.api.values import DenseTargets
         from kdkit.builtin.codecs.padding import padded
-        from kdkit.values import DenseTargets
 
         lengths = [tokens for _, tokens in records]
         stored_BTV = padded(lengths, (vocab_size,), _numpy_dtype(self.dtype))

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 from attrs import validators
 
+from kdkit.api.options import not_negative, one_of, option
 from kdkit.builtin.codecs.checks import finite_logits
 from kdkit.builtin.codecs.idsets import BLOCK_BYTES, IdSets, bits_of_a_set, read_sets, write_sets
 from kdkit.builtin.codecs.integers import SECTION_BYTES, Reader, write_integers
 from kdkit.builtin.codecs.sparse import HEAD_BYTES, SparseRows, check_head, head, sizes_of_rows, targets_of
 from kdkit.errors import DamagedData
-from kdkit.options import not_negative, one_of, option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.values import FloatArray, SparseTargets, TeacherBlock
+    from kdkit.api.values import FloatArray, SparseTargets, TeacherBlock
 
     Doubles: TypeAlias = npt.NDArray[np.float64]
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.api.values import SparseTargets
 from kdkit.builtin.codecs.padding import padded
 from kdkit.errors import DamagedData
-from kdkit.values import SparseTargets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kdkit.api.values import FloatArray
     from kdkit.builtin.codecs.idsets import IdSets
     from kdkit.builtin.codecs.integers import Integers, Reader
-    from kdkit.values import FloatArray
 
 HEAD_BYTES = 8
 

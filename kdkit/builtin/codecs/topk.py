@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import attrs
 from attrs import validators
 
+from kdkit.api.options import at_least_one, option
 from kdkit.builtin.codecs.checks import finite_logits
 from kdkit.builtin.codecs.idsets import BLOCK_BYTES, IdSets, bits_of_a_set, read_sets, write_sets
 from kdkit.builtin.codecs.integers import SECTION_BYTES, Reader, write_integers
 from kdkit.builtin.codecs.sparse import HEAD_BYTES, SparseRows, check_head, head, sizes_of_rows, targets_of
 from kdkit.errors import DamagedData
-from kdkit.options import at_least_one, option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from kdkit.api.values import FloatArray, SparseTargets, TeacherBlock
     from kdkit.builtin.codecs.integers import Integers
-    from kdkit.values import FloatArray, SparseTargets, TeacherBlock
 
 # Differences of logits, in float64 and float32, stay finite.
 LARGEST_LOGIT = 1e38

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
+from kdkit.api.options import not_negative, option
+from kdkit.api.values import Corpus, Example
 from kdkit.errors import UsageError
-from kdkit.options import not_negative, option
 from kdkit.rowreader import RowReader, Template, as_text, find, require_rows
-from kdkit.values import Corpus, Example
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

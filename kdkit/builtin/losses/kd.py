@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
+from kdkit.api.options import EachValue, Schedule, not_negative, one_of, option, share, value_at, values_of
 from kdkit.divergences import DIVERGENCES, divergence_of, parameter_refusal
 from kdkit.errors import UsageError
 from kdkit.features import DISTANCES, linear_projection, with_distance
-from kdkit.options import EachValue, Schedule, not_negative, one_of, option, share, value_at, values_of
 
 if TYPE_CHECKING:
     import torch
 
-    from kdkit.values import LossParts, Moment, TeacherRows, TokenCounts
+    from kdkit.api.values import LossParts, Moment, TeacherRows, TokenCounts
 
 
 def _belongs(loss: KD, field: attrs.Attribute[Any], _value: float) -> None:

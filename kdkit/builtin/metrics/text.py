@@ -18,7 +18,7 @@ from kdkit.system.wording import trim
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kdkit.values import Example
+    from kdkit.api.values import Example
 
 # A token is a run of letters, digits and underscores, or one character that is neither of these nor white space.
 _TOKEN = re.compile(r"\w+|[^\w\s]")

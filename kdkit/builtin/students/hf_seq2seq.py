@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
+from kdkit.api.options import option
 from kdkit.errors import UsageError
-from kdkit.options import option
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kdkit.interfaces import TextModel, Tokenizer
+    from kdkit.api.interfaces import TextModel, Tokenizer
 
 
 def _some_layer(_instance: object, _field: object, layers: tuple[int, ...]) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.options import Training, at_least_one, option
 from kdkit.errors import UsageError
-from kdkit.options import Training, at_least_one, option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kdkit.interfaces import DataSource, OpenTeacher, TextModel, Tokenizer
-    from kdkit.options import Generation
-    from kdkit.system.progress import Progress
-    from kdkit.values import (
+    from kdkit.api.interfaces import DataSource, OpenTeacher, TextModel, Tokenizer
+    from kdkit.api.options import Generation
+    from kdkit.api.values import (
         Corpus,
         EncodedExample,
         FloatArray,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         TeacherBlock,
         TokenBatch,
     )
+    from kdkit.system.progress import Progress
 
 
 @attrs.frozen(kw_only=True)
@@ -162,7 +162,7 @@ class OpenHFTeacher:
         done: Collection[str] = (),
     ) -> Iterator[TeacherBlock]:
         """Logits equal to the model's own."""
-        from kdkit.values import TeacherBlock
+        from kdkit.api.values import TeacherBlock
 
         for row, logits_TV in self._outputs(rows, done, self.model.logits):
             yield TeacherBlock(id=row.id, logits_TV=logits_TV)
@@ -175,7 +175,7 @@ class OpenHFTeacher:
         done: Collection[str] = (),
     ) -> Iterator[StateBlock]:
         """What goes into the model's output head, in the same batches."""
-        from kdkit.values import StateBlock
+        from kdkit.api.values import StateBlock
 
         for row, states_TD in self._outputs(rows, done, self.model.states):
             yield StateBlock(id=row.id, states_TD=states_TD)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kdkit.values import FloatArray
+    from kdkit.api.values import FloatArray
 
 T5_BASE_SCALE = 768**-0.5
 OVERCONFIDENT = 0.99

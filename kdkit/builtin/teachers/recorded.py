@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
+from kdkit.api.interfaces import RecordedSource
+from kdkit.api.options import option, positive
+from kdkit.api.values import Grid, Prediction, TeacherBlock
 from kdkit.builtin.teachers.label_check import LabelCheck
 from kdkit.errors import Mismatch, UsageError
-from kdkit.interfaces import RecordedSource
-from kdkit.options import option, positive
-from kdkit.values import Grid, Prediction, TeacherBlock
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.interfaces import DataSource, TextModel, Tokenizer
-    from kdkit.options import Generation, Training
+    from kdkit.api.interfaces import DataSource, TextModel, Tokenizer
+    from kdkit.api.options import Generation, Training
+    from kdkit.api.values import Corpus, EncodedExample, FloatArray, RecordedLogits
     from kdkit.system.progress import Progress
-    from kdkit.values import Corpus, EncodedExample, FloatArray, RecordedLogits
 
 CHECKED_ROWS = 64
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.options import option, positive
-from kdkit.trackers import FOLDER, needs
+from kdkit.api.options import option, positive
+from kdkit.api.trackers import FOLDER, needs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.options import option
-from kdkit.trackers import needs, record_id
+from kdkit.api.options import option
+from kdkit.api.trackers import needs, record_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.options import one_of, option
+from kdkit.api.trackers import FOLDER, needs, record_id
 from kdkit.errors import UsageError
-from kdkit.options import one_of, option
-from kdkit.trackers import FOLDER, needs, record_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,11 +19,11 @@ from kdkit.system.wording import plural
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdkit.api.values import Difference
     from kdkit.evaluation.rowscores import RowKey
     from kdkit.report.study.judged import Judged
     from kdkit.report.study.selection import Selection
     from kdkit.report.study.statistics import Statistics
-    from kdkit.values import Difference
 
 MOST_NAMED = 2
 """So many configurations that are no better are named one by one; more are counted."""

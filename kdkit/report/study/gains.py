@@ -11,10 +11,10 @@ from kdkit.report.study.tables import apart, group_name, seeds_note, suites_of
 from kdkit.report.tables import Group, Row, Table
 
 if TYPE_CHECKING:
+    from kdkit.api.values import Difference
     from kdkit.evaluation.rowscores import RowKey
     from kdkit.report.study.runs import Configuration
     from kdkit.report.study.statistics import Statistics
-    from kdkit.values import Difference
 
 OF_TEACHER = frozenset({"soft", "total"})
 """Losses that are no score: they change with what the teacher says and how it is weighed."""

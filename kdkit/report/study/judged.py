@@ -13,10 +13,10 @@ from kdkit.system.wording import plural
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdkit.api.values import Difference
     from kdkit.evaluation.rowscores import RowKey
     from kdkit.report.study.runs import Configuration
     from kdkit.report.study.statistics import Statistics
-    from kdkit.values import Difference
 
 BETTER, NOISE, WORSE, UNKNOWN = "better", "within noise", "worse", "not paired"
 MOST_NAMED = 4

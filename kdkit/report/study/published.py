@@ -17,10 +17,10 @@ from kdkit.report.tables import Cell, Group, Row, Table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kdkit.api.values import PublishedRun
     from kdkit.evaluation.rowscores import RowKey
     from kdkit.report.study.runs import Configuration
     from kdkit.report.study.statistics import Statistics
-    from kdkit.values import PublishedRun
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.values import Score
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.evaluation.rowscores import FILE, RowKey, RowScores
 from kdkit.report import formats
 from kdkit.runrecord import read_record, read_report
 from kdkit.system.digests import canonical_json
-from kdkit.values import Score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.values import Cost
+    from kdkit.api.values import Cost
 
 SEED = "training.seed"
 NO_TABLE = ("name", "description", "reference", "track")

@@ -22,9 +22,9 @@ from kdkit.report.study.runs import SEED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kdkit.api.values import Difference
     from kdkit.evaluation.rowscores import RowKey, RowScores
     from kdkit.report.study.runs import Configuration, ScoredRun
-    from kdkit.values import Difference
 
 SAME = 1e-9
 """Scores that differ by no more are one: two runs may sum in another order."""

@@ -15,10 +15,10 @@ from kdkit.system.wording import plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from kdkit.api.values import Difference
     from kdkit.evaluation.rowscores import RowKey
     from kdkit.report.study.runs import Configuration, ScoredRun
     from kdkit.report.study.statistics import Measure, Statistics
-    from kdkit.values import Difference
 
 SUITES = {"loss": "Losses", **tables.SUITES}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdkit.hookspecs import hookimpl
+from kdkit.api.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from kdkit.hookspecs import Register
+    from kdkit.api.hookspecs import Register
     from kdkit_assertions.compressed_logits import decode_compressed_logits
     from kdkit_assertions.thesis_metrics import score_thesis
 

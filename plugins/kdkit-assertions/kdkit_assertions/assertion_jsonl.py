@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.options import not_negative, option
+from kdkit.api.options import not_negative, option
+from kdkit.api.values import Corpus, Example
 from kdkit.rowreader import RowReader, as_text, find, require_rows
-from kdkit.values import Corpus, Example
 from kdkit_assertions.prompt import assertion_prompt
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.options import not_negative, option
+from kdkit.api.values import Corpus, Example, RecordedLogits
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.jsonlines import DropCount, json_lines
-from kdkit.options import not_negative, option
 from kdkit.rowreader import as_text, require_rows
 from kdkit.system.files import user_path
 from kdkit.system.progress import Silent
-from kdkit.values import Corpus, Example, RecordedLogits
 from kdkit_assertions.assertion_jsonl import assertion_list
 from kdkit_assertions.compressed_logits import CompressedLogits
 from kdkit_assertions.nested_zip import open_nested_jsonl
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from kdkit.api.values import FloatArray, Grid, SplitName
     from kdkit.system.progress import Progress, Task
-    from kdkit.values import FloatArray, Grid, SplitName
 
 PUBLISHED = "doi:10.5281/zenodo.15716445"
 OUTER = "codet5.zip"

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.options import at_least_one, not_negative, option, positive
 from kdkit.errors import Mismatch
-from kdkit.options import at_least_one, not_negative, option, positive
 from kdkit_assertions.calling import DOES_NOT_RUN, FAILS, HOLDS, NOT_RUNNABLE
 from kdkit_assertions.mining import version_of
 from kdkit_assertions.placing import Row
@@ -33,7 +33,7 @@ from kdkit_assertions.placing import Row
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kdkit.values import Example
+    from kdkit.api.values import Example
     from kdkit_assertions.row_pool import Ask
 
 METRICS = ("holds", "fails", "does_not_run", "truth_holds", "not_runnable", "holds_of_runnable")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
+from kdkit.api.options import at_least_one, not_negative, one_of, option, share
+from kdkit.api.values import SPLITS, Corpus, Drop, Example
 from kdkit.errors import UsageError
-from kdkit.options import at_least_one, not_negative, one_of, option, share
-from kdkit.values import SPLITS, Corpus, Drop, Example
 from kdkit_assertions.assertion_rows import AssertionRows
 from kdkit_assertions.checks import KINDS
 from kdkit_assertions.mining import Package, find_package, parse, tests_of
@@ -22,8 +22,8 @@ from kdkit_assertions.splits import ByModule, ByPackage, drop, sample, without_r
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from kdkit.api.values import SplitName
     from kdkit.system.progress import Progress, Task
-    from kdkit.values import SplitName
     from kdkit_assertions.mining import Skipped, Source
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kdkit.api.interfaces import DataSource
 from kdkit.errors import UsageError
-from kdkit.interfaces import DataSource
 from kdkit.system.progress import Silent
 from kdkit_assertions.assertion_jsonl import AssertionJsonl, assertion_list
 

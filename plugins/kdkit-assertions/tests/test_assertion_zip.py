@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdkit.api.interfaces import FetchedSource, RecordedSource
 from kdkit.errors import DamagedData, KdkitError, MissingInput, UsageError
-from kdkit.interfaces import FetchedSource, RecordedSource
 from kdkit.system.progress import Lines, Silent
 from kdkit_assertions import assertion_zip, decode_compressed_logits, nested_zip, zenodo
 from kdkit_assertions.assertion_zip import AssertionZip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdkit.interfaces import Reference
+from kdkit.api.interfaces import Reference
 from kdkit.plugins import load
 from kdkit_assertions.thesis_metrics import ThesisAssertions
 from kdkit_assertions.thesis_reference import ThesisCodeT5

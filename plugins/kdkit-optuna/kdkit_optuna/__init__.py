@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.hookspecs import hookimpl
+from kdkit.api.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from kdkit.hookspecs import Register
+    from kdkit.api.hookspecs import Register
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kdkit.values import Outcome
+from kdkit.api.values import Outcome
 from kdkit_optuna.search import Optuna
 
 SPACE = {

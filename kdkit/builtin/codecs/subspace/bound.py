@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
+    from kdkit.api.values import FactoredTargets, FloatArray, StateBlock, TeacherBlock
     from kdkit.builtin.codecs.subspace.coder import IntArray
     from kdkit.builtin.codecs.subspace.state import Encoder, State
-    from kdkit.values import FactoredTargets, FloatArray, StateBlock, TeacherBlock
 
 # So that no square in the search for the coordinates overflows.
 LARGEST_LOGIT = 1e15
@@ -88,8 +88,8 @@ class BoundSubspace:
         import numpy as np
         import torch
 
+        from kdkit.api.values import FactoredTargets
         from kdkit.builtin.codecs.padding import padded
-        from kdkit.values import FactoredTargets
 
         lengths = [tokens for _, tokens in records]
         coordinates_BTR = padded(lengths, (self.state.rank,), np.float32)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import attrs
 from attrs import validators
 
+from kdkit.api.options import at_least_one, option
 from kdkit.errors import UsageError
-from kdkit.options import at_least_one, option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from kdkit.api.interfaces.codecs import CodecState
+    from kdkit.api.values import FloatArray, OutputHead, StateBlock, TeacherBlock
     from kdkit.builtin.codecs.subspace.bound import BoundSubspace
     from kdkit.builtin.codecs.subspace.fit import Axes
-    from kdkit.interfaces.codecs import CodecState
-    from kdkit.values import FloatArray, OutputHead, StateBlock, TeacherBlock
 
 # A plan does not know how many coordinates the teacher's logits have: hidden sizes of small teachers are about this.
 USUAL_RANK = 1024

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from kdkit.api.values import FloatArray
     from kdkit.builtin.codecs.subspace.fit import Float64Array
-    from kdkit.values import FloatArray
 
 # Every fourth token is kept out of the estimate, to judge it by.
 HELD_OUT = 4

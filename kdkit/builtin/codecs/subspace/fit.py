@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.values import FloatArray
+    from kdkit.api.values import FloatArray
 
     Float64Array: TypeAlias = npt.NDArray[np.float64]
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.interfaces.codecs import CodecState
-    from kdkit.values import FloatArray
+    from kdkit.api.interfaces.codecs import CodecState
+    from kdkit.api.values import FloatArray
 
     Arrays = dict[str, npt.NDArray[np.generic]]
 

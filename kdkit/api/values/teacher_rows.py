@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.values.batches import LabelPlaces, sent
+from kdkit.api.values.batches import LabelPlaces, sent
 
 if TYPE_CHECKING:
     import torch
 
-    from kdkit.values.targets import Targets
+    from kdkit.api.values.targets import Targets
 
 
 @attrs.frozen(kw_only=True, eq=False)

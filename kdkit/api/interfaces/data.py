@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from kdkit.api.values import Corpus, Example, RecordedLogits
     from kdkit.system.progress import Progress
-    from kdkit.values import Corpus, Example, RecordedLogits
 
 
 @runtime_checkable

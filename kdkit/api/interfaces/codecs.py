@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.values import FloatArray, OutputHead, StateBlock, Targets, TeacherBlock
+    from kdkit.api.values import FloatArray, OutputHead, StateBlock, Targets, TeacherBlock
 
     CodecState: TypeAlias = Mapping[str, npt.NDArray[np.generic]]
 

@@ -2,13 +2,13 @@
 
 A component class is `attrs.frozen(kw_only=True)`; its fields are its recipe options, each with a type, a default where
 there is a sensible one, a validator where not every value is allowed, and `metadata={"help": "one sentence"}`
-(see `kdkit.options.option`). Making one is cheap and pure: files, weights and devices appear only in its methods.
+(see `kdkit.api.options.option`). Making one is cheap and pure: files, weights and devices appear only in its methods.
 Its module imports torch, transformers and the like only inside methods, so that listing plugins stays quick.
 """
 
 from __future__ import annotations
 
-from kdkit.interfaces.codecs import (
+from kdkit.api.interfaces.codecs import (
     BatchCodec,
     Codec,
     FittedCodec,
@@ -17,9 +17,9 @@ from kdkit.interfaces.codecs import (
     SparseCodec,
     StateCodec,
 )
-from kdkit.interfaces.data import DataSource, FetchedSource, RecordedSource, RowSource
-from kdkit.interfaces.experiments import OpenSearch, OpenTracker, Reference, Search, Tracker
-from kdkit.interfaces.models import (
+from kdkit.api.interfaces.data import DataSource, FetchedSource, RecordedSource, RowSource
+from kdkit.api.interfaces.experiments import OpenSearch, OpenTracker, Reference, Search, Tracker
+from kdkit.api.interfaces.models import (
     HeadModel,
     HeadTeacher,
     InputChecker,
@@ -30,7 +30,7 @@ from kdkit.interfaces.models import (
     TextModel,
     Tokenizer,
 )
-from kdkit.interfaces.numbers import FeatureLoss, LossMixer, MetricSuite, SampledLoss, ScheduledLoss, TemperedLoss
+from kdkit.api.interfaces.numbers import FeatureLoss, LossMixer, MetricSuite, SampledLoss, ScheduledLoss, TemperedLoss
 
 __all__ = [
     "BatchCodec",

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.values import AxisValue, Outcome, PublishedRun
+    from kdkit.api.values import AxisValue, Outcome, PublishedRun
 
 
 @runtime_checkable

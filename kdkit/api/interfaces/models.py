@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kdkit.interfaces.data import DataSource
-    from kdkit.options import Generation, Training
-    from kdkit.system.progress import Progress
-    from kdkit.values import (
+    from kdkit.api.interfaces.data import DataSource
+    from kdkit.api.options import Generation, Training
+    from kdkit.api.values import (
         Corpus,
         EncodedExample,
         OutputHead,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         TeacherBlock,
         TokenBatch,
     )
+    from kdkit.system.progress import Progress
 
 
 @runtime_checkable

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.values.batches import IGNORED, LabelPlaces, TokenBatch, sent
-from kdkit.values.blocks import Grid, OutputHead, RecordedLogits, StateBlock, TeacherBlock
-from kdkit.values.corpus import SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
-from kdkit.values.losses import END, LossParts, Moment, TokenCounts
-from kdkit.values.results import (
+from kdkit.api.values.batches import IGNORED, LabelPlaces, TokenBatch, sent
+from kdkit.api.values.blocks import Grid, OutputHead, RecordedLogits, StateBlock, TeacherBlock
+from kdkit.api.values.corpus import SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
+from kdkit.api.values.losses import END, LossParts, Moment, TokenCounts
+from kdkit.api.values.results import (
     AxisValue,
     Cost,
     Difference,
@@ -23,11 +23,11 @@ from kdkit.values.results import (
     Report,
     Score,
 )
-from kdkit.values.targets import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets, Targets
-from kdkit.values.teacher_rows import TeacherRows
+from kdkit.api.values.targets import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets, Targets
+from kdkit.api.values.teacher_rows import TeacherRows
 
 if TYPE_CHECKING:
-    from kdkit.values.blocks import FloatArray as FloatArray
+    from kdkit.api.values.blocks import FloatArray as FloatArray
 
 __all__ = [
     "END",

@@ -55,8 +55,8 @@ class LossParts:
         total: The loss, in nats a token.
         hard: Against the labels, in nats a token.
         soft: Against the teacher, in nats a token; NaN where there is no teacher.
-        feature: The distance of the hidden states from the teacher's (see `kdkit.interfaces.FeatureLoss`); NaN where
-            they are not compared.
+        feature: The distance of the hidden states from the teacher's (see `FeatureLoss`); NaN where they are not
+            compared.
     """
 
     total: torch.Tensor

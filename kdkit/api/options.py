@@ -13,8 +13,8 @@ from attrs import validators
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kdkit.interfaces.numbers import MetricSuite
-    from kdkit.values import Moment
+    from kdkit.api.interfaces.numbers import MetricSuite
+    from kdkit.api.values import Moment
 
 
 def option(help_text: str, *, default: Any = attrs.NOTHING, factory: Any = None, check: Any = None) -> Any:

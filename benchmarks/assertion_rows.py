@@ -16,7 +16,7 @@ import numpy as np
 from kdkit import hf
 from kdkit.api.options import TokenLimits
 from kdkit.api.values import EncodedExample, Example
-from kdkit.tokens import encode
+from kdkit.data.tokens import encode
 
 VOCAB = 32_100
 LIMITS = TokenLimits(max_source=1024, max_target=512)

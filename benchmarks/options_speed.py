@@ -66,9 +66,9 @@ class Student:
 
         from kdkit.api.options import Training
         from kdkit.batches import Lengths, epoch_order, padding_share
+        from kdkit.data.tokens import collate
         from kdkit.engine import Forward
         from kdkit.hf import Seq2SeqModel, new_model
-        from kdkit.tokens import collate
 
         shape = QUICK if quick else SMALL
         config = T5Config(**shape, decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)

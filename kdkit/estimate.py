@@ -18,9 +18,9 @@ from kdkit.api.interfaces import (
 )
 from kdkit.api.options import Schedule
 from kdkit.batches import Lengths, epoch_steps
+from kdkit.data.rows import rows_of
 from kdkit.errors import Mismatch, UsageError
 from kdkit.recipe.inputs import naming
-from kdkit.rows import rows_of
 from kdkit.system.files import size_text
 
 if TYPE_CHECKING:

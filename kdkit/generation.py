@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from kdkit.api.values import Prediction
-from kdkit.tokens import collate, length_sorted
+from kdkit.data.tokens import collate, length_sorted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit import corpus as corpora
 from kdkit.api.interfaces import FetchedSource
 from kdkit.api.interfaces.codecs import FittedCodec
+from kdkit.data import corpus as corpora
 from kdkit.errors import MissingInput
 from kdkit.estimate import estimate, free_bytes
 from kdkit.pipeline import STAGES

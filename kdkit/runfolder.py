@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from filelock import FileLock, Timeout
 
-from kdkit import corpus
+from kdkit.data import corpus
 from kdkit.errors import Interrupted, UsageError
 from kdkit.runplace import RECIPE, check_folders, delete, empty, spare_recipe_file
 from kdkit.runrecord import check_recipe, read_record, versions

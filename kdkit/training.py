@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from kdkit.api.values import END
 from kdkit.cards import model_texts
+from kdkit.data.rows import rows_of
 from kdkit.engine import MetricsLog, Trainer
 from kdkit.engine.validation import Validator
 from kdkit.hf import Seq2SeqModel
 from kdkit.losses import loss_at
-from kdkit.rows import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit import corpus
 from kdkit.api.options import TokenLimits
 from kdkit.api.values import Cost, Difference, Drop, EncodedExample, Score
+from kdkit.data import corpus
 from kdkit.runrecord import VERSIONS
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from kdkit.api.values import EncodedExample, FactoredTargets
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.cache import CacheWriter, LogitCache, merge, options_of, verify
 from kdkit.cache.state import read_state
+from kdkit.data.tokens import collate
 from kdkit.errors import DamagedData
 from kdkit.system.progress import Silent
 from kdkit.targets import CachedTargets
 from kdkit.testing import synthetic_head, synthetic_states
-from kdkit.tokens import collate
 
 IDENTITY = attrs.evolve(identity(MeanCodec()), codec="mean")
 

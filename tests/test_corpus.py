@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdkit import corpus as corpora
 from kdkit.api.options import TokenLimits
 from kdkit.api.values import Corpus, Cut, EncodedExample, Example
+from kdkit.data import corpus as corpora
 from kdkit.errors import DamagedData
 
 # Line separators of every kind, quotes and controls; half a surrogate pair is no character.

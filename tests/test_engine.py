@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from kdkit.api.options import Training
 from kdkit.api.values import DenseTargets, EncodedExample
 from kdkit.builtin.losses.kd import KD
+from kdkit.data.tokens import collate
 from kdkit.engine import Forward, MetricsLog, Trainer, checkpoint
 from kdkit.engine.replicas import Replicas, noise_seed
 from kdkit.engine.schedule import learning_rate
@@ -29,7 +30,6 @@ from kdkit.engine.validation import loss_means, loss_samples, row_losses
 from kdkit.errors import Interrupted, KdkitError
 from kdkit.losses import token_counts
 from kdkit.system.signals import Stop
-from kdkit.tokens import collate
 
 CURVE = Path(__file__).with_name("loss_curve.txt")
 LOOP = "kdkit.engine.loop:Trainer."

@@ -11,10 +11,10 @@ import tiny
 
 from kdkit.api.options import NamedSuite
 from kdkit.batches import Lengths, epoch_order
+from kdkit.data.rows import rows_of
 from kdkit.errors import Mismatch, UsageError
 from kdkit.estimate import check_space, estimate
 from kdkit.recipe import load_recipe
-from kdkit.rows import rows_of
 from kdkit.system.progress import Silent
 
 

@@ -221,7 +221,7 @@ def test_where_test_rows_are_scored_the_student_is_on_the_validation_rows_too(wh
 
 
 def logits_of(model, rows) -> dict[str, torch.Tensor]:
-    from kdkit.tokens import collate
+    from kdkit.data.tokens import collate
 
     found = {}
     for row in rows:

@@ -24,6 +24,7 @@ from kdkit.api.values import DenseTargets, FactoredTargets, LabelPlaces, LossPar
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.losses.kd import KD, Features
 from kdkit.components import options_of
+from kdkit.data.tokens import collate
 from kdkit.engine import Forward
 from kdkit.engine.features import helper_of
 from kdkit.engine.spaces import TeacherSpace
@@ -35,7 +36,6 @@ from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
 from kdkit.targets import NoTargets
 from kdkit.testing import check_loss, synthetic_head, synthetic_states
-from kdkit.tokens import collate
 
 WIDTH = 6
 LOSS = KD(alpha=0.5, temperature=2.0, features=Features(weight=0.7))

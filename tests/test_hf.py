@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from kdkit import hf
 from kdkit.api.options import Generation
+from kdkit.data.tokens import collate
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
 from kdkit.hf.decoding import decoder_inputs, generation_config, shift_right
-from kdkit.tokens import collate
 
 T5_HEADS = {
     "tied": {},

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from kdkit.api.interfaces import DataSource
 from kdkit.builtin.datasets.jsonl import Jsonl
+from kdkit.data.fields import Template, as_text, find
+from kdkit.data.jsonlines import DropCount, decompressed, json_lines
 from kdkit.errors import DamagedData, KdkitError, MissingInput, UsageError
-from kdkit.jsonlines import DropCount, decompressed, json_lines
-from kdkit.rowreader import Template, as_text, find
 from kdkit.system.progress import Silent
 
 ROWS = [{"text": f"question {i}", "answer": f"answer {i}", "meta": {"title": f"t{i}"}} for i in range(40)]

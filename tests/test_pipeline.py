@@ -13,16 +13,16 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
-from kdkit import corpus as corpora
 from kdkit import hf
+from kdkit.data import corpus as corpora
+from kdkit.data.tokens import collate, encode
 from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline import STAGES
-from kdkit.tokens import collate, encode
 
 NAMES = [stage.name for stage in STAGES]
 # In each stage a function that it calls, and one of its calls.
 WITHIN = {
-    "data": ("kdkit.corpus:write_atomically", 2),
+    "data": ("kdkit.data.corpus:write_atomically", 2),
     "check": ("kdkit.stages.check:check_space", 1),
     "teacher": ("kdkit.engine.loop:Trainer._step", 4),
     "capture": ("kdkit.cache:CacheWriter.add_block", 17),

@@ -22,11 +22,11 @@ from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.codecs.topk import TopK
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cache import CacheWriter, LogitCache
+from kdkit.data.tokens import collate
 from kdkit.errors import DamagedData
 from kdkit.joining import Joiner
 from kdkit.targets import CachedTargets
 from kdkit.testing import head_block, synthetic_block, synthetic_head, synthetic_states
-from kdkit.tokens import collate
 
 NUMBERS = (7, 2, 5, 3, 9)
 

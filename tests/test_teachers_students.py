@@ -10,9 +10,9 @@ from kdkit.api.options import Generation, Training
 from kdkit.api.values import Corpus
 from kdkit.builtin.students.hf_seq2seq import FromTeacher, HFSeq2SeqStudent
 from kdkit.builtin.teachers.hf_seq2seq import HFSeq2SeqTeacher
+from kdkit.data.tokens import collate
 from kdkit.errors import MissingInput, UsageError
 from kdkit.system.progress import Silent
-from kdkit.tokens import collate
 
 CORPUS = Corpus(train=tuple(tiny.encoded(20)[0]), validation=tuple(tiny.encoded(4, seed=1)[0]))
 

@@ -23,6 +23,7 @@ from test_cache_merge import records
 from kdkit import predictions
 from kdkit.api.values import EncodedExample, Prediction
 from kdkit.cache import CacheWriter, Part, verify
+from kdkit.data.tokens import length_sorted
 from kdkit.engine import Forward
 from kdkit.engine.validation import row_losses
 from kdkit.errors import DamagedData, Elsewhere, Interrupted, KdkitError, Lost, UsageError
@@ -36,7 +37,6 @@ from kdkit.system.devices import pick
 from kdkit.system.progress import Silent
 from kdkit.system.team import ALONE, Team
 from kdkit.targets import NoTargets
-from kdkit.tokens import length_sorted
 
 SIZES = st.integers(1, 4)
 GONE = "error: another process of this run is gone ("

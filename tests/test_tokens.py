@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kdkit.api.options import TokenLimits
 from kdkit.api.values import Cut, EncodedExample, Example
-from kdkit.tokens import collate, encode, fit_source, length_sorted
+from kdkit.data.tokens import collate, encode, fit_source, length_sorted
 
 words = st.text(alphabet="abmx 0é€𝄞\n", max_size=30)
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kdkit
-from kdkit import plugins, tracking
+from kdkit import plugins
 from kdkit.api.hookspecs import hookimpl
 from kdkit.api.interfaces import Tracker
 from kdkit.api.trackers import record_id
@@ -309,7 +309,6 @@ def stand_in(monkeypatch):
     calls = type("Calls", (list,), {"logged_in": True})()
     for name in ("wandb", "trackio"):
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(tracking, "needs", lambda module, extra: None)
     for name in ("wandb", "trackio"):
         monkeypatch.setattr(importlib.import_module(f"kdkit.builtin.trackers.{name}"), "needs", lambda *_, **__: None)
     return calls

@@ -122,7 +122,7 @@ def encoded(count: int, seed: int = 0):
     """Examples and their ids."""
     from kdkit.api.options import TokenLimits
     from kdkit.api.values import Example
-    from kdkit.tokens import encode
+    from kdkit.data.tokens import encode
 
     examples = [Example(id=f"row{i}", source=s, target=t) for i, (s, t) in enumerate(pairs(count, seed))]
     return examples, encode(examples, tokenizer(), TokenLimits(max_source=24, max_target=8))

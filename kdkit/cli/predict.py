@@ -47,7 +47,7 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
             f"{model} is no student that kdkit made: there is no {RECIPE_FILE} in it; "
             "give a finished run folder, or runs/NAME/student/best"
         )
-    from kdkit.jsonlines import json_lines, open_lines
+    from kdkit.data.jsonlines import json_lines, open_lines
     from kdkit.recipe import load_recipe
 
     recipe = load_recipe(folder / RECIPE_FILE, overrides)
@@ -60,9 +60,9 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
         raise UsageError(f"{input_path} has no rows; give --input a file with a row for each text that is wanted")
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
         raise UsageError(f"{output} cannot be written: it is a folder, or lies in one that is not there")
+    from kdkit.data.tokens import encode
     from kdkit.generation import predict
     from kdkit.system import devices, progress
-    from kdkit.tokens import encode
 
     device = devices.pick(recipe.device)
     student = recipe.student.open(folder, device=device)

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdkit import corpus as corpora
 from kdkit.api.interfaces import FetchedSource
 from kdkit.cache import LogitCache
 from kdkit.codecbench.records import Material, Record, check_finite, first_quarter, quarter_sentence
+from kdkit.data import corpus as corpora
+from kdkit.data.rows import rows_of
 from kdkit.encoding import has_states
 from kdkit.errors import MissingInput
 from kdkit.recipe.inputs import check_inputs
-from kdkit.rows import rows_of
 from kdkit.runrecord import check_recipe, read_record
 
 if TYPE_CHECKING:

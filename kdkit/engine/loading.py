@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.api.values import IGNORED
-from kdkit.tokens import collate
+from kdkit.data.tokens import collate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

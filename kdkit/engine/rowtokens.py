@@ -14,10 +14,10 @@ import torch
 from kdkit.align import full_logits, log_softmax, teacher_rows
 from kdkit.api.interfaces import SampledCodec, SparseCodec
 from kdkit.api.values import SparseTargets
+from kdkit.data.tokens import collate, length_sorted
 from kdkit.engine.tokenloss import CHUNK
 from kdkit.evaluation.calibration import Bins
 from kdkit.system.team import ALONE, Team
-from kdkit.tokens import collate, length_sorted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

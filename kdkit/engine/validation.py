@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
+from kdkit.data.tokens import collate, length_sorted
 from kdkit.engine.tokenloss import Forward
 from kdkit.generation import own_rows, predict
 from kdkit.system.team import ALONE, Team
 from kdkit.targets import counts_of
-from kdkit.tokens import collate, length_sorted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

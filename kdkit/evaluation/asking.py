@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import LossMixer, TextModel
     from kdkit.api.values import EncodedExample, Prediction
+    from kdkit.data.rows import Rows
     from kdkit.engine.rowtokens import RowTokens
     from kdkit.engine.validation import RowLoss
-    from kdkit.rows import Rows
     from kdkit.runfolder import Run
     from kdkit.targets import TargetSource
 

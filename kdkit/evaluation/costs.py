@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import TextModel
     from kdkit.api.values import Corpus
+    from kdkit.data.rows import Rows
     from kdkit.evaluation.timing import Generate, Timing
-    from kdkit.rows import Rows
     from kdkit.runfolder import Run
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
-from kdkit import corpus as corpora
+from kdkit.data import corpus as corpora
 from kdkit.hf import check_same_tokenizer, tokenizer_digest
 from kdkit.hf.loading import VOLATILE
 from kdkit.system.digests import digest_of

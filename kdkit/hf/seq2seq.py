@@ -90,7 +90,7 @@ class Seq2SeqModel:
         """
         import torch
 
-        from kdkit.tokens import collate
+        from kdkit.data.tokens import collate
 
         layer = self.module.get_output_embeddings()
         if not isinstance(layer, torch.nn.Linear):

@@ -91,7 +91,7 @@ def _data(facts: Facts) -> Section:
 
 
 def _lengths(sides: Mapping[str, Any]) -> tuple[Row, ...]:
-    """A row for source and target, of what `kdkit.corpus.lengths` says of a split."""
+    """A row for source and target, of what `kdkit.data.corpus.lengths` says of a split."""
     return tuple(
         Row(
             label=side,

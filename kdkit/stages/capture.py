@@ -15,11 +15,11 @@ from kdkit.cache import CacheWriter, LogitCache, Part, first_rows, take_parts
 from kdkit.cache.manifest import MANIFEST
 from kdkit.cache.remote import mirror, mirrored
 from kdkit.cache.state import NO_STATE, read_state
+from kdkit.data.rows import rows_of
 from kdkit.encoding import TeacherEncoder
 from kdkit.errors import Busy, Mismatch
 from kdkit.estimate import check_space
 from kdkit.hf import tokenizer_digest
-from kdkit.rows import rows_of
 from kdkit.store import making, texts
 from kdkit.system.signals import graceful
 from kdkit.system.wording import plural

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit import corpus as corpora
 from kdkit.api.values import SPLITS
+from kdkit.data import corpus as corpora
+from kdkit.data.tokens import encode
 from kdkit.errors import Mismatch, UsageError
 from kdkit.recipe.inputs import check_inputs
 from kdkit.store import making
 from kdkit.sweeps import datastore
 from kdkit.system.files import write_json
-from kdkit.tokens import encode
 
 if TYPE_CHECKING:
     from kdkit.api.values import Corpus, Drop, SplitName

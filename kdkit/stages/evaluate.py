@@ -12,6 +12,7 @@ import numpy as np
 from kdkit import predictions
 from kdkit.api.values import END, Prediction
 from kdkit.cache import LogitCache
+from kdkit.data.rows import rows_of
 from kdkit.engine.rowtokens import cached_tokens
 from kdkit.engine.validation import RowLoss
 from kdkit.evaluation import baselines, labelsonly
@@ -20,7 +21,6 @@ from kdkit.evaluation.costs import closing, open_student, student_cost, teacher_
 from kdkit.evaluation.evidence import TEXTS, Evidence
 from kdkit.evaluation.scoring import Column
 from kdkit.losses import HardLoss, loss_at
-from kdkit.rows import rows_of
 from kdkit.system.files import write_json
 from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import TextModel, Tokenizer
     from kdkit.api.values import Corpus
+    from kdkit.data.rows import Rows
     from kdkit.engine.rowtokens import CachedTokens
     from kdkit.evaluation.rowscores import Array
-    from kdkit.rows import Rows
     from kdkit.runfolder import Run
 
 IMITATORS = ("student", labelsonly.NAME)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit import corpus as corpora
 from kdkit.cards import model_texts
+from kdkit.data import corpus as corpora
 from kdkit.estimate import bytes_of_weights, check_space
 from kdkit.hf import tokenizer_digest, weights_digest
 from kdkit.losses import HardLoss

@@ -10,8 +10,8 @@ from attrs import validators
 
 from kdkit.api.options import not_negative, option
 from kdkit.api.values import Corpus, Example
+from kdkit.data.fields import RowReader, Template, as_text, find, require_rows
 from kdkit.errors import UsageError
-from kdkit.rowreader import RowReader, Template, as_text, find, require_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -150,7 +150,7 @@ class OpenHFTeacher:
 
     def groups(self, rows: Sequence[EncodedExample]) -> Sequence[Sequence[EncodedExample]]:
         """Batches of like length, longest first."""
-        from kdkit.tokens import length_sorted
+        from kdkit.data.tokens import length_sorted
 
         return list(length_sorted(rows, self.batch_size))
 
@@ -192,7 +192,7 @@ class OpenHFTeacher:
         """
         import torch
 
-        from kdkit.tokens import collate
+        from kdkit.data.tokens import collate
 
         for batch_rows in self.groups(rows):
             if all(row.id in done for row in batch_rows):

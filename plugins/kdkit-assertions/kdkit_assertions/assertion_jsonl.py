@@ -8,7 +8,7 @@ import attrs
 
 from kdkit.api.options import not_negative, option
 from kdkit.api.values import Corpus, Example
-from kdkit.rowreader import RowReader, as_text, find, require_rows
+from kdkit.data.fields import RowReader, as_text, find, require_rows
 from kdkit_assertions.prompt import assertion_prompt
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import attrs
 
 from kdkit.api.options import not_negative, option
 from kdkit.api.values import Corpus, Example, RecordedLogits
+from kdkit.data.fields import as_text, require_rows
+from kdkit.data.jsonlines import DropCount, json_lines
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.jsonlines import DropCount, json_lines
-from kdkit.rowreader import as_text, require_rows
 from kdkit.system.files import user_path
 from kdkit.system.progress import Silent
 from kdkit_assertions.assertion_jsonl import assertion_list

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from kdkit.data.jsonlines import decompressed
 from kdkit.errors import DamagedData, KdkitError, MissingInput, UsageError
-from kdkit.jsonlines import decompressed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

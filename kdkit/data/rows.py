@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.tokens import encode
+from kdkit.data.tokens import encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

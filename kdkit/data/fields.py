@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.data.jsonlines import DropCount, json_lines, open_lines
 from kdkit.errors import UsageError
-from kdkit.jsonlines import DropCount, json_lines, open_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,0 +1,1 @@
+"""Rows, as text and as token ids: read, checked, split and kept."""

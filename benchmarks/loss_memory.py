@@ -28,10 +28,10 @@ import time
 import attrs
 import torch
 
-from kdkit.align import teacher_rows
 from kdkit.api.values import FactoredTargets, LabelPlaces, QuantizedTargets, TokenCounts
 from kdkit.builtin.losses.kd import KD
 from kdkit.engine import StudentTokens
+from kdkit.losses.alignment import teacher_rows
 
 HIDDEN = 512
 RANK = 128

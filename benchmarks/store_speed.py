@@ -18,12 +18,13 @@ import attrs
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from kdkit import align, plugins
+from kdkit import plugins
 from kdkit.api.interfaces.codecs import StateCodec
 from kdkit.api.values import OutputHead, SparseTargets, StateBlock, TeacherBlock
 from kdkit.cli.output import print_json, print_table
 from kdkit.codecbench import Material, Record, parse_contender, prepared
 from kdkit.engine.tokenloss import CHUNK
+from kdkit.losses import alignment
 
 VOCAB = 32_100
 SMALL = {"d_model": 512, "num_layers": 6, "num_heads": 8, "d_ff": 2048, "d_kv": 64}
@@ -236,9 +237,9 @@ def to_logits(codec, records):
     targets = codec.targets(records, vocab_size=VOCAB, device="cpu")
     if isinstance(targets, SparseTargets):
         return
-    rows = align.all_rows(targets)
+    rows = alignment.all_rows(targets)
     for start in range(0, len(rows.known_N), CHUNK):
-        align.full_logits(rows.between(start, start + CHUNK))
+        alignment.full_logits(rows.between(start, start + CHUNK))
 
 
 def repeated(repeats, batches, warm_up):

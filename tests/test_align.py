@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdkit.align import align, all_rows, full_logits, label_mask, student_rows, teacher_rows
 from kdkit.api.values import DenseTargets, FactoredTargets, LabelPlaces, QuantizedTargets, SparseTargets
 from kdkit.errors import UsageError
 from kdkit.losses import distillation_loss, token_counts
+from kdkit.losses.alignment import align, all_rows, full_logits, label_mask, student_rows, teacher_rows
 
 IGNORED = -100
 temperatures = st.sampled_from([0.5, 1.0, 2.0, 4.0])

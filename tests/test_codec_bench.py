@@ -29,7 +29,6 @@ from kdkit.errors import Mismatch, MissingInput, UsageError
 torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402 - after torch is known to be there
 
-from kdkit.align import align, student_rows, teacher_rows  # noqa: E402
 from kdkit.codecbench import (  # noqa: E402
     Coder,
     Contender,
@@ -43,7 +42,8 @@ from kdkit.codecbench import (  # noqa: E402
 )
 from kdkit.codecbench.sparse import dense_logp, sparse_target  # noqa: E402
 from kdkit.codecbench.student import HeadGradient, cosine, student_of  # noqa: E402
-from kdkit.divergences import forward_kl  # noqa: E402
+from kdkit.losses.alignment import align, student_rows, teacher_rows  # noqa: E402
+from kdkit.losses.divergences import forward_kl  # noqa: E402
 
 VOCAB, HIDDEN = 150, 8
 LENGTHS = (5, 0, 7, 3, 9, 4)

@@ -280,7 +280,7 @@ def test_a_level_is_refused_where_the_compression_has_no_such_level():
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_a_batch_of_targets_has_the_bits_of_decode(codec, data):
-    from kdkit.align import all_rows, full_logits
+    from kdkit.losses.alignment import all_rows, full_logits
 
     vocab_size = data.draw(st.integers(1, 30))
     lengths = data.draw(st.lists(st.integers(0, 5), max_size=4))

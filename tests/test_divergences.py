@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdkit.divergences import DIVERGENCES, divergence_of
 from kdkit.errors import UsageError
+from kdkit.losses.divergences import DIVERGENCES, divergence_of
 from kdkit.testing.divergences import REFERENCES
 
 NAMES = sorted(DIVERGENCES)

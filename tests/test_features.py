@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from kdkit.align import teacher_rows
 from kdkit.api.interfaces import FeatureLoss
 from kdkit.api.options import Schedule
 from kdkit.api.values import DenseTargets, FactoredTargets, LabelPlaces, LossParts, Moment, OutputHead, TokenCounts
@@ -30,8 +29,9 @@ from kdkit.engine.features import helper_of
 from kdkit.engine.spaces import TeacherSpace
 from kdkit.errors import Mismatch, UsageError
 from kdkit.estimate import estimate
-from kdkit.features import DISTANCES, linear_projection, with_distance
 from kdkit.losses import HardLoss, token_counts
+from kdkit.losses.alignment import teacher_rows
+from kdkit.losses.hidden_states import DISTANCES, linear_projection, with_distance
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
 from kdkit.targets import NoTargets

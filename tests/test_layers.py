@@ -26,21 +26,17 @@ OUTSIDE = {"__init__", "__main__"}
 """The front door: public names, imported from any floor when they are first used; no room imports from it."""
 
 LOOSE = {
-    "align": "losses",
     "batches": "training",
     "cache": "logits",
     "cards": "runs",
     "codecbench": "logits",
     "codecbench.sources": "pipeline",
     "components": "plugins",
-    "divergences": "losses",
     "encoding": "logits",
     "engine": "training",
     "engine.rowtokens": "evaluation",
     "engine.validation": "evaluation",
     "estimate": "pipeline",
-    "features": "losses",
-    "fixedteacher": "losses",
     "generation": "models",
     "hf": "models",
     "joining": "logits",

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdkit import distillation_loss
-from kdkit.align import label_mask, teacher_rows
 from kdkit.api.values import DenseTargets, LabelPlaces, TokenCounts
 from kdkit.builtin.losses.kd import KD
-from kdkit.divergences import DIVERGENCES
 from kdkit.errors import Mismatch, UsageError
 from kdkit.losses import HardLoss, token_counts
+from kdkit.losses.alignment import label_mask, teacher_rows
+from kdkit.losses.divergences import DIVERGENCES
 from kdkit.testing.divergences import REFERENCES
 
 

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kdkit.align import all_rows, full_logits
 from kdkit.api.values import DenseTargets, EncodedExample, FactoredTargets, QuantizedTargets
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.sampled import Sampled
@@ -25,6 +24,7 @@ from kdkit.cache import CacheWriter, LogitCache
 from kdkit.data.tokens import collate
 from kdkit.errors import DamagedData
 from kdkit.joining import Joiner
+from kdkit.losses.alignment import all_rows, full_logits
 from kdkit.targets import CachedTargets
 from kdkit.testing import head_block, synthetic_block, synthetic_head, synthetic_states
 

@@ -9,8 +9,8 @@ import torch
 from kdkit.api.options import Schedule
 from kdkit.api.values import LossParts, TokenCounts
 from kdkit.builtin.losses.kd import KD
-from kdkit.divergences import DIVERGENCES, forward_kl
 from kdkit.losses import HardLoss, mix
+from kdkit.losses.divergences import DIVERGENCES, forward_kl
 from kdkit.testing import check_loss
 from kdkit.testing.divergences import REFERENCES
 

@@ -14,12 +14,12 @@ import pytest
 import tiny
 import torch
 
-from kdkit.align import label_mask
 from kdkit.api.values import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets
 from kdkit.builtin.losses.kd import KD
 from kdkit.data.tokens import collate
 from kdkit.engine import Forward
 from kdkit.losses import distillation_loss, token_counts
+from kdkit.losses.alignment import label_mask
 
 MODELS = {
     "t5, tied": tiny.T5,

@@ -14,15 +14,15 @@ import attrs
 import numpy as np
 import torch
 
-from kdkit.align import all_rows, full_logits, log_softmax
 from kdkit.api.interfaces.codecs import BatchCodec, SparseCodec, StateCodec
 from kdkit.api.values import SparseTargets, TeacherBlock
 from kdkit.codecbench.records import groups_of, state_block
 from kdkit.codecbench.results import Result, Tally
 from kdkit.codecbench.sparse import dense_logp, sparse_target
 from kdkit.codecbench.student import HeadGradient, cosine, student_of
-from kdkit.divergences import forward_kl
 from kdkit.errors import UsageError
+from kdkit.losses.alignment import all_rows, full_logits, log_softmax
+from kdkit.losses.divergences import forward_kl
 from kdkit.system.progress import Silent
 
 if TYPE_CHECKING:

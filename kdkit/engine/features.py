@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from kdkit.align import teacher_rows
 from kdkit.api.interfaces import FeatureLoss
 from kdkit.data.tokens import collate
 from kdkit.engine.featurehelper import FeatureHelper
 from kdkit.engine.spaces import TeacherSpace
 from kdkit.engine.tokenloss import Forward
 from kdkit.errors import UsageError
+from kdkit.losses.alignment import teacher_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

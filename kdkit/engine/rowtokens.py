@@ -11,12 +11,12 @@ import attrs
 import numpy as np
 import torch
 
-from kdkit.align import full_logits, log_softmax, teacher_rows
 from kdkit.api.interfaces import SampledCodec, SparseCodec
 from kdkit.api.values import SparseTargets
 from kdkit.data.tokens import collate, length_sorted
 from kdkit.engine.tokenloss import CHUNK
 from kdkit.evaluation.calibration import Bins
+from kdkit.losses.alignment import full_logits, log_softmax, teacher_rows
 from kdkit.system.team import ALONE, Team
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
-from kdkit.align import teacher_rows
 from kdkit.api.interfaces import HeadModel
 from kdkit.api.values import LossParts
+from kdkit.losses.alignment import teacher_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdkit.align import label_mask
 from kdkit.errors import UsageError
+from kdkit.losses.alignment import label_mask
 
 if TYPE_CHECKING:
     import torch

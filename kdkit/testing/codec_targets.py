@@ -49,8 +49,8 @@ def _check_batch(
     import numpy as np
     import torch
 
-    from kdkit.align import all_rows, full_logits
     from kdkit.api.values import SparseTargets
+    from kdkit.losses.alignment import all_rows, full_logits
 
     vocab_size = decoded[0].shape[1] if decoded else vocab_size
     targets = codec.targets(records, vocab_size=vocab_size, device="cpu")
@@ -82,8 +82,8 @@ def _check_sparse(codec: BatchCodec, targets: SparseTargets, expected_NV: torch.
     """The kept entries in their proportions; what is left to the others, where decode's guess has their mass."""
     import torch
 
-    from kdkit.align import all_rows
     from kdkit.api.interfaces import SparseCodec
+    from kdkit.losses.alignment import all_rows
 
     assert isinstance(codec, SparseCodec), f"{codec!r} gives sparse targets, but has no exact_temperatures"
     assert tuple(targets.log_tail_BT) == tuple(codec.exact_temperatures), (

@@ -1,6 +1,6 @@
 """Divergences between two distributions as NumPy loops in float64: what `check_loss` holds losses against.
 
-They share no line with `kdkit.divergences`, and take probabilities, not their logarithms.
+They share no line with `kdkit.losses.divergences`, and take probabilities, not their logarithms.
 """
 
 from __future__ import annotations

@@ -167,9 +167,9 @@ class Tokens:
     @classmethod
     def of(cls, case: Case, targets: Targets | None) -> Tokens:
         """All label tokens of a case."""
-        from kdkit.align import label_mask, teacher_rows
         from kdkit.api.values import LabelPlaces
         from kdkit.losses import token_counts
+        from kdkit.losses.alignment import label_mask, teacher_rows
 
         mask_BT = label_mask(case.labels_BT)
         return cls(

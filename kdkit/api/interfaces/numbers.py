@@ -40,7 +40,7 @@ class LossMixer(Protocol):
         Args:
             student_logits_NV: The student's logits; a row of its own for each token.
             labels_N: The tokens.
-            teacher: The teacher's rows of these tokens, for `kdkit.align.align`; None where `needs_teacher` is False.
+            teacher: The teacher's rows of these tokens, for `kdkit.losses.align`; None where `needs_teacher` is False.
             counts: The denominators.
         """
         ...

@@ -8,9 +8,9 @@ import attrs
 from attrs import validators
 
 from kdkit.api.options import EachValue, Schedule, not_negative, one_of, option, share, value_at, values_of
-from kdkit.divergences import DIVERGENCES, divergence_of, parameter_refusal
 from kdkit.errors import UsageError
-from kdkit.features import DISTANCES, linear_projection, with_distance
+from kdkit.losses.divergences import DIVERGENCES, divergence_of, parameter_refusal
+from kdkit.losses.hidden_states import DISTANCES, linear_projection, with_distance
 
 if TYPE_CHECKING:
     import torch
@@ -127,13 +127,13 @@ class KD:
         )
 
     def projection(self, student_width: int, teacher_width: int, *, seed: int) -> torch.nn.Module:
-        """A linear one (see `kdkit.features.linear_projection`)."""
+        """A linear one (see `kdkit.losses.hidden_states.linear_projection`)."""
         return linear_projection(student_width, teacher_width, seed=seed)
 
     def with_features(
         self, parts: LossParts, projected_MR: torch.Tensor, teacher_MR: torch.Tensor, counts: TokenCounts
     ) -> LossParts:
-        """`features.weight` times the distance more (see `kdkit.features.with_distance`).
+        """`features.weight` times the distance more (see `kdkit.losses.hidden_states.with_distance`).
 
         Raises:
             UsageError: The weight follows a schedule, and `at` has not been called.

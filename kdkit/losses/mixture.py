@@ -3,7 +3,7 @@
     hard = mean over label tokens of -log q(label)
     soft = mean over label tokens of D(softmax(teacher / T), softmax(student / T)) * T^2
 
-T^2, averaging and alpha live here; rows, support and temperature in `kdkit.align`; D in `kdkit.divergences`.
+T^2, averaging and alpha live here; rows, support and temperature in `alignment`; D in `divergences`.
 Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (2015).
 
 Letters: B batch, T target, V vocabulary, N label tokens, M those of them that the teacher has rows for.
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
-from kdkit.align import align, label_mask, student_rows, teacher_rows
 from kdkit.api.interfaces import ScheduledLoss
 from kdkit.api.values import DenseTargets, LabelPlaces, LossParts, TokenCounts
-from kdkit.divergences import divergence_of
 from kdkit.errors import Mismatch, UsageError
+from kdkit.losses.alignment import align, label_mask, student_rows, teacher_rows
+from kdkit.losses.divergences import divergence_of
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import LossMixer
     from kdkit.api.values import Moment, Targets, TeacherRows
-    from kdkit.divergences import PerToken
+    from kdkit.losses.divergences import PerToken
 
 
 @attrs.frozen
@@ -72,7 +72,7 @@ def distillation_loss(
         labels_BT: `[B, T]`, integers, -100 where masked.
         alpha: Share of the soft loss, 0 to 1.
         temperature: T > 0.
-        divergence: Name in `kdkit.divergences.DIVERGENCES`.
+        divergence: Name in `kdkit.losses.divergences.DIVERGENCES`.
         beta: Of "jensen-shannon" (see there).
         skew: Of "skew-forward-kl" and "skew-reverse-kl".
 

@@ -12,7 +12,7 @@ import torch
 
 
 class ForwardKL(torch.autograd.Function):
-    """Of two aligned log-probability tensors `[..., V]`, one value a token; see `kdkit.divergences.forward_kl`."""
+    """Of two aligned log-probability tensors `[..., V]`, one value a token; see `kdkit.losses.forward_kl`."""
 
     @staticmethod
     def forward(ctx: Any, teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,7 @@ def forward_kl(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) -> to
     """KL(p || q) (Hinton et al., 2015): the student must have mass wherever the teacher has."""
     if teacher_logp_V.requires_grad:
         return _kl(teacher_logp_V, student_logp_V)
-    from kdkit.fixedteacher import ForwardKL
+    from kdkit.losses.forward_kl_gradient import ForwardKL
 
     value: torch.Tensor = ForwardKL.apply(teacher_logp_V, student_logp_V)  # type: ignore[no-untyped-call]  # torch's own
     return value

@@ -1,0 +1,43 @@
+"""The distillation loss: teacher and student brought together, divergences between them, and their mix.
+
+A loss of your own needs little more: `align` gives two log-probability tensors over one vocabulary at one
+temperature, a divergence compares them token by token, and `mix` puts soft and hard terms together.
+"""
+
+from __future__ import annotations
+
+from kdkit.losses.alignment import Aligned, StudentRows, align, full_logits, log_softmax, student_rows, teacher_rows
+from kdkit.losses.divergences import (
+    Divergence,
+    divergence_of,
+    forward_kl,
+    jensen_shannon,
+    reverse_kl,
+    skew_forward_kl,
+    skew_reverse_kl,
+    total_variation,
+)
+from kdkit.losses.mixture import HardLoss, distillation_loss, loss_at, mix, token_counts
+
+__all__ = [
+    "Aligned",
+    "Divergence",
+    "HardLoss",
+    "StudentRows",
+    "align",
+    "distillation_loss",
+    "divergence_of",
+    "forward_kl",
+    "full_logits",
+    "jensen_shannon",
+    "log_softmax",
+    "loss_at",
+    "mix",
+    "reverse_kl",
+    "skew_forward_kl",
+    "skew_reverse_kl",
+    "student_rows",
+    "teacher_rows",
+    "token_counts",
+    "total_variation",
+]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit import plugins as plugin_loading
 from kdkit.cli.plugins import _allowed, _default, _summary  # the page and `kdkit plugins show` say it in the same words
-from kdkit.components import Option, options_of, without_none
+from kdkit.plugins.checks import show
+from kdkit.plugins.fields import Option, options_of, without_none
 from kdkit.recipe import SECTIONS
-from kdkit.recipe.checks import show
 from kdkit.recipe.sections import Preamble
 
 if TYPE_CHECKING:

@@ -135,7 +135,7 @@ class FakePlugin:
 
 def fake_plugins(monkeypatch) -> plugin_loading.Plugins:
     """A registry of these components and no others."""
-    monkeypatch.setattr(plugin_loading, "BUILTINS", ())
+    monkeypatch.setattr(plugin_loading.loading, "BUILTINS", ())
     monkeypatch.setenv(plugin_loading.DISABLE, "all")
     return attrs.evolve(plugin_loading.load(extra=(FakePlugin(),)), disabled=())
 

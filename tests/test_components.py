@@ -11,9 +11,9 @@ from attrs import validators
 from fake_plugin import FakeLoss, FakeStudent, FakeTeacher, Rows, Shape
 
 from kdkit.api.options import Evaluation, NamedSuite, Training, one_of, option
-from kdkit.components import ALL_OF, EACH, IN, NUMBER, OPTIONAL, options_of, plain
 from kdkit.errors import PluginError
-from kdkit.recipe.checks import broken_rules
+from kdkit.plugins.checks import broken_rules
+from kdkit.plugins.fields import ALL_OF, EACH, IN, NUMBER, OPTIONAL, options_of, plain
 
 if TYPE_CHECKING:
     from kdkit.api.options import Generation

@@ -26,9 +26,9 @@ from pages import (
 
 from kdkit import plugins as plugin_loading
 from kdkit.cli import VERBS, Verb
-from kdkit.components import options_of
 from kdkit.errors import Interrupted, KdkitError
 from kdkit.evaluation.baselines import NAMES as BASELINES
+from kdkit.plugins.fields import options_of
 from kdkit.recipe import SECTIONS
 from kdkit.recipe.sections import SWEEP, Preamble
 
@@ -139,7 +139,7 @@ def attribute(dotted):
 def test_every_hook_is_documented():
     said = in_backticks(ROOT / "docs" / "plugins.md")
     assert {f"register_{kind}" for kind in plugin_loading.KINDS} <= set(said)
-    named = {cls.__name__ for interfaces in plugin_loading.INTERFACES.values() for cls in interfaces}
+    named = {cls.__name__ for interfaces in plugin_loading.loading.INTERFACES.values() for cls in interfaces}
     assert {f"kdkit.api.interfaces.{name}" for name in named} <= set(said)
 
 

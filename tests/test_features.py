@@ -22,7 +22,6 @@ from kdkit.api.options import Schedule
 from kdkit.api.values import DenseTargets, FactoredTargets, LabelPlaces, LossParts, Moment, OutputHead, TokenCounts
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.losses.kd import KD, Features
-from kdkit.components import options_of
 from kdkit.data.tokens import collate
 from kdkit.engine import Forward
 from kdkit.engine.features import helper_of
@@ -32,6 +31,7 @@ from kdkit.estimate import estimate
 from kdkit.losses import HardLoss, token_counts
 from kdkit.losses.alignment import teacher_rows
 from kdkit.losses.hidden_states import DISTANCES, linear_projection, with_distance
+from kdkit.plugins.fields import options_of
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
 from kdkit.targets import NoTargets

@@ -11,8 +11,8 @@ from fake_plugin import FakeLoss, FakePlugin, Rows
 
 from kdkit import plugins as plugin_loading
 from kdkit.api.hookspecs import hookimpl
-from kdkit.components import options_of
 from kdkit.errors import PluginError
+from kdkit.plugins.fields import options_of
 
 
 def module(name="some_plugin", **functions):

@@ -13,10 +13,10 @@ from kdkit import plugins as plugin_loading
 from kdkit.api.options import Schedule
 from kdkit.api.values import END, Moment, TokenCounts
 from kdkit.builtin.losses.kd import KD
-from kdkit.components import options_of
 from kdkit.errors import UsageError
 from kdkit.estimate import estimate
 from kdkit.losses import HardLoss, loss_at
+from kdkit.plugins.fields import options_of
 from kdkit.recipe import load_recipe
 from kdkit.recipe.schema import json_schema
 from kdkit.system.progress import Silent

@@ -224,7 +224,7 @@ def _folder_of(place: Path | str, identity: CacheIdentity | None) -> Path:
 def _build_codec(identity: CacheIdentity) -> AnyCodec:
     """The codec that a manifest names, from the plugins that are installed."""
     from kdkit import plugins
-    from kdkit.recipe.structure import Structurer
+    from kdkit.plugins.structure import Structurer
 
     structurer = Structurer(plugins.load())
     options = {key: value for key, value in identity.codec_options.items() if value is not None}

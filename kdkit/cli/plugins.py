@@ -9,15 +9,15 @@ import rich_click as click
 
 from kdkit import plugins as plugin_loading
 from kdkit.cli.output import print_json, print_table
-from kdkit.components import options_of
 from kdkit.errors import PluginError
-from kdkit.recipe.checks import number, show
+from kdkit.plugins.checks import number, show
+from kdkit.plugins.fields import options_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kdkit.components import Option
     from kdkit.plugins import Plugins
+    from kdkit.plugins.fields import Option
 
 
 @click.group()

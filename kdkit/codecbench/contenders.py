@@ -9,10 +9,10 @@ import attrs
 from kdkit.api.interfaces.codecs import FittedCodec, HeadCodec
 from kdkit.cache.state import pack_state
 from kdkit.codecbench.records import first_tokens, state_block
-from kdkit.components import options_of
 from kdkit.errors import UsageError
+from kdkit.plugins.fields import options_of
+from kdkit.plugins.structure import Structurer, dotted, with_defaults
 from kdkit.recipe.codecspec import read_codec_spec
-from kdkit.recipe.structure import Structurer, dotted, with_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from kdkit.recipe.checks import did_you_mean, show
+from kdkit.plugins.checks import did_you_mean, show
+from kdkit.plugins.structure import dotted
 from kdkit.recipe.document import key_path
 from kdkit.recipe.sections import COMPONENT_SECTIONS, OPTIONAL_SECTIONS, SWEEP
-from kdkit.recipe.structure import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from kdkit.components import KeyPath
+    from kdkit.plugins.fields import KeyPath
     from kdkit.recipe.document import Document
 
 Axis: TypeAlias = tuple[str, ...]

@@ -8,8 +8,8 @@ import attrs
 
 from kdkit import plugins as plugin_loading
 from kdkit.errors import UsageError
+from kdkit.plugins.structure import Structurer, dotted
 from kdkit.recipe.document import toml_value
-from kdkit.recipe.structure import Structurer, dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

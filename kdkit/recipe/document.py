@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import MissingInput, RecipeError, UsageError
+from kdkit.plugins.checks import show
 from kdkit.recipe import shipped
-from kdkit.recipe.checks import show
 from kdkit.recipe.sections import COMPONENT_SECTIONS
 from kdkit.recipe.toml_positions import positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kdkit.components import KeyPath
+    from kdkit.plugins.fields import KeyPath
 
 # A recipe that extends another has a name and a description of its own.
 _NOT_INHERITED = ("name", "description")

@@ -8,19 +8,19 @@ import attrs
 
 from kdkit import plugins as plugin_loading
 from kdkit.errors import RecipeError
-from kdkit.recipe.checks import did_you_mean, show
+from kdkit.plugins.checks import did_you_mean, show
+from kdkit.plugins.structure import WRONG, Structurer, dotted, with_defaults
 from kdkit.recipe.document import read_document, with_overrides
 from kdkit.recipe.requires import unmet
 from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Recipe
-from kdkit.recipe.structure import WRONG, Structurer, dotted, with_defaults
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.components import KeyPath
     from kdkit.plugins import Plugins
+    from kdkit.plugins.fields import KeyPath
     from kdkit.recipe.document import Document, Place
 
 _MONITORS = ("loss", "hard", "soft")

@@ -10,7 +10,7 @@ import attrs
 from kdkit.recipe.document import Document, laid_over, paths_in
 
 if TYPE_CHECKING:
-    from kdkit.components import KeyPath
+    from kdkit.plugins.fields import KeyPath
     from kdkit.recipe.axes import Combination
     from kdkit.recipe.document import Place
 

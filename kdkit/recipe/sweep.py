@@ -9,13 +9,13 @@ import attrs
 
 from kdkit import plugins as plugin_loading
 from kdkit.errors import RecipeError
+from kdkit.plugins.checks import did_you_mean
+from kdkit.plugins.structure import WRONG, Structurer, dotted
 from kdkit.recipe.axes import SEED, Axis, Combination, Setting, SweepReader, is_apart
-from kdkit.recipe.checks import did_you_mean
 from kdkit.recipe.document import Document, key_path, read_document, with_overrides
 from kdkit.recipe.load import made_of, said, structured
 from kdkit.recipe.overlay import document_of
 from kdkit.recipe.sections import SECTIONS, SWEEP, Recipe
-from kdkit.recipe.structure import WRONG, Structurer, dotted
 from kdkit.recipe.sweptkeys import value_text, why_no_axis
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import Search
-    from kdkit.components import KeyPath
     from kdkit.plugins import Plugins
+    from kdkit.plugins.fields import KeyPath
 
 _ID_DIGITS = 16
 

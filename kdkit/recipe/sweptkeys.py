@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdkit.components import options_of
 from kdkit.errors import PluginError
 from kdkit.plugins import SINGULAR
+from kdkit.plugins.checks import did_you_mean, show
+from kdkit.plugins.fields import options_of
+from kdkit.plugins.structure import dotted
 from kdkit.recipe.axes import SEED, Axis
-from kdkit.recipe.checks import did_you_mean, show
 from kdkit.recipe.sections import SECTIONS, Preamble
-from kdkit.recipe.structure import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kdkit.errors import RecipeError
-from kdkit.recipe.structure import WRONG, Structurer
+from kdkit.plugins.structure import WRONG, Structurer
 from kdkit_optuna.search import Optuna
 from kdkit_optuna.space import Choices, Fraction, Whole, read_space
 

@@ -8,12 +8,12 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from kdkit.api.options import EachValue, values_of
-from kdkit.components import EACH, IN, NUMBER, rules
+from kdkit.plugins.fields import EACH, IN, NUMBER, rules
 
 if TYPE_CHECKING:
     import attrs
 
-    from kdkit.components import KeyPath
+    from kdkit.plugins.fields import KeyPath
 
 _COMPARISON = {">=": "at least", "<=": "at most", ">": "greater than", "<": "less than"}
 _SHOWN = 60

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.options import NamedSuite, Schedule
-from kdkit.components import (
+from kdkit.errors import PluginError
+from kdkit.plugins import SINGULAR, Plugins
+from kdkit.plugins.checks import broken_rules, did_you_mean, show
+from kdkit.plugins.fields import (
     default_of,
     is_free_table,
     is_scheduled,
@@ -24,12 +27,9 @@ from kdkit.components import (
     plain,
     without_none,
 )
-from kdkit.errors import PluginError
-from kdkit.plugins import SINGULAR, Plugins
-from kdkit.recipe.checks import broken_rules, did_you_mean, show
 
 if TYPE_CHECKING:
-    from kdkit.components import KeyPath
+    from kdkit.plugins.fields import KeyPath
 
 
 class _Wrong:

@@ -21,7 +21,7 @@ from kdkit.cache import CacheWriter, LogitCache, convert, merge, verify
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Interrupted, Mismatch, UsageError
 from kdkit.plugins import load
-from kdkit.recipe.codecspec import read_codec_spec
+from kdkit.recipe.codec_spec import read_codec_spec
 
 NUMBERS = range(20)
 EXACT = Float(dtype="fp32")

@@ -10,7 +10,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdkit.recipe.toml_positions import positions
+from kdkit.recipe.positions import positions
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=12)
 KEYS = st.one_of(st.text("abcAB-_019", min_size=1, max_size=6), TEXTS)

@@ -159,7 +159,7 @@ def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa:
     What FOLDER's own codec has lost stays lost. The same command again goes on where it stopped.
     """
     from kdkit import cache
-    from kdkit.recipe.codecspec import read_codec_spec
+    from kdkit.recipe.codec_spec import read_codec_spec
     from kdkit.system import progress
 
     chosen = read_codec_spec(spec)

@@ -12,7 +12,7 @@ from kdkit.codecbench.records import first_tokens, state_block
 from kdkit.errors import UsageError
 from kdkit.plugins.fields import options_of
 from kdkit.plugins.structure import Structurer, dotted, with_defaults
-from kdkit.recipe.codecspec import read_codec_spec
+from kdkit.recipe.codec_spec import read_codec_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ class Coder:
 
 
 def parse_contender(text: str, plugins: Plugins) -> Contender:
-    """A codec from `NAME[:key=value,...]`; see `kdkit.recipe.codecspec.read_codec_spec`.
+    """A codec from `NAME[:key=value,...]`; see `kdkit.recipe.codec_spec.read_codec_spec`.
 
     Raises:
         UsageError: It is of another form, an option is given twice, or there is no such codec or option.

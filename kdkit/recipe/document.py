@@ -15,8 +15,8 @@ import attrs
 from kdkit.errors import MissingInput, RecipeError, UsageError
 from kdkit.plugins.checks import show
 from kdkit.recipe import shipped
+from kdkit.recipe.positions import positions
 from kdkit.recipe.sections import COMPONENT_SECTIONS
-from kdkit.recipe.toml_positions import positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdkit import hf
+from kdkit import models
 from kdkit.api.options import TokenLimits
 from kdkit.api.values import EncodedExample, Example
 from kdkit.data.tokens import encode
@@ -50,13 +50,14 @@ def check_arguments(parser, options) -> None:
 def make_tokenizer(name: str | None, vocab_size: int = VOCAB):
     """The named one; else one of as many words, which is all that random ids need."""
     if name is not None:
-        return hf.load_tokenizer(name)
-    from tokenizers import Tokenizer, models, pre_tokenizers
+        return models.load_tokenizer(name)
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers import models as tokenizer_models
     from transformers import PreTrainedTokenizerFast
 
     special = ["<pad>", "<s>", "</s>", "<unk>"]
     words = [*special, *(f"w{number}" for number in range(len(special), vocab_size))]
-    inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    inner = Tokenizer(tokenizer_models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
@@ -110,11 +111,11 @@ def _read(ranks, data, tokenizer) -> list[EncodedExample]:
     return encode(examples, tokenizer, LIMITS)
 
 
-def make_model(shape: dict, tokenizer, *, seed: int, dropout: float = 0.1) -> hf.Seq2SeqModel:
+def make_model(shape: dict, tokenizer, *, seed: int, dropout: float = 0.1) -> models.Seq2SeqModel:
     """A T5 of a shape with random weights."""
     table = {"model_type": "t5", "dropout_rate": dropout, **shape}
-    module = hf.new_model(hf.config_from(table, tokenizer), seed=seed).eval()
-    return hf.Seq2SeqModel(module=module, tokenizer=tokenizer)
+    module = models.new_model(models.config_from(table, tokenizer), seed=seed).eval()
+    return models.Seq2SeqModel(module=module, tokenizer=tokenizer)
 
 
 def forward_flops(shape: dict, vocab_size: int, sources: list[int], targets: list[int], head_tokens: int) -> float:

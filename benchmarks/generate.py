@@ -37,11 +37,11 @@ from assertion_rows import (
 )
 from machine import RATIO_COLUMNS, apart, facts_line, machine_facts, peak_bytes, ratio_of, ratio_rows, round_robin
 
-from kdkit import hf
+from kdkit import models
 from kdkit.api.options import Generation
 from kdkit.api.values import TokenBatch
 from kdkit.cli.output import print_json, print_table
-from kdkit.generation import predict
+from kdkit.models.generation import predict
 
 SEED = 5
 THESIS = "the thesis's way"
@@ -92,7 +92,7 @@ class Pass:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class EndingModel(hf.Seq2SeqModel):
+class EndingModel(models.Seq2SeqModel):
     """A model whose texts end where the rows' targets do; it counts what it computes.
 
     Attributes:
@@ -110,7 +110,7 @@ class EndingModel(hf.Seq2SeqModel):
     def generate(self, batch, options):
         lengths_B = torch.tensor([self.lengths[row_id] for row_id in batch.ids])
         self._now["lengths_N"] = lengths_B.repeat_interleave(options.beams)
-        return hf.Seq2SeqModel.generate(self, batch, options)
+        return models.Seq2SeqModel.generate(self, batch, options)
 
     def counts(self) -> dict[str, int]:
         """What has been computed since they were last asked for."""

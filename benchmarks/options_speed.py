@@ -68,7 +68,7 @@ class Student:
         from kdkit.batches import Lengths, epoch_order, padding_share
         from kdkit.data.tokens import collate
         from kdkit.engine import Forward
-        from kdkit.hf import Seq2SeqModel, new_model
+        from kdkit.models import Seq2SeqModel, new_model
 
         shape = QUICK if quick else SMALL
         config = T5Config(**shape, decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)

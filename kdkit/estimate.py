@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit import hf
+from kdkit import models
 from kdkit.api.interfaces import (
     FeatureLoss,
     HeadCodec,
@@ -94,16 +94,16 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     with naming("teacher"):
         tokenizer = recipe.teacher.load_tokenizer(corpus)
         teacher_config = recipe.teacher.model_config(tokenizer)
-        teacher = hf.size_of(teacher_config) if teacher_config is not None else None
+        teacher = models.size_of(teacher_config) if teacher_config is not None else None
         if teacher_config is not None:
-            hf.check_positions(teacher_config, recipe.tokens, recipe.generation)
+            models.check_positions(teacher_config, recipe.tokens, recipe.generation)
     with naming("student"):
         student_tokenizer = recipe.student.load_tokenizer(tokenizer)
         student_config = recipe.student.model_config(student_tokenizer, teacher_config)
-        student = hf.size_of(student_config)
-        hf.check_positions(student_config, recipe.tokens, recipe.generation)
+        student = models.size_of(student_config)
+        models.check_positions(student_config, recipe.tokens, recipe.generation)
     if student_tokenizer is not tokenizer:
-        hf.check_same_tokenizer(tokenizer, student_tokenizer)
+        models.check_same_tokenizer(tokenizer, student_tokenizer)
     for role, size in (("teacher", teacher), ("student", student)):
         if size is not None and size.vocab_size < len(tokenizer):
             raise Mismatch(

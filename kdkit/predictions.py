@@ -13,7 +13,7 @@ import attrs
 
 from kdkit.api.values import Prediction
 from kdkit.errors import DamagedData
-from kdkit.generation import own_rows
+from kdkit.models.generation import own_rows
 from kdkit.system.files import disk_full, write_atomically
 from kdkit.system.signals import graceful
 from kdkit.system.team import ALONE, Team

@@ -9,8 +9,8 @@ from kdkit.cards import model_texts
 from kdkit.data.rows import rows_of
 from kdkit.engine import MetricsLog, Trainer
 from kdkit.engine.validation import Validator
-from kdkit.hf import Seq2SeqModel
 from kdkit.losses import loss_at
+from kdkit.models import Seq2SeqModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

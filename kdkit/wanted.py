@@ -10,7 +10,7 @@ from kdkit.cache import CacheIdentity, LogitCache, options_of
 from kdkit.cache.manifest import MANIFEST
 from kdkit.cache.mirror import mirror_of
 from kdkit.data.rows import rows_of
-from kdkit.hf import tokenizer_digest
+from kdkit.models import tokenizer_digest
 from kdkit.store import logits_of
 from kdkit.targets import keys_of
 

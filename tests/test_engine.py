@@ -101,9 +101,9 @@ MOMENTS = {
     "in validation": [("kdkit.engine.validation:row_losses", 1)],
     "between best and its log line": [("kdkit.engine.metricslog:MetricsLog.write", 4)],
     "between the epochs": [(LOOP + "_save", 3)],
-    "while best is written": [("kdkit.hf.seq2seq:quiet", 1)],
-    "while best is replaced": [("kdkit.hf.seq2seq:shutil.rmtree", 1)],
-    "before final": [("kdkit.hf.seq2seq:Seq2SeqModel.save", 3)],
+    "while best is written": [("kdkit.models.seq2seq:quiet", 1)],
+    "while best is replaced": [("kdkit.models.seq2seq:shutil.rmtree", 1)],
+    "before final": [("kdkit.models.seq2seq:Seq2SeqModel.save", 3)],
     "again and again": [
         (LOOP + "_step", 2),
         ("kdkit.engine.replicas:Replicas.clip", 2),

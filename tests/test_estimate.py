@@ -155,11 +155,11 @@ def test_limits_at_a_models_positions_are_taken(tmp_path):
 
 
 def test_a_student_with_another_tokenizer_is_refused(tmp_path):
-    from kdkit import hf
+    from kdkit import models
 
-    other = hf.train_bpe(["other words"], vocab_size=264)
-    module = hf.new_model(hf.config_from(tiny.T5, other), seed=1)
-    hf.Seq2SeqModel(module=module, tokenizer=other).save(tmp_path / "student", texts={})
+    other = models.train_bpe(["other words"], vocab_size=264)
+    module = models.new_model(models.config_from(tiny.T5, other), seed=1)
+    models.Seq2SeqModel(module=module, tokenizer=other).save(tmp_path / "student", texts={})
     with pytest.raises(Mismatch, match="teacher and student have different tokenizers: id 258 is"):
         found(tmp_path, student__from_teacher=None, student__model=str(tmp_path / "student"))
 

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdkit import hf
+from kdkit import models
 from kdkit.api.options import Generation
 from kdkit.data.tokens import collate
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
-from kdkit.hf.decoding import decoder_inputs, generation_config, shift_right
+from kdkit.models.decoding import decoder_inputs, generation_config, shift_right
 
 T5_HEADS = {
     "tied": {},
@@ -38,8 +38,8 @@ def _offline(monkeypatch):
 
 def test_the_same_texts_train_the_same_tokenizer():
     texts = [text for pair in tiny.pairs(100, seed=3) for text in pair]
-    one, other = (hf.train_bpe(iter(texts), vocab_size=300) for _ in range(2))
-    assert hf.tokenizer_digest(one) == hf.tokenizer_digest(other)
+    one, other = (models.train_bpe(iter(texts), vocab_size=300) for _ in range(2))
+    assert models.tokenizer_digest(one) == models.tokenizer_digest(other)
     assert one(texts)["input_ids"] == other(texts)["input_ids"]
 
 
@@ -55,28 +55,28 @@ def test_a_trained_tokenizer_gives_back_any_text_and_ends_it(text):
 def test_a_tokenizer_has_one_digest_before_saving_and_after_loading(tmp_path):
     tiny.tokenizer().save_pretrained(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    digests = {hf.tokenizer_digest(hf.load_tokenizer(str(tmp_path / name))) for name in "ab"}
-    assert digests == {hf.tokenizer_digest(tiny.tokenizer())}
-    hf.check_same_tokenizer(tiny.tokenizer(), hf.load_tokenizer(str(tmp_path / "a")))
+    digests = {models.tokenizer_digest(models.load_tokenizer(str(tmp_path / name))) for name in "ab"}
+    assert digests == {models.tokenizer_digest(tiny.tokenizer())}
+    models.check_same_tokenizer(tiny.tokenizer(), models.load_tokenizer(str(tmp_path / "a")))
 
 
 def test_the_first_token_that_differs_is_named():
-    other = hf.train_bpe(["zebra zebra zebra max of"], vocab_size=262)
+    other = models.train_bpe(["zebra zebra zebra max of"], vocab_size=262)
     ours = {v: k for k, v in tiny.tokenizer().get_vocab().items()}
     theirs = {v: k for k, v in other.get_vocab().items()}
     first = next(i for i in range(300) if ours.get(i) != theirs.get(i))
     with pytest.raises(Mismatch, match=re.escape(f"id {first} is {ours[first]!r} to the teacher (270 tokens)")):
-        hf.check_same_tokenizer(tiny.tokenizer(), other)
+        models.check_same_tokenizer(tiny.tokenizer(), other)
 
 
 def test_tokenizers_that_end_texts_otherwise_differ(tmp_path):
     from tokenizers import processors
 
     tiny.tokenizer().save_pretrained(tmp_path)
-    other = hf.load_tokenizer(str(tmp_path))
+    other = models.load_tokenizer(str(tmp_path))
     other.backend_tokenizer.post_processor = processors.ByteLevel()
     with pytest.raises(Mismatch, match="split text differently or end it otherwise"):
-        hf.check_same_tokenizer(tiny.tokenizer(), other)
+        models.check_same_tokenizer(tiny.tokenizer(), other)
 
 
 # --- logits
@@ -165,7 +165,7 @@ def test_what_a_models_folder_asks_for_does_not_change_its_texts(tmp_path, beams
     tiny.model(tiny.T5).save(folder, texts={})
     path = folder / "generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {**LEAKS, "num_beams": 3}))
-    leaky = hf.Seq2SeqModel(module=hf.load_model(str(folder)).eval(), tokenizer=tiny.tokenizer())
+    leaky = models.Seq2SeqModel(module=models.load_model(str(folder)).eval(), tokenizer=tiny.tokenizer())
     assert leaky.module.generation_config.max_new_tokens == 3
     assert leaky.generate(batch_of(), options) == expected
 
@@ -190,7 +190,7 @@ def test_plain_transformers_writes_what_a_run_has_its_student_write(tmp_path):
         assert (saved["max_length"], saved["num_beams"], saved["early_stopping"]) == (6, 2, True)
         plain = AutoModelForSeq2SeqLM.from_pretrained(folder)
         batch = batch_of(1)
-        ours = hf.Seq2SeqModel(module=hf.load_model(str(folder)), tokenizer=hf.load_tokenizer(str(folder)))
+        ours = models.Seq2SeqModel(module=models.load_model(str(folder)), tokenizer=models.load_tokenizer(str(folder)))
         written = ours.tokenizer.batch_decode(plain.generate(batch.source_ids_BS), skip_special_tokens=True)
         assert written == ours.generate(batch, Generation(beams=2, max_tokens=6))
 
@@ -201,15 +201,15 @@ def test_plain_transformers_writes_what_a_run_has_its_student_write(tmp_path):
 @pytest.mark.parametrize("config", [tiny.T5, {**tiny.T5, "tie_word_embeddings": False}, tiny.BART])
 def test_a_student_of_all_layers_is_its_teacher(config):
     teacher = tiny.model(config)
-    student = hf.Seq2SeqModel(
-        module=hf.keep_layers(teacher.module, (0, 1), (0, 1), seed=9).eval(), tokenizer=tiny.tokenizer()
+    student = models.Seq2SeqModel(
+        module=models.keep_layers(teacher.module, (0, 1), (0, 1), seed=9).eval(), tokenizer=tiny.tokenizer()
     )
     assert torch.equal(student.logits(batch_of()), teacher.logits(batch_of()))
 
 
 def test_a_layer_is_the_layer_of_the_teacher_that_was_named():
     teacher = tiny.model(tiny.T5, num_layers=3, num_decoder_layers=3).module
-    student = hf.keep_layers(teacher, (2, 1), (1,), seed=9)
+    student = models.keep_layers(teacher, (2, 1), (1,), seed=9)
     theirs, ours = teacher.state_dict(), student.state_dict()
     query = "block.{}.layer.0.SelfAttention.q.weight"
     assert torch.equal(ours["encoder." + query.format(0)], theirs["encoder." + query.format(2)])
@@ -220,7 +220,7 @@ def test_a_layer_is_the_layer_of_the_teacher_that_was_named():
 
 def test_without_layer_0_the_relative_position_bias_is_still_the_teachers():
     teacher = tiny.model(tiny.T5).module
-    student = hf.keep_layers(teacher, (1,), (1,), seed=9)
+    student = models.keep_layers(teacher, (1,), (1,), seed=9)
     bias = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     for side in ("encoder", "decoder"):
         assert torch.equal(student.state_dict()[f"{side}.{bias}"], teacher.state_dict()[f"{side}.{bias}"])
@@ -229,7 +229,7 @@ def test_without_layer_0_the_relative_position_bias_is_still_the_teachers():
 def test_changing_the_student_leaves_the_teacher_alone():
     teacher = tiny.model(tiny.T5)
     before = teacher.logits(batch_of()).detach().clone()
-    student = hf.keep_layers(teacher.module, (0, 1), (0, 1), seed=9)
+    student = models.keep_layers(teacher.module, (0, 1), (0, 1), seed=9)
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.zero_()
@@ -239,7 +239,7 @@ def test_changing_the_student_leaves_the_teacher_alone():
 def test_a_layer_that_is_not_there_is_named():
     config = tiny.model(tiny.T5).module.config
     with pytest.raises(UsageError, match=r"decoder_layers names layer 2, but the teacher's decoder has layers 0 to 1"):
-        hf.config_with_layers(config, (0,), (2,))
+        models.config_with_layers(config, (0,), (2,))
 
 
 # --- new models
@@ -258,8 +258,8 @@ def test_a_seed_gives_one_model_and_leaves_the_generator_alone():
 @pytest.mark.parametrize("config", [tiny.T5, {**tiny.T5, "tie_word_embeddings": False}, tiny.BART])
 def test_the_size_is_known_without_the_model(config):
     model = tiny.model(config)
-    size = hf.size_of(hf.config_from(config, tiny.tokenizer()))
-    assert size.parameters == hf.count_parameters(model.module)
+    size = models.size_of(models.config_from(config, tiny.tokenizer()))
+    assert size.parameters == models.count_parameters(model.module)
     assert size.parameters == sum({p.data_ptr(): p.numel() for p in model.module.parameters()}.values())
     assert size.vocab_size == model.vocab_size == tiny.VOCAB
 
@@ -289,7 +289,7 @@ def test_special_tokens_come_from_the_tokenizer(config):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_wrong_config_is_one_sentence(config, sentence):
     with pytest.raises(UsageError, match=re.escape(sentence)) as error:
-        hf.size_of(hf.config_from(config, tiny.tokenizer()))
+        models.size_of(models.config_from(config, tiny.tokenizer()))
     assert "\n" not in str(error.value)
 
 
@@ -333,9 +333,9 @@ def test_saving_again_replaces_all_of_it_and_clears_what_a_kill_left(tmp_path):
     (tmp_path / ".m.123.partial").mkdir()
     (tmp_path / ".m.123.old").mkdir()
     tiny.model(tiny.T5, seed=1).save(folder, texts={"README.md": "one", "old.txt": ""})
-    first = hf.weights_digest(folder)
+    first = models.weights_digest(folder)
     tiny.model(tiny.T5, seed=2).save(folder, texts={"README.md": "two"})
-    assert hf.weights_digest(folder) != first
+    assert models.weights_digest(folder) != first
     assert (folder / "README.md").read_text() == "two"
     assert not (folder / "old.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
@@ -344,10 +344,10 @@ def test_saving_again_replaces_all_of_it_and_clears_what_a_kill_left(tmp_path):
 def test_the_digest_does_not_depend_on_place_or_loading(saved, tmp_path):
     folder = copy(saved, tmp_path)
     change_config(folder, _name_or_path="elsewhere", transformers_version="9", architectures=None)
-    assert hf.weights_digest(folder) == hf.weights_digest(saved)
-    model = hf.Seq2SeqModel(module=hf.load_model(str(folder)), tokenizer=hf.load_tokenizer(str(folder)))
+    assert models.weights_digest(folder) == models.weights_digest(saved)
+    model = models.Seq2SeqModel(module=models.load_model(str(folder)), tokenizer=models.load_tokenizer(str(folder)))
     model.save(tmp_path / "again", texts={})
-    assert hf.weights_digest(tmp_path / "again") == hf.weights_digest(saved)
+    assert models.weights_digest(tmp_path / "again") == models.weights_digest(saved)
 
 
 def test_the_digest_changes_with_any_weight(saved, tmp_path):
@@ -355,12 +355,12 @@ def test_the_digest_changes_with_any_weight(saved, tmp_path):
 
     folder = copy(saved, tmp_path)
     weights = load_file(folder / "model.safetensors")
-    digests = {hf.weights_digest(saved)}
+    digests = {models.weights_digest(saved)}
     for name in weights:
         changed = {**weights, name: weights[name].clone()}
         changed[name].view(-1)[-1] += 1
         save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
-        digests.add(hf.weights_digest(folder))
+        digests.add(models.weights_digest(folder))
     assert len(digests) == len(weights) + 1
 
 
@@ -370,7 +370,7 @@ def test_the_digest_changes_with_any_weight(saved, tmp_path):
 def test_the_digest_changes_with_what_the_logits_depend_on(saved, tmp_path, fields):
     folder = copy(saved, tmp_path)
     change_config(folder, **fields)
-    assert hf.weights_digest(folder) != hf.weights_digest(saved)
+    assert models.weights_digest(folder) != models.weights_digest(saved)
 
 
 def damaged_config(folder):
@@ -411,7 +411,7 @@ def test_a_folder_that_is_no_model_is_one_sentence(saved, tmp_path, spoil, error
     folder = copy(saved, tmp_path)
     spoil(folder)
     with pytest.raises(error, match=re.escape(sentence)) as caught:
-        hf.load_model(str(folder))
+        models.load_model(str(folder))
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
 
@@ -421,10 +421,10 @@ def test_a_folder_without_tokenizer_is_one_sentence(saved, tmp_path):
     for path in folder.glob("tokenizer*"):
         path.unlink()
     with pytest.raises(MissingInput, match="holds no tokenizer"):
-        hf.load_tokenizer(str(folder))
+        models.load_tokenizer(str(folder))
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(UsageError, match=r"the tokenizer of .* cannot be read"):
-        hf.load_tokenizer(str(folder))
+        models.load_tokenizer(str(folder))
 
 
 def test_a_name_that_nobody_has_says_to_give_a_folder(tmp_path, monkeypatch):
@@ -433,4 +433,4 @@ def test_a_name_that_nobody_has_says_to_give_a_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MissingInput, match=r'model "nobody/nothing" .* give the path of a downloaded folder'):
-        hf.load_model("nobody/nothing")
+        models.load_model("nobody/nothing")

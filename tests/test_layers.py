@@ -36,8 +36,6 @@ LOOSE = {
     "engine.rowtokens": "evaluation",
     "engine.validation": "evaluation",
     "estimate": "pipeline",
-    "generation": "models",
-    "hf": "models",
     "joining": "logits",
     "plan": "pipeline",
     "predictions": "store",

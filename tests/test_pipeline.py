@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
-from kdkit import hf
+from kdkit import models
 from kdkit.data import corpus as corpora
 from kdkit.data.tokens import collate, encode
 from kdkit.errors import Mismatch, UsageError
@@ -132,7 +132,7 @@ def test_the_losses_of_an_evaluation_are_the_models_own(tmp_path):
 
     logits = {}
     for name, place in (("teacher", "teacher"), ("student", "student/best")):
-        module, tokenizer = hf.load_model(str(folder / place)), hf.load_tokenizer(str(folder / place))
+        module, tokenizer = models.load_model(str(folder / place)), models.load_tokenizer(str(folder / place))
         batch = collate(encode(rows, tokenizer, TokenLimits(max_source=24, max_target=8)), pad_id=0)
         with torch.no_grad():
             own = module(input_ids=batch.source_ids_BS, attention_mask=batch.source_mask_BS, labels=batch.labels_BT)
@@ -164,7 +164,7 @@ def test_other_recipes_run_as_well(tmp_path, changes):
     report = tiny.run_here(tmp_path, **changes)
     assert {(score.model, score.suite) for score in report.scores} >= {("student", "text"), ("teacher", "loss")}
     assert set(report.costs) == {"teacher", "student"}
-    assert hf.load_config(str(report.run_dir / "student/best")).vocab_size == tiny.VOCAB
+    assert models.load_config(str(report.run_dir / "student/best")).vocab_size == tiny.VOCAB
 
 
 # --- stopping and going on

@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 import kdkit
-from kdkit import hf
+from kdkit import models
 from kdkit.errors import Mismatch, MissingInput
 from kdkit.pipeline import STAGES
 from kdkit.plan import as_json, make_plan
@@ -120,7 +120,7 @@ def test_a_plan_opens_no_weights(tmp_path):
     }
     plan = plan_of(tmp_path, **changes)
     assert "used as it is" in stage(plan, "teacher").work
-    parameters = hf.count_parameters(tiny.model(tiny.T5).module)
+    parameters = models.count_parameters(tiny.model(tiny.T5).module)
     assert f"{parameters / 1e6:.1f} M parameters" in stage(plan, "distill").work
 
 

@@ -16,7 +16,7 @@ from kdkit.builtin.datasets.jsonl import Jsonl
 from kdkit.builtin.teachers.label_check import LabelCheck
 from kdkit.builtin.teachers.recorded import CHECKED_ROWS, RecordedTeacher, scale_logits
 from kdkit.errors import Mismatch, MissingInput, UsageError
-from kdkit.hf import train_bpe
+from kdkit.models import train_bpe
 from kdkit.system.progress import Silent
 
 V = 12

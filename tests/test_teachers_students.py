@@ -5,7 +5,7 @@ import pytest
 import tiny
 import torch
 
-from kdkit import hf
+from kdkit import models
 from kdkit.api.options import Generation, Training
 from kdkit.api.values import Corpus
 from kdkit.builtin.students.hf_seq2seq import FromTeacher, HFSeq2SeqStudent
@@ -34,7 +34,7 @@ def test_a_teachers_logits_are_its_models_own(folder):
     rows = tiny.encoded(7)[1]
     teacher = open_teacher(folder, capture_batch_size=3)
     blocks = {block.id: block.logits_TV for block in teacher.logits(rows, Silent())}
-    module = hf.load_model(str(folder)).eval()
+    module = models.load_model(str(folder)).eval()
     assert set(blocks) == {row.id for row in rows}
     for row in rows:
         batch = collate([row], pad_id=0)
@@ -57,13 +57,13 @@ def test_logits_are_the_same_bits_whatever_was_done_before(folder, done):
 def test_texts_are_written_in_the_same_batches_whatever_was_done_before(folder, done, monkeypatch):
     rows, options = tiny.encoded(13)[1], Generation(beams=2, max_tokens=6, batch_size=3)
     batches = []
-    inner = hf.Seq2SeqModel.generate
+    inner = models.Seq2SeqModel.generate
 
     def noting(model, batch, given):
         batches.append(tuple(batch.ids))
         return inner(model, batch, given)
 
-    monkeypatch.setattr(hf.Seq2SeqModel, "generate", noting)
+    monkeypatch.setattr(models.Seq2SeqModel, "generate", noting)
     whole = {each.id: each.text for each in open_teacher(folder).generate(rows, options)}
     all_batches = batches.copy()
     batches.clear()
@@ -94,17 +94,17 @@ def test_a_closed_teacher_has_let_go_of_its_model(folder):
 
 
 def test_a_teachers_identity_is_that_of_its_weights(folder):
-    assert open_teacher(folder).identity == hf.weights_digest(folder)
+    assert open_teacher(folder).identity == models.weights_digest(folder)
 
 
 def test_a_student_of_all_the_teachers_layers_says_what_the_teacher_says(folder):
     batch = collate(tiny.encoded(3)[1], pad_id=0)
     student = HFSeq2SeqStudent(from_teacher=FromTeacher(encoder_layers=(0, 1), decoder_layers=(0, 1)))
     built = student.build(tiny.tokenizer(), folder, seed=5, device="cpu")
-    teacher = hf.load_model(str(folder))
+    teacher = models.load_model(str(folder))
     with torch.no_grad():
-        ours = hf.Seq2SeqModel(module=built.module.eval(), tokenizer=built.tokenizer).logits(batch)
-        theirs = hf.Seq2SeqModel(module=teacher.eval(), tokenizer=built.tokenizer).logits(batch)
+        ours = models.Seq2SeqModel(module=built.module.eval(), tokenizer=built.tokenizer).logits(batch)
+        theirs = models.Seq2SeqModel(module=teacher.eval(), tokenizer=built.tokenizer).logits(batch)
     assert torch.equal(ours, theirs)
 
 
@@ -116,19 +116,19 @@ def test_a_student_that_was_saved_is_the_same_student(folder, tmp_path):
     opened = student.open(tmp_path / "s", device="cpu")
     batch = collate(tiny.encoded(3)[1], pad_id=0)
     assert torch.equal(opened.logits(batch), built.logits(batch))
-    assert hf.tokenizer_digest(opened.tokenizer) == hf.tokenizer_digest(tiny.tokenizer())
+    assert models.tokenizer_digest(opened.tokenizer) == models.tokenizer_digest(tiny.tokenizer())
 
 
 def test_the_planned_configuration_is_that_of_the_built_student(folder):
-    config = hf.load_config(str(folder))
+    config = models.load_config(str(folder))
     for student in (
         HFSeq2SeqStudent(from_teacher=FromTeacher(encoder_layers=(1,), decoder_layers=(0,))),
         HFSeq2SeqStudent(config=tiny.T5),
         HFSeq2SeqStudent(model=str(folder)),
     ):
-        planned = hf.size_of(student.model_config(tiny.tokenizer(), config))
+        planned = models.size_of(student.model_config(tiny.tokenizer(), config))
         built = student.build(tiny.tokenizer(), folder, seed=1, device="cpu")
-        assert planned.parameters == hf.count_parameters(built.module)
+        assert planned.parameters == models.count_parameters(built.module)
 
 
 def test_a_student_of_recorded_logits_cannot_start_from_layers():
@@ -165,11 +165,11 @@ def test_a_teacher_is_made_here_when_it_is_new_or_trained(options, made):
 def test_a_new_teacher_has_a_tokenizer_of_the_training_rows_alone():
     teacher = HFSeq2SeqTeacher(config=tiny.T5, vocab_size=280)
     other = Corpus(train=CORPUS.train, validation=tuple(tiny.encoded(9, seed=8)[0]))
-    digests = {hf.tokenizer_digest(teacher.load_tokenizer(corpus)) for corpus in (CORPUS, other)}
+    digests = {models.tokenizer_digest(teacher.load_tokenizer(corpus)) for corpus in (CORPUS, other)}
     assert len(digests) == 1
     assert teacher.find_folder() is None
     built = teacher.build(CORPUS, seed=1, device="cpu")
-    assert {hf.tokenizer_digest(built.tokenizer)} == digests
+    assert {models.tokenizer_digest(built.tokenizer)} == digests
 
 
 def test_a_model_that_is_not_there_is_one_sentence(tmp_path):

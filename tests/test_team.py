@@ -27,8 +27,8 @@ from kdkit.data.tokens import length_sorted
 from kdkit.engine import Forward
 from kdkit.engine.validation import row_losses
 from kdkit.errors import DamagedData, Elsewhere, Interrupted, KdkitError, Lost, UsageError
-from kdkit.generation import own_rows
 from kdkit.losses import HardLoss
+from kdkit.models.generation import own_rows
 from kdkit.pipeline import capture_part, run
 from kdkit.recipe import load_recipe
 from kdkit.runfolder import open_run
@@ -508,7 +508,7 @@ def test_what_is_wrong_for_all_is_said_by_the_lead(small, tmp_path):
         (dict.fromkeys((0, 1), (STEP, 1, signal.SIGTERM)), 143, "terminated; saved a checkpoint of the student"),
         ({1: (STEP, 1, signal.SIGINT)}, 130, "interrupted; saved a checkpoint of the student at step 1 of 2"),
         (
-            {1: ("kdkit.hf.seq2seq:Seq2SeqModel.generate", 1, signal.SIGTERM)},
+            {1: ("kdkit.models.seq2seq:Seq2SeqModel.generate", 1, signal.SIGTERM)},
             143,
             "process 1 of 2: terminated; kept 1 of 4 predictions",
         ),

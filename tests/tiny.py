@@ -113,7 +113,7 @@ def run_here(folder: Path, name: str = "tiny", *, progress=None, fresh: bool = F
 @functools.cache
 def tokenizer():
     """A byte-level BPE of the tiny rows; shared, never changed."""
-    from kdkit.hf import train_bpe
+    from kdkit.models import train_bpe
 
     return train_bpe([text for pair in pairs(200) for text in pair], vocab_size=VOCAB)
 
@@ -130,11 +130,11 @@ def encoded(count: int, seed: int = 0):
 
 def model(config: dict | None = None, *, seed: int = 1, **fields):
     """A new model on the CPU."""
-    from kdkit import hf
+    from kdkit import models
 
     table = {**(config if config is not None else T5), **fields}
-    return hf.Seq2SeqModel(
-        module=hf.new_model(hf.config_from(table, tokenizer()), seed=seed).eval(), tokenizer=tokenizer()
+    return models.Seq2SeqModel(
+        module=models.new_model(models.config_from(table, tokenizer()), seed=seed).eval(), tokenizer=tokenizer()
     )
 
 

@@ -61,7 +61,7 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
         raise UsageError(f"{output} cannot be written: it is a folder, or lies in one that is not there")
     from kdkit.data.tokens import encode
-    from kdkit.generation import predict
+    from kdkit.models.generation import predict
     from kdkit.system import devices, progress
 
     device = devices.pick(recipe.device)

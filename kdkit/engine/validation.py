@@ -10,7 +10,7 @@ import torch
 
 from kdkit.data.tokens import collate, length_sorted
 from kdkit.engine.tokenloss import Forward
-from kdkit.generation import own_rows, predict
+from kdkit.models.generation import own_rows, predict
 from kdkit.system.team import ALONE, Team
 from kdkit.targets import counts_of
 

@@ -9,7 +9,7 @@ import attrs
 from kdkit.engine import Forward
 from kdkit.engine.rowtokens import TokenWatch
 from kdkit.engine.validation import row_losses
-from kdkit.generation import predict
+from kdkit.models.generation import predict
 from kdkit.store import texts
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from kdkit import hf
+from kdkit import models
 from kdkit.api.values import Cost
 from kdkit.evaluation.timing import measure
-from kdkit.generation import predict
+from kdkit.models.generation import predict
 from kdkit.system.files import folder_bytes
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def student_cost(run: Run, held_out: Rows) -> Cost:
     def opened() -> Iterator[Generate]:
         nonlocal parameters
         with open_student(run, folder) as student:
-            parameters = hf.count_parameters(student.module)
+            parameters = models.count_parameters(student.module)
             yield lambda rows: predict(student, rows, run.recipe.generation, device=run.device)
 
     timing = measure(opened, held_out.encoded, batch_size=run.recipe.generation.batch_size, device=run.device)
@@ -73,7 +73,7 @@ def teacher_cost(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Cost]:
         nonlocal parameters
         teacher = recipe.teacher.open(folder, recipe.data, corpus, device=run.device)
         try:
-            parameters = hf.size_of(recipe.teacher.model_config(teacher.tokenizer)).parameters
+            parameters = models.size_of(recipe.teacher.model_config(teacher.tokenizer)).parameters
             yield lambda rows: teacher.generate(rows, recipe.generation)
         finally:
             teacher.close()

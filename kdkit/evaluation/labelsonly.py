@@ -15,8 +15,8 @@ import attrs
 import torch
 
 from kdkit.data import corpus as corpora
-from kdkit.hf import check_same_tokenizer, tokenizer_digest
-from kdkit.hf.loading import VOLATILE
+from kdkit.models import check_same_tokenizer, tokenizer_digest
+from kdkit.models.loading import VOLATILE
 from kdkit.system.digests import digest_of
 
 if TYPE_CHECKING:

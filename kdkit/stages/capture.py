@@ -19,7 +19,7 @@ from kdkit.data.rows import rows_of
 from kdkit.encoding import TeacherEncoder
 from kdkit.errors import Busy, Mismatch
 from kdkit.estimate import check_space
-from kdkit.hf import tokenizer_digest
+from kdkit.models import tokenizer_digest
 from kdkit.store import making, texts
 from kdkit.system.signals import graceful
 from kdkit.system.wording import plural

@@ -11,7 +11,7 @@ import attrs
 from kdkit.cache import LogitCache
 from kdkit.errors import Mismatch
 from kdkit.estimate import check_space
-from kdkit.hf import check_same_tokenizer, count_parameters
+from kdkit.models import check_same_tokenizer, count_parameters
 from kdkit.system.files import folder_bytes, weight_files
 from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.training import train

@@ -11,8 +11,8 @@ import attrs
 from kdkit.cards import model_texts
 from kdkit.data import corpus as corpora
 from kdkit.estimate import bytes_of_weights, check_space
-from kdkit.hf import tokenizer_digest, weights_digest
 from kdkit.losses import HardLoss
+from kdkit.models import tokenizer_digest, weights_digest
 from kdkit.store import folders, making, sweep_of
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes, weight_files

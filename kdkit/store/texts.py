@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kdkit import predictions
 from kdkit.errors import DamagedData
-from kdkit.hf import tokenizer_digest
+from kdkit.models import tokenizer_digest
 from kdkit.store import making
 from kdkit.system.digests import digest_of
 from kdkit.system.files import write_atomically

@@ -56,53 +56,55 @@ class HFSeq2SeqStudent:
             MissingInput: It is not to be had.
             UsageError: What is there is none.
         """
-        from kdkit import hf
+        from kdkit import models
 
         if self.model:
-            hf.load_tokenizer(self.model)
-            hf.load_config(self.model)
+            models.load_tokenizer(self.model)
+            models.load_config(self.model)
 
     def load_tokenizer(self, teacher_tokenizer: Tokenizer) -> Tokenizer:
         """The named model's own; else the teacher's."""
-        from kdkit import hf
+        from kdkit import models
 
-        return hf.load_tokenizer(self.model) if self.model else teacher_tokenizer
+        return models.load_tokenizer(self.model) if self.model else teacher_tokenizer
 
     def model_config(self, tokenizer: Tokenizer, teacher_config: Any | None) -> Any:
         """The transformers configuration."""
-        from kdkit import hf
+        from kdkit import models
 
         if self.model:
-            return hf.load_config(self.model)
+            return models.load_config(self.model)
         if self.config is not None:
-            return hf.config_from(self.config, tokenizer)
+            return models.config_from(self.config, tokenizer)
         assert self.from_teacher is not None
         if teacher_config is None:
             raise UsageError(
                 "from_teacher needs a teacher that is a model, and this one is recorded logits; give model or config"
             )
         layers = self.from_teacher
-        return hf.config_with_layers(teacher_config, layers.encoder_layers, layers.decoder_layers)
+        return models.config_with_layers(teacher_config, layers.encoder_layers, layers.decoder_layers)
 
     def build(self, teacher_tokenizer: Tokenizer, teacher_folder: Path | None, *, seed: int, device: str) -> TextModel:
         """The student before training."""
-        from kdkit import hf
+        from kdkit import models
 
         tokenizer = self.load_tokenizer(teacher_tokenizer)
         if self.model:
-            module = hf.load_model(self.model)
+            module = models.load_model(self.model)
         elif self.config is not None:
-            module = hf.new_model(hf.config_from(self.config, tokenizer), seed=seed)
+            module = models.new_model(models.config_from(self.config, tokenizer), seed=seed)
         else:
             assert self.from_teacher is not None
             assert teacher_folder is not None, "model_config refuses this before anything is made"
-            teacher = hf.load_model(str(teacher_folder))
+            teacher = models.load_model(str(teacher_folder))
             layers = self.from_teacher
-            module = hf.keep_layers(teacher, layers.encoder_layers, layers.decoder_layers, seed=seed)
-        return hf.Seq2SeqModel(module=module.to(device), tokenizer=tokenizer)
+            module = models.keep_layers(teacher, layers.encoder_layers, layers.decoder_layers, seed=seed)
+        return models.Seq2SeqModel(module=module.to(device), tokenizer=tokenizer)
 
     def open(self, folder: Path, *, device: str) -> TextModel:
         """A student that was saved."""
-        from kdkit import hf
+        from kdkit import models
 
-        return hf.Seq2SeqModel(module=hf.load_model(str(folder)).to(device), tokenizer=hf.load_tokenizer(str(folder)))
+        return models.Seq2SeqModel(
+            module=models.load_model(str(folder)).to(device), tokenizer=models.load_tokenizer(str(folder))
+        )

@@ -67,41 +67,43 @@ class HFSeq2SeqTeacher:
             MissingInput: It is not to be had.
             UsageError: What is there is none.
         """
-        from kdkit import hf
+        from kdkit import models
 
         if self.tokenizer or self.model:
-            hf.load_tokenizer(self.tokenizer or self.model)
+            models.load_tokenizer(self.tokenizer or self.model)
         if self.model:
-            hf.load_config(self.model)
+            models.load_config(self.model)
 
     def load_tokenizer(self, corpus: Corpus) -> Tokenizer:
         """The given one, the model's, or a new one trained on sources and targets of the training rows."""
-        from kdkit import hf
+        from kdkit import models
 
         if self.tokenizer or self.model:
-            return hf.load_tokenizer(self.tokenizer or self.model)
+            return models.load_tokenizer(self.tokenizer or self.model)
         texts = (text for example in corpus.train for text in (example.source, example.target))
-        return hf.train_bpe(texts, vocab_size=self.vocab_size)
+        return models.train_bpe(texts, vocab_size=self.vocab_size)
 
     def model_config(self, tokenizer: Tokenizer) -> Any:
         """The transformers configuration."""
-        from kdkit import hf
+        from kdkit import models
 
-        return hf.load_config(self.model) if self.config is None else hf.config_from(self.config, tokenizer)
+        return models.load_config(self.model) if self.config is None else models.config_from(self.config, tokenizer)
 
     def find_folder(self) -> Path | None:
         """The named model's folder; None for a new model."""
-        from kdkit import hf
+        from kdkit import models
 
-        return hf.find_folder(self.model, weights=True) if self.model else None
+        return models.find_folder(self.model, weights=True) if self.model else None
 
     def build(self, corpus: Corpus, *, seed: int, device: str) -> TextModel:
         """The model before fine-tuning."""
-        from kdkit import hf
+        from kdkit import models
 
         tokenizer = self.load_tokenizer(corpus)
-        module = hf.load_model(self.model) if self.model else hf.new_model(self.model_config(tokenizer), seed=seed)
-        return hf.Seq2SeqModel(module=module.to(device), tokenizer=tokenizer)
+        module = (
+            models.load_model(self.model) if self.model else models.new_model(self.model_config(tokenizer), seed=seed)
+        )
+        return models.Seq2SeqModel(module=module.to(device), tokenizer=tokenizer)
 
     def open(
         self,
@@ -112,13 +114,13 @@ class HFSeq2SeqTeacher:
         device: str,
     ) -> OpenTeacher:
         """The model that was made, or the named one as it is."""
-        from kdkit import hf
+        from kdkit import models
 
         assert folder is not None, "this teacher is a model"
-        tokenizer = hf.load_tokenizer(str(folder)) if self.is_made_here else self.load_tokenizer(corpus)
-        model = hf.Seq2SeqModel(module=hf.load_model(str(folder)).to(device).eval(), tokenizer=tokenizer)
+        tokenizer = models.load_tokenizer(str(folder)) if self.is_made_here else self.load_tokenizer(corpus)
+        model = models.Seq2SeqModel(module=models.load_model(str(folder)).to(device).eval(), tokenizer=tokenizer)
         return OpenHFTeacher(
-            model=model, identity=hf.weights_digest(folder), device=device, batch_size=self.capture_batch_size
+            model=model, identity=models.weights_digest(folder), device=device, batch_size=self.capture_batch_size
         )
 
 
@@ -208,7 +210,7 @@ class OpenHFTeacher:
         self, rows: Sequence[EncodedExample], options: Generation, *, done: Collection[str] = ()
     ) -> Iterator[Prediction]:
         """The model's texts."""
-        from kdkit.generation import predict
+        from kdkit.models.generation import predict
 
         return predict(self.model, rows, options, device=self.device, done=done)
 

@@ -59,7 +59,7 @@ class RecordedTeacher:
         Raises:
             MissingInput: It is not there.
         """
-        from kdkit.hf.loading import load_tokenizer
+        from kdkit.models.loading import load_tokenizer
 
         load_tokenizer(self.tokenizer)
 
@@ -69,7 +69,7 @@ class RecordedTeacher:
         Raises:
             MissingInput: It is not to be had.
         """
-        from kdkit.hf.loading import load_tokenizer
+        from kdkit.models.loading import load_tokenizer
 
         return load_tokenizer(self.tokenizer)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kdkit
-from kdkit import hf
+from kdkit import models
 from kdkit.system.progress import Silent
 from kdkit_assertions.testing import encode_logits, write_assertion_zip
 
@@ -43,11 +43,11 @@ def row(index, tokenizer, *, bits=8, padded=40, **changes):
 def model(tmp_path_factory):
     """A folder with a narrow T5 and a tokenizer, as `student.model` and `teacher.tokenizer`."""
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = hf.train_bpe([statement(i) for i in range(15)], vocab_size=300)
-    config = hf.config_from(
+    tokenizer = models.train_bpe([statement(i) for i in range(15)], vocab_size=300)
+    config = models.config_from(
         {"model_type": "t5", "d_model": 16, "d_ff": 32, "d_kv": 8, "num_heads": 2, "num_layers": 1}, tokenizer
     )
-    hf.Seq2SeqModel(module=hf.new_model(config, seed=0), tokenizer=tokenizer).save(folder / "t5", texts={})
+    models.Seq2SeqModel(module=models.new_model(config, seed=0), tokenizer=tokenizer).save(folder / "t5", texts={})
     return folder / "t5"
 
 
@@ -69,7 +69,7 @@ def write_zip(path, tokenizer, *, gzipped):
 @pytest.mark.parametrize("gzipped", [False, True])
 def test_the_thesis_recipe_runs_from_its_zip_to_a_report(tmp_path, model, gzipped):
     path = tmp_path / "codet5.zip"
-    write_zip(path, hf.load_tokenizer(str(model)), gzipped=gzipped)
+    write_zip(path, models.load_tokenizer(str(model)), gzipped=gzipped)
     overrides = [
         f"data.path={path}",
         f"teacher.tokenizer={model}",
@@ -101,7 +101,7 @@ def test_the_thesis_recipe_runs_from_its_zip_to_a_report(tmp_path, model, gzippe
 def test_eight_bit_logits_reach_the_student_as_they_were_published(tmp_path, model):
     from kdkit.cache import LogitCache
 
-    tokenizer = hf.load_tokenizer(str(model))
+    tokenizer = models.load_tokenizer(str(model))
     path = tmp_path / "codet5.zip"
     rows = [row(i, tokenizer) for i in range(4)]
     write_assertion_zip(path, rows, rows[:2])
@@ -124,7 +124,7 @@ def test_eight_bit_logits_reach_the_student_as_they_were_published(tmp_path, mod
 
 
 def test_the_live_recipe_makes_its_teacher_itself(tmp_path, model):
-    tokenizer = hf.load_tokenizer(str(model))
+    tokenizer = models.load_tokenizer(str(model))
     path = tmp_path / "codet5.zip"
     write_assertion_zip(path, [row(i, tokenizer) for i in range(8)], [row(i, tokenizer) for i in range(20, 24)])
     overrides = [f"data.path={path}", f"teacher.model={model}", f"student.model={model}", "generation.max_tokens=20",

@@ -11,7 +11,7 @@ import torch
 
 from kdkit.api.values import ModelSize
 from kdkit.errors import UsageError
-from kdkit.hf.seq2seq import count_parameters
+from kdkit.models.seq2seq import count_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.values import EncodedExample, OutputHead
-from kdkit.hf.decoding import decoder_inputs, generation_config
-from kdkit.hf.loading import quiet
+from kdkit.models.decoding import decoder_inputs, generation_config
+from kdkit.models.loading import quiet
 from kdkit.system.files import disk_full, sync_file, sync_folder
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Seq2SeqModel:
     @contextmanager
     def lean(self, options: Training) -> Iterator[None]:
         """Gradient checkpointing and compilation, for the time of a training (see `kdkit.api.interfaces.LeanModel`)."""
-        from kdkit.hf.lean import compiled, recomputed
+        from kdkit.models.checkpoint_compile import compiled, recomputed
 
         with ExitStack() as stack:
             if options.gradient_checkpointing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdkit.hf.loading import (
+from kdkit.models.loading import (
     check_weights,
     config_from,
     find_folder,
@@ -11,10 +11,10 @@ from kdkit.hf.loading import (
     load_tokenizer,
     weights_digest,
 )
-from kdkit.hf.making import config_with_layers, keep_layers, new_model, size_of
-from kdkit.hf.positions import check_positions
-from kdkit.hf.seq2seq import Seq2SeqModel, count_parameters
-from kdkit.hf.tokenizers import check_same_tokenizer, tokenizer_digest, train_bpe
+from kdkit.models.making import config_with_layers, keep_layers, new_model, size_of
+from kdkit.models.positions import check_positions
+from kdkit.models.seq2seq import Seq2SeqModel, count_parameters
+from kdkit.models.tokenizers import check_same_tokenizer, tokenizer_digest, train_bpe
 
 __all__ = [
     "Seq2SeqModel",

@@ -57,7 +57,9 @@ def make_tokenizer(name: str | None, vocab_size: int = VOCAB):
 
     special = ["<pad>", "<s>", "</s>", "<unk>"]
     words = [*special, *(f"w{number}" for number in range(len(special), vocab_size))]
-    inner = Tokenizer(tokenizer_models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    inner = Tokenizer(
+        tokenizer_models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>")
+    )
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"

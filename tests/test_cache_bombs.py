@@ -14,7 +14,7 @@ from bombs import zstd_head, zstd_zeros
 from cache_forgery import KINDS, forge_index, forge_shard, relist, remanifest
 from cache_kit import VOCAB, key, shards
 
-from kdkit.builtin.codecs.frames import zstd_decompress
+from kdkit.builtin.codecs.parts.frames import zstd_decompress
 from kdkit.cache import LogitCache, Manifest, verify
 from kdkit.cache.format import read_shard
 from kdkit.errors import DamagedData

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from kdkit import plugins
 from kdkit.api.interfaces.codecs import BatchCodec
 from kdkit.api.values import Grid, TeacherBlock
-from kdkit.builtin.codecs.even_lz4 import EvenGridLZ4
 from kdkit.builtin.codecs.float_ import Float
+from kdkit.builtin.codecs.parts.even_lz4 import EvenGridLZ4
 from kdkit.builtin.codecs.u4_lz4 import U4LZ4
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cache import options_of

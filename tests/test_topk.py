@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from kdkit.api.interfaces import BatchCodec, SparseCodec
 from kdkit.api.values import DenseTargets, TeacherBlock
-from kdkit.builtin.codecs.integers import Reader, write_fields, write_integers
+from kdkit.builtin.codecs.parts.integers import Reader, write_fields, write_integers
 from kdkit.builtin.codecs.topk import DEEPEST, TopK
 from kdkit.errors import DamagedData, UsageError
 from kdkit.losses import distillation_loss

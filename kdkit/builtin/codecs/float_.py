@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.options import one_of, option
-from kdkit.builtin.codecs.checks import finite_logits
-from kdkit.builtin.codecs.frames import largest_frame, lz4_compress, lz4_decompress, zstd_compress, zstd_decompress
+from kdkit.builtin.codecs.parts.checks import finite_logits
+from kdkit.builtin.codecs.parts.frames import (
+    largest_frame,
+    lz4_compress,
+    lz4_decompress,
+    zstd_compress,
+    zstd_decompress,
+)
 from kdkit.errors import DamagedData
 
 if TYPE_CHECKING:
@@ -109,7 +115,7 @@ class Float:
         import torch
 
         from kdkit.api.values import DenseTargets
-        from kdkit.builtin.codecs.padding import padded
+        from kdkit.builtin.codecs.parts.padding import padded
 
         lengths = [tokens for _, tokens in records]
         stored_BTV = padded(lengths, (vocab_size,), _numpy_dtype(self.dtype))

@@ -12,10 +12,10 @@ import attrs
 from attrs import validators
 
 from kdkit.api.options import at_least_one, option
-from kdkit.builtin.codecs.checks import finite_logits
-from kdkit.builtin.codecs.idsets import BLOCK_BYTES, IdSets, bits_of_a_set, read_sets, write_sets
-from kdkit.builtin.codecs.integers import SECTION_BYTES, Reader, write_integers
-from kdkit.builtin.codecs.sparse import HEAD_BYTES, SparseRows, check_head, head, sizes_of_rows, targets_of
+from kdkit.builtin.codecs.parts.checks import finite_logits
+from kdkit.builtin.codecs.parts.idsets import BLOCK_BYTES, IdSets, bits_of_a_set, read_sets, write_sets
+from kdkit.builtin.codecs.parts.integers import SECTION_BYTES, Reader, write_integers
+from kdkit.builtin.codecs.parts.sparse import HEAD_BYTES, SparseRows, check_head, head, sizes_of_rows, targets_of
 from kdkit.errors import DamagedData
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from kdkit.api.values import FloatArray, SparseTargets, TeacherBlock
-    from kdkit.builtin.codecs.integers import Integers
+    from kdkit.builtin.codecs.parts.integers import Integers
 
 # Differences of logits, in float64 and float32, stay finite.
 LARGEST_LOGIT = 1e38

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import attrs
 
-from kdkit.builtin.codecs.even_lz4 import EvenGridLZ4
+from kdkit.builtin.codecs.parts.even_lz4 import EvenGridLZ4
 
 
 @attrs.frozen(kw_only=True)

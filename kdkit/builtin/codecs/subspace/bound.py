@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.builtin.codecs.checks import finite_logits
+from kdkit.builtin.codecs.parts.checks import finite_logits
 from kdkit.builtin.codecs.subspace.coder import LARGEST
 from kdkit.builtin.codecs.subspace.fit import chunks, longest_of, metric_length
 from kdkit.errors import DamagedData, UsageError
@@ -89,7 +89,7 @@ class BoundSubspace:
         import torch
 
         from kdkit.api.values import FactoredTargets
-        from kdkit.builtin.codecs.padding import padded
+        from kdkit.builtin.codecs.parts.padding import padded
 
         lengths = [tokens for _, tokens in records]
         coordinates_BTR = padded(lengths, (self.state.rank,), np.float32)

@@ -89,7 +89,7 @@ class Subspace:
         Raises:
             UsageError: The held-out logits do not lie in the space of the others: see `estimate_head`.
         """
-        from kdkit.builtin.codecs.checks import finite_logits
+        from kdkit.builtin.codecs.parts.checks import finite_logits
         from kdkit.builtin.codecs.subspace.bound import LARGEST_LOGIT
         from kdkit.builtin.codecs.subspace.estimate import estimate_head
         from kdkit.builtin.codecs.subspace.fit import learn_axes

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.api.values import SparseTargets
-from kdkit.builtin.codecs.padding import padded
+from kdkit.builtin.codecs.parts.padding import padded
 from kdkit.errors import DamagedData
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kdkit.api.values import FloatArray
-    from kdkit.builtin.codecs.idsets import IdSets
-    from kdkit.builtin.codecs.integers import Integers, Reader
+    from kdkit.builtin.codecs.parts.idsets import IdSets
+    from kdkit.builtin.codecs.parts.integers import Integers, Reader
 
 HEAD_BYTES = 8
 

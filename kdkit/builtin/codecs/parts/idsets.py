@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.builtin.codecs.integers import SECTION_BYTES, write_fields, write_integers
+from kdkit.builtin.codecs.parts.integers import SECTION_BYTES, write_fields, write_integers
 from kdkit.errors import DamagedData
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.builtin.codecs.integers import Integers, Reader
+    from kdkit.builtin.codecs.parts.integers import Integers, Reader
 
 ROWS_OF_A_BLOCK = 64
 # The size of a union, two sections, and less than a byte of padding after the numbers of the ways.

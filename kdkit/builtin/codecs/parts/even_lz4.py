@@ -19,9 +19,9 @@ import attrs
 from attrs import validators
 
 from kdkit.api.options import one_of, option, positive
-from kdkit.builtin.codecs.checks import finite_logits
-from kdkit.builtin.codecs.even_codes import packed, packed_size, unpacked
-from kdkit.builtin.codecs.even_grids import (
+from kdkit.builtin.codecs.parts.checks import finite_logits
+from kdkit.builtin.codecs.parts.even_codes import packed, packed_size, unpacked
+from kdkit.builtin.codecs.parts.even_grids import (
     check_grids,
     check_on_grid,
     dequantise,
@@ -29,8 +29,8 @@ from kdkit.builtin.codecs.even_grids import (
     own_grid,
     quantise,
 )
-from kdkit.builtin.codecs.even_tails import check_tails, tail_levels
-from kdkit.builtin.codecs.frames import largest_frame, lz4_compress, lz4_decompress
+from kdkit.builtin.codecs.parts.even_tails import check_tails, tail_levels
+from kdkit.builtin.codecs.parts.frames import largest_frame, lz4_compress, lz4_decompress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +144,7 @@ class EvenGridLZ4:
         import torch
 
         from kdkit.api.values import QuantizedTargets
-        from kdkit.builtin.codecs.padding import padded
+        from kdkit.builtin.codecs.parts.padding import padded
 
         lengths = [tokens for _, tokens in records]
         codes_BTV = padded(lengths, (vocab_size,), np.uint8)

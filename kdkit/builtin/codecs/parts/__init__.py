@@ -1,0 +1,1 @@
+"""What several of the shipped codecs are made of."""

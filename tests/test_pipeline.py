@@ -28,7 +28,7 @@ WITHIN = {
     "capture": ("kdkit.cache:CacheWriter.add_block", 17),
     "distill": ("kdkit.engine.loop:Trainer._step", 6),
     "baseline": ("kdkit.evaluation.labelsonly:is_wanted", 1),
-    "evaluate": ("kdkit.predictions:_line", 5),
+    "evaluate": ("kdkit.store.predictions:_line", 5),
     "report": ("kdkit.stages.report:assemble", 1),
 }
 SENTENCES = {

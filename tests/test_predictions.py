@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
-from kdkit import predictions
 from kdkit.api.values import EncodedExample, Prediction
 from kdkit.errors import DamagedData, Interrupted
+from kdkit.store import predictions
 from kdkit.system.progress import Silent
 
 ROWS = [EncodedExample(id=str(n), source_ids=(n,), target_ids=(1,)) for n in range(6)]

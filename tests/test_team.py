@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from test_cache_merge import records
 
-from kdkit import predictions
 from kdkit.api.values import EncodedExample, Prediction
 from kdkit.cache import CacheWriter, Part, verify
 from kdkit.data.tokens import length_sorted
@@ -32,6 +31,7 @@ from kdkit.models.generation import own_rows
 from kdkit.pipeline import capture_part, run
 from kdkit.recipe import load_recipe
 from kdkit.runfolder import open_run
+from kdkit.store import predictions
 from kdkit.system import launcher
 from kdkit.system.devices import pick
 from kdkit.system.progress import Silent

@@ -11,8 +11,7 @@ from kdkit.data import corpus as corpora
 from kdkit.data.tokens import encode
 from kdkit.errors import Mismatch, UsageError
 from kdkit.recipe.inputs import check_inputs
-from kdkit.store import making
-from kdkit.sweeps import datastore
+from kdkit.store import datasets, making
 from kdkit.system.files import write_json
 
 if TYPE_CHECKING:
@@ -31,14 +30,14 @@ def load(run: Run) -> dict[str, Any]:
             the teacher or the student names what is not there.
     """
     check_inputs(run.recipe)
-    entry = datastore.entry_of(run.path, run.recipe)
+    entry = datasets.entry_of(run.path, run.recipe)
     if entry is None:
         return _write(run, _read(run))
     with making(entry, run.progress.note, what="data set"):
-        facts = datastore.take(entry, run.path / "data", run.progress.note)
+        facts = datasets.take(entry, run.path / "data", run.progress.note)
         if facts is None:
             facts = _write(run, _read(run))
-            datastore.put(entry, run.path / "data", facts)
+            datasets.put(entry, run.path / "data", facts)
     return facts
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from kdkit import predictions
 from kdkit.api.values import END, Prediction
 from kdkit.cache import LogitCache
 from kdkit.data.rows import rows_of
@@ -21,6 +20,7 @@ from kdkit.evaluation.costs import closing, open_student, student_cost, teacher_
 from kdkit.evaluation.evidence import TEXTS, Evidence
 from kdkit.evaluation.scoring import Column
 from kdkit.losses import HardLoss, loss_at
+from kdkit.store import predictions
 from kdkit.system.files import write_json
 from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
 

@@ -9,6 +9,6 @@ logits/DIGEST/      the logits of a teacher (see `kdkit.cache`); these may be at
 
 from __future__ import annotations
 
-from kdkit.store.place import STORE, logits_of, making, store_of, sweep_of
+from kdkit.store.location import STORE, logits_of, making, store_of, sweep_of
 
 __all__ = ["STORE", "logits_of", "making", "store_of", "sweep_of"]

@@ -2,7 +2,7 @@
 
 KEY is a digest of everything the texts depend on: the model's weights, its tokenizer, the rows and how texts are
 searched for. The first line holds the digest of the others, which are those of a predictions file (see
-`kdkit.predictions`); their seconds are those of whoever generated them first.
+`kdkit.store.predictions`); their seconds are those of whoever generated them first.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import json
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from kdkit import predictions
 from kdkit.errors import DamagedData
 from kdkit.models import tokenizer_digest
-from kdkit.store import making
+from kdkit.store import making, predictions
 from kdkit.system.digests import digest_of
 from kdkit.system.files import write_atomically
 
@@ -62,7 +61,7 @@ def fill(
     Args:
         path: The file.
         rows: What is predicted.
-        generate: As of `kdkit.predictions.fill`.
+        generate: As of `kdkit.store.predictions.fill`.
         name: Who writes, for the bar.
         tokenizer: The model's.
         kept_as: Digest of what determines its logits; None where no other run has this model, or its texts are no work:

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
-from kdkit.runrecord import versions
+from kdkit.runs.record import versions
 
 PRELOADED = ["accelerate", "transformers.models.t5.modeling_t5", "transformers.trainer_seq2seq", "kdkit.pipeline"]
 

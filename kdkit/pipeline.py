@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdkit import plugins, tracking
+from kdkit import plugins
 from kdkit.errors import UsageError
-from kdkit.runfolder import Stage, open_run
-from kdkit.runrecord import read_report
+from kdkit.runs import tracking
+from kdkit.runs.record import read_report
+from kdkit.runs.run import Stage, open_run
 from kdkit.stages import baseline, capture, check, data, distill, evaluate, report, tune
 from kdkit.system import devices, launcher
 from kdkit.system.digests import digest_of
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import Report
     from kdkit.cache import Part
     from kdkit.recipe import Recipe
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
     from kdkit.system.progress import Progress
 
 STAGES = (

@@ -14,9 +14,9 @@ from kdkit.errors import MissingInput
 from kdkit.estimate import estimate, free_bytes
 from kdkit.pipeline import STAGES
 from kdkit.recipe.inputs import check_inputs
-from kdkit.runfolder import is_done
-from kdkit.runplace import check_folders
-from kdkit.runrecord import check_recipe, read_record
+from kdkit.runs.folders import check_folders
+from kdkit.runs.record import check_recipe, read_record
+from kdkit.runs.run import is_done
 from kdkit.store import store_of
 from kdkit.system.wording import plural
 

@@ -12,9 +12,9 @@ from kdkit.cache import LogitCache, Part
 from kdkit.errors import MissingInput, UsageError
 from kdkit.pipeline import STAGES, part_stages
 from kdkit.recipe import load_recipe
-from kdkit.runfolder import is_done, open_run
-from kdkit.runplace import RECIPE
-from kdkit.runrecord import read_record
+from kdkit.runs.folders import RECIPE
+from kdkit.runs.record import read_record
+from kdkit.runs.run import is_done, open_run
 from kdkit.system import devices
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from kdkit.recipe import Recipe
-    from kdkit.runfolder import Stage
+    from kdkit.runs.run import Stage
     from kdkit.system.progress import Progress
 
 _PART = re.compile(r"capture-(\d+)-of-(\d+)", re.ASCII)

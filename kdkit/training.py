@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdkit.api.values import END
-from kdkit.cards import model_texts
 from kdkit.data.rows import rows_of
 from kdkit.engine import MetricsLog, Trainer
 from kdkit.engine.validation import Validator
 from kdkit.losses import loss_at
 from kdkit.models import Seq2SeqModel
+from kdkit.runs.model_card import model_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kdkit.api.options import Training
     from kdkit.api.values import Corpus, EncodedExample
     from kdkit.engine import FitResult
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
     from kdkit.targets import TargetSource
 
 

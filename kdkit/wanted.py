@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import OpenTeacher, Tokenizer
     from kdkit.api.values import Corpus, EncodedExample
     from kdkit.recipe import Recipe
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
 
 
 @attrs.frozen(kw_only=True, eq=False)

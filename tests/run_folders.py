@@ -15,7 +15,7 @@ import attrs
 from kdkit.api.options import TokenLimits
 from kdkit.api.values import Cost, Difference, Drop, EncodedExample, Score
 from kdkit.data import corpus
-from kdkit.runrecord import VERSIONS
+from kdkit.runs.record import VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

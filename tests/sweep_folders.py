@@ -16,7 +16,7 @@ from run_folders import write_json
 from kdkit.api.values import Cost, Score
 from kdkit.evaluation.rowscores import RowKey, RowScores
 from kdkit.evaluation.scoring import mean
-from kdkit.runrecord import VERSIONS
+from kdkit.runs.record import VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

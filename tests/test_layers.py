@@ -28,7 +28,6 @@ OUTSIDE = {"__init__", "__main__"}
 LOOSE = {
     "batches": "training",
     "cache": "logits",
-    "cards": "runs",
     "codecbench": "logits",
     "codecbench.sources": "pipeline",
     "encoding": "logits",
@@ -43,13 +42,9 @@ LOOSE = {
     "recipe.overlay": "sweeps",
     "recipe.sweep": "sweeps",
     "recipe.sweptkeys": "sweeps",
-    "runfolder": "runs",
-    "runplace": "runs",
-    "runrecord": "runs",
     "stages": "pipeline",
     "sweeps.run": "pipeline",
     "targets": "logits",
-    "tracking": "runs",
     "training": "pipeline",
     "wanted": "pipeline",
 }

@@ -9,8 +9,8 @@ from filelock import FileLock
 
 from kdkit.errors import DamagedData, Interrupted, KdkitError, Mismatch, UsageError
 from kdkit.recipe import load_recipe
-from kdkit.runfolder import Stage, open_run
-from kdkit.runrecord import check_recipe, read_record, read_report
+from kdkit.runs.record import check_recipe, read_record, read_report
+from kdkit.runs.run import Stage, open_run
 from kdkit.store import store_of
 from kdkit.system.progress import Silent
 
@@ -231,17 +231,17 @@ def test_fresh_deletes_what_was_there(folder):
 
 
 def test_a_kill_while_a_run_is_deleted_leaves_a_folder_that_can_be_deleted(folder, monkeypatch):
-    import kdkit.runplace
+    import kdkit.runs.folders
 
     Works().run(folder)
-    inner = kdkit.runplace.delete
+    inner = kdkit.runs.folders.delete
 
     def killed(files):
         inner(list(files)[:2])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(kdkit.runplace, "delete", killed)
+        patch.setattr(kdkit.runs.folders, "delete", killed)
         with pytest.raises(KeyboardInterrupt):
             Works().run(folder, fresh=True)
     assert Works().run(folder, fresh=True) == ["a", "b", "c"]
@@ -266,13 +266,13 @@ def test_a_folder_that_a_kill_left_at_the_very_start_is_taken(folder):
 
 
 def test_a_kill_between_the_first_two_files_leaves_a_folder_that_is_taken(folder, monkeypatch):
-    import kdkit.runfolder
+    import kdkit.runs.run
 
     def killed(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(kdkit.runfolder, "write_atomically", killed)
+        patch.setattr(kdkit.runs.run, "write_atomically", killed)
         with pytest.raises(KeyboardInterrupt):
             Works().run(folder)
     assert Works().run(folder) == ["a", "b", "c"]

@@ -30,7 +30,7 @@ from kdkit.losses import HardLoss
 from kdkit.models.generation import own_rows
 from kdkit.pipeline import capture_part, run
 from kdkit.recipe import load_recipe
-from kdkit.runfolder import open_run
+from kdkit.runs.run import open_run
 from kdkit.store import predictions
 from kdkit.system import launcher
 from kdkit.system.devices import pick

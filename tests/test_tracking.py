@@ -24,7 +24,7 @@ from kdkit.api.values import Score
 from kdkit.engine import MetricsLog
 from kdkit.errors import MissingInput
 from kdkit.recipe import load_recipe
-from kdkit.tracking import Guard, numbers_of, scores_of
+from kdkit.runs.tracking import Guard, numbers_of, scores_of
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 

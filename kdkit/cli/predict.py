@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from kdkit.cards import RECIPE_FILE
 from kdkit.errors import MissingInput, UsageError
+from kdkit.runs.model_card import RECIPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

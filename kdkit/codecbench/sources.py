@@ -14,7 +14,7 @@ from kdkit.data.rows import rows_of
 from kdkit.encoding import has_states
 from kdkit.errors import MissingInput
 from kdkit.recipe.inputs import check_inputs
-from kdkit.runrecord import check_recipe, read_record
+from kdkit.runs.record import check_recipe, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,13 +6,13 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from kdkit.runs.tracking import UNTRACKED
 from kdkit.system.files import disk_full, write_atomically
-from kdkit.tracking import UNTRACKED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kdkit.tracking import Tracking
+    from kdkit.runs.tracking import Tracking
 
 
 class MetricsLog:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kdkit.data.rows import Rows
     from kdkit.engine.rowtokens import RowTokens
     from kdkit.engine.validation import RowLoss
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
     from kdkit.targets import TargetSource
 
 

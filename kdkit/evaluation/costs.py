@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import Corpus
     from kdkit.data.rows import Rows
     from kdkit.evaluation.timing import Generate, Timing
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
 
 
 @contextmanager

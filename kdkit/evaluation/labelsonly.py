@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kdkit.api.options import Training
     from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
 
 NAME = "labels-only"
 

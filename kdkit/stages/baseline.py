@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import TextModel
     from kdkit.api.values import Corpus
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
 
 
 def fit(run: Run) -> dict[str, Any]:

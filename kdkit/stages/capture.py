@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import OpenTeacher
     from kdkit.api.interfaces.codecs import CodecState
     from kdkit.api.values import Corpus, EncodedExample, Prediction
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
 
 
 def fill(run: Run) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import attrs
 from kdkit.estimate import check_space, estimate
 
 if TYPE_CHECKING:
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
 
 
 def fit_together(run: Run) -> dict[str, Any]:

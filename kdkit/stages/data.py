@@ -16,7 +16,7 @@ from kdkit.system.files import write_json
 
 if TYPE_CHECKING:
     from kdkit.api.values import Corpus, Drop, SplitName
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
 
 PLACES_SHOWN = 120
 """Characters; longer lists of places stand in `data/report.json` only."""

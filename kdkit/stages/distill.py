@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import TextModel
     from kdkit.api.values import EncodedExample
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
     from kdkit.targets import TargetSource
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kdkit.data.rows import Rows
     from kdkit.engine.rowtokens import CachedTokens
     from kdkit.evaluation.rowscores import Array
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
 
 IMITATORS = ("student", labelsonly.NAME)
 """Whose texts every suite compares with the teacher's, too."""

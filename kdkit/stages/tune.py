@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.cards import model_texts
 from kdkit.data import corpus as corpora
 from kdkit.estimate import bytes_of_weights, check_space
 from kdkit.losses import HardLoss
 from kdkit.models import tokenizer_digest, weights_digest
+from kdkit.runs.model_card import model_texts
 from kdkit.store import folders, making, sweep_of
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes, weight_files
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.values import Corpus
-    from kdkit.runfolder import Run
+    from kdkit.runs.run import Run
 
 WORKSHOP = "teacher-training"
 

@@ -3,7 +3,7 @@
 runs/NAME/
 sweep.json        name, axes, seeds, and each trial's id, values and seed
 sweep.toml        the recipe, without the defaults
-trials/ID/        run folders (see `kdkit.runfolder`)
+trials/ID/        run folders (see `kdkit.runs.run`)
 logs/ID.log       what each trial wrote
 data/             data sets that trials share
 results.json  results.csv  report.html  report.md
@@ -19,7 +19,7 @@ import attrs
 from filelock import FileLock, Timeout
 
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.runrecord import read_record
+from kdkit.runs.record import read_record
 from kdkit.system.files import write_json
 
 if TYPE_CHECKING:

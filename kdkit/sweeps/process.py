@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from kdkit.runplace import RECIPE
+from kdkit.runs.folders import RECIPE
 from kdkit.sweeps.facts import ends_with_error, last_error, log_of, trial_folder
 from kdkit.system.files import write_atomically
 from kdkit.system.signals import SIGNALS

@@ -11,7 +11,7 @@ import attrs
 
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.recipe.sweptkeys import value_text
-from kdkit.runrecord import read_report
+from kdkit.runs.record import read_report
 from kdkit.sweeps.board import columns_of
 from kdkit.system.files import write_atomically, write_json
 from kdkit.system.progress import clock

@@ -10,7 +10,7 @@ import attrs
 from filelock import FileLock
 
 from kdkit.errors import UsageError
-from kdkit.runplace import check_no_file, delete
+from kdkit.runs.folders import check_no_file, delete
 from kdkit.sweeps.board import Board, columns_of
 from kdkit.sweeps.display import shown
 from kdkit.sweeps.facts import LOCK, SWEEP, is_sweep, is_worked_on, write_sweep

@@ -12,7 +12,7 @@ import attrs
 from kdkit.api.values import Outcome
 from kdkit.errors import RecipeError
 from kdkit.recipe.sweptkeys import value_text
-from kdkit.runplace import RECIPE
+from kdkit.runs.folders import RECIPE
 from kdkit.sweeps.facts import trial_facts
 from kdkit.system.digests import digest_of
 

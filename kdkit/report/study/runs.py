@@ -12,7 +12,7 @@ from kdkit.api.values import Score
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.evaluation.rowscores import FILE, RowKey, RowScores
 from kdkit.report import formats
-from kdkit.runrecord import read_record, read_report
+from kdkit.runs.record import read_record, read_report
 from kdkit.system.digests import canonical_json
 
 if TYPE_CHECKING:

@@ -23,22 +23,22 @@ from filelock import FileLock, Timeout
 
 from kdkit.data import corpus
 from kdkit.errors import Interrupted, UsageError
-from kdkit.runplace import RECIPE, check_folders, delete, empty, spare_recipe_file
-from kdkit.runrecord import check_recipe, read_record, versions
+from kdkit.runs.folders import RECIPE, check_folders, delete, empty, spare_recipe_file
+from kdkit.runs.record import check_recipe, read_record, versions
+from kdkit.runs.tracking import UNTRACKED
 from kdkit.store import store_of
 from kdkit.system.digests import digest_of
 from kdkit.system.files import write_atomically, write_json
 from kdkit.system.signals import leaving
 from kdkit.system.team import ALONE, Team
-from kdkit.tracking import UNTRACKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
+    from kdkit.runs.tracking import Tracking
     from kdkit.system.progress import Progress
-    from kdkit.tracking import Tracking
 
 
 @attrs.frozen(kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.runrecord import versions
+from kdkit.runs.record import versions
 
 if TYPE_CHECKING:
     from kdkit.recipe import Recipe

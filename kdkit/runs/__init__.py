@@ -1,0 +1,1 @@
+"""What a run leaves: its folder, its record, its model cards, and the numbers that trackers are sent."""

@@ -21,7 +21,7 @@ import numpy as np
 MEASURE = """
 import json, random, sys, time
 from pathlib import Path
-from kdkit.cache import LogitCache
+from kdkit.logits.cache import LogitCache
 
 folder, reads = Path(sys.argv[1]), int(sys.argv[2])
 started = time.perf_counter()
@@ -44,8 +44,8 @@ print(json.dumps({"open_s": opened, "resident_mb": peak, "read_us": read / reads
 
 def make(folder: Path, records: int, per_shard: int) -> int:
     """Fill a folder with a cache of records of 24 bytes each; gives the number of its shards."""
-    from kdkit.cache import CacheIdentity, Manifest
-    from kdkit.cache.growing import GrowingShard
+    from kdkit.logits.cache import CacheIdentity, Manifest
+    from kdkit.logits.cache.shard_writer import GrowingShard
 
     identity = CacheIdentity(
         teacher="a" * 64,
@@ -74,7 +74,7 @@ def measure(folder: Path, reads: int) -> dict[str, float]:
 
 def compare(records: int, per_shard: int, reads: int) -> dict[str, float]:
     """The numbers of one size."""
-    from kdkit.cache.mirror import MARK
+    from kdkit.logits.cache.remote.mirror import MARK
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

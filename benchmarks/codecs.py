@@ -15,7 +15,7 @@ from pathlib import Path
 from kdkit import plugins
 from kdkit.cli.codec import table_of
 from kdkit.cli.output import print_json, print_table
-from kdkit.codecbench import check_plot, draw_plot, measure, parse_contender, prepared, read_tensors
+from kdkit.logits.bench import check_plot, draw_plot, measure, parse_contender, prepared, read_tensors
 from kdkit.system import progress
 
 TEMPERATURES = (0.5, 1.0, 2.0, 4.0)

@@ -88,8 +88,8 @@ class Student:
         """A pass over the batches; gives the loss of the last."""
         import torch
 
+        from kdkit.logits.targets import NoTargets, counts_of
         from kdkit.losses import HardLoss
-        from kdkit.targets import NoTargets, counts_of
 
         def autocast():
             return torch.autocast("cpu", torch.bfloat16, enabled=self.options.precision == "bf16")

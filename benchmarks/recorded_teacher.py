@@ -8,10 +8,10 @@ from training_sides import CODECS, TEACHER, TOKENIZER, Setting, Sides
 
 from kdkit.api.values import TeacherBlock
 from kdkit.builtin.teachers.hf_seq2seq import OpenHFTeacher
-from kdkit.cache import CacheIdentity, CacheWriter, options_of
-from kdkit.encoding import TeacherEncoder
+from kdkit.logits.cache import CacheIdentity, CacheWriter, options_of
+from kdkit.logits.encoder import TeacherEncoder
+from kdkit.logits.targets import keys_of
 from kdkit.system.progress import Silent
-from kdkit.targets import keys_of
 
 
 @attrs.define(eq=False)

@@ -22,8 +22,8 @@ from kdkit import plugins
 from kdkit.api.interfaces.codecs import StateCodec
 from kdkit.api.values import OutputHead, SparseTargets, StateBlock, TeacherBlock
 from kdkit.cli.output import print_json, print_table
-from kdkit.codecbench import Material, Record, parse_contender, prepared
 from kdkit.engine.tokenloss import CHUNK
+from kdkit.logits.bench import Material, Record, parse_contender, prepared
 from kdkit.losses import alignment
 
 VOCAB = 32_100

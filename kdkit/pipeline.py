@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from kdkit.api.values import Report
-    from kdkit.cache import Part
+    from kdkit.logits.cache import Part
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
     from kdkit.system.progress import Progress

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit import plugins
-from kdkit.cache import LogitCache, Part
 from kdkit.errors import MissingInput, UsageError
+from kdkit.logits.cache import LogitCache, Part
 from kdkit.pipeline import STAGES, part_stages
 from kdkit.recipe import load_recipe
 from kdkit.runs.folders import RECIPE

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from kdkit.api.options import Training
     from kdkit.api.values import Corpus, EncodedExample
     from kdkit.engine import FitResult
+    from kdkit.logits.targets import TargetSource
     from kdkit.runs.run import Run
-    from kdkit.targets import TargetSource
 
 
 def train(

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.cache import CacheIdentity, LogitCache, options_of
-from kdkit.cache.manifest import MANIFEST
-from kdkit.cache.mirror import mirror_of
 from kdkit.data.rows import rows_of
+from kdkit.logits.cache import CacheIdentity, LogitCache, options_of
+from kdkit.logits.cache.manifest import MANIFEST
+from kdkit.logits.cache.remote.mirror import mirror_of
+from kdkit.logits.targets import keys_of
 from kdkit.models import tokenizer_digest
 from kdkit.store import logits_of
-from kdkit.targets import keys_of
 
 if TYPE_CHECKING:
     from pathlib import Path

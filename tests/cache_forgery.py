@@ -13,9 +13,9 @@ from cache_kit import block, identity, join_shard, key, shards, split_shard
 from fitted_codec import MeanCodec
 
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheWriter, LogitCache, Manifest
-from kdkit.cache.format import read_shard
-from kdkit.cache.manifest import describe_shard
+from kdkit.logits.cache import CacheWriter, LogitCache, Manifest
+from kdkit.logits.cache.format import read_shard
+from kdkit.logits.cache.manifest import describe_shard
 
 TYPES = {"U8": "u1", "I64": "<i8", "U32": "<u4", "I32": "<i4"}
 INDEX = ("offsets", "keys", "crc32", "tokens")
@@ -90,7 +90,7 @@ def forge_index(path: Path, change) -> None:
 
 def forge_shard(path: Path, records: list[tuple[bytes, bytes, int]], owner, state: str = "") -> None:
     """A shard of any records (key, payload, tokens), as its format asks for."""
-    from kdkit.cache.growing import GrowingShard
+    from kdkit.logits.cache.shard_writer import GrowingShard
 
     growing = GrowingShard(path.parent, int(path.stem.removeprefix("shard-")), owner, state)
     for record in records:

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheIdentity, CacheWriter, options_of, record_key
+from kdkit.logits.cache import CacheIdentity, CacheWriter, options_of, record_key
 from kdkit.testing import synthetic_block
 
 VOCAB = 40

@@ -17,9 +17,9 @@ from pathlib import Path
 from cache_forgery import KINDS
 from cache_kit import block, key, shards, temporaries
 
-from kdkit.cache import verify
-from kdkit.cache.format import read_shard
 from kdkit.errors import DamagedData
+from kdkit.logits.cache import verify
+from kdkit.logits.cache.format import read_shard
 
 NUMBERS = range(60)
 NUMBER = struct.Struct("<I")

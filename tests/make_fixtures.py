@@ -19,8 +19,8 @@ from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.codecs.topk import TopK
 from kdkit.builtin.codecs.u4_lz4 import U4LZ4
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheIdentity, CacheWriter, options_of, record_key
-from kdkit.cache.state import pack_state
+from kdkit.logits.cache import CacheIdentity, CacheWriter, options_of, record_key
+from kdkit.logits.cache.state import pack_state
 
 CODECS = {
     "u8-lz4-row": ("u8-lz4", U8LZ4()),

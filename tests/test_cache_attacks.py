@@ -17,11 +17,11 @@ from cache_forgery import KINDS, forge_shard, parts, relist, states
 from cache_kit import key, shards
 from click.testing import CliRunner
 
-from kdkit.cache import CacheWriter, LogitCache, verify
-from kdkit.cache.format import read_shard
-from kdkit.cache.state import write_state
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Mismatch, UsageError
+from kdkit.logits.cache import CacheWriter, LogitCache, verify
+from kdkit.logits.cache.format import read_shard
+from kdkit.logits.cache.state import write_state
 
 NUMBERS = range(9)
 FLIPS = 400

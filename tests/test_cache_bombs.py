@@ -15,9 +15,9 @@ from cache_forgery import KINDS, forge_index, forge_shard, relist, remanifest
 from cache_kit import VOCAB, key, shards
 
 from kdkit.builtin.codecs.parts.frames import zstd_decompress
-from kdkit.cache import LogitCache, Manifest, verify
-from kdkit.cache.format import read_shard
 from kdkit.errors import DamagedData
+from kdkit.logits.cache import LogitCache, Manifest, verify
+from kdkit.logits.cache.format import read_shard
 
 TESTS = Path(__file__).parent
 LEAST = 200

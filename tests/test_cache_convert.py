@@ -17,9 +17,9 @@ from test_cache_merge import flip, records
 from kdkit.api.values import TeacherBlock
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheWriter, LogitCache, convert, merge, verify
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Interrupted, Mismatch, UsageError
+from kdkit.logits.cache import CacheWriter, LogitCache, convert, merge, verify
 from kdkit.plugins import load
 from kdkit.recipe.codec_spec import read_codec_spec
 
@@ -101,7 +101,7 @@ def test_a_conversion_that_is_stopped_goes_on_and_ends_as_one_that_was_not(exact
 def test_a_damaged_record_ends_it_and_is_named(exact, tmp_path):
     import shutil
 
-    from kdkit.cache.format import read_shard
+    from kdkit.logits.cache.format import read_shard
 
     source = shutil.copytree(exact, tmp_path / "source")
     flip(shards(source)[1], read_shard(shards(source)[1]).payload_start + 5)

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import LogitCache, verify
 from kdkit.errors import KdkitError, UsageError
+from kdkit.logits.cache import LogitCache, verify
 
 NUMBERS = range(9)
 

@@ -12,10 +12,10 @@ from cache_forgery import KINDS
 from cache_kit import block, key, shards, temporaries
 from failing_disk import Disk
 
-from kdkit.cache import CacheWriter, verify
-from kdkit.cache.format import read_shard
 from kdkit.cli import _sentence
 from kdkit.errors import DamagedData, KdkitError
+from kdkit.logits.cache import CacheWriter, verify
+from kdkit.logits.cache.format import read_shard
 from kdkit.system.files import write_atomically
 
 NUMBERS = range(9)

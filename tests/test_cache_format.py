@@ -21,9 +21,9 @@ from safetensors import numpy as safetensors_numpy
 from safetensors import safe_open
 
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import LogitCache, options_of, record_key, verify
-from kdkit.cache.format import read_shard
 from kdkit.errors import DamagedData, UsageError
+from kdkit.logits.cache import LogitCache, options_of, record_key, verify
+from kdkit.logits.cache.format import read_shard
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

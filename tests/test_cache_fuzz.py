@@ -17,10 +17,10 @@ from cache_kit import join_shard, shards
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kdkit.cache import LogitCache, Manifest, verify
-from kdkit.cache.format import read_shard
-from kdkit.cache.state import pack_state, read_state, state_name
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
+from kdkit.logits.cache import LogitCache, Manifest, verify
+from kdkit.logits.cache.format import read_shard
+from kdkit.logits.cache.state import pack_state, read_state, state_name
 from kdkit.system.digests import canonical_json
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -22,11 +22,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kdkit.cache import LogitCache, verify
-from kdkit.cache.format import read_shard
-from kdkit.cache.merge import merge
-from kdkit.cache.repair import repair
 from kdkit.errors import DamagedData, MissingInput
+from kdkit.logits.cache import LogitCache, verify
+from kdkit.logits.cache.format import read_shard
+from kdkit.logits.cache.mending.merge import merge
+from kdkit.logits.cache.mending.repair import repair
 from kdkit.system.progress import Silent
 
 NUMBERS = range(24)

@@ -24,10 +24,10 @@ from test_cache_state import fill as fill_with_state
 from kdkit.api.values import EncodedExample
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheWriter, LogitCache, Part, first_rows, merge, take_parts, verify
-from kdkit.cache import parts as parts_module
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
+from kdkit.logits.cache import CacheWriter, LogitCache, Part, first_rows, merge, take_parts, verify
+from kdkit.logits.cache import parts as parts_module
 from kdkit.system.progress import Silent
 from kdkit.testing import synthetic_block
 
@@ -136,7 +136,7 @@ def test_caches_of_two_teachers_are_refused_with_both_names(parts, tmp_path):
 def test_a_damaged_part_is_refused_naming_file_and_record_before_anything_is_written(parts, tmp_path):
     shutil.copytree(parts / "c", tmp_path / "c")
     path = shards(tmp_path / "c")[1]
-    from kdkit.cache.format import read_shard
+    from kdkit.logits.cache.format import read_shard
 
     shard = read_shard(path)
     number = next(n for n in range(shard.records) if shard.offsets_M[n] < shard.offsets_M[n + 1])
@@ -202,7 +202,7 @@ def test_a_merge_that_dies_anywhere_leaves_what_was_there_and_goes_on(parts, tmp
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from kdkit.cache import merge
+from kdkit.logits.cache import merge
 from kdkit.system.progress import Silent
 
 calls, real = [], os.fsync

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheIdentity, LogitCache, Manifest, ShardEntry, record_key
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
+from kdkit.logits.cache import CacheIdentity, LogitCache, Manifest, ShardEntry, record_key
 
 CODECS = [U8LZ4(), U8LZ4(scope="array"), Float(), Float(dtype="fp16", compression="zstd")]
 
@@ -93,8 +93,8 @@ def test_another_identity_is_refused_with_both_names(tmp_path, changes):
 )
 def test_keys_that_share_their_first_half_are_told_apart(halves, wanted):
     """Digests do not; but somebody may make such a cache."""
-    from kdkit.cache.format import Shard
-    from kdkit.cache.index import Index
+    from kdkit.logits.cache.format import Shard
+    from kdkit.logits.cache.index import Index
 
     keys = [struct.pack(">QQ", high << 61, low) for high, low in halves]
     count = len(keys)
@@ -129,7 +129,7 @@ def test_keys_that_share_their_first_half_are_told_apart(halves, wanted):
 )
 def test_a_header_is_read_alike_in_both_ways(teacher_name, options, sizes, state, change):
     """The quick way is for headers that kdkit wrote; of one that was changed it says the same, or nothing."""
-    from kdkit.cache.format import _any_header, _own_header, header_bytes
+    from kdkit.logits.cache.format import _any_header, _own_header, header_bytes
 
     payload, records = sizes
     try:
@@ -224,7 +224,7 @@ def test_a_teacher_name_that_no_header_takes_is_refused(tmp_path):
 OPEN_MANY = """
 import json, random, statistics, sys, time
 from pathlib import Path
-from kdkit.cache import LogitCache
+from kdkit.logits.cache import LogitCache
 
 def reading(cache):
     keys = [cache.keys[number].tobytes() for number in random.Random(0).choices(range(len(cache)), k=2000)]
@@ -248,7 +248,7 @@ print(json.dumps({"records": len(cache), "opened": opened, "peak": int(peak.spli
 
 def make_large(folder, number_of_shards, records):
     """A cache made at one go: a writer takes its time for each record."""
-    from kdkit.cache.format import header_bytes, header_room, shard_name
+    from kdkit.logits.cache.format import header_bytes, header_room, shard_name
 
     folder.mkdir()
     random_bytes = np.random.default_rng(0)

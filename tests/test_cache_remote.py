@@ -20,12 +20,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheWriter, LogitCache, Manifest, read_manifest, verify
-from kdkit.cache.mirror import mirror_of
-from kdkit.cache.payloads import MappedFiles, SoughtFiles
-from kdkit.cache.remote import fetch, mirrored, push, verify_remote
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, KdkitError, Mismatch, MissingInput, UsageError
+from kdkit.logits.cache import CacheWriter, LogitCache, Manifest, read_manifest, verify
+from kdkit.logits.cache.payloads import MappedFiles, SoughtFiles
+from kdkit.logits.cache.remote.mirror import mirror_of
+from kdkit.logits.cache.remote.transfer import fetch, mirrored, push, verify_remote
 from kdkit.recipe import load_recipe
 from kdkit.store import logits_of, store_of
 from kdkit.system.url import RemoteFolder, is_url

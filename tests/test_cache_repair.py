@@ -16,10 +16,10 @@ from test_cache_merge import flip, records
 from test_cache_state import IDENTITY, states
 from test_cache_state import fill as fill_with_state
 
-from kdkit.cache import CacheWriter, LogitCache, caches_below, repair, verify
-from kdkit.cache.format import read_shard
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, MissingInput
+from kdkit.logits.cache import CacheWriter, LogitCache, caches_below, repair, verify
+from kdkit.logits.cache.format import read_shard
 from kdkit.system.progress import Silent
 
 COUNT = 20

@@ -12,12 +12,12 @@ from fitted_codec import MeanCodec
 
 from kdkit.api.values import EncodedExample, FactoredTargets
 from kdkit.builtin.codecs.subspace import Subspace
-from kdkit.cache import CacheWriter, LogitCache, merge, options_of, verify
-from kdkit.cache.state import read_state
 from kdkit.data.tokens import collate
 from kdkit.errors import DamagedData
+from kdkit.logits.cache import CacheWriter, LogitCache, merge, options_of, verify
+from kdkit.logits.cache.state import read_state
+from kdkit.logits.targets import CachedTargets
 from kdkit.system.progress import Silent
-from kdkit.targets import CachedTargets
 from kdkit.testing import synthetic_head, synthetic_states
 
 IDENTITY = attrs.evolve(identity(MeanCodec()), codec="mean")

@@ -15,8 +15,8 @@ from cache_kit import block, fill, identity, key, shards, temporaries
 
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheWriter, LogitCache, verify
 from kdkit.errors import Interrupted, KdkitError, Mismatch, UsageError
+from kdkit.logits.cache import CacheWriter, LogitCache, verify
 from kdkit.testing import synthetic_block
 
 TESTS = Path(__file__).parent
@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from cache_kit import block, identity, key
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheWriter
+from kdkit.logits.cache import CacheWriter
 
 with CacheWriter(Path(sys.argv[2]), identity(), U8LZ4(), 600) as writer:
     for number in range(30):
@@ -191,7 +191,7 @@ def test_a_damaged_shard_is_captured_again_and_nothing_else_is(tmp_path, finishe
 
 
 def _numbers_in(path):
-    from kdkit.cache.format import read_shard
+    from kdkit.logits.cache.format import read_shard
 
     found = {k.tobytes() for k in read_shard(path).keys_N16}
     return [number for number in range(12) if key(number) in found]
@@ -245,7 +245,7 @@ def test_two_processes_never_write_one_cache(tmp_path):
 
 
 def test_a_writer_waits_for_another_that_is_about_to_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("kdkit.cache.writer._PATIENCE", 0.05)
+    monkeypatch.setattr("kdkit.logits.cache.writer._PATIENCE", 0.05)
     lock = filelock.FileLock(tmp_path / ".lock", thread_local=False)
     lock.acquire()
     threading.Timer(0.3, lock.release).start()
@@ -261,7 +261,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from cache_kit import block, identity, key
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheWriter
+from kdkit.logits.cache import CacheWriter
 from kdkit.errors import KdkitError
 
 folder = Path(sys.argv[2])

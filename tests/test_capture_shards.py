@@ -17,10 +17,10 @@ from test_cache_repair import keys_in, spoil_record
 
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheWriter, LogitCache, Part, verify
-from kdkit.cache.format import read_shard
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
+from kdkit.logits.cache import CacheWriter, LogitCache, Part, verify
+from kdkit.logits.cache.format import read_shard
 from kdkit.pipeline import STAGES, _do, _open, capture_part
 from kdkit.recapture import recapture
 from kdkit.recipe import load_recipe
@@ -362,7 +362,7 @@ def test_parts_captured_by_processes_of_their_own_give_the_same_student(tmp_path
     code, said = capture("0/3")
     assert code == 0, said
     assert said.splitlines()[-1].startswith("shard 0/3: ")
-    code, said = capture("1/3", at=("kdkit.cache:CacheWriter.add_block", 5))
+    code, said = capture("1/3", at=("kdkit.logits.cache:CacheWriter.add_block", 5))
     assert code == -signal.SIGKILL, said
     code, said = capture("1/3")
     assert code == 0, said

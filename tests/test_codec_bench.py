@@ -23,13 +23,13 @@ from kdkit.api.values import LabelPlaces, OutputHead, SparseTargets, StateBlock,
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cli.codec import command
-from kdkit.codecbench.contenders import SETTINGS
 from kdkit.errors import Mismatch, MissingInput, UsageError
+from kdkit.logits.bench.contenders import SETTINGS
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402 - after torch is known to be there
 
-from kdkit.codecbench import (  # noqa: E402
+from kdkit.logits.bench import (  # noqa: E402
     Coder,
     Contender,
     Result,
@@ -40,8 +40,8 @@ from kdkit.codecbench import (  # noqa: E402
     prepared,
     read_tensors,
 )
-from kdkit.codecbench.sparse import dense_logp, sparse_target  # noqa: E402
-from kdkit.codecbench.student import HeadGradient, cosine, student_of  # noqa: E402
+from kdkit.logits.bench.sparse import dense_logp, sparse_target  # noqa: E402
+from kdkit.logits.bench.student import HeadGradient, cosine, student_of  # noqa: E402
 from kdkit.losses.alignment import align, student_rows, teacher_rows  # noqa: E402
 from kdkit.losses.divergences import forward_kl  # noqa: E402
 
@@ -544,7 +544,7 @@ def test_a_file_that_will_not_do_is_refused_in_one_sentence(tmp_path, changes, s
 
 
 def test_a_file_is_read_to_its_end_before_any_codec_learns(tmp_path, monkeypatch):
-    monkeypatch.setattr("kdkit.codecbench.prepared", lambda *_: pytest.fail("a codec was prepared"))
+    monkeypatch.setattr("kdkit.logits.bench.prepared", lambda *_: pytest.fail("a codec was prepared"))
     logits_NV = np.zeros((96, 8), np.float32)
     logits_NV[95, 3] = np.inf
     result = run("--logits", logits_file(tmp_path / "f", logits_NV))

@@ -25,8 +25,8 @@ from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.parts.even_lz4 import EvenGridLZ4
 from kdkit.builtin.codecs.u4_lz4 import U4LZ4
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import options_of
 from kdkit.errors import DamagedData, UsageError
+from kdkit.logits.cache import options_of
 from kdkit.testing import check_codec, synthetic_block
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -12,10 +12,10 @@ from fitted_codec import MeanCodec
 
 from kdkit.api.values import EncodedExample
 from kdkit.builtin.teachers.hf_seq2seq import OpenHFTeacher
-from kdkit.cache import CacheWriter, LogitCache
-from kdkit.encoding import TeacherEncoder
+from kdkit.logits.cache import CacheWriter, LogitCache
+from kdkit.logits.encoder import TeacherEncoder
+from kdkit.logits.targets import keys_of
 from kdkit.system.progress import Silent
-from kdkit.targets import keys_of
 
 ROWS = [EncodedExample(id=str(n), source_ids=(5, 6, n + 1), target_ids=(n, 7, 1)[: 1 + n % 3]) for n in range(20)]
 KEYS = keys_of(ROWS, teacher="a" * 64, tokenizer="b" * 64)

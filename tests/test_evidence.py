@@ -20,8 +20,8 @@ from kdkit.engine.validation import row_losses
 from kdkit.errors import DamagedData, Interrupted
 from kdkit.evaluation import timing
 from kdkit.evaluation.rowscores import RowKey, RowScores
+from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
-from kdkit.targets import NoTargets
 
 MODELS = {"teacher", "student", "labels-only", "untouched", "constant", "nearest"}
 SMALL = {

@@ -16,7 +16,7 @@ from independent_decoder import decode
 
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import LogitCache, options_of
+from kdkit.logits.cache import LogitCache, options_of
 from kdkit.testing import synthetic_block
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -27,15 +27,11 @@ OUTSIDE = {"__init__", "__main__"}
 
 LOOSE = {
     "batches": "training",
-    "cache": "logits",
-    "codecbench": "logits",
-    "codecbench.sources": "pipeline",
-    "encoding": "logits",
+    "logits.bench.sources": "pipeline",
     "engine": "training",
     "engine.rowtokens": "evaluation",
     "engine.validation": "evaluation",
     "estimate": "pipeline",
-    "joining": "logits",
     "plan": "pipeline",
     "recapture": "pipeline",
     "recipe.axes": "sweeps",
@@ -44,7 +40,6 @@ LOOSE = {
     "recipe.sweptkeys": "sweeps",
     "stages": "pipeline",
     "sweeps.run": "pipeline",
-    "targets": "logits",
     "training": "pipeline",
     "wanted": "pipeline",
 }

@@ -25,7 +25,7 @@ WITHIN = {
     "data": ("kdkit.data.corpus:write_atomically", 2),
     "check": ("kdkit.stages.check:check_space", 1),
     "teacher": ("kdkit.engine.loop:Trainer._step", 4),
-    "capture": ("kdkit.cache:CacheWriter.add_block", 17),
+    "capture": ("kdkit.logits.cache:CacheWriter.add_block", 17),
     "distill": ("kdkit.engine.loop:Trainer._step", 6),
     "baseline": ("kdkit.evaluation.labelsonly:is_wanted", 1),
     "evaluate": ("kdkit.store.predictions:_line", 5),
@@ -400,7 +400,7 @@ def named_teacher(folder):
 
 
 def test_only_rows_that_the_store_lacks_are_captured(tmp_path, monkeypatch):
-    from kdkit.cache import CacheWriter, LogitCache
+    from kdkit.logits.cache import CacheWriter, LogitCache
 
     asked = []
     inner = CacheWriter.add_block
@@ -425,7 +425,7 @@ def test_only_rows_that_the_store_lacks_are_captured(tmp_path, monkeypatch):
 
 
 def test_a_capture_that_is_stopped_leaves_the_cache_as_others_know_it(tmp_path, monkeypatch):
-    from kdkit.cache import CacheWriter, LogitCache
+    from kdkit.logits.cache import CacheWriter, LogitCache
 
     changes = named_teacher(tmp_path)
     tiny.run_here(tmp_path, "few", **changes, training__validation_rows=3, evaluation__rows=3)
@@ -515,8 +515,8 @@ def test_a_teacher_is_shared_whatever_its_start_is_called_and_whatever_it_is_tes
 def test_recorded_logits_may_be_narrower_than_the_tokenizer(tmp_path):
     import cache_kit
 
+    from kdkit.logits.targets import keys_of
     from kdkit.stages import distill
-    from kdkit.targets import keys_of
 
     rows = tiny.encoded(2)[1]
     keys = keys_of(rows, teacher="a" * 64, tokenizer="b" * 64)

@@ -23,8 +23,8 @@ from kdkit import cli
 from kdkit import plugins as plugin_loading
 from kdkit.api.hookspecs import hookimpl
 from kdkit.api.values import AxisValue
-from kdkit.cache import Part
 from kdkit.errors import DamagedData, Interrupted, MissingInput, RecipeError, UsageError
+from kdkit.logits.cache import Part
 from kdkit.recipe.sweep import load_sweep
 from kdkit.store import making, store_of, sweep_of
 from kdkit.sweeps import read_sweep, run, trial_folder

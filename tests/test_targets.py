@@ -20,12 +20,12 @@ from kdkit.builtin.codecs.sampled import Sampled
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.codecs.topk import TopK
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.cache import CacheWriter, LogitCache
 from kdkit.data.tokens import collate
 from kdkit.errors import DamagedData
-from kdkit.joining import Joiner
+from kdkit.logits.cache import CacheWriter, LogitCache
+from kdkit.logits.join_targets import Joiner
+from kdkit.logits.targets import CachedTargets
 from kdkit.losses.alignment import all_rows, full_logits
-from kdkit.targets import CachedTargets
 from kdkit.testing import head_block, synthetic_block, synthetic_head, synthetic_states
 
 NUMBERS = (7, 2, 5, 3, 9)

@@ -21,11 +21,12 @@ from safetensors.numpy import load_file
 from test_cache_merge import records
 
 from kdkit.api.values import EncodedExample, Prediction
-from kdkit.cache import CacheWriter, Part, verify
 from kdkit.data.tokens import length_sorted
 from kdkit.engine import Forward
 from kdkit.engine.validation import row_losses
 from kdkit.errors import DamagedData, Elsewhere, Interrupted, KdkitError, Lost, UsageError
+from kdkit.logits.cache import CacheWriter, Part, verify
+from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
 from kdkit.models.generation import own_rows
 from kdkit.pipeline import capture_part, run
@@ -36,7 +37,6 @@ from kdkit.system import launcher
 from kdkit.system.devices import pick
 from kdkit.system.progress import Silent
 from kdkit.system.team import ALONE, Team
-from kdkit.targets import NoTargets
 
 SIZES = st.integers(1, 4)
 GONE = "error: another process of this run is gone ("
@@ -424,7 +424,7 @@ def test_a_killed_process_stops_the_other_and_any_number_goes_on(recipe, alone, 
     folder = tmp_path / "runs" / "r"
     command = ("run", recipe, "--run-dir", folder)
     # In its capture: the lead, which has only heard of it at the end of its own part, has kept that.
-    killed = {1: ("kdkit.cache:CacheWriter.add_block", 3, signal.SIGKILL)}
+    killed = {1: ("kdkit.logits.cache:CacheWriter.add_block", 3, signal.SIGKILL)}
     (code, lead), (other_code, other) = team_kit.kdkit(*command, log=tmp_path / "1", at=killed)
     assert (code, other_code, other) == (1, -9, "")
     assert lead.splitlines()[-1].startswith(GONE)

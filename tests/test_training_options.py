@@ -20,8 +20,8 @@ from kdkit.data.tokens import collate
 from kdkit.engine import Forward
 from kdkit.engine.lean import lean
 from kdkit.errors import UsageError
+from kdkit.logits.targets import NoTargets, counts_of
 from kdkit.losses import HardLoss
-from kdkit.targets import NoTargets, counts_of
 
 CHECKPOINTING, COMPILE = Training(gradient_checkpointing=True), Training(compile=True)
 MODELS = [(tiny.T5, "dropout_rate"), (tiny.BART, "dropout")]

@@ -19,7 +19,7 @@ import attrs
 import pytest
 
 from kdkit import cli
-from kdkit.cache.format import read_shard
+from kdkit.logits.cache.format import read_shard
 
 RECIPE = """\
 [data]

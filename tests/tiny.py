@@ -156,9 +156,9 @@ def trainer(folder: Path, *, rows: int = 24, values=None, training_model=None, p
     from kdkit.api.options import Generation, Training
     from kdkit.engine import MetricsLog, Trainer
     from kdkit.engine.validation import Validator
+    from kdkit.logits.targets import NoTargets
     from kdkit.losses import HardLoss
     from kdkit.system.progress import Silent
-    from kdkit.targets import NoTargets
 
     defaults = {"epochs": 2, "batch_size": 4, "learning_rate": 5e-3, "best_by": "loss", "log_every": 1}
     training = Training(**{**defaults, **options})

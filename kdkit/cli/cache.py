@@ -64,7 +64,7 @@ def verify(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click p
             click.echo("\n".join(f"{prefix}{line}" for line in _verdict(result)))
     faults = sum(len(result["faults"]) for result in results)
     if faults and isinstance(folder, str):
-        from kdkit.cache.mirror import push_advice
+        from kdkit.logits.cache.remote.mirror import push_advice
 
         damaged = [result["folder"] for result in results if not result["ok"]]
         raise DamagedData(
@@ -86,7 +86,7 @@ def merge(out: Path, parts: tuple[Path, ...], as_json: bool) -> None:  # noqa: F
 
     All must be of one teacher, tokenizer and codec. The parts stay as they are; killed, the same command goes on.
     """
-    from kdkit import cache
+    from kdkit.logits import cache
     from kdkit.system import progress
 
     merged = cache.merge(out, parts, progress=progress.for_stderr())
@@ -114,7 +114,7 @@ def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: 
     A cache that lost records is an unfinished one until a run has captured them again. The exit code is 4 if any are
     missing at the end.
     """
-    from kdkit import cache
+    from kdkit.logits import cache
     from kdkit.system import progress
 
     shown = progress.for_stderr()
@@ -158,7 +158,7 @@ def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa:
 
     What FOLDER's own codec has lost stays lost. The same command again goes on where it stopped.
     """
-    from kdkit import cache
+    from kdkit.logits import cache
     from kdkit.recipe.codec_spec import read_codec_spec
     from kdkit.system import progress
 
@@ -178,7 +178,7 @@ def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa:
 @_JSON
 def fetch(url: str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
     """Bring the cache at URL into its mirror here, and print that folder. What is there and whole stays."""
-    from kdkit.cache.remote import fetch as fetch_cache
+    from kdkit.logits.cache.remote.transfer import fetch as fetch_cache
     from kdkit.system import progress
 
     folder = fetch_cache(url, note=progress.for_stderr().note)
@@ -198,7 +198,7 @@ def push(folder: Path, url: str, mend: bool, as_json: bool) -> None:  # noqa: FB
 
     What URL has besides comes into FOLDER first, so that both hold the same in the end.
     """
-    from kdkit.cache.remote import push as push_cache
+    from kdkit.logits.cache.remote.transfer import push as push_cache
     from kdkit.system import progress
 
     push_cache(folder, url, mend=mend, note=progress.for_stderr().note)
@@ -248,8 +248,8 @@ def _line(table: dict[str, Any]) -> str:
 def _verified(folder: Path | str) -> dict[str, Any]:
     import attrs
 
-    from kdkit.cache import verify
-    from kdkit.cache.remote import verify_remote
+    from kdkit.logits.cache import verify
+    from kdkit.logits.cache.remote.transfer import verify_remote
 
     faults = verify_remote(folder) if isinstance(folder, str) else verify(folder)
     result: dict[str, Any] = {"folder": str(folder), "ok": not faults}

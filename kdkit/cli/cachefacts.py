@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from kdkit.cache import Manifest
+    from kdkit.logits.cache import Manifest
 
 
 def numbers(table: dict[str, Any]) -> str:
@@ -28,16 +28,16 @@ def size_of(table: dict[str, Any]) -> str:
 
 def caches_at(place: Path | str) -> Sequence[Path | str]:
     """Every cache at a place or below it."""
-    from kdkit.cache import caches_below
-    from kdkit.cache.remote import remote_caches
+    from kdkit.logits.cache import caches_below
+    from kdkit.logits.cache.remote.transfer import remote_caches
 
     return remote_caches(place) if isinstance(place, str) else caches_below(place)
 
 
 def manifest_of(place: Path | str) -> Manifest:
     """The manifest of a cache."""
-    from kdkit.cache import read_manifest
-    from kdkit.cache.remote import remote_manifest
+    from kdkit.logits.cache import read_manifest
+    from kdkit.logits.cache.remote.transfer import remote_manifest
 
     return remote_manifest(place) if isinstance(place, str) else read_manifest(place)
 
@@ -59,7 +59,7 @@ def summary_of(place: Path | str) -> dict[str, Any]:
 
 def with_state(place: Path | str, manifest: Manifest) -> dict[str, Any]:
     """A manifest's facts, and the bytes of the states that its records share, which it does not list."""
-    from kdkit.cache.state import state_name
+    from kdkit.logits.cache.state import state_name
     from kdkit.system.url import RemoteFolder
 
     names = [state_name(state) for state in manifest.states]
@@ -74,7 +74,7 @@ def with_state(place: Path | str, manifest: Manifest) -> dict[str, Any]:
 
 def is_finished(folder: Path | str) -> bool:
     """Whether a cache has its manifest."""
-    from kdkit.cache.manifest import MANIFEST
+    from kdkit.logits.cache.manifest import MANIFEST
     from kdkit.system.url import RemoteFolder
 
     return MANIFEST in RemoteFolder.at(folder).sizes() if isinstance(folder, str) else (folder / MANIFEST).exists()

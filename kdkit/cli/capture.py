@@ -36,8 +36,8 @@ def command(
     from kdkit.system import progress
 
     loaded = load_recipe(recipe, overrides)
-    from kdkit.cache import Part
     from kdkit.cli.output import print_json
+    from kdkit.logits.cache import Part
     from kdkit.pipeline import capture_part
     from kdkit.system.devices import flushing_denormals
     from kdkit.system.files import size_text

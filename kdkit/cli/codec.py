@@ -15,7 +15,7 @@ from kdkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kdkit.codecbench import Coder, Material, Result
+    from kdkit.logits.bench import Coder, Material, Result
     from kdkit.system.progress import Progress
 
 _PATH = click.Path(path_type=Path)
@@ -86,7 +86,7 @@ def bench(
     if overrides and recipe is None:
         raise click.UsageError("-o lays a value over a recipe; give it together with --recipe RECIPE")
     from kdkit import plugins
-    from kdkit.codecbench import check_plot, default_contenders, draw_plot, measure, parse_contender
+    from kdkit.logits.bench import check_plot, default_contenders, draw_plot, measure, parse_contender
     from kdkit.system import progress
 
     if plot is not None:
@@ -121,8 +121,8 @@ def _material(
     rows: int,
     shown: Progress,
 ) -> Iterator[Material]:
-    from kdkit.codecbench import read_tensors
-    from kdkit.codecbench.sources import of_cache, of_recipe
+    from kdkit.logits.bench import read_tensors
+    from kdkit.logits.bench.sources import of_cache, of_recipe
 
     if logits is not None:
         yield read_tensors(logits)
@@ -137,7 +137,7 @@ def _material(
 
 
 def _taught(contenders: Sequence[Any], material: Material) -> list[Coder]:
-    from kdkit.codecbench import prepared
+    from kdkit.logits.bench import prepared
 
     coders = []
     for contender in contenders:
@@ -150,7 +150,7 @@ def _taught(contenders: Sequence[Any], material: Material) -> list[Coder]:
 
 def _those_that_can(contenders: Sequence[Any], material: Material, shown: Progress) -> list[Coder]:
     """Of codecs that nobody asked for by name, one that cannot code such logits is left out, and that is said."""
-    from kdkit.codecbench import prepared
+    from kdkit.logits.bench import prepared
 
     coders = []
     for contender in contenders:

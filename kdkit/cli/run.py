@@ -13,7 +13,7 @@ from kdkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kdkit.cache import Part
+    from kdkit.logits.cache import Part
     from kdkit.recipe import Recipe
     from kdkit.recipe.sweep import Sweep
 
@@ -108,7 +108,7 @@ def _run(recipe: Recipe, run_dir: Path | None, *, fresh: bool, as_json: bool, le
 
 
 def _part(text: str) -> Part:
-    from kdkit.cache import Part
+    from kdkit.logits.cache import Part
 
     return Part.parse(text, of="a sweep")
 

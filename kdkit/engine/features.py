@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import LossMixer, TextModel
     from kdkit.api.values import EncodedExample, TokenBatch
-    from kdkit.targets import TargetSource
+    from kdkit.logits.targets import TargetSource
 
 SAMPLE_ROWS = 256
 """Rows at most that the scale is learnt from."""

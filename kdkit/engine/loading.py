@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.api.values import EncodedExample, Targets, TokenBatch
+    from kdkit.logits.targets import TargetSource
     from kdkit.system.team import Team
-    from kdkit.targets import TargetSource
 
     Loaded = tuple[TokenBatch, Targets | None] | None
 

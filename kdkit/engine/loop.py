@@ -29,10 +29,10 @@ from kdkit.engine.replicas import Replicas, noise_seed
 from kdkit.engine.schedule import learning_rate
 from kdkit.engine.state import State, Sums
 from kdkit.errors import Lost, UsageError
+from kdkit.logits.targets import counts_of
 from kdkit.losses import loss_at
 from kdkit.system.signals import Stop, graceful
 from kdkit.system.team import ALONE, Team
-from kdkit.targets import counts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from kdkit.engine.loading import Loaded
     from kdkit.engine.metricslog import MetricsLog
     from kdkit.engine.tokenloss import Forward
+    from kdkit.logits.targets import TargetSource
     from kdkit.system.progress import Progress, Task
-    from kdkit.targets import TargetSource
 
 LOWER_IS_BETTER = ("loss", "hard", "soft")
 

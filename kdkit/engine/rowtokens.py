@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces.codecs import AnyCodec
     from kdkit.api.values import EncodedExample, TeacherRows
     from kdkit.engine.tokenloss import Part
-    from kdkit.targets import CachedTargets
+    from kdkit.logits.targets import CachedTargets
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -10,9 +10,9 @@ import torch
 
 from kdkit.data.tokens import collate, length_sorted
 from kdkit.engine.tokenloss import Forward
+from kdkit.logits.targets import counts_of
 from kdkit.models.generation import own_rows, predict
 from kdkit.system.team import ALONE, Team
-from kdkit.targets import counts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from kdkit.api.options import Generation, NamedSuite
     from kdkit.api.values import EncodedExample, Example, TokenCounts
     from kdkit.engine.tokenloss import Part
+    from kdkit.logits.targets import TargetSource
     from kdkit.system.progress import Progress
-    from kdkit.targets import TargetSource
 
 
 @attrs.define(kw_only=True)

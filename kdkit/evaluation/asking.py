@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from kdkit.data.rows import Rows
     from kdkit.engine.rowtokens import RowTokens
     from kdkit.engine.validation import RowLoss
+    from kdkit.logits.targets import TargetSource
     from kdkit.runs.run import Run
-    from kdkit.targets import TargetSource
 
 
 @attrs.frozen(kw_only=True, eq=False)

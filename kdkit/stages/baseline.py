@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit.estimate import bytes_of_weights, check_space
 from kdkit.evaluation import labelsonly
+from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
 from kdkit.models import weights_digest
 from kdkit.store import folders, making
 from kdkit.system.files import folder_bytes
-from kdkit.targets import NoTargets
 from kdkit.training import train
 
 if TYPE_CHECKING:

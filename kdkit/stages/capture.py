@@ -11,19 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdkit.cache import CacheWriter, LogitCache, Part, first_rows, take_parts
-from kdkit.cache.manifest import MANIFEST
-from kdkit.cache.remote import mirror, mirrored
-from kdkit.cache.state import NO_STATE, read_state
 from kdkit.data.rows import rows_of
-from kdkit.encoding import TeacherEncoder
 from kdkit.errors import Busy, Mismatch
 from kdkit.estimate import check_space
+from kdkit.logits.cache import CacheWriter, LogitCache, Part, first_rows, take_parts
+from kdkit.logits.cache.manifest import MANIFEST
+from kdkit.logits.cache.remote.transfer import mirror, mirrored
+from kdkit.logits.cache.state import NO_STATE, read_state
+from kdkit.logits.encoder import TeacherEncoder
+from kdkit.logits.targets import keys_of
 from kdkit.models import tokenizer_digest
 from kdkit.store import making, texts
 from kdkit.system.signals import graceful
 from kdkit.system.wording import plural
-from kdkit.targets import keys_of
 from kdkit.wanted import Wanted, is_finished, wanted_rows
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.cache import LogitCache
 from kdkit.errors import Mismatch
 from kdkit.estimate import check_space
+from kdkit.logits.cache import LogitCache
+from kdkit.logits.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.models import check_same_tokenizer, count_parameters
 from kdkit.system.files import folder_bytes, weight_files
-from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.training import train
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import TextModel
     from kdkit.api.values import EncodedExample
+    from kdkit.logits.targets import TargetSource
     from kdkit.runs.run import Run
-    from kdkit.targets import TargetSource
 
 
 def fit(run: Run) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import attrs
 import numpy as np
 
 from kdkit.api.values import END, Prediction
-from kdkit.cache import LogitCache
 from kdkit.data.rows import rows_of
 from kdkit.engine.rowtokens import cached_tokens
 from kdkit.engine.validation import RowLoss
@@ -19,10 +18,11 @@ from kdkit.evaluation.asking import Answers, Questions
 from kdkit.evaluation.costs import closing, open_student, student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
 from kdkit.evaluation.scoring import Column
+from kdkit.logits.cache import LogitCache
+from kdkit.logits.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.losses import HardLoss, loss_at
 from kdkit.store import predictions
 from kdkit.system.files import write_json
-from kdkit.targets import CachedTargets, NoTargets, check_covers, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from os import PathLike
 
-    from kdkit.cache import Part
+    from kdkit.logits.cache import Part
     from kdkit.recipe.sweep import Sweep, Trial
     from kdkit.sweeps.facts import SweepFacts
     from kdkit.sweeps.process import Launch

@@ -99,7 +99,7 @@ def test_the_thesis_recipe_runs_from_its_zip_to_a_report(tmp_path, model, gzippe
 
 
 def test_eight_bit_logits_reach_the_student_as_they_were_published(tmp_path, model):
-    from kdkit.cache import LogitCache
+    from kdkit.logits.cache import LogitCache
 
     tokenizer = models.load_tokenizer(str(model))
     path = tmp_path / "codet5.zip"

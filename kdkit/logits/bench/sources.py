@@ -1,0 +1,132 @@
+"""Records out of a finished cache, or as a recipe's teacher gives them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdkit.api.interfaces import FetchedSource
+from kdkit.data import corpus as corpora
+from kdkit.data.rows import rows_of
+from kdkit.errors import MissingInput
+from kdkit.logits.bench.records import Material, Record, check_finite, first_quarter, quarter_sentence
+from kdkit.logits.cache import LogitCache
+from kdkit.logits.encoder import has_states
+from kdkit.recipe.inputs import check_inputs
+from kdkit.runs.record import check_recipe, read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kdkit.api.values import Corpus, EncodedExample
+    from kdkit.recipe import Recipe
+    from kdkit.system.progress import Progress
+
+
+def of_cache(place: Path | str) -> Material:
+    """The records of a finished cache, in a folder or at a URL, in their order; what it decodes to counts as exact.
+
+    Raises:
+        MissingInput: There is no finished cache.
+        DamagedData: It is not what was written.
+        UsageError: It has fewer than two records.
+    """
+    cache = LogitCache.open(place)
+    keys = list(cache)
+    learnt = first_quarter(len(keys), str(place))
+
+    def read(part: list[bytes]) -> Iterator[Record]:
+        for key in part:
+            yield Record(id=key.hex(), logits_TV=cache.decode(key))
+
+    return Material(
+        name=str(place),
+        vocab_size=cache.vocab_size,
+        head=None,
+        learnt_from=quarter_sentence(learnt, len(keys)),
+        learn=lambda: read(keys[:learnt]),
+        measure=lambda: read(keys[learnt:]),
+        records=len(keys) - learnt,
+    )
+
+
+@contextmanager
+def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Progress) -> Iterator[Material]:
+    """What a recipe's teacher says of the first training rows; hidden states where it can give them.
+
+    A teacher that the recipe makes is the one of its run folder, which may have had another codec.
+
+    Args:
+        recipe: The recipe.
+        run_dir: Its run folder; by default runs/NAME.
+        rows: How many training rows are used at most.
+        progress: Where progress is shown.
+
+    Raises:
+        MissingInput: The teacher has not been made yet, or something that the recipe names is not there.
+        Mismatch: The run folder belongs to another recipe.
+        UsageError: There are fewer than two rows.
+    """
+    path = run_dir if run_dir is not None else Path("runs") / recipe.name
+    # Which codec the run had makes no difference to what its teacher says.
+    check_recipe(path, recipe, besides="codec", advice="use another --run-dir, or the recipe and -o of that run")
+    stages = read_record(path).get("stages", {})
+    folder = _teacher_folder(recipe, path, stages)
+    corpus = _corpus(recipe, path, stages, progress)
+    teacher = recipe.teacher.open(folder, recipe.data, corpus, device="cpu")
+    try:
+        chosen = rows_of(corpus.train, teacher.tokenizer, recipe.tokens, at_most=rows).encoded
+        learnt = first_quarter(len(chosen), f"the training data of {recipe.name}")
+        head = teacher.head() if has_states(teacher) else None
+
+        def read(part: Sequence[EncodedExample]) -> Iterator[Record]:
+            if head is not None and has_states(teacher):
+                for states in teacher.states(part, progress):
+                    check_finite(states.states_TD, what=f"the hidden state of example {states.id!r}")
+                    yield Record(id=states.id, states_TD=states.states_TD)
+                return
+            for block in teacher.logits(part, progress):
+                check_finite(block.logits_TV, what=f"the logit of example {block.id!r}")
+                yield Record(id=block.id, logits_TV=block.logits_TV)
+
+        yield Material(
+            name=f"the teacher of {recipe.name}",
+            vocab_size=teacher.vocab_size,
+            head=head,
+            learnt_from=quarter_sentence(learnt, len(chosen)),
+            learn=lambda: read(chosen[:learnt]),
+            measure=lambda: read(chosen[learnt:]),
+            records=len(chosen) - learnt,
+        )
+    finally:
+        teacher.close()
+
+
+def _teacher_folder(recipe: Recipe, path: Path, stages: dict[str, Any]) -> Path | None:
+    if not recipe.teacher.is_made_here:
+        found: Path | None = recipe.teacher.find_folder()
+        return found
+    stage = stages.get("teacher", {})
+    facts = stage.get("facts", {}) if stage.get("status") == "done" else {}
+    places: list[Path] = [path / facts["folder"], Path(facts["store"])] if facts else []
+    for place in places:
+        if (place / "config.json").is_file():
+            return place
+    raise MissingInput(
+        f"the teacher of {recipe.name} is made by the run, and {path} has none; `kdkit run` the recipe first, "
+        "or name its folder with --run-dir"
+    )
+
+
+def _corpus(recipe: Recipe, path: Path, stages: dict[str, Any], progress: Progress) -> Corpus:
+    """The run's own where it has read it."""
+    if stages.get("data", {}).get("status") == "done":
+        return corpora.read(path / "data", stages["data"]["facts"]["digest"])
+    check_inputs(recipe)
+    if isinstance(recipe.data, FetchedSource) and not recipe.data.is_here():
+        raise MissingInput(
+            f"data set {recipe.names['data']} has to be fetched first, which `kdkit run` does; or say with an "
+            "option of [data] where a copy lies"
+        )
+    return recipe.data.load(progress)

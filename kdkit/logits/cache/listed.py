@@ -1,0 +1,45 @@
+"""A shard as the manifest lists it, and what to say where it is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdkit.errors import DamagedData, UsageError
+from kdkit.logits.cache.format import read_shard
+from kdkit.logits.cache.manifest import misfit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kdkit.logits.cache.format import Shard
+    from kdkit.logits.cache.identity import CacheIdentity
+    from kdkit.logits.cache.manifest import ShardEntry
+
+
+def load_listed(folder: Path, entry: ShardEntry, identity: CacheIdentity) -> Shard:
+    """Header and index of a shard that the manifest lists.
+
+    Raises:
+        DamagedData: It is damaged, missing, or another file than the manifest describes.
+    """
+    path = folder / entry.file
+    try:
+        shard = read_shard(path)
+    except DamagedData as error:
+        raise damaged_shard(folder, entry.file, str(error)) from error
+    except UsageError as error:
+        # Whoever adds a shard of a newer version writes the manifest in that version too.
+        raise damaged_shard(folder, entry.file, "its format version is newer than that of the manifest") from error
+    wrong = misfit(shard, entry, identity)
+    if wrong:
+        raise damaged_shard(folder, entry.file, wrong)
+    return shard
+
+
+def damaged_shard(folder: Path, file: str, what: str) -> DamagedData:
+    """The error of a damaged shard, with what to do."""
+    return DamagedData(
+        f"{folder / file}: {what}; run `kdkit cache repair {folder}`, which keeps all that is whole, and then the "
+        f"recipe again, which captures only what is not (for a run that is done: `kdkit cache repair {folder} "
+        "--run RUN_DIR` does both)"
+    )

@@ -1,0 +1,1 @@
+"""What is done to whole caches: verified, repaired, merged, converted."""

@@ -1,0 +1,238 @@
+"""Reading a cache: opened once, then asked for records by key, from any thread.
+
+Nothing but the index stays in memory (about 70 bytes a record). How records are
+read from their files, see `kdkit.logits.cache.payloads`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.api.interfaces import FittedCodec
+from kdkit.errors import DamagedData, Mismatch, MissingInput
+from kdkit.logits.cache.identity import KEY_BYTES
+from kdkit.logits.cache.index import Index
+from kdkit.logits.cache.listed import damaged_shard, load_listed
+from kdkit.logits.cache.manifest import read_manifest
+from kdkit.logits.cache.payloads import MappedFiles, SoughtFiles
+from kdkit.logits.cache.remote.mirror import is_mirror
+from kdkit.logits.cache.state import read_state
+from kdkit.system.url import is_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from kdkit.api.interfaces import Codec
+    from kdkit.api.interfaces.codecs import AnyCodec
+    from kdkit.api.values import FloatArray
+    from kdkit.logits.cache.identity import CacheIdentity
+    from kdkit.logits.cache.manifest import Manifest, ShardEntry
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class LogitCache:
+    """A finished cache, open for reading; reading changes nothing in it, so threads and processes share it freely.
+
+    Attributes:
+        folder: Where it lies.
+        manifest: What it holds.
+    """
+
+    folder: Path
+    manifest: Manifest
+    _codec: AnyCodec | None
+    _index: Index
+    _files: SoughtFiles | MappedFiles
+    _coders: dict[str, Codec] = attrs.field(factory=dict, init=False)
+
+    @classmethod
+    def open(
+        cls, place: Path | str, identity: CacheIdentity | None = None, *, codec: AnyCodec | None = None
+    ) -> LogitCache:
+        """Open a cache, checking everything but the payloads.
+
+        Args:
+            place: Its folder, or the URL where it lies: what is there is fetched into a mirror first, and all of that
+                is checked.
+            identity: What it must belong to; None for whatever is there.
+            codec: What decodes it; by default the codec that the manifest names.
+
+        Raises:
+            MissingInput: There is no finished cache.
+            Mismatch: It belongs to something else.
+            DamagedData: Manifest or shards are not what was written.
+            KdkitError: The file system of the URL fails or is silent.
+        """
+        folder = _folder_of(place, identity)
+        manifest = read_manifest(folder)
+        if identity is not None and manifest.identity != identity:
+            raise Mismatch(
+                f"{folder} holds the logits of {manifest.identity.describe()}, and those of {identity.describe()} are "
+                "needed; use another cache folder"
+            )
+        shards = [load_listed(folder, entry, manifest.identity) for entry in manifest.shards]
+        index = Index.of(shards)
+        if index.repeated():
+            raise DamagedData(f"{folder} holds a record twice; `kdkit cache repair {folder}` mends that")
+        files = MappedFiles() if is_mirror(folder) else SoughtFiles()
+        return cls(folder=folder, manifest=manifest, codec=codec, index=index, files=files)
+
+    @property
+    def identity(self) -> CacheIdentity:
+        """What it belongs to."""
+        return self.manifest.identity
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of its logits."""
+        return self.manifest.identity.vocab_size
+
+    @property
+    def keys(self) -> npt.NDArray[np.uint8]:
+        """All keys, uint8 `[records, 16]`, in the order in which they were written."""
+        return self._index.keys_N16
+
+    def __len__(self) -> int:
+        return self.manifest.records
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (key.tobytes() for key in self._index.keys_N16)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, bytes) and len(key) == KEY_BYTES and self._index.find(key) is not None
+
+    def tokens(self, key: bytes) -> int:
+        """For how many target tokens a record has logits.
+
+        Raises:
+            MissingInput: There is no such record.
+        """
+        return int(self._index.tokens_N[self._number(key)])
+
+    def size(self, key: bytes) -> int:
+        """How many bytes a record's encoded logits take.
+
+        Raises:
+            MissingInput: There is no such record.
+        """
+        return int(self._index.length_N[self._number(key)])
+
+    def get(self, key: bytes) -> tuple[bytes, int]:
+        """A record's encoded logits, and for how many target tokens they are.
+
+        Raises:
+            MissingInput: There is no such record.
+            DamagedData: It is not what was written.
+        """
+        number = self._number(key)
+        return self._payload(number), int(self._index.tokens_N[number])
+
+    def decode(self, key: bytes) -> FloatArray:
+        """A record's logits, float32 `[T, V]`.
+
+        Raises:
+            MissingInput: There is no such record.
+            DamagedData: It is not what was written.
+        """
+        number = self._number(key)
+        coder, payload = self._coder(number), self._payload(number)
+        try:
+            return coder.decode(payload, tokens=int(self._index.tokens_N[number]), vocab_size=self.vocab_size)
+        except DamagedData as error:
+            raise self._damaged(number, str(error)) from error
+
+    @cached_property
+    def codec(self) -> AnyCodec:
+        """What wrote it."""
+        return self._codec if self._codec is not None else _build_codec(self.identity)
+
+    def coders(self, keys: Sequence[bytes]) -> list[Codec]:
+        """What decodes each of these records: one and the same for all that were encoded with the same state.
+
+        Raises:
+            MissingInput: There is no such record.
+            DamagedData: The state is not what was written.
+        """
+        return [self._coder(self._number(key)) for key in keys]
+
+    def info(self) -> dict[str, Any]:
+        """Its facts as a JSON table."""
+        return {"folder": str(self.folder), **self.manifest.summary()}
+
+    def _number(self, key: bytes) -> int:
+        number = self._index.find(key) if len(key) == KEY_BYTES else None
+        if number is None:
+            raise MissingInput(
+                f"{self.folder} has no record {key.hex()}; run the recipe again to capture it, or `kdkit cache repair "
+                f"{self.folder} --run RUN_DIR` for a run that is done"
+            )
+        return number
+
+    def _payload(self, number: int) -> bytes:
+        index = self._index
+        length = int(index.length_N[number])
+        try:
+            payload = self._files.read(self.folder / self._entry(number).file, int(index.start_N[number]), length)
+        except FileNotFoundError as error:
+            raise self._damaged(number, "the file is gone") from error
+        if len(payload) != length:
+            raise self._damaged(number, f"{len(payload)} of its {length} bytes are left")
+        if zlib.crc32(payload) != index.crc32_N[number]:
+            raise self._damaged(number, "its bytes do not match its checksum")
+        return payload
+
+    def _coder(self, number: int) -> Codec:
+        """What decodes a record."""
+        state = self._entry(number).state
+        if state not in self._coders:
+            self._coders[state] = self._bound(state)
+        return self._coders[state]
+
+    def _bound(self, state: str) -> Codec:
+        codec: AnyCodec = self.codec
+        if not isinstance(codec, FittedCodec):
+            return codec
+        try:
+            return codec.bind(read_state(self.folder, state))
+        except DamagedData as error:
+            raise DamagedData(f"{error}; `kdkit cache repair {self.folder}` sets aside what needs it") from error
+
+    def _entry(self, number: int) -> ShardEntry:
+        return self.manifest.shards[int(self._index.shard_N[number])]
+
+    def _damaged(self, number: int, what: str) -> DamagedData:
+        record = number - int(self._index.first_N[number])
+        return damaged_shard(self.folder, self._entry(number).file, f"record {record} is damaged: {what}")
+
+
+def _folder_of(place: Path | str, identity: CacheIdentity | None) -> Path:
+    if not is_url(place):
+        return Path(place)
+    from kdkit.logits.cache.remote import transfer  # what it needs is for URLs alone
+
+    return transfer.fetch(str(place), identity=identity)
+
+
+def _build_codec(identity: CacheIdentity) -> AnyCodec:
+    """The codec that a manifest names, from the plugins that are installed."""
+    from kdkit import plugins
+    from kdkit.plugins.structure import Structurer
+
+    structurer = Structurer(plugins.load())
+    options = {key: value for key, value in identity.codec_options.items() if value is not None}
+    codec: AnyCodec
+    _, codec = structurer.component("codecs", {"name": identity.codec, **options}, ("codec",))
+    if structurer.problems:
+        raise Mismatch(
+            f'the installed codec "{identity.codec}" does not know the options {identity.codec_options} of the cache '
+            f"({structurer.problems[0][1]}): install the version of its plugin that wrote it"
+        )
+    return codec

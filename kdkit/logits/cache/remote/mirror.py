@@ -1,0 +1,279 @@
+"""The local mirror of a cache at a URL: an ordinary cache folder, and nobody's but ours.
+
+Beside what is at the URL it may hold shards that were captured here and are not there yet. These get numbers made of
+their content, so that shards captured on several machines never meet under one name.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zlib
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit.errors import DamagedData, MissingInput
+from kdkit.logits.cache.format import read_shard, shard_name
+from kdkit.logits.cache.manifest import MANIFEST, Manifest, describe_shard, misfit, read_manifest, sealed_shards
+from kdkit.logits.cache.mending.verify import shard_faults, state_faults
+from kdkit.logits.cache.shard_writer import GrowingShard
+from kdkit.logits.cache.state import read_state, state_name
+from kdkit.system.digests import digest_of
+from kdkit.system.files import disk_full, publish, size_text, sync_folder, user_path, write_atomically
+from kdkit.system.wording import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from kdkit.logits.cache.format import Shard
+    from kdkit.logits.cache.identity import CacheIdentity
+    from kdkit.logits.cache.manifest import ShardEntry
+    from kdkit.logits.cache.mending.verify import Fault
+    from kdkit.system.url import Note, RemoteFolder
+
+MIRROR = "KDKIT_MIRROR"
+# In a mirror's folder: the URL that it is the mirror of.
+MARK = ".url"
+_FIRST_NUMBER, _NUMBERS = 100_000_000, 800_000_000
+
+
+def mirrors_folder() -> Path:
+    """Where mirrors are kept: the environment's KDKIT_MIRROR, else `kdkit/mirrors` in the user's cache folder."""
+    if named := os.environ.get(MIRROR):
+        return user_path(named)
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "kdkit" / "mirrors"
+
+
+def mirror_of(url: str, identity: CacheIdentity, mirror_root: Path | None = None) -> Path:
+    """The folder that mirrors a URL's cache of an identity."""
+    root = mirror_root if mirror_root is not None else mirrors_folder()
+    return root.absolute() / digest_of([url.rstrip("/"), identity.digest])[:32]
+
+
+def is_mirror(folder: Path) -> bool:
+    """Whether a folder is a mirror."""
+    return (folder / MARK).exists()
+
+
+def make_mirror(folder: Path, url: str) -> None:
+    """Make a mirror's folder, unless it is there.
+
+    Raises:
+        KdkitError: The disk is full.
+    """
+    with disk_full(folder, 0):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not is_mirror(folder):
+        write_atomically(folder / MARK, url.rstrip("/").encode())
+
+
+def holds(folder: Path, manifest: Manifest) -> bool:
+    """Whether a folder is a finished cache with all that a manifest lists, whole as far as its indexes tell."""
+    try:
+        own = read_manifest(folder)
+    except (MissingInput, DamagedData):
+        return False
+    return (
+        set(manifest.shards) <= set(own.shards)
+        and all(_is_there(folder, entry, manifest.identity) for entry in own.shards)
+        and not any(fault for state in own.states for fault in state_faults(folder, state))
+    )
+
+
+def bring(remote: RemoteFolder, manifest: Manifest, folder: Path, note: Note | None = None) -> Manifest:
+    """Fetch what a remote manifest lists and a folder lacks; the caller holds the folder's lock.
+
+    Returns:
+        What the folder holds then: what is listed, then its own shards.
+
+    Raises:
+        DamagedData: A remote file is not what was written; names file and record.
+        KdkitError: The file system fails or is silent, or the disk is full.
+    """
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink()
+    listed = {entry.file: entry for entry in manifest.shards}
+    own = name_by_content(folder, list(_own_whole(folder, manifest.identity, listed, note)), listed)
+    missing = [entry for entry in manifest.shards if not _is_there(folder, entry, manifest.identity)]
+    states = [state for state in manifest.states if any(state_faults(folder, state))]
+    if note is not None and missing:
+        size = size_text(sum(entry.size for entry in missing))
+        note(f"fetching {plural(len(missing), 'shard')} ({size}) from {remote.url} into {folder}")
+    staging = folder.with_name(f".{folder.name}.fetch")
+    shutil.rmtree(staging, ignore_errors=True)
+    with disk_full(folder, 0):
+        staging.mkdir()
+    try:
+        for state in states:
+            _fetch(remote, state_name(state), staging, state_faults(staging, state), folder)
+        for entry in missing:
+            _fetch(remote, entry.file, staging, shard_faults(staging, entry, manifest, set()), folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    kept = _without_repeats(folder, manifest, own)
+    joined = Manifest(identity=manifest.identity, shards=(*manifest.shards, *map(describe_shard, kept)))
+    joined.write(folder)
+    for dropped in {shard.file for shard in own} - {entry.file for entry in joined.shards}:
+        (folder / dropped).unlink()
+    return joined
+
+
+def push_advice(url: str) -> str:
+    """What to do about damage at a URL."""
+    return (
+        f"`kdkit cache push FOLDER {url} --mend` replaces what is damaged with what a whole copy has, such as the "
+        "folder that the capture printed where it ran; if there is none, delete all of it there and capture anew"
+    )
+
+
+def name_by_content(folder: Path, shards: list[Shard], listed: Mapping[str, ShardEntry]) -> list[Shard]:
+    """Give shards of a folder the names that their content has; at no moment does its manifest name what is not there.
+
+    Args:
+        folder: The folder.
+        shards: Those that are its own.
+        listed: What a remote manifest lists, by name: these names are taken.
+
+    Returns:
+        The shards under their new names, without those that turn out to be listed.
+    """
+    renamed: dict[str, Shard] = {}
+    for shard in shards:
+        number = _FIRST_NUMBER + int(shard.sha256[:12], 16) % _NUMBERS
+        while not _may_have(shard, shard_name(number), folder, listed):
+            number += 1
+        renamed[shard.file] = attrs.evolve(shard, file=shard_name(number))
+        if shard.file != shard_name(number) and not (folder / shard_name(number)).exists():
+            _link(folder / shard.file, folder / shard_name(number))
+    old = [file for file, shard in renamed.items() if file != shard.file]
+    if old:
+        sync_folder(folder)
+        _rewrite_manifest(folder, {file: renamed[file].file for file in old})
+    for file in old:
+        (folder / file).unlink()
+    return [shard for shard in renamed.values() if shard.file not in listed]
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file another name: a shard never changes, so that it may have two."""
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        temporary = target.with_name(f".{target.name}.tmp")
+        with disk_full(target.parent, source.stat().st_size):
+            shutil.copyfile(source, temporary)
+        _sync(temporary)
+        publish(temporary, target)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as written:
+        os.fsync(written.fileno())
+
+
+def _rewrite_manifest(folder: Path, renamed: Mapping[str, str]) -> None:
+    try:
+        manifest = read_manifest(folder)
+    except MissingInput:
+        return
+    except DamagedData:
+        (folder / MANIFEST).unlink()
+        return
+    entries = (attrs.evolve(entry, file=renamed.get(entry.file, entry.file)) for entry in manifest.shards)
+    Manifest(identity=manifest.identity, shards=tuple(entries)).write(folder)
+
+
+def _may_have(shard: Shard, name: str, folder: Path, listed: Mapping[str, ShardEntry]) -> bool:
+    """Whether a shard can have a name: nothing else has it, here or there."""
+    if name in listed:
+        return describe_shard(attrs.evolve(shard, file=name)) == listed[name]
+    return name == shard.file or not (folder / name).exists()
+
+
+def _is_there(folder: Path, entry: ShardEntry, identity: CacheIdentity) -> bool:
+    try:
+        return not misfit(read_shard(folder / entry.file), entry, identity)
+    except DamagedData:
+        return False
+
+
+def _own_whole(
+    folder: Path, identity: CacheIdentity, listed: Mapping[str, ShardEntry], note: Note | None
+) -> Iterator[Shard]:
+    """The shards of a folder that are not listed; one that is damaged is thrown away."""
+    for path in sealed_shards(folder):
+        try:
+            shard = read_shard(path)
+            if shard.state and describe_shard(shard) != listed.get(path.name):
+                read_state(folder, shard.state)
+        except DamagedData as error:
+            why = str(error)
+        else:
+            why = "" if shard.identity == identity else "it belongs to another cache"
+            if not why and describe_shard(shard) != listed.get(path.name):
+                yield shard
+        if why:
+            if note is not None:
+                note(f"{path} is damaged ({why}) and thrown away; what the URL lacks of it is captured again")
+            path.unlink()
+
+
+def _fetch(remote: RemoteFolder, file: str, staging: Path, faults: Iterator[Fault], folder: Path) -> None:
+    """Bring one file, and give it its name when it has no faults; they are looked for when it is there."""
+    staged = staging / file
+    try:
+        remote.download(file, staged)
+    except MissingInput as error:
+        raise _damaged(remote, f"{file}: the file is missing") from error
+    if fault := next(faults, None):
+        raise _damaged(remote, str(fault))
+    with disk_full(folder, 0):
+        _sync(staged)
+    publish(staged, folder / file)
+
+
+def _damaged(remote: RemoteFolder, what: str) -> DamagedData:
+    return DamagedData(
+        f"{remote.url}/{what}; `kdkit cache verify {remote.url}` finds all damage; {push_advice(remote.url)}"
+    )
+
+
+def _without_repeats(folder: Path, manifest: Manifest, own: list[Shard]) -> list[Shard]:
+    """A folder's own shards, without the records that what a manifest lists has as well."""
+    if not own:
+        return []
+    known = {key.tobytes() for entry in manifest.shards for key in read_shard(folder / entry.file).keys_N16}
+    kept = []
+    for shard in own:
+        keys = [key.tobytes() for key in shard.keys_N16]
+        fresh = [number for number, key in enumerate(keys) if key not in known]
+        if len(fresh) == len(keys):
+            kept.append(shard)
+        elif fresh:
+            listed = {entry.file: entry for entry in manifest.shards}
+            kept += name_by_content(folder, [_copy_of(folder, shard, fresh)], listed)
+        known.update(keys)
+    return kept
+
+
+def _copy_of(folder: Path, shard: Shard, numbers: list[int]) -> Shard:
+    """A shard of some of a shard's records; one that is damaged is left out, and so captured again."""
+    growing = GrowingShard(folder, _free_number(folder), shard.identity, shard.state)
+    try:
+        with (folder / shard.file).open("rb") as file:
+            for number in numbers:
+                start, end = (int(offset) for offset in shard.offsets_M[number : number + 2])
+                file.seek(shard.payload_start + start)
+                payload = file.read(end - start)
+                if zlib.crc32(payload) == shard.crc32_N[number]:
+                    growing.add(shard.keys_N16[number].tobytes(), payload, int(shard.tokens_N[number]))
+        return read_shard(folder / growing.seal().file)
+    finally:
+        if growing.is_open:
+            growing.discard()
+
+
+def _free_number(folder: Path) -> int:
+    return max((int(path.stem.removeprefix("shard-")) for path in sealed_shards(folder)), default=0) + 1

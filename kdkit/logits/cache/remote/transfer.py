@@ -1,0 +1,301 @@
+"""A cache at a URL: fetched into a local mirror, and filled from one.
+
+Files come into a mirror under a temporary name, are read to the last byte, and only then get their names; the manifest
+comes last, in both directions. What was captured here and is not at the URL yet stays in the mirror until it is there.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from kdkit.errors import DamagedData, KdkitError, Mismatch, MissingInput, UsageError
+from kdkit.logits.cache.listed import damaged_shard, load_listed
+from kdkit.logits.cache.locking import locked
+from kdkit.logits.cache.manifest import LARGEST_MANIFEST, MANIFEST, Manifest, describe_shard, read_manifest
+from kdkit.logits.cache.mending.verify import Fault, shard_faults, state_faults
+from kdkit.logits.cache.remote.mirror import (
+    bring,
+    holds,
+    is_mirror,
+    make_mirror,
+    mirror_of,
+    name_by_content,
+    push_advice,
+)
+from kdkit.logits.cache.state import read_state, state_name
+from kdkit.system.files import size_text
+from kdkit.system.url import RemoteFolder
+from kdkit.system.wording import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kdkit.logits.cache.identity import CacheIdentity
+    from kdkit.logits.cache.manifest import ShardEntry
+    from kdkit.system.url import Note
+
+_PARTS = (re.compile(re.escape(MANIFEST)), re.compile(r"shard-[0-9]{5,9}\.safetensors", re.ASCII))
+# How often others may be quicker before it is given up.
+_ATTEMPTS = 5
+# Another process may fetch a large cache into the same mirror.
+_WAIT = 600.0
+
+
+def fetch(
+    url: str, mirror_root: Path | None = None, *, identity: CacheIdentity | None = None, note: Note | None = None
+) -> Path:
+    """Bring a URL's finished cache into its mirror; what is there and whole is not fetched again.
+
+    Args:
+        url: Where the cache lies.
+        mirror_root: Where mirrors are kept; by default see `kdkit.logits.cache.remote.mirror.mirrors_folder`.
+        identity: What it must belong to; None for whatever is there.
+        note: Told what is fetched.
+
+    Returns:
+        The mirror, which holds at least what the URL does.
+
+    Raises:
+        MissingInput: There is no finished cache at the URL.
+        Mismatch: It belongs to something else.
+        DamagedData: It is not what was written; names file and record.
+        UsageError: No file system serves the URL, or another process works in the mirror.
+        KdkitError: The file system fails or is silent, or the disk is full.
+    """
+    remote = RemoteFolder.at(url)
+    found = _read_manifest(remote)
+    if found is None:
+        raise MissingInput(f"there is no logit cache at {remote.url} (no {MANIFEST})")
+    if identity is not None and found.identity != identity:
+        raise Mismatch(
+            f"{remote.url} holds the logits of {found.identity.describe()}, and those of {identity.describe()} are "
+            "needed; use another URL"
+        )
+    folder = mirror_of(remote.url, found.identity, mirror_root)
+    if not holds(folder, found):
+        make_mirror(folder, remote.url)
+        with locked(folder, seconds=_WAIT):
+            bring(remote, found, folder, note)
+    return folder
+
+
+def push(folder: Path, url: str, *, mend: bool = False, note: Note | None = None) -> None:
+    """Bring a URL's cache to hold all that a finished local one holds; what it has besides comes here first.
+
+    Args:
+        folder: A finished cache.
+        url: Where it shall be as well.
+        mend: Read all that is there first, and replace what is damaged.
+        note: Told what is brought there.
+
+    Raises:
+        MissingInput: There is no finished cache in the folder.
+        Mismatch: The URL holds a cache of something else.
+        DamagedData: One of the two is not what was written; names file and record.
+        UsageError: No file system serves the URL, or another process works in the folder.
+        KdkitError: The file system fails or is silent.
+    """
+    remote = RemoteFolder.at(url)
+    current = _whole_manifest if mend else _read_manifest
+    read_manifest(folder)  # before the lock, which makes a folder
+    with locked(folder, seconds=_WAIT):
+        damaged = _damaged_files(remote) if mend else frozenset()
+        for _ in range(_ATTEMPTS):
+            theirs = current(remote)
+            own = _joined(remote, theirs, folder, note)
+            _upload_parts(remote, theirs, own, folder, note, damaged)
+            if own == theirs:
+                return
+            if current(remote) != theirs:
+                continue  # another process was quicker: what it brought comes in, too
+            remote.upload(folder / MANIFEST, MANIFEST)
+            if _read_manifest(remote) == own:
+                return
+    raise KdkitError(f"{remote.url} was changed by others {_ATTEMPTS} times meanwhile; run again when they are done")
+
+
+def mirror(url: str, identity: CacheIdentity | None = None, *, note: Note | None = None) -> None:
+    """Bring what there is of a URL's cache into its mirror; that may be nothing.
+
+    Raises:
+        KdkitError: See `fetch`.
+    """
+    with suppress(MissingInput):
+        fetch(url, identity=identity, note=note)
+
+
+@contextmanager
+def mirrored(url: str, identity: CacheIdentity, *, note: Note | None = None) -> Iterator[Path]:
+    """The mirror of a URL's cache, to add to: what is there comes here first, and what was added goes there.
+
+    It goes there only when the block ends well; what an error or a kill leaves here is taken up the next time.
+
+    Raises:
+        KdkitError: See `fetch` and `push`.
+    """
+    mirror(url, identity, note=note)
+    folder = mirror_of(url, identity)
+    make_mirror(folder, url)
+    yield folder
+    push(folder, url, note=note)
+
+
+def remote_caches(url: str) -> list[str]:
+    """The URLs of all caches at a URL or below it.
+
+    Raises:
+        MissingInput: There is none.
+        KdkitError: The file system fails or is silent.
+    """
+    found = RemoteFolder.at(url).folders_with(*_PARTS)
+    if not found:
+        raise MissingInput(f"there is no logit cache at {url} or below it")
+    return found
+
+
+def remote_manifest(url: str) -> Manifest:
+    """The manifest of a URL's cache.
+
+    Raises:
+        MissingInput: There is no finished cache.
+        DamagedData: The manifest is not what was written.
+        KdkitError: The file system fails or is silent.
+    """
+    found = _read_manifest(RemoteFolder.at(url))
+    if found is None:
+        raise MissingInput(f"there is no finished logit cache at {url} (no {MANIFEST})")
+    return found
+
+
+def verify_remote(url: str) -> list[Fault]:
+    """Every fault of a URL's cache, each of its files being fetched for that, one at a time, and thrown away.
+
+    Raises:
+        MissingInput: There is no finished cache.
+        KdkitError: The file system fails or is silent, or the disk is full.
+    """
+    remote = RemoteFolder.at(url)
+    try:
+        manifest = remote_manifest(url)
+    except DamagedData as error:
+        return [Fault(file=MANIFEST, record=None, what=str(error))]
+    faults: list[Fault] = []
+    seen: set[bytes] = set()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for state in manifest.states:
+            faults += _fetched_faults(remote, folder / state_name(state), state_faults(folder, state))
+        for entry in manifest.shards:
+            faults += _fetched_faults(remote, folder / entry.file, shard_faults(folder, entry, manifest, seen))
+    return faults
+
+
+def _fetched_faults(remote: RemoteFolder, path: Path, faults: Iterator[Fault]) -> list[Fault]:
+    """What is wrong with a file, which is thrown away again; one that is missing says so itself."""
+    with suppress(MissingInput):
+        remote.download(path.name, path)
+    found = list(faults)
+    path.unlink(missing_ok=True)
+    return found
+
+
+def _read_manifest(remote: RemoteFolder) -> Manifest | None:
+    raw = remote.read(MANIFEST, LARGEST_MANIFEST)
+    if raw is None:
+        return None
+    try:
+        return Manifest.from_bytes(raw)
+    except DamagedData as error:
+        raise DamagedData(f"{remote.url}/{MANIFEST} is damaged: {error}; {push_advice(remote.url)}") from error
+    except UsageError as error:
+        raise UsageError(f"{remote.url}/{MANIFEST} cannot be read: {error}") from error
+
+
+def _whole_manifest(remote: RemoteFolder) -> Manifest | None:
+    """A remote manifest; None also of a damaged one, which is then replaced."""
+    try:
+        return _read_manifest(remote)
+    except DamagedData:
+        return None
+
+
+def _damaged_files(remote: RemoteFolder) -> frozenset[str]:
+    """The files of a URL's cache that are not what was written, or all where there is no manifest to tell by."""
+    if _whole_manifest(remote) is None:
+        return frozenset(remote.sizes())
+    return frozenset(fault.file for fault in verify_remote(remote.url))
+
+
+def _joined(remote: RemoteFolder, theirs: Manifest | None, folder: Path, note: Note | None) -> Manifest:
+    """What the URL is to hold: all that it does, and all that the folder does; the folder is made to hold it."""
+    own = read_manifest(folder)
+    listed = {entry.file: entry for entry in theirs.shards} if theirs is not None else {}
+    if theirs is not None:
+        if theirs.identity != own.identity:
+            raise Mismatch(
+                f"{remote.url} holds the logits of {theirs.identity.describe()}, and those of "
+                f"{own.identity.describe()} in {folder} were to be brought there; use another URL"
+            )
+        if not set(theirs.shards) <= set(own.shards):
+            return bring(remote, theirs, folder, note)
+    if not is_mirror(folder):
+        return own
+    fresh = [load_listed(folder, entry, own.identity) for entry in own.shards if listed.get(entry.file) != entry]
+    named = tuple(describe_shard(shard) for shard in name_by_content(folder, fresh, listed))
+    joined = Manifest(identity=own.identity, shards=(*listed.values(), *named))
+    if joined != own:
+        joined.write(folder)
+    return joined
+
+
+def _upload_parts(
+    remote: RemoteFolder,
+    theirs: Manifest | None,
+    own: Manifest,
+    folder: Path,
+    note: Note | None,
+    damaged: frozenset[str] = frozenset(),
+) -> None:
+    """Bring every shard and state to the URL that is not there yet, or is damaged there, the manifest not."""
+    listed = set(theirs.shards) if theirs is not None else set()
+    there = remote.sizes()
+    for name in damaged:
+        there.pop(name, None)
+    states = [state for state in own.states if there.get(state_name(state)) != _size(folder / state_name(state))]
+    shards = [
+        entry
+        for entry in own.shards
+        if there.get(entry.file) != entry.size or (entry not in listed and not _begins_alike(remote, folder, entry))
+    ]
+    if not states and not shards:
+        return
+    if note is not None and shards:
+        note(f"bringing {plural(len(shards), 'shard')} ({size_text(sum(e.size for e in shards))}) to {remote.url}")
+    for state in states:
+        read_state(folder, state)
+        remote.upload(folder / state_name(state), state_name(state))
+    for entry in shards:
+        if fault := next(shard_faults(folder, entry, own, set()), None):
+            raise damaged_shard(folder, entry.file, str(fault).removeprefix(f"{entry.file}: "))
+        remote.upload(folder / entry.file, entry.file)
+    there = remote.sizes()
+    lost = [entry.file for entry in own.shards if there.get(entry.file) != entry.size]
+    lost += [state_name(state) for state in own.states if state_name(state) not in there]
+    if lost:
+        raise KdkitError(f"{remote.url}/{lost[0]} is not there as it was just written; look at the file system there")
+
+
+def _begins_alike(remote: RemoteFolder, folder: Path, entry: ShardEntry) -> bool:
+    """Whether a remote file has the header of a shard; in it is the checksum of the index, in that those of records."""
+    with (folder / entry.file).open("rb") as file:
+        raw = file.read(8)
+        raw += file.read(int.from_bytes(raw, "little"))
+    return remote.read(entry.file, len(raw)) == raw
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.exists() else None

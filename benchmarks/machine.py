@@ -13,7 +13,7 @@ import torch
 
 from kdkit.runs.record import versions
 
-PRELOADED = ["accelerate", "transformers.models.t5.modeling_t5", "transformers.trainer_seq2seq", "kdkit.pipeline"]
+PRELOADED = ["accelerate", "transformers.models.t5.modeling_t5", "transformers.trainer_seq2seq", "kdkit.pipeline.run"]
 
 
 def machine_facts(*, size: int = 2048) -> dict:

@@ -67,7 +67,7 @@ def main() -> None:
 
 def measure(rows: int, folder: str) -> dict:
     """A run of so many training rows: the seconds of its stages, and the peak of this process."""
-    from kdkit.pipeline import run
+    from kdkit.pipeline.run import run
     from kdkit.recipe import load_recipe
 
     table = recipe_table(rows, Path(folder))

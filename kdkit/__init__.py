@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from kdkit.losses import distillation_loss
-    from kdkit.pipeline import run
+    from kdkit.pipeline.run import run
+    from kdkit.pipeline.sweep import run_sweep
     from kdkit.recipe import load_recipe
     from kdkit.recipe.sweep import load_sweep
-    from kdkit.sweeps.run import run_sweep
 
 __all__ = ["__version__", "distillation_loss", "load_recipe", "load_sweep", "run", "run_sweep"]
 _LAZY = {
     "distillation_loss": "kdkit.losses",
     "load_recipe": "kdkit.recipe",
     "load_sweep": "kdkit.recipe.sweep",
-    "run": "kdkit.pipeline",
-    "run_sweep": "kdkit.sweeps.run",
+    "run": "kdkit.pipeline.run",
+    "run_sweep": "kdkit.pipeline.sweep",
 }
 
 

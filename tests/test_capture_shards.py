@@ -21,8 +21,8 @@ from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
 from kdkit.logits.cache import CacheWriter, LogitCache, Part, verify
 from kdkit.logits.cache.format import read_shard
-from kdkit.pipeline import STAGES, _do, _open, capture_part
-from kdkit.recapture import recapture
+from kdkit.pipeline.recapture import recapture
+from kdkit.pipeline.run import STAGES, _do, _open, capture_part
 from kdkit.recipe import load_recipe
 
 CODECS = {"float": Float(), "u8-lz4": U8LZ4(), "mean": MeanCodec()}
@@ -184,12 +184,12 @@ def test_a_finished_part_is_not_captured_again_wherever_its_records_are(model, t
     one, two = (Path(part(recipe, runs, f"{index}/2")["cache"]) for index in range(2))
     before = records(one)
     with monkeypatch.context() as patched:
-        patched.setattr("kdkit.stages.capture._open_teacher", never)
+        patched.setattr("kdkit.pipeline.stages.capture._open_teacher", never)
         assert part(recipe, runs, "0/2", notes)["cache"] == str(one)
         assert notes.notes[-1] == "capture-0-of-2: done before"
     cache = Path(run_to_capture(recipe, runs / "r")["cache"])
     with monkeypatch.context() as patched:
-        patched.setattr("kdkit.stages.capture._open_teacher", never)
+        patched.setattr("kdkit.pipeline.stages.capture._open_teacher", never)
         assert part(recipe, runs, "0/2")["cache"] == str(cache)
     assert not one.exists()
     assert not two.exists()

@@ -474,7 +474,7 @@ def test_a_recipe_s_teacher_must_have_been_made(recipe):
 
 
 def test_a_recipe_s_teacher_is_asked_for_some_training_rows(recipe):
-    from kdkit.pipeline import run as run_recipe
+    from kdkit.pipeline.run import run as run_recipe
     from kdkit.recipe import load_recipe
 
     run_dir = recipe.parent / "run"

@@ -13,7 +13,7 @@ from kdkit.api.options import NamedSuite
 from kdkit.batches import Lengths, epoch_order
 from kdkit.data.rows import rows_of
 from kdkit.errors import Mismatch, UsageError
-from kdkit.estimate import check_space, estimate
+from kdkit.pipeline.estimate import check_space, estimate
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
 

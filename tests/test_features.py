@@ -27,11 +27,11 @@ from kdkit.engine import Forward
 from kdkit.engine.features import helper_of
 from kdkit.engine.spaces import TeacherSpace
 from kdkit.errors import Mismatch, UsageError
-from kdkit.estimate import estimate
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss, token_counts
 from kdkit.losses.alignment import teacher_rows
 from kdkit.losses.hidden_states import DISTANCES, linear_projection, with_distance
+from kdkit.pipeline.estimate import estimate
 from kdkit.plugins.fields import options_of
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent

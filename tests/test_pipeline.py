@@ -17,19 +17,19 @@ from kdkit import models
 from kdkit.data import corpus as corpora
 from kdkit.data.tokens import collate, encode
 from kdkit.errors import Mismatch, UsageError
-from kdkit.pipeline import STAGES
+from kdkit.pipeline.run import STAGES
 
 NAMES = [stage.name for stage in STAGES]
 # In each stage a function that it calls, and one of its calls.
 WITHIN = {
     "data": ("kdkit.data.corpus:write_atomically", 2),
-    "check": ("kdkit.stages.check:check_space", 1),
+    "check": ("kdkit.pipeline.stages.check:check_space", 1),
     "teacher": ("kdkit.engine.loop:Trainer._step", 4),
     "capture": ("kdkit.logits.cache:CacheWriter.add_block", 17),
     "distill": ("kdkit.engine.loop:Trainer._step", 6),
     "baseline": ("kdkit.evaluation.labelsonly:is_wanted", 1),
     "evaluate": ("kdkit.store.predictions:_line", 5),
-    "report": ("kdkit.stages.report:assemble", 1),
+    "report": ("kdkit.pipeline.stages.report:assemble", 1),
 }
 SENTENCES = {
     "data": "stage data is not finished, those before it are",
@@ -461,8 +461,7 @@ def test_a_cache_that_was_deleted_and_begun_anew_by_another_run_is_filled_again(
 
 
 def test_room_is_asked_only_for_what_the_store_lacks(recipe, whole, tmp_path, monkeypatch):
-    from kdkit import estimate
-    from kdkit.pipeline import run
+    from kdkit.pipeline import estimate, run
     from kdkit.recipe import load_recipe
 
     found = record(whole)["stages"]["check"]["facts"]
@@ -478,7 +477,7 @@ def test_room_is_asked_only_for_what_the_store_lacks(recipe, whole, tmp_path, mo
 
 
 def test_room_for_logits_is_asked_before_they_are_captured(tmp_path, monkeypatch):
-    from kdkit.stages import capture
+    from kdkit.pipeline.stages import capture
 
     changes = named_teacher(tmp_path)
     seen = []
@@ -516,7 +515,7 @@ def test_recorded_logits_may_be_narrower_than_the_tokenizer(tmp_path):
     import cache_kit
 
     from kdkit.logits.targets import keys_of
-    from kdkit.stages import distill
+    from kdkit.pipeline.stages import distill
 
     rows = tiny.encoded(2)[1]
     keys = keys_of(rows, teacher="a" * 64, tokenizer="b" * 64)
@@ -645,7 +644,7 @@ def test_a_loss_that_is_not_finite_ends_with_code_1_and_one_sentence(tmp_path):
 
 
 def test_in_a_script_the_refusal_is_an_exception(recipe, whole):
-    from kdkit.pipeline import run
+    from kdkit.pipeline.run import run
     from kdkit.recipe import load_recipe
 
     with pytest.raises(Mismatch, match="another recipe"):

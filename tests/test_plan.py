@@ -10,8 +10,8 @@ import tiny
 import kdkit
 from kdkit import models
 from kdkit.errors import Mismatch, MissingInput
-from kdkit.pipeline import STAGES
-from kdkit.plan import as_json, make_plan
+from kdkit.pipeline.plan import as_json, make_plan
+from kdkit.pipeline.run import STAGES
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
 

@@ -22,6 +22,7 @@ from kdkit.builtin.metrics.text import Text
 from kdkit.cli.report import command
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.evaluation.rowscores import RowKey, RowScores
+from kdkit.pipeline.stages import report
 from kdkit.report import (
     assemble,
     closing_table,
@@ -39,7 +40,6 @@ from kdkit.report import (
 )
 from kdkit.report.compare import Pair
 from kdkit.report.heldout import ScoredRow
-from kdkit.stages import report
 
 
 @pytest.fixture(scope="module")
@@ -690,7 +690,7 @@ def test_nothing_heavy_is_imported_before_a_report_is_drawn():
     import sys
 
     code = (
-        "import kdkit.cli.report, kdkit.stages.report, sys; "
+        "import kdkit.cli.report, kdkit.pipeline.stages.report, sys; "
         "print(sorted({'torch', 'matplotlib', 'jinja2', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -14,8 +14,8 @@ from kdkit.api.options import Schedule
 from kdkit.api.values import END, Moment, TokenCounts
 from kdkit.builtin.losses.kd import KD
 from kdkit.errors import UsageError
-from kdkit.estimate import estimate
 from kdkit.losses import HardLoss, loss_at
+from kdkit.pipeline.estimate import estimate
 from kdkit.plugins.fields import options_of
 from kdkit.recipe import load_recipe
 from kdkit.recipe.schema import json_schema

@@ -25,22 +25,23 @@ from kdkit.api.hookspecs import hookimpl
 from kdkit.api.values import AxisValue
 from kdkit.errors import DamagedData, Interrupted, MissingInput, RecipeError, UsageError
 from kdkit.logits.cache import Part
+from kdkit.pipeline import sweep
+from kdkit.pipeline.sweep import part_of, run_sweep
 from kdkit.recipe.sweep import load_sweep
 from kdkit.store import making, store_of, sweep_of
-from kdkit.sweeps import read_sweep, run, trial_folder
+from kdkit.sweeps import read_sweep, trial_folder
 from kdkit.sweeps.board import Board, Entry
 from kdkit.sweeps.display import Table, fitting
 from kdkit.sweeps.facts import NEEDED, claim_of, log_of
 from kdkit.sweeps.process import Places
 from kdkit.sweeps.results import as_table
-from kdkit.sweeps.run import part_of, run_sweep
 from kdkit.system.team import Team
 
 ALPHAS = [0.0, 0.25, 0.5, 1.0]
 
 
 def record(trial, status: str, best: float = 0.5) -> dict:
-    """A run.json that says so much."""
+    """A sweep.json that says so much."""
     stages = {"distill": {"status": status, "seconds": 2.0, "facts": {"best_by": "text.f1", "best_value": best}}}
     return {"name": "t", "recipe_digest": trial.recipe.digest, "status": status, "stages": stages}
 
@@ -88,7 +89,7 @@ class Runs:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     # The scores of trials that were not run are not there to be reported.
-    monkeypatch.setattr(run, "write_end", read_sweep)
+    monkeypatch.setattr(sweep, "write_end", read_sweep)
     return tmp_path / "runs" / "s"
 
 
@@ -244,7 +245,7 @@ def test_a_trial_that_another_sweep_has_just_started_is_not_started_again(tmp_pa
     assert end.exit_code == 0
 
 
-# A trial as far as a sweep can see: it locks its folder, keeps run.json, and leaves when it is told to.
+# A trial as far as a sweep can see: it locks its folder, keeps sweep.json, and leaves when it is told to.
 TRIAL = """
 import json, signal, sys, time
 from pathlib import Path
@@ -271,7 +272,7 @@ import attrs, test_sweeps
 from kdkit.cli import main
 from kdkit.cli import run as verb
 from kdkit.sweeps import read_sweep, run, trial_folder
-run.write_end = read_sweep
+sweep.write_end = read_sweep
 @attrs.define
 class Light:
     running: object
@@ -282,7 +283,7 @@ def launch(trial, folder, *, slot):
     place.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", test_sweeps.TRIAL, str(place), trial.recipe.digest, "marks.txt", sys.argv[1]]
     return Light(subprocess.Popen(command, start_new_session=True))
-run.Places = lambda jobs: launch
+sweep.Places = lambda jobs: launch
 main(["run", "s.toml", "--run-dir", "s", "--jobs", "2"])
 """
 
@@ -339,7 +340,7 @@ def test_a_trial_that_was_killed_has_failed_and_says_by_what(tmp_path):
     running.send(signal.SIGKILL)
     while running.poll() is None:
         time.sleep(0.01)
-    run.note_sweep(sweep, folder, sweep.trials)
+    sweep.note_sweep(sweep, folder, sweep.trials)
     facts = read_sweep(folder).trials[0]
     assert facts.status == "failed"
     assert facts.error.startswith("the process was ended by SIGKILL")

@@ -29,7 +29,7 @@ from kdkit.logits.cache import CacheWriter, Part, verify
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
 from kdkit.models.generation import own_rows
-from kdkit.pipeline import capture_part, run
+from kdkit.pipeline.run import capture_part, run
 from kdkit.recipe import load_recipe
 from kdkit.runs.run import open_run
 from kdkit.store import predictions
@@ -476,8 +476,12 @@ def small(tmp_path_factory):
     [
         ({1: (STEP, 2, DamagedData("it is damaged"))}, (4, 4), (None, "error: process 1 of 2: it is damaged")),
         ({0: (STEP, 2, DamagedData("it is damaged"))}, (4, 4), ("error: it is damaged", None)),
-        ({0: ("kdkit.stages.capture:_fill_whole", 1, UsageError("no room"))}, (2, 2), ("error: no room", None)),
-        ({0: ("kdkit.stages.data:_read", 1, KdkitError("no data"))}, (1, 1), ("error: no data", None)),
+        (
+            {0: ("kdkit.pipeline.stages.capture:_fill_whole", 1, UsageError("no room"))},
+            (2, 2),
+            ("error: no room", None),
+        ),
+        ({0: ("kdkit.pipeline.stages.data:_read", 1, KdkitError("no data"))}, (1, 1), ("error: no data", None)),
     ],
     ids=["in the other", "in the lead", "while the other waits", "where the lead works alone"],
 )

@@ -33,7 +33,7 @@ PRELOADED = [
     "matplotlib.pyplot",
     "transformers.models.t5.modeling_t5",
     "transformers.tokenization_utils_fast",
-    "kdkit.pipeline",
+    "kdkit.pipeline.run",
     "kdkit.cli.run",
     "kdkit.report.charts",
 ]
@@ -103,7 +103,7 @@ def write_recipe(folder: Path, name: str = "r", **changes) -> Path:
 
 def run_here(folder: Path, name: str = "tiny", *, progress=None, fresh: bool = False, **changes):
     """A run in this process; gives its report."""
-    from kdkit.pipeline import run
+    from kdkit.pipeline.run import run
     from kdkit.recipe import load_recipe
 
     loaded = load_recipe(recipe_table(folder, **changes))

@@ -123,7 +123,7 @@ def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: 
         click.echo(f"thrown away: {fault}" if fault.record is not None else f"found: {fault}", err=True)
     finished, records, still = repaired.finished, repaired.kept, repaired.missing
     if run_dir is not None and not finished:
-        from kdkit.recapture import recapture
+        from kdkit.pipeline.recapture import recapture
 
         records = len(recapture(folder, run_dir, progress=shown))
         finished, still = True, max(0, repaired.missing - (records - repaired.kept))

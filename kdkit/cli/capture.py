@@ -38,7 +38,7 @@ def command(
     loaded = load_recipe(recipe, overrides)
     from kdkit.cli.output import print_json
     from kdkit.logits.cache import Part
-    from kdkit.pipeline import capture_part
+    from kdkit.pipeline.run import capture_part
     from kdkit.system.devices import flushing_denormals
     from kdkit.system.files import size_text
     from kdkit.system.wording import plural

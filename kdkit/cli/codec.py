@@ -122,7 +122,7 @@ def _material(
     shown: Progress,
 ) -> Iterator[Material]:
     from kdkit.logits.bench import read_tensors
-    from kdkit.logits.bench.sources import of_cache, of_recipe
+    from kdkit.pipeline.measured_logits import of_cache, of_recipe
 
     if logits is not None:
         yield read_tensors(logits)

@@ -10,7 +10,7 @@ import rich_click as click
 from kdkit.cli.run import recipe_options
 
 if TYPE_CHECKING:
-    from kdkit.plan import Plan
+    from kdkit.pipeline.plan import Plan
     from kdkit.recipe.sweep import Sweep, Trial
 
 
@@ -27,8 +27,8 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as
     from kdkit.system import progress
 
     loaded = load_any(recipe, overrides)
-    from kdkit import plan as plans
     from kdkit.cli.output import print_json
+    from kdkit.pipeline import plan as plans
 
     if isinstance(loaded, Sweep):
         _plan_sweep(loaded, run_dir, as_json=as_json)
@@ -69,8 +69,8 @@ def _print_room(plan: Plan) -> None:
 
 def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool) -> None:
     """How many trials there are, and the plan of one for each teacher and codec."""
-    from kdkit import plan as plans
     from kdkit.cli.output import print_json
+    from kdkit.pipeline import plan as plans
     from kdkit.sweeps import is_sweep, trial_facts, trial_folder
     from kdkit.system import progress
     from kdkit.system.wording import plural

@@ -61,8 +61,8 @@ def print_closing_table(run_dir: Path) -> None:
 
 
 def _report_run(run_dir: Path, *, as_json: bool) -> None:
+    from kdkit.pipeline.stages import report
     from kdkit.report.summary import summary
-    from kdkit.stages import report
 
     report.write(run_dir)
     if as_json:

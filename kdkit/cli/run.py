@@ -89,7 +89,7 @@ def command(
 
 def _run(recipe: Recipe, run_dir: Path | None, *, fresh: bool, as_json: bool, leads: bool) -> None:
     from kdkit.cli.output import print_json
-    from kdkit.pipeline import run
+    from kdkit.pipeline.run import run
     from kdkit.system import progress
     from kdkit.system.devices import flushing_denormals
 
@@ -115,8 +115,8 @@ def _part(text: str) -> Part:
 
 def _sweep(sweep: Sweep, run_dir: Path | None, *, fresh: bool, jobs: int, shard: str | None, as_json: bool) -> int:
     from kdkit.cli.output import print_json, print_table
+    from kdkit.pipeline.sweep import run_sweep
     from kdkit.sweeps.results import as_table, rows_of
-    from kdkit.sweeps.run import run_sweep
     from kdkit.system import progress
 
     part = _part(shard) if shard is not None else None

@@ -1,6 +1,6 @@
 """Baselines: what a distilled student has to beat for its scores to mean anything.
 
-labels-only   the same student, trained in the same way on the labels alone (see `kdkit.stages.baseline`)
+labels-only   the same student, trained in the same way on the labels alone (see `kdkit.pipeline.stages.baseline`)
 untouched     the student before any training
 constant      the most frequent training target, whatever the source
 nearest       the target of the most similar training source

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit.data.rows import rows_of
 from kdkit.errors import Busy, Mismatch
-from kdkit.estimate import check_space
 from kdkit.logits.cache import CacheWriter, LogitCache, Part, first_rows, take_parts
 from kdkit.logits.cache.manifest import MANIFEST
 from kdkit.logits.cache.remote.transfer import mirror, mirrored
@@ -21,10 +20,11 @@ from kdkit.logits.cache.state import NO_STATE, read_state
 from kdkit.logits.encoder import TeacherEncoder
 from kdkit.logits.targets import keys_of
 from kdkit.models import tokenizer_digest
+from kdkit.pipeline.estimate import check_space
+from kdkit.pipeline.needed_logits import Wanted, is_finished, wanted_rows
 from kdkit.store import making, texts
 from kdkit.system.signals import graceful
 from kdkit.system.wording import plural
-from kdkit.wanted import Wanted, is_finished, wanted_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence

@@ -11,8 +11,8 @@ from kdkit.api.interfaces import FetchedSource
 from kdkit.api.interfaces.codecs import FittedCodec
 from kdkit.data import corpus as corpora
 from kdkit.errors import MissingInput
-from kdkit.estimate import estimate, free_bytes
-from kdkit.pipeline import STAGES
+from kdkit.pipeline.estimate import estimate, free_bytes
+from kdkit.pipeline.run import STAGES
 from kdkit.recipe.inputs import check_inputs
 from kdkit.runs.folders import check_folders
 from kdkit.runs.record import check_recipe, read_record
@@ -22,7 +22,7 @@ from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from kdkit.api.values import Corpus
-    from kdkit.estimate import Estimate
+    from kdkit.pipeline.estimate import Estimate
     from kdkit.recipe import Recipe
     from kdkit.system.progress import Progress
 
@@ -71,7 +71,7 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
     Raises:
         Mismatch: The run folder belongs to another recipe, or parts of the recipe do not fit each other.
         MissingInput: The data set has not been fetched yet, or a model that is named is not there.
-        UsageError: See `kdkit.estimate`.
+        UsageError: See `kdkit.pipeline.estimate`.
     """
     path = run_dir if run_dir is not None else Path("runs") / recipe.name
     check_folders(recipe, path)

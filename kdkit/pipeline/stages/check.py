@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.estimate import check_space, estimate
+from kdkit.pipeline.estimate import check_space, estimate
 
 if TYPE_CHECKING:
     from kdkit.runs.run import Run
@@ -19,7 +19,7 @@ def fit_together(run: Run) -> dict[str, Any]:
     stages ask, once they know.
 
     Raises:
-        Mismatch: See `kdkit.estimate.estimate`.
+        Mismatch: See `kdkit.pipeline.estimate.estimate`.
         UsageError: A metric does not exist, or the disk is too small.
     """
     found = estimate(run.recipe, run.read_corpus())

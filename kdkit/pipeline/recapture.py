@@ -10,7 +10,7 @@ import attrs
 from kdkit import plugins
 from kdkit.errors import MissingInput, UsageError
 from kdkit.logits.cache import LogitCache, Part
-from kdkit.pipeline import STAGES, part_stages
+from kdkit.pipeline.run import STAGES, part_stages
 from kdkit.recipe import load_recipe
 from kdkit.runs.folders import RECIPE
 from kdkit.runs.record import read_record

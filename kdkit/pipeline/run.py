@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit import plugins
 from kdkit.errors import UsageError
+from kdkit.pipeline.stages import baseline, capture, check, data, distill, evaluate, report, teacher
 from kdkit.runs import tracking
 from kdkit.runs.record import read_report
 from kdkit.runs.run import Stage, open_run
-from kdkit.stages import baseline, capture, check, data, distill, evaluate, report, tune
 from kdkit.system import devices, launcher
 from kdkit.system.digests import digest_of
 from kdkit.system.progress import Silent
@@ -38,10 +38,10 @@ STAGES = (
     Stage(name="check", work=check.fit_together, outputs=()),
     Stage(
         name="teacher",
-        work=tune.fit,
+        work=teacher.fit,
         outputs=(),
         leftovers=("teacher", ".teacher.partial", "teacher-training"),
-        restore=tune.restore,
+        restore=teacher.restore,
         together=True,
     ),
     Stage(

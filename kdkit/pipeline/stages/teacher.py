@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.data import corpus as corpora
-from kdkit.estimate import bytes_of_weights, check_space
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
 from kdkit.models import tokenizer_digest, weights_digest
+from kdkit.pipeline.estimate import bytes_of_weights, check_space
+from kdkit.pipeline.fitting import train
 from kdkit.runs.model_card import model_texts
 from kdkit.store import folders, making, sweep_of
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes, weight_files
-from kdkit.training import train
 
 if TYPE_CHECKING:
     from pathlib import Path

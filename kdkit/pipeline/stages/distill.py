@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import Mismatch
-from kdkit.estimate import check_space
 from kdkit.logits.cache import LogitCache
 from kdkit.logits.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.models import check_same_tokenizer, count_parameters
+from kdkit.pipeline.estimate import check_space
+from kdkit.pipeline.fitting import train
 from kdkit.system.files import folder_bytes, weight_files
-from kdkit.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,14 +6,14 @@ import shutil
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from kdkit.estimate import bytes_of_weights, check_space
 from kdkit.evaluation import labelsonly
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
 from kdkit.models import weights_digest
+from kdkit.pipeline.estimate import bytes_of_weights, check_space
+from kdkit.pipeline.fitting import train
 from kdkit.store import folders, making
 from kdkit.system.files import folder_bytes
-from kdkit.training import train
 
 if TYPE_CHECKING:
     from pathlib import Path

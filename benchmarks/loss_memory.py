@@ -30,8 +30,8 @@ import torch
 
 from kdkit.api.values import FactoredTargets, LabelPlaces, QuantizedTargets, TokenCounts
 from kdkit.builtin.losses.kd import KD
-from kdkit.engine import StudentTokens
 from kdkit.losses.alignment import teacher_rows
+from kdkit.training import StudentTokens
 
 HIDDEN = 512
 RANK = 128

@@ -65,10 +65,10 @@ class Student:
         from transformers import T5Config
 
         from kdkit.api.options import Training
-        from kdkit.batches import Lengths, epoch_order, padding_share
         from kdkit.data.tokens import collate
-        from kdkit.engine import Forward
         from kdkit.models import Seq2SeqModel, new_model
+        from kdkit.training import Forward
+        from kdkit.training.batching import Lengths, epoch_order, padding_share
 
         shape = QUICK if quick else SMALL
         config = T5Config(**shape, decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)
@@ -108,7 +108,7 @@ class Student:
 
 def child(options: argparse.Namespace) -> None:
     """Warm up, then do what each line of the input asks for, and answer it with a line."""
-    from kdkit.engine.lean import lean
+    from kdkit.training.checkpoint_compile import lean
 
     student = Student(options.way, options.batch_tokens, options.batches, quick=options.quick)
     student.model.module.train()

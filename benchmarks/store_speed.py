@@ -22,9 +22,9 @@ from kdkit import plugins
 from kdkit.api.interfaces.codecs import StateCodec
 from kdkit.api.values import OutputHead, SparseTargets, StateBlock, TeacherBlock
 from kdkit.cli.output import print_json, print_table
-from kdkit.engine.tokenloss import CHUNK
 from kdkit.logits.bench import Material, Record, parse_contender, prepared
 from kdkit.losses import alignment
+from kdkit.training.tokenloss import CHUNK
 
 VOCAB = 32_100
 SMALL = {"d_model": 512, "num_layers": 6, "num_heads": 8, "d_ff": 2048, "d_kv": 64}

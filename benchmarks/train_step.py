@@ -62,8 +62,8 @@ from recorded_teacher import record
 from training_sides import AT_RANDOM, CE, HF, KD_SIDES, ONLINE, OWN, PADDED, SEED, SIDES, Setting, Sides
 
 from kdkit.api.options import Training
-from kdkit.batches import Lengths, epoch_order, padding_share
 from kdkit.cli.output import print_json, print_table
+from kdkit.training.batching import Lengths, epoch_order, padding_share
 
 POOL = 200
 """How many batches of rows kdkit's own batches are made of: two of its pools."""

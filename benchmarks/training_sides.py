@@ -21,10 +21,10 @@ from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.codecs.topk import TopK
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.builtin.losses.kd import KD
-from kdkit.engine import MetricsLog, Trainer
 from kdkit.logits.cache import LogitCache
 from kdkit.logits.targets import CachedTargets, NoTargets, keys_of
 from kdkit.system.progress import Silent
+from kdkit.training import MetricsLog, Trainer
 
 ALPHA, TEMPERATURE = 0.5, 2.0
 RATE, DECAY, CLIP = 5e-5, 0.01, 1.0

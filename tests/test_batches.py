@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from kdkit.api.options import Training
 from kdkit.api.values import EncodedExample
-from kdkit.batches import Lengths, epoch_order, epoch_steps, padding_share
 from kdkit.errors import UsageError
+from kdkit.training.batching import Lengths, epoch_order, epoch_steps, padding_share
 
 seeds = st.integers(0, 2**32 - 1)
 epochs = st.integers(0, 5)

@@ -23,16 +23,16 @@ from kdkit.api.options import Training
 from kdkit.api.values import DenseTargets, EncodedExample
 from kdkit.builtin.losses.kd import KD
 from kdkit.data.tokens import collate
-from kdkit.engine import Forward, MetricsLog, Trainer, checkpoint
-from kdkit.engine.replicas import Replicas, noise_seed
-from kdkit.engine.schedule import learning_rate
-from kdkit.engine.validation import loss_means, loss_samples, row_losses
 from kdkit.errors import Interrupted, KdkitError
+from kdkit.evaluation.losses import loss_means, loss_samples, row_losses
 from kdkit.losses import token_counts
 from kdkit.system.signals import Stop
+from kdkit.training import Forward, MetricsLog, Trainer, checkpoint
+from kdkit.training.replicas import Replicas, noise_seed
+from kdkit.training.schedule import learning_rate
 
 CURVE = Path(__file__).with_name("loss_curve.txt")
-LOOP = "kdkit.engine.loop:Trainer."
+LOOP = "kdkit.training.loop:Trainer."
 # Two epochs of six micro-batches, three steps each: every kind of moment comes up.
 OPTIONS = {"accumulation": 2, "checkpoint_every": 1, "rows": 24}
 
@@ -92,23 +92,23 @@ def assert_same(folder: Path, whole: Path):
 MOMENTS = {
     "before the first step": [(LOOP + "_step", 1)],
     "in the middle of an epoch": [(LOOP + "_step", 3)],
-    "in the middle of an accumulation": [("kdkit.engine.loading:Loader.__call__", 8)],
-    "before the optimizer's step": [("kdkit.engine.replicas:Replicas.clip", 5)],
-    "between step and log line": [("kdkit.engine.ledger:Ledger.close", 4)],
-    "while tensors are written": [("kdkit.engine.checkpoint:_sha256", 1)],
-    "before a checkpoint's marker": [("kdkit.engine.checkpoint:write_json", 3)],
-    "while old checkpoints go": [("kdkit.engine.checkpoint:sync_folder", 3)],
-    "in validation": [("kdkit.engine.validation:row_losses", 1)],
-    "between best and its log line": [("kdkit.engine.metricslog:MetricsLog.write", 4)],
+    "in the middle of an accumulation": [("kdkit.training.loading:Loader.__call__", 8)],
+    "before the optimizer's step": [("kdkit.training.replicas:Replicas.clip", 5)],
+    "between step and log line": [("kdkit.training.step_log:Ledger.close", 4)],
+    "while tensors are written": [("kdkit.training.checkpoint:_sha256", 1)],
+    "before a checkpoint's marker": [("kdkit.training.checkpoint:write_json", 3)],
+    "while old checkpoints go": [("kdkit.training.checkpoint:sync_folder", 3)],
+    "in validation": [("kdkit.evaluation.losses:row_losses", 1)],
+    "between best and its log line": [("kdkit.training.metrics_log:MetricsLog.write", 4)],
     "between the epochs": [(LOOP + "_save", 3)],
     "while best is written": [("kdkit.models.seq2seq:quiet", 1)],
     "while best is replaced": [("kdkit.models.seq2seq:shutil.rmtree", 1)],
     "before final": [("kdkit.models.seq2seq:Seq2SeqModel.save", 3)],
     "again and again": [
         (LOOP + "_step", 2),
-        ("kdkit.engine.replicas:Replicas.clip", 2),
+        ("kdkit.training.replicas:Replicas.clip", 2),
         (LOOP + "_save", 1),
-        ("kdkit.engine.loop:epoch_order", 1),
+        ("kdkit.training.loop:epoch_order", 1),
     ],
 }
 
@@ -146,14 +146,14 @@ def test_a_signal_in_the_middle_of_an_epoch_saves_and_says_where(tmp_path, whole
 
 
 def test_a_signal_in_validation_does_not_wait_for_its_end(tmp_path, whole):
-    name = "kdkit.engine.validation:row_losses"
+    name = "kdkit.evaluation.losses:row_losses"
     assert_stops_and_goes_on(tmp_path, whole, name, 1, "saved a checkpoint of the student at step 3 of 6")
 
 
 def test_a_signal_just_before_validation_does_not_wait_for_its_end_either(tmp_path, whole):
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(patch, LOOP + "_finish_epoch", 1)
-        patch.setattr("kdkit.engine.validation.row_losses", lambda *_, **__: pytest.fail("it is validated"))
+        patch.setattr("kdkit.evaluation.losses.row_losses", lambda *_, **__: pytest.fail("it is validated"))
         with pytest.raises(Interrupted, match="saved a checkpoint of the student at step 3 of 6"):
             tiny.trainer(tmp_path, **OPTIONS).fit()
     code, said = tiny.train_apart(tmp_path, log=tmp_path / "log", **OPTIONS)
@@ -193,7 +193,7 @@ def test_validation_is_no_time_of_training(tmp_path):
 
 def test_a_kill_after_the_validation_that_a_signal_put_off_repeats_no_line(tmp_path, whole):
     with pytest.MonkeyPatch.context() as patch:
-        interrupt_at(patch, "kdkit.engine.validation:row_losses", 1)
+        interrupt_at(patch, "kdkit.evaluation.losses:row_losses", 1)
         with pytest.raises(Interrupted):
             tiny.trainer(tmp_path, **OPTIONS).fit()
     code, _ = tiny.train_apart(tmp_path, at=(LOOP + "_save", 1), log=tmp_path / "log", **OPTIONS)
@@ -394,13 +394,13 @@ def test_a_step_that_is_refused_changes_nothing(tmp_path):
 def test_numbers_that_are_read_a_step_later_are_the_same_numbers(tmp_path, monkeypatch):
     """As on a GPU, which is given the next step first."""
     for name, lag in (("now", 0), ("later", 1)):
-        monkeypatch.setattr("kdkit.engine.loop.lag_of", lambda _, lag=lag: lag)
+        monkeypatch.setattr("kdkit.training.loop.lag_of", lambda _, lag=lag: lag)
         tiny.trainer(tmp_path / name, checkpoint_every=4, log_every=2).fit()
     assert_same(tmp_path / "later", tmp_path / "now")
 
 
 def test_what_is_found_out_a_step_later_is_in_no_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr("kdkit.engine.loop.lag_of", lambda _: 1)
+    monkeypatch.setattr("kdkit.training.loop.lag_of", lambda _: 1)
     model, calls = tiny.model(), itertools.count(1)
     model.module.shared.weight.register_hook(lambda gradient: gradient * (math.nan if next(calls) == 5 else 1.0))
     with pytest.raises(KdkitError, match=r"step 3 of the student's training: the gradient is not finite"):
@@ -435,7 +435,7 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 def test_a_step_waits_for_nothing(tmp_path, monkeypatch, alpha):
     """But for the numbers of the step before, which are there (`Readback`)."""
-    monkeypatch.setattr("kdkit.engine.loop.lag_of", lambda _: 1)
+    monkeypatch.setattr("kdkit.training.loop.lag_of", lambda _: 1)
     waits, inner = Waits(), Trainer._step
 
     def watched(self, *arguments):
@@ -628,8 +628,8 @@ from pathlib import Path
 import kdkit.errors
 from kdkit import predictions
 from kdkit.builtin.losses.kd import KD
-from kdkit.engine import MetricsLog, checkpoint
-from kdkit.engine.validation import loss_means, loss_samples, row_losses
+from kdkit.training import MetricsLog, checkpoint
+from kdkit.evaluation.losses import loss_means, loss_samples, row_losses
 from kdkit.system.progress import Silent
 from kdkit.api.values import EncodedExample, Prediction
 import torch
@@ -672,7 +672,7 @@ def test_a_run_that_memory_does_not_suffice_for_names_its_stage(tmp_path, monkey
     def step(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
 
-    monkeypatch.setattr("kdkit.engine.loop.Trainer._step", step)
+    monkeypatch.setattr("kdkit.training.loop.Trainer._step", step)
     with pytest.raises(
         KdkitError, match=r"memory ran out in stage teacher \(CUDA out of memory\. Tried .* lower training"
     ):

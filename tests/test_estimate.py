@@ -10,12 +10,12 @@ import pytest
 import tiny
 
 from kdkit.api.options import NamedSuite
-from kdkit.batches import Lengths, epoch_order
 from kdkit.data.rows import rows_of
 from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline.estimate import check_space, estimate
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
+from kdkit.training.batching import Lengths, epoch_order
 
 
 def found(folder: Path, **changes):

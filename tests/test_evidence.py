@@ -14,14 +14,14 @@ import torch
 
 from kdkit.api.values import DenseTargets, SparseTargets
 from kdkit.builtin.codecs.float_ import Float
-from kdkit.engine import Forward
-from kdkit.engine.rowtokens import TokenWatch, cached_tokens
-from kdkit.engine.validation import row_losses
 from kdkit.errors import DamagedData, Interrupted
 from kdkit.evaluation import timing
+from kdkit.evaluation.losses import row_losses
 from kdkit.evaluation.rowscores import RowKey, RowScores
+from kdkit.evaluation.tokens import TokenWatch, cached_tokens
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
+from kdkit.training import Forward
 
 MODELS = {"teacher", "student", "labels-only", "untouched", "constant", "nearest"}
 SMALL = {
@@ -163,7 +163,7 @@ def test_an_interrupted_baseline_goes_on_where_it_was(whole, tmp_path, monkeypat
     shutil.rmtree(entry.parent)
     # The student's 3 steps come first.
     with monkeypatch.context() as patched:
-        patched.setattr(*tiny.signalling("kdkit.engine.loop:Trainer._step", 3 + 2, signal.SIGINT))
+        patched.setattr(*tiny.signalling("kdkit.training.loop:Trainer._step", 3 + 2, signal.SIGINT))
         with pytest.raises(Interrupted, match="saved a checkpoint of the labels-only student at step 2 of 3"):
             tiny.run_here(tmp_path, "third", loss__alpha=0.3, **SMALL)
     notes = tiny.Notes()

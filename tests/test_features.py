@@ -23,9 +23,6 @@ from kdkit.api.values import DenseTargets, FactoredTargets, LabelPlaces, LossPar
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.losses.kd import KD, Features
 from kdkit.data.tokens import collate
-from kdkit.engine import Forward
-from kdkit.engine.features import helper_of
-from kdkit.engine.spaces import TeacherSpace
 from kdkit.errors import Mismatch, UsageError
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss, token_counts
@@ -36,6 +33,9 @@ from kdkit.plugins.fields import options_of
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
 from kdkit.testing import check_loss, synthetic_head, synthetic_states
+from kdkit.training import Forward
+from kdkit.training.hidden_states import helper_of
+from kdkit.training.teacher_states import TeacherSpace
 
 WIDTH = 6
 LOSS = KD(alpha=0.5, temperature=2.0, features=Features(weight=0.7))
@@ -519,8 +519,8 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize(
     "moment",
     [
-        ("kdkit.engine.loop:Trainer._step", 3),
-        ("kdkit.engine.tokenloss:StudentTokens.backward", 8),
+        ("kdkit.training.loop:Trainer._step", 3),
+        ("kdkit.training.tokenloss:StudentTokens.backward", 8),
     ],
     ids=["in an epoch", "in an accumulation"],
 )
@@ -613,8 +613,8 @@ def test_a_loss_without_weight_for_features_trains_as_one_without_features(tmp_p
 
 
 def test_the_projections_gradient_does_not_shrink_the_students(tmp_path):
-    from kdkit.engine.replicas import Replicas
     from kdkit.system.team import ALONE
+    from kdkit.training.replicas import Replicas
 
     model, helper = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
     for parameter, size in ((model.weight, 0.1), (helper.weight, 100.0)):

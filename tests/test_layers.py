@@ -26,10 +26,6 @@ OUTSIDE = {"__init__", "__main__"}
 """The front door: public names, imported from any floor when they are first used; no room imports from it."""
 
 LOOSE = {
-    "batches": "training",
-    "engine": "training",
-    "engine.rowtokens": "evaluation",
-    "engine.validation": "evaluation",
     "recipe.axes": "sweeps",
     "recipe.overlay": "sweeps",
     "recipe.sweep": "sweeps",

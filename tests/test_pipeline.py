@@ -24,9 +24,9 @@ NAMES = [stage.name for stage in STAGES]
 WITHIN = {
     "data": ("kdkit.data.corpus:write_atomically", 2),
     "check": ("kdkit.pipeline.stages.check:check_space", 1),
-    "teacher": ("kdkit.engine.loop:Trainer._step", 4),
+    "teacher": ("kdkit.training.loop:Trainer._step", 4),
     "capture": ("kdkit.logits.cache:CacheWriter.add_block", 17),
-    "distill": ("kdkit.engine.loop:Trainer._step", 6),
+    "distill": ("kdkit.training.loop:Trainer._step", 6),
     "baseline": ("kdkit.evaluation.labelsonly:is_wanted", 1),
     "evaluate": ("kdkit.store.predictions:_line", 5),
     "report": ("kdkit.pipeline.stages.report:assemble", 1),

@@ -22,9 +22,8 @@ from test_cache_merge import records
 
 from kdkit.api.values import EncodedExample, Prediction
 from kdkit.data.tokens import length_sorted
-from kdkit.engine import Forward
-from kdkit.engine.validation import row_losses
 from kdkit.errors import DamagedData, Elsewhere, Interrupted, KdkitError, Lost, UsageError
+from kdkit.evaluation.losses import row_losses
 from kdkit.logits.cache import CacheWriter, Part, verify
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
@@ -37,11 +36,12 @@ from kdkit.system import launcher
 from kdkit.system.devices import pick
 from kdkit.system.progress import Silent
 from kdkit.system.team import ALONE, Team
+from kdkit.training import Forward
 
 SIZES = st.integers(1, 4)
 GONE = "error: another process of this run is gone ("
 LATER = "the same command goes on from"
-STEP = "kdkit.engine.loop:Trainer._step"
+STEP = "kdkit.training.loop:Trainer._step"
 
 
 # --- shares

@@ -17,9 +17,9 @@ import torch
 from kdkit.api.values import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets
 from kdkit.builtin.losses.kd import KD
 from kdkit.data.tokens import collate
-from kdkit.engine import Forward
 from kdkit.losses import distillation_loss, token_counts
 from kdkit.losses.alignment import label_mask
+from kdkit.training import Forward
 
 MODELS = {
     "t5, tied": tiny.T5,

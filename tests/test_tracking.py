@@ -21,10 +21,10 @@ from kdkit.api.hookspecs import hookimpl
 from kdkit.api.interfaces import Tracker
 from kdkit.api.trackers import record_id
 from kdkit.api.values import Score
-from kdkit.engine import MetricsLog
 from kdkit.errors import MissingInput
 from kdkit.recipe import load_recipe
 from kdkit.runs.tracking import Guard, numbers_of, scores_of
+from kdkit.training import MetricsLog
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 

@@ -17,11 +17,11 @@ import torch
 from kdkit.api.interfaces import LeanModel
 from kdkit.api.options import Generation, Training
 from kdkit.data.tokens import collate
-from kdkit.engine import Forward
-from kdkit.engine.lean import lean
 from kdkit.errors import UsageError
 from kdkit.logits.targets import NoTargets, counts_of
 from kdkit.losses import HardLoss
+from kdkit.training import Forward
+from kdkit.training.checkpoint_compile import lean
 
 CHECKPOINTING, COMPILE = Training(gradient_checkpointing=True), Training(compile=True)
 MODELS = [(tiny.T5, "dropout_rate"), (tiny.BART, "dropout")]

@@ -154,11 +154,11 @@ class Notes:
 def trainer(folder: Path, *, rows: int = 24, values=None, training_model=None, progress=None, log=True, **options):
     """A training of a tiny T5 on labels; validation gives `values` in turn (by default the step's own number)."""
     from kdkit.api.options import Generation, Training
-    from kdkit.engine import MetricsLog, Trainer
-    from kdkit.engine.validation import Validator
+    from kdkit.evaluation.losses import Validator
     from kdkit.logits.targets import NoTargets
     from kdkit.losses import HardLoss
     from kdkit.system.progress import Silent
+    from kdkit.training import MetricsLog, Trainer
 
     defaults = {"epochs": 2, "batch_size": 4, "learning_rate": 5e-3, "best_by": "loss", "log_every": 1}
     training = Training(**{**defaults, **options})

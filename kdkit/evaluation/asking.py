@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.engine import Forward
-from kdkit.engine.rowtokens import TokenWatch
-from kdkit.engine.validation import row_losses
+from kdkit.evaluation.losses import row_losses
+from kdkit.evaluation.tokens import TokenWatch
 from kdkit.models.generation import predict
 from kdkit.store import texts
+from kdkit.training import Forward
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import LossMixer, TextModel
     from kdkit.api.values import EncodedExample, Prediction
     from kdkit.data.rows import Rows
-    from kdkit.engine.rowtokens import RowTokens
-    from kdkit.engine.validation import RowLoss
+    from kdkit.evaluation.losses import RowLoss
+    from kdkit.evaluation.tokens import RowTokens
     from kdkit.logits.targets import TargetSource
     from kdkit.runs.run import Run
 

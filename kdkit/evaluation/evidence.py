@@ -12,8 +12,8 @@ import attrs
 import numpy as np
 
 from kdkit.api.values import Score
-from kdkit.engine.validation import loss_samples
 from kdkit.evaluation.calibration import BINS, Bins
+from kdkit.evaluation.losses import loss_samples
 from kdkit.evaluation.resampling import compare, mean_over_seeds
 from kdkit.evaluation.rowscores import RowKey, RowScores
 from kdkit.evaluation.scoring import Column, columns_of, differences_of, scores_of, weighted_mean
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import MetricSuite
     from kdkit.api.values import Difference, Example
-    from kdkit.engine.rowtokens import RowTokens
-    from kdkit.engine.validation import RowLoss
+    from kdkit.evaluation.losses import RowLoss
     from kdkit.evaluation.rowscores import Array
+    from kdkit.evaluation.tokens import RowTokens
 
 LOSSES, TOKENS, TEXTS = "loss", "tokens", "texts"
 """Suites of scores that are no metric suite's: see `kdkit.api.values.Score`."""
@@ -90,7 +90,7 @@ class Evidence:
             model: Whose.
             against: "truth", "teacher" or "truth and teacher".
             name: "hard", "soft" or "total".
-            losses: See `kdkit.engine.row_losses`.
+            losses: See `kdkit.training.row_losses`.
         """
         values, weights = loss_samples(losses, name, self.together)
         if not values:

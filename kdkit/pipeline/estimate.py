@@ -17,11 +17,11 @@ from kdkit.api.interfaces import (
     TemperedLoss,
 )
 from kdkit.api.options import Schedule
-from kdkit.batches import Lengths, epoch_steps
 from kdkit.data.rows import rows_of
 from kdkit.errors import Mismatch, UsageError
 from kdkit.recipe.inputs import naming
 from kdkit.system.files import size_text
+from kdkit.training.batching import Lengths, epoch_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from kdkit.api.values import END
 from kdkit.data.rows import rows_of
-from kdkit.engine import MetricsLog, Trainer
-from kdkit.engine.validation import Validator
+from kdkit.evaluation.losses import Validator
 from kdkit.losses import loss_at
 from kdkit.models import Seq2SeqModel
 from kdkit.runs.model_card import model_texts
+from kdkit.training import MetricsLog, Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import LossMixer, TextModel
     from kdkit.api.options import Training
     from kdkit.api.values import Corpus, EncodedExample
-    from kdkit.engine import FitResult
     from kdkit.logits.targets import TargetSource
     from kdkit.runs.run import Run
+    from kdkit.training import FitResult
 
 
 def train(

@@ -11,13 +11,13 @@ import numpy as np
 
 from kdkit.api.values import END, Prediction
 from kdkit.data.rows import rows_of
-from kdkit.engine.rowtokens import cached_tokens
-from kdkit.engine.validation import RowLoss
 from kdkit.evaluation import baselines, labelsonly
 from kdkit.evaluation.asking import Answers, Questions
 from kdkit.evaluation.costs import closing, open_student, student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
+from kdkit.evaluation.losses import RowLoss
 from kdkit.evaluation.scoring import Column
+from kdkit.evaluation.tokens import cached_tokens
 from kdkit.logits.cache import LogitCache
 from kdkit.logits.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.losses import HardLoss, loss_at
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import TextModel, Tokenizer
     from kdkit.api.values import Corpus
     from kdkit.data.rows import Rows
-    from kdkit.engine.rowtokens import CachedTokens
     from kdkit.evaluation.rowscores import Array
+    from kdkit.evaluation.tokens import CachedTokens
     from kdkit.runs.run import Run
 
 IMITATORS = ("student", labelsonly.NAME)

@@ -14,18 +14,18 @@ import torch
 from kdkit.api.interfaces import SampledCodec, SparseCodec
 from kdkit.api.values import SparseTargets
 from kdkit.data.tokens import collate, length_sorted
-from kdkit.engine.tokenloss import CHUNK
 from kdkit.evaluation.calibration import Bins
 from kdkit.losses.alignment import full_logits, log_softmax, teacher_rows
 from kdkit.system.team import ALONE, Team
+from kdkit.training.tokenloss import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kdkit.api.interfaces.codecs import AnyCodec
     from kdkit.api.values import EncodedExample, TeacherRows
-    from kdkit.engine.tokenloss import Part
     from kdkit.logits.targets import CachedTargets
+    from kdkit.training.tokenloss import Part
 
 
 @attrs.define(kw_only=True, eq=False)

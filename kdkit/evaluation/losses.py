@@ -9,10 +9,10 @@ import attrs
 import torch
 
 from kdkit.data.tokens import collate, length_sorted
-from kdkit.engine.tokenloss import Forward
 from kdkit.logits.targets import counts_of
 from kdkit.models.generation import own_rows, predict
 from kdkit.system.team import ALONE, Team
+from kdkit.training.tokenloss import Forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import LossMixer, TextModel
     from kdkit.api.options import Generation, NamedSuite
     from kdkit.api.values import EncodedExample, Example, TokenCounts
-    from kdkit.engine.tokenloss import Part
     from kdkit.logits.targets import TargetSource
     from kdkit.system.progress import Progress
+    from kdkit.training.tokenloss import Part
 
 
 @attrs.define(kw_only=True)
@@ -74,7 +74,7 @@ def row_losses(
         batch_size: Rows a batch of the forward pass.
         together: Rows whose tokens are averaged together, in the rows' order; 0 for all.
         team: The processes that do this.
-        watch: Shown each part that this process computes, with its row's id: see `kdkit.engine.TokenWatch`.
+        watch: Shown each part that this process computes, with its row's id: see `kdkit.training.TokenWatch`.
     """
     counts = _shared_counts(rows, targets, together)
     batches = team.own(list(length_sorted(rows, batch_size)))

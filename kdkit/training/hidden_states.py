@@ -12,11 +12,11 @@ import torch
 
 from kdkit.api.interfaces import FeatureLoss
 from kdkit.data.tokens import collate
-from kdkit.engine.featurehelper import FeatureHelper
-from kdkit.engine.spaces import TeacherSpace
-from kdkit.engine.tokenloss import Forward
 from kdkit.errors import UsageError
 from kdkit.losses.alignment import teacher_rows
+from kdkit.training.projection import FeatureHelper
+from kdkit.training.teacher_states import TeacherSpace
+from kdkit.training.tokenloss import Forward
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 import torch
 
-from kdkit.engine.tokenloss import Forward
+from kdkit.training.tokenloss import Forward
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kdkit.engine.loop import FitResult, Trainer
-from kdkit.engine.metricslog import MetricsLog
-from kdkit.engine.tokenloss import Forward, StudentTokens
+from kdkit.training.loop import FitResult, Trainer
+from kdkit.training.metrics_log import MetricsLog
+from kdkit.training.tokenloss import Forward, StudentTokens
 
 __all__ = [
     "FitResult",

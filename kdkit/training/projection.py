@@ -16,7 +16,7 @@ from kdkit.api.interfaces import FeatureLoss
 if TYPE_CHECKING:
     from kdkit.api.interfaces import LossMixer
     from kdkit.api.values import LossParts, TeacherRows, TokenCounts
-    from kdkit.engine.spaces import TeacherSpace
+    from kdkit.training.teacher_states import TeacherSpace
 
 
 @attrs.frozen(kw_only=True, eq=False)

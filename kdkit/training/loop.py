@@ -17,22 +17,22 @@ import attrs
 import torch
 
 from kdkit.api.values import Moment
-from kdkit.batches import Lengths, epoch_order, epoch_steps
-from kdkit.engine import checkpoint, sharded
-from kdkit.engine.ahead import ahead
-from kdkit.engine.features import helper_of
-from kdkit.engine.lean import lean
-from kdkit.engine.ledger import PARTS, Ledger
-from kdkit.engine.loading import AHEAD, Loader
-from kdkit.engine.readback import lag_of
-from kdkit.engine.replicas import Replicas, noise_seed
-from kdkit.engine.schedule import learning_rate
-from kdkit.engine.state import State, Sums
 from kdkit.errors import Lost, UsageError
 from kdkit.logits.targets import counts_of
 from kdkit.losses import loss_at
 from kdkit.system.signals import Stop, graceful
 from kdkit.system.team import ALONE, Team
+from kdkit.training import checkpoint, sharded
+from kdkit.training.batching import Lengths, epoch_order, epoch_steps
+from kdkit.training.checkpoint_compile import lean
+from kdkit.training.hidden_states import helper_of
+from kdkit.training.loading import AHEAD, Loader
+from kdkit.training.prefetch import ahead
+from kdkit.training.readback import lag_of
+from kdkit.training.replicas import Replicas, noise_seed
+from kdkit.training.schedule import learning_rate
+from kdkit.training.state import State, Sums
+from kdkit.training.step_log import PARTS, Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import LossMixer, TextModel
     from kdkit.api.options import Training
     from kdkit.api.values import EncodedExample
-    from kdkit.engine.featurehelper import FeatureHelper
-    from kdkit.engine.loading import Loaded
-    from kdkit.engine.metricslog import MetricsLog
-    from kdkit.engine.tokenloss import Forward
     from kdkit.logits.targets import TargetSource
     from kdkit.system.progress import Progress, Task
+    from kdkit.training.loading import Loaded
+    from kdkit.training.metrics_log import MetricsLog
+    from kdkit.training.projection import FeatureHelper
+    from kdkit.training.tokenloss import Forward
 
 LOWER_IS_BETTER = ("loss", "hard", "soft")
 

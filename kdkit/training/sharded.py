@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from kdkit.engine.replicas import Replicas
-from kdkit.engine.tokenloss import Forward
 from kdkit.errors import UsageError
+from kdkit.training.replicas import Replicas
+from kdkit.training.tokenloss import Forward
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
-from kdkit.engine.readback import Readback
-from kdkit.engine.state import Sums
 from kdkit.errors import KdkitError
+from kdkit.training.readback import Readback
+from kdkit.training.state import Sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.api.values import EncodedExample, TokenCounts
-    from kdkit.batches import Lengths
+    from kdkit.training.batching import Lengths
 
     Window = Sequence[Sequence[int]]
 

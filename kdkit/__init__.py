@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from kdkit.pipeline.run import run
     from kdkit.pipeline.sweep import run_sweep
     from kdkit.recipe import load_recipe
-    from kdkit.recipe.sweep import load_sweep
+    from kdkit.sweeps.reading import load_sweep
 
 __all__ = ["__version__", "distillation_loss", "load_recipe", "load_sweep", "run", "run_sweep"]
 _LAZY = {
     "distillation_loss": "kdkit.losses",
     "load_recipe": "kdkit.recipe",
-    "load_sweep": "kdkit.recipe.sweep",
+    "load_sweep": "kdkit.sweeps.reading",
     "run": "kdkit.pipeline.run",
     "run_sweep": "kdkit.pipeline.sweep",
 }

@@ -25,7 +25,7 @@ from pages import (
 
 import kdkit
 from kdkit.recipe import load_recipe, shipped_recipes
-from kdkit.recipe.sweep import load_any
+from kdkit.sweeps.reading import load_any
 
 
 def run_blocks(page):

@@ -25,12 +25,7 @@ ROOMS = (
 OUTSIDE = {"__init__", "__main__"}
 """The front door: public names, imported from any floor when they are first used; no room imports from it."""
 
-LOOSE = {
-    "recipe.axes": "sweeps",
-    "recipe.overlay": "sweeps",
-    "recipe.sweep": "sweeps",
-    "recipe.sweptkeys": "sweeps",
-}
+LOOSE = {}
 """Modules and packages that are on their way into a room."""
 
 MODULES = {

@@ -7,7 +7,7 @@ from fake_plugin import SMALLEST, RecordedTeacher, fake_plugins
 
 from kdkit.errors import RecipeError
 from kdkit.recipe import load_recipe, shipped_recipes
-from kdkit.recipe.sweep import load_any
+from kdkit.sweeps.reading import load_any
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from kdkit.errors import RecipeError
 from kdkit.recipe import json_schema, load_recipe
-from kdkit.recipe.sweep import load_any, load_sweep
-from kdkit.recipe.sweptkeys import value_text
+from kdkit.sweeps.reading import load_any, load_sweep
+from kdkit.sweeps.swept_keys import value_text
 
 GRIDS = st.fixed_dictionaries(
     {},

@@ -18,9 +18,9 @@ from kdkit.errors import DamagedData
 from kdkit.pipeline.run import run as run_one
 from kdkit.pipeline.sweep import run_sweep
 from kdkit.recipe import load_recipe
-from kdkit.recipe.sweep import load_sweep
 from kdkit.sweeps import read_sweep, trial_folder
-from kdkit.sweeps.facts import log_of
+from kdkit.sweeps.folder import log_of
+from kdkit.sweeps.reading import load_sweep
 
 LIGHT = {"training__epochs": 1, "teacher__fine_tune__epochs": 1, "evaluation__bootstrap": 5}
 

@@ -11,7 +11,7 @@ from kdkit.cli.run import recipe_options
 
 if TYPE_CHECKING:
     from kdkit.pipeline.plan import Plan
-    from kdkit.recipe.sweep import Sweep, Trial
+    from kdkit.sweeps.reading import Sweep, Trial
 
 
 @click.command("plan")
@@ -23,7 +23,7 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as
     It reads the data and the tokenizers, and loads no weights. Of a sweep it says which trials there are, and plans one
     for each teacher and codec.
     """
-    from kdkit.recipe.sweep import Sweep, load_any
+    from kdkit.sweeps.reading import Sweep, load_any
     from kdkit.system import progress
 
     loaded = load_any(recipe, overrides)
@@ -116,7 +116,7 @@ def _alike(sweep: Sweep) -> list[list[Trial]]:
 
 def _axes_of(sweep: Sweep) -> list[str]:
     """Each axis with its values."""
-    from kdkit.recipe.sweptkeys import value_text
+    from kdkit.sweeps.swept_keys import value_text
 
     lines = []
     for axis in sweep.axes:

@@ -11,7 +11,7 @@ from kdkit import plugins as plugin_loading
 from kdkit import recipe as recipes
 from kdkit.cli.output import print_json, print_table, to_json
 from kdkit.errors import RecipeError, UsageError
-from kdkit.recipe.sweep import load_any
+from kdkit.sweeps.reading import load_any
 
 overrides_option = click.option(
     "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Override an option: loss.alpha=0.3."

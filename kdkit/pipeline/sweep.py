@@ -11,13 +11,13 @@ from filelock import FileLock
 
 from kdkit.errors import UsageError
 from kdkit.runs.folders import check_no_file, delete
-from kdkit.sweeps.board import Board, columns_of
 from kdkit.sweeps.display import shown
-from kdkit.sweeps.facts import LOCK, SWEEP, is_sweep, is_worked_on, write_sweep
+from kdkit.sweeps.folder import LOCK, SWEEP, is_sweep, is_worked_on, write_sweep
 from kdkit.sweeps.process import Places
 from kdkit.sweeps.results import RESULTS, write_results
 from kdkit.sweeps.schedule import Schedule
-from kdkit.sweeps.searching import searched
+from kdkit.sweeps.search import searched
+from kdkit.sweeps.state import Board, columns_of
 from kdkit.system.files import write_atomically
 from kdkit.system.progress import Silent
 from kdkit.system.signals import graceful
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from kdkit.logits.cache import Part
-    from kdkit.recipe.sweep import Sweep, Trial
-    from kdkit.sweeps.facts import SweepFacts
+    from kdkit.sweeps.folder import SweepFacts
     from kdkit.sweeps.process import Launch
+    from kdkit.sweeps.reading import Sweep, Trial
     from kdkit.system.progress import Progress
     from kdkit.system.signals import Stop
 

@@ -63,7 +63,7 @@ COMPONENT_SECTIONS: Mapping[str, Section] = {
     name: section for name, section in SECTIONS.items() if section.kind is not None
 }
 SWEEP = "sweep"
-"""The section of a recipe that is many trials; see `kdkit.recipe.sweep`."""
+"""The section of a recipe that is many trials; see `kdkit.sweeps.reading`."""
 OPTIONAL_SECTIONS = tuple(name for name, section in SECTIONS.items() if section.is_optional)
 _NOT_IN_DIGEST = {"name", "description", *OPTIONAL_SECTIONS}
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from kdkit.sweeps.facts import SweepFacts, TrialFacts, is_sweep, read_sweep, trial_facts, trial_folder, write_sweep
+from kdkit.sweeps.folder import SweepFacts, TrialFacts, is_sweep, read_sweep, trial_facts, trial_folder, write_sweep
 
 __all__ = ["SweepFacts", "TrialFacts", "is_sweep", "read_sweep", "trial_facts", "trial_folder", "write_sweep"]

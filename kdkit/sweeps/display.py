@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.sweeps.board import Board, in_columns
+from kdkit.sweeps.state import Board, in_columns
 from kdkit.system.progress import Bars, clock
 from kdkit.system.wording import plural
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table as RichTable
 
-    from kdkit.sweeps.board import Entry, Watcher
+    from kdkit.sweeps.state import Entry, Watcher
     from kdkit.system.progress import Progress
 
 _LOG_TAIL = 4096

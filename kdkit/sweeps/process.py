@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 from kdkit.runs.folders import RECIPE
-from kdkit.sweeps.facts import ends_with_error, last_error, log_of, trial_folder
+from kdkit.sweeps.folder import ends_with_error, last_error, log_of, trial_folder
 from kdkit.system.files import write_atomically
 from kdkit.system.signals import SIGNALS
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kdkit.recipe.sweep import Trial
+    from kdkit.sweeps.reading import Trial
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 THREADS = "OMP_NUM_THREADS"

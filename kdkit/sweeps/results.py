@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.recipe.sweptkeys import value_text
 from kdkit.runs.record import read_report
-from kdkit.sweeps.board import columns_of
+from kdkit.sweeps.state import columns_of
+from kdkit.sweeps.swept_keys import value_text
 from kdkit.system.files import write_atomically, write_json
 from kdkit.system.progress import clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kdkit.sweeps.facts import SweepFacts, TrialFacts
+    from kdkit.sweeps.folder import SweepFacts, TrialFacts
 
 RESULTS = "results"
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 import attrs
 from filelock import FileLock, Timeout
 
-from kdkit.sweeps.board import Board, Entry
-from kdkit.sweeps.facts import claim_of, is_worked_on, log_of, trial_facts
+from kdkit.sweeps.folder import claim_of, is_worked_on, log_of, trial_facts
 from kdkit.sweeps.process import STOPPED
+from kdkit.sweeps.state import Board, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from kdkit.recipe.sweep import Trial
-    from kdkit.sweeps.board import Watcher
-    from kdkit.sweeps.facts import TrialFacts
+    from kdkit.sweeps.folder import TrialFacts
     from kdkit.sweeps.process import Launch, Worker
+    from kdkit.sweeps.reading import Trial
+    from kdkit.sweeps.state import Watcher
     from kdkit.system.signals import Stop
 
 

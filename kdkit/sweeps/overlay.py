@@ -11,8 +11,8 @@ from kdkit.recipe.document import Document, laid_over, paths_in
 
 if TYPE_CHECKING:
     from kdkit.plugins.fields import KeyPath
-    from kdkit.recipe.axes import Combination
     from kdkit.recipe.document import Place
+    from kdkit.sweeps.axes import Combination
 
 
 def document_of(base: Document, combination: Combination, source: Document) -> Document:

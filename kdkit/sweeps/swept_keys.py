@@ -10,8 +10,8 @@ from kdkit.plugins import SINGULAR
 from kdkit.plugins.checks import did_you_mean, show
 from kdkit.plugins.fields import options_of
 from kdkit.plugins.structure import dotted
-from kdkit.recipe.axes import SEED, Axis
 from kdkit.recipe.sections import SECTIONS, Preamble
+from kdkit.sweeps.axes import SEED, Axis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

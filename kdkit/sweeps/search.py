@@ -11,9 +11,9 @@ import attrs
 
 from kdkit.api.values import Outcome
 from kdkit.errors import RecipeError
-from kdkit.recipe.sweptkeys import value_text
 from kdkit.runs.folders import RECIPE
-from kdkit.sweeps.facts import trial_facts
+from kdkit.sweeps.folder import trial_facts
+from kdkit.sweeps.swept_keys import value_text
 from kdkit.system.digests import digest_of
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import OpenSearch
-    from kdkit.recipe.sweep import Sweep, Trial
-    from kdkit.sweeps.board import Watcher
+    from kdkit.sweeps.reading import Sweep, Trial
     from kdkit.sweeps.schedule import Schedule
+    from kdkit.sweeps.state import Watcher
 
 # What picks the best epoch is a loss, of which less is better, or a metric.
 _LOSSES = {"loss", "hard", "soft"}

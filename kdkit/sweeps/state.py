@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
 
-from kdkit.recipe.sweptkeys import value_text
+from kdkit.sweeps.swept_keys import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from kdkit.recipe.sweep import Trial
-    from kdkit.sweeps.facts import TrialFacts
+    from kdkit.sweeps.folder import TrialFacts
+    from kdkit.sweeps.reading import Trial
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed", "interrupted"]
 

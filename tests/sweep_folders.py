@@ -14,7 +14,7 @@ import numpy as np
 from run_folders import write_json
 
 from kdkit.api.values import Cost, Score
-from kdkit.evaluation.rowscores import RowKey, RowScores
+from kdkit.evaluation.row_scores import RowKey, RowScores
 from kdkit.evaluation.scoring import mean
 from kdkit.runs.record import VERSIONS
 

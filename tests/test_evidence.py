@@ -17,7 +17,7 @@ from kdkit.builtin.codecs.float_ import Float
 from kdkit.errors import DamagedData, Interrupted
 from kdkit.evaluation import timing
 from kdkit.evaluation.losses import row_losses
-from kdkit.evaluation.rowscores import RowKey, RowScores
+from kdkit.evaluation.row_scores import RowKey, RowScores
 from kdkit.evaluation.tokens import TokenWatch, cached_tokens
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss

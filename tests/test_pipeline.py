@@ -27,7 +27,7 @@ WITHIN = {
     "teacher": ("kdkit.training.loop:Trainer._step", 4),
     "capture": ("kdkit.logits.cache:CacheWriter.add_block", 17),
     "distill": ("kdkit.training.loop:Trainer._step", 6),
-    "baseline": ("kdkit.evaluation.labelsonly:is_wanted", 1),
+    "baseline": ("kdkit.evaluation.labels_only:is_wanted", 1),
     "evaluate": ("kdkit.store.predictions:_line", 5),
     "report": ("kdkit.pipeline.stages.report:assemble", 1),
 }

@@ -21,7 +21,7 @@ from kdkit.api.values import Cost, Difference, Example, Score
 from kdkit.builtin.metrics.text import Text
 from kdkit.cli.report import command
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.evaluation.rowscores import RowKey, RowScores
+from kdkit.evaluation.row_scores import RowKey, RowScores
 from kdkit.pipeline.stages import report
 from kdkit.report import (
     assemble,

@@ -14,7 +14,7 @@ from sweep_folders import write_sweep_folder, write_trial
 from kdkit.cli.report import command
 from kdkit.errors import MissingInput, UsageError
 from kdkit.evaluation.resampling import compare
-from kdkit.evaluation.rowscores import RowKey
+from kdkit.evaluation.row_scores import RowKey
 from kdkit.report.study import comparison
 from kdkit.report.study.page import to_html
 from kdkit.report.study.statistics import Unpaired

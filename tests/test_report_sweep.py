@@ -20,7 +20,7 @@ from kdkit.api.values import Difference, PublishedRun
 from kdkit.cli.report import command
 from kdkit.errors import MissingInput
 from kdkit.evaluation.resampling import compare, mean_over_seeds
-from kdkit.evaluation.rowscores import RowKey
+from kdkit.evaluation.row_scores import RowKey
 from kdkit.report.formats import metric, signed, signed_interval
 from kdkit.report.study import best as sweepbest
 from kdkit.report.study import comparison, gains, sweep

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as npst
 
 from kdkit.errors import DamagedData, Mismatch, MissingInput
 from kdkit.evaluation.resampling import compare, mean_over_seeds
-from kdkit.evaluation.rowscores import FILE, RowKey, RowScores
+from kdkit.evaluation.row_scores import FILE, RowKey, RowScores
 from kdkit.evaluation.scoring import Column, bootstrap_intervals, differences_of
 
 OURS, THEIRS = RowKey("student", "truth", "s", "m"), RowKey("labels-only", "truth", "s", "m")

@@ -15,7 +15,7 @@ from kdkit.api.values import Score
 from kdkit.evaluation.calibration import BINS, Bins
 from kdkit.evaluation.losses import loss_samples
 from kdkit.evaluation.resampling import compare, mean_over_seeds
-from kdkit.evaluation.rowscores import RowKey, RowScores
+from kdkit.evaluation.row_scores import RowKey, RowScores
 from kdkit.evaluation.scoring import Column, columns_of, differences_of, scores_of, weighted_mean
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import MetricSuite
     from kdkit.api.values import Difference, Example
     from kdkit.evaluation.losses import RowLoss
-    from kdkit.evaluation.rowscores import Array
+    from kdkit.evaluation.row_scores import Array
     from kdkit.evaluation.tokens import RowTokens
 
 LOSSES, TOKENS, TEXTS = "loss", "tokens", "texts"

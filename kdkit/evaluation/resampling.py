@@ -14,13 +14,13 @@ import numpy as np
 
 from kdkit.api.values import Difference
 from kdkit.errors import Mismatch
-from kdkit.evaluation.rowscores import score_of_sums
+from kdkit.evaluation.row_scores import score_of_sums
 from kdkit.evaluation.scoring import LEVEL, draws
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.evaluation.rowscores import Array, RowKey, RowScores
+    from kdkit.evaluation.row_scores import Array, RowKey, RowScores
 
 
 @attrs.frozen(kw_only=True)

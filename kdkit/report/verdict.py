@@ -87,7 +87,7 @@ def _beaten_by(facts: Facts, pair: Pair) -> str:
 def _paired(facts: Facts, pair: Pair, model: str) -> Difference | None:
     """A baseline minus the student, row by row; None where the run has no values of rows."""
     from kdkit.evaluation.resampling import compare as compare_rows
-    from kdkit.evaluation.rowscores import RowKey, RowScores
+    from kdkit.evaluation.row_scores import RowKey, RowScores
 
     key = RowKey("student", pair.against, pair.suite, pair.metric)
     try:

@@ -2,7 +2,7 @@
 
 cache/
 teachers/KEY/       teachers that a run made (see `kdkit.store.folders`)
-baselines/KEY/      students that it trained on the labels alone (see `kdkit.evaluation.labelsonly`)
+baselines/KEY/      students that it trained on the labels alone (see `kdkit.evaluation.labels_only`)
 texts/KEY.jsonl     what a model wrote (see `kdkit.store.texts`)
 logits/DIGEST/      the logits of a teacher (see `kdkit.logits.cache`); these may be at a URL instead
 """

@@ -6,7 +6,7 @@ import shutil
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from kdkit.evaluation import labelsonly
+from kdkit.evaluation import labels_only
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
 from kdkit.models import weights_digest
@@ -30,7 +30,7 @@ def fit(run: Run) -> dict[str, Any]:
         UsageError: It has to be trained, and there is no room on the disk.
         DamagedData: The store's copy is not what was put there.
     """
-    return _have(run) if labelsonly.is_wanted(run.recipe) else {"folder": None}
+    return _have(run) if labels_only.is_wanted(run.recipe) else {"folder": None}
 
 
 def restore(run: Run) -> dict[str, Any] | None:
@@ -48,9 +48,9 @@ def restore(run: Run) -> dict[str, Any] | None:
 
 
 def _have(run: Run) -> dict[str, Any]:
-    corpus, workshop = run.read_corpus(), run.path / labelsonly.NAME
-    model = labelsonly.untouched_student(run, corpus)
-    entry = run.store / "baselines" / labelsonly.key_of(run.recipe, corpus, model)
+    corpus, workshop = run.read_corpus(), run.path / labels_only.NAME
+    model = labels_only.untouched_student(run, corpus)
+    entry = run.store / "baselines" / labels_only.key_of(run.recipe, corpus, model)
     with ExitStack() as held:
         reused = run.team.lead_does(lambda: _is_there(run, entry, workshop, held))
         if not reused:
@@ -77,10 +77,10 @@ def _train(run: Run, model: TextModel, corpus: Corpus, workshop: Path) -> None:
         run,
         model,
         corpus,
-        labelsonly.training_of(run.recipe),
+        labels_only.training_of(run.recipe),
         HardLoss(),
         lambda _: NoTargets(),
-        role=labelsonly.NAME,
+        role=labels_only.NAME,
         folder=workshop,
     )
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from kdkit.api.values import END, Prediction
 from kdkit.data.rows import rows_of
-from kdkit.evaluation import baselines, labelsonly
-from kdkit.evaluation.asking import Answers, Questions
+from kdkit.evaluation import baselines, labels_only
 from kdkit.evaluation.costs import closing, open_student, student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
 from kdkit.evaluation.losses import RowLoss
+from kdkit.evaluation.outputs import Answers, Questions
 from kdkit.evaluation.scoring import Column
 from kdkit.evaluation.tokens import cached_tokens
 from kdkit.logits.cache import LogitCache
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import TextModel, Tokenizer
     from kdkit.api.values import Corpus
     from kdkit.data.rows import Rows
-    from kdkit.evaluation.rowscores import Array
+    from kdkit.evaluation.row_scores import Array
     from kdkit.evaluation.tokens import CachedTokens
     from kdkit.runs.run import Run
 
-IMITATORS = ("student", labelsonly.NAME)
+IMITATORS = ("student", labels_only.NAME)
 """Whose texts every suite compares with the teacher's, too."""
 
 WRITTEN = ("student", "student-validation", *baselines.NAMES)
@@ -120,9 +120,9 @@ def _baseline_models(run: Run, corpus: Corpus) -> Iterator[tuple[str, str, Abstr
     facts = run.facts("baseline")
     if facts["folder"] is not None:
         folder = Path(facts["folder"])
-        yield labelsonly.NAME, facts["weights"], open_student(run, folder)
-    untouched = labelsonly.untouched_student(run, corpus)
-    yield "untouched", labelsonly.weights_in_memory(untouched), closing(untouched)
+        yield labels_only.NAME, facts["weights"], open_student(run, folder)
+    untouched = labels_only.untouched_student(run, corpus)
+    yield "untouched", labels_only.weights_in_memory(untouched), closing(untouched)
 
 
 def _write(run: Run, corpus: Corpus, asked: Asked) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> dict[str, Any]:
         "validation_scores": _validation_scores(run, asked),
         "differences": [
             attrs.asdict(each)
-            for than in ("teacher", labelsonly.NAME)
+            for than in ("teacher", labels_only.NAME)
             if than in said
             for each in evidence.differences(than)
         ],
@@ -186,7 +186,7 @@ def _all_texts(run: Run, corpus: Corpus, held_out: Rows) -> tuple[dict[str, list
         folder, reused = run.facts("baseline")["folder"], run.facts("baseline").get("reused")
         facts = {"untouched": {}, "constant": {"text": constant}, "nearest": {}}
         if folder is not None:
-            facts[labelsonly.NAME] = {"folder": folder, "reused": reused}
+            facts[labels_only.NAME] = {"folder": folder, "reused": reused}
         names += facts
     by_id = {name: {said.id: said.text for said in predictions.read(_texts(run, name))} for name in names}
     return {name: [texts[example.id] for example in held_out.examples] for name, texts in by_id.items()}, facts

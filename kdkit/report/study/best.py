@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.api.values import Difference
-    from kdkit.evaluation.rowscores import RowKey
+    from kdkit.evaluation.row_scores import RowKey
     from kdkit.report.study.judged import Judged
     from kdkit.report.study.selection import Selection
     from kdkit.report.study.statistics import Statistics

@@ -20,7 +20,7 @@ from kdkit.report.tables import Cell, Group, Row, Table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kdkit.evaluation.rowscores import RowKey
+    from kdkit.evaluation.row_scores import RowKey
     from kdkit.report.study.published import Published
     from kdkit.report.study.runs import Configuration
     from kdkit.report.study.statistics import Measure, Statistics

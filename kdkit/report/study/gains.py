@@ -12,7 +12,7 @@ from kdkit.report.tables import Group, Row, Table
 
 if TYPE_CHECKING:
     from kdkit.api.values import Difference
-    from kdkit.evaluation.rowscores import RowKey
+    from kdkit.evaluation.row_scores import RowKey
     from kdkit.report.study.runs import Configuration
     from kdkit.report.study.statistics import Statistics
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.api.values import Difference
-    from kdkit.evaluation.rowscores import RowKey
+    from kdkit.evaluation.row_scores import RowKey
     from kdkit.report.study.runs import Configuration
     from kdkit.report.study.statistics import Statistics
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kdkit.api.values import PublishedRun
-    from kdkit.evaluation.rowscores import RowKey
+    from kdkit.evaluation.row_scores import RowKey
     from kdkit.report.study.runs import Configuration
     from kdkit.report.study.statistics import Statistics
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.evaluation.rowscores import RowKey
+from kdkit.evaluation.row_scores import RowKey
 from kdkit.report.readings import number
 from kdkit.report.study.runs import SEED
 from kdkit.report.study.statistics import is_lower_better

@@ -1,6 +1,6 @@
 """What reports on several runs say of a score: its mean over seeds, its interval, and paired differences.
 
-All of it comes from `kdkit.evaluation.rowscores`; here is what is done once, and what to do where rows are not to be
+All of it comes from `kdkit.evaluation.row_scores`; here is what is done once, and what to do where rows are not to be
 had.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.api.values import Difference
-    from kdkit.evaluation.rowscores import RowKey, RowScores
+    from kdkit.evaluation.row_scores import RowKey, RowScores
     from kdkit.report.study.runs import Configuration, ScoredRun
 
 SAME = 1e-9

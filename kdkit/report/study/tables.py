@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from kdkit.api.values import Difference
-    from kdkit.evaluation.rowscores import RowKey
+    from kdkit.evaluation.row_scores import RowKey
     from kdkit.report.study.runs import Configuration, ScoredRun
     from kdkit.report.study.statistics import Measure, Statistics
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import attrs
 
-from kdkit.testing.features import check_features
+from kdkit.testing.hidden_states import check_features
 from kdkit.testing.loss_cases import Outcome, Tokens, cases
 
 if TYPE_CHECKING:

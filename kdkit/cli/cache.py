@@ -8,7 +8,7 @@ from typing import Any
 
 import rich_click as click
 
-from kdkit.cli.cachefacts import caches_at, facts, is_finished, manifest_of, numbers, size_of, summary_of, with_state
+from kdkit.cli.cache_facts import caches_at, facts, is_finished, manifest_of, numbers, size_of, summary_of, with_state
 from kdkit.cli.places import folder_of, folders_of, place_of, url_of
 from kdkit.errors import DamagedData
 from kdkit.system.wording import plural

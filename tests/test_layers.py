@@ -25,9 +25,6 @@ ROOMS = (
 OUTSIDE = {"__init__", "__main__"}
 """The front door: public names, imported from any floor when they are first used; no room imports from it."""
 
-LOOSE = {}
-"""Modules and packages that are on their way into a room."""
-
 MODULES = {
     ".".join(path.with_suffix("").parts).removesuffix(".__init__"): PACKAGE / path
     for path in sorted(file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py"))
@@ -62,9 +59,7 @@ def arrows() -> dict[str, set[str]]:
 
 def room(module: str) -> str:
     """The room that a module is in."""
-    parts = module.split(".")
-    loose = next((LOOSE[name] for n in range(len(parts), 0, -1) if (name := ".".join(parts[:n])) in LOOSE), None)
-    return loose or parts[0]
+    return module.partition(".")[0]
 
 
 def test_every_room_has_a_floor_and_every_floor_a_room():

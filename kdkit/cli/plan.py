@@ -11,7 +11,7 @@ from kdkit.cli.run import recipe_options
 
 if TYPE_CHECKING:
     from kdkit.pipeline.plan import Plan
-    from kdkit.sweeps.reading import Sweep, Trial
+    from kdkit.sweeps.trials import Sweep, Trial
 
 
 @click.command("plan")
@@ -23,7 +23,8 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as
     It reads the data and the tokenizers, and loads no weights. Of a sweep it says which trials there are, and plans one
     for each teacher and codec.
     """
-    from kdkit.sweeps.reading import Sweep, load_any
+    from kdkit.sweeps.reading import load_any
+    from kdkit.sweeps.trials import Sweep
     from kdkit.system import progress
 
     loaded = load_any(recipe, overrides)

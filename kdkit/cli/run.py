@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kdkit.logits.cache import Part
     from kdkit.recipe import Recipe
-    from kdkit.sweeps.reading import Sweep
+    from kdkit.sweeps.trials import Sweep
 
 
 R = TypeVar("R")
@@ -66,7 +66,8 @@ def command(
     The same command again goes on at the first unfinished stage. Started by torchrun or accelerate launch, several
     processes do one run together.
     """
-    from kdkit.sweeps.reading import Sweep, load_any
+    from kdkit.sweeps.reading import load_any
+    from kdkit.sweeps.trials import Sweep
     from kdkit.system import launcher
 
     if hint := launcher.hint():

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kdkit.logits.cache import Part
     from kdkit.sweeps.folder import SweepFacts
     from kdkit.sweeps.process import Launch
-    from kdkit.sweeps.reading import Sweep, Trial
+    from kdkit.sweeps.trials import Sweep, Trial
     from kdkit.system.progress import Progress
     from kdkit.system.signals import Stop
 

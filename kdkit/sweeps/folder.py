@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from os import PathLike
 
-    from kdkit.sweeps.reading import Trial
+    from kdkit.sweeps.trials import Trial
 
 SWEEP = "sweep.json"
 VERSION = 1

@@ -1,4 +1,4 @@
-"""A recipe with `[sweep]`: the trials that it asks for, each a recipe of its own."""
+"""Reading a recipe with `[sweep]`: every trial that it asks for is checked, and every problem is kept."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from kdkit.recipe.sections import SECTIONS, SWEEP, Recipe
 from kdkit.sweeps.axes import SEED, Axis, Combination, Setting, SweepReader, is_apart
 from kdkit.sweeps.overlay import document_of
 from kdkit.sweeps.swept_keys import value_text, why_no_axis
+from kdkit.sweeps.trials import Sweep, Trial
 
 if TYPE_CHECKING:
     import os
@@ -26,79 +27,6 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import Search
     from kdkit.plugins import Plugins
     from kdkit.plugins.fields import KeyPath
-
-_ID_DIGITS = 16
-
-
-@attrs.frozen(kw_only=True)
-class Trial:
-    """One run of a sweep.
-
-    Attributes:
-        values: Each axis' value; of an axis that it does not set, what the recipe has without `[sweep]`.
-        seed: The seed of its training, where the sweep varies that.
-        recipe: What is run.
-        id: The first 16 digits of the recipe's digest: the same trial, whatever sweep asks for it.
-    """
-
-    values: Mapping[str, Any]
-    seed: int | None
-    recipe: Recipe = attrs.field(repr=False)
-
-    @property
-    def id(self) -> str:
-        """See above."""
-        return self.recipe.digest[:_ID_DIGITS]
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Sweep:
-    """A recipe with `[sweep]`.
-
-    Attributes:
-        name: What it is called.
-        description: What it does, in a sentence.
-        axes: The keys that its trials vary, in the recipe's order, `training.seed` excluded.
-        seeds: The seeds that are varied; empty where none are.
-        trials: The trials that it asks for, each once; none where a search proposes them.
-        base: The recipe without `[sweep]`.
-        search: What proposes trials, if anything does.
-        table: The recipe as tables, `[sweep]` among them, without the defaults.
-        path: The file it was read from, if any.
-    """
-
-    name: str
-    description: str
-    axes: tuple[str, ...]
-    seeds: tuple[int, ...]
-    trials: tuple[Trial, ...]
-    base: Recipe = attrs.field(repr=False)
-    search: Search | None = None
-    table: Mapping[str, Any] = attrs.field(repr=False)
-    path: Path | None = None
-    _propose: Callable[[Mapping[str, Any]], tuple[Trial, ...]] = attrs.field(repr=False)
-
-    @property
-    def reference(self) -> Mapping[str, Any] | None:
-        """Its resolved `[reference]` table, if it has one."""
-        return self.base.resolved.get("reference")
-
-    def proposed(self, values: Mapping[str, Any]) -> tuple[Trial, ...]:
-        """The trials with these values, one for each seed.
-
-        Args:
-            values: A value for each axis, as a search proposes them.
-
-        Raises:
-            RecipeError: They make no recipe.
-        """
-        return self._propose(values)
-
-    def to_toml(self) -> str:
-        """The recipe with `[sweep]`, as it was written, with what it extends and its overrides in it."""
-        import tomli_w
-
-        return tomli_w.dumps({"name": self.name, **self.table})
 
 
 def load_sweep(

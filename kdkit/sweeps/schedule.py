@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from kdkit.sweeps.folder import TrialFacts
     from kdkit.sweeps.process import Launch, Worker
-    from kdkit.sweeps.reading import Trial
     from kdkit.sweeps.state import Watcher
+    from kdkit.sweeps.trials import Trial
     from kdkit.system.signals import Stop
 
 

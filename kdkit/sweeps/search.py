@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import OpenSearch
-    from kdkit.sweeps.reading import Sweep, Trial
     from kdkit.sweeps.schedule import Schedule
     from kdkit.sweeps.state import Watcher
+    from kdkit.sweeps.trials import Sweep, Trial
 
 # What picks the best epoch is a loss, of which less is better, or a metric.
 _LOSSES = {"loss", "hard", "soft"}

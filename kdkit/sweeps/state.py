@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.sweeps.folder import TrialFacts
-    from kdkit.sweeps.reading import Trial
+    from kdkit.sweeps.trials import Trial
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed", "interrupted"]
 

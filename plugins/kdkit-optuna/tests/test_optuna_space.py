@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from kdkit.errors import RecipeError
 from kdkit.plugins.structure import WRONG, Structurer
+from kdkit_optuna.axes import Choices, Fraction, Whole
 from kdkit_optuna.search import Optuna
-from kdkit_optuna.space import Choices, Fraction, Whole, read_space
+from kdkit_optuna.space import read_space
 
 whole = st.integers(-50, 50)
 fraction = st.floats(-100, 100, allow_nan=False).map(lambda number: float(f"{number:.4g}"))

@@ -19,6 +19,20 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+__all__ = [
+    "Busy",
+    "DamagedData",
+    "Elsewhere",
+    "Interrupted",
+    "KdkitError",
+    "Lost",
+    "Mismatch",
+    "MissingInput",
+    "PluginError",
+    "RecipeError",
+    "UsageError",
+]
+
 
 class KdkitError(Exception):
     """Base of every error that kdkit raises on purpose."""

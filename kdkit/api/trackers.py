@@ -1,4 +1,4 @@
-"""What trackers share: a folder in the run folder, the name of a run's record, and a sentence for a missing library."""
+"""What trackers share: a folder in the run folder, the id of a run's record, and a sentence for a missing package."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from kdkit.system.files import write_atomically
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOLDER = "tracking"
+TRACKING_FOLDER = "tracking"
 """Where in a run folder a tracker may keep files."""
 
 
-def needs(module: str, *, extra: str) -> None:
-    """What a tracker calls first: is its library there?
+def require_package(module: str, *, extra: str) -> None:
+    """Refuse to track without the tracker's package; a tracker calls this first.
 
     Raises:
-        MissingInput: It is not.
+        MissingInput: The package is not installed.
     """
     if importlib.util.find_spec(module) is None:
         raise MissingInput(
@@ -29,9 +29,9 @@ def needs(module: str, *, extra: str) -> None:
         )
 
 
-def record_id(folder: Path) -> str:
-    """What tells a run's record from that of any other: made once, and kept in the run folder."""
-    file = folder / FOLDER / "id"
+def tracking_id(folder: Path) -> str:
+    """The id of a run's record at its tracker: made once, and kept in the run folder."""
+    file = folder / TRACKING_FOLDER / "id"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, uuid.uuid4().hex[:12].encode())

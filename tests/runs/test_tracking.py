@@ -19,7 +19,7 @@ import kdkit
 from kdkit import plugins
 from kdkit.api.hookspecs import hookimpl
 from kdkit.api.interfaces import Tracker
-from kdkit.api.trackers import record_id
+from kdkit.api.trackers import tracking_id
 from kdkit.api.values import Score
 from kdkit.errors import MissingInput
 from kdkit.recipe import load_recipe
@@ -246,8 +246,8 @@ def test_trackers_are_components_and_change_no_digest(tmp_path, name):
 
 
 def test_the_id_of_a_record_is_kept_in_the_run_folder(tmp_path):
-    assert record_id(tmp_path) == record_id(tmp_path)
-    assert record_id(tmp_path) != record_id(tmp_path / "other")
+    assert tracking_id(tmp_path) == tracking_id(tmp_path)
+    assert tracking_id(tmp_path) != tracking_id(tmp_path / "other")
 
 
 # The trackers that ship
@@ -322,7 +322,7 @@ def test_wandb_goes_on_with_the_run_of_the_folder_and_has_steps_of_its_own(tmp_p
     assert first == second | {"settings": first["settings"]}
     assert (first["project"], first["id"], first["resume"], first["entity"]) == (
         "p",
-        record_id(tmp_path),
+        tracking_id(tmp_path),
         "allow",
         None,
     )
@@ -351,7 +351,7 @@ def test_trackio_goes_on_with_the_run_of_the_folder_and_leaves_standard_output_a
     resumed(Trackio(project="p"), tmp_path)
     first, second = [options for name, *rest in stand_in if name == "init" for options in rest]
     assert first == second
-    assert (first["name"], first["resume"], first["space_id"]) == (f"tiny {record_id(tmp_path)}", "allow", None)
+    assert (first["name"], first["resume"], first["space_id"]) == (f"tiny {tracking_id(tmp_path)}", "allow", None)
     wanted = [("log", {"student/train/loss": step / 2}, step) for step in (1, 2, 3)]
     assert [call for call in stand_in if call[0] == "log"] == [*wanted, ("log", {"student/truth/text/f1": 0.25}, 3)]
     assert capsys.readouterr().out == ""

@@ -18,14 +18,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    import numpy as np
-    import numpy.typing as npt
-
-    from kdkit.api.values import FloatArray, OutputHead, StateBlock, Targets, TeacherBlock
-
-    CodecState: TypeAlias = Mapping[str, npt.NDArray[np.generic]]
+    from kdkit.api.arrays import CodecState as CodecState  # noqa: PLC0414 - a codec's interface has it too
+    from kdkit.api.arrays import FloatArray
+    from kdkit.api.values import OutputHead, StateBlock, Targets, TeacherBlock
 
 
 @runtime_checkable

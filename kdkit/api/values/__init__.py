@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.api.values.batches import IGNORED, LabelPlaces, TokenBatch, sent
+from kdkit.api.values.batches import IGNORED, LabelPlaces, TokenBatch
 from kdkit.api.values.blocks import Grid, OutputHead, RecordedLogits, StateBlock, TeacherBlock
 from kdkit.api.values.corpus import SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
 from kdkit.api.values.losses import END, LossParts, Moment, TokenCounts
@@ -27,7 +27,7 @@ from kdkit.api.values.targets import DenseTargets, FactoredTargets, QuantizedTar
 from kdkit.api.values.teacher_rows import TeacherRows
 
 if TYPE_CHECKING:
-    from kdkit.api.values.blocks import FloatArray as FloatArray
+    from kdkit.api.arrays import FloatArray as FloatArray
 
 __all__ = [
     "END",
@@ -64,5 +64,4 @@ __all__ = [
     "TeacherRows",
     "TokenBatch",
     "TokenCounts",
-    "sent",
 ]

@@ -5,17 +5,14 @@ Letters: T target, V vocabulary, D hidden.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-    import numpy.typing as npt
-
-    FloatArray: TypeAlias = npt.NDArray[np.float32]
+    from kdkit.api.arrays import FloatArray
 
 
 @attrs.frozen(kw_only=True)

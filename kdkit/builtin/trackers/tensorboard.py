@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.options import option, positive
-from kdkit.api.trackers import FOLDER, needs
+from kdkit.api.trackers import TRACKING_FOLDER, require_package
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,11 +26,11 @@ class TensorBoard:
         Raises:
             MissingInput: TensorBoard is not installed.
         """
-        needs("tensorboard", extra="tensorboard")
+        require_package("tensorboard", extra="tensorboard")
         import tomli_w
         from torch.utils.tensorboard import SummaryWriter
 
-        writer = SummaryWriter(str(folder / FOLDER / "tensorboard"), flush_secs=self.flush_seconds)
+        writer = SummaryWriter(str(folder / TRACKING_FOLDER / "tensorboard"), flush_secs=self.flush_seconds)
         indented = "".join(f"    {line}\n" for line in tomli_w.dumps(recipe).splitlines())  # code, in Markdown
         writer.add_text("recipe", indented)
         return _Events(writer)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.options import option
-from kdkit.api.trackers import needs, record_id
+from kdkit.api.trackers import require_package, tracking_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,14 +30,14 @@ class Trackio:
         Raises:
             MissingInput: trackio is not installed.
         """
-        needs("trackio", extra="trackio")
+        require_package("trackio", extra="trackio")
         import trackio
 
         with redirect_stdout(sys.stderr):  # standard output is a run's result
             run = trackio.init(
                 project=self.project,
                 # Its runs are told apart by their names.
-                name=f"{name} {record_id(folder)}",
+                name=f"{name} {tracking_id(folder)}",
                 group=self.group or None,
                 space_id=self.space or None,
                 config=dict(recipe),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.options import one_of, option
-from kdkit.api.trackers import FOLDER, needs, record_id
+from kdkit.api.trackers import TRACKING_FOLDER, require_package, tracking_id
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ class WandB:
             MissingInput: wandb is not installed.
             UsageError: Nobody is logged in.
         """
-        needs("wandb", extra="wandb")
+        require_package("wandb", extra="wandb")
         import wandb
 
-        place = folder / FOLDER
+        place = folder / TRACKING_FOLDER
         place.mkdir(parents=True, exist_ok=True)
         # It shall neither write to standard output, which is a run's result, nor ask for a key.
         settings = wandb.Settings(silent=True, console="off", **({"mode": self.mode} if self.mode else {}))
@@ -50,7 +50,7 @@ class WandB:
             entity=self.entity or None,
             group=self.group or None,
             name=name,
-            id=record_id(folder),
+            id=tracking_id(folder),
             resume="allow",
             dir=str(place),
             config=dict(recipe),

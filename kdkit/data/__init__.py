@@ -1,1 +1,20 @@
-"""Rows, as text and as token ids: read, checked, split and kept."""
+"""Rows, as text and as token ids: read, checked, split and kept. Public is what a data set reads files with."""
+
+from __future__ import annotations
+
+from kdkit.data.fields import RowReader, Template, as_text, field_value, require_rows
+from kdkit.data.jsonlines import DropCount, decompressed, json_lines, open_lines
+from kdkit.data.splitting import split_off
+
+__all__ = [
+    "DropCount",
+    "RowReader",
+    "Template",
+    "as_text",
+    "decompressed",
+    "field_value",
+    "json_lines",
+    "open_lines",
+    "require_rows",
+    "split_off",
+]

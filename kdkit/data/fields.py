@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FIELDS_SHOWN = 40
 
 
-def find(row: Mapping[str, Any], path: str) -> Any:
+def field_value(row: Mapping[str, Any], path: str) -> Any:
     """The value of a field; None where it is missing or null.
 
     Args:
@@ -94,7 +94,7 @@ class Template:
 
     def fill(self, row: Mapping[str, Any]) -> str | None:
         """The text for a row; None where a field is missing or null, or all of them are blank."""
-        values = {name: find(row, name) for name in self.fields}
+        values = {name: field_value(row, name) for name in self.fields}
         if any(value is None for value in values.values()):
             return None
         texts = {name: as_text(value) for name, value in values.items()}
@@ -167,7 +167,7 @@ class RowReader:
         return tuple(examples)
 
     def _id_of(self, row: Mapping[str, Any], split: str, number: int, place: str) -> str:
-        given = find(row, self._id_field) if self._id_field else None
+        given = field_value(row, self._id_field) if self._id_field else None
         name = f"{split}:{number}" if given is None or given == "" else as_text(given)
         other = self._places.setdefault(name, place)
         if other != place:

@@ -17,6 +17,7 @@ from kdkit.losses.divergences import (
     skew_reverse_kl,
     total_variation,
 )
+from kdkit.losses.hidden_states import linear_projection, with_distance
 from kdkit.losses.mixture import HardLoss, distillation_loss, loss_at, mix, token_counts
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "forward_kl",
     "full_logits",
     "jensen_shannon",
+    "linear_projection",
     "log_softmax",
     "loss_at",
     "mix",
@@ -40,4 +42,5 @@ __all__ = [
     "teacher_rows",
     "token_counts",
     "total_variation",
+    "with_distance",
 ]

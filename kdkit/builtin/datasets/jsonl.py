@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,7 +9,7 @@ from attrs import validators
 
 from kdkit.api.options import not_negative, option
 from kdkit.api.values import Corpus, Example
-from kdkit.data.fields import RowReader, Template, as_text, find, require_rows
+from kdkit.data import RowReader, Template, as_text, field_value, require_rows, split_off
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,8 +97,7 @@ class Jsonl:
 
     def _split(self, rows: tuple[Example, ...]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
         share = DEFAULT_SHARE if self.validation_share is None else self.validation_share
-        train = tuple(row for row in rows if _place_in_unit(row.id) >= share)
-        validation = tuple(row for row in rows if _place_in_unit(row.id) < share)
+        train, validation = split_off(rows, share)
         return train[: self.train_rows or None], validation[: self.validation_rows or None]
 
     def _fields(self) -> dict[str, tuple[str, ...]]:
@@ -127,8 +125,8 @@ class _Maker:
         target = self._target.fill(row)
         if target is None:
             return "it has no target"
-        prediction = find(row, self._options.prediction) if self._options.prediction else None
-        meta = {name: find(row, name) for name in self._options.meta}
+        prediction = field_value(row, self._options.prediction) if self._options.prediction else None
+        meta = {name: field_value(row, name) for name in self._options.meta}
         return Example(
             id=id_,
             source=source,
@@ -136,8 +134,3 @@ class _Maker:
             prediction=as_text(prediction) if prediction is not None else None,
             meta={name: value for name, value in meta.items() if value is not None},
         )
-
-
-def _place_in_unit(id_: str) -> float:
-    """A number in [0, 1) that depends on the id only, so that more rows move none of the old ones."""
-    return int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8], "big") / 2**64

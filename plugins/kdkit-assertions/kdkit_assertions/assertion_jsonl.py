@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.options import not_negative, option
-from kdkit.api.values import Corpus, Example
-from kdkit.data.fields import RowReader, as_text, find, require_rows
+from kdkit.api import Corpus, Example, not_negative, option
+from kdkit.data import RowReader, as_text, field_value, require_rows
 from kdkit_assertions.prompt import assertion_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kdkit.system.progress import Progress
+    from kdkit.api import Progress
 
 
 @attrs.frozen(kw_only=True)
@@ -77,15 +76,15 @@ class AssertionJsonl:
 
     def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
         """The input that a row makes, its target left empty; or why it makes none."""
-        test_method = as_text(find(row, self.test_method))
+        test_method = as_text(field_value(row, self.test_method))
         if not test_method.strip():
             return "it has no masked test"
-        source, cuts = assertion_prompt(as_text(find(row, self.focal)) if self.focal else "", test_method)
+        source, cuts = assertion_prompt(as_text(field_value(row, self.focal)) if self.focal else "", test_method)
         return Example(id=row_id, source=source, target="", cuts=cuts)
 
     def _example(self, id_: str, row: Mapping[str, Any]) -> Example | str:
         prompted = self.prompt(id_, row)
-        statements = assertion_list(find(row, self.assertions))
+        statements = assertion_list(field_value(row, self.assertions))
         if isinstance(prompted, str):
             return prompted
         if not statements:
@@ -94,13 +93,13 @@ class AssertionJsonl:
 
     def _meta(self, row: Mapping[str, Any], statements: list[str]) -> dict[str, Any]:
         meta: dict[str, Any] = {"assertions": statements}
-        kinds = find(row, self.kinds) if self.kinds else None
+        kinds = field_value(row, self.kinds) if self.kinds else None
         if isinstance(kinds, list):
             meta["kinds"] = [as_text(kind) for kind in kinds]
-        answerable = find(row, self.answerable) if self.answerable else None
+        answerable = field_value(row, self.answerable) if self.answerable else None
         if isinstance(answerable, bool):
             meta["answerable"] = answerable
-        project = find(row, self.project) if self.project else None
+        project = field_value(row, self.project) if self.project else None
         if project is not None:
             meta["project"] = as_text(project)
         return meta

@@ -4,15 +4,14 @@ from itertools import takewhile
 
 import attrs
 
-from kdkit.api.hookspecs import hookimpl
-from kdkit.api.options import option
+import kdkit
 
 
 @attrs.frozen(kw_only=True)
 class Prefix:
     """Characters that a text and its reference share from the start, over those of the longer one."""
 
-    ignore_case: bool = option("Whether upper and lower case count as one.", default=False)
+    ignore_case: bool = kdkit.option("Whether upper and lower case count as one.", default=False)
 
     def score(self, generated, references, examples):
         """`share` of every row."""
@@ -24,7 +23,7 @@ class Prefix:
         return shared / max(len(text), len(reference)) if text or reference else 1.0
 
 
-@hookimpl
+@kdkit.hookimpl
 def register_metrics(register):
     """Enter the suite under the name that recipes use."""
     register("prefix", Prefix)

@@ -1,7 +1,7 @@
 """The nine hooks of kdkit: each is called once, at start-up, with a function that takes a name and a component.
 
 A component is a frozen attrs class whose fields are its recipe options, or the string "package.module:Class", which is
-imported only when a recipe names it. `kdkit.api.interfaces` says what each kind of component does.
+imported only when a recipe names it. `kdkit.api` says what each kind of component does.
 """
 
 from __future__ import annotations

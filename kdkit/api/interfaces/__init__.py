@@ -2,7 +2,7 @@
 
 A component class is `attrs.frozen(kw_only=True)`; its fields are its recipe options, each with a type, a default where
 there is a sensible one, a validator where not every value is allowed, and `metadata={"help": "one sentence"}`
-(see `kdkit.api.options.option`). Making one is cheap and pure: files, weights and devices appear only in its methods.
+(see `kdkit.option`). Making one is cheap and pure: files, weights and devices appear only in its methods.
 Its module imports torch, transformers and the like only inside methods, so that listing plugins stays quick.
 """
 

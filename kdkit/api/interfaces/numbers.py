@@ -51,7 +51,7 @@ class ScheduledLoss(LossMixer, Protocol):
     """A loss that may change in the course of the training. Itself it is a value: it counts no steps."""
 
     def at(self, moment: Moment) -> LossMixer:
-        """The loss of a step. Validation and evaluation use that of `kdkit.api.values.END`, to be comparable."""
+        """The loss of a step. Validation and evaluation use that of `kdkit.api.END`, to be comparable."""
         ...
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdkit.api.hookspecs import hookimpl
+from kdkit import hookimpl
 
 if TYPE_CHECKING:
-    from kdkit.api.hookspecs import Register
+    from kdkit.api import Register
     from kdkit_assertions.compressed_logits import decode_compressed_logits
     from kdkit_assertions.thesis_metrics import score_thesis
 

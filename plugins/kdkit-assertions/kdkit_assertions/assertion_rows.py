@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.api.values import Example
+from kdkit.api import Example
 from kdkit_assertions.checks import called_name, kind_of, one_line
 from kdkit_assertions.contexts import LinedTest
 from kdkit_assertions.focal import Calls, FocalIndex, Imports

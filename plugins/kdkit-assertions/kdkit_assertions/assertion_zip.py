@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.options import not_negative, option
-from kdkit.api.values import Corpus, Example, RecordedLogits
-from kdkit.data.fields import as_text, require_rows
-from kdkit.data.jsonlines import DropCount, json_lines
+from kdkit.api import Corpus, Example, RecordedLogits, Silent, not_negative, option, user_path
+from kdkit.data import DropCount, as_text, json_lines, require_rows
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.system.files import user_path
-from kdkit.system.progress import Silent
 from kdkit_assertions.assertion_jsonl import assertion_list
 from kdkit_assertions.compressed_logits import CompressedLogits
 from kdkit_assertions.nested_zip import open_nested_jsonl
@@ -27,8 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from kdkit.api.values import FloatArray, Grid, SplitName
-    from kdkit.system.progress import Progress, Task
+    from kdkit.api import FloatArray, Grid, Progress, SplitName, Task
 
 PUBLISHED = "doi:10.5281/zenodo.15716445"
 OUTER = "codet5.zip"

@@ -18,11 +18,11 @@ import attrs
 import lz4.frame
 import numpy as np
 
-from kdkit.api.values import Grid
+from kdkit.api import Grid
 from kdkit.errors import DamagedData
 
 if TYPE_CHECKING:
-    from kdkit.api.values import FloatArray
+    from kdkit.api import FloatArray
 
 FLOATS = {16: "<f2", 32: "<f4"}
 QUANTISED = (4, 8)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.options import at_least_one, not_negative, option, positive
+from kdkit.api import at_least_one, not_negative, option, positive
 from kdkit.errors import Mismatch
 from kdkit_assertions.calling import DOES_NOT_RUN, FAILS, HOLDS, NOT_RUNNABLE
 from kdkit_assertions.mining import version_of
@@ -33,7 +33,7 @@ from kdkit_assertions.placing import Row
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kdkit.api.values import Example
+    from kdkit.api import Example
     from kdkit_assertions.row_pool import Ask
 
 METRICS = ("holds", "fails", "does_not_run", "truth_holds", "not_runnable", "holds_of_runnable")

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from kdkit.data.jsonlines import decompressed
+from kdkit.data import decompressed
 from kdkit.errors import DamagedData, KdkitError, MissingInput, UsageError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.api.values import Cut, Example
+from kdkit.api import Cut, Example
 from kdkit_assertions.checks import called_name, oracles
 from kdkit_assertions.contexts import Line, LinedTest
 from kdkit_assertions.focal import defined_names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdkit.api.values import Cut
+from kdkit.api import Cut
 
 FOCAL_HEADING = "FOCAL CODE:\n"
 TEST_HEADING = "TEST METHOD:\n"

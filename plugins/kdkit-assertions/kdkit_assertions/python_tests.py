@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
-from kdkit.api.options import at_least_one, not_negative, one_of, option, share
-from kdkit.api.values import SPLITS, Corpus, Drop, Example
+from kdkit.api import SPLITS, Corpus, Drop, Example, at_least_one, not_negative, one_of, option, share
 from kdkit.errors import UsageError
 from kdkit_assertions.assertion_rows import AssertionRows
 from kdkit_assertions.checks import KINDS
@@ -22,8 +21,7 @@ from kdkit_assertions.splits import ByModule, ByPackage, drop, sample, without_r
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from kdkit.api.values import SplitName
-    from kdkit.system.progress import Progress, Task
+    from kdkit.api import Progress, SplitName, Task
     from kdkit_assertions.mining import Skipped, Source
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.api.values import Drop
+from kdkit.api import Drop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from kdkit.api.values import Example, SplitName
+    from kdkit.api import Example, SplitName
 
 
 def fraction(text: str, *, salt: str) -> float:

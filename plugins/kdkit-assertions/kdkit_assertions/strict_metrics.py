@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, cast
 import attrs
 import cydifflib
 
-from kdkit.api.options import one_of, option
+from kdkit.api import one_of, option
 from kdkit_assertions.kinds import kind_of
 from kdkit_assertions.parsing import parses
 from kdkit_assertions.statements import language_of, split_statements
@@ -36,7 +36,7 @@ from kdkit_assertions.statements import language_of, split_statements
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kdkit.api.values import Example
+    from kdkit.api import Example
     from kdkit_assertions.statements import Language
 
 _WORD = re.compile(r"[\w-]+")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from kdkit.api.values import FloatArray
+    from kdkit.api import FloatArray
 
 HEADER = {"header": {"dataset_type": "training", "item_count": 0}}
 

@@ -20,7 +20,7 @@ import cydifflib
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kdkit.api.values import Example
+    from kdkit.api import Example
 
 _SPLIT = re.compile(r"[;\n]")
 _BLANKS = re.compile(r"\s+")

@@ -15,7 +15,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kdkit.api.values import PublishedRun
+    from kdkit.api import PublishedRun
 
 _FILE = Path(__file__).with_name("thesis_codet5.csv")
 _METRICS = ("precision", "recall", "f1", "accuracy", "similarity")
@@ -44,7 +44,7 @@ class ThesisCodeT5:
 
 
 def _run(row: Mapping[str, str]) -> PublishedRun:
-    from kdkit.api.values import PublishedRun
+    from kdkit.api import PublishedRun
 
     numbers = {name: float(text) for name, text in row.items()}
     alpha, temperature = numbers["alpha"], numbers["temperature"]

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdkit.api import size_text, user_path
 from kdkit.errors import MissingInput, UsageError
-from kdkit.system.files import size_text, user_path
 
 if TYPE_CHECKING:
-    from kdkit.system.progress import Progress, Task
+    from kdkit.api import Progress, Task
 
 DOI = re.compile(r"doi:(?P<doi>10\.\d{4,}/[^/\s]+)(?:/(?P<file>[^/\s]+))?")
 OFFLINE = "HF_HUB_OFFLINE"

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kdkit.api.interfaces import DataSource
+from kdkit.api import DataSource, Silent
 from kdkit.errors import UsageError
-from kdkit.system.progress import Silent
 from kdkit_assertions.assertion_jsonl import AssertionJsonl, assertion_list
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data/java_assertions"

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdkit.api.interfaces import FetchedSource, RecordedSource
+from kdkit.api import FetchedSource, RecordedSource, Silent
 from kdkit.errors import DamagedData, KdkitError, MissingInput, UsageError
-from kdkit.system.progress import Lines, Silent
+from kdkit.system.progress import Lines
 from kdkit_assertions import assertion_zip, decode_compressed_logits, nested_zip, zenodo
 from kdkit_assertions.assertion_zip import AssertionZip
 from kdkit_assertions.compressed_logits import CompressedLogits

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from kdkit.api.values import Example
+from kdkit.api import Example
 from kdkit.errors import Mismatch
-from kdkit.testing.metrics import check_metrics
+from kdkit.testing import check_metrics
 from kdkit_assertions import mining, row_pool
 from kdkit_assertions.execution import METRICS, Execution
 from kdkit_assertions.mining import find_package, parse

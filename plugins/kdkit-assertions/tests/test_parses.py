@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdkit.api.values import Example
+from kdkit.api import Example
 from kdkit_assertions.parsing import parses
 from kdkit_assertions.strict_metrics import Assertions
 

@@ -7,8 +7,7 @@ import json
 import attrs
 import pytest
 
-from kdkit.api.interfaces import RowSource
-from kdkit.system.progress import Silent
+from kdkit.api import RowSource, Silent
 from kdkit_assertions.assertion_jsonl import AssertionJsonl
 from kdkit_assertions.assertion_zip import AssertionZip
 

@@ -8,10 +8,8 @@ from collections import Counter
 import attrs
 import pytest
 
-from kdkit.api.interfaces import DataSource
-from kdkit.api.values import SPLITS
+from kdkit.api import SPLITS, DataSource, Silent
 from kdkit.errors import MissingInput, UsageError
-from kdkit.system.progress import Silent
 from kdkit_assertions.python_tests import PythonTests
 
 BOOM = 'raise AssertionError("a mined package must not be imported")\n'

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kdkit.api.interfaces import Reference
-from kdkit.plugins import load
+import kdkit
+from kdkit.api import Reference
 from kdkit_assertions.thesis_metrics import ThesisAssertions
 from kdkit_assertions.thesis_reference import ThesisCodeT5
 
@@ -51,7 +51,7 @@ def test_one_run_as_it_is_printed_in_the_thesis():
 
 
 def test_the_plugin_registers_it_with_its_source():
-    reference = load().get("references", "thesis-codet5").load()()
+    reference = kdkit.load_plugins().get("references", "thesis-codet5").load()()
     assert isinstance(reference, Reference)
     assert "TU Delft" in reference.source
     assert "10.5281/zenodo.15716434" in reference.source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdkit.api.values import Example
+from kdkit.api import Example
 from kdkit_assertions.splits import ByModule, ByPackage, fraction, sample, without_repeats
 
 shares = st.floats(0, 0.5)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdkit.api.values import Example
-from kdkit.testing.metrics import check_metrics
+from kdkit.api import Example
+from kdkit.testing import check_metrics
 from kdkit_assertions.kinds import kind_of
 from kdkit_assertions.statements import split_statements, tokens_of
 from kdkit_assertions.strict_metrics import Assertions

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdkit.api.values import Example
-from kdkit.testing.metrics import check_metrics
+from kdkit.api import Example
+from kdkit.testing import check_metrics
 from kdkit_assertions import score_thesis
 from kdkit_assertions.thesis_metrics import ThesisAssertions, _pieces
 

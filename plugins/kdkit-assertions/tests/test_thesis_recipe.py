@@ -10,7 +10,7 @@ import pytest
 
 import kdkit
 from kdkit import models
-from kdkit.system.progress import Silent
+from kdkit.api import Silent
 from kdkit_assertions.testing import encode_logits, write_assertion_zip
 
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
@@ -99,8 +99,6 @@ def test_the_thesis_recipe_runs_from_its_zip_to_a_report(tmp_path, model, gzippe
 
 
 def test_eight_bit_logits_reach_the_student_as_they_were_published(tmp_path, model):
-    from kdkit.logits.cache import LogitCache
-
     tokenizer = models.load_tokenizer(str(model))
     path = tmp_path / "codet5.zip"
     rows = [row(i, tokenizer) for i in range(4)]
@@ -112,7 +110,7 @@ def test_eight_bit_logits_reach_the_student_as_they_were_published(tmp_path, mod
     )  # fmt: skip
     kdkit.run(recipe, tmp_path / "run")
     facts = json.loads((tmp_path / "run" / "run.json").read_text())["stages"]["capture"]["facts"]
-    cache = LogitCache.open(Path(facts["cache"]))
+    cache = kdkit.LogitCache.open(Path(facts["cache"]))
     published = {}
     for recorded in recipe.data.recorded():
         logits_TV, _ = recorded.read(recorded.tokens)

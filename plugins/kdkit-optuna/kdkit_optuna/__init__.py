@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.api.hookspecs import hookimpl
+from kdkit import hookimpl
 
 if TYPE_CHECKING:
-    from kdkit.api.hookspecs import Register
+    from kdkit.api import Register
 
 
 @hookimpl

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-    from kdkit.api.values import Outcome
+    from kdkit.api import Outcome
     from kdkit_optuna.space import Space
 
 State = Literal["complete", "failed", "running"]

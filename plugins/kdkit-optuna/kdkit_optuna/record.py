@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from kdkit.api.values import Outcome
+    from kdkit.api import Outcome
     from kdkit_optuna.space import Space
 
 ID = "kdkit_trial"

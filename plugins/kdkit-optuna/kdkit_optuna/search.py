@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.options import at_least_one, not_negative, one_of, option
+from kdkit.api import at_least_one, not_negative, one_of, option
 from kdkit_optuna.proposing import Known, Proposer, seed_of
 from kdkit_optuna.space import Space, ends_of, read_space
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.api.values import AxisValue, Outcome
+    from kdkit.api import AxisValue, Outcome
     from kdkit_optuna.record import Record
 
 JOURNAL = "journal"
@@ -72,7 +72,7 @@ class Optuna:
 
     def ends(self) -> Iterator[AxisValue]:
         """The ends of each range, and every choice."""
-        from kdkit.api.values import AxisValue
+        from kdkit.api import AxisValue
 
         for axis, value, at in ends_of(self.space):
             yield AxisValue(axis=axis, value=value, at=("space", *at))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kdkit.api.values import Outcome
+from kdkit.api import Outcome
 from kdkit_optuna.search import Optuna
 
 SPACE = {

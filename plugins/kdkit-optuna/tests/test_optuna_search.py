@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_kit import SPACE, outcome, searched
 
-from kdkit.api.interfaces import OpenSearch, Search
+from kdkit.api import OpenSearch, Search
 from kdkit_optuna.search import Optuna
 
 

@@ -12,6 +12,7 @@ import tomli_w
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import kdkit
 from kdkit.errors import RecipeError
 from kdkit.plugins.structure import WRONG, Structurer
 from kdkit_optuna.axes import Choices, Fraction, Whole
@@ -156,9 +157,7 @@ def test_all_axes_that_are_wrong_are_named():
 
 
 def test_a_recipe_says_what_is_wrong_with_a_search_where_it_stands():
-    from kdkit import plugins
-
-    structurer = Structurer(plugins.load())
+    structurer = Structurer(kdkit.load_plugins())
     table = {"name": "optuna", "space": {"a": {"low": 2, "high": 1}}, "sampler": "magic", "trials": 0}
     _, made = structurer.component("searches", table, ("sweep", "search"))
     assert made is WRONG

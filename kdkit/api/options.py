@@ -1,6 +1,7 @@
 """Recipe sections that are not components: frozen attrs classes whose fields are the options.
 
-Defaults of `Training` and `Generation` are those of the thesis that kdkit grew from (Hristov, TU Delft 2025).
+Most defaults of `Training` and `Generation` are those of the thesis that kdkit grew from (Hristov, TU Delft 2025);
+`shuffle` is not.
 """
 
 from __future__ import annotations

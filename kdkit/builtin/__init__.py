@@ -31,7 +31,7 @@ def register_students(register: Register) -> None:
 
 @hookimpl
 def register_codecs(register: Register) -> None:
-    """Eight bits with LZ4, plain floats, the largest logits, and samples."""
+    """Eight or four bits with LZ4, plain floats, the largest logits, samples, and coordinates in a subspace."""
     register("u4-lz4", "kdkit.builtin.codecs.u4_lz4:U4LZ4")
     register("u8-lz4", "kdkit.builtin.codecs.u8_lz4:U8LZ4")
     register("float", "kdkit.builtin.codecs.float_:Float")

@@ -1,0 +1,66 @@
+"""What says that two runs, or two caches, are the same does not change from one version to the next.
+
+Where a digest changes here, the runs and caches of every user are made again.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from kdkit import plugins
+from kdkit.logits.cache import CacheIdentity, options_of
+from kdkit.recipe import load_recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("codet5_assert", "9d6395ca73327dafd5b8287874a149a62b16cb4aae530e02ee6c11fc3abd3aae"),
+        ("codet5_assert_live", "ff353982677178f7cbbc9029f0a761c83273524691a4bd240ab8bb5119391625"),
+        ("quickstart", "c64ddc6c5f5f4ebed69de2429742daf7844703e724edd99ffea1b5ea2d25b474"),
+    ],
+)
+def test_a_shipped_recipe_has_the_digest_that_it_had(name, digest):
+    assert load_recipe(name).digest == digest
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "digest"),
+    [
+        ("u4-lz4", {}, "f9f360b7d084c6cf731114003c0b6cdb2cadedba3bf743584db241ed611d348b"),
+        ("u4-lz4", {"level": 9}, "69a4cd572e5179b1e0b18e0a4bc2c85b4ebde82388c0654aefe24fdbb7ae4747"),
+        ("u8-lz4", {}, "a2206dc9ebdbffad929bfa67b76835af4808cd33aa30ff7a83f01ff406f5c9ad"),
+        ("u8-lz4", {"clip": 16.0}, "110cff41b63bb34784a5cedccab9ae35598c86332411e12e1856915efbbacc67"),
+        ("float", {}, "12f552314f8864afc0c5b55554ddd3ece83fef8749b7aa5a662e2c94baea6b5b"),
+        (
+            "float",
+            {"dtype": "bf16", "compression": "zstd", "level": 3, "planes": True},
+            "f59e1f5e1060e4b81e000890bb7c07425a86e2140302c39049c5a627c1a00c12",
+        ),
+        ("topk", {}, "e769bb3970e021f5e8232d2b294f19ca14c40e8ddb7a95adde8c87b7c7e012b6"),
+        (
+            "topk",
+            {"k": 8, "temperatures": (1.0, 2.0)},
+            "79c9582928e5028cccfd32e6057dbc46cd61f39a38787ca33f2bf58a526eb5c5",
+        ),
+        ("sampled", {}, "2b31e4fec1dfb7fa5bcb1618eeba7d4c1ff6875c4e571cfe42867bce52ed4e65"),
+        (
+            "sampled",
+            {"draws": 7, "draw": "independent", "seed": 3},
+            "c643b024baf9d4dd811d47308e1ae104be0d01f4234066a7eaacd5d3e04ce03c",
+        ),
+        ("subspace", {}, "5dd2f5f40e154f60624ea64a09c0aee2c8c0720d2fe5f9b00605d9c08adf88ce"),
+        ("subspace", {"step": 0.01}, "162eb6a8aaae59765a4fd3cb3bcc2be80476350b9f7e49e7f24548813e2d156e"),
+    ],
+)
+def test_a_cache_of_a_shipped_codec_has_the_identity_that_it_had(name, options, digest):
+    codec = plugins.load().get("codecs", name).load()(**options)
+    identity = CacheIdentity(
+        teacher="0" * 64,
+        teacher_name="anyone",
+        tokenizer="1" * 64,
+        codec=name,
+        codec_options=options_of(codec),
+        vocab_size=50,
+    )
+    assert identity.digest == digest

@@ -8,9 +8,10 @@ from training_sides import CODECS, TEACHER, TOKENIZER, Setting, Sides
 
 from kdkit.api.values import TeacherBlock
 from kdkit.builtin.teachers.hf_seq2seq import OpenHFTeacher
-from kdkit.logits.cache import CacheIdentity, CacheWriter, options_of
+from kdkit.logits.cache import CacheIdentity, CacheWriter
 from kdkit.logits.encoder import TeacherEncoder
 from kdkit.logits.targets import keys_of
+from kdkit.plugins.fields import identity_of
 from kdkit.system.progress import Silent
 
 
@@ -58,7 +59,7 @@ def record(setting: Setting) -> dict[str, int]:
             teacher_name=TEACHER,
             tokenizer=TOKENIZER,
             codec=name,
-            codec_options=options_of(codec),
+            codec_options=identity_of(codec),
             vocab_size=teacher.vocab_size,
         )
         encoder = TeacherEncoder.of(teacher, codec, Silent())

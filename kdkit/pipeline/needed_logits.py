@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.data.rows import rows_of
-from kdkit.logits.cache import CacheIdentity, LogitCache, options_of
+from kdkit.logits.cache import CacheIdentity, LogitCache
 from kdkit.logits.cache.manifest import MANIFEST
 from kdkit.logits.cache.remote.mirror import mirror_of
 from kdkit.logits.targets import keys_of
 from kdkit.models import tokenizer_digest
+from kdkit.plugins.fields import identity_of
 from kdkit.store import logits_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Wanted:
             teacher_name=f"{recipe.name}: {recipe.names['teacher']}",
             tokenizer=tokenizer_digest(teacher.tokenizer),
             codec=recipe.names["codec"],
-            codec_options=options_of(recipe.codec),
+            codec_options=identity_of(recipe.codec),
             vocab_size=teacher.vocab_size,
         )
         rows = wanted_rows(recipe, teacher.tokenizer, corpus)

@@ -165,13 +165,31 @@ def default_of(field: attrs.Attribute[Any], draft: object | None = None) -> Any:
     return field.default.factory()
 
 
+def table_of(component: Any) -> dict[str, Any]:
+    """Every option of a component, as a recipe would spell it; what is None is left out."""
+    options = {field.name: getattr(component, field.name) for field in attrs.fields(type(component)) if field.init}
+    return {name: plain(value) for name, value in options.items() if value is not None}
+
+
+def identity_of(component: Any) -> dict[str, Any]:
+    """The options that tell a component from others: `table_of` without what is false and is so by default.
+
+    An option that is added later, and is None or false by default, thus changes no identity.
+    """
+    fields = attrs.fields_dict(type(component))
+    return {
+        name: value
+        for name, value in table_of(component).items()
+        if value is not False or fields[name].default is not False
+    }
+
+
 def plain(value: Any) -> Any:
     """A value of an option as a recipe would spell it: instances become tables, tuples lists; None is left out."""
     if isinstance(value, NamedSuite):
         return {"name": value.name, **plain(value.suite)}
     if attrs.has(type(value)):
-        fields = [field for field in attrs.fields(type(value)) if field.init]
-        return plain({field.name: getattr(value, field.name) for field in fields})
+        return table_of(value)
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items() if item is not None}
     if isinstance(value, tuple | list):

@@ -24,7 +24,6 @@ from kdkit.plugins.fields import (
     is_table,
     member_type,
     options_of,
-    plain,
     without_none,
 )
 
@@ -183,12 +182,6 @@ def dotted(path: KeyPath) -> str:
     for key in path:
         text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
     return text
-
-
-def with_defaults(instance: Any) -> dict[str, Any]:
-    """Every option of an object, as a table."""
-    table: dict[str, Any] = plain(instance)
-    return table
 
 
 def _draft(cls: type[Any], values: Mapping[str, Any]) -> object:

@@ -9,7 +9,8 @@ import attrs
 from kdkit import plugins as plugin_loading
 from kdkit.errors import RecipeError
 from kdkit.plugins.checks import did_you_mean, show
-from kdkit.plugins.structure import WRONG, Structurer, dotted, with_defaults
+from kdkit.plugins.fields import table_of
+from kdkit.plugins.structure import WRONG, Structurer, dotted
 from kdkit.recipe.document import read_document, with_overrides
 from kdkit.recipe.requires import unmet
 from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Recipe
@@ -105,11 +106,11 @@ def structured(document: Document, path: Path | None, structurer: Structurer) ->
     _check_monitors(sections, structurer)
     if problems:
         return None
-    preamble_table = with_defaults(preamble)
+    preamble_table = table_of(preamble)
     resolved: dict[str, Any] = {"name": name, **preamble_table}
     for section, made in sections.items():
         resolved[section] = {"name": names[section]} if section in names else {}
-        resolved[section] |= with_defaults(made)
+        resolved[section] |= table_of(made)
     fields = {key: getattr(preamble, key) for key in preamble_table}
     return Recipe(name=name, **fields, **sections, names=names, resolved=resolved, path=path)
 

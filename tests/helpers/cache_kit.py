@@ -7,8 +7,9 @@ import struct
 from pathlib import Path
 
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.logits.cache import CacheIdentity, CacheWriter, LogitCache, options_of, record_key
+from kdkit.logits.cache import CacheIdentity, CacheWriter, LogitCache, record_key
 from kdkit.logits.cache.format import read_shard
+from kdkit.plugins.fields import identity_of
 from kdkit.testing import synthetic_block
 
 VOCAB = 40
@@ -21,7 +22,7 @@ def identity(codec=None, **changes) -> CacheIdentity:
         "teacher_name": "big-teacher",
         "tokenizer": "b" * 64,
         "codec": "u8-lz4" if isinstance(codec, U8LZ4) else "float",
-        "codec_options": options_of(codec),
+        "codec_options": identity_of(codec),
         "vocab_size": VOCAB,
     }
     return CacheIdentity(**{**fields, **changes})

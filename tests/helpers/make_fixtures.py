@@ -19,8 +19,9 @@ from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.codecs.topk import TopK
 from kdkit.builtin.codecs.u4_lz4 import U4LZ4
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.logits.cache import CacheIdentity, CacheWriter, options_of, record_key
+from kdkit.logits.cache import CacheIdentity, CacheWriter, record_key
 from kdkit.logits.cache.state import pack_state
+from kdkit.plugins.fields import identity_of
 
 CODECS = {
     "u8-lz4-row": ("u8-lz4", U8LZ4()),
@@ -72,14 +73,14 @@ def subspace(folder: Path) -> None:
         (folder / f"{name}.safetensors").write_bytes(pack_state(state))
         decoded = codec.bind(state).decode(payload, tokens=4, vocab_size=50)
         (folder / f"{name}.f32").write_bytes(decoded.astype("<f4").tobytes())
-        table[name] = {"codec": "subspace", "options": options_of(codec), "tokens": 4, "vocab_size": 50}
+        table[name] = {"codec": "subspace", "options": identity_of(codec), "tokens": 4, "vocab_size": 50}
     (folder / "fitted-codecs.json").write_text(json.dumps(table, indent=2) + "\n")
     identity = CacheIdentity(
         teacher="0" * 64,
         teacher_name="golden teacher",
         tokenizer="1" * 64,
         codec="subspace",
-        codec_options=options_of(codec),
+        codec_options=identity_of(codec),
         vocab_size=50,
     )
     with CacheWriter(folder / "cache-2-subspace", identity, codec) as writer:
@@ -100,7 +101,7 @@ def main(folder: Path) -> None:
         (folder / f"{name}.bin").write_bytes(payload)
         decoded = codec.decode(payload, tokens=3, vocab_size=50)
         (folder / f"{name}.f32").write_bytes(decoded.astype("<f4").tobytes())
-        table[name] = {"codec": registered, "options": options_of(codec), "tokens": 3, "vocab_size": 50}
+        table[name] = {"codec": registered, "options": identity_of(codec), "tokens": 3, "vocab_size": 50}
     (folder / "codecs.json").write_text(json.dumps(table, indent=2) + "\n")
     codec = U8LZ4()
     identity = CacheIdentity(
@@ -108,7 +109,7 @@ def main(folder: Path) -> None:
         teacher_name="golden teacher",
         tokenizer="1" * 64,
         codec="u8-lz4",
-        codec_options=options_of(codec),
+        codec_options=identity_of(codec),
         vocab_size=50,
     )
     with CacheWriter(folder / "cache-2", identity, codec, shard_bytes=400) as writer:

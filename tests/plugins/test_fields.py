@@ -13,7 +13,7 @@ from fake_plugin import FakeLoss, FakeStudent, FakeTeacher, Rows, Shape
 from kdkit.api.options import Evaluation, NamedSuite, Training, one_of, option
 from kdkit.errors import PluginError
 from kdkit.plugins.checks import broken_rules
-from kdkit.plugins.fields import ALL_OF, EACH, IN, NUMBER, OPTIONAL, options_of, plain
+from kdkit.plugins.fields import ALL_OF, EACH, IN, NUMBER, OPTIONAL, identity_of, options_of, plain, table_of
 
 if TYPE_CHECKING:
     from kdkit.api.options import Generation
@@ -75,6 +75,23 @@ def test_a_plain_value_is_what_a_recipe_would_say():
         "shapes": [{"layers": 2, "width": 3}, {"layers": 1}],
     }
     assert plain(NamedSuite(name="s", suite=Shape(layers=1))) == {"name": "s", "layers": 1}
+
+
+def test_an_option_that_does_nothing_by_default_is_not_in_the_identity():
+    made = attrs.make_class(
+        "Made",
+        {
+            "size": attrs.field(default=3),
+            "limit": attrs.field(default=None),
+            "packed": attrs.field(default=False),
+            "shuffled": attrs.field(default=True),
+        },
+    )
+    assert table_of(made()) == {"size": 3, "packed": False, "shuffled": True}
+    assert identity_of(made()) == {"size": 3, "shuffled": True}
+    assert identity_of(made(limit=0, packed=True, shuffled=False)) == {
+        "size": 3, "limit": 0, "packed": True, "shuffled": False,
+    }  # fmt: skip
 
 
 def test_attrs_still_makes_validators_of_the_shape_that_is_read_here():

@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 
 from kdkit import plugins
-from kdkit.logits.cache import CacheIdentity, options_of
+from kdkit.logits.cache import CacheIdentity
+from kdkit.plugins.fields import identity_of
 from kdkit.recipe import load_recipe
 
 
@@ -60,7 +61,7 @@ def test_a_cache_of_a_shipped_codec_has_the_identity_that_it_had(name, options, 
         teacher_name="anyone",
         tokenizer="1" * 64,
         codec=name,
-        codec_options=options_of(codec),
+        codec_options=identity_of(codec),
         vocab_size=50,
     )
     assert identity.digest == digest

@@ -10,8 +10,8 @@ from kdkit.api.interfaces.codecs import FittedCodec, HeadCodec
 from kdkit.errors import UsageError
 from kdkit.logits.bench.records import first_tokens, state_block
 from kdkit.logits.cache.state import pack_state
-from kdkit.plugins.fields import options_of
-from kdkit.plugins.structure import Structurer, dotted, with_defaults
+from kdkit.plugins.fields import options_of, table_of
+from kdkit.plugins.structure import Structurer, dotted
 from kdkit.recipe.codec_spec import read_codec_spec
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def parse_contender(text: str, plugins: Plugins) -> Contender:
     """
     spec = read_codec_spec(text, plugins)
     given = text.partition(":")[2]
-    return Contender(name=spec.name, options=with_defaults(spec.codec), given=given, component=spec.codec)
+    return Contender(name=spec.name, options=table_of(spec.codec), given=given, component=spec.codec)
 
 
 def default_contenders(plugins: Plugins) -> list[Contender]:
@@ -118,7 +118,7 @@ def _contender(plugins: Plugins, name: str, options: Mapping[str, Any], given: s
         path, sentence = structurer.problems[0]
         key = dotted(tuple(part for part in path if part != "name"))
         raise UsageError(f"{where}: {key + ': ' if key else ''}{sentence}")
-    return Contender(name=name, options=with_defaults(component), given=given, component=component)
+    return Contender(name=name, options=table_of(component), given=given, component=component)
 
 
 def _spelt(value: object) -> str:

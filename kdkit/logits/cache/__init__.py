@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from kdkit.logits.cache.identity import CacheIdentity, options_of, record_key
+from kdkit.logits.cache.identity import CacheIdentity, record_key
 from kdkit.logits.cache.manifest import Manifest, ShardEntry, read_manifest
 from kdkit.logits.cache.mending.convert import convert
 from kdkit.logits.cache.mending.merge import Merged, merge
@@ -29,7 +29,6 @@ __all__ = [
     "convert",
     "first_rows",
     "merge",
-    "options_of",
     "read_manifest",
     "record_key",
     "repair",

@@ -40,20 +40,8 @@ def record_key(teacher: str, tokenizer: str, source_ids: Sequence[int], target_i
     return digest.digest()[:KEY_BYTES]
 
 
-def options_of(codec: Any) -> dict[str, Any]:
-    """A codec's options as a table that JSON can hold.
-
-    Those that are None or false by default, and are left so, are left out: an option that is added later, and does
-    nothing by default, changes no identity.
-    """
-    options = attrs.asdict(codec)
-    for field in attrs.fields(type(codec)):
-        if (field.default is None or field.default is False) and options[field.name] is field.default:
-            del options[field.name]
-    return _plain(options)
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+def _as_read(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A table as JSON gives it back: two that are written alike are equal."""
     return cast(dict[str, Any], json.loads(canonical_json(dict(options))))
 
 
@@ -66,7 +54,7 @@ class CacheIdentity:
         teacher_name: What people call the teacher; two identities that differ only here are one.
         tokenizer: Digest of the tokenizer.
         codec: The codec's registered name.
-        codec_options: Its options (see `options_of`).
+        codec_options: Its options (see `kdkit.plugins.fields.identity_of`).
         vocab_size: Width of the logits.
     """
 
@@ -74,7 +62,7 @@ class CacheIdentity:
     teacher_name: str = attrs.field(eq=False)
     tokenizer: str
     codec: str
-    codec_options: dict[str, Any] = attrs.field(converter=_plain)
+    codec_options: dict[str, Any] = attrs.field(converter=_as_read)
     vocab_size: int
 
     @property

@@ -26,7 +26,7 @@ from kdkit.builtin.codecs.parts.even_lz4 import EvenGridLZ4
 from kdkit.builtin.codecs.u4_lz4 import U4LZ4
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.errors import DamagedData, UsageError
-from kdkit.logits.cache import options_of
+from kdkit.plugins.fields import identity_of
 from kdkit.testing import check_codec, synthetic_block
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -422,7 +422,7 @@ def test_bytes_of_released_formats_decode_for_ever(name):
     facts = json.loads((FIXTURES / "codecs.json").read_text())[name]
     codec = plugins.load().get("codecs", facts["codec"]).load()(**facts["options"])
     named = {name: value for name, value in facts["options"].items() if value is not None}
-    assert options_of(codec) | named == options_of(codec)
+    assert identity_of(codec) | named == identity_of(codec)
     shape = {"tokens": facts["tokens"], "vocab_size": facts["vocab_size"]}
     decoded_TV = codec.decode((FIXTURES / f"{name}.bin").read_bytes(), **shape)
     assert decoded_TV.astype("<f4").tobytes() == (FIXTURES / f"{name}.f32").read_bytes()

@@ -22,8 +22,9 @@ from safetensors import safe_open
 
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.errors import DamagedData, UsageError
-from kdkit.logits.cache import LogitCache, options_of, record_key, verify
+from kdkit.logits.cache import LogitCache, record_key, verify
 from kdkit.logits.cache.format import read_shard
+from kdkit.plugins.fields import identity_of
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
@@ -108,7 +109,7 @@ def test_a_golden_cache_with_a_state_is_read_for_ever():
 
 def test_an_option_that_does_nothing_by_default_changes_no_identity():
     then = LogitCache.open(FIXTURES / "cache-1").identity
-    assert attrs.evolve(then, codec_options=options_of(U8LZ4())).digest == then.digest
+    assert attrs.evolve(then, codec_options=identity_of(U8LZ4())).digest == then.digest
 
 
 def test_shards_are_plain_safetensors_files(tmp_path):

@@ -16,7 +16,8 @@ from independent_decoder import decode
 
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.logits.cache import LogitCache, options_of
+from kdkit.logits.cache import LogitCache
+from kdkit.plugins.fields import identity_of
 from kdkit.testing import synthetic_block
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -62,6 +63,6 @@ def test_both_read_the_same(registered, codec, tokens, vocab_size, seed, constan
     if constant:  # long matches, which lengthen themselves
         block.logits_TV[...] = np.float32(1.5)
     payload = codec.encode(block)
-    theirs_TV = decode(registered, options_of(codec), payload, tokens, vocab_size)
+    theirs_TV = decode(registered, identity_of(codec), payload, tokens, vocab_size)
     ours_TV = codec.decode(payload, tokens=tokens, vocab_size=vocab_size)
     assert theirs_TV.tobytes() == ours_TV.tobytes()

@@ -15,9 +15,10 @@ from kdkit.api.values import EncodedExample, FactoredTargets
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.data.tokens import collate
 from kdkit.errors import DamagedData
-from kdkit.logits.cache import CacheWriter, LogitCache, merge, options_of, verify
+from kdkit.logits.cache import CacheWriter, LogitCache, merge, verify
 from kdkit.logits.cache.state import read_state
 from kdkit.logits.targets import CachedTargets
+from kdkit.plugins.fields import identity_of
 from kdkit.system.progress import Silent
 from kdkit.testing import synthetic_head, synthetic_states
 
@@ -104,7 +105,7 @@ def test_a_batch_of_several_states_is_what_its_records_are(tmp_path):
     """With a codec whose targets are factored: over a basis that holds those of all states."""
     head = synthetic_head(VOCAB, 6)
     codec = Subspace()
-    own = attrs.evolve(IDENTITY, codec="subspace", codec_options=options_of(codec))
+    own = attrs.evolve(IDENTITY, codec="subspace", codec_options=identity_of(codec))
     for name, seed, numbers in (("a", 0, range(1, 5)), ("b", 7, range(5, 9))):
         with CacheWriter(tmp_path / name, own, codec, 600) as writer:
             writer.learn(codec.fit_head(head, [synthetic_states(50, 6, seed=seed)]))

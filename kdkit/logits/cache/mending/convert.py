@@ -9,8 +9,8 @@ import attrs
 from kdkit.api.interfaces import FittedCodec, SparseCodec
 from kdkit.api.values import TeacherBlock
 from kdkit.errors import UsageError
-from kdkit.logits.cache.identity import options_of
 from kdkit.logits.cache.writer import CacheWriter
+from kdkit.plugins.fields import identity_of
 from kdkit.system.digests import canonical_json, digest_of
 from kdkit.system.signals import graceful
 
@@ -52,7 +52,7 @@ def convert(
         KdkitError: The disk is full.
         Interrupted: A signal came; what was converted is sealed.
     """
-    identity = attrs.evolve(source.identity, codec=name, codec_options=options_of(codec))
+    identity = attrs.evolve(source.identity, codec=name, codec_options=identity_of(codec))
     if identity == source.identity:
         raise UsageError(f"{source.folder} is coded by {name} with these options already; there is nothing to convert")
     _refuse_sparse(source, name)

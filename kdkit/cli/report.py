@@ -72,7 +72,7 @@ def _report_run(run_dir: Path, *, as_json: bool) -> None:
 
 
 def _report_sweep(folder: Path, *, as_json: bool) -> None:
-    from kdkit.report.study import numbers, sweep
+    from kdkit.report import several, sweep
 
     report = sweep.write(folder)
     document, stats, best = report.document, report.stats, report.selection.best
@@ -92,8 +92,8 @@ def _report_sweep(folder: Path, *, as_json: bool) -> None:
                 "trials": counts,
                 "chosen_by": report.selection.by,
                 "best": None if best is None else dict(best.values),
-                "configurations": numbers.configurations(stats),
-                "differences": [] if best is None else numbers.differences(stats, best),
+                "configurations": several.configurations(stats),
+                "differences": [] if best is None else several.differences(stats, best),
                 "failed": [
                     {"id": trial.id, "values": dict(trial.values), "seed": trial.seed, "error": trial.error}
                     for trial in report.sweep.trials
@@ -106,7 +106,7 @@ def _report_sweep(folder: Path, *, as_json: bool) -> None:
 
 
 def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
-    from kdkit.report.study import comparison, numbers
+    from kdkit.report import comparison, several
     from kdkit.sweeps import is_sweep, read_sweep
 
     if output.suffix == ".md":
@@ -127,8 +127,8 @@ def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
                 "markdown": str(output.with_suffix(".md")),
                 "verdict": verdict,
                 "differing": list(stats.configurations[0].values),
-                "configurations": numbers.configurations(stats),
-                "differences": numbers.differences(stats, stats.configurations[0]),
+                "configurations": several.configurations(stats),
+                "differences": several.differences(stats, stats.configurations[0]),
             }
         )
         return
@@ -136,11 +136,10 @@ def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
 
 
 def _print(verdict: str, stats: Statistics, page: Path) -> None:
-    from kdkit.report import formats
-    from kdkit.report.study import numbers
+    from kdkit.report import formats, several
 
     click.echo(formats.visible(verdict))
-    columns, rows = numbers.lines(stats)
+    columns, rows = several.lines(stats)
     if rows:
         click.echo()
         print_table(columns, [[formats.visible(text) for text in row] for row in rows])

@@ -139,7 +139,7 @@ def part_of(trials: Sequence[Trial], shard: Part | None) -> Sequence[Trial]:
 
 def write_end(folder: Path) -> SweepFacts:
     """Write results and report of what is done by now; a trial whose files are damaged is left out as failed."""
-    from kdkit.report.study import sweep as report
+    from kdkit.report import sweep as report
 
     with _writing(folder):
         facts = report.write(folder).sweep

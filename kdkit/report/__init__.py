@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdkit.report.facts import Facts, read
-from kdkit.report.page import Page, assemble
+from kdkit.report.run import Page, assemble
 from kdkit.report.summary import summary
 from kdkit.report.table import closing_table, closing_text
 

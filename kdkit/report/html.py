@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdkit.report import charts, formats
 
 if TYPE_CHECKING:
-    from kdkit.report.page import Page
+    from kdkit.report.run import Page
 
 
 def render(page: Page) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from kdkit.report.examples import Shown
     from kdkit.report.origin import Section
-    from kdkit.report.page import Page
+    from kdkit.report.run import Page
     from kdkit.report.tables import Cell, Row, Table
 
 

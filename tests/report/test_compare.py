@@ -15,7 +15,7 @@ from kdkit.cli.report import command
 from kdkit.errors import MissingInput, UsageError
 from kdkit.evaluation.resampling import compare
 from kdkit.evaluation.row_scores import RowKey
-from kdkit.report.study import comparison
+from kdkit.report import comparison
 from kdkit.report.study.page import to_html
 from kdkit.report.study.statistics import Unpaired
 

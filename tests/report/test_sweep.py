@@ -21,10 +21,11 @@ from kdkit.cli.report import command
 from kdkit.errors import MissingInput
 from kdkit.evaluation.resampling import compare, mean_over_seeds
 from kdkit.evaluation.row_scores import RowKey
+from kdkit.report import comparison, sweep
 from kdkit.report.formats import metric, signed, signed_interval
 from kdkit.report.study import best as sweepbest
-from kdkit.report.study import comparison, gains, sweep
 from kdkit.report.study import figures as sweepfigures
+from kdkit.report.study import gains
 from kdkit.report.study import published as sweeppublished
 from kdkit.report.study.charts import Line, LineChart, Point, draw, is_log, reach, readable_ticks, tick_gap
 from kdkit.report.study.judged import others

@@ -136,7 +136,8 @@ def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
 
 
 def _print(verdict: str, stats: Statistics, page: Path) -> None:
-    from kdkit.report import formats, several
+    from kdkit.report import several
+    from kdkit.report.page import formats
 
     click.echo(formats.visible(verdict))
     columns, rows = several.lines(stats)

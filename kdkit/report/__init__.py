@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kdkit.report.facts import Facts, read
+from kdkit.report.page.terminal import closing_table, closing_text
 from kdkit.report.run import Page, assemble
 from kdkit.report.summary import summary
-from kdkit.report.table import closing_table, closing_text
 
 __all__ = ["Facts", "Page", "assemble", "closing_table", "closing_text", "read", "summary"]

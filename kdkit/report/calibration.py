@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import compare, formats
+from kdkit.report import compare
+from kdkit.report.page import formats
 from kdkit.report.tables import Cell, Group, Row, Table
 
 if TYPE_CHECKING:

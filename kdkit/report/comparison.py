@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import formats
+from kdkit.report.page import formats
+from kdkit.report.page.document import Document, Part
+from kdkit.report.page.study import to_html, to_markdown
 from kdkit.report.study import origin, tables
 from kdkit.report.study.comparisontables import differences, intervals, runs_table, what_differs
-from kdkit.report.study.document import Document, Part
-from kdkit.report.study.page import to_html, to_markdown
 from kdkit.report.study.runs import SEED, Configuration, described, read_run, spelt
 from kdkit.report.study.selection import headline
 from kdkit.report.study.statistics import Statistics, Unpaired, within_noise

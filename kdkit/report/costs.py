@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from kdkit.report import formats
+from kdkit.report.page import formats
 from kdkit.report.tables import Cell, Group, Row, Table
 from kdkit.system.wording import plural
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdkit.report import compare, formats
-from kdkit.report.charts import Beside, Curve
+from kdkit.report import compare
 from kdkit.report.facts import number
+from kdkit.report.page import formats
+from kdkit.report.page.charts.svg import Beside, Curve
 from kdkit.report.tables import Cell, Group, Row, Table
 
 if TYPE_CHECKING:

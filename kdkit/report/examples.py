@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import formats
-from kdkit.report.textdiff import pieces
+from kdkit.report.page import formats
+from kdkit.report.page.textdiff import pieces
 from kdkit.system.wording import trim
 
 if TYPE_CHECKING:

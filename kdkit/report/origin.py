@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.values import SPLITS
-from kdkit.report import curves, formats
+from kdkit.report import curves
 from kdkit.report.facts import STAGES, as_table, number
+from kdkit.report.page import formats
 from kdkit.report.tables import Cell, Group, Row, Table
 from kdkit.system.wording import plural
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report import formats
 from kdkit.report.compare import LABELS_ONLY, MODELS
 from kdkit.report.examples import TEXT_LIMIT, same
-from kdkit.report.textdiff import pieces
+from kdkit.report.page import formats
+from kdkit.report.page.textdiff import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.errors import DamagedData, MissingInput, PluginError
+from kdkit.report.page.document import Document, Part
+from kdkit.report.page.study import to_html, to_markdown
 from kdkit.report.study import best, figures, gains, origin, published, tables
-from kdkit.report.study.document import Document, Part
-from kdkit.report.study.page import to_html, to_markdown
 from kdkit.report.study.runs import by_configuration, read_run
 from kdkit.report.study.selection import headline, select
 from kdkit.report.study.statistics import Statistics

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import compare, formats
+from kdkit.report import compare
 from kdkit.report.facts import number
+from kdkit.report.page import formats
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:

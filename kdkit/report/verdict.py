@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.errors import DamagedData, Mismatch, MissingInput
-from kdkit.report import compare, formats
+from kdkit.report import compare
+from kdkit.report.page import formats
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ PRELOADED = [
     "transformers.tokenization_utils_fast",
     "kdkit.pipeline.run",
     "kdkit.cli.run",
-    "kdkit.report.charts",
+    "kdkit.report.page.charts.svg",
 ]
 
 

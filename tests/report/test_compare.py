@@ -16,7 +16,7 @@ from kdkit.errors import MissingInput, UsageError
 from kdkit.evaluation.resampling import compare
 from kdkit.evaluation.row_scores import RowKey
 from kdkit.report import comparison
-from kdkit.report.study.page import to_html
+from kdkit.report.page.study import to_html
 from kdkit.report.study.statistics import Unpaired
 
 __all__ = ["browser"]  # a fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.report import assemble, html, markdown, read
+from kdkit.report import assemble, read
+from kdkit.report.page import html, markdown
 from kdkit.system.files import write_atomically
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import formats
-from kdkit.report.study.document import Part
+from kdkit.report.page import formats
+from kdkit.report.page.document import Part
 from kdkit.report.study.gains import against_labels
 from kdkit.report.study.judged import BETTER, NOISE, UNKNOWN, WORSE, named, of_fewer, of_kind, others, summed_up
 from kdkit.report.study.selection import by_score, headline

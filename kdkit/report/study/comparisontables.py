@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from kdkit.report import formats
-from kdkit.report.study.charts import Dots, Point
-from kdkit.report.study.document import Figure
+from kdkit.report.page import formats
+from kdkit.report.page.charts.lines import Dots, Point
+from kdkit.report.page.document import Figure
 from kdkit.report.study.figures import chosen
 from kdkit.report.study.runs import SEED, spelt
 from kdkit.report.study.selection import headline

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import formats
 from kdkit.report.compare import LABELS_ONLY, MODELS
+from kdkit.report.page import formats
+from kdkit.report.page.charts.lines import HeatMap, Level, Line, LineChart, Point, tick_text
+from kdkit.report.page.document import Figure
 from kdkit.report.readings import number
-from kdkit.report.study.charts import HeatMap, Level, Line, LineChart, Point, tick_text
-from kdkit.report.study.document import Figure
 from kdkit.report.study.runs import described, labels_apart, shared_values, short_key, spelt
 from kdkit.report.study.statistics import is_labels_only, is_lower_better
 from kdkit.report.study.tables import cell, group_name, metric_name

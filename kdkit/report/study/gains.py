@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdkit.report.compare import LABELS_ONLY
-from kdkit.report.study.document import Part
+from kdkit.report.page.document import Part
 from kdkit.report.study.statistics import Unpaired, is_labels_only
 from kdkit.report.study.tables import apart, group_name, seeds_note, suites_of
 from kdkit.report.tables import Group, Row, Table

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import formats
+from kdkit.report.page import formats
 from kdkit.report.study.statistics import Unpaired, sense_of, within_noise
 from kdkit.system.wording import plural
 

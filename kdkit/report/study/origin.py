@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.report import formats
-from kdkit.report.study.document import Listing, Part
+from kdkit.report.page import formats
+from kdkit.report.page.document import Listing, Part
 from kdkit.report.study.runs import described, short_key, spelt
 from kdkit.report.tables import Cell, Group, Row, Table
 from kdkit.system.wording import plural

@@ -9,7 +9,7 @@ import attrs
 from kdkit import plugins
 from kdkit.errors import PluginError
 from kdkit.plugins.structure import Structurer
-from kdkit.report import formats
+from kdkit.report.page import formats
 from kdkit.report.study.runs import described, flat, same_value
 from kdkit.report.study.tables import metric_name
 from kdkit.report.tables import Cell, Group, Row, Table

@@ -11,7 +11,7 @@ import attrs
 from kdkit.api.values import Score
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.evaluation.row_scores import FILE, RowKey, RowScores
-from kdkit.report import formats
+from kdkit.report.page import formats
 from kdkit.runs.record import read_record, read_report
 from kdkit.system.digests import canonical_json
 

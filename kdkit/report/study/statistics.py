@@ -14,8 +14,8 @@ import attrs
 
 from kdkit.errors import Mismatch
 from kdkit.evaluation.resampling import Resamples
-from kdkit.report import formats
 from kdkit.report.compare import LABELS_ONLY, MODELS, Pair
+from kdkit.report.page import formats
 from kdkit.report.readings import number
 from kdkit.report.study.runs import SEED
 

@@ -6,8 +6,9 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
-from kdkit.report import formats, tables
+from kdkit.report import tables
 from kdkit.report.compare import BASELINES, LABELS_ONLY, METRICS, MODELS
+from kdkit.report.page import formats
 from kdkit.report.study.statistics import Unpaired, is_lower_better, sense_of
 from kdkit.report.tables import Cell, Group, Row, Table, difference_cell
 from kdkit.system.wording import plural

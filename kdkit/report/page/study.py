@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.report import formats
-from kdkit.report.html import drawn, fill
-from kdkit.report.markdown import fenced, folded, head, listed, plain, tabled
-from kdkit.report.study.charts import draw
+from kdkit.report.page import formats
+from kdkit.report.page.charts.lines import draw
+from kdkit.report.page.html import drawn, fill
+from kdkit.report.page.markdown import fenced, folded, head, listed, plain, tabled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kdkit.report.study.document import Document, Listing, Part
+    from kdkit.report.page.document import Document, Listing, Part
 
 
 def to_html(page: Document) -> str:

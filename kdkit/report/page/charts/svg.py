@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 import attrs
 
-from kdkit.report import formats
+from kdkit.report.page import formats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

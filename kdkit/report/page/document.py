@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from kdkit.report.study.charts import Chart
+    from kdkit.report.page.charts.lines import Chart
     from kdkit.report.tables import Table
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import formats
-from kdkit.report.charts import COLOURS, WIDTH, bare, styled, to_svg
+from kdkit.report.page import formats
+from kdkit.report.page.charts.svg import COLOURS, WIDTH, bare, styled, to_svg
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

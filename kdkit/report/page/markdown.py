@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from kdkit.report import formats
+from kdkit.report.page import formats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

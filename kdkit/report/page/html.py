@@ -7,7 +7,8 @@ import hashlib
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from kdkit.report import charts, formats
+from kdkit.report.page import formats
+from kdkit.report.page.charts import svg
 
 if TYPE_CHECKING:
     from kdkit.report.run import Page
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 
 def render(page: Page) -> str:
     """The report of a run as HTML. The same content gives the same text."""
-    curves = [(curve, drawn(charts.draw_curve(curve, key=f"curve{index}"))) for index, curve in enumerate(page.curves)]
+    curves = [(curve, drawn(svg.draw_curve(curve, key=f"curve{index}"))) for index, curve in enumerate(page.curves)]
     whiskers = [
-        (chart, drawn(charts.draw_whiskers(chart, key=f"whiskers{index}"))) for index, chart in enumerate(page.whiskers)
+        (chart, drawn(svg.draw_whiskers(chart, key=f"whiskers{index}"))) for index, chart in enumerate(page.whiskers)
     ]
-    reliability = page.reliability and drawn(charts.draw_reliability(page.reliability, key="reliability"))
+    reliability = page.reliability and drawn(svg.draw_reliability(page.reliability, key="reliability"))
     return fill(
         "run.html.j2",
         script="browser.js" if page.rows is not None else "",
@@ -42,7 +43,7 @@ def fill(template: str, *, script: str = "", **values: Any) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("kdkit.report", "."),
+        loader=jinja2.PackageLoader("kdkit.report.page", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -50,7 +51,7 @@ def fill(template: str, *, script: str = "", **values: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["tied"] = tied
-    code = resources.files("kdkit.report").joinpath(script).read_text(encoding="utf-8") if script else ""
+    code = resources.files("kdkit.report.page").joinpath(script).read_text(encoding="utf-8") if script else ""
     text = environment.get_template(template).render(values | {"policy": policy(code), "script": as_it_stands(code)})
     return formats.visible(text)
 
@@ -65,7 +66,7 @@ def policy(code: str) -> str:
 
 
 def drawn(svg: str) -> Any:
-    """A chart of `kdkit.report.charts`: matplotlib has escaped the texts in it."""
+    """A chart of `kdkit.report.page.charts.svg`: matplotlib has escaped the texts in it."""
     return as_it_stands(svg)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import compare, costs, facts, formats, tables, verdict
+from kdkit.report import compare, costs, facts, tables, verdict
+from kdkit.report.page import formats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from kdkit.report.facts import Facts, read
 from kdkit.report.page.terminal import closing_table, closing_text
 from kdkit.report.run import Page, assemble
 from kdkit.report.summary import summary
 
-__all__ = ["Facts", "Page", "assemble", "closing_table", "closing_text", "read", "summary"]
+__all__ = ["Page", "assemble", "closing_table", "closing_text", "summary"]

@@ -13,8 +13,8 @@ from kdkit.report.tables import Cell, Group, Row, Table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kdkit.report.evaluation import Bin
-    from kdkit.report.facts import Facts
+    from kdkit.report.read.evaluation import Bin
+    from kdkit.report.read.run import Facts
 
 DRAWN = ("teacher", "student", compare.LABELS_ONLY)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kdkit.api.values import Difference, Score
-    from kdkit.report.facts import Facts
+    from kdkit.report.read.run import Facts
 
 LOSS = "loss"
 """The suite under which an evaluation files hard, soft and total loss: lower is better."""

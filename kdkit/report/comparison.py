@@ -9,9 +9,9 @@ import attrs
 from kdkit.report.page import formats
 from kdkit.report.page.document import Document, Part
 from kdkit.report.page.study import to_html, to_markdown
+from kdkit.report.read.scored import SEED, Configuration, described, read_run, spelt
 from kdkit.report.study import origin, tables
 from kdkit.report.study.comparisontables import differences, intervals, runs_table, what_differs
-from kdkit.report.study.runs import SEED, Configuration, described, read_run, spelt
 from kdkit.report.study.selection import headline
 from kdkit.report.study.statistics import Statistics, Unpaired, within_noise
 from kdkit.system.digests import canonical_json
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from kdkit.report.study.runs import ScoredRun
+    from kdkit.report.read.scored import ScoredRun
 
 NOT_SCORED = frozenset({"evaluation.baselines", "evaluation.bootstrap", "evaluation.examples"})
 """Keys that change no score that is compared."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kdkit.api.values import Cost
-    from kdkit.report.facts import Facts
+    from kdkit.report.read.run import Facts
 
 LONGER = 1.05
 """Texts longer by more than this ratio are said to take their part of the time."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kdkit.report import compare
-from kdkit.report.facts import number
 from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import Beside, Curve
+from kdkit.report.read.run import number
 from kdkit.report.tables import Cell, Group, Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kdkit.report.facts import Facts
+    from kdkit.report.read.run import Facts
 
     Line = Mapping[str, Any]
 

@@ -14,7 +14,7 @@ from kdkit.system.wording import trim
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.report.heldout import ScoredRow
+    from kdkit.report.read.rows import ScoredRow
 
 BOTH = "both right"
 STUDENT = "student right, teacher wrong"

@@ -9,13 +9,13 @@ import attrs
 
 from kdkit.api.values import SPLITS
 from kdkit.report import curves
-from kdkit.report.facts import STAGES, as_table, number
 from kdkit.report.page import formats
+from kdkit.report.read.run import STAGES, as_table, number
 from kdkit.report.tables import Cell, Group, Row, Table
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
-    from kdkit.report.facts import Facts
+    from kdkit.report.read.run import Facts
 
 NO_LIMIT = ("rows", "max_steps", "batch_tokens")
 """Endings of the settings whose 0 means that there is no limit: as a number it would read as none at all."""

@@ -17,7 +17,7 @@ from kdkit.report.page.textdiff import pieces
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.report.heldout import ScoredRow
+    from kdkit.report.read.rows import ScoredRow
 
 ROWS = 2000
 """The most rows that a report carries."""

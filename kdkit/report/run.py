@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.report import calibration, compare, costs, curves, examples, origin, rowdata, tables, verdict
-from kdkit.report.facts import number
 from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import Whiskers
+from kdkit.report.read.run import number
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kdkit.report.calibration import Reliability
-    from kdkit.report.facts import Facts
     from kdkit.report.origin import Section
     from kdkit.report.page.charts.svg import Curve
+    from kdkit.report.read.run import Facts
     from kdkit.report.tables import Table
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdkit.report.readings import number
+from kdkit.report.read.files import number
 from kdkit.report.study.selection import headline
 from kdkit.report.study.statistics import Unpaired, is_lower_better, within_noise
 
 if TYPE_CHECKING:
-    from kdkit.report.study.runs import Configuration
+    from kdkit.report.read.scored import Configuration
     from kdkit.report.study.statistics import Statistics
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report import compare, facts, verdict
-from kdkit.report.readings import number
+from kdkit.report import compare, verdict
+from kdkit.report.read.files import number
+from kdkit.report.read.run import read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ def summary(folder: Path) -> dict[str, Any]:
         MissingInput: The folder is no run folder.
         DamagedData: A file in it cannot be read.
     """
-    run = facts.read(folder)
+    run = read(folder)
     judged = verdict.of_run(run)
     found = [
         *compare.pairs(run, against="truth"),

@@ -9,8 +9,8 @@ import attrs
 from kdkit.errors import DamagedData, MissingInput, PluginError
 from kdkit.report.page.document import Document, Part
 from kdkit.report.page.study import to_html, to_markdown
+from kdkit.report.read.scored import by_configuration, read_run
 from kdkit.report.study import best, figures, gains, origin, published, tables
-from kdkit.report.study.runs import by_configuration, read_run
 from kdkit.report.study.selection import headline, select
 from kdkit.report.study.statistics import Statistics
 from kdkit.sweeps import read_sweep
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from kdkit.report.read.scored import ScoredRun
     from kdkit.report.study.published import Published
-    from kdkit.report.study.runs import ScoredRun
     from kdkit.report.study.selection import Selection
     from kdkit.sweeps import SweepFacts, TrialFacts
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.report import compare
-from kdkit.report.facts import number
 from kdkit.report.page import formats
+from kdkit.report.read.run import number
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Difference, Score
     from kdkit.report.compare import Pair
-    from kdkit.report.facts import Facts
+    from kdkit.report.read.run import Facts
 
 
 @attrs.frozen

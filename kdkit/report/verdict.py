@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Cost, Difference, Score
     from kdkit.report.compare import Pair
-    from kdkit.report.facts import Facts
+    from kdkit.report.read.run import Facts
 
 UNTAUGHT = ("untouched", "constant", "nearest")
 """Baselines that no training of this run has taught anything."""

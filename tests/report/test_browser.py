@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from run_folders import without_baselines, write_lines, write_run_folder
 
 from kdkit.pipeline.stages import report
-from kdkit.report import read, rowdata
+from kdkit.report import rowdata
 from kdkit.report.examples import same
-from kdkit.report.heldout import ScoredRow
+from kdkit.report.read.rows import ScoredRow
+from kdkit.report.read.run import read
 
 ROWS = 75
 NASTY = [

@@ -23,10 +23,11 @@ from kdkit.cli.report import command
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.evaluation.row_scores import RowKey, RowScores
 from kdkit.pipeline.stages import report
-from kdkit.report import assemble, closing_table, closing_text, compare, costs, examples, read, summary, tables, verdict
+from kdkit.report import assemble, closing_table, closing_text, compare, costs, examples, summary, tables, verdict
 from kdkit.report.compare import Pair
-from kdkit.report.heldout import ScoredRow
 from kdkit.report.page import formats, html, markdown
+from kdkit.report.read.rows import ScoredRow
+from kdkit.report.read.run import read
 
 
 @pytest.fixture(scope="module")

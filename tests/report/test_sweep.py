@@ -25,12 +25,12 @@ from kdkit.report import comparison, sweep
 from kdkit.report.page.charts.lines import Line, LineChart, Point, draw, is_log, reach, readable_ticks, tick_gap
 from kdkit.report.page.formats import metric, signed, signed_interval
 from kdkit.report.page.study import to_html, to_markdown
+from kdkit.report.read.scored import ScoredRun, same_value, short_key, spelt
 from kdkit.report.study import best as sweepbest
 from kdkit.report.study import figures as sweepfigures
 from kdkit.report.study import gains
 from kdkit.report.study import published as sweeppublished
 from kdkit.report.study.judged import others
-from kdkit.report.study.runs import ScoredRun, same_value, short_key, spelt
 from kdkit.report.study.statistics import Unpaired
 from kdkit.report.study.tables import apart
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from run_folders import RECIPE, write_run_folder
 
 from kdkit.pipeline.stages import report
-from kdkit.report import assemble, examples, read, rowdata
-from kdkit.report.heldout import ScoredRow
+from kdkit.report import assemble, examples, rowdata
 from kdkit.report.page import formats, html, textdiff
+from kdkit.report.read.rows import ScoredRow
+from kdkit.report.read.run import read
 
 TEXTS = st.text(st.sampled_from("ab1_ =!()\n\t<>\u00e9\U0001f600"), max_size=30) | st.text(max_size=20)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.report import assemble, read
+from kdkit.report import assemble
 from kdkit.report.page import html, markdown
+from kdkit.report.read.run import read
 from kdkit.system.files import write_atomically
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import compare, costs, facts, tables, verdict
+from kdkit.report import compare, costs, tables, verdict
 from kdkit.report.page import formats
+from kdkit.report.read.run import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table as Grid
 
-    from kdkit.report.facts import Facts
+    from kdkit.report.read.run import Facts
     from kdkit.report.tables import Cell, Table
 
 WIDTH = 80
@@ -37,7 +38,7 @@ def closing_table(folder: Path) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    run = facts.read(folder)
+    run = read(folder)
     judged = verdict.of_run(run)
     parts: list[RenderableType] = [Text(formats.visible(judged.sentence), style="bold")]
     for drawn in _drawn(run):

@@ -13,7 +13,7 @@ from kdkit.report.tables import Group, Row, Table
 if TYPE_CHECKING:
     from kdkit.api.values import Difference
     from kdkit.evaluation.row_scores import RowKey
-    from kdkit.report.study.runs import Configuration
+    from kdkit.report.read.scored import Configuration
     from kdkit.report.study.statistics import Statistics
 
 OF_TEACHER = frozenset({"soft", "total"})

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Difference
     from kdkit.evaluation.row_scores import RowKey
-    from kdkit.report.study.runs import Configuration
+    from kdkit.report.read.scored import Configuration
     from kdkit.report.study.statistics import Statistics
 
 BETTER, NOISE, WORSE, UNKNOWN = "better", "within noise", "worse", "not paired"

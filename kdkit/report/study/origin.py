@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from kdkit.report.page import formats
 from kdkit.report.page.document import Listing, Part
-from kdkit.report.study.runs import described, short_key, spelt
+from kdkit.report.read.scored import described, short_key, spelt
 from kdkit.report.tables import Cell, Group, Row, Table
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.report.study.runs import Configuration, ScoredRun
+    from kdkit.report.read.scored import Configuration, ScoredRun
     from kdkit.sweeps import SweepFacts, TrialFacts
 
 WATCHED = ("kdkit", "torch")

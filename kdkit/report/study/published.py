@@ -10,7 +10,7 @@ from kdkit import plugins
 from kdkit.errors import PluginError
 from kdkit.plugins.structure import Structurer
 from kdkit.report.page import formats
-from kdkit.report.study.runs import described, flat, same_value
+from kdkit.report.read.scored import described, flat, same_value
 from kdkit.report.study.tables import metric_name
 from kdkit.report.tables import Cell, Group, Row, Table
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import PublishedRun
     from kdkit.evaluation.row_scores import RowKey
-    from kdkit.report.study.runs import Configuration
+    from kdkit.report.read.scored import Configuration
     from kdkit.report.study.statistics import Statistics
 
 

@@ -16,15 +16,15 @@ from kdkit.errors import Mismatch
 from kdkit.evaluation.resampling import Resamples
 from kdkit.report.compare import LABELS_ONLY, MODELS, Pair
 from kdkit.report.page import formats
-from kdkit.report.readings import number
-from kdkit.report.study.runs import SEED
+from kdkit.report.read.files import number
+from kdkit.report.read.scored import SEED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.api.values import Difference
     from kdkit.evaluation.row_scores import RowKey, RowScores
-    from kdkit.report.study.runs import Configuration, ScoredRun
+    from kdkit.report.read.scored import Configuration, ScoredRun
 
 SAME = 1e-9
 """Scores that differ by no more are one: two runs may sum in another order."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Difference
     from kdkit.evaluation.row_scores import RowKey
-    from kdkit.report.study.runs import Configuration, ScoredRun
+    from kdkit.report.read.scored import Configuration, ScoredRun
     from kdkit.report.study.statistics import Measure, Statistics
 
 SUITES = {"loss": "Losses", **tables.SUITES}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report.readings import as_table, objects_of
+from kdkit.report.read.files import as_table, objects_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

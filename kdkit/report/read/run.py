@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import MissingInput
-from kdkit.report import evaluation, heldout
-from kdkit.report.readings import as_table, json_of, lines_of, number, object_of, text_of, toml_of
+from kdkit.report.read import evaluation, rows
+from kdkit.report.read.files import as_table, json_of, lines_of, number, object_of, text_of, toml_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from kdkit.api.values import Cost, Difference, Score
-    from kdkit.report.evaluation import Bin, Evaluation
-    from kdkit.report.heldout import ScoredRow
+    from kdkit.report.read.evaluation import Bin, Evaluation
+    from kdkit.report.read.rows import ScoredRow
 
 __all__ = ["STAGES", "Facts", "as_table", "number", "read"]
 
@@ -126,7 +126,7 @@ def read(folder: Path) -> Facts:
         if run and status not in {"done", "skipped"} and not (stage in LATER and stage not in stages):
             missing.append(f'Stage "{stage}" is not finished ({status or "not begun"}).')
     found = evaluation.read(folder / "evaluation.json", missing)
-    split = found.split or heldout.split_of(folder)
+    split = found.split or rows.split_of(folder)
     return Facts(
         folder=folder.resolve().name,
         recipe=recipe,
@@ -136,7 +136,7 @@ def read(folder: Path) -> Facts:
         metrics=_metrics(folder / "metrics.jsonl", missing),
         split=split,
         evaluation=found,
-        rows=heldout.rows_of(folder, split, missing),
+        rows=rows.rows_of(folder, split, missing),
         missing=tuple(missing),
         path=folder,
     )

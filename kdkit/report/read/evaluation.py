@@ -8,7 +8,7 @@ import attrs
 
 from kdkit.api.values import Cost, Difference, Score
 from kdkit.errors import DamagedData
-from kdkit.report.readings import as_table, json_of, number, or_nan
+from kdkit.report.read.files import as_table, json_of, number, or_nan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,1 @@
+"""Folders of runs and sweeps, read into values."""

@@ -12,7 +12,7 @@ from kdkit.cli.output import print_json, print_table
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from kdkit.report.study.statistics import Statistics
+    from kdkit.report.numbers.statistics import Statistics
 
 COMPARISON = Path("comparison.html")
 

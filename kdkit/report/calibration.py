@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import compare
+from kdkit.report.numbers import pairs
 from kdkit.report.page import formats
 from kdkit.report.tables import Cell, Group, Row, Table
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kdkit.report.read.evaluation import Bin
     from kdkit.report.read.run import Facts
 
-DRAWN = ("teacher", "student", compare.LABELS_ONLY)
+DRAWN = ("teacher", "student", pairs.LABELS_ONLY)
 
 
 @attrs.frozen(kw_only=True)
@@ -36,8 +36,8 @@ def diagram(facts: Facts) -> Reliability | None:
 def table(facts: Facts) -> Table | None:
     """The numbers behind it, of every model."""
     groups = tuple(
-        Group(title=compare.MODELS[model][:1].upper() + compare.MODELS[model][1:], rows=tuple(map(_row, bins)))
-        for model in compare.MODELS
+        Group(title=pairs.MODELS[model][:1].upper() + pairs.MODELS[model][1:], rows=tuple(map(_row, bins)))
+        for model in pairs.MODELS
         if (bins := facts.calibration.get(model))
     )
     if not groups:

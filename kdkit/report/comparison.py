@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.report.numbers.selection import headline
+from kdkit.report.numbers.statistics import Statistics, Unpaired, within_noise
 from kdkit.report.page import formats
 from kdkit.report.page.document import Document, Part
 from kdkit.report.page.study import to_html, to_markdown
 from kdkit.report.read.scored import SEED, Configuration, described, read_run, spelt
 from kdkit.report.study import origin, tables
 from kdkit.report.study.comparisontables import differences, intervals, runs_table, what_differs
-from kdkit.report.study.selection import headline
-from kdkit.report.study.statistics import Statistics, Unpaired, within_noise
 from kdkit.system.digests import canonical_json
 from kdkit.system.files import write_atomically
 from kdkit.system.wording import plural

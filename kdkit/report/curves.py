@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdkit.report import compare
+from kdkit.report.numbers import pairs
 from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import Beside, Curve
 from kdkit.report.read.run import number
@@ -121,7 +121,7 @@ def _watched(facts: Facts) -> str:
     best_by = str(facts.table("training").get("best_by", ""))
     if "." in best_by:
         return best_by
-    pair = compare.headline(facts)
+    pair = pairs.headline(facts)
     return "text.f1" if pair is None else f"{pair.suite}.{pair.metric}"
 
 

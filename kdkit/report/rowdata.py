@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report.compare import LABELS_ONLY, MODELS
 from kdkit.report.examples import TEXT_LIMIT, same
+from kdkit.report.numbers.pairs import LABELS_ONLY, MODELS
 from kdkit.report.page import formats
 from kdkit.report.page.textdiff import pieces
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report import calibration, compare, costs, curves, examples, origin, rowdata, tables, verdict
+from kdkit.report import calibration, costs, curves, examples, origin, rowdata, tables, verdict
+from kdkit.report.numbers import pairs
 from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import Whiskers
 from kdkit.report.read.run import number
@@ -63,7 +64,7 @@ class Page:
 
 def assemble(facts: Facts) -> Page:
     """The content of the report of a run."""
-    pair = compare.headline(facts)
+    pair = pairs.headline(facts)
     judged = verdict.of_run(facts)
     amount = number(facts.table("evaluation").get("examples"))
     spread = examples.pick(facts.rows, amount=20 if amount is None else int(amount), seed=facts.seed)
@@ -113,14 +114,14 @@ def _spelt(value: object) -> str:
 
 def _whiskers(facts: Facts) -> list[Whiskers]:
     # Lengths of texts are no scores: on one axis they would push these together.
-    whole = [pair for pair in compare.pairs(facts, against="truth") if not pair.is_part and pair.suite != "texts"]
+    whole = [pair for pair in pairs.pairs(facts, against="truth") if not pair.is_part and pair.suite != "texts"]
     return [
         Whiskers(title=tables.suite_title(suite), pairs=tuple(pair for pair in whole if pair.suite == suite))
         for suite in dict.fromkeys(pair.suite for pair in whole)
     ]
 
 
-def _gauges(facts: Facts, pair: compare.Pair | None) -> list[Gauge]:
+def _gauges(facts: Facts, pair: pairs.Pair | None) -> list[Gauge]:
     teacher, student = facts.costs.get("teacher"), facts.costs.get("student")
     gauges: list[Gauge | None] = []
     if pair is not None and pair.teacher is not None and pair.student is not None:

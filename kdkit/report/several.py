@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kdkit.report.numbers.selection import headline
+from kdkit.report.numbers.statistics import Unpaired, is_lower_better, within_noise
 from kdkit.report.read.files import number
-from kdkit.report.study.selection import headline
-from kdkit.report.study.statistics import Unpaired, is_lower_better, within_noise
 
 if TYPE_CHECKING:
+    from kdkit.report.numbers.statistics import Statistics
     from kdkit.report.read.scored import Configuration
-    from kdkit.report.study.statistics import Statistics
 
 
 def configurations(stats: Statistics) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report import compare, verdict
+from kdkit.report import verdict
+from kdkit.report.numbers import pairs
 from kdkit.report.read.files import number
 from kdkit.report.read.run import read
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.values import Difference, Score
-    from kdkit.report.compare import Pair
+    from kdkit.report.numbers.pairs import Pair
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -28,9 +29,9 @@ def summary(folder: Path) -> dict[str, Any]:
     run = read(folder)
     judged = verdict.of_run(run)
     found = [
-        *compare.pairs(run, against="truth"),
-        *compare.pairs(run, against="teacher"),
-        *compare.losses(run),
+        *pairs.pairs(run, against="truth"),
+        *pairs.pairs(run, against="teacher"),
+        *pairs.losses(run),
     ]
     return {
         "run_dir": str(folder),
@@ -48,7 +49,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def _row(pair: Pair) -> dict[str, Any]:
-    scores = {model: score for model in compare.MODELS if (score := pair.score(model)) is not None}
+    scores = {model: score for model in pairs.MODELS if (score := pair.score(model)) is not None}
     return {
         "against": pair.against,
         "suite": pair.suite,
@@ -67,7 +68,7 @@ def _row(pair: Pair) -> dict[str, Any]:
 def _difference(difference: Difference | None) -> dict[str, Any] | None:
     if difference is None:
         return None
-    return {**_numbers(difference), "within_noise": compare.holds_zero(difference)}
+    return {**_numbers(difference), "within_noise": pairs.holds_zero(difference)}
 
 
 def _numbers(score: Score | Difference) -> dict[str, Any]:

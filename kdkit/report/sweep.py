@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.errors import DamagedData, MissingInput, PluginError
+from kdkit.report.numbers import published, versus_labels
+from kdkit.report.numbers.selection import headline, select
+from kdkit.report.numbers.statistics import Statistics
 from kdkit.report.page.document import Document, Part
 from kdkit.report.page.study import to_html, to_markdown
 from kdkit.report.read.scored import by_configuration, read_run
-from kdkit.report.study import best, figures, gains, origin, published, tables
-from kdkit.report.study.selection import headline, select
-from kdkit.report.study.statistics import Statistics
+from kdkit.report.study import best, figures, origin, tables
 from kdkit.sweeps import read_sweep
 from kdkit.system.files import write_atomically
 from kdkit.system.wording import plural
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from kdkit.report.numbers.published import Published
+    from kdkit.report.numbers.selection import Selection
     from kdkit.report.read.scored import ScoredRun
-    from kdkit.report.study.published import Published
-    from kdkit.report.study.selection import Selection
     from kdkit.sweeps import SweepFacts, TrialFacts
 
 
@@ -118,7 +119,7 @@ def _parts(
         by_metric = best.by_metric(stats, split)
         parts += [
             best.best_part(stats, selection, split),
-            gains.gains_part(stats),
+            versus_labels.gains_part(stats),
             Part(key="by-metric", title="Best by each metric", tables=(by_metric,), is_wordy=True)
             if by_metric
             else None,

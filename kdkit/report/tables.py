@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import compare
+from kdkit.report.numbers import pairs
 from kdkit.report.page import formats
 from kdkit.report.read.run import number
 from kdkit.system.wording import plural
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.api.values import Difference, Score
-    from kdkit.report.compare import Pair
+    from kdkit.report.numbers.pairs import Pair
     from kdkit.report.read.run import Facts
 
 
@@ -72,10 +72,10 @@ INTERVALS = "In small print 95 % bootstrap intervals over rows."
 
 def comparison(facts: Facts) -> list[Table]:
     """Every model's scores side by side; parts of the rows in tables of their own, folded."""
-    found = compare.pairs(facts, against="truth")
+    found = pairs.pairs(facts, against="truth")
     whole, parts = ([pair for pair in found if pair.is_part is wanted] for wanted in (False, True))
-    losses = compare.losses(facts)
-    models = [model for model in compare.models([*found, *losses]) if model not in {"teacher", "student"}]
+    losses = pairs.losses(facts)
+    models = [model for model in pairs.models([*found, *losses]) if model not in {"teacher", "student"}]
     shown = ["teacher", "student", *models]
     tables = []
     if whole or losses:
@@ -93,15 +93,15 @@ def comparison(facts: Facts) -> list[Table]:
 
 def agreement(facts: Facts) -> list[Table]:
     """The texts and tokens of student and baselines against the teacher's."""
-    pairs = [pair for pair in compare.pairs(facts, against="teacher") if pair.student is not None]
-    whole, parts = ([pair for pair in pairs if pair.is_part is wanted] for wanted in (False, True))
+    found = [pair for pair in pairs.pairs(facts, against="teacher") if pair.student is not None]
+    whole, parts = ([pair for pair in found if pair.is_part is wanted] for wanted in (False, True))
     tables = []
     for chosen, title, folded in (
         (whole, "Against the teacher", False),
         (parts, "By part of the rows, against the teacher", True),
     ):
         if chosen:
-            shown = compare.models(chosen)
+            shown = pairs.models(chosen)
             groups = tuple(_suites(chosen, facts, shown, has_ratio=False))
             columns = _columns(shown, has_ratio=False)
             tables.append(Table(title=title, columns=columns, groups=groups, folded=folded))
@@ -111,9 +111,9 @@ def agreement(facts: Facts) -> list[Table]:
 def differences(facts: Facts) -> Table | None:
     """By how much the student differs from the one trained on labels alone, and from the teacher, row by row."""
     found = [
-        *compare.pairs(facts, against="truth"),
-        *compare.pairs(facts, against="teacher"),
-        *compare.losses(facts),
+        *pairs.pairs(facts, against="truth"),
+        *pairs.pairs(facts, against="teacher"),
+        *pairs.losses(facts),
     ]
     told = [pair for pair in found if not pair.is_part and (pair.difference or pair.gain)]
     columns = {DISTILLED: "gain", "student minus teacher": "difference"}
@@ -147,18 +147,18 @@ def difference_cell(difference: Difference | None, sense: int) -> Cell:
 
 def judged(difference: Difference, sense: int) -> str:
     """`better`, `worse` or `within noise`; nothing where neither more nor less is better."""
-    if compare.holds_zero(difference):
+    if pairs.holds_zero(difference):
         return "within noise"
     return {0: "", 1: "better", -1: "worse"}[sense if difference.value > 0 else -sense]
 
 
 def suite_title(suite: str) -> str:
     """The heading of a suite."""
-    return "Loss" if suite == compare.LOSS else SUITES.get(suite, f"Suite {suite}")
+    return "Loss" if suite == pairs.LOSS else SUITES.get(suite, f"Suite {suite}")
 
 
 def _columns(models: Sequence[str], *, has_ratio: bool = True) -> tuple[str, ...]:
-    return ("", *(compare.MODELS[model] for model in models), *(["retention"] if has_ratio else []))
+    return ("", *(pairs.MODELS[model] for model in models), *(["retention"] if has_ratio else []))
 
 
 def _suites(pairs: Sequence[Pair], facts: Facts, models: Sequence[str], *, has_ratio: bool = True) -> list[Group]:
@@ -175,7 +175,7 @@ def _suites(pairs: Sequence[Pair], facts: Facts, models: Sequence[str], *, has_r
 
 def _note(pair: Pair, row_count: int) -> str:
     """How many rows counted, where that is not all that were scored; and that less is better, where it is."""
-    notes = ["less is better"] if pair.sense < 0 and pair.suite != compare.LOSS else []
+    notes = ["less is better"] if pair.sense < 0 and pair.suite != pairs.LOSS else []
     counts = sorted(set(pair.counts))
     if counts and counts != [row_count]:
         ends = dict.fromkeys((counts[0], counts[-1]))

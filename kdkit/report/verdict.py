@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.errors import DamagedData, Mismatch, MissingInput
-from kdkit.report import compare
+from kdkit.report.numbers import pairs
 from kdkit.report.page import formats
 from kdkit.system.wording import plural
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kdkit.api.values import Cost, Difference, Score
-    from kdkit.report.compare import Pair
+    from kdkit.report.numbers.pairs import Pair
     from kdkit.report.read.run import Facts
 
 UNTAUGHT = ("untouched", "constant", "nearest")
@@ -35,7 +35,7 @@ class Verdict:
 
 def of_run(facts: Facts) -> Verdict:
     """The verdict on a run, with what its baselines and its split have to say."""
-    pair = compare.headline(facts)
+    pair = pairs.headline(facts)
     judged = judge(pair, facts.costs, split=facts.split)
     if pair is None or not judged.detail:
         return judged
@@ -55,7 +55,7 @@ def _gain(pair: Pair) -> str:
     apart = formats.metric(abs(gain.value))
     ends = formats.signed_interval(gain.low, gain.high)
     interval = f"95 % interval {ends}"
-    if compare.holds_zero(gain):
+    if pairs.holds_zero(gain):
         return (
             f"Distillation is within noise of training on the labels alone ({formats.signed(gain.value)}; {interval})."
         )
@@ -79,7 +79,7 @@ def _beaten_by(facts: Facts, pair: Pair) -> str:
             interval = f", 95 % interval {formats.signed_interval(apart.low, apart.high)}"
         if is_above:
             by = formats.signed(baseline.value - student.value)
-            told.append(f"{compare.MODELS[model]} ({formats.metric(baseline.value)}; {by}{interval})")
+            told.append(f"{pairs.MODELS[model]} ({formats.metric(baseline.value)}; {by}{interval})")
     if not told:
         return ""
     return f"Above the student {'is' if len(told) == 1 else 'are'} what learnt nothing of this: {' and '.join(told)}."

@@ -16,8 +16,8 @@ from kdkit.errors import MissingInput, UsageError
 from kdkit.evaluation.resampling import compare
 from kdkit.evaluation.row_scores import RowKey
 from kdkit.report import comparison
+from kdkit.report.numbers.statistics import Unpaired
 from kdkit.report.page.study import to_html
-from kdkit.report.study.statistics import Unpaired
 
 __all__ = ["browser"]  # a fixture
 F1 = RowKey("student", "truth", "text", "f1")

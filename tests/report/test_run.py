@@ -23,8 +23,9 @@ from kdkit.cli.report import command
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.evaluation.row_scores import RowKey, RowScores
 from kdkit.pipeline.stages import report
-from kdkit.report import assemble, closing_table, closing_text, compare, costs, examples, summary, tables, verdict
-from kdkit.report.compare import Pair
+from kdkit.report import assemble, closing_table, closing_text, costs, examples, summary, tables, verdict
+from kdkit.report.numbers import pairs
+from kdkit.report.numbers.pairs import Pair
 from kdkit.report.page import formats, html, markdown
 from kdkit.report.read.rows import ScoredRow
 from kdkit.report.read.run import read
@@ -281,11 +282,11 @@ def test_the_metric_that_picks_the_best_epoch_leads(tmp_path):
     folder = write_run_folder(tmp_path / "run", rows=12)
     (folder / "recipe.toml").write_text(RECIPE.replace('best_by = "text.f1"', 'best_by = "assertions.recall"'))
     facts = read(folder)
-    first = compare.pairs(facts, against="truth")[0]
+    first = pairs.pairs(facts, against="truth")[0]
     assert (first.suite, first.metric) == ("assertions", "recall")
     assert "student's recall" in assemble(facts).verdict
     (folder / "recipe.toml").write_text(RECIPE.replace('best_by = "text.f1"', 'best_by = "loss"'))
-    chosen = compare.headline(read(folder))
+    chosen = pairs.headline(read(folder))
     assert (chosen.suite, chosen.metric) == ("text", "f1")
 
 

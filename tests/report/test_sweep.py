@@ -22,16 +22,16 @@ from kdkit.errors import MissingInput
 from kdkit.evaluation.resampling import compare, mean_over_seeds
 from kdkit.evaluation.row_scores import RowKey
 from kdkit.report import comparison, sweep
+from kdkit.report.numbers import published as sweeppublished
+from kdkit.report.numbers import versus_labels
+from kdkit.report.numbers.statistics import Unpaired
+from kdkit.report.numbers.versus_best import others
 from kdkit.report.page.charts.lines import Line, LineChart, Point, draw, is_log, reach, readable_ticks, tick_gap
 from kdkit.report.page.formats import metric, signed, signed_interval
 from kdkit.report.page.study import to_html, to_markdown
 from kdkit.report.read.scored import ScoredRun, same_value, short_key, spelt
 from kdkit.report.study import best as sweepbest
 from kdkit.report.study import figures as sweepfigures
-from kdkit.report.study import gains
-from kdkit.report.study import published as sweeppublished
-from kdkit.report.study.judged import others
-from kdkit.report.study.statistics import Unpaired
 from kdkit.report.study.tables import apart
 
 __all__ = ["browser"]  # a fixture
@@ -125,14 +125,14 @@ def test_scores_and_differences_are_those_of_the_paired_bootstrap_over_rows_and_
     assert (measure.value, measure.low, measure.high) == (mean.value, mean.low, mean.high)
     assert report.stats.difference(best, other, F1) == compare(rows[best], rows[other], F1, F1, **resampling)
     labels = F1._replace(model="labels-only")
-    gain = gains.against_labels(report.stats, best, F1)
+    gain = versus_labels.against_labels(report.stats, best, F1)
     assert gain == compare(rows[best], rows[best], F1, labels, **resampling)
 
 
 def test_where_no_run_has_the_baseline_a_trial_of_alpha_0_stands_for_labels_only(tmp_path):
     found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", GRID[:3], baselines=False, rows=40))
     best, trained = (configuration(found, alpha=alpha, temperature=1.0) for alpha in (0.5, 0.0))
-    gain = gains.against_labels(found.stats, best, F1)
+    gain = versus_labels.against_labels(found.stats, best, F1)
     assert gain == found.stats.difference(best, trained, F1)
     assert not isinstance(gain, Unpaired)
 
@@ -178,7 +178,7 @@ def test_what_the_choosing_score_tells_apart_is_said_too(tmp_path):
     choose(path, 0.1, temperature=1.0)
     found = sweep.assemble(path)
     hard = RowKey("student", "truth", "loss", "hard")
-    gain = gains.against_labels(found.stats, found.selection.best, hard)
+    gain = versus_labels.against_labels(found.stats, found.selection.best, hard)
     assert gain.high < 0
     told = f"it is {metric(-gain.value)} better than labels only ({signed_interval(gain.low, gain.high)})"
     assert f"By the hard loss on test, which chose it on validation, {told}." in found.document.verdict
@@ -225,7 +225,7 @@ def test_every_configuration_stands_beside_labels_only(tmp_path):
     assert [row.label for row in table.groups[0].rows] == ["temperature 1", "temperature 2"]
     column = next(index for index, name in enumerate(table.columns) if "f1 (" in name)
     for row, configuration in zip(table.groups[0].rows, found.stats.configurations, strict=True):
-        gain = gains.against_labels(found.stats, configuration, F1)
+        gain = versus_labels.against_labels(found.stats, configuration, F1)
         assert row.cells[column - 1].text == signed(gain.value)
 
 

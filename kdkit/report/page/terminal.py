@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import compare, costs, tables, verdict
+from kdkit.report import costs, tables, verdict
+from kdkit.report.numbers import pairs
 from kdkit.report.page import formats
 from kdkit.report.read.run import read
 
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 WIDTH = 80
 NOISE = "within noise"
 HEADS = {
-    compare.MODELS["labels-only"]: "labels only",
-    compare.MODELS["untouched"]: "un- touched",
-    compare.MODELS["nearest"]: "nearest row",
+    pairs.MODELS["labels-only"]: "labels only",
+    pairs.MODELS["untouched"]: "un- touched",
+    pairs.MODELS["nearest"]: "nearest row",
     "retention": "ratio",
     tables.DISTILLED: "student minus labels only",
 }

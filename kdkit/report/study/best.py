@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.report.numbers.selection import by_score, headline
+from kdkit.report.numbers.statistics import Unpaired, is_labels_only, sense_of, within_noise
+from kdkit.report.numbers.versus_best import BETTER, NOISE, UNKNOWN, WORSE, named, of_fewer, of_kind, others, summed_up
+from kdkit.report.numbers.versus_labels import against_labels
 from kdkit.report.page import formats
 from kdkit.report.page.document import Part
-from kdkit.report.study.gains import against_labels
-from kdkit.report.study.judged import BETTER, NOISE, UNKNOWN, WORSE, named, of_fewer, of_kind, others, summed_up
-from kdkit.report.study.selection import by_score, headline
-from kdkit.report.study.statistics import Unpaired, is_labels_only, sense_of, within_noise
 from kdkit.report.study.tables import apart, cell, group_name, metric_name, suites_of
 from kdkit.report.tables import Cell, Group, Row, Table
 from kdkit.system.wording import plural
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Difference
     from kdkit.evaluation.row_scores import RowKey
-    from kdkit.report.study.judged import Judged
-    from kdkit.report.study.selection import Selection
-    from kdkit.report.study.statistics import Statistics
+    from kdkit.report.numbers.selection import Selection
+    from kdkit.report.numbers.statistics import Statistics
+    from kdkit.report.numbers.versus_best import Judged
 
 MOST_NAMED = 2
 """So many configurations that are no better are named one by one; more are counted."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from kdkit.report.numbers.selection import headline
+from kdkit.report.numbers.statistics import Unpaired, is_lower_better
 from kdkit.report.page import formats
 from kdkit.report.page.charts.lines import Dots, Point
 from kdkit.report.page.document import Figure
 from kdkit.report.read.scored import SEED, spelt
 from kdkit.report.study.figures import chosen
-from kdkit.report.study.selection import headline
-from kdkit.report.study.statistics import Unpaired, is_lower_better
 from kdkit.report.study.tables import apart, cell, group_name, metric_name, seeds_note, suites_of
 from kdkit.report.tables import Cell, Group, Row, Table
 
 if TYPE_CHECKING:
+    from kdkit.report.numbers.statistics import Statistics
     from kdkit.report.read.scored import Configuration
-    from kdkit.report.study.statistics import Statistics
 
 
 def what_differs(stats: Statistics) -> tuple[Table, ...]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report.compare import LABELS_ONLY, MODELS
+from kdkit.report.numbers.pairs import LABELS_ONLY, MODELS
+from kdkit.report.numbers.statistics import is_labels_only, is_lower_better
 from kdkit.report.page import formats
 from kdkit.report.page.charts.lines import HeatMap, Level, Line, LineChart, Point, tick_text
 from kdkit.report.page.document import Figure
 from kdkit.report.read.files import number
 from kdkit.report.read.scored import described, labels_apart, shared_values, short_key, spelt
-from kdkit.report.study.statistics import is_labels_only, is_lower_better
 from kdkit.report.study.tables import cell, group_name, metric_name
 from kdkit.report.tables import Cell, Group, Row, Table
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kdkit.evaluation.row_scores import RowKey
+    from kdkit.report.numbers.published import Published
+    from kdkit.report.numbers.statistics import Measure, Statistics
     from kdkit.report.read.scored import Configuration
-    from kdkit.report.study.published import Published
-    from kdkit.report.study.statistics import Measure, Statistics
 
 MOST_LINES = 6
 MOST_METRICS = 6

@@ -7,9 +7,9 @@ import statistics
 from typing import TYPE_CHECKING
 
 from kdkit.report import tables
-from kdkit.report.compare import BASELINES, LABELS_ONLY, METRICS, MODELS
+from kdkit.report.numbers.pairs import BASELINES, LABELS_ONLY, METRICS, MODELS
+from kdkit.report.numbers.statistics import Unpaired, is_lower_better, sense_of
 from kdkit.report.page import formats
-from kdkit.report.study.statistics import Unpaired, is_lower_better, sense_of
 from kdkit.report.tables import Cell, Group, Row, Table, difference_cell
 from kdkit.system.wording import plural
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Difference
     from kdkit.evaluation.row_scores import RowKey
+    from kdkit.report.numbers.statistics import Measure, Statistics
     from kdkit.report.read.scored import Configuration, ScoredRun
-    from kdkit.report.study.statistics import Measure, Statistics
 
 SUITES = {"loss": "Losses", **tables.SUITES}
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.report.numbers.statistics import Unpaired, sense_of, within_noise
 from kdkit.report.page import formats
-from kdkit.report.study.statistics import Unpaired, sense_of, within_noise
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Difference
     from kdkit.evaluation.row_scores import RowKey
+    from kdkit.report.numbers.statistics import Statistics
     from kdkit.report.read.scored import Configuration
-    from kdkit.report.study.statistics import Statistics
 
 BETTER, NOISE, WORSE, UNKNOWN = "better", "within noise", "worse", "not paired"
 MOST_NAMED = 4

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.report.compare import LABELS_ONLY
+from kdkit.report.numbers.pairs import LABELS_ONLY
+from kdkit.report.numbers.statistics import Unpaired, is_labels_only
 from kdkit.report.page.document import Part
-from kdkit.report.study.statistics import Unpaired, is_labels_only
 from kdkit.report.study.tables import apart, group_name, seeds_note, suites_of
 from kdkit.report.tables import Group, Row, Table
 
 if TYPE_CHECKING:
     from kdkit.api.values import Difference
     from kdkit.evaluation.row_scores import RowKey
+    from kdkit.report.numbers.statistics import Statistics
     from kdkit.report.read.scored import Configuration
-    from kdkit.report.study.statistics import Statistics
 
 OF_TEACHER = frozenset({"soft", "total"})
 """Losses that are no score: they change with what the teacher says and how it is weighed."""

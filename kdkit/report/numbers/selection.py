@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.evaluation.row_scores import RowKey
+from kdkit.report.numbers.statistics import is_lower_better
 from kdkit.report.read.files import number
 from kdkit.report.read.scored import SEED
-from kdkit.report.study.statistics import is_lower_better
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from kdkit.report.numbers.statistics import Statistics
     from kdkit.report.read.scored import Configuration, ScoredRun
-    from kdkit.report.study.statistics import Statistics
 
 LOSSES = frozenset({"loss", "hard", "soft"})
 """Monitors of which less is better."""

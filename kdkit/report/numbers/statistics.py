@@ -14,7 +14,7 @@ import attrs
 
 from kdkit.errors import Mismatch
 from kdkit.evaluation.resampling import Resamples
-from kdkit.report.compare import LABELS_ONLY, MODELS, Pair
+from kdkit.report.numbers.pairs import LABELS_ONLY, MODELS, Pair
 from kdkit.report.page import formats
 from kdkit.report.read.files import number
 from kdkit.report.read.scored import SEED

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import PublishedRun
     from kdkit.evaluation.row_scores import RowKey
+    from kdkit.report.numbers.statistics import Statistics
     from kdkit.report.read.scored import Configuration
-    from kdkit.report.study.statistics import Statistics
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -1,0 +1,1 @@
+"""What a report computes from what it reads: pairs, differences, the choice of the best."""

@@ -11,9 +11,9 @@ from kdkit.report.numbers.statistics import Statistics, Unpaired, within_noise
 from kdkit.report.page import formats
 from kdkit.report.page.document import Document, Part
 from kdkit.report.page.study import to_html, to_markdown
+from kdkit.report.parts import configurations, trials
+from kdkit.report.parts.differences import differences, intervals, runs_table, what_differs
 from kdkit.report.read.scored import SEED, Configuration, described, read_run, spelt
-from kdkit.report.study import origin, tables
-from kdkit.report.study.comparisontables import differences, intervals, runs_table, what_differs
 from kdkit.system.digests import canonical_json
 from kdkit.system.files import write_atomically
 from kdkit.system.wording import plural
@@ -87,9 +87,8 @@ def differing(runs: Sequence[ScoredRun]) -> list[str]:
 
 def assemble(stats: Statistics) -> Document:
     """The content of the page."""
-    configurations = stats.configurations
-    first = configurations[0]
-    runs = [run for each in configurations for run in each.runs]
+    first = stats.configurations[0]
+    runs = [run for each in stats.configurations for run in each.runs]
     found = finding(stats)
     parts = [
         Part(
@@ -105,11 +104,11 @@ def assemble(stats: Statistics) -> Document:
             key="scores",
             title="Scores side by side",
             figures=tuple(intervals(stats)),
-            tables=tuple(tables.scores(stats)),
-            details=tuple(tables.scores(stats, parts=True)),
+            tables=tuple(configurations.scores(stats)),
+            details=tuple(configurations.scores(stats, parts=True)),
         ),
     ]
-    costs = tables.costs(stats)
+    costs = configurations.costs(stats)
     if costs is not None:
         parts.append(Part(key="costs", title="What they cost", tables=(costs,)))
     parts.append(
@@ -118,17 +117,17 @@ def assemble(stats: Statistics) -> Document:
             title="What was compared",
             tables=(runs_table(stats),),
             is_wordy=True,
-            facts=tuple(origin.versions(runs)),
+            facts=tuple(trials.versions(runs)),
         )
     )
     return Document(
         title="Comparison of " + plural(len(runs), "run"),
         kind="comparison",
-        description=f"{plural(len(configurations), 'configuration')}: "
-        + "; ".join(each.label for each in configurations),
+        description=f"{plural(len(stats.configurations), 'configuration')}: "
+        + "; ".join(each.label for each in stats.configurations),
         verdict=found.sentence,
         detail=found.detail,
-        warnings=tuple(_warnings(configurations)),
+        warnings=tuple(_warnings(stats.configurations)),
         parts=tuple(part for part in parts if part.tables or part.text),
         footer=f"Made by kdkit from {plural(len(runs), 'run folder')} alone.",
     )
@@ -148,7 +147,7 @@ def finding(stats: Statistics) -> Finding:
     key = headline(stats)
     if key is None:
         return Finding(sentence="These runs have no score of a student.", detail="")
-    name = tables.metric_name(key)
+    name = configurations.metric_name(key)
     measure = stats.measure(first, key)
     if not others or measure is None:
         return Finding(sentence=f"There is one configuration, {first.label}: nothing to compare it with.", detail="")
@@ -162,7 +161,7 @@ def finding(stats: Statistics) -> Finding:
         else:
             side = "above" if apart.value > 0 else "below"
             told.append(f"{each.label} is {formats.metric(abs(apart.value))} {side} it")
-    value = tables.cell(measure)
+    value = configurations.cell(measure)
     return Finding(
         sentence=f"The {name} of {first.label} is {value.text}; {'; '.join(told[:4])}"
         + (f"; and {len(told) - 4} more." if len(told) > 4 else "."),
@@ -200,13 +199,13 @@ def _unpaired(stats: Statistics) -> tuple[str, ...]:
 
 def _warnings(configurations: Sequence[Configuration]) -> list[str]:
     runs = [run for each in configurations for run in each.runs]
-    found = origin.version_warnings(runs)
+    found = trials.version_warnings(runs)
     splits = sorted({run.split for run in runs})
     if len(splits) > 1:
         found.append(f"The runs were scored on different splits: {', '.join(splits)}.")
     elif splits == ["validation"]:
         found.append("The runs were scored on the validation rows, which chose each run's best epoch too.")
-    found += origin.few_seeds(configurations)
+    found += trials.few_seeds(configurations)
     if any(run.rows is None for run in runs):
         found.append("Some runs have no rows.npz: for these there are no intervals over seeds and no differences.")
     return found

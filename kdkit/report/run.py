@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report import calibration, costs, curves, examples, origin, rowdata, tables, verdict
 from kdkit.report.numbers import pairs
 from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import Whiskers
+from kdkit.report.parts import calibration, costs, examples, provenance, row_browser, scores, training, verdict
 from kdkit.report.read.run import number
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kdkit.report.calibration import Reliability
-    from kdkit.report.origin import Section
     from kdkit.report.page.charts.svg import Curve
+    from kdkit.report.parts.calibration import Reliability
+    from kdkit.report.parts.provenance import Section
+    from kdkit.report.parts.scores import Table
     from kdkit.report.read.run import Facts
-    from kdkit.report.tables import Table
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +56,7 @@ class Page:
     curve_table: Table | None
     examples: examples.Spread
     examples_note: str
-    rows: rowdata.RowData | None
+    rows: row_browser.RowData | None
     sections: tuple[Section, ...]
     command: str
     recipe: str
@@ -75,20 +75,20 @@ def assemble(facts: Facts) -> Page:
         verdict_detail=judged.detail,
         missing=facts.missing,
         gauges=tuple(_gauges(facts, pair)),
-        comparison=tuple(tables.comparison(facts)),
-        differences=tables.differences(facts),
+        comparison=tuple(scores.comparison(facts)),
+        differences=scores.differences(facts),
         costs=costs.table(facts),
-        agreement=tuple(tables.agreement(facts)),
+        agreement=tuple(scores.agreement(facts)),
         whiskers=tuple(_whiskers(facts)),
         reliability=calibration.diagram(facts),
         bins=calibration.table(facts),
-        curves=tuple(curves.of_run(facts)),
-        curve_table=curves.table(facts),
+        curves=tuple(training.of_run(facts)),
+        curve_table=training.table(facts),
         examples=spread,
         examples_note=_how_picked(spread, facts),
         # A recipe that wants no examples wants no texts of its data in the report.
-        rows=rowdata.collect(facts.rows, seed=facts.seed) if spread.shown else None,
-        sections=tuple(origin.sections(facts)),
+        rows=row_browser.collect(facts.rows, seed=facts.seed) if spread.shown else None,
+        sections=tuple(provenance.sections(facts)),
         command=f"kdkit run {facts.folder}/recipe.toml --run-dir {facts.folder}-again",
         recipe=facts.recipe_text,
     )
@@ -116,7 +116,7 @@ def _whiskers(facts: Facts) -> list[Whiskers]:
     # Lengths of texts are no scores: on one axis they would push these together.
     whole = [pair for pair in pairs.pairs(facts, against="truth") if not pair.is_part and pair.suite != "texts"]
     return [
-        Whiskers(title=tables.suite_title(suite), pairs=tuple(pair for pair in whole if pair.suite == suite))
+        Whiskers(title=scores.suite_title(suite), pairs=tuple(pair for pair in whole if pair.suite == suite))
         for suite in dict.fromkeys(pair.suite for pair in whole)
     ]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report import verdict
 from kdkit.report.numbers import pairs
+from kdkit.report.parts import verdict
 from kdkit.report.read.files import number
 from kdkit.report.read.run import read
 

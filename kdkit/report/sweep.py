@@ -12,8 +12,8 @@ from kdkit.report.numbers.selection import headline, select
 from kdkit.report.numbers.statistics import Statistics
 from kdkit.report.page.document import Document, Part
 from kdkit.report.page.study import to_html, to_markdown
+from kdkit.report.parts import along, best, configurations, trials
 from kdkit.report.read.scored import by_configuration, read_run
-from kdkit.report.study import best, figures, origin, tables
 from kdkit.sweeps import read_sweep
 from kdkit.system.files import write_atomically
 from kdkit.system.wording import plural
@@ -72,7 +72,7 @@ def assemble(folder: Path) -> SweepReport:
     selection = select(stats, sweep.axes)
     runs = [run for each in stats.configurations for run in each.runs]
     split = " and ".join(dict.fromkeys(run.split for run in runs)) or "test"
-    warnings = [*damages, *origin.warnings(sweep, stats.configurations)]
+    warnings = [*damages, *trials.warnings(sweep, stats.configurations)]
     try:
         reference = published.load(sweep.reference)
     except PluginError as error:
@@ -82,9 +82,9 @@ def assemble(folder: Path) -> SweepReport:
     document = Document(
         title=sweep.name,
         kind="sweep report",
-        description=f"{sweep.description} {origin.what_was_varied(sweep)}".strip(),
+        description=f"{sweep.description} {trials.what_was_varied(sweep)}".strip(),
         verdict=found.sentence,
-        detail=f"{found.detail} {origin.how_far(sweep)}".strip(),
+        detail=f"{found.detail} {trials.how_far(sweep)}".strip(),
         warnings=tuple(warnings),
         parts=tuple(_parts(sweep, stats, selection, split, reference)),
         footer=f"Made by kdkit from the folders of {plural(len(runs_read), 'trial')} alone.",
@@ -128,33 +128,33 @@ def _parts(
             _published(stats, reference),
             _costs(stats),
         ]
-    parts += origin.parts(sweep, stats.configurations)
+    parts += trials.parts(sweep, stats.configurations)
     return [part for part in parts if part is not None]
 
 
 def _figures(stats: Statistics, reference: Published | None) -> list[Part | None]:
     key = headline(stats)
     suites = [] if key is None else [key.suite]
-    drawn = {against: figures.chosen(stats, against, suites) for against in ("truth", "teacher")}
-    axes = figures.numeric_axes(stats.configurations)
+    drawn = {against: along.chosen(stats, against, suites) for against in ("truth", "teacher")}
+    axes = along.numeric_axes(stats.configurations)
     parts: list[Part | None] = []
     for index, axis in enumerate(axes):
-        lines = [figures.along(stats, axis, each, reference) for keys in drawn.values() for each in keys]
+        lines = [along.along(stats, axis, each, reference) for keys in drawn.values() for each in keys]
         known = tuple(figure for figure in lines if figure is not None)
         if known:
             parts.append(
                 Part(
                     key=f"along-{index}",
-                    title=f"What {figures.axis_name(stats.configurations, axis)} does",
+                    title=f"What {along.axis_name(stats.configurations, axis)} does",
                     text=(_legend(reference),),
                     figures=known,
                 )
             )
-    grids = [] if key is None else figures.grid(stats, key)
+    grids = [] if key is None else along.grid(stats, key)
     if grids:
         text = ("Brighter is better. Means over seeds; the intervals are in the table under each.",)
         parts.append(Part(key="grids", title="Two axes at once", text=text, figures=tuple(grids)))
-    codecs = figures.codecs(stats, drawn["truth"])
+    codecs = along.codecs(stats, drawn["truth"])
     if codecs:
         text = ("What a token of the logit cache takes on disk, and what the student that learnt from it is worth.",)
         parts.append(Part(key="codecs", title="What the codec costs and keeps", text=text, figures=tuple(codecs)))
@@ -170,8 +170,8 @@ def _scores(stats: Statistics) -> Part:
     return Part(
         key="scores",
         title="Every configuration",
-        tables=tuple(tables.scores(stats)),
-        details=tuple(tables.scores(stats, parts=True)),
+        tables=tuple(configurations.scores(stats)),
+        details=tuple(configurations.scores(stats, parts=True)),
     )
 
 
@@ -190,5 +190,5 @@ def _published(stats: Statistics, reference: Published | None) -> Part | None:
 
 
 def _costs(stats: Statistics) -> Part | None:
-    table = tables.costs(stats)
+    table = configurations.costs(stats)
     return None if table is None else Part(key="costs", title="What they cost", tables=(table,))

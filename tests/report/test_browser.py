@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from run_folders import without_baselines, write_lines, write_run_folder
 
 from kdkit.pipeline.stages import report
-from kdkit.report import rowdata
-from kdkit.report.examples import same
+from kdkit.report.parts import row_browser
+from kdkit.report.parts.examples import same
 from kdkit.report.read.rows import ScoredRow
 from kdkit.report.read.run import read
 
@@ -241,7 +241,7 @@ def test_any_text_comes_out_of_the_page_as_it_went_in(browser, texts):  # noqa: 
     given_rows = [
         ScoredRow(id=f"{place}", source="", truth=text, teacher=None, student=text) for place, text in enumerate(texts)
     ]
-    data = rowdata.collect(given_rows, seed=0).json
+    data = row_browser.collect(given_rows, seed=0).json
     shown = getattr(browser, "_kdkit_blank", None) or browser.new_page()
     browser._kdkit_blank = shown
     shown.set_content(f'<!DOCTYPE html><script type="application/json" id="rows">{data}</script><p id="end">end</p>')

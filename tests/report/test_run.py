@@ -23,10 +23,11 @@ from kdkit.cli.report import command
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.evaluation.row_scores import RowKey, RowScores
 from kdkit.pipeline.stages import report
-from kdkit.report import assemble, closing_table, closing_text, costs, examples, summary, tables, verdict
+from kdkit.report import assemble, closing_table, closing_text, summary
 from kdkit.report.numbers import pairs
 from kdkit.report.numbers.pairs import Pair
 from kdkit.report.page import formats, html, markdown
+from kdkit.report.parts import costs, examples, scores, verdict
 from kdkit.report.read.rows import ScoredRow
 from kdkit.report.read.run import read
 
@@ -453,7 +454,7 @@ def changed(folder, tmp_path, **parts):
 def test_nothing_is_called_better_or_worse_that_is_within_noise(value, half, key):
     difference = apart(value, half, "teacher", suite=key[0], metric=key[1])
     pair = Pair(suite=key[0], metric=key[1], against="truth", teacher=None, student=None, difference=difference)
-    cell = tables.difference_cell(difference, pair.sense)
+    cell = scores.difference_cell(difference, pair.sense)
     assert pair.within_noise == (cell.verdict == "within noise") == (value - half <= 0 <= value + half)
     if not pair.within_noise:
         less_is_better = key[0] != "text"
@@ -461,7 +462,7 @@ def test_nothing_is_called_better_or_worse_that_is_within_noise(value, half, key
 
 
 def test_the_length_of_a_text_is_neither_better_nor_worse():
-    assert tables.difference_cell(apart(1.0, 0.1, "teacher"), 0).verdict == ""
+    assert scores.difference_cell(apart(1.0, 0.1, "teacher"), 0).verdict == ""
 
 
 @pytest.mark.parametrize(

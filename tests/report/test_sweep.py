@@ -29,10 +29,10 @@ from kdkit.report.numbers.versus_best import others
 from kdkit.report.page.charts.lines import Line, LineChart, Point, draw, is_log, reach, readable_ticks, tick_gap
 from kdkit.report.page.formats import metric, signed, signed_interval
 from kdkit.report.page.study import to_html, to_markdown
+from kdkit.report.parts import along as sweepfigures
+from kdkit.report.parts import best as sweepbest
+from kdkit.report.parts.configurations import apart
 from kdkit.report.read.scored import ScoredRun, same_value, short_key, spelt
-from kdkit.report.study import best as sweepbest
-from kdkit.report.study import figures as sweepfigures
-from kdkit.report.study.tables import apart
 
 __all__ = ["browser"]  # a fixture
 F1 = RowKey("student", "truth", "text", "f1")

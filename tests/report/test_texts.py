@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from run_folders import RECIPE, write_run_folder
 
 from kdkit.pipeline.stages import report
-from kdkit.report import assemble, examples, rowdata
+from kdkit.report import assemble
 from kdkit.report.page import formats, html, textdiff
+from kdkit.report.parts import examples, row_browser
 from kdkit.report.read.rows import ScoredRow
 from kdkit.report.read.run import read
 
@@ -46,7 +47,7 @@ def test_pieces_are_both_texts_and_nothing_else(old, new):
 
 @given(st.text(st.characters(codec=None)))
 def test_json_in_the_page_is_read_as_it_was_written_and_ends_no_element(text):
-    written = rowdata.safe_json({"text": text})
+    written = row_browser.safe_json({"text": text})
     assert json.loads(written) == {"text": text}
     assert not set(written) & set("<>&\u2028\u2029\r\n\x00\x7f")
     assert formats.visible(written) == written, "what makes a page harmless leaves it alone"
@@ -57,11 +58,11 @@ def test_json_in_the_page_is_read_as_it_was_written_and_ends_no_element(text):
 @given(st.lists(ROWS, max_size=6), st.integers(0, 8), st.integers(0, 4000))
 def test_the_rows_of_a_page_keep_to_their_limits_and_are_counted(drawn, most, budget):
     rows = [evolve(row, id=f"row-{place}") for place, row in enumerate(drawn)]
-    data = rowdata.collect(rows, seed=1, most=most, budget=budget)
+    data = row_browser.collect(rows, seed=1, most=most, budget=budget)
     listed = json.loads(data.json)["rows"]
     assert len(listed) == data.shown <= min(most, len(rows))
     assert data.total == len(rows)
-    assert sum(len(rowdata.safe_json(row).encode()) for row in listed) <= budget
+    assert sum(len(row_browser.safe_json(row).encode()) for row in listed) <= budget
     assert data.note.startswith(("All ", f"{data.shown:,} of {data.total:,} "))
     right = {row.id: examples.same(row.student, row.truth) for row in rows}
     place = [model for model, _ in data.models].index("student") if listed else 0
@@ -92,7 +93,7 @@ def test_a_page_for_many_rows_stays_small(tmp_path):
         ScoredRow(id=f"{place:05}", source="x" * 5000, truth="== 1", teacher="== 1", student="== 2")
         for place in range(3000)
     ]
-    data = rowdata.collect(rows, seed=0)
-    assert len(data.json.encode()) <= rowdata.BYTES + 5 * rowdata.ROWS
+    data = row_browser.collect(rows, seed=0)
+    assert len(data.json.encode()) <= row_browser.BYTES + 5 * row_browser.ROWS
     assert data.shown < data.total == 3000
     assert data.note.startswith(f"{data.shown:,} of 3,000 held-out rows")

@@ -10,9 +10,9 @@ from kdkit import plugins
 from kdkit.errors import PluginError
 from kdkit.plugins.structure import Structurer
 from kdkit.report.page import formats
+from kdkit.report.parts.configurations import metric_name
+from kdkit.report.parts.scores import Cell, Group, Row, Table
 from kdkit.report.read.scored import described, flat, same_value
-from kdkit.report.study.tables import metric_name
-from kdkit.report.tables import Cell, Group, Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

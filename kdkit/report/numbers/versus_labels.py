@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from kdkit.report.numbers.pairs import LABELS_ONLY
 from kdkit.report.numbers.statistics import Unpaired, is_labels_only
 from kdkit.report.page.document import Part
-from kdkit.report.study.tables import apart, group_name, seeds_note, suites_of
-from kdkit.report.tables import Group, Row, Table
+from kdkit.report.parts.configurations import apart, group_name, seeds_note, suites_of
+from kdkit.report.parts.scores import Group, Row, Table
 
 if TYPE_CHECKING:
     from kdkit.api.values import Difference

@@ -8,7 +8,7 @@ import attrs
 
 if TYPE_CHECKING:
     from kdkit.report.page.charts.lines import Chart
-    from kdkit.report.tables import Table
+    from kdkit.report.parts.scores import Table
 
 
 @attrs.frozen(kw_only=True)

@@ -10,10 +10,10 @@ from kdkit.report.page import formats
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kdkit.report.examples import Shown
-    from kdkit.report.origin import Section
+    from kdkit.report.parts.examples import Shown
+    from kdkit.report.parts.provenance import Section
+    from kdkit.report.parts.scores import Cell, Row, Table
     from kdkit.report.run import Page
-    from kdkit.report.tables import Cell, Row, Table
 
 
 def render(page: Page) -> str:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report import costs, tables, verdict
 from kdkit.report.numbers import pairs
 from kdkit.report.page import formats
+from kdkit.report.parts import costs, scores, verdict
 from kdkit.report.read.run import read
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table as Grid
 
+    from kdkit.report.parts.scores import Cell, Table
     from kdkit.report.read.run import Facts
-    from kdkit.report.tables import Cell, Table
 
 WIDTH = 80
 NOISE = "within noise"
@@ -29,7 +29,7 @@ HEADS = {
     pairs.MODELS["untouched"]: "un- touched",
     pairs.MODELS["nearest"]: "nearest row",
     "retention": "ratio",
-    tables.DISTILLED: "student minus labels only",
+    scores.DISTILLED: "student minus labels only",
 }
 """Shorter names of columns: six models and a ratio have 80 columns of a terminal."""
 
@@ -65,11 +65,11 @@ def closing_text(folder: Path) -> str:
 def _drawn(run: Facts) -> Iterator[RenderableType]:
     from rich.text import Text
 
-    scores = [table for table in tables.comparison(run) if not table.folded]
-    for table in scores:
+    shown = [table for table in scores.comparison(run) if not table.folded]
+    for table in shown:
         yield Lines.of(table).drawn()
-    apart = tables.differences(run)
-    if apart is not None and tables.DISTILLED in apart.columns:
+    apart = scores.differences(run)
+    if apart is not None and scores.DISTILLED in apart.columns:
         yield Lines.of(apart, cell=_difference).drawn()
         yield Text("Of losses and calibration error, less is better.", style="dim")
     spent = costs.table(run)

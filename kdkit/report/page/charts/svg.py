@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from kdkit.report.calibration import Reliability
     from kdkit.report.numbers.pairs import Pair
+    from kdkit.report.parts.calibration import Reliability
 
 # Colours of the light page: the page's style sheet has a variable of each name, with another value for the dark.
 COLOURS = {"teacher": "#0a5c9c", "student": "#bf4c08", "ink": "#1b1d20", "muted": "#63686f", "rule": "#d9d8d2",

@@ -10,10 +10,10 @@ from kdkit.report.numbers.statistics import Unpaired, is_lower_better
 from kdkit.report.page import formats
 from kdkit.report.page.charts.lines import Dots, Point
 from kdkit.report.page.document import Figure
+from kdkit.report.parts.along import chosen
+from kdkit.report.parts.configurations import apart, cell, group_name, metric_name, seeds_note, suites_of
+from kdkit.report.parts.scores import Cell, Group, Row, Table
 from kdkit.report.read.scored import SEED, spelt
-from kdkit.report.study.figures import chosen
-from kdkit.report.study.tables import apart, cell, group_name, metric_name, seeds_note, suites_of
-from kdkit.report.tables import Cell, Group, Row, Table
 
 if TYPE_CHECKING:
     from kdkit.report.numbers.statistics import Statistics

@@ -12,8 +12,8 @@ from kdkit.report.numbers.versus_best import BETTER, NOISE, UNKNOWN, WORSE, name
 from kdkit.report.numbers.versus_labels import against_labels
 from kdkit.report.page import formats
 from kdkit.report.page.document import Part
-from kdkit.report.study.tables import apart, cell, group_name, metric_name, suites_of
-from kdkit.report.tables import Cell, Group, Row, Table
+from kdkit.report.parts.configurations import apart, cell, group_name, metric_name, suites_of
+from kdkit.report.parts.scores import Cell, Group, Row, Table
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from kdkit.report.page import formats
-from kdkit.report.tables import Cell, Group, Row, Table
+from kdkit.report.parts.scores import Cell, Group, Row, Table
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report.examples import TEXT_LIMIT, same
 from kdkit.report.numbers.pairs import LABELS_ONLY, MODELS
 from kdkit.report.page import formats
 from kdkit.report.page.textdiff import pieces
+from kdkit.report.parts.examples import TEXT_LIMIT, same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,10 +12,10 @@ from kdkit.report.numbers.statistics import is_labels_only, is_lower_better
 from kdkit.report.page import formats
 from kdkit.report.page.charts.lines import HeatMap, Level, Line, LineChart, Point, tick_text
 from kdkit.report.page.document import Figure
+from kdkit.report.parts.configurations import cell, group_name, metric_name
+from kdkit.report.parts.scores import Cell, Group, Row, Table
 from kdkit.report.read.files import number
 from kdkit.report.read.scored import described, labels_apart, shared_values, short_key, spelt
-from kdkit.report.study.tables import cell, group_name, metric_name
-from kdkit.report.tables import Cell, Group, Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

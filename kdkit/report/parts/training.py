@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from kdkit.report.numbers import pairs
 from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import Beside, Curve
+from kdkit.report.parts.scores import Cell, Group, Row, Table
 from kdkit.report.read.run import number
-from kdkit.report.tables import Cell, Group, Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

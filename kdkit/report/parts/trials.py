@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from kdkit.report.page import formats
 from kdkit.report.page.document import Listing, Part
+from kdkit.report.parts.scores import Cell, Group, Row, Table
 from kdkit.report.read.scored import described, short_key, spelt
-from kdkit.report.tables import Cell, Group, Row, Table
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:

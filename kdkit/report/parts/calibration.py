@@ -8,7 +8,7 @@ import attrs
 
 from kdkit.report.numbers import pairs
 from kdkit.report.page import formats
-from kdkit.report.tables import Cell, Group, Row, Table
+from kdkit.report.parts.scores import Cell, Group, Row, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

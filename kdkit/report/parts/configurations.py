@@ -6,11 +6,11 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
-from kdkit.report import tables
 from kdkit.report.numbers.pairs import BASELINES, LABELS_ONLY, METRICS, MODELS
 from kdkit.report.numbers.statistics import Unpaired, is_lower_better, sense_of
 from kdkit.report.page import formats
-from kdkit.report.tables import Cell, Group, Row, Table, difference_cell
+from kdkit.report.parts import scores as run_scores
+from kdkit.report.parts.scores import Cell, Group, Row, Table, difference_cell
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kdkit.report.numbers.statistics import Measure, Statistics
     from kdkit.report.read.scored import Configuration, ScoredRun
 
-SUITES = {"loss": "Losses", **tables.SUITES}
+SUITES = {"loss": "Losses", **run_scores.SUITES}
 
 
 def metric_name(key: RowKey) -> str:

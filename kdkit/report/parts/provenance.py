@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.values import SPLITS
-from kdkit.report import curves
 from kdkit.report.page import formats
+from kdkit.report.parts import training
+from kdkit.report.parts.scores import Cell, Group, Row, Table
 from kdkit.report.read.run import STAGES, as_table, number
-from kdkit.report.tables import Cell, Group, Row, Table
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _training_settings(training: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _padding(facts: Facts, stage: str) -> list[tuple[str, str]]:
     """The share of padding in what was trained on; a line of `metrics.jsonl` tells it of the steps since the last."""
     weighted, weights, last = 0.0, 0.0, 0.0
-    for line in curves.lines(facts, stage, "train"):
+    for line in training.lines(facts, stage, "train"):
         share, step = number(line.get("padding")), number(line.get("step"))
         if step is None:
             continue

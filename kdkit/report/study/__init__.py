@@ -1,1 +1,0 @@
-"""Reports of several runs: of a sweep, and of any runs side by side."""

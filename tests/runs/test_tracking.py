@@ -310,7 +310,9 @@ def stand_in(monkeypatch):
     for name in ("wandb", "trackio"):
         monkeypatch.setitem(sys.modules, name, module)
     for name in ("wandb", "trackio"):
-        monkeypatch.setattr(importlib.import_module(f"kdkit.builtin.trackers.{name}"), "needs", lambda *_, **__: None)
+        monkeypatch.setattr(
+            importlib.import_module(f"kdkit.builtin.trackers.{name}"), "require_package", lambda *_, **__: None
+        )
     return calls
 
 

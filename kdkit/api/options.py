@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from kdkit.api.values import Moment
 
 
-def option(help_text: str, *, default: Any = attrs.NOTHING, factory: Any = None, check: Any = None) -> Any:
+def option(
+    help_text: str,
+    *,
+    default: Any = attrs.NOTHING,
+    factory: Any = None,
+    check: Any = None,
+    neutral: Any = attrs.NOTHING,
+) -> Any:
     """An attrs field that is a recipe option.
 
     Args:
@@ -26,8 +33,11 @@ def option(help_text: str, *, default: Any = attrs.NOTHING, factory: Any = None,
         default: Its default; an option without one must be given.
         factory: Makes a mutable default.
         check: An attrs validator.
+        neutral: Of an option that is added to a released component: the value at which the component does what it did
+            before. At that value the option is left out of all digests, so that runs, caches and teachers made before
+            are found again. None is always left out.
     """
-    metadata = {"help": help_text}
+    metadata = {"help": help_text, "neutral": neutral}
     if factory is not None:
         return attrs.field(factory=factory, validator=check, metadata=metadata)
     return attrs.field(default=default, validator=check, metadata=metadata)

@@ -110,7 +110,7 @@ def _alike(sweep: Sweep) -> list[list[Trial]]:
 
     groups: dict[str, list[Trial]] = {}
     for trial in sweep.trials or sweep.proposed({}):
-        parts = {section: trial.recipe.resolved[section] for section in ("data", "tokens", "teacher", "codec")}
+        parts = {section: trial.recipe.digested[section] for section in ("data", "tokens", "teacher", "codec")}
         groups.setdefault(digest_of(parts), []).append(trial)
     return list(groups.values())
 

@@ -74,17 +74,17 @@ def weights_in_memory(model: TextModel) -> str:
 
 def key_of(recipe: Recipe, corpus: Corpus, untouched: TextModel) -> str:
     """Everything that the trained baseline depends on, as a name in the store."""
-    resolved, training = recipe.resolved, training_of(recipe)
+    options, training = recipe.digested, training_of(recipe)
     depends = {
         "start": weights_in_memory(untouched),
-        "student": [recipe.names["student"], {k: v for k, v in resolved["student"].items() if k != "model"}],
-        "training": {**resolved["training"], "best_by": training.best_by, "seed": training.own_seed(recipe.seed)},
-        "tokens": resolved["tokens"],
+        "student": [recipe.names["student"], {k: v for k, v in options["student"].items() if k != "model"}],
+        "training": {**options["training"], "best_by": training.best_by, "seed": training.own_seed(recipe.seed)},
+        "tokens": options["tokens"],
         "data": corpora.digest(attrs.evolve(corpus, test=())),
         "tokenizer": tokenizer_digest(untouched.tokenizer),
     }
     if recipe.evaluation.suite_of(training.best_by) is not None:
-        depends |= {"generation": resolved["generation"], "suites": resolved["evaluation"]["suites"]}
+        depends |= {"generation": options["generation"], "suites": options["evaluation"]["suites"]}
     elif together := recipe.evaluation.rows_together(recipe.generation):  # a loss over batches picks the best epoch
         depends |= {"rows_together": together}
     return digest_of(depends)[:32]

@@ -147,7 +147,7 @@ def capture_part(
 
 
 def _part_folder(recipe: Recipe, part: Part) -> str:
-    digest = digest_of(recipe.resolved["codec"])[:6]
+    digest = digest_of(recipe.digested["codec"])[:6]
     return f"{recipe.name}-capture-{part.suffix}-{recipe.names['codec']}-{digest}"
 
 

@@ -45,6 +45,7 @@ class Option:
         annotation: Its type, as Python has it.
         required: Whether it must be given.
         default: Its default as a recipe would spell it; None where there is none.
+        neutral: The value at which its component does what it did before it had the option, where one is stated.
         help: One sentence.
         choices: The values allowed, where they are listed (of a list: of its members).
         minimum: The least number allowed.
@@ -59,6 +60,7 @@ class Option:
     annotation: Any = attrs.field(repr=False)
     required: bool
     default: Any = None
+    neutral: Any = attrs.NOTHING
     help: str = ""
     choices: tuple[Any, ...] = ()
     minimum: float | None = None
@@ -167,33 +169,51 @@ def default_of(field: attrs.Attribute[Any], draft: object | None = None) -> Any:
 
 def table_of(component: Any) -> dict[str, Any]:
     """Every option of a component, as a recipe would spell it; what is None is left out."""
-    options = {field.name: getattr(component, field.name) for field in attrs.fields(type(component)) if field.init}
-    return {name: plain(value) for name, value in options.items() if value is not None}
+    return _table(component, has_neutral=True)
+
+
+def digested(component: Any) -> dict[str, Any]:
+    """The options of a component that digests cover: `table_of` without those that have their neutral value."""
+    return _table(component, has_neutral=False)
 
 
 def identity_of(component: Any) -> dict[str, Any]:
-    """The options that tell a component from others: `table_of` without what is false and is so by default.
-
-    An option that is added later, and is None or false by default, thus changes no identity.
-    """
+    """The options that tell a codec from others: `digested` without what is false and is so by default."""
     fields = attrs.fields_dict(type(component))
     return {
         name: value
-        for name, value in table_of(component).items()
+        for name, value in digested(component).items()
         if value is not False or fields[name].default is not False
     }
 
 
 def plain(value: Any) -> Any:
     """A value of an option as a recipe would spell it: instances become tables, tuples lists; None is left out."""
+    return _plain(value, has_neutral=True)
+
+
+def _neutral(field: attrs.Attribute[Any]) -> Any:
+    return field.metadata.get("neutral", attrs.NOTHING)
+
+
+def _table(component: Any, *, has_neutral: bool) -> dict[str, Any]:
+    options = {field: getattr(component, field.name) for field in attrs.fields(type(component)) if field.init}
+    return {
+        field.name: _plain(value, has_neutral=has_neutral)
+        for field, value in options.items()
+        if value is not None and (has_neutral or value != _neutral(field))
+    }
+
+
+def _plain(value: Any, *, has_neutral: bool) -> Any:
     if isinstance(value, NamedSuite):
-        return {"name": value.name, **plain(value.suite)}
+        return {"name": value.name, **_table(value.suite, has_neutral=has_neutral)}
     if attrs.has(type(value)):
-        return table_of(value)
+        return _table(value, has_neutral=has_neutral)
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items() if item is not None}
+        return {key: _plain(item, has_neutral=has_neutral) for key, item in value.items() if item is not None}
     if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
+        return [_plain(item, has_neutral=has_neutral) for item in value]
     return value
 
 
@@ -218,6 +238,7 @@ def _option(cls: type[Any], field: attrs.Attribute[Any], annotation: Any) -> Opt
         annotation=annotation,
         required=field.default is attrs.NOTHING,
         default=None if field.default is attrs.NOTHING else plain(default_of(field)),
+        neutral=_neutral(field),
         help=field.metadata.get("help", ""),
         nested=tuple(options_of(table)) if is_table(table) else (),
         **limits,

@@ -43,12 +43,16 @@ class Structurer:
     """Makes components and options of tables.
 
     Attributes:
+        plugins: What components there are.
+        is_stored: Whether the tables were written by kdkit: an option that is not in them was added later, and has its
+            neutral value.
         problems: What was found wrong so far: the path of the key, and a sentence.
         unknown: Those keys of them that there are not.
     """
 
-    def __init__(self, plugins: Plugins) -> None:
+    def __init__(self, plugins: Plugins, *, is_stored: bool = False) -> None:
         self.plugins = plugins
+        self.is_stored = is_stored
         self.problems: list[tuple[KeyPath, str]] = []
         self.unknown: list[KeyPath] = []
 
@@ -90,6 +94,8 @@ class Structurer:
         for name, option in options.items():
             if name in table:
                 values[name] = self.value(option.annotation, table[name], (*path, name))
+            elif self.is_stored and option.neutral is not attrs.NOTHING:
+                values[name] = option.neutral
             elif option.required:
                 self._wrong((*path, name), f"is missing: {option.help or 'it has no default'}")
         self._check(cls, values, path, complete=len(self.problems) == before)

@@ -9,7 +9,7 @@ import attrs
 from kdkit import plugins as plugin_loading
 from kdkit.errors import RecipeError
 from kdkit.plugins.checks import did_you_mean, show
-from kdkit.plugins.fields import table_of
+from kdkit.plugins.fields import digested, table_of
 from kdkit.plugins.structure import WRONG, Structurer, dotted
 from kdkit.recipe.document import read_document, with_overrides
 from kdkit.recipe.requires import unmet
@@ -17,7 +17,7 @@ from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Recipe
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from kdkit.plugins import Plugins
@@ -106,13 +106,16 @@ def structured(document: Document, path: Path | None, structurer: Structurer) ->
     _check_monitors(sections, structurer)
     if problems:
         return None
-    preamble_table = table_of(preamble)
-    resolved: dict[str, Any] = {"name": name, **preamble_table}
-    for section, made in sections.items():
-        resolved[section] = {"name": names[section]} if section in names else {}
-        resolved[section] |= table_of(made)
-    fields = {key: getattr(preamble, key) for key in preamble_table}
-    return Recipe(name=name, **fields, **sections, names=names, resolved=resolved, path=path)
+    fields = {key: getattr(preamble, key) for key in attrs.fields_dict(Preamble)}
+
+    def tables(as_table: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        named = {section: {"name": names[section]} if section in names else {} for section in sections}
+        made = {section: table | as_table(sections[section]) for section, table in named.items()}
+        return {"name": name, **as_table(preamble), **made}
+
+    return Recipe(
+        name=name, **fields, **sections, names=names, resolved=tables(table_of), digested=tables(digested), path=path
+    )
 
 
 def _name(raw: Any, structurer: Structurer) -> Any:

@@ -99,6 +99,7 @@ class Recipe(Preamble):
         name: What the run is called; by default the stem of the file.
         names: Section to the name of its component.
         resolved: The recipe as tables with every default filled in; what is None is left out.
+        digested: The same as digests cover it: without the options that have their neutral value.
         path: The file it was read from, if any.
     """
 
@@ -117,12 +118,13 @@ class Recipe(Preamble):
     track: Tracker | None = None
     names: Mapping[str, str]
     resolved: Mapping[str, Any] = attrs.field(repr=False)
+    digested: Mapping[str, Any] = attrs.field(repr=False)
     path: Path | None = attrs.field(default=None, eq=False)
 
     @property
     def digest(self) -> str:
         """SHA-256 of what the recipe asks for, whatever it is called, however it is spelt and wherever it lies."""
-        return digest_of({key: value for key, value in self.resolved.items() if key not in _NOT_IN_DIGEST})
+        return digest_of({key: value for key, value in self.digested.items() if key not in _NOT_IN_DIGEST})
 
     def to_toml(self) -> str:
         """The resolved recipe as a TOML document, which loads as the same recipe."""

@@ -89,10 +89,12 @@ def check_recipe(
                 f"{path} holds a run of another recipe, and its recipe.toml is damaged ({error}); {advice}"
             ) from error
     old, new = dict(_flat(there)), dict(_flat(recipe.resolved))
+    neutral = new.keys() - dict(_flat(recipe.digested)).keys()
     lines = [
         f"  {key}: {_shown(old, key)} there, {_shown(new, key)} in this recipe"
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
+        and not (key in neutral and key not in old)
         and key.split(".")[0] not in OPTIONAL_SECTIONS
         and (besides is None or not key.startswith(f"{besides}."))
     ]

@@ -30,7 +30,7 @@ def entry_of(run_dir: Path, recipe: Recipe) -> Path | None:
     sweep = sweep_of(run_dir)
     if sweep is None:
         return None
-    return sweep / "data" / digest_of({section: recipe.resolved[section] for section in _DEPENDS})[:16]
+    return sweep / "data" / digest_of({section: recipe.digested[section] for section in _DEPENDS})[:16]
 
 
 def take(entry: Path, target: Path, note: Callable[[str], None]) -> dict[str, Any] | None:

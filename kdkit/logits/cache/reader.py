@@ -226,7 +226,7 @@ def _build_codec(identity: CacheIdentity) -> AnyCodec:
     from kdkit import plugins
     from kdkit.plugins.structure import Structurer
 
-    structurer = Structurer(plugins.load())
+    structurer = Structurer(plugins.load(), is_stored=True)
     options = {key: value for key, value in identity.codec_options.items() if value is not None}
     codec: AnyCodec
     _, codec = structurer.component("codecs", {"name": identity.codec, **options}, ("codec",))

@@ -134,12 +134,12 @@ def _seed(run: Run) -> int:
 
 def _key(run: Run, corpus: Corpus) -> str:
     """Everything that the made teacher depends on: of the recipe, of the data, and what it starts from."""
-    resolved, start = run.recipe.resolved, run.recipe.teacher.find_folder()
+    options, start = run.recipe.digested, run.recipe.teacher.find_folder()
     # Of what lies in a folder the content counts, not the name.
     named = {"capture_batch_size", "tokenizer"} | ({"model"} if start is not None else set())
     depends = {
-        "teacher": {key: value for key, value in resolved["teacher"].items() if key not in named},
-        "tokens": resolved["tokens"],
+        "teacher": {key: value for key, value in options["teacher"].items() if key not in named},
+        "tokens": options["tokens"],
         "seed": _seed(run),
         "data": corpora.digest(attrs.evolve(corpus, test=())),
         "tokenizer": tokenizer_digest(run.recipe.teacher.load_tokenizer(corpus)),
@@ -147,7 +147,7 @@ def _key(run: Run, corpus: Corpus) -> str:
     }
     fine_tune, evaluation = run.recipe.teacher.fine_tune, run.recipe.evaluation
     if fine_tune is not None and evaluation.suite_of(fine_tune.best_by) is not None:
-        depends |= {"generation": resolved["generation"], "suites": resolved["evaluation"]["suites"]}
+        depends |= {"generation": options["generation"], "suites": options["evaluation"]["suites"]}
     elif fine_tune is not None and (together := evaluation.rows_together(run.recipe.generation)):
         depends |= {"rows_together": together}  # a loss over batches picks the best epoch
     return digest_of(depends)[:32]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import DamagedData, MissingInput, UsageError
-from kdkit.logits.cache.format import FORMAT, READ_VERSIONS, SHA256, VERSION, version_error
+from kdkit.logits.cache.header import FORMAT, READ_VERSIONS, SHA256, VERSION, version_error
 from kdkit.logits.cache.identity import CacheIdentity
 from kdkit.logits.cache.state import NO_STATE
 from kdkit.system.digests import parse_json

@@ -9,7 +9,8 @@ import zlib
 from typing import TYPE_CHECKING
 
 from kdkit.errors import UsageError
-from kdkit.logits.cache.format import Record, header_bytes, header_room, index_bytes, shard_name
+from kdkit.logits.cache.format import Record, index_bytes, shard_name
+from kdkit.logits.cache.header import header_bytes, header_room
 from kdkit.logits.cache.manifest import ShardEntry
 from kdkit.system.files import discard, publish
 

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from filelock import FileLock
 
 from kdkit.errors import DamagedData
-from kdkit.system.files import disk_full, sync_folder, write_json
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from kdkit.system.files import copy_synced, disk_full, sync_folder, write_json
 
 DIGESTS = "kdkit_store.json"
 
@@ -99,9 +95,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _copy_file(source: str, target: str) -> None:
     # No hard link: a file that is changed in place would change in the store and in every run that has it.
-    shutil.copyfile(source, target)
-    with open(target, "rb+") as file:  # noqa: PTH123 - the callers give text
-        os.fsync(file.fileno())
+    copy_synced(Path(source), Path(target))
 
 
 def _digests(folder: Path) -> dict[str, str]:

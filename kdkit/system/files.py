@@ -74,6 +74,29 @@ def sync_file(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
+def copy_synced(source: Path, target: Path) -> None:
+    """Copy a file's content so that it is on the disk when this returns."""
+    shutil.copyfile(source, target)
+    sync_file(target)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file that never changes a second name, whole or not at all; where links are impossible, copy it.
+
+    Raises:
+        KdkitError: The disk is full, or fails.
+    """
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or a file system without links
+        temporary = target.with_name(f".{target.name}.tmp")
+        with disk_full(target.parent, source.stat().st_size):
+            copy_synced(source, temporary)
+            publish(temporary, target)
+    else:
+        sync_folder(target.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make names in a folder durable, where the system can."""
     if os.name != "posix":

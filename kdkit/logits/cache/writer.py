@@ -7,15 +7,14 @@ them. What was added since is lost by a kill, and captured again.
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Self
 
-import filelock
-
 from kdkit.api.interfaces import Codec, FittedCodec, StateCodec
-from kdkit.errors import Busy, KdkitError, Mismatch
+from kdkit.errors import KdkitError, Mismatch
 from kdkit.logits.cache.identity import KEY_BYTES
 from kdkit.logits.cache.inventory import Stock
+from kdkit.logits.cache.locking import locked
 from kdkit.logits.cache.manifest import Manifest, ShardEntry
 from kdkit.logits.cache.shard_writer import GrowingShard
 from kdkit.logits.cache.state import NO_STATE, read_state, write_state
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import StateBlock, TeacherBlock
     from kdkit.logits.cache.identity import CacheIdentity
 
-LOCK = ".lock"
 LARGEST_TOKENS = 2**31 - 1
-_PATIENCE = 2.0
 
 
 def _warn(message: str) -> None:
@@ -81,7 +78,7 @@ class CacheWriter:
         self._shard_bytes = shard_bytes
         self._note = note
         self._lock_seconds = lock_seconds
-        self._lock = filelock.FileLock(folder / LOCK)
+        self._lock: ExitStack | None = None
         self._entries: list[ShardEntry] = []
         self._next = 0
         self._growing: GrowingShard | None = None
@@ -98,18 +95,17 @@ class CacheWriter:
         """
         with disk_full(self.folder, 0):
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
-        try:
+        with ExitStack() as lock:
+            lock.enter_context(locked(self.folder, seconds=self._lock_seconds, note=self._note))
             self._take_stock()
-        except BaseException:
-            self._lock.release()
-            raise
+            self._lock = lock.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Seal what was added, and unlock."""
+        assert self._lock is not None
         try:
             if self._growing is not None and self._growing.is_open and not self._failed:
                 self.seal()
@@ -119,7 +115,8 @@ class CacheWriter:
                 if growing is not None:
                     growing.discard()
             finally:
-                self._lock.release()
+                self._lock.close()
+                self._lock = None
 
     def add(self, key: bytes, payload: bytes, tokens: int) -> bool:
         """Add a record, unless the cache has its key already.
@@ -137,7 +134,7 @@ class CacheWriter:
         Raises:
             KdkitError: The disk is full, or fails.
         """
-        assert self._lock.is_locked, "the writer has not been entered"
+        assert self._lock is not None, "the writer has not been entered"
         assert len(key) == KEY_BYTES
         assert 0 <= tokens <= LARGEST_TOKENS
         if key in self.done_keys:
@@ -237,20 +234,6 @@ class CacheWriter:
         except (KdkitError, OSError):
             self._failed = True
             raise
-
-    def _take_lock(self) -> None:
-        try:
-            self._lock.acquire(timeout=min(_PATIENCE, self._lock_seconds))
-        except filelock.Timeout:
-            self._note(f"waiting up to {self._lock_seconds:g} s for another process that writes {self.folder}")
-        else:
-            return
-        try:
-            self._lock.acquire(timeout=max(0.0, self._lock_seconds - _PATIENCE))
-        except filelock.Timeout as error:
-            raise Busy(
-                f"another process is writing the logit cache {self.folder}; wait until it is done and run again"
-            ) from error
 
     def _take_stock(self) -> None:
         stock = Stock(folder=self.folder, identity=self.identity, codec=self._codec, note=self._note)

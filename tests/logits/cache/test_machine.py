@@ -204,7 +204,6 @@ class CacheMachine(RuleBasedStateMachine):
             with Disk(self.folder, at=at, for_good=True, kills=True).in_use():
                 writer.__enter__()
         except Died:
-            writer._lock.release(force=True)
             self.give_up(hurt)
         else:
             self.writer = writer
@@ -225,7 +224,7 @@ class CacheMachine(RuleBasedStateMachine):
             os.dup2(nowhere, writer._growing._file.fileno())
             os.close(nowhere)
             writer._growing._file.close()
-        writer._lock.release(force=True)
+        writer._lock.close()
         self.writer = None
 
     @precondition(lambda self: self.writer is None and self.folder.exists())

@@ -85,7 +85,7 @@ def test_a_death_at_any_step_of_sealing_leaves_a_cache_that_goes_on(tmp_path, mo
         writer.__enter__()
         with pytest.raises(Dead):
             _add_and_finish(writer)
-        writer._lock.release()
+        writer._lock.close()
         if writer._growing is not None:
             writer._growing._file.close()
     fill(tmp_path, range(12))
@@ -245,7 +245,7 @@ def test_two_processes_never_write_one_cache(tmp_path):
 
 
 def test_a_writer_waits_for_another_that_is_about_to_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("kdkit.logits.cache.writer._PATIENCE", 0.05)
+    monkeypatch.setattr("kdkit.logits.cache.locking._PATIENCE", 0.05)
     lock = filelock.FileLock(tmp_path / ".lock", thread_local=False)
     lock.acquire()
     threading.Timer(0.3, lock.release).start()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -17,7 +15,7 @@ from kdkit.logits.cache.payloads import whole_payload
 from kdkit.logits.cache.reader import LogitCache
 from kdkit.logits.cache.state import copy_state
 from kdkit.logits.cache.writer import CacheWriter
-from kdkit.system.files import publish
+from kdkit.system.files import link_or_copy
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -197,11 +195,9 @@ class _Joining(CacheWriter):
 
     def _link(self, part: Path, shard: Shard) -> None:
         name = shard_name(self._next)
-        temporary = self.folder / f".{name}.tmp"
         with self._writing(shard.size):
             copy_state(part, self.folder, shard.state)
-            _link_or_copy(part / shard.file, temporary)
-            publish(temporary, self.folder / name)
+            link_or_copy(part / shard.file, self.folder / name)
         self._next += 1
         self._entries.append(attrs.evolve(describe_shard(shard), file=name))
         self.done_keys.update(key.tobytes() for key in shard.keys_N16)
@@ -225,13 +221,3 @@ class _Joining(CacheWriter):
                     raise DamagedData(f"{path} record {number}: its bytes do not match its checksum")
                 self.add(key, payload, int(shard.tokens_N[number]))
                 self.copied += 1
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """The file under another name: a shard never changes, so that two folders may share it."""
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or a file system without links
-        shutil.copyfile(source, target)
-        with target.open("rb+") as file:
-            os.fsync(file.fileno())

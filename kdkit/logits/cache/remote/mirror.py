@@ -20,7 +20,16 @@ from kdkit.logits.cache.mending.verify import shard_faults, state_faults
 from kdkit.logits.cache.shard_writer import GrowingShard
 from kdkit.logits.cache.state import read_state, state_name
 from kdkit.system.digests import digest_of
-from kdkit.system.files import disk_full, publish, size_text, sync_folder, user_path, write_atomically
+from kdkit.system.files import (
+    disk_full,
+    link_or_copy,
+    publish,
+    size_text,
+    sync_file,
+    sync_folder,
+    user_path,
+    write_atomically,
+)
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -146,7 +155,7 @@ def name_by_content(folder: Path, shards: list[Shard], listed: Mapping[str, Shar
             number += 1
         renamed[shard.file] = attrs.evolve(shard, file=shard_name(number))
         if shard.file != shard_name(number) and not (folder / shard_name(number)).exists():
-            _link(folder / shard.file, folder / shard_name(number))
+            link_or_copy(folder / shard.file, folder / shard_name(number))
     old = [file for file, shard in renamed.items() if file != shard.file]
     if old:
         sync_folder(folder)
@@ -154,23 +163,6 @@ def name_by_content(folder: Path, shards: list[Shard], listed: Mapping[str, Shar
     for file in old:
         (folder / file).unlink()
     return [shard for shard in renamed.values() if shard.file not in listed]
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file another name: a shard never changes, so that it may have two."""
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without links
-        temporary = target.with_name(f".{target.name}.tmp")
-        with disk_full(target.parent, source.stat().st_size):
-            shutil.copyfile(source, temporary)
-        _sync(temporary)
-        publish(temporary, target)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as written:
-        os.fsync(written.fileno())
 
 
 def _rewrite_manifest(folder: Path, renamed: Mapping[str, str]) -> None:
@@ -230,7 +222,7 @@ def _fetch(remote: RemoteFolder, file: str, staging: Path, faults: Iterator[Faul
     if fault := next(faults, None):
         raise _damaged(remote, str(fault))
     with disk_full(folder, 0):
-        _sync(staged)
+        sync_file(staged)
     publish(staged, folder / file)
 
 

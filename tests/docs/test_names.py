@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-from functools import cache
 
 import click
 import pytest
@@ -14,11 +12,13 @@ from pages import (
     PAGES,
     ROOT,
     WRITTEN,
+    attribute,
     components,
     each,
     fences,
     in_backticks,
     name_of,
+    option_paths,
     read,
     registry,
     run_files,
@@ -76,27 +76,6 @@ def test_every_command_is_documented():
             assert f"kdkit {name} " in f"{text} ", f"kdkit {name} is not documented"
 
 
-def paths_of_options(cls, prefix):
-    for option in options_of(cls):
-        yield f"{prefix}.{option.name}"
-        yield from (f"{prefix}.{option.name}.{nested.name}" for nested in option.nested)
-
-
-@cache
-def option_paths():
-    """`section.key` of every option of every component."""
-    paths = set()
-    for name, section in SECTIONS.items():
-        classes = (
-            [section.options]
-            if section.kind is None
-            else [registry().get(section.kind, component).load() for component in components(section.kind)]
-        )
-        paths |= {path for cls in classes for path in paths_of_options(cls, name)}
-        paths |= {f"{name}.name"} if section.kind is not None else set()
-    return paths
-
-
 def named_options(page):
     """What looks like `section.key`, alone or with `=value` as an override."""
     text = FENCE.sub(lambda match: match.group() if match["language"] == "sh" else "", read(page))
@@ -122,20 +101,6 @@ def test_sections_hooks_and_variables_that_are_named_exist(page, tokens):
             assert f'"{token}"' in sources, f"nothing reads {token}"
         if re.fullmatch(r"kdkit(_assertions)?(\.\w+)+", token) and not token.endswith((".toml", ".md")):
             attribute(token)
-
-
-def attribute(dotted):
-    """What a dotted name stands for."""
-    parts = dotted.split(".")
-    for length in range(len(parts), 0, -1):
-        try:
-            found = importlib.import_module(".".join(parts[:length]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[length:]:
-            found = getattr(found, part)
-        return found
-    raise AssertionError(f"there is no {dotted}")
 
 
 def test_every_hook_is_documented():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import tomllib
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from kdkit import plugins as plugin_loading
+from kdkit.plugins.fields import options_of
+from kdkit.recipe import SECTIONS
 
 ROOT = Path(__file__).parents[2]
 DISTRIBUTIONS = {
@@ -82,3 +85,38 @@ def run_files():
     table = read(ROOT / "docs" / "recipes.md").split("<!-- run folder -->")[1].split("<!-- end -->")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
+def paths_of_options(cls, prefix):
+    for option in options_of(cls):
+        yield f"{prefix}.{option.name}"
+        yield from (f"{prefix}.{option.name}.{nested.name}" for nested in option.nested)
+
+
+@cache
+def option_paths():
+    """`section.key` of every option of every component."""
+    paths = set()
+    for name, section in SECTIONS.items():
+        classes = (
+            [section.options]
+            if section.kind is None
+            else [registry().get(section.kind, component).load() for component in components(section.kind)]
+        )
+        paths |= {path for cls in classes for path in paths_of_options(cls, name)}
+        paths |= {f"{name}.name"} if section.kind is not None else set()
+    return paths
+
+
+def attribute(dotted):
+    """What a dotted name stands for."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part)
+        return found
+    raise AssertionError(f"there is no {dotted}")

@@ -95,13 +95,16 @@ class Evidence:
         values, weights = loss_samples(losses, name, self.together)
         if not values:
             return
-        value, low, high = weighted_mean(
-            np.array(values), np.array(weights, dtype=np.float64), resamples=self.resamples, seed=self.seed
-        )
         tokens_R = np.array([row.tokens(name) for row in losses], dtype=np.float64)
-        count = int(np.count_nonzero(tokens_R))
+        found = weighted_mean(
+            np.array(values),
+            np.array(weights, dtype=np.float64),
+            count=int(np.count_nonzero(tokens_R)),
+            resamples=self.resamples,
+            seed=self.seed,
+        )
         key = RowKey(model, against, LOSSES, name)
-        self.scores.append(Score(**key._asdict(), value=value, low=low, high=high, count=count))
+        self.scores.append(Score(**key._asdict(), **attrs.asdict(found)))
         sums_R = np.array([getattr(row, name) for row in losses])
         # In a mean over batches a row counts by its share of its batch's tokens, so that each batch counts as 1.
         self._add(key, sums_R, tokens_R, tokens_R / _batch_sums(tokens_R, self.together) if self.together else tokens_R)

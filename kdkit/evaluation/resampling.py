@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import attrs
 import numpy as np
 
-from kdkit.api.values import Difference
+from kdkit.api.values import Difference, Interval
 from kdkit.errors import Mismatch
 from kdkit.evaluation.row_scores import score_of_sums
 from kdkit.evaluation.scoring import LEVEL, draws
@@ -24,24 +24,16 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class SeedMean:
-    """A score over the seeds of one trial.
+class SeedMean(Interval):
+    """A score over the seeds of one trial: their mean, and its 95 % interval.
 
     Attributes:
-        value: The mean over seeds.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
         sd: Standard deviation over seeds, with n - 1; None of a single one.
         seeds: How many there are.
-        count: Rows that count.
     """
 
-    value: float
-    low: float
-    high: float
     sd: float | None
     seeds: int
-    count: int
 
 
 def mean_over_seeds(runs: Sequence[RowScores], key: RowKey, *, resamples: int, seed: int) -> SeedMean:
@@ -113,15 +105,15 @@ class Resamples:
         terms = [_terms(run, key) for run in runs]
         values_S = np.array([score_of_sums(terms_RX.sum(axis=0)) for terms_RX in terms])
         drawn_BS = np.stack([score_of_sums(self._drawn(run, key)) for run in runs], axis=1)
-        value, low, high = interval(values_S, drawn_BS)
+        found = interval(values_S, drawn_BS, count=_count(terms))
         least, most = _range(runs, key)
         return SeedMean(
-            value=value,
-            low=min(max(low, least), value),
-            high=max(min(high, most), value),
+            value=found.value,
+            low=min(max(found.low, least), found.value),
+            high=max(min(found.high, most), found.value),
+            count=found.count,
             sd=float(np.std(values_S, ddof=1)) if len(runs) > 1 else None,
             seeds=len(runs),
-            count=_count(terms),
         )
 
     def difference(
@@ -147,16 +139,9 @@ class Resamples:
             drawn.append(score_of_sums(sums[0]) - score_of_sums(sums[1]))
         if not all(pair[:, -1].any() for pair in pairs):
             raise Mismatch(f"no row counts for both {' '.join(key)} and {' '.join(their_key)}")
-        value, low, high = interval(np.array(values), np.stack(drawn, axis=1))
+        found = interval(np.array(values), np.stack(drawn, axis=1), count=_count(pairs))
         return Difference(
-            suite=key.suite,
-            metric=key.metric,
-            value=value,
-            low=low,
-            high=high,
-            count=_count(pairs),
-            model=key.model,
-            than=their_key.model,
+            suite=key.suite, metric=key.metric, model=key.model, than=their_key.model, **attrs.asdict(found)
         )
 
     def _drawn(self, run: RowScores, key: RowKey) -> Array:
@@ -217,8 +202,8 @@ def drawn_sums(terms_RX: Array, *, resamples: int, seed: int) -> Array:
     return np.concatenate([draws_BR @ terms_RX for draws_BR in draws(len(terms_RX), resamples, seed)])
 
 
-def interval(values_S: Array, drawn_BS: Array) -> tuple[float, float, float]:
-    """The mean of seeds' values and the ends of its 95 % interval over rows and seeds.
+def interval(values_S: Array, drawn_BS: Array, *, count: int) -> Interval:
+    """The mean of seeds' values and its 95 % interval over rows and seeds.
 
     Rows and seeds are crossed: with variances of rows, of seeds, and of what a row does under one seed alone, the mean
     of S seeds over R rows has the variance `rows / R + seeds / S + both / (R S)`. Resampling the rows of the mean over
@@ -233,11 +218,12 @@ def interval(values_S: Array, drawn_BS: Array) -> tuple[float, float, float]:
     Args:
         values_S: Each seed's value.
         drawn_BS: The same of each resample of the rows, NaN where the rows drawn say nothing.
+        count: How many rows counted.
     """
     seeds, value = len(values_S), float(values_S.mean())
     drawn_BS = drawn_BS[~np.isnan(drawn_BS).any(axis=1)]
     if math.isnan(value) or not len(drawn_BS):
-        return value, value, value
+        return Interval(value=value, low=value, high=value, count=count)
     means_B = drawn_BS.mean(axis=1)
     low, high = np.percentile(means_B, LEVEL)
     below, above = max(value - float(low), 0.0), max(float(high) - value, 0.0)
@@ -247,7 +233,7 @@ def interval(values_S: Array, drawn_BS: Array) -> tuple[float, float, float]:
         of_seeds = float(values_S.var(ddof=1)) / seeds
         wider = _beyond_rows(of_rows, of_seeds, of_both, seeds)
         below, above = math.hypot(below, wider), math.hypot(above, wider)
-    return value, value - below, value + above
+    return Interval(value=value, low=value - below, high=value + above, count=count)
 
 
 def _beyond_rows(of_rows: float, of_seeds: float, of_both: float, seeds: int) -> float:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 
-from kdkit.api.values import Difference, Score
+from kdkit.api.values import Difference, Interval, Score
 from kdkit.errors import KdkitError
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def scores_of(model: str, against: str, columns: Sequence[Column], *, resamples:
         seed: Determines them.
     """
     return [
-        Score(model=model, against=against, suite=column.suite, metric=column.metric, **summary)
-        for column, summary in _summaries(columns, resamples=resamples, seed=seed)
+        Score(model=model, against=against, suite=column.suite, metric=column.metric, **attrs.asdict(found))
+        for column, found in _intervals(columns, resamples=resamples, seed=seed)
     ]
 
 
@@ -106,27 +106,20 @@ def differences_of(
     ]
     counted = [column for column in paired if not np.isnan(column.values_R).all()]
     return [
-        Difference(suite=column.suite, metric=column.metric, than=than, **summary)
-        for column, summary in _summaries(counted, resamples=resamples, seed=seed)
+        Difference(suite=column.suite, metric=column.metric, than=than, **attrs.asdict(found))
+        for column, found in _intervals(counted, resamples=resamples, seed=seed)
     ]
 
 
-def _summaries(columns: Sequence[Column], *, resamples: int, seed: int) -> Iterator[tuple[Column, dict[str, Any]]]:
-    """Value, interval and count of each column."""
+def _intervals(columns: Sequence[Column], *, resamples: int, seed: int) -> Iterator[tuple[Column, Interval]]:
+    """The mean of each column."""
     if not columns:
         return
     values_RM = np.stack([column.values_R for column in columns], axis=1)
     ends_2M = bootstrap_intervals(values_RM, resamples=resamples, seed=seed)
     for column, (low, high) in zip(columns, ends_2M.T, strict=True):
-        yield (
-            column,
-            {
-                "value": mean(column.values_R),
-                "low": float(low),
-                "high": float(high),
-                "count": int(np.count_nonzero(~np.isnan(column.values_R))),
-            },
-        )
+        count = int(np.count_nonzero(~np.isnan(column.values_R)))
+        yield column, Interval(value=mean(column.values_R), low=float(low), high=float(high), count=count)
 
 
 def mean(values_R: Array) -> float:
@@ -167,23 +160,21 @@ def bootstrap_intervals(values_RM: Array, *, resamples: int, seed: int) -> Array
     return ends_2M
 
 
-def weighted_mean(values_R: Array, weights_R: Array, *, resamples: int, seed: int) -> tuple[float, float, float]:
+def weighted_mean(values_R: Array, weights_R: Array, *, count: int, resamples: int, seed: int) -> Interval:
     """A weighted mean over rows, and its 95 % percentile interval by resampling rows with replacement.
 
     Args:
         values_R: A value a row, at least one row.
         weights_R: Their weights, all above 0: the tokens of each row for a mean over tokens.
+        count: How many rows counted, where a value is of several (a batch).
         resamples: How many times the rows are drawn.
         seed: Determines the draws.
-
-    Returns:
-        Mean, lower and upper end.
     """
     value = float(np.average(values_R, weights=weights_R))
     sums_R2 = np.stack([values_R * weights_R, weights_R], axis=1)
     drawn_B2 = np.concatenate([draws_BR @ sums_R2 for draws_BR in draws(len(values_R), resamples, seed)])
     low, high = np.percentile(drawn_B2[:, 0] / drawn_B2[:, 1], LEVEL)
-    return value, min(float(low), value), max(float(high), value)
+    return Interval(value=value, low=min(float(low), value), high=max(float(high), value), count=count)
 
 
 def draws(rows: int, resamples: int, seed: int) -> Iterator[Array]:

@@ -68,7 +68,7 @@ def _row(pair: Pair) -> dict[str, Any]:
 def _difference(difference: Difference | None) -> dict[str, Any] | None:
     if difference is None:
         return None
-    return {**_numbers(difference), "within_noise": pairs.holds_zero(difference)}
+    return {**_numbers(difference), "within_noise": difference.holds_zero}
 
 
 def _numbers(score: Score | Difference) -> dict[str, Any]:

@@ -161,7 +161,8 @@ def test_a_difference_is_over_the_rows_that_count_for_both():
 @given(st.lists(st.tuples(st.floats(-5, 5), st.integers(1, 9)), min_size=1, max_size=20))
 def test_a_weighted_mean_is_that_of_the_repeated_values(pairs):
     values, weights = np.array(pairs, dtype=float).T
-    value, low, high = weighted_mean(values, weights, resamples=50, seed=0)
+    found = weighted_mean(values, weights, count=len(pairs), resamples=50, seed=0)
     repeated = [value for value, weight in pairs for _ in range(weight)]
-    assert value == pytest.approx(np.mean(repeated), abs=1e-9)
-    assert low <= value <= high
+    assert found.value == pytest.approx(np.mean(repeated), abs=1e-9)
+    assert found.low <= found.value <= found.high
+    assert found.count == len(pairs)

@@ -21,8 +21,33 @@ class Prediction:
 
 
 @attrs.frozen(kw_only=True)
-class Score:
-    """One number of an evaluation.
+class Interval:
+    """A number and its 95 % interval.
+
+    Attributes:
+        value: The number; NaN where it is not known.
+        low: Lower end of the interval.
+        high: Upper end.
+        count: How many rows counted.
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether 0 is within the interval; also where an end is not known. Of a difference: it is within noise."""
+        return not (self.low > 0 or self.high < 0)
+
+
+@attrs.frozen(kw_only=True)
+class Score(Interval):
+    """One number of an evaluation, with its 95 % bootstrap interval.
+
+    The value is the mean over the rows that count; of a loss, over their tokens or batches (`evaluation.loss_mean`).
+    A loss counts the rows with a token that counts, whatever its mean is over.
 
     Attributes:
         model: "teacher", "student", or a baseline: "labels-only", "untouched", "constant", "nearest"
@@ -30,46 +55,30 @@ class Score:
         against: "truth" or "teacher"; "truth and teacher" for the total loss.
         suite: Name of the metric suite; "loss" for a loss, "tokens" and "texts" for what kdkit itself says of those.
         metric: Name within the suite.
-        value: The mean over the rows that count; of a loss, over their tokens or batches (`evaluation.loss_mean`).
-        low: Lower end of its 95 % bootstrap interval.
-        high: Upper end.
-        count: How many rows counted; of a loss the rows with a token that counts, whatever its mean is over.
     """
 
     model: str
     against: str
     suite: str
     metric: str
-    value: float
-    low: float
-    high: float
-    count: int
 
 
 @attrs.frozen(kw_only=True)
-class Difference:
-    """By how much a model differs from another in one metric against the ground truth.
+class Difference(Interval):
+    """By how much a model differs from another in one metric against the ground truth, with its 95 % interval.
 
-    Both wrote for the same rows, so the interval is that of the mean difference of a row: far narrower than what the
-    overlap of two intervals tells.
+    The value is the one minus the other, the mean over the rows that count for both. Both wrote for the same rows, so
+    the interval is that of the mean difference of a row: far narrower than what the overlap of two intervals tells.
 
     Attributes:
         suite: Name of the metric suite, or as in a score.
         metric: Name within the suite.
-        value: The one minus the other, the mean over the rows that count for both.
-        low: Lower end of its 95 % bootstrap interval.
-        high: Upper end.
-        count: How many rows counted.
         model: The one: "student".
         than: The other: "teacher", "labels-only".
     """
 
     suite: str
     metric: str
-    value: float
-    low: float
-    high: float
-    count: int
     model: str = "student"
     than: str = "teacher"
 

@@ -88,7 +88,7 @@ class Pair:
     def within_noise(self) -> bool:
         """Whether the 95 % interval of their difference holds 0; without one, whether their two intervals overlap."""
         if self.difference is not None:
-            return holds_zero(self.difference)
+            return self.difference.holds_zero
         if self.teacher is None or self.student is None:
             return False
         return self.teacher.low <= self.student.high and self.student.low <= self.teacher.high
@@ -101,11 +101,6 @@ class Pair:
     def score(self, model: str) -> Score | None:
         """A model's score."""
         return {"teacher": self.teacher, "student": self.student}.get(model) or self.baselines.get(model)
-
-
-def holds_zero(difference: Difference) -> bool:
-    """Whether a difference is within noise: it may be none."""
-    return not (difference.low > 0 or difference.high < 0)
 
 
 def pairs(facts: Facts, *, against: str) -> list[Pair]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.api.values import Interval
 from kdkit.errors import Mismatch
 from kdkit.evaluation.resampling import Resamples
 from kdkit.report.numbers.pairs import LABELS_ONLY, MODELS, Pair
@@ -31,14 +32,10 @@ SAME = 1e-9
 
 
 @attrs.frozen(kw_only=True)
-class Measure:
+class Measure(Interval):
     """A score of a configuration: mean over its seeds and 95 % interval over rows and seeds, NaN where not known."""
 
-    value: float
-    low: float
-    high: float
     seeds: int
-    count: int
 
     @property
     def interval(self) -> str:
@@ -207,7 +204,7 @@ def sense_of(key: RowKey) -> int:
 
 def within_noise(difference: Difference | Unpaired) -> bool:
     """Whether a difference may be none: its interval holds 0. Where there is none, nothing can be told."""
-    return isinstance(difference, Unpaired) or difference.low <= 0 <= difference.high
+    return isinstance(difference, Unpaired) or difference.holds_zero
 
 
 def _paired(ours: Configuration, theirs: Configuration) -> list[tuple[ScoredRun, ScoredRun]]:

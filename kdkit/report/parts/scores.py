@@ -147,7 +147,7 @@ def difference_cell(difference: Difference | None, sense: int) -> Cell:
 
 def judged(difference: Difference, sense: int) -> str:
     """`better`, `worse` or `within noise`; nothing where neither more nor less is better."""
-    if pairs.holds_zero(difference):
+    if difference.holds_zero:
         return "within noise"
     return {0: "", 1: "better", -1: "worse"}[sense if difference.value > 0 else -sense]
 

@@ -55,7 +55,7 @@ def _gain(pair: Pair) -> str:
     apart = formats.metric(abs(gain.value))
     ends = formats.signed_interval(gain.low, gain.high)
     interval = f"95 % interval {ends}"
-    if pairs.holds_zero(gain):
+    if gain.holds_zero:
         return (
             f"Distillation is within noise of training on the labels alone ({formats.signed(gain.value)}; {interval})."
         )

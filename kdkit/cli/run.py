@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import attrs
 import rich_click as click
 
 from kdkit.errors import UsageError
@@ -90,6 +89,7 @@ def command(
 
 def _run(recipe: Recipe, run_dir: Path | None, *, fresh: bool, as_json: bool, leads: bool) -> None:
     from kdkit.cli.output import print_json
+    from kdkit.evaluation import record
     from kdkit.pipeline.run import run
     from kdkit.system import progress
     from kdkit.system.devices import flushing_denormals
@@ -99,8 +99,8 @@ def _run(recipe: Recipe, run_dir: Path | None, *, fresh: bool, as_json: bool, le
     if not leads:
         return
     if as_json:
-        costs = {name: attrs.asdict(cost) for name, cost in report.costs.items()}
-        scores = [attrs.asdict(score) for score in report.scores]
+        costs = {name: record.as_json(cost) for name, cost in report.costs.items()}
+        scores = list(map(record.as_json, report.scores))
         print_json({"run_dir": str(report.run_dir), "scores": scores, "costs": costs})
     else:
         from kdkit.cli.report import print_closing_table
@@ -117,7 +117,7 @@ def _part(text: str) -> Part:
 def _sweep(sweep: Sweep, run_dir: Path | None, *, fresh: bool, jobs: int, shard: str | None, as_json: bool) -> int:
     from kdkit.cli.output import print_json, print_table
     from kdkit.pipeline.sweep import run_sweep
-    from kdkit.sweeps.results import as_table, rows_of
+    from kdkit.pipeline.sweep_results import as_table, rows_of
     from kdkit.system import progress
 
     part = _part(shard) if shard is not None else None

@@ -9,10 +9,13 @@ Letters: R rows, N tokens, K bins.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+import math
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 import numpy as np
+
+from kdkit.evaluation.record import Bin, Calibration
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -68,18 +71,18 @@ class Bins:
         """The expected calibration error, 0 to 1."""
         return float(np.abs(self.gaps).sum())
 
-    def as_json(self) -> dict[str, Any]:
-        """The error, and what a reliability diagram shows: of an empty bin there is neither mean nor share."""
-        bins = [
-            {
-                "low": place / BINS,
-                "high": (place + 1) / BINS,
-                "count": int(count),
-                "confidence": float(confidence / count) if count else None,
-                "accuracy": float(right / count) if count else None,
-            }
+    def calibration(self) -> Calibration:
+        """The error, and what a reliability diagram shows."""
+        bins = tuple(
+            Bin(
+                low=place / BINS,
+                high=(place + 1) / BINS,
+                count=int(count),
+                confidence=float(confidence / count) if count else math.nan,
+                accuracy=float(right / count) if count else math.nan,
+            )
             for place, (count, confidence, right) in enumerate(
                 zip(self.count_K, self.confidence_K, self.right_K, strict=True)
             )
-        ]
-        return {"ece": self.error, "bins": bins}
+        )
+        return Calibration(ece=self.error, bins=bins)

@@ -6,7 +6,7 @@ Letters: R rows.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
@@ -42,7 +42,7 @@ class Evidence:
         seed: Determines them.
         together: Rows whose tokens a loss averages together; 0 for all (see `Evaluation.rows_together`).
         scores: What came of it.
-        calibration: The bins of each model's tokens.
+        bins: Those of each model's tokens.
     """
 
     examples: Sequence[Example]
@@ -51,7 +51,7 @@ class Evidence:
     seed: int
     together: int
     scores: list[Score] = attrs.field(factory=list, init=False)
-    calibration: dict[str, Bins] = attrs.field(factory=dict, init=False)
+    bins: dict[str, Bins] = attrs.field(factory=dict, init=False)
     _columns: dict[tuple[str, str], list[Column]] = attrs.field(factory=dict, init=False)
     _values: dict[RowKey, Array] = attrs.field(factory=dict, init=False)
     _weights: dict[RowKey, Array] = attrs.field(factory=dict, init=False)
@@ -123,10 +123,10 @@ class Evidence:
             if weights_R.any():
                 self._add(key, sums_R, weights_R, weights_R)
                 self._score(key)
-        bins = sum((row.bins for row in tokens), Bins())
-        if bins.tokens:
+        whole = sum((row.bins for row in tokens), Bins())
+        if whole.tokens:
             key = RowKey(model, "truth", TOKENS, "ece")
-            self.calibration[model] = bins
+            self.bins[model] = whole
             self._gaps[key] = np.array([row.bins.gaps if row.bins.tokens else np.full(BINS, np.nan) for row in tokens])
             self._weights[key] = np.array([row.bins.tokens for row in tokens], dtype=np.float64)
             self._score(key)
@@ -150,13 +150,6 @@ class Evidence:
             for ours, theirs in keys
             if ours in rows.keys and theirs in rows.keys
         ]
-
-    def as_json(self) -> dict[str, Any]:
-        """Scores and calibration, as `evaluation.json` has them."""
-        return {
-            "scores": [attrs.asdict(score) for score in self.scores],
-            "calibration": {model: bins.as_json() for model, bins in self.calibration.items()},
-        }
 
     def _add(self, key: RowKey, sums_R: Array, tokens_R: Array, weights_R: Array) -> None:
         """Keep sums over tokens as means of rows; a row without tokens does not count."""

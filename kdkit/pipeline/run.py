@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit import plugins
 from kdkit.errors import UsageError
+from kdkit.evaluation.record import read_report
 from kdkit.pipeline.stages import baseline, capture, check, data, distill, evaluate, report, teacher
 from kdkit.runs import tracking
-from kdkit.runs.record import read_report
 from kdkit.runs.run import Stage, open_run
 from kdkit.system import devices, launcher
 from kdkit.system.digests import digest_of

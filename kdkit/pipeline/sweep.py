@@ -10,11 +10,11 @@ import attrs
 from filelock import FileLock
 
 from kdkit.errors import UsageError
+from kdkit.pipeline.sweep_results import RESULTS, write_results
 from kdkit.runs.folders import check_no_file, delete
 from kdkit.sweeps.display import shown
 from kdkit.sweeps.folder import LOCK, SWEEP, is_sweep, is_worked_on, write_sweep
 from kdkit.sweeps.process import Places
-from kdkit.sweeps.results import RESULTS, write_results
 from kdkit.sweeps.schedule import Schedule
 from kdkit.sweeps.search import searched
 from kdkit.sweeps.state import Board, columns_of

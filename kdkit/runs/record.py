@@ -1,4 +1,4 @@
-"""What a run folder says of itself: `run.json`, the recipe it belongs to, and the scores at its end."""
+"""What a run folder says of itself: `run.json`, and the recipe it belongs to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import platform
 import tomllib
 from typing import TYPE_CHECKING, Any
 
-from kdkit.api.values import Cost, Report, Score
 from kdkit.errors import DamagedData, Mismatch
 from kdkit.recipe.sections import OPTIONAL_SECTIONS
 
@@ -39,25 +38,6 @@ def read_record(path: Path) -> dict[str, Any]:
         raise DamagedData(f"{path / 'run.json'} is damaged ({error}); run with --fresh to start anew") from error
     found: dict[str, Any] = record
     return found
-
-
-def read_report(path: Path) -> Report:
-    """The scores and costs of a finished run.
-
-    Raises:
-        DamagedData: `evaluation.json` is not what was written.
-    """
-    try:
-        evaluation = json.loads((path / "evaluation.json").read_text(encoding="utf-8"))
-        return Report(
-            run_dir=path,
-            scores=tuple(Score(**score) for score in evaluation["scores"]),
-            costs={name: Cost(**cost) for name, cost in evaluation["costs"].items()},
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedData(
-            f"{path / 'evaluation.json'} is damaged ({error}); delete it and run the recipe again"
-        ) from error
 
 
 def check_recipe(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdkit.evaluation.calibration import BINS, Bins
+from kdkit.evaluation.record import as_json
 
 tokens = st.lists(st.tuples(st.floats(0.001, 1.0), st.booleans()), min_size=1, max_size=40)
 
@@ -68,7 +69,7 @@ def test_a_probability_on_an_edge_belongs_below_it():
 
 
 def test_a_diagram_has_means_of_bins_that_hold_a_token_and_none_of_others():
-    told = bins([(0.5, True), (0.48, False)]).as_json()
+    told = as_json(bins([(0.5, True), (0.48, False)]).calibration())
     held = [each for each in told["bins"] if each["count"]]
     assert held == [{"low": 7 / 15, "high": 8 / 15, "count": 2, "confidence": pytest.approx(0.49), "accuracy": 0.5}]
     assert told["ece"] == pytest.approx(0.01)

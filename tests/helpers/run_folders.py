@@ -121,7 +121,7 @@ def without_baselines(folder: Path) -> Path:
     """Take from a run folder what runs of older versions do not have; the folder itself."""
     (folder / "predictions" / "labels-only.jsonl").unlink()
     found = json.loads((folder / "evaluation.json").read_text())
-    for key in ("baselines", "calibration", "validation_scores"):
+    for key in ("format", "baselines", "calibration", "validation_scores"):
         del found[key]
     kept = [entry for entry in found["scores"] if entry["model"] in {"teacher", "student"}]
     found["scores"] = [entry for entry in kept if entry["suite"] not in {"tokens", "texts"}]
@@ -331,6 +331,7 @@ def _evaluation(rows: int) -> dict:
                         latency_low=0.071, latency_high=0.104, tokens_per_sample=3.1, peak_bytes=114_200_000),
     }  # fmt: skip
     return {
+        "format": 1,
         "split": "test",
         "rows": rows,
         "scores": scores,

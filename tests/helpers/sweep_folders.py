@@ -152,6 +152,7 @@ def _evaluation(held_out: RowScores, *, split: str, skill: float) -> dict[str, A
         "teacher": attrs.asdict(Cost(parameters=4_412_928, bytes_on_disk=17_682_112, **cost)),
     }
     return {
+        "format": 1,
         "split": split,
         "rows": len(held_out.ids),
         "scores": scores,

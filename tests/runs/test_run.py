@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from kdkit.errors import DamagedData, Interrupted, KdkitError, Mismatch, UsageError
 from kdkit.recipe import load_recipe
-from kdkit.runs.record import check_recipe, read_record, read_report
+from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.run import Stage, open_run
 from kdkit.store import store_of
 from kdkit.system.progress import Silent
@@ -374,13 +374,6 @@ def test_a_damaged_record_says_to_start_anew_which_works(folder, content):
         Works().run(folder)
     assert "\n" not in str(error.value)
     assert Works().run(folder, fresh=True) == ["a", "b", "c"]
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"scores": [{"model": 1}], "costs": {}}'])
-def test_a_damaged_evaluation_says_what_to_do(tmp_path, content):
-    (tmp_path / "evaluation.json").write_text(content)
-    with pytest.raises(DamagedData, match=r"evaluation\.json is damaged .*; delete it and run the recipe again"):
-        read_report(tmp_path)
 
 
 def test_the_store_is_the_recipes_or_the_environments_or_beside_the_run(folder, monkeypatch, tmp_path):

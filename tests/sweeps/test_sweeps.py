@@ -27,13 +27,13 @@ from kdkit.errors import DamagedData, Interrupted, MissingInput, RecipeError, Us
 from kdkit.logits.cache import Part
 from kdkit.pipeline import sweep
 from kdkit.pipeline.sweep import part_of, run_sweep
+from kdkit.pipeline.sweep_results import as_table
 from kdkit.store import making, store_of, sweep_of
 from kdkit.sweeps import read_sweep, trial_folder
 from kdkit.sweeps.display import Table, fitting
 from kdkit.sweeps.folder import NEEDED, claim_of, log_of
 from kdkit.sweeps.process import Places
 from kdkit.sweeps.reading import load_sweep
-from kdkit.sweeps.results import as_table
 from kdkit.sweeps.state import Board, Entry
 from kdkit.system.team import Team
 

@@ -11,25 +11,25 @@ import numpy as np
 
 from kdkit.api.values import END, Prediction
 from kdkit.data.rows import rows_of
-from kdkit.evaluation import baselines, labels_only
+from kdkit.evaluation import baselines, labels_only, record
 from kdkit.evaluation.costs import closing, open_student, student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
 from kdkit.evaluation.losses import RowLoss
 from kdkit.evaluation.outputs import Answers, Questions
+from kdkit.evaluation.record import EvaluationRecord
 from kdkit.evaluation.scoring import Column
 from kdkit.evaluation.tokens import cached_tokens
 from kdkit.logits.cache import LogitCache
 from kdkit.logits.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.losses import HardLoss, loss_at
 from kdkit.store import predictions
-from kdkit.system.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from kdkit.api.interfaces import TextModel, Tokenizer
-    from kdkit.api.values import Corpus
+    from kdkit.api.values import Corpus, Score
     from kdkit.data.rows import Rows
     from kdkit.evaluation.row_scores import Array
     from kdkit.evaluation.tokens import CachedTokens
@@ -134,26 +134,21 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> dict[str, Any]:
     _score_texts(evidence, held_out, said, lengths)
     _score_losses(evidence, asked)
     costs = {"student": student_cost(run, held_out), **teacher_cost(run, corpus, held_out)}
-    evaluation = {
-        "split": "test" if corpus.test else "validation",
-        "rows": len(held_out.examples),
-        **evidence.as_json(),
-        "validation_scores": _validation_scores(run, asked),
-        "differences": [
-            attrs.asdict(each)
-            for than in ("teacher", labels_only.NAME)
-            if than in said
-            for each in evidence.differences(than)
-        ],
-        "costs": {
-            name: attrs.asdict(attrs.evolve(cost, tokens_per_sample=float(lengths[name].mean())))
-            for name, cost in costs.items()
-        },
-        "baselines": facts,
-    }
+    found = EvaluationRecord(
+        split="test" if corpus.test else "validation",
+        row_count=len(held_out.examples),
+        scores=tuple(evidence.scores),
+        validation_scores=_validation_scores(run, asked),
+        differences=tuple(
+            each for than in ("teacher", labels_only.NAME) if than in said for each in evidence.differences(than)
+        ),
+        calibration={model: bins.calibration() for model, bins in evidence.bins.items()},
+        costs={name: attrs.evolve(cost, tokens_per_sample=float(lengths[name].mean())) for name, cost in costs.items()},
+        baselines=facts,
+    )
     evidence.rows.write(run.path)
-    write_json(run.path / "evaluation.json", evaluation)
-    return {"split": evaluation["split"], "rows": evaluation["rows"]}
+    record.write(run.path, found)
+    return {"split": found.split, "rows": found.row_count}
 
 
 def _evidence(run: Run, rows: Rows) -> Evidence:
@@ -239,10 +234,10 @@ def _score_losses(evidence: Evidence, asked: Asked) -> None:
         evidence.add_tokens(name, answers.tokens)
 
 
-def _validation_scores(run: Run, asked: Asked) -> list[dict[str, Any]]:
+def _validation_scores(run: Run, asked: Asked) -> tuple[Score, ...]:
     """The student on the validation rows, to choose by where the test rows are reported; none where there are none."""
     if asked.validation is None:
-        return []
+        return ()
     rows, answers = asked.validation
     evidence = _evidence(run, rows)
     by_id = {said.id: said.text for said in predictions.read(_texts(run, "student-validation"))}
@@ -253,4 +248,4 @@ def _validation_scores(run: Run, asked: Asked) -> list[dict[str, Any]]:
     evidence.add_texts("student", "truth", texts, [example.target for example in rows.examples], more=[length])
     evidence.add_loss("student", "truth", "hard", answers.losses)
     evidence.add_tokens("student", answers.tokens)
-    return [attrs.asdict(each) for each in evidence.scores]
+    return tuple(evidence.scores)

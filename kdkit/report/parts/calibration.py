@@ -13,7 +13,7 @@ from kdkit.report.parts.scores import Cell, Group, Row, Table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kdkit.report.read.evaluation import Bin
+    from kdkit.evaluation.record import Bin
     from kdkit.report.read.run import Facts
 
 DRAWN = ("teacher", "student", pairs.LABELS_ONLY)

@@ -26,12 +26,6 @@ def number(value: object) -> float | None:
     return float(value)
 
 
-def or_nan(value: object) -> float:
-    """The value as a finite number, else NaN."""
-    found = number(value)
-    return math.nan if found is None else found
-
-
 def text_of(path: Path, what: str, missing: list[str]) -> str | None:
     """The text of a file; None, and a sentence for `missing`, where there is none."""
     try:

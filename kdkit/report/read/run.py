@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import MissingInput
-from kdkit.report.read import evaluation, rows
+from kdkit.evaluation import record
+from kdkit.report.read import rows
 from kdkit.report.read.files import as_table, json_of, lines_of, number, object_of, text_of, toml_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.values import Cost, Difference, Score
-    from kdkit.report.read.evaluation import Bin, Evaluation
+    from kdkit.evaluation.record import Bin, EvaluationRecord
     from kdkit.report.read.rows import ScoredRow
 
 __all__ = ["STAGES", "Facts", "as_table", "number", "read"]
@@ -53,7 +54,7 @@ class Facts:
     data: Mapping[str, Any]
     metrics: tuple[Mapping[str, Any], ...]
     split: str
-    evaluation: Evaluation
+    evaluation: EvaluationRecord
     rows: tuple[ScoredRow, ...]
     missing: tuple[str, ...]
     path: Path | None = None
@@ -81,7 +82,7 @@ class Facts:
     @property
     def calibration(self) -> Mapping[str, tuple[Bin, ...]]:
         """Of each model, the bins that hold a token."""
-        return self.evaluation.calibration
+        return {model: each.filled for model, each in self.evaluation.calibration.items()}
 
     def table(self, name: str) -> Mapping[str, Any]:
         """A table of the recipe; empty where there is none."""
@@ -125,8 +126,7 @@ def read(folder: Path) -> Facts:
         status = as_table(stages.get(stage)).get("status")
         if run and status not in {"done", "skipped"} and not (stage in LATER and stage not in stages):
             missing.append(f'Stage "{stage}" is not finished ({status or "not begun"}).')
-    found = evaluation.read(folder / "evaluation.json", missing)
-    split = found.split or rows.split_of(folder)
+    found = _evaluation(folder, missing)
     return Facts(
         folder=folder.resolve().name,
         recipe=recipe,
@@ -134,12 +134,26 @@ def read(folder: Path) -> Facts:
         run=run,
         data=json_of(folder / "data" / "report.json", "The account of the data", missing),
         metrics=_metrics(folder / "metrics.jsonl", missing),
-        split=split,
+        split=found.split,
         evaluation=found,
-        rows=rows.rows_of(folder, split, missing),
+        rows=rows.rows_of(folder, found.split, missing),
         missing=tuple(missing),
         path=folder,
     )
+
+
+def _evaluation(folder: Path, missing: list[str]) -> EvaluationRecord:
+    try:
+        found = record.read(folder)
+    except MissingInput:
+        missing.append(f"The evaluation is left out: there is no {folder.name}/{record.FILE} yet.")
+        return record.EvaluationRecord(split=rows.split_of(folder), row_count=0, scores=())
+    missing += [
+        f"Size and time of the {model} are left out: they were not measured."
+        for model in ("teacher", "student")
+        if model not in found.costs
+    ]
+    return found
 
 
 def _metrics(path: Path, missing: list[str]) -> tuple[Mapping[str, Any], ...]:

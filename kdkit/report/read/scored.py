@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.values import Score
 from kdkit.errors import DamagedData, MissingInput
+from kdkit.evaluation import record
 from kdkit.evaluation.row_scores import FILE, RowKey, RowScores
 from kdkit.report.page import formats
-from kdkit.runs.record import read_record, read_report
+from kdkit.runs.record import read_record
 from kdkit.system.digests import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.api.values import Cost
+    from kdkit.api.values import Cost, Score
 
 SEED = "training.seed"
 NO_TABLE = ("name", "description", "reference", "track")
@@ -150,26 +149,16 @@ def read_run(folder: Path) -> ScoredRun:
         raise MissingInput(
             f"{folder} is not a run folder: it has no run.json; give folders that `kdkit run` wrote (runs/NAME)"
         )
-    if not (folder / "evaluation.json").is_file():
-        raise MissingInput(f"{folder} has no evaluation.json yet; run its recipe to the end first")
-    report = read_report(folder)
-    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-    try:
-        validation = tuple(Score(**score) for score in evaluation.get("validation_scores", ()))
-        split, row_count = str(evaluation["split"]), int(evaluation["rows"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedData(
-            f"{folder / 'evaluation.json'} is damaged ({error}); delete it and run the recipe again"
-        ) from error
+    found = record.read(folder)
     return ScoredRun(
         folder=folder,
         recipe=read_recipe(folder),
         record=read_record(folder),
-        split=split,
-        row_count=row_count,
-        scores={key_of(score): score for score in report.scores},
-        validation={key_of(score): score for score in validation},
-        costs=report.costs,
+        split=found.split,
+        row_count=found.row_count,
+        scores={key_of(score): score for score in found.scores},
+        validation={key_of(score): score for score in found.validation_scores},
+        costs=found.costs,
         rows=RowScores.read(folder) if (folder / FILE).is_file() else None,
     )
 

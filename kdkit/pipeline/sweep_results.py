@@ -7,10 +7,8 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.runs.record import read_report
+from kdkit.evaluation import record
 from kdkit.sweeps.state import columns_of
 from kdkit.sweeps.swept_keys import value_text
 from kdkit.system.files import write_atomically, write_json
@@ -60,7 +58,7 @@ def _row(trial: TrialFacts) -> dict[str, Any]:
     error = trial.error
     if trial.status == "done":
         try:
-            scores = [attrs.asdict(score) for score in read_report(trial.folder).scores]
+            scores = list(map(record.as_json, record.read(trial.folder).scores))
         # One trial's files are no reason to be silent about the others.
         except (DamagedData, MissingInput, OSError) as damage:
             error = str(damage)

@@ -1,0 +1,209 @@
+"""`evaluation.json`: all that an evaluation found, as one typed record with one writer and one reader.
+
+{"format": 1, "split", "rows", "scores", "calibration", "validation_scores", "differences", "costs", "baselines"}
+
+A number that is not known is null there and NaN or None here. A file without a format number was made before there was
+one; it may lack `validation_scores`, `differences`, `calibration` and `baselines`, and is read as the newest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from kdkit.api.values import Cost, Difference, Interval, Report, Score
+from kdkit.errors import DamagedData, Mismatch, MissingInput
+from kdkit.system.files import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FILE = "evaluation.json"
+FORMAT = 1
+_Entry = TypeVar("_Entry", Score, Difference)
+
+
+@attrs.frozen(kw_only=True)
+class Bin:
+    """A bin of a reliability diagram: tokens of like probability.
+
+    Attributes:
+        low: From which probability on, it excluded.
+        high: Up to which.
+        count: How many tokens.
+        confidence: Their mean probability; NaN where there is no token.
+        accuracy: The share of them that is right; NaN likewise.
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@attrs.frozen(kw_only=True)
+class Calibration:
+    """What a reliability diagram of a model shows.
+
+    Attributes:
+        ece: The expected calibration error, 0 to 1.
+        bins: All bins, those without a token too.
+    """
+
+    ece: float
+    bins: tuple[Bin, ...]
+
+    @property
+    def filled(self) -> tuple[Bin, ...]:
+        """The bins that hold a token."""
+        return tuple(each for each in self.bins if each.count > 0)
+
+
+@attrs.frozen(kw_only=True)
+class EvaluationRecord:
+    """An evaluation.
+
+    Attributes:
+        split: The split that was scored: "test" or "validation".
+        row_count: How many rows were scored.
+        scores: Every score.
+        validation_scores: The student's on the rows that picked the best epoch, where others were scored.
+        differences: By how much the student differs from other models.
+        calibration: How right each model is about its tokens' probabilities, where those are known.
+        costs: What "teacher" and "student" cost, where that was measured.
+        baselines: What is known of each baseline; empty where there was none.
+    """
+
+    split: str
+    row_count: int
+    scores: tuple[Score, ...]
+    validation_scores: tuple[Score, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    calibration: Mapping[str, Calibration] = attrs.field(factory=dict)
+    costs: Mapping[str, Cost] = attrs.field(factory=dict)
+    baselines: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+
+
+def write(folder: Path, record: EvaluationRecord) -> None:
+    """Write a run's `evaluation.json`, whole or not at all."""
+    table = {
+        "format": FORMAT,
+        "split": record.split,
+        "rows": record.row_count,
+        "scores": list(map(as_json, record.scores)),
+        "calibration": {model: as_json(each) for model, each in record.calibration.items()},
+        "validation_scores": list(map(as_json, record.validation_scores)),
+        "differences": list(map(as_json, record.differences)),
+        "costs": {model: as_json(each) for model, each in record.costs.items()},
+        "baselines": record.baselines,
+    }
+    write_json(folder / FILE, table)
+
+
+def read(folder: Path) -> EvaluationRecord:
+    """Read a run's `evaluation.json`.
+
+    Raises:
+        MissingInput: There is none.
+        DamagedData: It is not what was written.
+        Mismatch: It is of a newer kdkit's format.
+    """
+    path = folder / FILE
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        made = int(table.get("format", FORMAT))
+        if made <= FORMAT:
+            return _record(table)
+    except FileNotFoundError as error:
+        raise MissingInput(f"{folder} has no {FILE} yet; run its recipe to the end first") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedData(f"{path} is damaged ({error}); delete it and run the recipe again") from error
+    raise Mismatch(f"{path} is of format {made}, and this kdkit reads {FORMAT} at most; read it with a newer kdkit")
+
+
+def read_report(folder: Path) -> Report:
+    """The scores and costs of a finished run; see `read` for what can go wrong."""
+    record = read(folder)
+    return Report(run_dir=folder, scores=record.scores, costs=record.costs)
+
+
+def as_json(value: Score | Difference | Cost | Calibration) -> dict[str, Any]:
+    """One part of the record as JSON has it: names first, then numbers; a number that is not known is null."""
+    table = attrs.asdict(value)
+    if isinstance(value, Interval):
+        numbers = {field.name: table.pop(field.name) for field in attrs.fields(Interval)}
+        table |= numbers
+    found: dict[str, Any] = _without_nan(table)
+    return found
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _record(table: Mapping[str, Any]) -> EvaluationRecord:
+    return EvaluationRecord(
+        split=_text(table, "split"),
+        row_count=int(table["rows"]),
+        scores=tuple(_named(Score, each) for each in table["scores"]),
+        validation_scores=tuple(_named(Score, each) for each in table.get("validation_scores", ())),
+        differences=tuple(_named(Difference, each) for each in table.get("differences", ())),
+        calibration={model: _calibration(each) for model, each in table.get("calibration", {}).items()},
+        costs={model: _cost(each) for model, each in table["costs"].items()},
+        baselines={model: dict(facts) for model, facts in table.get("baselines", {}).items()},
+    )
+
+
+def _named(kind: type[_Entry], entry: Mapping[str, Any]) -> _Entry:
+    """A score or a difference: names, and an interval."""
+    known: dict[str, Any] = {end: _number(entry[end]) for end in ("value", "low", "high")}
+    for field in attrs.fields(kind):
+        if field.name not in attrs.fields_dict(Interval) and (field.name in entry or field.default is attrs.NOTHING):
+            known[field.name] = _text(entry, field.name)
+    return kind(**known, count=int(entry["count"]))
+
+
+def _cost(entry: Mapping[str, Any]) -> Cost:
+    known: dict[str, Any] = {name: entry.get(name) for name in attrs.fields_dict(Cost)}
+    for name in ("seconds_per_sample", "seconds_low", "seconds_high"):
+        known[name] = _number(entry[name])
+    for name in ("parameters", "bytes_on_disk", "batch_size", "beams"):
+        known[name] = int(entry[name])
+    return Cost(**known)
+
+
+def _calibration(entry: Mapping[str, Any]) -> Calibration:
+    return Calibration(
+        ece=_number(entry["ece"]),
+        bins=tuple(
+            Bin(
+                count=int(each["count"]),
+                **{name: _number(each[name]) for name in ("low", "high", "confidence", "accuracy")},
+            )
+            for each in entry["bins"]
+        ),
+    )
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    if not isinstance(entry[key], str):
+        raise TypeError(f"{key} is no text but {entry[key]!r}")
+    return str(entry[key])
+
+
+def _number(value: object) -> float:
+    """A number; NaN for null."""
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)

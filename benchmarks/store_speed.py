@@ -239,7 +239,7 @@ def to_logits(codec, records):
         return
     rows = alignment.all_rows(targets)
     for start in range(0, len(rows.known_N), CHUNK):
-        alignment.full_logits(rows.between(start, start + CHUNK))
+        targets.logits(rows.between(start, start + CHUNK))
 
 
 def repeated(repeats, batches, warm_up):

@@ -15,7 +15,7 @@ from kdkit.api.interfaces import SampledCodec, SparseCodec
 from kdkit.api.values import SparseTargets
 from kdkit.data.tokens import collate, length_sorted
 from kdkit.evaluation.calibration import Bins
-from kdkit.losses.alignment import full_logits, log_softmax, teacher_rows
+from kdkit.losses.alignment import log_softmax, teacher_rows
 from kdkit.system.team import ALONE, Team
 from kdkit.training.tokenloss import CHUNK
 
@@ -157,7 +157,7 @@ class _Top:
 def _most_likely(teacher: TeacherRows, labels_M: torch.Tensor) -> _Top:
     targets = teacher.targets
     if not isinstance(targets, SparseTargets):
-        logp_MV = log_softmax(full_logits(teacher))
+        logp_MV = log_softmax(targets.logits(teacher))
         logp_M, ids_M = logp_MV.max(dim=-1)
         hard_M = -logp_MV.gather(-1, labels_M[:, None])[:, 0]
         return _Top(ids_M=ids_M, confidence_M=_double(logp_M.exp()), hard_M=_double(hard_M))

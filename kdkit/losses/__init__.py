@@ -6,7 +6,7 @@ temperature, a divergence compares them token by token, and `mix` puts soft and 
 
 from __future__ import annotations
 
-from kdkit.losses.alignment import Aligned, StudentRows, align, full_logits, log_softmax, student_rows, teacher_rows
+from kdkit.losses.alignment import Aligned, StudentRows, align, log_softmax, student_rows, teacher_rows
 from kdkit.losses.divergences import (
     Divergence,
     divergence_of,
@@ -29,7 +29,6 @@ __all__ = [
     "distillation_loss",
     "divergence_of",
     "forward_kl",
-    "full_logits",
     "jensen_shannon",
     "linear_projection",
     "log_softmax",

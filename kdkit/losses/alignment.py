@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
-from kdkit.api.values import IGNORED, DenseTargets, LabelPlaces, QuantizedTargets, SparseTargets, TeacherRows
+from kdkit.api.values import IGNORED, LabelPlaces, SparseTargets, TeacherRows
+from kdkit.api.values.targets import widened
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def align(student: StudentRows, teacher: TeacherRows, *, temperature: float) -> 
     """
     if isinstance(teacher.targets, SparseTargets):
         return _align_sparse(student, teacher, teacher.targets, temperature)
-    teacher_MV = full_logits(teacher)
+    teacher_MV = teacher.targets.logits(teacher)
     width = min(student.logits_NV.shape[-1], teacher_MV.shape[-1])
     teacher_logp_MV = log_softmax(teacher_MV[:, :width].to(student.logits_NV.device), temperature)
     del teacher_MV
@@ -113,7 +114,7 @@ def _align_sparse(student: StudentRows, teacher: TeacherRows, targets: SparseTar
     if temperature not in targets.log_tail_BT:
         known = ", ".join(f"{each:g}" for each in targets.log_tail_BT)
         raise UsageError(f"these logits are known at temperature {known} only, and not at {temperature:g}")
-    logits_MV = _widened(teacher.shared(student.logits_NV)[:, : targets.vocab_size])
+    logits_MV = widened(teacher.shared(student.logits_NV)[:, : targets.vocab_size])
     width = logits_MV.shape[-1]
     ids_MK, values_MK = teacher.known(targets.ids_BTK).long(), teacher.known(targets.values_BTK)
     log_tail_M1 = teacher.known(targets.log_tail_BT[temperature])[:, None]
@@ -142,37 +143,7 @@ def _own_or_first(ids_MK: torch.Tensor, kept_MK: torch.Tensor) -> torch.Tensor:
     return torch.where(kept_MK, ids_MK, first_M1)
 
 
-def full_logits(teacher: TeacherRows) -> torch.Tensor:
-    """The teacher's logits `[M, V]` of the tokens that it has rows for, in float32 or wider; of targets that have all.
-
-    Only here are they widened, whatever the targets hold.
-    """
-    targets = teacher.targets
-    assert not isinstance(targets, SparseTargets), "of sparse targets most logits are not known"
-    if isinstance(targets, DenseTargets):
-        return _widened(teacher.known(targets.logits_BTV))
-    if isinstance(targets, QuantizedTargets):
-        return _off_grids(targets, teacher)
-    return torch.addmm(targets.offset_V, teacher.known(targets.coordinates_BTR), targets.basis_RV)
-
-
-def _off_grids(targets: QuantizedTargets, teacher: TeacherRows) -> torch.Tensor:
-    codes_MV = teacher.known(targets.codes_BTV)
-    logits_MV = codes_MV.to(targets.scale_BT.dtype)
-    if targets.tail_BT is not None:
-        logits_MV -= 1
-    logits_MV -= teacher.known(targets.zero_point_BT)[:, None]
-    logits_MV *= teacher.known(targets.scale_BT)[:, None]
-    if targets.tail_BT is None:
-        return logits_MV
-    return torch.where(codes_MV == 0, teacher.known(targets.tail_BT)[:, None], logits_MV)
-
-
 def log_softmax(logits_NV: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
     """Log-probabilities at a temperature; half precision is widened first."""
-    logits_NV = _widened(logits_NV)
+    logits_NV = widened(logits_NV)
     return torch.log_softmax(logits_NV if temperature == 1 else logits_NV / temperature, dim=-1)
-
-
-def _widened(logits_NV: torch.Tensor) -> torch.Tensor:
-    return logits_NV.float() if logits_NV.dtype in (torch.bfloat16, torch.float16) else logits_NV

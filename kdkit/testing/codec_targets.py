@@ -50,7 +50,7 @@ def _check_batch(
     import torch
 
     from kdkit.api.values import SparseTargets
-    from kdkit.losses.alignment import all_rows, full_logits
+    from kdkit.losses.alignment import all_rows
 
     vocab_size = decoded[0].shape[1] if decoded else vocab_size
     targets = codec.targets(records, vocab_size=vocab_size, device="cpu")
@@ -71,7 +71,7 @@ def _check_batch(
     if isinstance(targets, SparseTargets):
         _check_sparse(codec, targets, expected_NV)
         return
-    found_NV = full_logits(all_rows(targets)).double()
+    found_NV = targets.logits(all_rows(targets)).double()
     assert found_NV.shape == expected_NV.shape, (
         f"the targets of {codec!r} have logits of shape {list(found_NV.shape)}, and decode {list(expected_NV.shape)}"
     )

@@ -25,7 +25,7 @@ from kdkit.errors import DamagedData
 from kdkit.logits.cache import CacheWriter, LogitCache
 from kdkit.logits.join_targets import Joiner
 from kdkit.logits.targets import CachedTargets
-from kdkit.losses.alignment import all_rows, full_logits
+from kdkit.losses.alignment import all_rows
 from kdkit.testing import head_block, synthetic_block, synthetic_head, synthetic_states
 
 NUMBERS = (7, 2, 5, 3, 9)
@@ -80,7 +80,7 @@ def test_a_batch_holds_what_is_stored_and_its_logits_are_those_of_its_records(tm
     assert found.lengths_B.tolist() == [n % 5 for n in NUMBERS]
     assert (found.codes_BTV if isinstance(found, QuantizedTargets) else found.logits_BTV).dtype == stored
     expected_NV = np.concatenate([cache.decode(key(n)) for n in NUMBERS])
-    assert full_logits(all_rows(found)).numpy().tobytes() == expected_NV.tobytes()
+    assert found.logits(all_rows(found)).numpy().tobytes() == expected_NV.tobytes()
 
 
 @pytest.mark.parametrize("codec", [U8LZ4(), OneByOne()], ids=repr)
@@ -190,5 +190,5 @@ def test_coordinates_over_several_bases_give_the_logits_of_each(seed, lengths):
     joined = join(parts)
     assert joined.lengths_B.tolist() == lengths
     expected_NV = torch.cat([expected[place] for place in range(len(lengths))])
-    torch.testing.assert_close(full_logits(all_rows(joined)), expected_NV, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(joined.logits(all_rows(joined)), expected_NV, atol=1e-5, rtol=1e-5)
     assert join(parts).basis_RV is joined.basis_RV

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kdkit.api.values import DenseTargets, FactoredTargets, LabelPlaces, QuantizedTargets, SparseTargets
 from kdkit.errors import UsageError
 from kdkit.losses import distillation_loss, token_counts
-from kdkit.losses.alignment import align, all_rows, full_logits, label_mask, student_rows, teacher_rows
+from kdkit.losses.alignment import align, all_rows, label_mask, student_rows, teacher_rows
 
 IGNORED = -100
 temperatures = st.sampled_from([0.5, 1.0, 2.0, 4.0])
@@ -272,7 +272,7 @@ def test_narrow_teachers_are_widened_for_the_loss_whatever_their_padding_holds(b
     wide_loss, wide_gradient = loss_of(batch, dense(attrs.evolve(batch, teacher_BTV=exact_BTV)), temperature)
     assert loss == pytest.approx(wide_loss, rel=1e-5, abs=1e-5)
     np.testing.assert_allclose(gradient, wide_gradient, rtol=1e-4, atol=1e-6)
-    assert full_logits(all_rows(narrow)).dtype == torch.float32
+    assert narrow.logits(all_rows(narrow)).dtype == torch.float32
 
 
 @given(batches(), st.sampled_from(["whole", "shifted", "transposed", "one row for all"]))

@@ -24,8 +24,14 @@ from kdkit.api.values.results import (
     Report,
     Score,
 )
-from kdkit.api.values.targets import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets, Targets
-from kdkit.api.values.teacher_rows import TeacherRows
+from kdkit.api.values.targets import (
+    DenseTargets,
+    FactoredTargets,
+    QuantizedTargets,
+    SparseTargets,
+    Targets,
+    TeacherRows,
+)
 
 if TYPE_CHECKING:
     from kdkit.api.arrays import FloatArray as FloatArray

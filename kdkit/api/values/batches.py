@@ -5,13 +5,18 @@ Letters: B batch, S source, T target, N labels, X whatever a row holds.
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cached_property, reduce
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
+
+    # Of each part of a batch, where its examples are in the batch.
+    Places: TypeAlias = Sequence[Sequence[int]]
 
 
 IGNORED = -100
@@ -88,3 +93,20 @@ def sent(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
     if str(device).partition(":")[0] != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def joined_rows(parts: Sequence[torch.Tensor], places: Places, *, fill: float = 0) -> torch.Tensor:
+    """The rows `[B, ...]` of all examples, of which each part has those at its places.
+
+    Each axis beside B is as long as in the part where it is longest, and filled up in the others; the type is the
+    widest of theirs.
+    """
+    import torch
+
+    kind = reduce(torch.promote_types, (part.dtype for part in parts))
+    longest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
+    joined = parts[0].new_full((sum(map(len, places)), *longest), fill, dtype=kind)
+    for part, place in zip(parts, places, strict=True):
+        index: list[torch.Tensor | slice] = [torch.tensor(place), *map(slice, part.shape[1:])]
+        joined[tuple(index)] = part.to(kind)
+    return joined

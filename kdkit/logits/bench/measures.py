@@ -21,7 +21,7 @@ from kdkit.logits.bench.records import groups_of, state_block
 from kdkit.logits.bench.results import Result, Tally
 from kdkit.logits.bench.sparse import dense_logp, sparse_target
 from kdkit.logits.bench.student import HeadGradient, cosine, student_of
-from kdkit.losses.alignment import all_rows, full_logits, log_softmax
+from kdkit.losses.alignment import all_rows, log_softmax
 from kdkit.losses.divergences import forward_kl
 from kdkit.system.progress import Silent
 
@@ -220,7 +220,7 @@ class _Decoded:
             return cls(dense_NV=decoded)
         if isinstance(decoded, SparseTargets):
             return cls(sparse=decoded, rows_BT=torch.arange(decoded.width) < decoded.lengths_B[:, None])
-        return cls(dense_NV=full_logits(all_rows(decoded)))
+        return cls(dense_NV=decoded.logits(all_rows(decoded)))
 
     def logp(self, temperature: float) -> torch.Tensor:
         """Log-probabilities over the whole vocabulary; mass of which only the sum is known is spread evenly."""

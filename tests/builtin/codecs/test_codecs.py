@@ -280,7 +280,7 @@ def test_a_level_is_refused_where_the_compression_has_no_such_level():
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
 def test_a_batch_of_targets_has_the_bits_of_decode(codec, data):
-    from kdkit.losses.alignment import all_rows, full_logits
+    from kdkit.losses.alignment import all_rows
 
     vocab_size = data.draw(st.integers(1, 30))
     lengths = data.draw(st.lists(st.integers(0, 5), max_size=4))
@@ -291,7 +291,7 @@ def test_a_batch_of_targets_has_the_bits_of_decode(codec, data):
     assert targets.lengths_B.tolist() == lengths
     stored_BTV = targets.codes_BTV if isinstance(codec, EvenGridLZ4) else targets.logits_BTV
     assert stored_BTV.shape == (len(lengths), max(lengths, default=0), vocab_size)
-    logits_NV = full_logits(all_rows(targets))
+    logits_NV = targets.logits(all_rows(targets))
     decoded = [codec.decode(payload, tokens=tokens, vocab_size=vocab_size) for payload, tokens in records]
     assert str(logits_NV.dtype) == "torch.float32"
     assert logits_NV.numpy().tobytes() == b"".join(decoded_TV.tobytes() for decoded_TV in decoded)

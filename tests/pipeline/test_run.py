@@ -461,7 +461,8 @@ def test_a_cache_that_was_deleted_and_begun_anew_by_another_run_is_filled_again(
 
 
 def test_room_is_asked_only_for_what_the_store_lacks(recipe, whole, tmp_path, monkeypatch):
-    from kdkit.pipeline import estimate, run
+    from kdkit.pipeline import estimate
+    from kdkit.pipeline.run import run
     from kdkit.recipe import load_recipe
 
     found = record(whole)["stages"]["check"]["facts"]

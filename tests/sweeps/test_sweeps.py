@@ -26,7 +26,7 @@ from kdkit.api.values import AxisValue
 from kdkit.errors import DamagedData, Interrupted, MissingInput, RecipeError, UsageError
 from kdkit.logits.cache import Part
 from kdkit.pipeline import sweep
-from kdkit.pipeline.sweep import part_of, run_sweep
+from kdkit.pipeline.sweep import note_sweep, part_of, run_sweep
 from kdkit.pipeline.sweep_results import as_table
 from kdkit.store import making, store_of, sweep_of
 from kdkit.sweeps import read_sweep, trial_folder
@@ -245,33 +245,14 @@ def test_a_trial_that_another_sweep_has_just_started_is_not_started_again(tmp_pa
     assert end.exit_code == 0
 
 
-# A trial as far as a sweep can see: it locks its folder, keeps sweep.json, and leaves when it is told to.
-TRIAL = """
-import json, signal, sys, time
-from pathlib import Path
-from filelock import FileLock
-place, digest, marks, seconds = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), float(sys.argv[4])
-def say(status):
-    table = {"name": "t", "recipe_digest": digest, "status": status, "stages": {}}
-    (place / "run.json.new").write_text(json.dumps(table)); (place / "run.json.new").replace(place / "run.json")
-def leave(number, frame):
-    say("interrupted"); sys.exit(128 + number)
-for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, leave)
-with FileLock(place / ".lock", timeout=0):
-    with marks.open("a") as file: file.write(place.name + "\\n")
-    say("running")
-    time.sleep(seconds)
-    for name in ("recipe.toml", "evaluation.json", "rows.npz"): (place / name).touch()
-    say("done")
-"""
 SWEEP = f"""
 import subprocess, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[1] / "helpers")!r})
-import attrs, test_sweeps
+import attrs, light_trial
 from kdkit.cli import main
-from kdkit.cli import run as verb
-from kdkit.sweeps import read_sweep, run, trial_folder
+from kdkit.pipeline import sweep
+from kdkit.sweeps import read_sweep, trial_folder
 sweep.write_end = read_sweep
 @attrs.define
 class Light:
@@ -281,7 +262,7 @@ class Light:
 def launch(trial, folder, *, slot):
     place = trial_folder(folder, trial.id)
     place.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", test_sweeps.TRIAL, str(place), trial.recipe.digest, "marks.txt", sys.argv[1]]
+    command = [sys.executable, "-c", light_trial.TRIAL, str(place), trial.recipe.digest, "marks.txt", sys.argv[1]]
     return Light(subprocess.Popen(command, start_new_session=True))
 sweep.Places = lambda jobs: launch
 main(["run", "s.toml", "--run-dir", "s", "--jobs", "2"])
@@ -340,7 +321,7 @@ def test_a_trial_that_was_killed_has_failed_and_says_by_what(tmp_path):
     running.send(signal.SIGKILL)
     while running.poll() is None:
         time.sleep(0.01)
-    sweep.note_sweep(sweep, folder, sweep.trials)
+    note_sweep(sweep, folder, sweep.trials)
     facts = read_sweep(folder).trials[0]
     assert facts.status == "failed"
     assert facts.error.startswith("the process was ended by SIGKILL")

@@ -32,6 +32,7 @@ from kdkit.training.replicas import Replicas, noise_seed
 from kdkit.training.schedule import learning_rate
 
 CURVE = Path(__file__).with_name("loss_curve.txt")
+HELPERS = Path(__file__).parents[1] / "helpers"
 LOOP = "kdkit.training.loop:Trainer."
 # Two epochs of six micro-batches, three steps each: every kind of moment comes up.
 OPTIONS = {"accumulation": 2, "checkpoint_every": 1, "rows": 24}
@@ -626,7 +627,7 @@ sys.path.insert(0, sys.argv[1])
 import tiny
 from pathlib import Path
 import kdkit.errors
-from kdkit import predictions
+from kdkit.store import predictions
 from kdkit.builtin.losses.kd import KD
 from kdkit.training import MetricsLog, checkpoint
 from kdkit.evaluation.losses import loss_means, loss_samples, row_losses
@@ -658,7 +659,7 @@ for what, write in work.items():
 
 def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path):
     """A limit on the size of files stands in for the full disk: the write fails in the same place."""
-    arguments = [str(CURVE.parent), str(tmp_path)]
+    arguments = [str(HELPERS), str(tmp_path)]
     process = subprocess.run([sys.executable, "-c", FULL, *arguments], check=False, capture_output=True, text=True)
     assert (process.returncode, process.stderr) == (0, "")
     lines = process.stdout.splitlines()

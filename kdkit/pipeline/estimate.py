@@ -1,34 +1,25 @@
-"""What a run will take, and whether its parts fit each other: known before anything heavy is done."""
+"""What a run will take: known before anything heavy is done."""
 
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from kdkit import models
-from kdkit.api.interfaces import (
-    FeatureLoss,
-    HeadCodec,
-    SampledCodec,
-    SampledLoss,
-    SparseCodec,
-    TemperedLoss,
-)
-from kdkit.api.options import Schedule
 from kdkit.data.rows import rows_of
 from kdkit.errors import Mismatch, UsageError
+from kdkit.recipe.compatibility import check_compatible
 from kdkit.recipe.inputs import naming
 from kdkit.system.files import size_text
 from kdkit.training.batching import Lengths, epoch_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from kdkit.api.options import NamedSuite
-    from kdkit.api.values import Corpus, Example, ModelSize
+    from kdkit.api.values import Corpus, ModelSize
     from kdkit.recipe import Recipe
 
 FP32 = 4
@@ -82,15 +73,10 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
 
     Raises:
         Mismatch: Teacher and student have different tokenizers, or a vocabulary is too small for its tokenizer.
-        UsageError: A metric that picks the best epoch does not exist, or layers that do not; or a limit on tokens is
-            beyond a model's positions; or the codec does not know the logits at a temperature of the loss, or as well
-            as its divergence needs them, or keeps no hidden states to compare; or a schedule has more epochs than the
-            training.
+        UsageError: The recipe's parts do not fit each other (see `check_compatible`); or a layer that is named does not
+            exist; or a limit on tokens is beyond a model's positions.
     """
-    _check_schedules(recipe)
-    _check_states(recipe)
-    _check_temperatures(recipe)
-    _check_samples(recipe)
+    check_compatible(recipe, corpus)
     with naming("teacher"):
         tokenizer = recipe.teacher.load_tokenizer(corpus)
         teacher_config = recipe.teacher.model_config(tokenizer)
@@ -110,7 +96,6 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
                 f"the {role}'s vocabulary has {size.vocab_size} entries, but its tokenizer {len(tokenizer)} tokens; "
                 "take a model and a tokenizer that belong together"
             )
-    _check_metrics(recipe, corpus)
     validation_rows = recipe.training.validation_rows
     if not corpus.test:  # then validation is what is scored
         validation_rows = _more(validation_rows, recipe.evaluation.rows)
@@ -194,92 +179,3 @@ def _bytes_of_making(size: ModelSize) -> int:
 def _more(rows: int, others: int) -> int:
     """The greater of two limits, where 0 is none."""
     return max(rows, others) if rows and others else 0
-
-
-def _check_schedules(recipe: Recipe) -> None:
-    """Values for epochs that never come are a mistake."""
-    epochs = recipe.training.epochs
-    for name, schedule in _schedules(recipe.loss, "loss"):
-        if len(schedule.epochs) > epochs:
-            raise UsageError(
-                f"{name}.epochs has {len(schedule.epochs)} values, but training.epochs is {epochs}; "
-                "give one value an epoch at most"
-            )
-
-
-def _schedules(options: Any, path: str) -> Iterator[tuple[str, Schedule]]:
-    """The schedules among some options and those of their tables, with their paths."""
-    for field in attrs.fields(type(options)):
-        name, value = f"{path}.{field.name}", getattr(options, field.name)
-        if isinstance(value, Schedule):
-            yield name, value
-        elif attrs.has(type(value)):
-            yield from _schedules(value, name)
-
-
-def _check_states(recipe: Recipe) -> None:
-    """Hidden states are to be had from a codec that keeps them."""
-    loss = recipe.loss
-    if isinstance(loss, FeatureLoss) and loss.needs_states and not isinstance(recipe.codec, HeadCodec):
-        raise UsageError(
-            f'this loss compares hidden states, and the codec "{recipe.names["codec"]}" does not keep the teacher\'s; '
-            'set codec.name = "subspace", or leave loss.features out'
-        )
-
-
-def _check_temperatures(recipe: Recipe) -> None:
-    """A codec that keeps some of the logits knows their probabilities at some temperatures."""
-    loss, codec = recipe.loss, recipe.codec
-    if not (loss.needs_teacher and isinstance(loss, TemperedLoss) and isinstance(codec, SparseCodec)):
-        return
-    known, wanted = codec.exact_temperatures, loss.temperatures
-    unknown = [each for each in wanted or () if each not in known]
-    if wanted is not None and not unknown:
-        return
-    what = f"is {unknown[0]:g}" if wanted is not None else "moves along a line"
-    raise UsageError(
-        f"loss.temperature {what}, but the codec keeps logits for temperature "
-        f"{', '.join(f'{each:g}' for each in known)} only; set one of these, or the codec's to the loss's"
-    )
-
-
-def _check_samples(recipe: Recipe) -> None:
-    """Of a sample of the teacher's probabilities, only a loss that is linear in them has an unbiased gradient."""
-    loss, codec = recipe.loss, recipe.codec
-    if not (loss.needs_teacher and isinstance(codec, SampledCodec) and codec.is_sample):
-        return
-    if not (isinstance(loss, SampledLoss) and loss.takes_samples):
-        raise UsageError(
-            f'the codec "{recipe.names["codec"]}" keeps samples of the teacher\'s distributions, which bias this loss; '
-            'set loss.divergence = "forward-kl" where the loss has it, or take another codec'
-        )
-
-
-def _check_metrics(recipe: Recipe, corpus: Corpus) -> None:
-    """A misspelt metric is found now, not at the end of the first epoch."""
-    for where, training, needs_teacher in (
-        ("training", recipe.training, recipe.loss.needs_teacher),
-        ("teacher.fine_tune", recipe.teacher.fine_tune, False),
-    ):
-        if training is not None and training.best_by == "soft" and not needs_teacher:
-            raise UsageError(f'{where}.best_by = "soft", but there is no soft loss: this training reads no teacher')
-        named = recipe.evaluation.suite_of(training.best_by) if training is not None else None
-        if training is None or named is None:
-            continue
-        metrics = _metrics(named, corpus.validation[: training.validation_rows or None])
-        if training.best_by not in metrics:
-            raise UsageError(f'{where}.best_by = "{training.best_by}": the suite has {", ".join(metrics)}')
-
-
-def _metrics(named: NamedSuite, examples: Sequence[Example]) -> list[str]:
-    """The metrics that some row has, as "SUITE.METRIC": empty texts, which cost nothing, are scored.
-
-    One that no row counts for is left out only if it is one of a part of the rows (`recall/throws`): another may be
-    None where a text is empty, as precision may.
-    """
-    by_row = named.suite.score([""] * len(examples), [example.target for example in examples], examples)
-    return [
-        f"{named.name}.{metric}"
-        for metric, values in by_row.items()
-        if "/" not in metric or any(value is not None for value in values)
-    ]

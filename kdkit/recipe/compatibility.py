@@ -1,0 +1,122 @@
+"""Whether the parts of a recipe fit each other and the data: loss, codec, schedules and metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.api.interfaces import FeatureLoss, HeadCodec, SampledCodec, SampledLoss, SparseCodec, TemperedLoss
+from kdkit.api.options import Schedule
+from kdkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kdkit.api.options import NamedSuite
+    from kdkit.api.values import Corpus, Example
+    from kdkit.recipe.sections import Recipe
+
+
+def check_compatible(recipe: Recipe, corpus: Corpus) -> None:
+    """Refuse a recipe whose parts do not fit each other.
+
+    Raises:
+        UsageError: A metric that picks the best epoch does not exist; or the codec does not know the logits at a
+            temperature of the loss, or as well as its divergence needs them, or keeps no hidden states to compare; or
+            a schedule has more epochs than the training.
+    """
+    _check_schedules(recipe)
+    _check_states(recipe)
+    _check_temperatures(recipe)
+    _check_samples(recipe)
+    _check_metrics(recipe, corpus)
+
+
+def _check_schedules(recipe: Recipe) -> None:
+    """Values for epochs that never come are a mistake."""
+    epochs = recipe.training.epochs
+    for name, schedule in _schedules(recipe.loss, "loss"):
+        if len(schedule.epochs) > epochs:
+            raise UsageError(
+                f"{name}.epochs has {len(schedule.epochs)} values, but training.epochs is {epochs}; "
+                "give one value an epoch at most"
+            )
+
+
+def _schedules(options: Any, path: str) -> Iterator[tuple[str, Schedule]]:
+    """The schedules among some options and those of their tables, with their paths."""
+    for field in attrs.fields(type(options)):
+        name, value = f"{path}.{field.name}", getattr(options, field.name)
+        if isinstance(value, Schedule):
+            yield name, value
+        elif attrs.has(type(value)):
+            yield from _schedules(value, name)
+
+
+def _check_states(recipe: Recipe) -> None:
+    """Hidden states are to be had from a codec that keeps them."""
+    loss = recipe.loss
+    if isinstance(loss, FeatureLoss) and loss.needs_states and not isinstance(recipe.codec, HeadCodec):
+        raise UsageError(
+            f'this loss compares hidden states, and the codec "{recipe.names["codec"]}" does not keep the teacher\'s; '
+            'set codec.name = "subspace", or leave loss.features out'
+        )
+
+
+def _check_temperatures(recipe: Recipe) -> None:
+    """A codec that keeps some of the logits knows their probabilities at some temperatures."""
+    loss, codec = recipe.loss, recipe.codec
+    if not (loss.needs_teacher and isinstance(loss, TemperedLoss) and isinstance(codec, SparseCodec)):
+        return
+    known, wanted = codec.exact_temperatures, loss.temperatures
+    unknown = [each for each in wanted or () if each not in known]
+    if wanted is not None and not unknown:
+        return
+    what = f"is {unknown[0]:g}" if wanted is not None else "moves along a line"
+    raise UsageError(
+        f"loss.temperature {what}, but the codec keeps logits for temperature "
+        f"{', '.join(f'{each:g}' for each in known)} only; set one of these, or the codec's to the loss's"
+    )
+
+
+def _check_samples(recipe: Recipe) -> None:
+    """Of a sample of the teacher's probabilities, only a loss that is linear in them has an unbiased gradient."""
+    loss, codec = recipe.loss, recipe.codec
+    if not (loss.needs_teacher and isinstance(codec, SampledCodec) and codec.is_sample):
+        return
+    if not (isinstance(loss, SampledLoss) and loss.takes_samples):
+        raise UsageError(
+            f'the codec "{recipe.names["codec"]}" keeps samples of the teacher\'s distributions, which bias this loss; '
+            'set loss.divergence = "forward-kl" where the loss has it, or take another codec'
+        )
+
+
+def _check_metrics(recipe: Recipe, corpus: Corpus) -> None:
+    """A misspelt metric is found now, not at the end of the first epoch."""
+    for where, training, needs_teacher in (
+        ("training", recipe.training, recipe.loss.needs_teacher),
+        ("teacher.fine_tune", recipe.teacher.fine_tune, False),
+    ):
+        if training is not None and training.best_by == "soft" and not needs_teacher:
+            raise UsageError(f'{where}.best_by = "soft", but there is no soft loss: this training reads no teacher')
+        named = recipe.evaluation.suite_of(training.best_by) if training is not None else None
+        if training is None or named is None:
+            continue
+        metrics = _metrics(named, corpus.validation[: training.validation_rows or None])
+        if training.best_by not in metrics:
+            raise UsageError(f'{where}.best_by = "{training.best_by}": the suite has {", ".join(metrics)}')
+
+
+def _metrics(named: NamedSuite, examples: Sequence[Example]) -> list[str]:
+    """The metrics that some row has, as "SUITE.METRIC": empty texts, which cost nothing, are scored.
+
+    One that no row counts for is left out only if it is one of a part of the rows (`recall/throws`): another may be
+    None where a text is empty, as precision may.
+    """
+    by_row = named.suite.score([""] * len(examples), [example.target for example in examples], examples)
+    return [
+        f"{named.name}.{metric}"
+        for metric, values in by_row.items()
+        if "/" not in metric or any(value is not None for value in values)
+    ]

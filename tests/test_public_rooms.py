@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 
 import pytest
-from pages import ROOT, WRITTEN, fences, name_of, read
+from pages import ROOT, WRITTEN, fences, in_backticks, name_of, read
 
 import kdkit
 from kdkit.api import interfaces, values
@@ -76,6 +77,23 @@ def test_a_plugin_imports_public_names_only(path):
 def test_the_code_of_a_page_imports_public_names_only(page):
     for block in fences(page, "python"):
         assert not private(block)
+
+
+@pytest.mark.parametrize("page", [page for page in WRITTEN if page.name != "glossary.md"], ids=name_of)
+def test_a_page_speaks_of_public_names_only(page):
+    """The glossary alone says where a word lives inside kdkit, by its name there; other pages name files."""
+    for name in [token for token in in_backticks(page) if re.fullmatch(r"kdkit(\.\w+)+", token)]:
+        room = max((room for room in ROOMS if f"{name}.".startswith(f"{room}.")), key=len)
+        rest = name.removeprefix(room).strip(".").partition(".")[0]
+        assert not rest or is_public(room, rest), f"{name_of(page)} speaks of {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "kdkit" / "api").rglob("interfaces/*.py")), ids=name_of)
+def test_what_an_interface_speaks_of_is_public(path):
+    """Whoever writes down the types of a component's methods imports them from `kdkit.api`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("kdkit."):
+            assert {alias.name for alias in node.names} <= set(kdkit.api.__all__)
 
 
 # What their tests still reach for inside kdkit: each is a check of how a plugin and kdkit work together.

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from kdkit import plugins as plugin_loading
 from kdkit.cli.plugins import _allowed, _default, _summary  # the page and `kdkit plugins show` say it in the same words
 from kdkit.plugins.checks import show
@@ -62,6 +64,7 @@ def _name_key() -> Option:
         type="text",
         annotation=str,
         required=False,
+        neutral=attrs.NOTHING,
         help="What the run is called; by default the file's name without its ending.",
     )
 

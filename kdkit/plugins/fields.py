@@ -45,7 +45,8 @@ class Option:
         annotation: Its type, as Python has it.
         required: Whether it must be given.
         default: Its default as a recipe would spell it; None where there is none.
-        neutral: The value at which its component does what it did before it had the option, where one is stated.
+        neutral: The value at which its component does what it did before it had the option; `attrs.NOTHING`
+            where none is stated.
         help: One sentence.
         choices: The values allowed, where they are listed (of a list: of its members).
         minimum: The least number allowed.
@@ -60,7 +61,7 @@ class Option:
     annotation: Any = attrs.field(repr=False)
     required: bool
     default: Any = None
-    neutral: Any = attrs.NOTHING
+    neutral: Any
     help: str = ""
     choices: tuple[Any, ...] = ()
     minimum: float | None = None

@@ -9,6 +9,7 @@ logits/DIGEST/      the logits of a teacher (see `kdkit.logits.cache`); these ma
 
 from __future__ import annotations
 
-from kdkit.store.location import STORE, logits_of, making, store_of, sweep_of
+from kdkit.store.location import STORE, logits_of, store_of, sweep_of
+from kdkit.store.sharing import found_or_making, making
 
-__all__ = ["STORE", "logits_of", "making", "store_of", "sweep_of"]
+__all__ = ["STORE", "found_or_making", "logits_of", "making", "store_of", "sweep_of"]

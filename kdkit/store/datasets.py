@@ -33,15 +33,18 @@ def entry_of(run_dir: Path, recipe: Recipe) -> Path | None:
     return sweep / "data" / digest_of({section: recipe.digested[section] for section in _DEPENDS})[:16]
 
 
-def take(entry: Path, target: Path, note: Callable[[str], None]) -> dict[str, Any] | None:
-    """Copy an entry to the folder of a run's data; gives the facts of the run that made it, None if there is no entry.
+def is_there(entry: Path) -> bool:
+    """Whether there is a whole entry: its facts are written last."""
+    return _facts_of(entry).exists() and entry.is_dir()
+
+
+def take(entry: Path, target: Path, note: Callable[[str], None]) -> dict[str, Any]:
+    """Copy an entry to the folder of a run's data; gives the facts of the run that made it.
 
     Raises:
         DamagedData: A file of the entry is not what was put there.
     """
     noted = _facts_of(entry)
-    if not noted.exists() or not entry.is_dir():
-        return None
     try:
         facts: dict[str, Any] = json.loads(noted.read_bytes())
     except ValueError as error:

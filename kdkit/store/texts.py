@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from kdkit.errors import DamagedData
 from kdkit.models import tokenizer_digest
-from kdkit.store import making, predictions
+from kdkit.store import predictions
+from kdkit.store.sharing import found_or_making
 from kdkit.system.digests import digest_of
 from kdkit.system.files import write_atomically
 
@@ -75,32 +75,30 @@ def fill(
         DamagedData: What the store has is not what was put there.
     """
     doing = f"{name} writes"
-    with ExitStack() as held:
-        entry = None
-        if kept_as is not None:
-            key = key_of(rows, generation, weights=kept_as, tokenizer=tokenizer_digest(tokenizer))
-            entry = store / "texts" / f"{key}.jsonl"
-            team.lead_does(lambda: _take(entry, path, held, name=doing, note=progress.note))
+
+    def write() -> None:
         predictions.fill(
-            path,
-            rows,
-            generate,
-            progress=progress,
-            name=doing,
-            team=team,
-            batch_size=generation.batch_size,
+            path, rows, generate, progress=progress, name=doing, team=team, batch_size=generation.batch_size
         )
-        if entry is not None:
-            team.lead_does(lambda: _put(path, entry))
 
-
-def _take(entry: Path, path: Path, held: ExitStack, *, name: str, note: Callable[[str], None]) -> None:
-    """Copy the texts from the store; where it has none, be the one who makes them, until `held` ends."""
-    if path.exists():  # `predictions.fill` looks whether it is of these rows
+    if kept_as is None:
+        write()
         return
-    if not entry.exists():
-        held.enter_context(making(entry, note, what="texts"))
-    if not entry.exists():
+    key = key_of(rows, generation, weights=kept_as, tokenizer=tokenizer_digest(tokenizer))
+    entry = store / "texts" / f"{key}.jsonl"
+
+    def is_there() -> bool:  # `predictions.fill` looks whether a file in the run folder is of these rows
+        return path.exists() or entry.exists()
+
+    with found_or_making(entry, what="texts", note=progress.note, is_there=is_there, team=team):
+        team.lead_does(lambda: _take(entry, path, name=doing, note=progress.note))
+        write()
+        team.lead_does(lambda: _put(path, entry))
+
+
+def _take(entry: Path, path: Path, *, name: str, note: Callable[[str], None]) -> None:
+    """Copy the texts from the store, where it has them and the run has not."""
+    if path.exists() or not entry.exists():
         return
     first, _, texts = entry.read_bytes().partition(b"\n")
     if first != _first_line(texts):

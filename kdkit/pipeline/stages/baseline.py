@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from kdkit.evaluation import labels_only
@@ -12,7 +11,7 @@ from kdkit.losses import HardLoss
 from kdkit.models import weights_digest
 from kdkit.pipeline.estimate import bytes_of_weights, check_space
 from kdkit.pipeline.fitting import train
-from kdkit.store import folders, making
+from kdkit.store import folders, found_or_making
 from kdkit.system.files import folder_bytes
 
 if TYPE_CHECKING:
@@ -51,25 +50,21 @@ def _have(run: Run) -> dict[str, Any]:
     corpus, workshop = run.read_corpus(), run.path / labels_only.NAME
     model = labels_only.untouched_student(run, corpus)
     entry = run.store / "baselines" / labels_only.key_of(run.recipe, corpus, model)
-    with ExitStack() as held:
-        reused = run.team.lead_does(lambda: _is_there(run, entry, workshop, held))
-        if not reused:
+    note = run.progress.note
+    with found_or_making(entry, what="baseline", note=note, is_there=entry.is_dir, team=run.team) as reused:
+        if reused:
+            note(f"baseline: taken from {entry}")
+        else:
+            run.team.lead_does(lambda: _check_room(run, workshop))
             _train(run, model, corpus, workshop)
             run.team.lead_does(lambda: folders.put(workshop / "best", entry))
     return run.team.lead_does(lambda: _facts(entry, workshop, reused=reused))
 
 
-def _is_there(run: Run, entry: Path, workshop: Path, held: ExitStack) -> bool:
-    """Whether the store has it; where not, this run is the one who makes it until `held` ends."""
-    if not entry.is_dir():
-        held.enter_context(making(entry, run.progress.note, what="baseline"))
-    if entry.is_dir():
-        run.progress.note(f"baseline: taken from {entry}")
-        return True
+def _check_room(run: Run, workshop: Path) -> None:
     found = run.facts("check")
     left = max(found["student_bytes"] - folder_bytes(workshop, "**/*"), 0)
     check_space({run.path: left, run.store: bytes_of_weights(found["student"]["parameters"])})
-    return False
 
 
 def _train(run: Run, model: TextModel, corpus: Corpus, workshop: Path) -> None:

@@ -22,7 +22,7 @@ from kdkit.logits.targets import keys_of
 from kdkit.models import tokenizer_digest
 from kdkit.pipeline.estimate import check_space
 from kdkit.pipeline.needed_logits import Wanted, is_finished, wanted_rows
-from kdkit.store import making, texts
+from kdkit.store import found_or_making, texts
 from kdkit.system.signals import graceful
 from kdkit.system.wording import plural
 
@@ -147,8 +147,7 @@ def _has_all(run: Run, wanted: Wanted) -> bool:
     if wanted.url is not None:
         mirror(wanted.url, wanted.identity, note=run.progress.note)
     _take_parts(run, wanted)
-    cache = wanted.open_cache()
-    return cache is not None and all(key in cache for key in wanted.keys.values())
+    return _is_whole(wanted)
 
 
 def _fill_whole(run: Run, teacher: OpenTeacher, wanted: Wanted, *, fresh: bool) -> dict[str, Any]:
@@ -162,25 +161,22 @@ def _fill_folder(run: Run, teacher: OpenTeacher, wanted: Wanted, *, fresh: bool)
     """Take the parts, and capture what is missing then; `fresh` says that this run has just captured some of it."""
     _take_parts(run, wanted)
     own = set(wanted.keys.values())
-    cache, whole = _as_far_as_it_is(wanted, own)
-    if not whole:
-        with making(wanted.folder, run.progress.note, what="logits"):
-            cache, whole = _as_far_as_it_is(wanted, own)
-            if not whole:
-                _capture(run, teacher, wanted, wanted.folder, own)
-    if cache is None or not whole:
-        cache = LogitCache.open(wanted.folder, wanted.identity)
-    elif not fresh:
+    note = run.progress.note
+    with found_or_making(wanted.folder, what="logits", note=note, is_there=lambda: _is_whole(wanted)) as whole:
+        if not whole:
+            _capture(run, teacher, wanted, wanted.folder, own)
+    cache = LogitCache.open(wanted.folder, wanted.identity)
+    if whole and not fresh:
         run.progress.note(f"capture: {len(own)} records are in {wanted.folder} already")
     # Of this run's own rows; the cache may hold those of others too.
     counts, reused = _counts([cache], own), whole and not fresh
     return {"cache": str(wanted.folder.absolute()), "reused": reused, "codec": wanted.identity.codec, **counts}
 
 
-def _as_far_as_it_is(wanted: Wanted, own: Collection[bytes]) -> tuple[LogitCache | None, bool]:
-    """The cache as far as it is finished, and whether it has all of one's own records."""
+def _is_whole(wanted: Wanted) -> bool:
+    """Whether the cache has every record that the run needs."""
     cache = wanted.open_cache()
-    return cache, cache is not None and all(key in cache for key in own)
+    return cache is not None and all(key in cache for key in wanted.keys.values())
 
 
 def _finish_parts(run: Run, wanted: Wanted) -> None:

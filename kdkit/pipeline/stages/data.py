@@ -11,7 +11,7 @@ from kdkit.data import corpus as corpora
 from kdkit.data.tokens import encode
 from kdkit.errors import Mismatch, UsageError
 from kdkit.recipe.inputs import check_inputs
-from kdkit.store import datasets, making
+from kdkit.store import datasets, found_or_making
 from kdkit.system.files import write_json
 
 if TYPE_CHECKING:
@@ -33,12 +33,13 @@ def load(run: Run) -> dict[str, Any]:
     entry = datasets.entry_of(run.path, run.recipe)
     if entry is None:
         return _write(run, _read(run))
-    with making(entry, run.progress.note, what="data set"):
-        facts = datasets.take(entry, run.path / "data", run.progress.note)
-        if facts is None:
-            facts = _write(run, _read(run))
-            datasets.put(entry, run.path / "data", facts)
-    return facts
+    note, folder = run.progress.note, run.path / "data"
+    with found_or_making(entry, what="data set", note=note, is_there=lambda: datasets.is_there(entry)) as is_there:
+        if is_there:
+            return datasets.take(entry, folder, note)
+        facts = _write(run, _read(run))
+        datasets.put(entry, folder, facts)
+        return facts
 
 
 def restore(run: Run) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,7 +14,7 @@ from kdkit.models import tokenizer_digest, weights_digest
 from kdkit.pipeline.estimate import bytes_of_weights, check_space
 from kdkit.pipeline.fitting import train
 from kdkit.runs.model_card import model_texts
-from kdkit.store import folders, making, sweep_of
+from kdkit.store import folders, found_or_making, sweep_of
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes, weight_files
 
@@ -68,24 +67,13 @@ def restore(run: Run) -> dict[str, Any] | None:
 def _have_stored(run: Run) -> tuple[Path, bool]:
     """The teacher's folder in the store, and whether it was there; made if it was not."""
     corpus, workshop = run.read_corpus(), run.path / WORKSHOP
-    stored, reused = run.team.lead_does(lambda: _look_for(run, corpus, workshop))
-    if reused:
-        return stored, reused
-    with ExitStack() as held:
-        waiting = making(stored, run.progress.note, what="teacher")
-        run.team.lead_does(lambda: held.enter_context(waiting))
-        stored, reused = run.team.lead_does(lambda: _look_for(run, corpus, workshop))
+    stored = run.store / "teachers" / run.team.lead_does(lambda: _key(run, corpus))
+    note = run.progress.note
+    with found_or_making(stored, what="teacher", note=note, is_there=stored.is_dir, team=run.team) as reused:
+        run.team.lead_does(lambda: _check_room(run, workshop, reused=reused))
         if not reused:
             made = _make(run, corpus, workshop)
             run.team.lead_does(lambda: folders.put(made, stored))
-    return stored, reused
-
-
-def _look_for(run: Run, corpus: Corpus, workshop: Path) -> tuple[Path, bool]:
-    """Where in the store the teacher is kept, and whether it is there."""
-    stored = run.store / "teachers" / _key(run, corpus)
-    reused = stored.is_dir()
-    _check_room(run, workshop, reused=reused)
     return stored, reused
 
 

@@ -1,0 +1,70 @@
+"""How runs that share a store make each entry of it once: whoever needs it takes it, or makes it while others wait."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from kdkit.system.team import ALONE, Team
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def found_or_making(
+    entry: Path, *, what: str, note: Callable[[str], None], is_there: Callable[[], bool], team: Team = ALONE
+) -> Iterator[bool]:
+    """Say whether an entry of the store is there; where it is not, no other run makes it within the block.
+
+    All processes of a team enter the block together; their lead looks, and holds the lock.
+
+    Args:
+        entry: The entry.
+        what: What it is: "teacher".
+        note: Called with a sentence where another run has to be waited for.
+        is_there: Whether it is there; called a second time once the lock is held.
+        team: The processes of the run.
+
+    Raises:
+        KeyboardInterrupt: A signal came while waiting, within `kdkit.system.signals.leaving`.
+    """
+    with ExitStack() as held:
+
+        def look() -> bool:
+            if is_there():
+                return True
+            held.enter_context(making(entry, note, what=what))
+            return is_there()
+
+        yield team.lead_does(look)
+
+
+@contextmanager
+def making(entry: Path, note: Callable[[str], None], *, what: str) -> Iterator[None]:
+    """Within the block no other run makes the same entry of the store; whoever comes second waits, however long.
+
+    Look for the entry inside the block: the one that was waited for has made it, unless it failed.
+
+    Args:
+        entry: What is to be made.
+        note: Told of waiting.
+        what: What it is: "teacher".
+
+    Raises:
+        KeyboardInterrupt: A signal came while waiting, within `kdkit.system.signals.leaving`.
+    """
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(entry.with_name(f".{entry.name}.making.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        note(f"waits for another run that makes the same {what} ({entry})")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -38,17 +38,17 @@ def command(
     loaded = load_recipe(recipe, overrides)
     from kdkit.cli.output import print_json
     from kdkit.logits.cache import Part
-    from kdkit.pipeline.run import capture_part
+    from kdkit.pipeline.capture_part import capture_part
     from kdkit.system.devices import flushing_denormals
     from kdkit.system.files import size_text
     from kdkit.system.wording import plural
 
     part = Part.parse(shard)
     with flushing_denormals():
-        facts = capture_part(loaded, part, run_dir, fresh=fresh, progress=progress.for_stderr())
+        told = capture_part(loaded, part, run_dir, fresh=fresh, progress=progress.for_stderr())
     if as_json:
         names = ("cache", "identity", "tokenizer", "codec", "records", "tokens", "bytes", "bytes_per_token")
-        print_json({"shard": shard, **{name: facts[name] for name in names}})
+        print_json({"shard": shard, **{name: getattr(told, name) for name in names}})
     else:
-        numbers = f"{plural(facts['records'], 'record')}, {plural(facts['tokens'], 'token')}"
-        click.echo(f"shard {shard}: {numbers}, {size_text(facts['bytes'])} in {facts['cache']}")
+        numbers = f"{plural(told.records, 'record')}, {plural(told.tokens, 'token')}"
+        click.echo(f"shard {shard}: {numbers}, {size_text(told.bytes)} in {told.cache}")

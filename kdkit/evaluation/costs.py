@@ -63,10 +63,9 @@ def student_cost(run: Run, held_out: Rows) -> Cost:
 
 def teacher_cost(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Cost]:
     """What the teacher costs, timed right after the student on the same rows; nothing where it is no model."""
-    recipe, named = run.recipe, run.facts("teacher")["folder"]
-    if named is None:
+    recipe, folder, parameters = run.recipe, run.teacher_folder, 0
+    if folder is None:
         return {}
-    folder, parameters = run.path / named, 0
 
     @contextmanager
     def opened() -> Iterator[Generate]:

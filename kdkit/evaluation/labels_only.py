@@ -46,11 +46,11 @@ def untouched_student(run: Run, corpus: Corpus) -> TextModel:
     Raises:
         Mismatch: It has another tokenizer than the teacher.
     """
-    recipe, named = run.recipe, run.facts("teacher")["folder"]
+    recipe = run.recipe
     teacher_tokenizer = recipe.teacher.load_tokenizer(corpus)
     model = recipe.student.build(
         teacher_tokenizer,
-        run.path / named if named is not None else None,
+        run.teacher_folder,
         seed=recipe.training.own_seed(recipe.seed),
         device=run.device,
     )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-import attrs
-
 from kdkit import models
 from kdkit.data.rows import rows_of
 from kdkit.errors import Mismatch, UsageError
 from kdkit.recipe.compatibility import check_compatible
 from kdkit.recipe.inputs import naming
+from kdkit.runs.stage_facts import Estimate
 from kdkit.system.files import size_text
 from kdkit.training.batching import Lengths, epoch_steps
 
@@ -25,47 +24,6 @@ if TYPE_CHECKING:
 FP32 = 4
 COPIES_OF_A_CHECKPOINT = 3  # parameters and AdamW's two moments
 CHECKPOINTS = 3  # two are kept while the third is written
-
-
-@attrs.frozen(kw_only=True)
-class Estimate:
-    """What a run takes.
-
-    Attributes:
-        rows: Rows of each split that is used.
-        source_tokens: Tokens of their sources, by split.
-        target_tokens: Tokens of their targets, by split.
-        teacher: The teacher's size; None for recorded logits.
-        student: The student's size.
-        capture_rows: Rows whose logits are captured; 0 where the loss needs none.
-        capture_tokens: Their target tokens.
-        capture_bytes: Upper estimate of the cache's size; what the codec learns for them all is not in it.
-        teacher_bytes: Bytes that making the teacher writes, checkpoints included; 0 where none is made.
-        student_bytes: The same of the student.
-        teacher_steps: Steps of the teacher's training.
-        student_steps: Steps of the student's.
-        generated_rows: Held-out rows for which each model writes a text at the end.
-        picking_rows: Validation rows for which the student writes one more, where others are held out.
-        baseline_steps: Steps of the student that is trained on the labels alone; 0 where there is none.
-        baseline_bytes: Bytes that making it writes.
-    """
-
-    rows: Mapping[str, int]
-    source_tokens: Mapping[str, int]
-    target_tokens: Mapping[str, int]
-    teacher: ModelSize | None
-    student: ModelSize
-    capture_rows: int
-    capture_tokens: int
-    capture_bytes: int
-    teacher_bytes: int
-    student_bytes: int
-    teacher_steps: int
-    student_steps: int
-    generated_rows: int
-    picking_rows: int
-    baseline_steps: int
-    baseline_bytes: int
 
 
 def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:

@@ -14,7 +14,9 @@ from kdkit.logits.bench.records import Material, Record, check_finite, first_qua
 from kdkit.logits.cache import LogitCache
 from kdkit.logits.encoder import has_states
 from kdkit.recipe.inputs import check_inputs
+from kdkit.runs.facts_table import facts_in
 from kdkit.runs.record import check_recipe, read_record
+from kdkit.runs.stage_facts import DataRead, TeacherMade
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,9 +73,9 @@ def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Prog
     path = run_dir if run_dir is not None else Path("runs") / recipe.name
     # Which codec the run had makes no difference to what its teacher says.
     check_recipe(path, recipe, besides="codec", advice="use another --run-dir, or the recipe and -o of that run")
-    stages = read_record(path).get("stages", {})
-    folder = _teacher_folder(recipe, path, stages)
-    corpus = _corpus(recipe, path, stages, progress)
+    record = read_record(path)
+    folder = _teacher_folder(recipe, path, record)
+    corpus = _corpus(recipe, path, record, progress)
     teacher = recipe.teacher.open(folder, recipe.data, corpus, device="cpu")
     try:
         chosen = rows_of(corpus.train, teacher.tokenizer, recipe.tokens, at_most=rows).encoded
@@ -103,13 +105,12 @@ def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Prog
         teacher.close()
 
 
-def _teacher_folder(recipe: Recipe, path: Path, stages: dict[str, Any]) -> Path | None:
+def _teacher_folder(recipe: Recipe, path: Path, record: dict[str, Any]) -> Path | None:
     if not recipe.teacher.is_made_here:
         found: Path | None = recipe.teacher.find_folder()
         return found
-    stage = stages.get("teacher", {})
-    facts = stage.get("facts", {}) if stage.get("status") == "done" else {}
-    places: list[Path] = [path / facts["folder"], Path(facts["store"])] if facts else []
+    made = facts_in(record, TeacherMade, path)
+    places = [path / made.folder, Path(made.store)] if made is not None and made.folder and made.store else []
     for place in places:
         if (place / "config.json").is_file():
             return place
@@ -119,10 +120,11 @@ def _teacher_folder(recipe: Recipe, path: Path, stages: dict[str, Any]) -> Path 
     )
 
 
-def _corpus(recipe: Recipe, path: Path, stages: dict[str, Any], progress: Progress) -> Corpus:
+def _corpus(recipe: Recipe, path: Path, record: dict[str, Any], progress: Progress) -> Corpus:
     """The run's own where it has read it."""
-    if stages.get("data", {}).get("status") == "done":
-        return corpora.read(path / "data", stages["data"]["facts"]["digest"])
+    read = facts_in(record, DataRead, path)
+    if read is not None:
+        return corpora.read(path / "data", read.digest)
     check_inputs(recipe)
     if isinstance(recipe.data, FetchedSource) and not recipe.data.is_here():
         raise MissingInput(

@@ -13,19 +13,18 @@ from kdkit.logits.cache.remote.mirror import mirror_of
 from kdkit.logits.targets import keys_of
 from kdkit.models import tokenizer_digest
 from kdkit.plugins.fields import identity_of
-from kdkit.store import logits_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import OpenTeacher, Tokenizer
+    from kdkit.api.interfaces.codecs import AnyCodec
+    from kdkit.api.options import Evaluation, TokenLimits, Training
     from kdkit.api.values import Corpus, EncodedExample
-    from kdkit.recipe import Recipe
-    from kdkit.runs.run import Run
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Wanted:
+class NeededLogits:
     """The logits that a run needs.
 
     Attributes:
@@ -43,25 +42,41 @@ class Wanted:
     url: str | None
 
     @classmethod
-    def of(cls, run: Run, teacher: OpenTeacher, corpus: Corpus) -> Wanted:
-        """Those of a run whose teacher is open."""
-        recipe = run.recipe
+    def of(
+        cls,
+        teacher: OpenTeacher,
+        rows: list[EncodedExample],
+        codec: AnyCodec,
+        *,
+        codec_name: str,
+        teacher_name: str,
+        place: Path | str,
+    ) -> NeededLogits:
+        """Those of a teacher that is open.
+
+        Args:
+            teacher: The teacher.
+            rows: The rows.
+            codec: Encodes the logits.
+            codec_name: Its name.
+            teacher_name: What the cache calls the teacher.
+            place: The folder, or the URL, where the logits of all teachers are kept.
+        """
         identity = CacheIdentity(
             teacher=teacher.identity,
-            teacher_name=f"{recipe.name}: {recipe.names['teacher']}",
+            teacher_name=teacher_name,
             tokenizer=tokenizer_digest(teacher.tokenizer),
-            codec=recipe.names["codec"],
-            codec_options=identity_of(recipe.codec),
+            codec=codec_name,
+            codec_options=identity_of(codec),
             vocab_size=teacher.vocab_size,
         )
-        rows = wanted_rows(recipe, teacher.tokenizer, corpus)
-        logits, name = logits_of(recipe, run.store), identity.digest[:32]
-        url = f"{logits}/{name}" if isinstance(logits, str) else None
+        name = identity.digest[:32]
+        url = f"{place}/{name}" if isinstance(place, str) else None
         return cls(
             identity=identity,
             rows=rows,
             keys=keys_of(rows, teacher=identity.teacher, tokenizer=identity.tokenizer),
-            folder=mirror_of(url, identity) if url is not None else run.store / "logits" / name,
+            folder=mirror_of(f"{place}/{name}", identity) if isinstance(place, str) else place / name,
             url=url,
         )
 
@@ -74,18 +89,25 @@ class Wanted:
         """
         return LogitCache.open(self.folder, self.identity) if is_finished(self.folder) else None
 
+    def are_there(self) -> bool:
+        """Whether the cache has all of them."""
+        cache = self.open_cache()
+        return cache is not None and all(key in cache for key in self.keys.values())
 
-def wanted_rows(recipe: Recipe, tokenizer: Tokenizer, corpus: Corpus) -> list[EncodedExample]:
+
+def needed_rows(
+    corpus: Corpus, tokenizer: Tokenizer, limits: TokenLimits, training: Training, evaluation: Evaluation
+) -> list[EncodedExample]:
     """The rows whose logits some stage will read: training, validation, and those that are scored."""
     parts = (
         (corpus.train, 0),
-        (corpus.validation, recipe.training.validation_rows),
-        (corpus.held_out, recipe.evaluation.rows),
+        (corpus.validation, training.validation_rows),
+        (corpus.held_out, evaluation.rows),
     )
     rows = {
         row.id: row
         for examples, at_most in parts
-        for row in rows_of(examples, tokenizer, recipe.tokens, at_most=at_most).encoded
+        for row in rows_of(examples, tokenizer, limits, at_most=at_most).encoded
     }
     return list(rows.values())
 

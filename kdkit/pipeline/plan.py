@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.interfaces import FetchedSource
-from kdkit.api.interfaces.codecs import FittedCodec
 from kdkit.data import corpus as corpora
 from kdkit.errors import MissingInput
 from kdkit.pipeline.estimate import estimate, free_bytes
 from kdkit.pipeline.run import STAGES
 from kdkit.recipe.inputs import check_inputs
+from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import check_folders
 from kdkit.runs.record import check_recipe, read_record
-from kdkit.runs.run import is_done
+from kdkit.runs.resume import is_done
+from kdkit.runs.stage_facts import DataRead
 from kdkit.store import store_of
-from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from kdkit.api.values import Corpus
-    from kdkit.pipeline.estimate import Estimate
     from kdkit.recipe import Recipe
     from kdkit.system.progress import Progress
 
@@ -78,17 +77,13 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
     check_recipe(path, recipe)
     record = read_record(path)
     done: dict[str, bool] = {}
-    for stage in STAGES:  # after a stage that is done anew, all are
+    for stage in STAGES:  # after a stage that is done again, all are
         done[stage.name] = all(done.values()) and is_done(record, path, recipe, stage, STAGES)
-    corpus = (
-        corpora.read(path / "data", record["stages"]["data"]["facts"]["digest"])
-        if done["data"]
-        else _read(recipe, progress)
-    )
-    store = store_of(recipe, path)
-    stages = tuple(
-        attrs.evolve(planned, done=done[planned.name]) for planned in _stages(recipe, corpus, estimate(recipe, corpus))
-    )
+    data = facts_in(record, DataRead, path) if done["data"] else None
+    corpus = corpora.read(path / "data", data.digest) if data is not None else _read(recipe, progress)
+    store, found = store_of(recipe, path), estimate(recipe, corpus)
+    planned = {stage.name: stage.plan(recipe, corpus, found) for stage in STAGES}
+    stages = tuple(PlannedStage(name=name, done=done[name], **attrs.asdict(each)) for name, each in planned.items())
     return Plan(
         run_dir=path,
         store=store,
@@ -106,81 +101,6 @@ def _read(recipe: Recipe, progress: Progress) -> Corpus:
             "or say with an option of [data] where a copy lies"
         )
     return recipe.data.load(progress)
-
-
-def _stages(recipe: Recipe, corpus: Corpus, found: Estimate) -> list[PlannedStage]:
-    text_bytes = sum(len(e.source) + len(e.target) for e in (*corpus.train, *corpus.validation, *corpus.test))
-    trained = found.source_tokens["train"] + found.target_tokens["train"]
-    held_out = "test" if corpus.test else "validation"
-    fine_tune, training = recipe.teacher.fine_tune, recipe.training
-    rows = ", ".join(f"{count:,} {split}" for split, count in found.rows.items() if count)
-    generated = f"{plural(found.generated_rows, f'{held_out} row')} with {plural(recipe.generation.beams, 'beam')}"
-    return [
-        _stage("data", f"read {recipe.names['data']}: {rows} rows", size=text_bytes),
-        _stage("check", "tokenizers, vocabularies, metrics and free disk"),
-        _stage(
-            "teacher",
-            _teacher_work(recipe, found),
-            tokens=trained * fine_tune.epochs if fine_tune is not None else 0,
-            size=found.teacher_bytes,
-        ),
-        _stage(
-            "capture",
-            (
-                f"logits of {found.capture_rows:,} rows by {recipe.names['codec']} (unless the store has them)"
-                + (", without what the codec learns" if isinstance(recipe.codec, FittedCodec) else "")
-                if found.capture_rows
-                else "no logits: the loss needs none"
-            )
-            + f"; texts of {generated}",
-            tokens=found.capture_tokens,
-            size=found.capture_bytes,
-        ),
-        _stage(
-            "distill",
-            f"{_millions(found.student.parameters)} parameters, {found.student_steps:,} steps, "
-            f"{plural(training.epochs, 'epoch')}, loss {recipe.names['loss']}",
-            tokens=trained * training.epochs,
-            size=found.student_bytes,
-        ),
-        _stage(
-            "baseline",
-            f"the same student, {found.baseline_steps:,} steps on the labels alone (unless the store has it)"
-            if found.baseline_steps
-            else "none to train",
-            tokens=trained * training.epochs if found.baseline_steps else 0,
-            size=found.baseline_bytes,
-        ),
-        _stage("evaluate", _evaluation_work(recipe, found, generated)),
-        _stage("report", "report.html and report.md"),
-    ]
-
-
-def _evaluation_work(recipe: Recipe, found: Estimate, generated: str) -> str:
-    writers = 1 + recipe.evaluation.baselines + bool(found.baseline_steps)
-    by = f" by each of {writers} models" if writers > 1 else ""
-    picking = f", of {plural(found.picking_rows, 'validation row')} by the student" if found.picking_rows else ""
-    suites = ", ".join(named.name for named in recipe.evaluation.suites)
-    return f"texts of {generated}{by}{picking}; {suites}"
-
-
-def _teacher_work(recipe: Recipe, found: Estimate) -> str:
-    if found.teacher is None:
-        return f"{recipe.names['teacher']}: nothing to make"
-    size = f"{_millions(found.teacher.parameters)} parameters"
-    if recipe.teacher.fine_tune is not None:
-        return f"{size}, {found.teacher_steps:,} steps on the ground truth (unless the store has it)"
-    return (
-        f"{size}, {'new and untrained (unless the store has it)' if recipe.teacher.is_made_here else 'used as it is'}"
-    )
-
-
-def _stage(name: str, work: str, *, tokens: int = 0, size: int = 0) -> PlannedStage:
-    return PlannedStage(name=name, done=False, work=work, tokens=tokens, bytes=size)
-
-
-def _millions(parameters: int) -> str:
-    return f"{parameters / 1e6:.1f} M"
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

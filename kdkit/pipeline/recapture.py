@@ -10,11 +10,15 @@ import attrs
 from kdkit import plugins
 from kdkit.errors import MissingInput, UsageError
 from kdkit.logits.cache import LogitCache, Part
-from kdkit.pipeline.run import STAGES, part_stages
+from kdkit.pipeline.capture_part import part_stages
+from kdkit.pipeline.run import STAGES
 from kdkit.recipe import load_recipe
+from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import RECIPE
+from kdkit.runs.opening import open_run
 from kdkit.runs.record import read_record
-from kdkit.runs.run import is_done, open_run
+from kdkit.runs.resume import is_done, restore
+from kdkit.runs.stage_facts import Captured, PartCaptured
 from kdkit.system import devices
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from kdkit.recipe import Recipe
-    from kdkit.runs.run import Stage
+    from kdkit.runs.stage import Stage
     from kdkit.system.progress import Progress
 
 _PART = re.compile(r"capture-(\d+)-of-(\d+)", re.ASCII)
@@ -57,7 +61,7 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
         try:
             for stage in stages:
                 with devices.enough_memory(f"stage {stage.name}"):
-                    if not opened.restore(stage):
+                    if not restore(opened, stage):
                         raise UsageError(
                             f"the {stage.name} of {run_dir} is not to be had again, so its logits are not either; "
                             "run the recipe again, which makes all of it anew"
@@ -70,14 +74,19 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
 
 def _stages(cache: Path, run_dir: Path, record: dict[str, Any], recipe: Recipe) -> Sequence[Stage]:
     """The stages of a run up to the one that captured a cache."""
-    for name, entry in record["stages"].items():
-        facts, part = entry.get("facts", {}), _PART.fullmatch(name)
-        if part and facts.get("shared") == str(cache.absolute()):
-            raise UsageError(
-                f"the run in {run_dir} captured only the part {part[1]}/{part[2]} of {cache}; name the folder of a "
-                "whole run (`kdkit run`) of its recipe"
-            )
-        if facts.get("cache") != str(cache.absolute()):
+    place = str(cache.absolute())
+    for name in record["stages"]:
+        captured: Captured | None = None
+        if part := _PART.fullmatch(name):
+            own = captured = facts_in(record, PartCaptured, run_dir, stage=name)
+            if own is not None and own.shared == place:
+                raise UsageError(
+                    f"the run in {run_dir} captured only the part {part[1]}/{part[2]} of {cache}; name the folder of a "
+                    "whole run (`kdkit run`) of its recipe"
+                )
+        elif name == Captured.stage and recipe.loss.needs_teacher:
+            captured = facts_in(record, Captured, run_dir)
+        if captured is None or captured.cache != place:
             continue
         stages = part_stages(Part(index=int(part[1]), count=int(part[2]))) if part else STAGES
         upto = next(place for place, stage in enumerate(stages) if stage.name == name) + 1

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kdkit import plugins
-from kdkit.errors import UsageError
 from kdkit.evaluation.record import read_report
-from kdkit.pipeline.stages import baseline, capture, check, data, distill, evaluate, report, teacher
 from kdkit.runs import tracking
-from kdkit.runs.run import Stage, open_run
+from kdkit.runs.opening import open_run
+from kdkit.runs.resume import are_done, do
+from kdkit.runs.stage import STAGE_NAMES
 from kdkit.system import devices, launcher
-from kdkit.system.digests import digest_of
 from kdkit.system.progress import Silent
 from kdkit.system.team import ALONE, Team
 
@@ -23,59 +23,12 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from kdkit.api.values import Report
-    from kdkit.logits.cache import Part
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
+    from kdkit.runs.stage import Stage
     from kdkit.system.progress import Progress
-
-STAGES = (
-    Stage(
-        name="data",
-        work=data.load,
-        outputs=("data/train.jsonl", "data/validation.jsonl", "data/report.json"),
-        restore=data.restore,
-    ),
-    Stage(name="check", work=check.fit_together, outputs=()),
-    Stage(
-        name="teacher",
-        work=teacher.fit,
-        outputs=(),
-        leftovers=("teacher", ".teacher.partial", "teacher-training"),
-        restore=teacher.restore,
-        together=True,
-    ),
-    Stage(
-        name="capture",
-        work=capture.fill,
-        outputs=("predictions/teacher.jsonl",),
-        leftovers=("predictions/teacher.jsonl.partial*",),
-        restore=capture.restore,
-        together=True,
-    ),
-    Stage(
-        name="distill",
-        work=distill.fit,
-        outputs=("student/best/config.json", "student/final/config.json"),
-        leftovers=("student",),
-        together=True,
-    ),
-    Stage(
-        name="baseline",
-        work=baseline.fit,
-        outputs=(),
-        leftovers=("labels-only",),
-        restore=baseline.restore,
-        together=True,
-    ),
-    Stage(
-        name="evaluate",
-        work=evaluate.score,
-        outputs=("predictions/student.jsonl", "evaluation.json", "rows.npz"),
-        leftovers=tuple(f"predictions/{name}.jsonl*" for name in evaluate.WRITTEN),
-        together=True,
-    ),
-    Stage(name="report", work=lambda run: report.write(run.path), outputs=("report.html", "report.md")),
-)
+STAGES: tuple[Stage, ...] = tuple(import_module(f"kdkit.pipeline.stages.{name}").STAGE for name in STAGE_NAMES)
+"""In order; each is what a module of `kdkit.pipeline.stages` ends with."""
 
 
 def run(
@@ -104,75 +57,24 @@ def run(
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
     team = launcher.join()
     shown = progress if progress is not None and team.leads else Silent()
-    with team.watching(), _open(recipe, path, fresh=fresh, progress=shown, team=team) as opened:
+    with team.watching(), open_here(recipe, path, fresh=fresh, progress=shown, team=team) as opened:
         with _followed(opened, STAGES):
-            _do(opened, STAGES)
+            do_all(opened, STAGES)
         return team.all_do(lambda: read_report(path))
 
 
-def capture_part(
-    recipe: Recipe,
-    part: Part,
-    run_dir: str | PathLike[str] | None = None,
-    *,
-    fresh: bool = False,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Capture a part of a recipe's logits: what `run` does up to there, with no text generated.
-
-    The other parts are captured by other processes, on this machine or others; none waits for another. `run` takes all
-    finished parts that lie in its store, and captures what is missing.
-
-    Args:
-        recipe: See `kdkit.load_recipe`.
-        part: Which part of how many.
-        run_dir: A run folder of its own; by default `runs/NAME-capture-i-of-n-CODEC-digest`, with digits made of
-            the codec's options, so that captures for several codecs stand side by side.
-        fresh: Delete what an earlier capture left in that folder first; what is in the store stays.
-        progress: Where progress is shown; by default nowhere.
-
-    Returns:
-        Where the part lies ("cache"), and how many "records", "tokens" and "bytes" it is.
-
-    Raises:
-        KdkitError: See `kdkit.errors` for what can go wrong.
-    """
-    if not recipe.loss.needs_teacher:
-        raise UsageError("the loss of this recipe needs no teacher, so there are no logits to capture")
-    path = Path(run_dir) if run_dir is not None else Path("runs") / _part_folder(recipe, part)
-    stages = part_stages(part)
-    with _open(recipe, path, fresh=fresh, progress=progress or Silent()) as opened:
-        _do(opened, stages)
-        return opened.facts(stages[-1].name)
-
-
-def _part_folder(recipe: Recipe, part: Part) -> str:
-    digest = digest_of(recipe.digested["codec"])[:6]
-    return f"{recipe.name}-capture-{part.suffix}-{recipe.names['codec']}-{digest}"
-
-
-def part_stages(part: Part) -> tuple[Stage, ...]:
-    """The stages of a part's capture."""
-    name = f"capture-{part.suffix}"
-    last = Stage(
-        name=name,
-        work=lambda run: capture.fill_part(run, part),
-        outputs=(),
-        restore=lambda run: capture.restore_part(run, part, name),
-    )
-    return (*STAGES[:3], last)
-
-
-def _do(opened: Run, stages: Sequence[Stage]) -> None:
+def do_all(opened: Run, stages: Sequence[Stage]) -> None:
+    """Do the stages of a run that are not done."""
     for stage in stages:
         with devices.enough_memory(f"stage {stage.name}"):
-            opened.do(stage, stages)
+            do(opened, stage, stages)
     opened.finish()
 
 
-def _open(
+def open_here(
     recipe: Recipe, path: Path, *, fresh: bool, progress: Progress, team: Team = ALONE
 ) -> AbstractContextManager[Run]:
+    """Open a run folder with the plugins and the device that there are here."""
     device, loaded = team.all_do(lambda: devices.pick(recipe.device, team)), dict(plugins.load().loaded)
     return open_run(recipe, path, fresh=fresh, progress=progress, plugins=loaded, device=device, team=team)
 
@@ -187,7 +89,7 @@ def _followed(run: Run, stages: Sequence[Stage]) -> Iterator[None]:
         MissingInput: The tracker's library is not installed.
     """
     tracker = run.recipe.track
-    if tracker is None or run.team.lead_does(lambda: all(run.is_done(stage, stages) for stage in stages)):
+    if tracker is None or run.team.lead_does(lambda: are_done(run, stages)):
         yield
         return
     recipe, path = run.recipe, run.path

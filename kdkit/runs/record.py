@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import platform
 import tomllib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData, Mismatch
@@ -96,6 +97,11 @@ def versions() -> dict[str, str]:
     """Versions of Python, the platform and the packages that numbers depend on."""
     packages = {name: importlib.metadata.version(name) for name in VERSIONS}
     return {"python": platform.python_version(), "platform": platform.platform(), **packages}
+
+
+def now() -> str:
+    """The time, as a record has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -20,9 +20,12 @@ from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
 from kdkit.logits.cache import CacheWriter, LogitCache, Part, verify
 from kdkit.logits.cache.format import read_shard
+from kdkit.pipeline.capture_part import capture_part
 from kdkit.pipeline.recapture import recapture
-from kdkit.pipeline.run import STAGES, _do, _open, capture_part
+from kdkit.pipeline.run import STAGES, do_all, open_here
 from kdkit.recipe import load_recipe
+from kdkit.runs.resume import restore
+from kdkit.runs.stage_facts import Captured, PartCaptured
 
 CODECS = {"float": Float(), "u8-lz4": U8LZ4(), "mean": MeanCodec()}
 NAMES = [stage.name for stage in STAGES]
@@ -48,14 +51,14 @@ def recipe_of(place: Path, model: Path, codec: str = "u8-lz4", **changes):
     return attrs.evolve(recipe, codec=CODECS[codec], names={**recipe.names, "codec": codec})
 
 
-def run_to_capture(recipe, folder: Path, progress=None) -> dict:
-    """What `kdkit run` does up to its capture; gives the facts of that."""
-    with _open(recipe, folder, fresh=False, progress=progress or tiny.Notes()) as opened:
-        _do(opened, STAGES[:4])
-        return opened.facts("capture")
+def run_to_capture(recipe, folder: Path, progress=None) -> Captured:
+    """What `kdkit run` does up to its capture; gives what that tells."""
+    with open_here(recipe, folder, fresh=False, progress=progress or tiny.Notes()) as opened:
+        do_all(opened, STAGES[:4])
+        return opened.told(Captured)
 
 
-def part(recipe, runs: Path, text: str, progress=None) -> dict:
+def part(recipe, runs: Path, text: str, progress=None) -> PartCaptured:
     chosen = Part.parse(text)
     return capture_part(recipe, chosen, runs / f"capture-{chosen.suffix}", progress=progress)
 
@@ -73,7 +76,7 @@ def no_garbage_collection(monkeypatch):
 def captured_alone(place: Path, model: Path, codec: str):
     """A recipe, its runs, and the records and states that one process captures."""
     recipe, runs = recipe_of(place, model, codec), place / "runs"
-    cache = Path(run_to_capture(recipe, runs / "r")["cache"])
+    cache = Path(run_to_capture(recipe, runs / "r").cache)
     found = records(cache)
     assert len(found) < 50, "no two rows are alike"
     return recipe, runs, found, {path.name for path in cache.glob("state-*")}
@@ -81,9 +84,9 @@ def captured_alone(place: Path, model: Path, codec: str):
 
 def capture_again(recipe, runs: Path) -> Path:
     """What `kdkit run` does where its logits are gone and parts lie in the store; gives the cache."""
-    with _open(recipe, runs / "r", fresh=False, progress=tiny.Notes()) as opened:
-        assert opened.restore(STAGES[3])
-        return Path(opened.facts("capture")["cache"])
+    with open_here(recipe, runs / "r", fresh=False, progress=tiny.Notes()) as opened:
+        assert restore(opened, STAGES[3])
+        return Path(opened.told(Captured).cache)
 
 
 @pytest.fixture(scope="module", params=CODECS)
@@ -103,10 +106,10 @@ def test_any_number_of_parts_gives_the_same_records_bit_for_bit(alone, count, mo
     shares = []
     for index in reversed(range(count)):
         # One folder for all of them, so that the data are read once; each could have its own.
-        facts = capture_part(recipe, Part(index=index, count=count), runs / "parts")
-        assert Path(facts["cache"]).name.endswith(f".part-{index}-of-{count}")
-        shares.append(records(Path(facts["cache"])))
-        assert facts["records"] == len(shares[-1])
+        told = capture_part(recipe, Part(index=index, count=count), runs / "parts")
+        assert Path(told.cache).name.endswith(f".part-{index}-of-{count}")
+        shares.append(records(Path(told.cache)))
+        assert told.records == len(shares[-1])
     assert sum(map(len, shares)) == len(expected), "a record was captured twice"
     assert all(shares)
     for name in ("add_block", "add_states"):
@@ -123,7 +126,7 @@ def test_a_run_captures_only_what_no_part_brought(alone_with_state, monkeypatch)
     shutil.rmtree(runs / "cache")
     brought = set()
     for index in (0, 2):
-        brought |= set(records(Path(capture_part(recipe, Part(index=index, count=3), runs / "parts")["cache"])))
+        brought |= set(records(Path(capture_part(recipe, Part(index=index, count=3), runs / "parts").cache)))
     assert brought < set(expected)
     asked, inner = set(), CacheWriter.add_states
 
@@ -165,41 +168,41 @@ def test_a_part_that_is_stopped_goes_on(alone_with_state, monkeypatch):
 
 def test_a_part_adds_only_what_the_cache_lacks(model, tmp_path):
     few = recipe_of(tmp_path, model, "mean", training__validation_rows=3, evaluation__rows=3)
-    facts = run_to_capture(few, tmp_path / "runs" / "few")
-    held = records(Path(facts["cache"]))
+    told = run_to_capture(few, tmp_path / "runs" / "few")
+    held = records(Path(told.cache))
     whole = recipe_of(tmp_path, model, "mean")
     shares = [part(whole, tmp_path / "runs", f"{index}/2") for index in range(2)]
-    found = [set(records(Path(each["cache"]))) for each in shares]
+    found = [set(records(Path(each.cache))) for each in shares]
     assert all(keys.isdisjoint(held) for keys in found)
-    facts = run_to_capture(whole, tmp_path / "runs" / "whole")
-    assert sum(each["records"] for each in shares) == len(records(Path(facts["cache"]))) == facts["records"]
-    assert set(records(Path(facts["cache"]))) == set(held).union(*found)
+    told = run_to_capture(whole, tmp_path / "runs" / "whole")
+    assert sum(each.records for each in shares) == len(records(Path(told.cache))) == told.records
+    assert set(records(Path(told.cache))) == set(held).union(*found)
     # Whoever adds to a cache goes on with what its codec has learnt.
-    assert len(list(Path(facts["cache"]).glob("state-*"))) == 1
+    assert len(list(Path(told.cache).glob("state-*"))) == 1
 
 
 def test_a_finished_part_is_not_captured_again_wherever_its_records_are(model, tmp_path, monkeypatch):
     recipe, runs, notes = recipe_of(tmp_path, model), tmp_path / "runs", tiny.Notes()
-    one, two = (Path(part(recipe, runs, f"{index}/2")["cache"]) for index in range(2))
+    one, two = (Path(part(recipe, runs, f"{index}/2").cache) for index in range(2))
     before = records(one)
     with monkeypatch.context() as patched:
-        patched.setattr("kdkit.pipeline.stages.capture._open_teacher", never)
-        assert part(recipe, runs, "0/2", notes)["cache"] == str(one)
+        patched.setattr("kdkit.pipeline.stages.capture.open_teacher", never)
+        assert part(recipe, runs, "0/2", notes).cache == str(one)
         assert notes.notes[-1] == "capture-0-of-2: done before"
-    cache = Path(run_to_capture(recipe, runs / "r")["cache"])
+    cache = Path(run_to_capture(recipe, runs / "r").cache)
     with monkeypatch.context() as patched:
-        patched.setattr("kdkit.pipeline.stages.capture._open_teacher", never)
-        assert part(recipe, runs, "0/2")["cache"] == str(cache)
+        patched.setattr("kdkit.pipeline.stages.capture.open_teacher", never)
+        assert part(recipe, runs, "0/2").cache == str(cache)
     assert not one.exists()
     assert not two.exists()
     shutil.rmtree(cache)
-    assert part(recipe, runs, "0/2")["cache"] == str(one)
+    assert part(recipe, runs, "0/2").cache == str(one)
     assert records(one) == before
 
 
 def test_a_damaged_part_is_refused_and_repaired(model, tmp_path):
     recipe, runs = recipe_of(tmp_path, model), tmp_path / "runs"
-    folder = Path(part(recipe, runs, "0/2")["cache"])
+    folder = Path(part(recipe, runs, "0/2").cache)
     spoil_record(next(folder.glob("shard-*")))
     with pytest.raises(DamagedData, match=rf"{folder.name}: shard-00000.safetensors record 0.*cache repair"):
         run_to_capture(recipe, runs / "r")
@@ -208,23 +211,23 @@ def test_a_damaged_part_is_refused_and_repaired(model, tmp_path):
     assert said.exit_code == 0, said.output
     table = json.loads(said.stdout)
     assert (table["finished"], table["recaptured"], table["missing"]) == (True, 1, 0)
-    assert run_to_capture(recipe, runs / "r")["reused"] is False
+    assert run_to_capture(recipe, runs / "r").reused is False
 
 
 def test_machines_that_share_a_url_alone_capture_together(model, tmp_path, monkeypatch):
     recipe = recipe_of(tmp_path, model, cache__dir=f"file://{tmp_path / 'bucket'}")
     for index in range(2):
         monkeypatch.setenv("KDKIT_MIRROR", str(tmp_path / f"mirrors{index}"))
-        facts = part(recipe, tmp_path / f"machine{index}", f"{index}/2")
-        assert facts["url"].startswith("file://")
+        told = part(recipe, tmp_path / f"machine{index}", f"{index}/2")
+        assert told.url.startswith("file://")
         assert not list((tmp_path / f"mirrors{index}").glob("*.part-*"))
     for name in ("add_block", "add_states"):
         monkeypatch.setattr(CacheWriter, name, never)
     monkeypatch.setenv("KDKIT_MIRROR", str(tmp_path / "mirrors2"))
-    cache = Path(run_to_capture(recipe, tmp_path / "machine2" / "r")["cache"])
+    cache = Path(run_to_capture(recipe, tmp_path / "machine2" / "r").cache)
     straight = recipe_of(tmp_path, model)
     monkeypatch.undo()
-    assert records(cache) == records(Path(run_to_capture(straight, tmp_path / "straight" / "r")["cache"]))
+    assert records(cache) == records(Path(run_to_capture(straight, tmp_path / "straight" / "r").cache))
 
 
 def test_captures_for_several_codecs_stand_side_by_side_and_fresh_starts_anew(model, tmp_path, monkeypatch):
@@ -253,7 +256,7 @@ def test_a_recipe_whose_loss_needs_no_teacher_captures_nothing(model, tmp_path):
 def captured(model, tmp_path):
     recipe = recipe_of(tmp_path, model, cache__shard_mb=1)
     run = tmp_path / "runs" / "r"
-    cache = Path(run_to_capture(recipe, run)["cache"])
+    cache = Path(run_to_capture(recipe, run).cache)
     assert json.loads((run / "run.json").read_text())["status"] == "done"
     return cache, run
 
@@ -292,7 +295,7 @@ def test_what_another_recipe_had_captured_is_said_to_be_missing(captured, tmp_pa
     assert said.exit_code == 0, said.output
     table = json.loads(said.stdout)
     assert (table["finished"], table["recaptured"], table["missing"]) == (True, 0, len(theirs))
-    assert run_to_capture(other, tmp_path / "runs" / "another")["reused"] is False
+    assert run_to_capture(other, tmp_path / "runs" / "another").reused is False
     assert verify(cache) == []
 
 
@@ -308,8 +311,8 @@ def test_a_run_that_did_not_capture_the_cache_is_refused(captured, tmp_path):
 def test_a_run_of_one_part_is_refused_for_the_whole_cache(model, tmp_path, monkeypatch):
     recipe, runs = recipe_of(tmp_path, model), tmp_path / "runs"
     run = runs / "capture-0-of-2"
-    folder = Path(part(recipe, runs, "0/2")["cache"])
-    cache = Path(run_to_capture(recipe, runs / "r")["cache"])
+    folder = Path(part(recipe, runs, "0/2").cache)
+    cache = Path(run_to_capture(recipe, runs / "r").cache)
     spoil_record(next(cache.glob("shard-*")))
     CliRunner().invoke(command, ["repair", str(cache)])
     for name in ("add_block", "add_states"):
@@ -321,7 +324,7 @@ def test_a_run_of_one_part_is_refused_for_the_whole_cache(model, tmp_path, monke
 
 def test_a_part_is_filled_by_its_own_run(model, tmp_path):
     recipe, runs = recipe_of(tmp_path, model), tmp_path / "runs"
-    folder = Path(part(recipe, runs, "0/2")["cache"])
+    folder = Path(part(recipe, runs, "0/2").cache)
     before = records(folder)
     spoil_record(next(folder.glob("shard-*")))
     said = CliRunner().invoke(command, ["repair", str(folder), "--run", str(runs / "capture-0-of-2")])

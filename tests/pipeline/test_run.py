@@ -478,11 +478,11 @@ def test_room_is_asked_only_for_what_the_store_lacks(recipe, whole, tmp_path, mo
 
 
 def test_room_for_logits_is_asked_before_they_are_captured(tmp_path, monkeypatch):
-    from kdkit.pipeline.stages import capture
+    from kdkit.pipeline import cache_filling
 
     changes = named_teacher(tmp_path)
     seen = []
-    monkeypatch.setattr(capture, "check_space", lambda needs: seen.extend(needs.values()))
+    monkeypatch.setattr(cache_filling, "check_space", lambda needs: seen.extend(needs.values()))
     tiny.run_here(tmp_path, "few", **changes, training__validation_rows=3, evaluation__rows=3)
     few = record(tmp_path / "runs" / "few")["stages"]["capture"]["facts"]
     tiny.run_here(tmp_path, "all", **changes)
@@ -517,6 +517,7 @@ def test_recorded_logits_may_be_narrower_than_the_tokenizer(tmp_path):
 
     from kdkit.logits.targets import keys_of
     from kdkit.pipeline.stages import distill
+    from kdkit.runs.stage_facts import Captured
 
     rows = tiny.encoded(2)[1]
     keys = keys_of(rows, teacher="a" * 64, tokenizer="b" * 64)
@@ -525,11 +526,9 @@ def test_recorded_logits_may_be_narrower_than_the_tokenizer(tmp_path):
         for number, row in enumerate(rows):
             writer.add_block(keys[row.id], cache_kit.block(number))
         writer.finish()
-    facts = {"cache": str(tmp_path), "identity": "a" * 64, "tokenizer": "b" * 64}
-    run = SimpleNamespace(
-        recipe=SimpleNamespace(loss=SimpleNamespace(needs_teacher=True)), facts=lambda _: facts, device="cpu"
-    )
-    targets = distill._targets(run, tiny.model(), rows)
+    counts = dict.fromkeys(("records", "tokens", "bytes", "bytes_per_token"), 1)
+    captured = Captured(cache=str(tmp_path), identity="a" * 64, tokenizer="b" * 64, codec="u8-lz4", **counts)
+    targets = distill._targets(captured, tiny.model(), rows, device="cpu")
     assert targets(collate(rows, pad_id=0)).codes_BTV.shape[2] == cache_kit.VOCAB < len(tiny.tokenizer())
 
 

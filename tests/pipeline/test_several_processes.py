@@ -28,9 +28,10 @@ from kdkit.logits.cache import CacheWriter, Part, verify
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
 from kdkit.models.generation import own_rows
-from kdkit.pipeline.run import capture_part, run
+from kdkit.pipeline.capture_part import capture_part
+from kdkit.pipeline.run import run
 from kdkit.recipe import load_recipe
-from kdkit.runs.run import open_run
+from kdkit.runs.opening import open_run
 from kdkit.store import predictions
 from kdkit.system import launcher
 from kdkit.system.devices import pick
@@ -477,7 +478,7 @@ def small(tmp_path_factory):
         ({1: (STEP, 2, DamagedData("it is damaged"))}, (4, 4), (None, "error: process 1 of 2: it is damaged")),
         ({0: (STEP, 2, DamagedData("it is damaged"))}, (4, 4), ("error: it is damaged", None)),
         (
-            {0: ("kdkit.pipeline.stages.capture:_fill_whole", 1, UsageError("no room"))},
+            {0: ("kdkit.pipeline.cache_filling:CacheFilling._fill_whole", 1, UsageError("no room"))},
             (2, 2),
             ("error: no room", None),
         ),
@@ -533,8 +534,8 @@ def test_a_signal_stops_all_and_is_said_once(small, tmp_path, at, code, said):
 def test_parts_that_nobody_finishes_are_taken(small, tmp_path, monkeypatch):
     """A process that was killed leaves what it has sealed, without a manifest."""
     loaded = load_recipe(small)
-    facts = capture_part(loaded, Part(index=0, count=2), tmp_path / "runs" / "part")
-    part = Path(facts["cache"])
+    told = capture_part(loaded, Part(index=0, count=2), tmp_path / "runs" / "part")
+    part = Path(told.cache)
     (part / "manifest.json").unlink()
     asked, inner = [], CacheWriter.add_block
 
@@ -547,7 +548,7 @@ def test_parts_that_nobody_finishes_are_taken(small, tmp_path, monkeypatch):
     run(loaded, tmp_path / "runs" / "r", progress=notes)
     assert not part.exists()
     assert any("has taken the parts beside it" in note for note in notes.notes)
-    assert len(asked) == len(records(part.with_name(part.name.split(".part-")[0]))) - facts["records"]
+    assert len(asked) == len(records(part.with_name(part.name.split(".part-")[0]))) - told.records
 
 
 # --- by the launchers themselves

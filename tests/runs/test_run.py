@@ -9,8 +9,11 @@ from filelock import FileLock
 
 from kdkit.errors import DamagedData, Interrupted, KdkitError, Mismatch, UsageError
 from kdkit.recipe import load_recipe
+from kdkit.runs.opening import open_run
 from kdkit.runs.record import check_recipe, read_record
-from kdkit.runs.run import Stage, open_run
+from kdkit.runs.resume import do
+from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage_facts import DataRead, StageFacts
 from kdkit.store import store_of
 from kdkit.system.progress import Silent
 
@@ -30,6 +33,18 @@ def opened(folder, *, fresh=False, progress=None, **changes):
     )
 
 
+@attrs.frozen(kw_only=True)
+class Said(StageFacts):
+    """What each of these stages tells."""
+
+    said: str
+
+
+def plan(*_) -> Planned:
+    """What it will do."""
+    return Planned(work="writes a file")
+
+
 class Works:
     """Three stages that write a file each and count their calls."""
 
@@ -37,7 +52,8 @@ class Works:
         self.calls: list[str] = []
         self._instead = instead
         self.stages = tuple(
-            Stage(name=name, work=self._work(name), outputs=(name,), leftovers=(f"{name}.partial",)) for name in "abc"
+            Stage(name=name, work=self._work(name), plan=plan, outputs=(name,), leftovers=(f"{name}.partial",))
+            for name in "abc"
         )
 
     def _work(self, name):
@@ -45,14 +61,14 @@ class Works:
             self.calls.append(name)
             self._instead.get(name, lambda _: None)(run)
             (run.path / name).write_text(name)
-            return {"said": name}
+            return Said(said=name)
 
         return work
 
     def run(self, folder, **options) -> list[str]:
         with opened(folder, **options) as run:
             for stage in self.stages:
-                run.do(stage, self.stages)
+                do(run, stage, self.stages)
             run.finish()
         return self.calls
 
@@ -113,7 +129,7 @@ def test_a_stage_that_can_restore_what_is_lost_costs_none_after_it(folder):
     def restore(run):
         restored.append("a")
         (run.path / "a").write_text("again")
-        return {"said": "again"}
+        return Said(said="again")
 
     works.stages = (attrs.evolve(works.stages[0], restore=restore), *works.stages[1:])
     works.run(folder)
@@ -142,9 +158,9 @@ def test_a_stage_may_name_further_outputs(folder):
 
     def more(run):
         (run.path / "more").write_text("")
-        return {"outputs": ["more"]}
+        return DataRead(digest="", rows={}, outputs=("more",))
 
-    works.stages = (Stage(name="a", work=more, outputs=()), *works.stages[1:])
+    works.stages = (Stage(name="a", work=more, plan=plan), *works.stages[1:])
     works.run(folder)
     assert works.run(folder) == ["b", "c"]
     (folder / "more").unlink()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import attrs
 
 from kdkit.evaluation import labels_only
 from kdkit.logits.targets import NoTargets
@@ -11,6 +13,8 @@ from kdkit.losses import HardLoss
 from kdkit.models import weights_digest
 from kdkit.pipeline.estimate import bytes_of_weights, check_space
 from kdkit.pipeline.fitting import train
+from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage_facts import BaselineMade, Estimate
 from kdkit.store import folders, found_or_making
 from kdkit.system.files import folder_bytes
 
@@ -19,34 +23,46 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import TextModel
     from kdkit.api.values import Corpus
+    from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
 
 
-def fit(run: Run) -> dict[str, Any]:
+def fit(run: Run) -> BaselineMade:
     """Have the baseline in the store; nothing where the recipe wants none.
 
     Raises:
         UsageError: It has to be trained, and there is no room on the disk.
         DamagedData: The store's copy is not what was put there.
     """
-    return _have(run) if labels_only.is_wanted(run.recipe) else {"folder": None}
+    return _have(run) if labels_only.is_wanted(run.recipe) else BaselineMade(folder=None)
 
 
-def restore(run: Run) -> dict[str, Any] | None:
+def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
+    """By how many steps the baseline is trained, if it is."""
+    if not found.baseline_steps:
+        return Planned(work="none to train")
+    return Planned(
+        work=f"the same student, {found.baseline_steps:,} steps on the labels alone (unless the store has it)",
+        tokens=found.trained_tokens * recipe.training.epochs,
+        bytes=found.baseline_bytes,
+    )
+
+
+def restore(run: Run) -> BaselineMade | None:
     """Have it again where the store has lost it; None if it is only to be had with other weights.
 
     Raises:
         UsageError: It has to be trained again, and there is no room on the disk.
         DamagedData: The store's copy is not what was put there.
     """
-    facts = run.facts("baseline")
-    if facts["folder"] is None:
-        return {}
+    told = run.told(BaselineMade)
+    if told.folder is None:
+        return told
     found = _have(run)
-    return {"folder": found["folder"]} if found["weights"] == facts["weights"] else None
+    return attrs.evolve(told, folder=found.folder) if found.weights == told.weights else None
 
 
-def _have(run: Run) -> dict[str, Any]:
+def _have(run: Run) -> BaselineMade:
     corpus, workshop = run.read_corpus(), run.path / labels_only.NAME
     model = labels_only.untouched_student(run, corpus)
     entry = run.store / "baselines" / labels_only.key_of(run.recipe, corpus, model)
@@ -58,13 +74,13 @@ def _have(run: Run) -> dict[str, Any]:
             run.team.lead_does(lambda: _check_room(run, workshop))
             _train(run, model, corpus, workshop)
             run.team.lead_does(lambda: folders.put(workshop / "best", entry))
-    return run.team.lead_does(lambda: _facts(entry, workshop, reused=reused))
+    return run.team.lead_does(lambda: _told(entry, workshop, reused=reused))
 
 
 def _check_room(run: Run, workshop: Path) -> None:
-    found = run.facts("check")
-    left = max(found["student_bytes"] - folder_bytes(workshop, "**/*"), 0)
-    check_space({run.path: left, run.store: bytes_of_weights(found["student"]["parameters"])})
+    found = run.told(Estimate)
+    left = max(found.student_bytes - folder_bytes(workshop, "**/*"), 0)
+    check_space({run.path: left, run.store: bytes_of_weights(found.student.parameters)})
 
 
 def _train(run: Run, model: TextModel, corpus: Corpus, workshop: Path) -> None:
@@ -80,7 +96,10 @@ def _train(run: Run, model: TextModel, corpus: Corpus, workshop: Path) -> None:
     )
 
 
-def _facts(entry: Path, workshop: Path, *, reused: bool) -> dict[str, Any]:
+def _told(entry: Path, workshop: Path, *, reused: bool) -> BaselineMade:
     folders.check(entry)
     shutil.rmtree(workshop, ignore_errors=True)
-    return {"folder": str(entry.absolute()), "reused": reused, "weights": weights_digest(entry)}
+    return BaselineMade(folder=str(entry.absolute()), reused=reused, weights=weights_digest(entry))
+
+
+STAGE = Stage(name="baseline", work=fit, plan=plan, leftovers=(labels_only.NAME,), restore=restore, together=True)

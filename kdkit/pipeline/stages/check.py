@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING
 
 from kdkit.pipeline.estimate import check_space, estimate
+from kdkit.runs.stage import Planned, Stage
 
 if TYPE_CHECKING:
+    from kdkit.api.values import Corpus
+    from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
+    from kdkit.runs.stage_facts import Estimate
 
 
-def fit_together(run: Run) -> dict[str, Any]:
+def fit_together(run: Run) -> Estimate:
     """Refuse what cannot end well.
 
     Of the disk only what every run writes is asked here. Teacher and logits may be in the store already; their own
@@ -24,4 +26,12 @@ def fit_together(run: Run) -> dict[str, Any]:
     """
     found = estimate(run.recipe, run.read_corpus())
     check_space({run.path: found.student_bytes})
-    return attrs.asdict(found)
+    return found
+
+
+def plan(_recipe: Recipe, _corpus: Corpus, _found: Estimate) -> Planned:
+    """What is compared."""
+    return Planned(work="tokenizers, vocabularies, metrics and free disk")
+
+
+STAGE = Stage(name="check", work=fit_together, plan=plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -11,18 +11,23 @@ from kdkit.data import corpus as corpora
 from kdkit.data.tokens import encode
 from kdkit.errors import Mismatch, UsageError
 from kdkit.recipe.inputs import check_inputs
+from kdkit.runs.facts_table import as_facts, from_facts
+from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage_facts import DataRead
 from kdkit.store import datasets, found_or_making
 from kdkit.system.files import write_json
 
 if TYPE_CHECKING:
     from kdkit.api.values import Corpus, Drop, SplitName
+    from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
+    from kdkit.runs.stage_facts import Estimate
 
 PLACES_SHOWN = 120
 """Characters; longer lists of places stand in `data/report.json` only."""
 
 
-def load(run: Run) -> dict[str, Any]:
+def load(run: Run) -> DataRead:
     """Write `data/*.jsonl` and `data/report.json`; of the trials of a sweep with the same data set, the first does.
 
     Raises:
@@ -36,24 +41,31 @@ def load(run: Run) -> dict[str, Any]:
     note, folder = run.progress.note, run.path / "data"
     with found_or_making(entry, what="data set", note=note, is_there=lambda: datasets.is_there(entry)) as is_there:
         if is_there:
-            return datasets.take(entry, folder, note)
-        facts = _write(run, _read(run))
-        datasets.put(entry, folder, facts)
-        return facts
+            return from_facts(DataRead, datasets.take(entry, folder, note), where=f"what is told of {entry}")
+        told = _write(run, _read(run))
+        datasets.put(entry, folder, as_facts(told))
+        return told
 
 
-def restore(run: Run) -> dict[str, Any]:
+def plan(recipe: Recipe, corpus: Corpus, found: Estimate) -> Planned:
+    """Which rows are read."""
+    rows = ", ".join(f"{count:,} {split}" for split, count in found.rows.items() if count)
+    size = sum(len(each.source) + len(each.target) for split in SPLITS for each in corpus.split(split))
+    return Planned(work=f"read {recipe.names['data']}: {rows} rows", bytes=size)
+
+
+def restore(run: Run) -> DataRead:
     """Write a finished run's data again where its files are lost.
 
     Raises:
         Mismatch: The data set has changed since.
     """
-    facts, folder = run.facts("data"), run.path / "data"
-    names = ["report.json", *(f"{split}.jsonl" for split in SPLITS if facts["rows"][split])]
+    told, folder = run.told(DataRead), run.path / "data"
+    names = ["report.json", *(f"{split}.jsonl" for split in SPLITS if told.rows[split])]
     if all((folder / name).exists() for name in names):
-        return {}
+        return told
     corpus = _read(run)
-    if corpora.digest(corpus) != facts["digest"]:
+    if corpora.digest(corpus) != told.digest:
         raise Mismatch(f"the data set is not what it was when {run.path} was made; run with --fresh to start anew")
     return _write(run, corpus)
 
@@ -67,7 +79,7 @@ def _read(run: Run) -> Corpus:
     return corpus
 
 
-def _write(run: Run, corpus: Corpus) -> dict[str, Any]:
+def _write(run: Run, corpus: Corpus) -> DataRead:
     recipe, folder = run.recipe, run.path / "data"
     digest = corpora.write(folder, corpus)
     tokenizer = recipe.teacher.load_tokenizer(corpus)
@@ -86,7 +98,8 @@ def _write(run: Run, corpus: Corpus) -> dict[str, Any]:
     }
     write_json(folder / "report.json", report)
     _say(run, corpus, rows, repeated)
-    return {"digest": digest, "rows": rows, "outputs": ["data/test.jsonl"] if corpus.test else []}
+    outputs = ("data/test.jsonl",) if corpus.test else ()
+    return DataRead(digest=digest, rows={str(split): count for split, count in rows.items()}, outputs=outputs)
 
 
 def _refuse_repeated_ids(corpus: Corpus) -> None:
@@ -120,3 +133,12 @@ def _reason(drop: Drop) -> str:
     places = f" ({', '.join(drop.first)}{', ...' if drop.count > len(drop.first) else ''})" if drop.first else ""
     sentence = f"{drop.count:,} left out, each because {drop.reason}"
     return sentence + (places if len(places) <= PLACES_SHOWN else "")
+
+
+STAGE = Stage(
+    name="data",
+    work=load,
+    plan=plan,
+    outputs=("data/train.jsonl", "data/validation.jsonl", "data/report.json"),
+    restore=restore,
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -14,18 +14,22 @@ from kdkit.logits.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.models import check_same_tokenizer, count_parameters
 from kdkit.pipeline.estimate import check_space
 from kdkit.pipeline.fitting import train
+from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage_facts import Captured, Estimate, StudentMade
 from kdkit.system.files import folder_bytes, weight_files
+from kdkit.system.wording import millions, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.api.interfaces import TextModel
-    from kdkit.api.values import EncodedExample
+    from kdkit.api.values import Corpus, EncodedExample
     from kdkit.logits.targets import TargetSource
+    from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
 
 
-def fit(run: Run) -> dict[str, Any]:
+def fit(run: Run) -> StudentMade:
     """Write `student/best/` and `student/final/`.
 
     Raises:
@@ -35,50 +39,73 @@ def fit(run: Run) -> dict[str, Any]:
     recipe, options, folder = run.recipe, run.recipe.training, run.path / "student"
     run.team.lead_does(lambda: _check_room(run, folder))
     corpus = run.read_corpus()
-    named = run.facts("teacher")["folder"]
     teacher_tokenizer = recipe.teacher.load_tokenizer(corpus)
     model = recipe.student.build(
         teacher_tokenizer,
-        run.path / named if named is not None else None,
+        run.teacher_folder,
         seed=options.own_seed(recipe.seed),
         device=run.device,
     )
     check_same_tokenizer(teacher_tokenizer, model.tokenizer)
+    captured = run.told(Captured) if recipe.loss.needs_teacher else None
     result = train(
         run,
         model,
         corpus,
         options,
         recipe.loss,
-        lambda rows: _targets(run, model, rows),
+        lambda rows: _targets(captured, model, rows, device=run.device),
         role="student",
         folder=folder,
     )
     if run.team.leads:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return attrs.asdict(result) | {
-        "best_by": options.best_by,
-        "parameters": count_parameters(model.module),
-        "outputs": weight_files(run.path, "student/*"),
-    }
+    return StudentMade(
+        **attrs.asdict(result),
+        best_by=options.best_by,
+        parameters=count_parameters(model.module),
+        outputs=tuple(weight_files(run.path, "student/*")),
+    )
+
+
+def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
+    """How big the student is, and how long it is trained."""
+    training = recipe.training
+    return Planned(
+        work=f"{millions(found.student.parameters)} parameters, {found.student_steps:,} steps, "
+        f"{plural(training.epochs, 'epoch')}, loss {recipe.names['loss']}",
+        tokens=found.trained_tokens * training.epochs,
+        bytes=found.student_bytes,
+    )
 
 
 def _check_room(run: Run, folder: Path) -> None:
-    check_space({run.path: max(run.facts("check")["student_bytes"] - folder_bytes(folder, "**/*"), 0)})
+    check_space({run.path: max(run.told(Estimate).student_bytes - folder_bytes(folder, "**/*"), 0)})
 
 
-def _targets(run: Run, model: TextModel, rows: Sequence[EncodedExample]) -> TargetSource:
-    """The cache's logits of these rows; none where the loss needs none."""
-    if not run.recipe.loss.needs_teacher:
+def _targets(
+    captured: Captured | None, model: TextModel, rows: Sequence[EncodedExample], *, device: str
+) -> TargetSource:
+    """The logits of these rows that were captured; none where none were."""
+    if captured is None:
         return NoTargets()
-    facts = run.facts("capture")
-    cache = LogitCache.open(Path(facts["cache"]))
+    cache = LogitCache.open(Path(captured.cache))
     # The teacher's logits may be narrower, as recorded ones are: the loss then reads the entries that both have.
     if model.vocab_size < len(model.tokenizer):
         raise Mismatch(
             f"the tokenizer has {len(model.tokenizer)} tokens, but the student's logits are over {model.vocab_size} "
             "only; take a model and a tokenizer that belong together"
         )
-    keys = keys_of(rows, teacher=facts["identity"], tokenizer=facts["tokenizer"])
+    keys = keys_of(rows, teacher=captured.identity, tokenizer=captured.tokenizer)
     check_covers(cache, keys)
-    return CachedTargets(cache=cache, keys=keys, device=run.device)
+    return CachedTargets(cache=cache, keys=keys, device=device)
+
+
+STAGE = Stage(
+    name="distill",
+    work=fit,
+    plan=plan,
+    outputs=("student/best/config.json", "student/final/config.json"),
+    leftovers=("student",),
+    together=True,
+)

@@ -22,7 +22,10 @@ from kdkit.evaluation.tokens import cached_tokens
 from kdkit.logits.cache import LogitCache
 from kdkit.logits.targets import CachedTargets, NoTargets, check_covers, keys_of
 from kdkit.losses import HardLoss, loss_at
+from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage_facts import BaselineMade, Captured, Evaluated
 from kdkit.store import predictions
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
     from kdkit.data.rows import Rows
     from kdkit.evaluation.row_scores import Array
     from kdkit.evaluation.tokens import CachedTokens
+    from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
+    from kdkit.runs.stage_facts import Estimate
 
 IMITATORS = ("student", labels_only.NAME)
 """Whose texts every suite compares with the teacher's, too."""
@@ -42,11 +47,20 @@ WRITTEN = ("student", "student-validation", *baselines.NAMES)
 """Of the files of texts, those that are written here."""
 
 
-def score(run: Run) -> dict[str, Any]:
+def score(run: Run) -> Evaluated:
     """Write the texts of student and baselines, `evaluation.json` and `rows.npz`."""
     corpus = run.read_corpus()
     asked = _ask_all(run, corpus)
     return run.team.lead_does(lambda: _write(run, corpus, asked))
+
+
+def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
+    """How many texts are written, and what scores them."""
+    writers = 1 + recipe.evaluation.baselines + bool(found.baseline_steps)
+    by = f" by each of {writers} models" if writers > 1 else ""
+    picking = f", of {plural(found.picking_rows, 'validation row')} by the student" if found.picking_rows else ""
+    suites = ", ".join(named.name for named in recipe.evaluation.suites)
+    return Planned(work=f"{found.texts_in_words(recipe.generation.beams)}{by}{picking}; {suites}")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -96,9 +110,9 @@ def _questions(run: Run, student: TextModel, held_out: Rows) -> tuple[CachedToke
     loss = loss_at(recipe.loss, END)
     if not recipe.loss.needs_teacher:
         return None, Questions(run=run, rows=held_out, loss=loss, targets=NoTargets(), teacher_ids={})
-    facts = run.facts("capture")
-    keys = keys_of(held_out.encoded, teacher=facts["identity"], tokenizer=facts["tokenizer"])
-    cache = LogitCache.open(Path(facts["cache"]))
+    captured = run.told(Captured)
+    keys = keys_of(held_out.encoded, teacher=captured.identity, tokenizer=captured.tokenizer)
+    cache = LogitCache.open(Path(captured.cache))
     check_covers(cache, keys)
     targets = CachedTargets(cache=cache, keys=keys, device=run.device)
     teacher = cached_tokens(
@@ -117,15 +131,14 @@ def _baseline_models(run: Run, corpus: Corpus) -> Iterator[tuple[str, str, Abstr
     """The baselines that are models: name, digest of the weights, and the model, to be opened."""
     if not run.recipe.evaluation.baselines:
         return
-    facts = run.facts("baseline")
-    if facts["folder"] is not None:
-        folder = Path(facts["folder"])
-        yield labels_only.NAME, facts["weights"], open_student(run, folder)
+    trained = run.told(BaselineMade)
+    if trained.folder is not None and trained.weights is not None:
+        yield labels_only.NAME, trained.weights, open_student(run, Path(trained.folder))
     untouched = labels_only.untouched_student(run, corpus)
     yield "untouched", labels_only.weights_in_memory(untouched), closing(untouched)
 
 
-def _write(run: Run, corpus: Corpus, asked: Asked) -> dict[str, Any]:
+def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
     """What the lead does alone: time student and teacher, score texts and losses."""
     held_out = asked.held_out
     said, facts = _all_texts(run, corpus, held_out)
@@ -148,7 +161,7 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> dict[str, Any]:
     )
     evidence.rows.write(run.path)
     record.write(run.path, found)
-    return {"split": found.split, "rows": found.row_count}
+    return Evaluated(split=found.split, rows=found.row_count)
 
 
 def _evidence(run: Run, rows: Rows) -> Evidence:
@@ -178,10 +191,10 @@ def _all_texts(run: Run, corpus: Corpus, held_out: Rows) -> tuple[dict[str, list
             predictions.write(
                 _texts(run, name), [Prediction(id=i, text=text) for i, text in zip(ids, texts, strict=True)]
             )
-        folder, reused = run.facts("baseline")["folder"], run.facts("baseline").get("reused")
+        trained = run.told(BaselineMade)
         facts = {"untouched": {}, "constant": {"text": constant}, "nearest": {}}
-        if folder is not None:
-            facts[labels_only.NAME] = {"folder": folder, "reused": reused}
+        if trained.folder is not None:
+            facts[labels_only.NAME] = {"folder": trained.folder, "reused": trained.reused}
         names += facts
     by_id = {name: {said.id: said.text for said in predictions.read(_texts(run, name))} for name in names}
     return {name: [texts[example.id] for example in held_out.examples] for name, texts in by_id.items()}, facts
@@ -193,7 +206,7 @@ def _lengths(run: Run, tokenizer: Tokenizer, said: dict[str, list[str]]) -> dict
     They are those of the text as the tokenizer splits it. A model that writes broken characters may have used fewer.
     """
     most = run.recipe.generation.max_tokens - 1  # the decoder's start token is none of the text
-    recorded = ("teacher",) if run.facts("teacher")["folder"] is None else ()
+    recorded = ("teacher",) if run.teacher_folder is None else ()
     lengths = {}
     for name, texts in said.items():
         length_R = np.array([len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]], dtype=np.float64)
@@ -249,3 +262,13 @@ def _validation_scores(run: Run, asked: Asked) -> tuple[Score, ...]:
     evidence.add_loss("student", "truth", "hard", answers.losses)
     evidence.add_tokens("student", answers.tokens)
     return tuple(evidence.scores)
+
+
+STAGE = Stage(
+    name="evaluate",
+    work=score,
+    plan=plan,
+    outputs=("predictions/student.jsonl", "evaluation.json", "rows.npz"),
+    leftovers=tuple(f"predictions/{name}.jsonl*" for name in WRITTEN),
+    together=True,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -14,20 +14,24 @@ from kdkit.models import tokenizer_digest, weights_digest
 from kdkit.pipeline.estimate import bytes_of_weights, check_space
 from kdkit.pipeline.fitting import train
 from kdkit.runs.model_card import model_texts
+from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage_facts import Estimate, TeacherMade
 from kdkit.store import folders, found_or_making, sweep_of
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes, weight_files
+from kdkit.system.wording import millions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.values import Corpus
+    from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
 
 WORKSHOP = "teacher-training"
 
 
-def fit(run: Run) -> dict[str, Any]:
+def fit(run: Run) -> TeacherMade:
     """Write `teacher/`, taken from the store where another run has made the same teacher.
 
     A teacher that is used as it is stays where it lies; the trials of a sweep leave theirs in the store.
@@ -38,30 +42,46 @@ def fit(run: Run) -> dict[str, Any]:
     """
     if not run.recipe.teacher.is_made_here:
         folder = run.recipe.teacher.find_folder()
-        return {"made": False, "folder": str(folder.absolute()) if folder is not None else None}
+        return TeacherMade(made=False, folder=str(folder.absolute()) if folder is not None else None)
     stored, reused = _have_stored(run)
     # From the store also where it was made here: another run may have put the same teacher there first.
-    facts = run.team.lead_does(lambda: _take(run, stored))
+    told = run.team.lead_does(lambda: _take(run, stored))
     if reused:
         run.progress.note(f"teacher: taken from {stored}")
-    return {"made": True, "reused": reused, **facts}
+    return attrs.evolve(told, reused=reused)
 
 
-def restore(run: Run) -> dict[str, Any] | None:
+def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
+    """Which teacher is made, and by how many steps."""
+    if found.teacher is None:
+        return Planned(work=f"{recipe.names['teacher']}: nothing to make", bytes=found.teacher_bytes)
+    fine_tune, tokens = recipe.teacher.fine_tune, 0
+    if fine_tune is not None:
+        how = f"{found.teacher_steps:,} steps on the ground truth (unless the store has it)"
+        tokens = found.trained_tokens * fine_tune.epochs
+    elif recipe.teacher.is_made_here:
+        how = "new and untrained (unless the store has it)"
+    else:
+        how = "used as it is"
+    work = f"{millions(found.teacher.parameters)} parameters, {how}"
+    return Planned(work=work, tokens=tokens, bytes=found.teacher_bytes)
+
+
+def restore(run: Run) -> TeacherMade | None:
     """Have a finished run's teacher again where files of it are lost; None if it is only to be had with other weights.
 
     Raises:
         UsageError: It has to be made again, and there is no room on the disk.
         DamagedData: The store's copy is not what was put there.
     """
-    facts = run.facts("teacher")
-    if all((run.path / name).exists() for name in facts.get("outputs", ())):
-        return {}
+    told = run.told(TeacherMade)
+    if all((run.path / name).exists() for name in told.outputs or ()):
+        return told
     stored, _ = _have_stored(run)
-    if weights_digest(stored) != facts["weights"]:
+    if weights_digest(stored) != told.weights:
         folders.check(stored)
         return None
-    return _take(run, stored)
+    return attrs.evolve(_take(run, stored), reused=told.reused)
 
 
 def _have_stored(run: Run) -> tuple[Path, bool]:
@@ -77,19 +97,22 @@ def _have_stored(run: Run) -> tuple[Path, bool]:
     return stored, reused
 
 
-def _take(run: Run, stored: Path) -> dict[str, Any]:
+def _take(run: Run, stored: Path) -> TeacherMade:
+    """Take the teacher from the store; a trial of a sweep leaves it there."""
     target = run.path / "teacher"
     if sweep_of(run.path) is None:
         folders.take(stored, target)
         outputs = ["teacher/config.json", *weight_files(run.path, "teacher")]
-        facts: dict[str, Any] = {"folder": "teacher", "outputs": outputs}
+        folder = "teacher"
     else:
         folders.check(stored)
         target = stored.absolute()
-        files = [target / "config.json", *(target / name for name in weight_files(target, "."))]
-        facts = {"folder": str(target), "outputs": [str(file) for file in files]}
+        outputs = [str(target / name) for name in ("config.json", *weight_files(target, "."))]
+        folder = str(target)
     shutil.rmtree(run.path / WORKSHOP, ignore_errors=True)
-    return {"store": str(stored), "weights": weights_digest(target), **facts}
+    return TeacherMade(
+        made=True, folder=folder, store=str(stored), weights=weights_digest(target), outputs=tuple(outputs)
+    )
 
 
 def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
@@ -106,12 +129,12 @@ def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
 
 def _check_room(run: Run, workshop: Path, *, reused: bool) -> None:
     """Refuse to begin what will not fit on the disk; what an earlier try wrote counts as written."""
-    found = run.facts("check")
-    weights = bytes_of_weights(found["teacher"]["parameters"]) if found["teacher"] is not None else 0
+    found = run.told(Estimate)
+    weights = bytes_of_weights(found.teacher.parameters) if found.teacher is not None else 0
     if reused:
         check_space({run.path: weights})
     else:
-        left = max(found["teacher_bytes"] - folder_bytes(workshop, "**/*"), weights)
+        left = max(found.teacher_bytes - folder_bytes(workshop, "**/*"), weights)
         check_space({run.path: left, run.store: weights})
 
 
@@ -139,3 +162,13 @@ def _key(run: Run, corpus: Corpus) -> str:
     elif fine_tune is not None and (together := evaluation.rows_together(run.recipe.generation)):
         depends |= {"rows_together": together}  # a loss over batches picks the best epoch
     return digest_of(depends)[:32]
+
+
+STAGE = Stage(
+    name="teacher",
+    work=fit,
+    plan=plan,
+    leftovers=("teacher", ".teacher.partial", WORKSHOP),
+    restore=restore,
+    together=True,
+)

@@ -13,6 +13,7 @@ from kdkit.errors import MissingInput
 from kdkit.evaluation import record
 from kdkit.report.read import rows
 from kdkit.report.read.files import as_table, json_of, lines_of, number, object_of, text_of, toml_of
+from kdkit.runs.stage import STAGE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "Facts", "as_table", "number", "read"]
 
-STAGES = ("data", "check", "teacher", "capture", "distill", "baseline", "evaluate")
+STAGES = tuple(name for name in STAGE_NAMES if name != "report")  # which is the stage that writes the page
 LATER = {"baseline"}
 """Stages that older runs do not have."""
 

@@ -1,0 +1,106 @@
+"""Opening a run folder: a new one, or one of the same recipe, for one process or for those that do a run together.
+
+Where several processes do a run, only the lead locks the folder, keeps the record, and decides what is to be done. The
+others follow, and have the same record in memory.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from kdkit.errors import UsageError
+from kdkit.runs.folders import check_folders, empty, spare_recipe_file
+from kdkit.runs.record import check_recipe, now, read_record, versions
+from kdkit.runs.run import Run
+from kdkit.store import store_of
+from kdkit.system.team import ALONE, Team
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kdkit.recipe import Recipe
+    from kdkit.system.progress import Progress
+
+
+@contextmanager
+def open_run(
+    recipe: Recipe,
+    run_dir: Path,
+    *,
+    fresh: bool,
+    progress: Progress,
+    plugins: dict[str, str],
+    device: str,
+    team: Team = ALONE,
+) -> Iterator[Run]:
+    """Take a run folder for this process or its team: a new one, or one of the same recipe.
+
+    Raises:
+        Mismatch: The folder belongs to another recipe; the message gives the differences.
+        UsageError: The folder holds something else, the recipe's own file included, or another process works in it; or
+            not all processes of the team see it.
+    """
+    path = Path(run_dir)
+    with ExitStack() as held:
+        record = team.lead_does(lambda: _take(recipe, path, fresh=fresh, held=held))
+        run = Run(
+            recipe=recipe,
+            path=path,
+            store=store_of(recipe, path),
+            device=device,
+            progress=progress,
+            team=team,
+            record=record,
+            claim={"versions": versions(), "plugins": plugins, "device": device, "status": "running"},
+        )
+        if record["status"] != "done":
+            team.lead_does(run.claim)
+        saved = team.lead_does((path / "run.json").read_bytes)
+        team.all_do(lambda: _check_seen(path, saved))
+        yield run
+
+
+def _take(recipe: Recipe, path: Path, *, fresh: bool, held: ExitStack) -> dict[str, Any]:
+    """Lock a run folder until `held` ends; gives its record."""
+    check_folders(recipe, path)
+    spare_recipe_file(recipe, path, fresh=fresh)
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(f"another kdkit process works in {path}; wait for it or use another --run-dir") from None
+    held.callback(lock.release)
+    if fresh:
+        empty(path, recipe)
+    return _record_of(path, recipe)
+
+
+def _check_seen(path: Path, saved: bytes) -> None:
+    """Refuse a folder that is not the lead's: one of the same name on another machine."""
+    file = path / "run.json"
+    if not file.exists() or file.read_bytes() != saved:
+        raise UsageError(
+            f"{path.absolute()} is not the run folder that process 0 has opened; start all processes in one folder, "
+            "and put it, or --run-dir, on a file system that all of them see"
+        )
+
+
+def _record_of(path: Path, recipe: Recipe) -> dict[str, Any]:
+    check_recipe(path, recipe)
+    record = read_record(path)
+    if record and record["recipe_digest"] == recipe.digest:
+        return record
+    return {
+        "name": recipe.name,
+        "status": "running",
+        "recipe_digest": recipe.digest,
+        "seeds": {"seed": recipe.seed},
+        "started": now(),
+        "finished": None,
+        "stages": {},
+    }

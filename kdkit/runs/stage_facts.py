@@ -1,0 +1,218 @@
+"""What each stage of a run tells the later ones: its "facts" in `run.json`, as values with names.
+
+A field whose default is None is left out of `run.json` where it is None: not every run has it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from kdkit.api.values import ModelSize  # noqa: TC001 - the hints of fields are read when facts are
+from kdkit.system.wording import plural
+
+
+@attrs.frozen(kw_only=True)
+class StageFacts:
+    """What a stage tells.
+
+    Attributes:
+        stage: The stage's name.
+    """
+
+    stage: ClassVar[str] = ""
+
+
+@attrs.frozen(kw_only=True)
+class DataRead(StageFacts):
+    """The data set was read.
+
+    Attributes:
+        digest: Of every row.
+        rows: Rows of each split.
+        outputs: Files that not every run has.
+    """
+
+    stage = "data"
+    digest: str
+    rows: dict[str, int]
+    outputs: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Estimate(StageFacts):
+    """What the run takes, as far as that is known before it begins; told by the stage that checks the recipe.
+
+    Attributes:
+        rows: Rows of each split that is used.
+        source_tokens: Tokens of their sources, by split.
+        target_tokens: Tokens of their targets, by split.
+        teacher: The teacher's size; None for recorded logits.
+        student: The student's size.
+        capture_rows: Rows whose logits are captured; 0 where the loss needs none.
+        capture_tokens: Their target tokens.
+        capture_bytes: Upper estimate of the cache's size, without what the codec learns for all of them.
+        teacher_bytes: Bytes that making the teacher writes, checkpoints included; 0 where none is made.
+        student_bytes: The same of the student.
+        teacher_steps: Steps of the teacher's training.
+        student_steps: Steps of the student's.
+        generated_rows: Held-out rows for which each model writes a text at the end.
+        picking_rows: Validation rows for which the student writes one more, where others are held out.
+        baseline_steps: Steps of the student that is trained on the labels alone; 0 where there is none.
+        baseline_bytes: Bytes that making it writes.
+    """
+
+    stage = "check"
+    rows: dict[str, int]
+    source_tokens: dict[str, int]
+    target_tokens: dict[str, int]
+    teacher: ModelSize | None
+    student: ModelSize
+    capture_rows: int
+    capture_tokens: int
+    capture_bytes: int
+    teacher_bytes: int
+    student_bytes: int
+    teacher_steps: int
+    student_steps: int
+    generated_rows: int
+    picking_rows: int = 0
+    baseline_steps: int = 0
+    baseline_bytes: int = 0
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens that an epoch of training reads."""
+        return self.source_tokens["train"] + self.target_tokens["train"]
+
+    def texts_in_words(self, beams: int) -> str:
+        """The texts that a model writes at the end."""
+        row = "test row" if self.rows["test"] else "validation row"
+        return f"texts of {plural(self.generated_rows, row)} with {plural(beams, 'beam')}"
+
+
+@attrs.frozen(kw_only=True)
+class TeacherMade(StageFacts):
+    """The teacher can be opened.
+
+    Attributes:
+        made: Whether a run made it; else it is used as it is.
+        folder: Where it lies, in the run folder or elsewhere; None where it is not a model.
+        reused: Whether an earlier run had made it; this and what follows of a teacher that a run made.
+        store: Where the store keeps it.
+        weights: Digest of its weights.
+        outputs: Its files.
+    """
+
+    stage = "teacher"
+    made: bool
+    folder: str | None
+    reused: bool | None = None
+    store: str | None = None
+    weights: str | None = None
+    outputs: tuple[str, ...] | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TeacherAsked(StageFacts):
+    """The teacher has said what the run needs: its texts; and its logits, where this is a `Captured`.
+
+    Attributes:
+        identity: Digest of what determines the teacher's logits.
+        tokenizer: Digest of its tokenizer.
+    """
+
+    stage = "capture"
+    identity: str
+    tokenizer: str
+
+
+@attrs.frozen(kw_only=True)
+class Captured(TeacherAsked):
+    """The teacher's logits are in a cache.
+
+    Attributes:
+        cache: The cache's folder.
+        codec: Name of the codec that encoded them.
+        records: How many records the run has there, each once.
+        tokens: Tokens that these are of.
+        bytes: How big they are.
+        bytes_per_token: How big they are for each token; None where there is none.
+        url: Where the cache is, if it is at a URL; its folder is then the mirror of that.
+        reused: Whether an earlier run captured all of them.
+    """
+
+    cache: str
+    codec: str
+    records: int
+    tokens: int
+    bytes: int
+    bytes_per_token: float | None
+    url: str | None = None
+    reused: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PartCaptured(Captured):
+    """A part of the teacher's logits is in a cache: its own, or the one that takes all parts.
+
+    Attributes:
+        shared: The cache that takes all parts.
+        outputs: What the part's cache is known by; not there any more once a run has taken the part.
+    """
+
+    shared: str
+    outputs: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class StudentMade(StageFacts):
+    """The student is trained.
+
+    Attributes:
+        steps: Steps done.
+        best_step: Step of the best validation.
+        best_value: What was measured there.
+        best_by: What that is.
+        parameters: Trainable parameters.
+        outputs: Files of its weights.
+    """
+
+    stage = "distill"
+    steps: int
+    best_step: int
+    best_value: float
+    best_by: str
+    parameters: int
+    outputs: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class BaselineMade(StageFacts):
+    """The student that learns from the labels alone is in the store.
+
+    Attributes:
+        folder: Where; None where the recipe wants none.
+        reused: Whether an earlier run had made it.
+        weights: Digest of its weights.
+    """
+
+    stage = "baseline"
+    folder: str | None
+    reused: bool | None = None
+    weights: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Evaluated(StageFacts):
+    """Student, teacher and baselines are scored.
+
+    Attributes:
+        split: Which rows were held out.
+        rows: How many.
+    """
+
+    stage = "evaluate"
+    split: str
+    rows: int

@@ -28,6 +28,7 @@ from kdkit import plugins as plugin_loading
 from kdkit.cli import VERBS, Verb
 from kdkit.errors import Interrupted, KdkitError
 from kdkit.evaluation.baselines import NAMES as BASELINES
+from kdkit.pipeline.run import STAGES
 from kdkit.plugins.fields import options_of
 from kdkit.recipe import SECTIONS
 from kdkit.recipe.sections import SWEEP, Preamble
@@ -236,3 +237,17 @@ def test_no_page_names_a_place_of_one_machine_or_an_unexpected_host(page):
     hosts = {host.lower() for host in re.findall(r"https?://([^/\s)>\"]+)", text)}
     assert hosts <= HOSTS
     assert not re.findall(r"--(?:extra-)?index-url|--find-links", text)
+
+
+@pytest.mark.parametrize("page", ["recipes.md", "scaling.md"])
+def test_the_tables_of_stages_have_every_stage_once(page):
+    table = read(ROOT / "docs" / page).split("\n| stage |")[1].split("\n\n")[0]
+    named = [name.strip(" `") for row in table.splitlines()[2:] for name in row.split("|")[1].split(",")]
+    names = [stage.name for stage in STAGES]
+    assert (named if page == "recipes.md" else sorted(named, key=names.index)) == names
+
+
+def test_the_table_of_processes_says_which_stages_all_of_them_do():
+    table = read(ROOT / "docs" / "scaling.md").split("\n| stage |")[1].split("\n\n")[0]
+    (lead_alone,) = [row.split("|")[1] for row in table.splitlines()[2:] if "the others wait" in row]
+    assert {name.strip() for name in lead_alone.split(",")} == {each.name for each in STAGES if not each.together}

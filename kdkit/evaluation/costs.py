@@ -72,7 +72,9 @@ def teacher_cost(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Cost]:
         nonlocal parameters
         teacher = recipe.teacher.open(folder, recipe.data, corpus, device=run.device)
         try:
-            parameters = models.size_of(recipe.teacher.model_config(teacher.tokenizer)).parameters
+            config, kind = recipe.teacher.model_config(teacher.tokenizer), recipe.teacher.model_kind
+            assert kind is not None, "this teacher has a folder"
+            parameters = kind.size_of(config).parameters
             yield lambda rows: teacher.generate(rows, recipe.generation)
         finally:
             teacher.close()

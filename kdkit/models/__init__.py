@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kdkit.models.layout import EncoderDecoder
 from kdkit.models.loading import (
     check_weights,
     config_from,
@@ -12,13 +13,12 @@ from kdkit.models.loading import (
     weights_digest,
 )
 from kdkit.models.making import config_with_layers, keep_layers, new_model, size_of
-from kdkit.models.positions import check_positions
 from kdkit.models.seq2seq import Seq2SeqModel, count_parameters
 from kdkit.models.tokenizers import check_same_tokenizer, tokenizer_digest, train_bpe
 
 __all__ = [
+    "EncoderDecoder",
     "Seq2SeqModel",
-    "check_positions",
     "check_same_tokenizer",
     "check_weights",
     "config_from",

@@ -38,14 +38,15 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     with naming("teacher"):
         tokenizer = recipe.teacher.load_tokenizer(corpus)
         teacher_config = recipe.teacher.model_config(tokenizer)
-        teacher = models.size_of(teacher_config) if teacher_config is not None else None
-        if teacher_config is not None:
-            models.check_positions(teacher_config, recipe.tokens, recipe.generation)
+        teacher = None
+        if (kind := recipe.teacher.model_kind) is not None:
+            teacher = kind.size_of(teacher_config)
+            kind.check_positions(teacher_config, recipe.tokens, recipe.generation)
     with naming("student"):
         student_tokenizer = recipe.student.load_tokenizer(tokenizer)
         student_config = recipe.student.model_config(student_tokenizer, teacher_config)
-        student = models.size_of(student_config)
-        models.check_positions(student_config, recipe.tokens, recipe.generation)
+        student = recipe.student.model_kind.size_of(student_config)
+        recipe.student.model_kind.check_positions(student_config, recipe.tokens, recipe.generation)
     if student_tokenizer is not tokenizer:
         models.check_same_tokenizer(tokenizer, student_tokenizer)
     for role, size in (("teacher", teacher), ("student", student)):

@@ -8,7 +8,6 @@ from kdkit.api.values import END
 from kdkit.data.rows import rows_of
 from kdkit.evaluation.losses import Validator
 from kdkit.losses import loss_at
-from kdkit.models import Seq2SeqModel
 from kdkit.runs.model_card import model_texts
 from kdkit.training import MetricsLog, Trainer
 
@@ -65,8 +64,7 @@ def train(
         together=recipe.evaluation.rows_together(recipe.generation),
         team=run.team,
     )
-    if isinstance(model, Seq2SeqModel):  # so that plain transformers writes at the lengths that it was trained for
-        model.adopt(recipe.generation)
+    model.adopt(recipe.generation)  # so that plain transformers writes at the lengths that it was trained for
     return Trainer(
         model=model,
         rows=training.encoded,

@@ -24,11 +24,12 @@ def model_card(recipe: Recipe, *, role: str) -> str:
         recipe: The recipe that made the model.
         role: "student", "teacher", or "labels-only": a student without a teacher.
     """
-    made = _made(recipe, role)
+    kind, made = (recipe.teacher if role == "teacher" else recipe.student).model_kind, _made(recipe, role)
+    assert kind is not None, "a teacher that is not a model has no folder"
     packages = ", ".join(f"{name} {version}" for name, version in versions().items() if name != "platform")
     return f"""---
 library_name: transformers
-pipeline_tag: text2text-generation
+pipeline_tag: {kind.pipeline_tag}
 tags:
 - knowledge-distillation
 - kdkit
@@ -41,12 +42,7 @@ tags:
 {made} with kdkit, from the recipe below (digest `{recipe.digest[:16]}`).
 
 ```python
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("PATH/OF/THIS/FOLDER")
-model = AutoModelForSeq2SeqLM.from_pretrained("PATH/OF/THIS/FOLDER")
-ids = tokenizer("the source text", return_tensors="pt").input_ids
-print(tokenizer.decode(model.generate(ids, max_length={recipe.generation.max_tokens})[0], skip_special_tokens=True))
+{kind.code("PATH/OF/THIS/FOLDER", recipe.generation)}
 ```
 
 Sources are cut to {recipe.tokens.max_source} tokens and targets to {recipe.tokens.max_target}. Its scores are in the

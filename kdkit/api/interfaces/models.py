@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     import torch
 
     from kdkit.api.interfaces.data import DataSource
-    from kdkit.api.options import Generation, Training
+    from kdkit.api.options import Generation, TokenLimits, Training
     from kdkit.api.values import (
         Corpus,
         EncodedExample,
+        ModelSize,
         OutputHead,
         Prediction,
         StateBlock,
@@ -60,6 +61,35 @@ class Tokenizer(Protocol):
         ...
 
 
+class ModelKind(Protocol):
+    """What follows from the kind of a model alone (encoder-decoder, say), before any weights are loaded."""
+
+    @property
+    def pipeline_tag(self) -> str:
+        """What the Hugging Face hub calls the task of such models."""
+        ...
+
+    def code(self, folder: str, generation: Generation) -> str:
+        """Python that opens a model of this kind with plain transformers, and writes a text as the recipe does."""
+        ...
+
+    def size_of(self, config: Any) -> ModelSize:
+        """Parameters and vocabulary of a transformers configuration; nothing is allocated.
+
+        Raises:
+            UsageError: There is no model of such numbers.
+        """
+        ...
+
+    def check_positions(self, config: Any, limits: TokenLimits, generation: Generation) -> None:
+        """Refuse limits beyond a model's positions.
+
+        Raises:
+            UsageError: Names the limit and the greatest value that the model takes.
+        """
+        ...
+
+
 class TextModel(Protocol):
     """An open model that writes a target for a source: what a student is, and what a teacher may be."""
 
@@ -84,6 +114,10 @@ class TextModel(Protocol):
 
     def generate(self, batch: TokenBatch, options: Generation) -> list[str]:
         """The model's texts for the batch's sources, in order."""
+        ...
+
+    def adopt(self, options: Generation) -> None:
+        """Make these options what the model does by default, also when plain transformers opens what `save` wrote."""
         ...
 
     def save(self, folder: Path, *, texts: Mapping[str, str]) -> None:
@@ -220,6 +254,11 @@ class Teacher(Protocol):
         """
         ...
 
+    @property
+    def model_kind(self) -> ModelKind | None:
+        """What kind of model it is; None for a teacher that is not a model."""
+        ...
+
     def model_config(self, tokenizer: Tokenizer) -> Any | None:
         """Its transformers configuration, without loading weights; None for a teacher that is no model."""
         ...
@@ -254,6 +293,11 @@ class Student(Protocol):
 
     def load_tokenizer(self, teacher_tokenizer: Tokenizer) -> Tokenizer:
         """Its tokenizer alone; the teacher's where it has none of its own. Loads no weights."""
+        ...
+
+    @property
+    def model_kind(self) -> ModelKind:
+        """What kind of model it is."""
         ...
 
     def model_config(self, tokenizer: Tokenizer, teacher_config: Any | None) -> Any:

@@ -13,7 +13,7 @@ from kdkit.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kdkit.api.interfaces import TextModel, Tokenizer
+    from kdkit.api.interfaces import ModelKind, TextModel, Tokenizer
 
 
 def _some_layer(_instance: object, _field: object, layers: tuple[int, ...]) -> None:
@@ -67,6 +67,13 @@ class HFSeq2SeqStudent:
         from kdkit import models
 
         return models.load_tokenizer(self.model) if self.model else teacher_tokenizer
+
+    @property
+    def model_kind(self) -> ModelKind:
+        """An encoder-decoder."""
+        from kdkit import models
+
+        return models.EncoderDecoder()
 
     def model_config(self, tokenizer: Tokenizer, teacher_config: Any | None) -> Any:
         """The transformers configuration."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from kdkit.api.interfaces import DataSource, OpenTeacher, TextModel, Tokenizer
+    from kdkit.api.interfaces import DataSource, ModelKind, OpenTeacher, TextModel, Tokenizer
     from kdkit.api.options import Generation
     from kdkit.api.values import (
         Corpus,
@@ -82,6 +82,13 @@ class HFSeq2SeqTeacher:
             return models.load_tokenizer(self.tokenizer or self.model)
         texts = (text for example in corpus.train for text in (example.source, example.target))
         return models.train_bpe(texts, vocab_size=self.vocab_size)
+
+    @property
+    def model_kind(self) -> ModelKind:
+        """An encoder-decoder."""
+        from kdkit import models
+
+        return models.EncoderDecoder()
 
     def model_config(self, tokenizer: Tokenizer) -> Any:
         """The transformers configuration."""

@@ -73,6 +73,11 @@ class RecordedTeacher:
 
         return load_tokenizer(self.tokenizer)
 
+    @property
+    def model_kind(self) -> None:
+        """None: it is not a model."""
+        return None
+
     def model_config(self, tokenizer: Tokenizer) -> None:
         """None: it is no model."""
 

@@ -1,0 +1,60 @@
+"""What follows from the kind of a model is asked of the teacher or the student that it is of."""
+
+from __future__ import annotations
+
+import runpy
+from types import SimpleNamespace
+
+import attrs
+import tiny
+
+from kdkit.api.options import Generation
+from kdkit.api.values import ModelSize
+from kdkit.builtin.students.hf_seq2seq import HFSeq2SeqStudent
+from kdkit.models import EncoderDecoder
+from kdkit.pipeline.estimate import estimate
+from kdkit.recipe import load_recipe
+from kdkit.runs.model_card import model_card
+from kdkit.system.progress import Silent
+
+
+def test_the_code_of_a_model_card_opens_a_saved_model(tmp_path, capsys):
+    model, options = tiny.model(tiny.T5), Generation(max_tokens=8, beams=1)
+    model.adopt(options)
+    model.save(tmp_path / "model", texts={})
+    file = tmp_path / "code.py"
+    file.write_text(EncoderDecoder().code(str(tmp_path / "model"), options))
+    names = runpy.run_path(str(file))
+    assert names["model"].config.model_type == "t5"
+    assert capsys.readouterr().out.endswith("\n")
+
+
+@attrs.frozen(kw_only=True)
+class Writer(HFSeq2SeqStudent):
+    """A student whose model is of a kind that kdkit does not know."""
+
+    asked: list = attrs.field(factory=list, init=False)
+
+    @property
+    def model_kind(self):
+        return SimpleNamespace(
+            pipeline_tag="text-generation",
+            code=lambda folder, generation: f"open({folder!r}, {generation.max_tokens})",
+            size_of=lambda config: ModelSize(parameters=7, vocab_size=config.vocab_size),
+            check_positions=lambda *limits: self.asked.append(limits),
+        )
+
+
+def test_card_and_estimate_take_a_model_of_another_kind(tmp_path):
+    recipe = load_recipe(tiny.recipe_table(tmp_path))
+    student = Writer(from_teacher=recipe.student.from_teacher)
+    recipe = attrs.evolve(recipe, student=student)
+    found = estimate(recipe, recipe.data.load(Silent()))
+    assert found.student.parameters == 7
+    assert found.teacher.parameters > 7
+    assert [limits[1:] for limits in student.asked] == [(recipe.tokens, recipe.generation)]
+    for role in ("student", "labels-only"):
+        card = model_card(recipe, role=role)
+        assert "pipeline_tag: text-generation\n" in card
+        assert f"```python\nopen('PATH/OF/THIS/FOLDER', {recipe.generation.max_tokens})\n```" in card
+    assert "AutoModelForSeq2SeqLM" in model_card(recipe, role="teacher")

@@ -248,7 +248,7 @@ class Evaluation:
 
 @attrs.frozen(kw_only=True)
 class CacheOptions:
-    """`[cache]`: where captured logits and fine-tuned teachers are kept, to be shared between runs."""
+    """`[cache]`: where runs keep what they share: captured logits, teachers, baselines and texts."""
 
     dir: str = option(
         "Folder; by default the environment's KDKIT_CACHE, else `cache` beside the run folders. A URL such as "

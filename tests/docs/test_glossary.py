@@ -6,9 +6,11 @@ import re
 
 import click
 import pytest
-from pages import ROOT, attribute, option_paths, read
+from pages import ROOT, attribute, classes_of, option_paths, read
 
 from kdkit.cli import VERBS, Verb
+from kdkit.plugins.fields import options_of
+from kdkit.recipe import SECTIONS
 
 WORDS = [
     [cell.strip() for cell in line.strip("|").split("|")]
@@ -52,6 +54,20 @@ def test_words_stand_once_and_in_order():
     assert words == sorted(set(words))
 
 
-def test_the_words_of_captures_and_caches_are_told_apart():
-    words = {row[0] for row in WORDS}
-    assert {"cache", "part", "record", "shard", "store"} <= words
+def help_texts():
+    """Every sentence of help, with its place: a command, or an option of a recipe."""
+    for name, command in commands():
+        yield f"kdkit {name}", command.help or ""
+        yield from ((f"kdkit {name}", getattr(each, "help", None) or "") for each in command.params)
+    for name, section in SECTIONS.items():
+        for cls in classes_of(section):
+            yield from ((f"{name}.{option.name}", option.help) for option in options_of(cls))
+
+
+def test_help_says_shard_and_cache_of_logit_caches_only():
+    """Names in backticks, such as the store's default folder, are not words; nor is the user's cache folder kdkit's."""
+    for place, text in help_texts():
+        words = set(re.findall(r"\w+", re.sub(r"`[^`]*`|user's cache folder", "", text)))
+        if not place.startswith(("kdkit cache", "kdkit codec")):
+            assert not words & {"cache", "caches"}, f"{place}: {text}"
+            assert not words & {"shard", "shards"} or place.endswith(".shard_mb"), f"{place}: {text}"

@@ -93,17 +93,19 @@ def paths_of_options(cls, prefix):
         yield from (f"{prefix}.{option.name}.{nested.name}" for nested in option.nested)
 
 
+def classes_of(section):
+    """The classes whose fields are the options of a section."""
+    if section.kind is None:
+        return [section.options]
+    return [registry().get(section.kind, component).load() for component in components(section.kind)]
+
+
 @cache
 def option_paths():
     """`section.key` of every option of every component."""
     paths = set()
     for name, section in SECTIONS.items():
-        classes = (
-            [section.options]
-            if section.kind is None
-            else [registry().get(section.kind, component).load() for component in components(section.kind)]
-        )
-        paths |= {path for cls in classes for path in paths_of_options(cls, name)}
+        paths |= {path for cls in classes_of(section) for path in paths_of_options(cls, name)}
         paths |= {f"{name}.name"} if section.kind is not None else set()
     return paths
 

@@ -14,7 +14,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/kdkit run recipes/quickstart.toml
 
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

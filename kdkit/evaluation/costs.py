@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 from contextlib import contextmanager
@@ -20,18 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from kdkit.api.interfaces import TextModel
+    from kdkit.api.interfaces import DataSource, Student, Teacher, TextModel
+    from kdkit.api.options import Generation
     from kdkit.api.values import Corpus
     from kdkit.data.rows import Rows
     from kdkit.evaluation.timing import Generate, Timing
-    from kdkit.runs.run import Run
-
-
-@contextmanager
-def open_student(run: Run, folder: Path) -> Iterator[TextModel]:
-    """A student that was trained, closed at the end."""
-    with closing(run.recipe.student.open(folder, device=run.device)) as student:
-        yield student
 
 
 @contextmanager
@@ -45,45 +39,49 @@ def closing(model: TextModel) -> Iterator[TextModel]:
             torch.cuda.empty_cache()
 
 
-def student_cost(run: Run, held_out: Rows) -> Cost:
-    """What the student costs: opened anew, so that its memory is seen."""
+def student_cost(student: Student, folder: Path, held_out: Rows, generation: Generation, *, device: str) -> Cost:
+    """What a student costs: opened again, so that its memory is seen."""
     gc.collect()  # what its training left is none of it
-    folder, parameters = run.path / "student" / "best", 0
+    parameters = 0
 
     @contextmanager
     def opened() -> Iterator[Generate]:
         nonlocal parameters
-        with open_student(run, folder) as student:
-            parameters = models.count_parameters(student.module)
-            yield lambda rows: predict(student, rows, run.recipe.generation, device=run.device)
+        with closing(student.open(folder, device=device)) as model:
+            parameters = models.count_parameters(model.module)
+            yield lambda rows: predict(model, rows, generation, device=device)
 
-    timing = measure(opened, held_out.encoded, batch_size=run.recipe.generation.batch_size, device=run.device)
-    return _cost(run, timing, folder, parameters)
+    timing = measure(opened, held_out.encoded, batch_size=generation.batch_size, device=device)
+    return _cost(timing, folder, parameters, generation)
 
 
-def teacher_cost(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Cost]:
-    """What the teacher costs, timed right after the student on the same rows; nothing where it is no model."""
-    recipe, folder, parameters = run.recipe, run.teacher_folder, 0
-    if folder is None:
-        return {}
+def teacher_cost(
+    teacher: Teacher,
+    folder: Path,
+    held_out: Rows,
+    generation: Generation,
+    *,
+    data: DataSource,
+    corpus: Corpus,
+    device: str,
+) -> Cost:
+    """What a teacher that is a model costs; to be timed right after the student, on the same rows."""
+    parameters = 0
 
     @contextmanager
     def opened() -> Iterator[Generate]:
         nonlocal parameters
-        teacher = recipe.teacher.open(folder, recipe.data, corpus, device=run.device)
-        try:
-            config, kind = recipe.teacher.model_config(teacher.tokenizer), recipe.teacher.model_kind
+        with contextlib.closing(teacher.open(folder, data, corpus, device=device)) as model:
+            config, kind = teacher.model_config(model.tokenizer), teacher.model_kind
             assert kind is not None, "this teacher has a folder"
             parameters = kind.size_of(config).parameters
-            yield lambda rows: teacher.generate(rows, recipe.generation)
-        finally:
-            teacher.close()
+            yield lambda rows: model.generate(rows, generation)
 
-    timing = measure(opened, held_out.encoded, batch_size=recipe.generation.batch_size, device=run.device)
-    return {"teacher": _cost(run, timing, folder, parameters)}
+    timing = measure(opened, held_out.encoded, batch_size=generation.batch_size, device=device)
+    return _cost(timing, folder, parameters, generation)
 
 
-def _cost(run: Run, timing: Timing, folder: Path, parameters: int) -> Cost:
+def _cost(timing: Timing, folder: Path, parameters: int, generation: Generation) -> Cost:
     """Size, and the spread of the times."""
     low, median, high = _quartiles(timing.per_sample) or (math.nan,) * 3
     latency_low, latency, latency_high = _quartiles(timing.alone) or (None,) * 3
@@ -93,8 +91,8 @@ def _cost(run: Run, timing: Timing, folder: Path, parameters: int) -> Cost:
         seconds_per_sample=median,
         seconds_low=low,
         seconds_high=high,
-        batch_size=run.recipe.generation.batch_size,
-        beams=run.recipe.generation.beams,
+        batch_size=generation.batch_size,
+        beams=generation.beams,
         latency=latency,
         latency_low=latency_low,
         latency_high=latency_high,

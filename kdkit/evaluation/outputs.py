@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import LossMixer, TextModel
+    from kdkit.api.options import Generation
     from kdkit.api.values import EncodedExample, Prediction
     from kdkit.data.rows import Rows
     from kdkit.evaluation.losses import RowLoss
     from kdkit.evaluation.tokens import RowTokens
     from kdkit.logits.targets import TargetSource
-    from kdkit.runs.run import Run
+    from kdkit.system.progress import Progress
+    from kdkit.system.team import Team
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -38,22 +40,32 @@ class Questions:
     """What models are asked about: the same of each, so that their answers pair.
 
     Attributes:
-        run: The run.
         rows: The rows.
         loss: The loss.
         targets: The teacher's logits of them.
         teacher_ids: By row, the teacher's most likely tokens; empty where they are not known.
+        generation: How texts are searched for.
+        together: Rows whose tokens a loss averages together; 0 for all of them.
+        store: The folder that runs share.
+        device: Where models are.
+        progress: Where progress is shown.
+        team: The processes of the run.
     """
 
-    run: Run
     rows: Rows
     loss: LossMixer
     targets: TargetSource
     teacher_ids: Mapping[str, Sequence[int]]
+    generation: Generation
+    together: int
+    store: Path
+    device: str
+    progress: Progress
+    team: Team
 
     def answers(self, model: TextModel) -> Answers:
         """Losses and tokens under teacher forcing; all processes of the team have all."""
-        run, watch = self.run, TokenWatch(teacher_ids=self.teacher_ids)
+        watch = TokenWatch(teacher_ids=self.teacher_ids)
         model.module.eval()
         losses = row_losses(
             self.rows.encoded,
@@ -61,13 +73,13 @@ class Questions:
             self.loss,
             self.targets,
             pad_id=model.tokenizer.pad_token_id,
-            device=run.device,
-            batch_size=run.recipe.generation.batch_size,
-            together=run.recipe.evaluation.rows_together(run.recipe.generation),
-            team=run.team,
+            device=self.device,
+            batch_size=self.generation.batch_size,
+            together=self.together,
+            team=self.team,
             watch=watch,
         )
-        return Answers(losses=losses, tokens=watch.of(self.rows.encoded, run.team))
+        return Answers(losses=losses, tokens=watch.of(self.rows.encoded, self.team))
 
     def write_texts(self, model: TextModel, path: Path, *, name: str, kept_as: str | None = None) -> None:
         """Have the model's texts in a file of the run folder.
@@ -79,20 +91,19 @@ class Questions:
             kept_as: Digest of the model's weights, where other runs have the same model: the texts are then taken from
                 the store or kept there.
         """
-        run, generation, rows = self.run, self.run.recipe.generation, self.rows.encoded
 
         def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
-            return predict(model, rows, generation, device=run.device, done=done)
+            return predict(model, rows, self.generation, device=self.device, done=done)
 
         texts.fill(
             path,
-            rows,
+            self.rows.encoded,
             generate,
             name=name,
             tokenizer=model.tokenizer,
             kept_as=kept_as,
-            store=run.store,
-            generation=generation,
-            progress=run.progress,
-            team=run.team,
+            store=self.store,
+            generation=self.generation,
+            progress=self.progress,
+            team=self.team,
         )

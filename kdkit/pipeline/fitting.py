@@ -1,83 +1,146 @@
-"""One training of a run: the student's, or the fine-tuning that makes its teacher."""
+"""Training the models of a run: its student, its baseline, and the teacher where it is fine-tuned."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from kdkit.api.values import END
 from kdkit.data.rows import rows_of
 from kdkit.evaluation.losses import Validator
 from kdkit.losses import loss_at
-from kdkit.runs.model_card import model_texts
 from kdkit.training import MetricsLog, Trainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from kdkit.api.interfaces import LossMixer, TextModel
-    from kdkit.api.options import Training
+    from kdkit.api.options import Evaluation, Generation, TokenLimits, Training
     from kdkit.api.values import Corpus, EncodedExample
     from kdkit.logits.targets import TargetSource
     from kdkit.runs.run import Run
+    from kdkit.runs.tracking import Tracking
+    from kdkit.system.progress import Progress
+    from kdkit.system.team import Team
     from kdkit.training import FitResult
 
 
-def train(
-    run: Run,
-    model: TextModel,
-    corpus: Corpus,
-    options: Training,
-    loss: LossMixer,
-    targets_of: Callable[[Sequence[EncodedExample]], TargetSource],
-    *,
-    role: str,
-    folder: Path,
-) -> FitResult:
-    """Train a model on the corpus, from the start or from where it was stopped.
+@attrs.frozen(kw_only=True, eq=False)
+class Fitting:
+    """How a run trains its models: what is the same for teacher, student and baseline.
+
+    Attributes:
+        tokens: Where rows are cut.
+        generation: How texts are searched for.
+        evaluation: The suites, one of which may pick the best epoch.
+        seed: The run's seed.
+        metrics: The file that gets the numbers.
+        tracking: Who else is told them.
+        device: Where models are.
+        progress: Where progress is shown.
+        team: The processes of the run.
+    """
+
+    tokens: TokenLimits
+    generation: Generation
+    evaluation: Evaluation
+    seed: int
+    metrics: Path
+    tracking: Tracking
+    device: str
+    progress: Progress
+    team: Team
+
+    @classmethod
+    def of(cls, run: Run) -> Fitting:
+        """That of a run."""
+        recipe = run.recipe
+        return cls(
+            tokens=recipe.tokens,
+            generation=recipe.generation,
+            evaluation=recipe.evaluation,
+            seed=recipe.seed,
+            metrics=run.path / "metrics.jsonl",
+            tracking=run.tracking,
+            device=run.device,
+            progress=run.progress,
+            team=run.team,
+        )
+
+    def train(
+        self,
+        model: TextModel,
+        corpus: Corpus,
+        options: Training,
+        loss: LossMixer,
+        targets_of: Callable[[Sequence[EncodedExample]], TargetSource],
+        *,
+        role: str,
+        folder: Path,
+        texts: Mapping[str, str],
+    ) -> FitResult:
+        """Train a model on the corpus, from the start or from where it was stopped.
+
+        Args:
+            model: What is trained.
+            corpus: Training and validation rows.
+            options: How.
+            loss: The loss.
+            targets_of: Called with all rows that will be read, gives what gives a batch its teacher logits.
+            role: "teacher", "student" or "labels-only".
+            folder: `best/`, `final/` and `checkpoints/` go here.
+            texts: Text files that are saved with the model.
+        """
+        training = rows_of(corpus.train, model.tokenizer, self.tokens)
+        validation = rows_of(corpus.validation, model.tokenizer, self.tokens, at_most=options.validation_rows)
+        targets = targets_of([*training.encoded, *validation.encoded])
+        validate = Validator(
+            model=model,
+            examples=validation.examples,
+            rows=validation.encoded,
+            loss=loss_at(loss, END),  # one measure for all epochs, and that of the evaluation
+            targets=targets,
+            generation=self.generation,
+            suite=self.evaluation.suite_of(options.best_by),
+            batch_size=self.generation.batch_size,
+            device=self.device,
+            progress=self.progress,
+            together=self.evaluation.rows_together(self.generation),
+            team=self.team,
+        )
+        model.adopt(self.generation)  # so that plain transformers writes at the lengths that it was trained for
+        return Trainer(
+            model=model,
+            rows=training.encoded,
+            options=options,
+            loss=loss,
+            targets=targets,
+            validate=validate,
+            seed=options.own_seed(self.seed),
+            device=self.device,
+            folder=folder,
+            texts=texts,
+            log=MetricsLog(self.metrics, role, self.tracking),
+            progress=self.progress,
+            name=role if role in {"teacher", "student"} else f"{role} student",
+            team=self.team,
+        ).fit()
+
+
+def chosen_by(
+    best_by: str, evaluation: Evaluation, generation: Generation, tables: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What else of a recipe the choice of the best epoch depends on, for the digest of a model that was trained.
 
     Args:
-        run: The run; `metrics.jsonl` in its folder gets the numbers.
-        model: What is trained.
-        corpus: Training and validation rows.
-        options: How.
-        loss: The loss.
-        targets_of: Called with all rows that will be read, gives what gives a batch its teacher logits.
-        role: "teacher", "student" or "labels-only".
-        folder: `best/`, `final/` and `checkpoints/` go here.
+        best_by: What picks the epoch.
+        evaluation: The suites.
+        generation: How texts are searched for.
+        tables: What of the recipe its digest is made of.
     """
-    recipe = run.recipe
-    training = rows_of(corpus.train, model.tokenizer, recipe.tokens)
-    validation = rows_of(corpus.validation, model.tokenizer, recipe.tokens, at_most=options.validation_rows)
-    targets = targets_of([*training.encoded, *validation.encoded])
-    validate = Validator(
-        model=model,
-        examples=validation.examples,
-        rows=validation.encoded,
-        loss=loss_at(loss, END),  # one measure for all epochs, and that of the evaluation
-        targets=targets,
-        generation=recipe.generation,
-        suite=recipe.evaluation.suite_of(options.best_by),
-        batch_size=recipe.generation.batch_size,
-        device=run.device,
-        progress=run.progress,
-        together=recipe.evaluation.rows_together(recipe.generation),
-        team=run.team,
-    )
-    model.adopt(recipe.generation)  # so that plain transformers writes at the lengths that it was trained for
-    return Trainer(
-        model=model,
-        rows=training.encoded,
-        options=options,
-        loss=loss,
-        targets=targets,
-        validate=validate,
-        seed=options.own_seed(recipe.seed),
-        device=run.device,
-        folder=folder,
-        texts=model_texts(recipe, role=role),
-        log=MetricsLog(run.path / "metrics.jsonl", role, run.tracking),
-        progress=run.progress,
-        name=role if role in {"teacher", "student"} else f"{role} student",
-        team=run.team,
-    ).fit()
+    if evaluation.suite_of(best_by) is not None:
+        return {"generation": tables["generation"], "suites": tables["evaluation"]["suites"]}
+    together = evaluation.rows_together(generation)  # a loss over batches picks the best epoch
+    return {"rows_together": together} if together else {}

@@ -1,7 +1,8 @@
-"""Which logits a run needs, and the cache in the store that they belong in."""
+"""Which logits a run needs, the cache in the store that they belong in, and reading them from there."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,17 +11,18 @@ from kdkit.data.rows import rows_of
 from kdkit.logits.cache import CacheIdentity, LogitCache
 from kdkit.logits.cache.manifest import MANIFEST
 from kdkit.logits.cache.remote.mirror import mirror_of
-from kdkit.logits.targets import keys_of
+from kdkit.logits.targets import CachedTargets, check_covers, keys_of
 from kdkit.models import tokenizer_digest
 from kdkit.plugins.fields import identity_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from kdkit.api.interfaces import OpenTeacher, Tokenizer
     from kdkit.api.interfaces.codecs import AnyCodec
     from kdkit.api.options import Evaluation, TokenLimits, Training
     from kdkit.api.values import Corpus, EncodedExample
+    from kdkit.runs.stage_facts import Captured
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -110,6 +112,18 @@ def needed_rows(
         for row in rows_of(examples, tokenizer, limits, at_most=at_most).encoded
     }
     return list(rows.values())
+
+
+def captured_targets(captured: Captured, rows: Sequence[EncodedExample], *, device: str) -> CachedTargets:
+    """The logits of some rows, out of the cache that they were captured in.
+
+    Raises:
+        Mismatch: The cache lacks a row.
+    """
+    cache = LogitCache.open(Path(captured.cache))
+    keys = keys_of(rows, teacher=captured.identity, tokenizer=captured.tokenizer)
+    check_covers(cache, keys)
+    return CachedTargets(cache=cache, keys=keys, device=device)
 
 
 def is_finished(folder: Path) -> bool:

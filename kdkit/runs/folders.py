@@ -25,7 +25,7 @@ def check_folders(recipe: Recipe, path: Path) -> None:
         UsageError: It is a file or lies below one; it holds something else than a run; the two are one folder; or
             the URL for logits is one that no file system serves.
     """
-    store, logits = store_of(recipe, path), logits_of(recipe, path)
+    store, logits = store_of(recipe.cache.dir, path), logits_of(recipe.cache.dir, path)
     if isinstance(logits, str):
         RemoteFolder.at(logits)
     for folder, advice in ((path, "--run-dir"), (store, f"cache.dir or {STORE}")):

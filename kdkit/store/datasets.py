@@ -16,21 +16,25 @@ from kdkit.system.digests import digest_of
 from kdkit.system.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from kdkit.recipe import Recipe
 
 # The report on the data counts the teacher's tokens, and its tokenizer may be made from the data.
 _DEPENDS = ("data", "tokens", "teacher")
 
 
-def entry_of(run_dir: Path, recipe: Recipe) -> Path | None:
-    """Where the data set of a sweep's trial is kept for the others; None where the run is no trial."""
+def entry_of(run_dir: Path, tables: Mapping[str, Any]) -> Path | None:
+    """Where the data set of a sweep's trial is kept for the others; None where the run is not a trial.
+
+    Args:
+        run_dir: The run folder.
+        tables: What of the trial's recipe its digest is made of.
+    """
     sweep = sweep_of(run_dir)
     if sweep is None:
         return None
-    return sweep / "data" / digest_of({section: recipe.digested[section] for section in _DEPENDS})[:16]
+    return sweep / "data" / digest_of({section: tables[section] for section in _DEPENDS})[:16]
 
 
 def is_there(entry: Path) -> bool:

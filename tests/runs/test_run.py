@@ -394,7 +394,7 @@ def test_a_damaged_record_says_to_start_anew_which_works(folder, content):
 
 def test_the_store_is_the_recipes_or_the_environments_or_beside_the_run(folder, monkeypatch, tmp_path):
     monkeypatch.delenv("KDKIT_CACHE", raising=False)
-    assert store_of(recipe_of(folder), folder) == folder.parent / "cache"
+    assert store_of("", folder) == folder.parent / "cache"
     monkeypatch.setenv("KDKIT_CACHE", str(tmp_path / "env"))
-    assert store_of(recipe_of(folder), folder) == tmp_path / "env"
-    assert store_of(recipe_of(folder, cache__dir=str(tmp_path / "own")), folder) == tmp_path / "own"
+    assert store_of("", folder) == tmp_path / "env"
+    assert store_of(str(tmp_path / "own"), folder) == tmp_path / "own"

@@ -366,8 +366,8 @@ def test_trials_share_the_store_of_a_run_beside_the_sweep(tmp_path, folder, monk
     trial = sweep.trials[0]
     place = trial_folder(folder, trial.id)
     assert (
-        store_of(trial.recipe, place)
-        == store_of(trial.recipe, folder.with_name("plain"))
+        store_of(trial.recipe.cache.dir, place)
+        == store_of(trial.recipe.cache.dir, folder.with_name("plain"))
         == tmp_path / "runs" / "cache"
     )
     assert sweep_of(place) == folder

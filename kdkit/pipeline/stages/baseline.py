@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.data import corpus as corpora
 from kdkit.evaluation import labels_only
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
-from kdkit.models import weights_digest
+from kdkit.models import tokenizer_digest, weights_digest
 from kdkit.pipeline.estimate import bytes_of_weights, check_space
-from kdkit.pipeline.fitting import train
+from kdkit.pipeline.fitting import Fitting, chosen_by
+from kdkit.pipeline.students import untrained
+from kdkit.runs.model_card import model_texts
 from kdkit.runs.stage import Planned, Stage
 from kdkit.runs.stage_facts import BaselineMade, Estimate
 from kdkit.store import folders, found_or_making
+from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes
 
 if TYPE_CHECKING:
@@ -34,7 +38,7 @@ def fit(run: Run) -> BaselineMade:
         UsageError: It has to be trained, and there is no room on the disk.
         DamagedData: The store's copy is not what was put there.
     """
-    return _have(run) if labels_only.is_wanted(run.recipe) else BaselineMade(folder=None)
+    return _have(run) if labels_only.is_wanted(run.recipe.evaluation, run.recipe.loss) else BaselineMade(folder=None)
 
 
 def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
@@ -63,9 +67,10 @@ def restore(run: Run) -> BaselineMade | None:
 
 
 def _have(run: Run) -> BaselineMade:
-    corpus, workshop = run.read_corpus(), run.path / labels_only.NAME
-    model = labels_only.untouched_student(run, corpus)
-    entry = run.store / "baselines" / labels_only.key_of(run.recipe, corpus, model)
+    corpus, workshop, recipe = run.read_corpus(), run.path / labels_only.NAME, run.recipe
+    tokenizer, seed = recipe.teacher.load_tokenizer(corpus), recipe.training.own_seed(recipe.seed)
+    model = untrained(recipe.student, tokenizer, run.teacher_folder, seed=seed, device=run.device)
+    entry = run.store / "baselines" / _key(recipe, corpus, model)
     note = run.progress.note
     with found_or_making(entry, what="baseline", note=note, is_there=entry.is_dir, team=run.team) as reused:
         if reused:
@@ -84,15 +89,15 @@ def _check_room(run: Run, workshop: Path) -> None:
 
 
 def _train(run: Run, model: TextModel, corpus: Corpus, workshop: Path) -> None:
-    train(
-        run,
+    Fitting.of(run).train(
         model,
         corpus,
-        labels_only.training_of(run.recipe),
+        labels_only.training_of(run.recipe.training),
         HardLoss(),
         lambda _: NoTargets(),
         role=labels_only.NAME,
         folder=workshop,
+        texts=model_texts(run.recipe, role=labels_only.NAME),
     )
 
 
@@ -100,6 +105,21 @@ def _told(entry: Path, workshop: Path, *, reused: bool) -> BaselineMade:
     folders.check(entry)
     shutil.rmtree(workshop, ignore_errors=True)
     return BaselineMade(folder=str(entry.absolute()), reused=reused, weights=weights_digest(entry))
+
+
+def _key(recipe: Recipe, corpus: Corpus, untouched: TextModel) -> str:
+    """Everything that the trained baseline depends on, as a name in the store."""
+    options, training = recipe.digested, labels_only.training_of(recipe.training)
+    depends = {
+        "start": labels_only.weights_in_memory(untouched),
+        "student": [recipe.names["student"], {k: v for k, v in options["student"].items() if k != "model"}],
+        "training": {**options["training"], "best_by": training.best_by, "seed": training.own_seed(recipe.seed)},
+        "tokens": options["tokens"],
+        "data": corpora.digest(attrs.evolve(corpus, test=())),
+        "tokenizer": tokenizer_digest(untouched.tokenizer),
+    }
+    depends |= chosen_by(training.best_by, recipe.evaluation, recipe.generation, options)
+    return digest_of(depends)[:32]
 
 
 STAGE = Stage(name="baseline", work=fit, plan=plan, leftovers=(labels_only.NAME,), restore=restore, together=True)

@@ -105,7 +105,7 @@ def filling_of(run: Run, teacher: OpenTeacher, corpus: Corpus) -> CacheFilling:
         recipe.codec,
         codec_name=recipe.names["codec"],
         teacher_name=f"{recipe.name}: {recipe.names['teacher']}",
-        place=logits_of(recipe, run.store),
+        place=logits_of(recipe.cache.dir, run.store),
     )
     return CacheFilling(
         needed=needed,

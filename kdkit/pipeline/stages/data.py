@@ -35,7 +35,7 @@ def load(run: Run) -> DataRead:
             the teacher or the student names what is not there.
     """
     check_inputs(run.recipe)
-    entry = datasets.entry_of(run.path, run.recipe)
+    entry = datasets.entry_of(run.path, run.recipe.digested)
     if entry is None:
         return _write(run, _read(run))
     note, folder = run.progress.note, run.path / "data"

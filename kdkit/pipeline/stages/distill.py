@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
 from kdkit.errors import Mismatch
-from kdkit.logits.cache import LogitCache
-from kdkit.logits.targets import CachedTargets, NoTargets, check_covers, keys_of
-from kdkit.models import check_same_tokenizer, count_parameters
+from kdkit.logits.targets import NoTargets
+from kdkit.models import count_parameters
 from kdkit.pipeline.estimate import check_space
-from kdkit.pipeline.fitting import train
+from kdkit.pipeline.fitting import Fitting
+from kdkit.pipeline.needed_logits import captured_targets
+from kdkit.pipeline.students import untrained
+from kdkit.runs.model_card import model_texts
 from kdkit.runs.stage import Planned, Stage
 from kdkit.runs.stage_facts import Captured, Estimate, StudentMade
 from kdkit.system.files import folder_bytes, weight_files
@@ -21,6 +22,7 @@ from kdkit.system.wording import millions, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from kdkit.api.interfaces import TextModel
     from kdkit.api.values import Corpus, EncodedExample
@@ -39,17 +41,10 @@ def fit(run: Run) -> StudentMade:
     recipe, options, folder = run.recipe, run.recipe.training, run.path / "student"
     run.team.lead_does(lambda: _check_room(run, folder))
     corpus = run.read_corpus()
-    teacher_tokenizer = recipe.teacher.load_tokenizer(corpus)
-    model = recipe.student.build(
-        teacher_tokenizer,
-        run.teacher_folder,
-        seed=options.own_seed(recipe.seed),
-        device=run.device,
-    )
-    check_same_tokenizer(teacher_tokenizer, model.tokenizer)
+    tokenizer, seed = recipe.teacher.load_tokenizer(corpus), options.own_seed(recipe.seed)
+    model = untrained(recipe.student, tokenizer, run.teacher_folder, seed=seed, device=run.device)
     captured = run.told(Captured) if recipe.loss.needs_teacher else None
-    result = train(
-        run,
+    result = Fitting.of(run).train(
         model,
         corpus,
         options,
@@ -57,6 +52,7 @@ def fit(run: Run) -> StudentMade:
         lambda rows: _targets(captured, model, rows, device=run.device),
         role="student",
         folder=folder,
+        texts=model_texts(recipe, role="student"),
     )
     if run.team.leads:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
@@ -89,16 +85,13 @@ def _targets(
     """The logits of these rows that were captured; none where none were."""
     if captured is None:
         return NoTargets()
-    cache = LogitCache.open(Path(captured.cache))
     # The teacher's logits may be narrower, as recorded ones are: the loss then reads the entries that both have.
     if model.vocab_size < len(model.tokenizer):
         raise Mismatch(
             f"the tokenizer has {len(model.tokenizer)} tokens, but the student's logits are over {model.vocab_size} "
             "only; take a model and a tokenizer that belong together"
         )
-    keys = keys_of(rows, teacher=captured.identity, tokenizer=captured.tokenizer)
-    check_covers(cache, keys)
-    return CachedTargets(cache=cache, keys=keys, device=device)
+    return captured_targets(captured, rows, device=device)
 
 
 STAGE = Stage(

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
-from kdkit.api.values import END, Prediction
-from kdkit.data.rows import rows_of
+from kdkit.api.values import Prediction
 from kdkit.evaluation import baselines, labels_only, record
-from kdkit.evaluation.costs import closing, open_student, student_cost, teacher_cost
+from kdkit.evaluation.costs import student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
 from kdkit.evaluation.losses import RowLoss
-from kdkit.evaluation.outputs import Answers, Questions
 from kdkit.evaluation.record import EvaluationRecord
 from kdkit.evaluation.scoring import Column
-from kdkit.evaluation.tokens import cached_tokens
-from kdkit.logits.cache import LogitCache
-from kdkit.logits.targets import CachedTargets, NoTargets, check_covers, keys_of
-from kdkit.losses import HardLoss, loss_at
+from kdkit.pipeline.asking import ask_all, student_folder, texts_file
 from kdkit.runs.stage import Planned, Stage
-from kdkit.runs.stage_facts import BaselineMade, Captured, Evaluated
+from kdkit.runs.stage_facts import BaselineMade, Evaluated
 from kdkit.store import predictions
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
-
-    from kdkit.api.interfaces import TextModel, Tokenizer
-    from kdkit.api.values import Corpus, Score
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.values import Corpus, Cost, Score
     from kdkit.data.rows import Rows
     from kdkit.evaluation.row_scores import Array
-    from kdkit.evaluation.tokens import CachedTokens
+    from kdkit.pipeline.asking import Asked
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
     from kdkit.runs.stage_facts import Estimate
@@ -50,7 +41,7 @@ WRITTEN = ("student", "student-validation", *baselines.NAMES)
 def score(run: Run) -> Evaluated:
     """Write the texts of student and baselines, `evaluation.json` and `rows.npz`."""
     corpus = run.read_corpus()
-    asked = _ask_all(run, corpus)
+    asked = ask_all(run, corpus)
     return run.team.lead_does(lambda: _write(run, corpus, asked))
 
 
@@ -63,81 +54,6 @@ def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
     return Planned(work=f"{found.texts_in_words(recipe.generation.beams)}{by}{picking}; {suites}")
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class Asked:
-    """What came of asking the models.
-
-    Attributes:
-        held_out: The rows that are scored.
-        tokenizer: The student's.
-        teacher: What the cached logits say of the teacher.
-        answers: What each model's forward pass says.
-        validation: The validation rows and what the student's says of them, where other rows are held out.
-    """
-
-    held_out: Rows
-    tokenizer: Tokenizer
-    teacher: CachedTokens | None
-    answers: dict[str, Answers]
-    validation: tuple[Rows, Answers] | None
-
-
-def _ask_all(run: Run, corpus: Corpus) -> Asked:
-    """Ask the models, one in memory at a time."""
-    recipe, most = run.recipe, run.recipe.evaluation.rows
-    with open_student(run, run.path / "student" / "best") as student:
-        held_out = rows_of(corpus.held_out, student.tokenizer, recipe.tokens, at_most=most)
-        teacher, questions = _questions(run, student, held_out)
-        answers = {"student": questions.answers(student)}
-        questions.write_texts(student, _texts(run, "student"), name="student")
-        validation = None
-        if corpus.test:
-            rows = rows_of(corpus.validation, student.tokenizer, recipe.tokens, at_most=most)
-            picking = Questions(run=run, rows=rows, loss=HardLoss(), targets=NoTargets(), teacher_ids={})
-            validation = rows, picking.answers(student)
-            picking.write_texts(student, _texts(run, "student-validation"), name="student on validation rows")
-        tokenizer = student.tokenizer
-    for name, kept_as, opened in _baseline_models(run, corpus):
-        with opened as model:
-            answers[name] = questions.answers(model)
-            questions.write_texts(model, _texts(run, name), name=name, kept_as=kept_as)
-    return Asked(held_out=held_out, tokenizer=tokenizer, teacher=teacher, answers=answers, validation=validation)
-
-
-def _questions(run: Run, student: TextModel, held_out: Rows) -> tuple[CachedTokens | None, Questions]:
-    """What the cache tells of the teacher, and what models are asked."""
-    recipe = run.recipe
-    loss = loss_at(recipe.loss, END)
-    if not recipe.loss.needs_teacher:
-        return None, Questions(run=run, rows=held_out, loss=loss, targets=NoTargets(), teacher_ids={})
-    captured = run.told(Captured)
-    keys = keys_of(held_out.encoded, teacher=captured.identity, tokenizer=captured.tokenizer)
-    cache = LogitCache.open(Path(captured.cache))
-    check_covers(cache, keys)
-    targets = CachedTargets(cache=cache, keys=keys, device=run.device)
-    teacher = cached_tokens(
-        held_out.encoded,
-        targets,
-        recipe.codec,
-        pad_id=student.tokenizer.pad_token_id,
-        batch_size=recipe.generation.batch_size,
-        team=run.team,
-    )
-    ids = teacher.ids if teacher is not None else {}
-    return teacher, Questions(run=run, rows=held_out, loss=loss, targets=targets, teacher_ids=ids)
-
-
-def _baseline_models(run: Run, corpus: Corpus) -> Iterator[tuple[str, str, AbstractContextManager[TextModel]]]:
-    """The baselines that are models: name, digest of the weights, and the model, to be opened."""
-    if not run.recipe.evaluation.baselines:
-        return
-    trained = run.told(BaselineMade)
-    if trained.folder is not None and trained.weights is not None:
-        yield labels_only.NAME, trained.weights, open_student(run, Path(trained.folder))
-    untouched = labels_only.untouched_student(run, corpus)
-    yield "untouched", labels_only.weights_in_memory(untouched), closing(untouched)
-
-
 def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
     """What the lead does alone: time student and teacher, score texts and losses."""
     held_out = asked.held_out
@@ -146,7 +62,7 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
     evidence = _evidence(run, held_out)
     _score_texts(evidence, held_out, said, lengths)
     _score_losses(evidence, asked)
-    costs = {"student": student_cost(run, held_out), **teacher_cost(run, corpus, held_out)}
+    costs = _costs(run, corpus, held_out)
     found = EvaluationRecord(
         split="test" if corpus.test else "validation",
         row_count=len(held_out.examples),
@@ -164,6 +80,18 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
     return Evaluated(split=found.split, rows=found.row_count)
 
 
+def _costs(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Cost]:
+    """What student and teacher cost, timed one after the other; a teacher that is not a model has no costs."""
+    recipe, generation, device = run.recipe, run.recipe.generation, run.device
+    student = student_cost(recipe.student, student_folder(run.path), held_out, generation, device=device)
+    costs, folder = {"student": student}, run.teacher_folder
+    if folder is not None:
+        costs["teacher"] = teacher_cost(
+            recipe.teacher, folder, held_out, generation, data=recipe.data, corpus=corpus, device=device
+        )
+    return costs
+
+
 def _evidence(run: Run, rows: Rows) -> Evidence:
     recipe = run.recipe
     return Evidence(
@@ -173,10 +101,6 @@ def _evidence(run: Run, rows: Rows) -> Evidence:
         seed=recipe.seed,
         together=recipe.evaluation.rows_together(recipe.generation),
     )
-
-
-def _texts(run: Run, name: str) -> Path:
-    return run.path / "predictions" / f"{name}.jsonl"
 
 
 def _all_texts(run: Run, corpus: Corpus, held_out: Rows) -> tuple[dict[str, list[str]], dict[str, Any]]:
@@ -189,14 +113,14 @@ def _all_texts(run: Run, corpus: Corpus, held_out: Rows) -> tuple[dict[str, list
         for name, texts in (("constant", [constant] * len(nearest)), ("nearest", nearest)):
             ids = [example.id for example in held_out.examples]
             predictions.write(
-                _texts(run, name), [Prediction(id=i, text=text) for i, text in zip(ids, texts, strict=True)]
+                texts_file(run.path, name), [Prediction(id=i, text=text) for i, text in zip(ids, texts, strict=True)]
             )
         trained = run.told(BaselineMade)
         facts = {"untouched": {}, "constant": {"text": constant}, "nearest": {}}
         if trained.folder is not None:
             facts[labels_only.NAME] = {"folder": trained.folder, "reused": trained.reused}
         names += facts
-    by_id = {name: {said.id: said.text for said in predictions.read(_texts(run, name))} for name in names}
+    by_id = {name: {said.id: said.text for said in predictions.read(texts_file(run.path, name))} for name in names}
     return {name: [texts[example.id] for example in held_out.examples] for name, texts in by_id.items()}, facts
 
 
@@ -253,7 +177,7 @@ def _validation_scores(run: Run, asked: Asked) -> tuple[Score, ...]:
         return ()
     rows, answers = asked.validation
     evidence = _evidence(run, rows)
-    by_id = {said.id: said.text for said in predictions.read(_texts(run, "student-validation"))}
+    by_id = {said.id: said.text for said in predictions.read(texts_file(run.path, "student-validation"))}
     texts = [by_id[example.id] for example in rows.examples]
     length = Column(
         suite=TEXTS, metric="length", values_R=_lengths(run, asked.tokenizer, {"student": texts})["student"]

@@ -12,7 +12,7 @@ from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
 from kdkit.models import tokenizer_digest, weights_digest
 from kdkit.pipeline.estimate import bytes_of_weights, check_space
-from kdkit.pipeline.fitting import train
+from kdkit.pipeline.fitting import Fitting, chosen_by
 from kdkit.runs.model_card import model_texts
 from kdkit.runs.stage import Planned, Stage
 from kdkit.runs.stage_facts import Estimate, TeacherMade
@@ -119,11 +119,20 @@ def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
     """Make the teacher; gives its folder."""
     teacher = run.recipe.teacher
     model = teacher.build(corpus, seed=_seed(run), device=run.device)
+    texts = model_texts(run.recipe, role="teacher")
     if teacher.fine_tune is None:
-        texts = model_texts(run.recipe, role="teacher")
         run.team.lead_does(lambda: model.save(workshop / "best", texts=texts))
     else:
-        train(run, model, corpus, teacher.fine_tune, HardLoss(), lambda _: NoTargets(), role="teacher", folder=workshop)
+        Fitting.of(run).train(
+            model,
+            corpus,
+            teacher.fine_tune,
+            HardLoss(),
+            lambda _: NoTargets(),
+            role="teacher",
+            folder=workshop,
+            texts=texts,
+        )
     return workshop / "best"
 
 
@@ -156,11 +165,9 @@ def _key(run: Run, corpus: Corpus) -> str:
         "tokenizer": tokenizer_digest(run.recipe.teacher.load_tokenizer(corpus)),
         "start": weights_digest(start) if start is not None else None,
     }
-    fine_tune, evaluation = run.recipe.teacher.fine_tune, run.recipe.evaluation
-    if fine_tune is not None and evaluation.suite_of(fine_tune.best_by) is not None:
-        depends |= {"generation": options["generation"], "suites": options["evaluation"]["suites"]}
-    elif fine_tune is not None and (together := evaluation.rows_together(run.recipe.generation)):
-        depends |= {"rows_together": together}  # a loss over batches picks the best epoch
+    fine_tune = run.recipe.teacher.fine_tune
+    if fine_tune is not None:
+        depends |= chosen_by(fine_tune.best_by, run.recipe.evaluation, run.recipe.generation, options)
     return digest_of(depends)[:32]
 
 

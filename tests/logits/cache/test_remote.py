@@ -628,9 +628,9 @@ def test_a_url_is_for_logits_and_the_rest_of_the_store_stays_local(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KDKIT_CACHE", environment)
     recipe = load_recipe(tiny.recipe_table(tmp_path, cache__dir=named))
-    found = store_of(recipe, Path("runs/one"))
+    found = store_of(recipe.cache.dir, Path("runs/one"))
     assert found.absolute() == tmp_path / store
-    place = logits_of(recipe, found)
+    place = logits_of(recipe.cache.dir, found)
     assert place == logits if isinstance(place, str) else place.absolute() == tmp_path / logits
 
 

@@ -1,0 +1,124 @@
+"""Asking student and baselines about the held-out rows: their texts, and what a forward pass says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit.api.values import END
+from kdkit.data.rows import rows_of
+from kdkit.evaluation import labels_only
+from kdkit.evaluation.costs import closing
+from kdkit.evaluation.outputs import Answers, Questions
+from kdkit.evaluation.tokens import cached_tokens
+from kdkit.logits.targets import NoTargets
+from kdkit.losses import HardLoss, loss_at
+from kdkit.pipeline.needed_logits import captured_targets
+from kdkit.pipeline.students import untrained
+from kdkit.runs.stage_facts import BaselineMade, Captured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from kdkit.api.interfaces import TextModel, Tokenizer
+    from kdkit.api.values import Corpus
+    from kdkit.data.rows import Rows
+    from kdkit.evaluation.tokens import CachedTokens
+    from kdkit.runs.run import Run
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Asked:
+    """What came of asking the models.
+
+    Attributes:
+        held_out: The rows that are scored.
+        tokenizer: The student's.
+        teacher: What the cached logits say of the teacher.
+        answers: What each model's forward pass says.
+        validation: The validation rows and what the student's says of them, where other rows are held out.
+    """
+
+    held_out: Rows
+    tokenizer: Tokenizer
+    teacher: CachedTokens | None
+    answers: dict[str, Answers]
+    validation: tuple[Rows, Answers] | None
+
+
+def ask_all(run: Run, corpus: Corpus) -> Asked:
+    """Ask the models, one in memory at a time."""
+    recipe, most = run.recipe, run.recipe.evaluation.rows
+    with closing(recipe.student.open(student_folder(run.path), device=run.device)) as student:
+        held_out = rows_of(corpus.held_out, student.tokenizer, recipe.tokens, at_most=most)
+        teacher, questions = _questions(run, student, held_out)
+        answers = {"student": questions.answers(student)}
+        questions.write_texts(student, texts_file(run.path, "student"), name="student")
+        validation = None
+        if corpus.test:
+            rows = rows_of(corpus.validation, student.tokenizer, recipe.tokens, at_most=most)
+            picking = attrs.evolve(questions, rows=rows, loss=HardLoss(), targets=NoTargets(), teacher_ids={})
+            validation = rows, picking.answers(student)
+            picking.write_texts(student, texts_file(run.path, "student-validation"), name="student on validation rows")
+        tokenizer = student.tokenizer
+    for name, kept_as, opened in _baseline_models(run, corpus):
+        with opened as model:
+            answers[name] = questions.answers(model)
+            questions.write_texts(model, texts_file(run.path, name), name=name, kept_as=kept_as)
+    return Asked(held_out=held_out, tokenizer=tokenizer, teacher=teacher, answers=answers, validation=validation)
+
+
+def _questions(run: Run, student: TextModel, held_out: Rows) -> tuple[CachedTokens | None, Questions]:
+    """What the cache tells of the teacher, and what models are asked."""
+    recipe = run.recipe
+    questions = Questions(
+        rows=held_out,
+        loss=loss_at(recipe.loss, END),
+        targets=NoTargets(),
+        teacher_ids={},
+        generation=recipe.generation,
+        together=recipe.evaluation.rows_together(recipe.generation),
+        store=run.store,
+        device=run.device,
+        progress=run.progress,
+        team=run.team,
+    )
+    if not recipe.loss.needs_teacher:
+        return None, questions
+    targets = captured_targets(run.told(Captured), held_out.encoded, device=run.device)
+    teacher = cached_tokens(
+        held_out.encoded,
+        targets,
+        recipe.codec,
+        pad_id=student.tokenizer.pad_token_id,
+        batch_size=recipe.generation.batch_size,
+        team=run.team,
+    )
+    ids = teacher.ids if teacher is not None else {}
+    return teacher, attrs.evolve(questions, targets=targets, teacher_ids=ids)
+
+
+def _baseline_models(run: Run, corpus: Corpus) -> Iterator[tuple[str, str, AbstractContextManager[TextModel]]]:
+    """The baselines that are models: name, digest of the weights, and the model, to be opened."""
+    if not run.recipe.evaluation.baselines:
+        return
+    recipe, trained = run.recipe, run.told(BaselineMade)
+    if trained.folder is not None and trained.weights is not None:
+        student = recipe.student.open(Path(trained.folder), device=run.device)
+        yield labels_only.NAME, trained.weights, closing(student)
+    tokenizer, seed = recipe.teacher.load_tokenizer(corpus), recipe.training.own_seed(recipe.seed)
+    untouched = untrained(recipe.student, tokenizer, run.teacher_folder, seed=seed, device=run.device)
+    yield "untouched", labels_only.weights_in_memory(untouched), closing(untouched)
+
+
+def student_folder(run_dir: Path) -> Path:
+    """The student of the best epoch."""
+    return run_dir / "student" / "best"
+
+
+def texts_file(run_dir: Path, name: str) -> Path:
+    """The file of what a model wrote."""
+    return run_dir / "predictions" / f"{name}.jsonl"

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from kdkit.logits.cache.identity import CacheIdentity, record_key
+from kdkit.logits.cache.inventory import caches_below
 from kdkit.logits.cache.manifest import Manifest, ShardEntry, read_manifest
 from kdkit.logits.cache.mending.convert import convert
 from kdkit.logits.cache.mending.merge import Merged, merge
 from kdkit.logits.cache.mending.repair import Repaired, repair
-from kdkit.logits.cache.mending.verify import Fault, caches_below, verify
+from kdkit.logits.cache.mending.verify import Fault, verify
 from kdkit.logits.cache.parts import Part, first_rows, take_parts
 from kdkit.logits.cache.reader import LogitCache
 from kdkit.logits.cache.writer import CacheWriter

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from kdkit.logits.cache.identity import CacheIdentity
 
-SHARD_PATTERN = "shard-*.safetensors"
+SHARD_FILE = re.compile(r"shard-([0-9]{5,9})\.safetensors", re.ASCII)
 
 _NUMPY = {"I64": "<i8", "U32": "<u4", "I32": "<i4", "U8": "u1"}
 _NATIVE = {dtype: np.dtype(code).newbyteorder("=") for dtype, code in _NUMPY.items()}
@@ -85,6 +86,22 @@ class Record:
 def shard_name(number: int) -> str:
     """File name of a shard."""
     return f"shard-{number:05}.safetensors"
+
+
+def shard_number(file: str) -> int:
+    """The number in the file name of a shard."""
+    found = SHARD_FILE.fullmatch(file)
+    assert found is not None
+    return int(found[1])
+
+
+def sealed_shards(folder: Path) -> list[Path]:
+    """The shard files of a folder, in the order of their numbers."""
+    # Not `glob`, which finds nothing where a folder cannot be listed: a writer would begin at shard 0 again.
+    return sorted(
+        (path for path in folder.iterdir() if SHARD_FILE.fullmatch(path.name)),
+        key=lambda path: (shard_number(path.name), path.name),
+    )
 
 
 def index_bytes(records: Sequence[Record]) -> bytes:

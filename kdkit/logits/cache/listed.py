@@ -1,4 +1,4 @@
-"""A shard as the manifest lists it, and what to say where it is not."""
+"""Reading the shards that a manifest lists, and the error where one is not as listed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,29 @@ if TYPE_CHECKING:
     from kdkit.logits.cache.manifest import ShardEntry
 
 
+def read_listed(path: Path) -> Shard:
+    """Header and index of a shard whose cache has a manifest that names it.
+
+    Raises:
+        DamagedData: It is not a shard as kdkit writes it; the message says what is wrong, not where.
+    """
+    try:
+        return read_shard(path)
+    except UsageError as error:
+        # A newer kdkit that adds a shard writes the manifest in its own version too.
+        raise DamagedData("its format version is newer than that of the manifest") from error
+
+
 def load_listed(folder: Path, entry: ShardEntry, identity: CacheIdentity) -> Shard:
     """Header and index of a shard that the manifest lists.
 
     Raises:
         DamagedData: It is damaged, missing, or another file than the manifest describes.
     """
-    path = folder / entry.file
     try:
-        shard = read_shard(path)
+        shard = read_listed(folder / entry.file)
     except DamagedData as error:
         raise damaged_shard(folder, entry.file, str(error)) from error
-    except UsageError as error:
-        # Whoever adds a shard of a newer version writes the manifest in that version too.
-        raise damaged_shard(folder, entry.file, "its format version is newer than that of the manifest") from error
     wrong = misfit(shard, entry, identity)
     if wrong:
         raise damaged_shard(folder, entry.file, wrong)

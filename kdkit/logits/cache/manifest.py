@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import DamagedData, MissingInput, UsageError
+from kdkit.logits.cache.format import SHARD_FILE, sealed_shards
 from kdkit.logits.cache.header import FORMAT, READ_VERSIONS, SHA256, VERSION, version_error
 from kdkit.logits.cache.identity import CacheIdentity
 from kdkit.logits.cache.state import NO_STATE
@@ -27,7 +28,7 @@ LARGEST_MANIFEST = 64 * 2**20
 # The last lines of the file, whatever its version: what comes before them is what the CRC is of.
 _TAIL = b'  "crc32": "%08x"\n}\n'
 _TAIL_BYTES = len(_TAIL % 0)
-_SHARD_FILE = re.compile(r"shard-[0-9]{5,9}\.safetensors", re.ASCII)
+_NAMED = re.compile(SHARD_FILE.pattern.replace("(", "(?:").encode())
 _FIELDS = {"format", "version", "identity", "identity_sha256", "records", "tokens", "size", "shards", "crc32"}
 
 
@@ -149,7 +150,7 @@ def _entry(table: Any, version: int) -> ShardEntry:
         raise DamagedData("the entry of a shard is not complete")
     entry = ShardEntry(**table)
     is_state = entry.state == NO_STATE or SHA256.fullmatch(entry.state)
-    if not _SHARD_FILE.fullmatch(entry.file) or not SHA256.fullmatch(entry.sha256) or not is_state:
+    if not SHARD_FILE.fullmatch(entry.file) or not SHA256.fullmatch(entry.sha256) or not is_state:
         raise DamagedData(f"{entry.file[:80]!r} is no entry of a shard")
     if min(entry.size, entry.records, entry.tokens) < 0 or max(entry.size, entry.records, entry.tokens) > 2**63 - 1:
         raise DamagedData(f"the sizes of {entry.file} cannot be")
@@ -206,7 +207,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise UsageError(f"{path} cannot be read: {error}") from error
 
 
-def sealed_shards(folder: Path) -> list[Path]:
-    """The shard files of a folder, in order."""
-    # Not `glob`, which finds nothing where a folder cannot be listed: a writer would begin at shard 0 again.
-    return sorted(path for path in folder.iterdir() if _SHARD_FILE.fullmatch(path.name))
+def shards_named_in(folder: Path) -> set[str]:
+    """The shard files that a cache's manifest names, however damaged it is."""
+    with (folder / MANIFEST).open("rb") as file:
+        return {name.decode("ascii") for name in _NAMED.findall(file.read(LARGEST_MANIFEST))}

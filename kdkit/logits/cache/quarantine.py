@@ -1,51 +1,49 @@
-"""The folder `damaged` within a cache: what is whole but of no use as things are, and may be wanted back."""
+"""The folder `damaged` within a cache: intact shards that cannot be used now, kept so that they can be restored."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-from kdkit.logits.cache.manifest import sealed_shards
+from kdkit.logits.cache.format import sealed_shards, shard_number
 from kdkit.system.files import disk_full
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ASIDE = "damaged"
-_NUMBER = re.compile(r"shard-([0-9]+)")
+QUARANTINE = "damaged"
 
 
-def set_aside(folder: Path, file: str) -> None:
-    """Move a file of a cache into its `damaged`, if it is there.
+def quarantine(folder: Path, file: str) -> None:
+    """Move a file of a cache into its `damaged`, if the file exists.
 
     Raises:
         KdkitError: The disk is full.
     """
-    source, aside = folder / file, folder / ASIDE
+    source, place = folder / file, folder / QUARANTINE
     if not source.exists():
         return
     with disk_full(folder, 0):
-        aside.mkdir(exist_ok=True)
-    target, count = aside / file, 1
+        place.mkdir(exist_ok=True)
+    target, count = place / file, 1
     while target.exists():  # of an earlier mishap
-        target, count = aside / f"{source.stem}-{count}{source.suffix}", count + 1
+        target, count = place / f"{source.stem}-{count}{source.suffix}", count + 1
     source.rename(target)
 
 
-def shards_aside(folder: Path) -> list[Path]:
-    """The shards of a cache that were set aside."""
-    return sealed_shards(folder / ASIDE) if (folder / ASIDE).is_dir() else []
+def quarantined_shards(folder: Path) -> list[Path]:
+    """The shards of a cache that were quarantined."""
+    return sealed_shards(folder / QUARANTINE) if (folder / QUARANTINE).is_dir() else []
 
 
 def next_number(folder: Path) -> int:
-    """The first number after those of all shards: one that was set aside keeps its own, so that it can come back."""
-    files = [*sealed_shards(folder), *shards_aside(folder)]
-    return max((int(found[1]) + 1 for path in files if (found := _NUMBER.match(path.name))), default=0)
+    """The first number after those of all shards: a quarantined one keeps its own, so that it can be restored."""
+    files = [*sealed_shards(folder), *quarantined_shards(folder)]
+    return max((shard_number(path.name) + 1 for path in files), default=0)
 
 
-def how_to_bring_back(folder: Path, what: str) -> str:
-    """What is said of a shard that is set aside: why, where it is, and how it comes back."""
+def how_to_restore(folder: Path, why: str) -> str:
+    """A phrase about a quarantined shard: why it cannot be used, where it is, and how it is restored."""
     return (
-        f"{what}; it is whole, and moved into {folder / ASIDE}: if you have that state file still, put it back into "
-        f"{folder}, move what is in {ASIDE} there too, and run `kdkit cache repair {folder}`"
+        f"{why}; it is whole, and moved into {folder / QUARANTINE}: if you have that state file still, put it back "
+        f"into {folder}, move what is in {QUARANTINE} there too, and run `kdkit cache repair {folder}`"
     )

@@ -19,8 +19,7 @@ from kdkit.logits.cache.identity import KEY_BYTES
 from kdkit.logits.cache.index import Index
 from kdkit.logits.cache.listed import damaged_shard, load_listed
 from kdkit.logits.cache.manifest import read_manifest
-from kdkit.logits.cache.payloads import MappedFiles, SoughtFiles
-from kdkit.logits.cache.remote.mirror import is_mirror
+from kdkit.logits.cache.payloads import files_of
 from kdkit.logits.cache.state import read_state
 from kdkit.system.url import is_url
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import FloatArray
     from kdkit.logits.cache.identity import CacheIdentity
     from kdkit.logits.cache.manifest import Manifest, ShardEntry
+    from kdkit.logits.cache.payloads import MappedFiles, SoughtFiles
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -82,8 +82,7 @@ class LogitCache:
         index = Index.of(shards)
         if index.repeated():
             raise DamagedData(f"{folder} holds a record twice; `kdkit cache repair {folder}` mends that")
-        files = MappedFiles() if is_mirror(folder) else SoughtFiles()
-        return cls(folder=folder, manifest=manifest, codec=codec, index=index, files=files)
+        return cls(folder=folder, manifest=manifest, codec=codec, index=index, files=files_of(folder))
 
     @property
     def identity(self) -> CacheIdentity:

@@ -1,4 +1,4 @@
-"""A shard before it is sealed."""
+"""Writing one shard: record after record, then sealed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from kdkit.errors import UsageError
 from kdkit.logits.cache.format import Record, index_bytes, shard_name
 from kdkit.logits.cache.header import header_bytes, header_room
 from kdkit.logits.cache.manifest import ShardEntry
-from kdkit.system.files import discard, publish
+from kdkit.logits.cache.payloads import read_records
+from kdkit.system.files import discard, disk_full, publish
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from kdkit.logits.cache.format import Shard
     from kdkit.logits.cache.identity import CacheIdentity
 
 # Nine digits: a longer name is not that of a shard, and nobody would find what is in it.
@@ -91,3 +94,26 @@ class GrowingShard:
         with contextlib.suppress(OSError):
             self._file.close()
         discard(self._temporary)
+
+
+def copy_shard(folder: Path, shard: Shard, records: Iterable[int], number: int) -> ShardEntry:
+    """Write a new shard of some of the records of another.
+
+    Args:
+        folder: Where both are.
+        shard: The other one.
+        records: The numbers of its records that are copied.
+        number: The number of the new one.
+
+    Raises:
+        DamagedData: One of these records is not whole.
+        KdkitError: The disk is full, or fails.
+    """
+    growing = GrowingShard(folder, number, shard.identity, shard.state)
+    try:
+        with disk_full(folder, shard.size):
+            for record in read_records(folder / shard.file, shard, records):
+                growing.add(*record)
+            return growing.seal()
+    finally:
+        growing.discard()

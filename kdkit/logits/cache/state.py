@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces.codecs import CodecState
 
-STATE_PATTERN = "state-*.safetensors"
 STATE_FILE = re.compile(r"state-[0-9a-f]{32}\.safetensors", re.ASCII)
 NO_STATE = ""
 _DIGITS = 32

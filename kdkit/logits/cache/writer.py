@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 from kdkit.api.interfaces import Codec, FittedCodec, StateCodec
 from kdkit.errors import KdkitError, Mismatch
+from kdkit.logits.cache.cleanup import clean_up
 from kdkit.logits.cache.identity import KEY_BYTES
-from kdkit.logits.cache.inventory import Stock
 from kdkit.logits.cache.locking import locked
 from kdkit.logits.cache.manifest import Manifest, ShardEntry
 from kdkit.logits.cache.shard_writer import GrowingShard
@@ -87,7 +87,7 @@ class CacheWriter:
         self._failed = False
 
     def __enter__(self) -> Self:
-        """Lock the folder and take stock of it.
+        """Lock the folder, and clear it of all that is not whole.
 
         Raises:
             Mismatch: The folder holds another identity's cache.
@@ -97,7 +97,7 @@ class CacheWriter:
             self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as lock:
             lock.enter_context(locked(self.folder, seconds=self._lock_seconds, note=self._note))
-            self._take_stock()
+            self._resume()
             self._lock = lock.pop_all()
         return self
 
@@ -235,12 +235,11 @@ class CacheWriter:
             self._failed = True
             raise
 
-    def _take_stock(self) -> None:
-        stock = Stock(folder=self.folder, identity=self.identity, codec=self._codec, note=self._note)
-        stock.take()
-        self.done_keys |= stock.done_keys
-        self._entries.extend(stock.entries)
-        self._next = stock.following
+    def _resume(self) -> None:
+        kept = clean_up(self.folder, self.identity, self._codec, note=self._note)
+        self.done_keys |= kept.keys
+        self._entries.extend(kept.entries)
+        self._next = kept.next_number
         if self._entries and isinstance(self._codec, FittedCodec):
             self._state = self._entries[-1].state
             self._bind(read_state(self.folder, self._state))

@@ -11,7 +11,7 @@ from kdkit.logits.cache.format import read_shard, shard_name
 from kdkit.logits.cache.listed import load_listed
 from kdkit.logits.cache.manifest import MANIFEST, Manifest, describe_shard, read_manifest
 from kdkit.logits.cache.mending.verify import verify
-from kdkit.logits.cache.payloads import whole_payload
+from kdkit.logits.cache.payloads import read_records
 from kdkit.logits.cache.reader import LogitCache
 from kdkit.logits.cache.state import copy_state
 from kdkit.logits.cache.writer import CacheWriter
@@ -211,13 +211,8 @@ class _Joining(CacheWriter):
             self._state = state
 
     def _copy(self, path: Path, shard: Shard) -> None:
-        with path.open("rb") as file:
-            for number, key in enumerate(key.tobytes() for key in shard.keys_N16):
-                if key in self.done_keys:
-                    self.repeated += 1
-                    continue
-                payload = whole_payload(file, shard, number)
-                if payload is None:
-                    raise DamagedData(f"{path} record {number}: its bytes do not match its checksum")
-                self.add(key, payload, int(shard.tokens_N[number]))
-                self.copied += 1
+        new = [number for number, key in enumerate(shard.keys_N16) if key.tobytes() not in self.done_keys]
+        for record in read_records(path, shard, new):
+            self.add(*record)
+        self.repeated += shard.records - len(new)
+        self.copied += len(new)

@@ -1,8 +1,7 @@
-"""Mending a cache: every whole record is kept, whatever else is damaged; what was lost is counted, never hidden."""
+"""Repairing a cache: every whole record is kept, whatever else is damaged; what was lost is counted, never hidden."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -10,33 +9,25 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.errors import DamagedData, MissingInput, UsageError
-from kdkit.logits.cache.format import Shard, read_shard
+from kdkit.logits.cache.cleanup import discard_temporaries, remove, withdraw_manifest
+from kdkit.logits.cache.format import Shard, read_shard, sealed_shards
+from kdkit.logits.cache.inventory import Inventory
 from kdkit.logits.cache.locking import locked
-from kdkit.logits.cache.manifest import (
-    LARGEST_MANIFEST,
-    MANIFEST,
-    Manifest,
-    ShardEntry,
-    describe_shard,
-    read_manifest,
-    sealed_shards,
-)
-from kdkit.logits.cache.mending.verify import Fault
-from kdkit.logits.cache.payloads import whole_payload
-from kdkit.logits.cache.quarantine import how_to_bring_back, next_number, set_aside, shards_aside
-from kdkit.logits.cache.shard_writer import GrowingShard
-from kdkit.logits.cache.state import NO_STATE, STATE_PATTERN, read_state, state_name
-from kdkit.system.files import disk_full, sync_folder
+from kdkit.logits.cache.manifest import MANIFEST, Manifest, ShardEntry, describe_shard
+from kdkit.logits.cache.mending.verify import NOT_WHOLE, Fault, repeats
+from kdkit.logits.cache.payloads import check_records
+from kdkit.logits.cache.quarantine import how_to_restore, next_number, quarantined_shards
+from kdkit.logits.cache.shard_writer import copy_shard
+from kdkit.system.files import sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from kdkit.logits.cache.identity import CacheIdentity
     from kdkit.system.progress import Progress
 
-_MISFIT = "it is not the file that the manifest describes"
-_NAMED = re.compile(rb"shard-[0-9]{5,9}\.safetensors")
+_MISPLACED = "it is not the file that the manifest describes"
 
 
 @attrs.frozen(kw_only=True)
@@ -70,20 +61,6 @@ class Repaired:
         return known or ("" if self.finished else "an unknown number of records")
 
 
-@attrs.frozen(kw_only=True)
-class _Promise:
-    """What the manifest says, as far as it can be read."""
-
-    manifest: Manifest | None
-    named: frozenset[str]
-    fault: str
-
-    @property
-    def was_finished(self) -> bool:
-        """Whether there is a manifest, whole or damaged."""
-        return self.manifest is not None or bool(self.fault)
-
-
 @attrs.frozen(kw_only=True, eq=False)
 class _Found:
     """A shard that can be read.
@@ -100,8 +77,8 @@ class _Found:
 
 
 @attrs.define(kw_only=True, eq=False)
-class _Inventory:
-    """All shards of a cache, and what is wrong with them.
+class _Findings:
+    """What reading the records of a cache came to.
 
     Attributes:
         identity: What the cache belongs to.
@@ -109,7 +86,7 @@ class _Inventory:
         kept: The keys of all whole records.
         faults: Everything that is wrong.
         lost: Files that cannot be used at all.
-        stateless: Whole shards without their state, and these states.
+        stateless: Whole shards without their state.
     """
 
     identity: CacheIdentity
@@ -117,7 +94,7 @@ class _Inventory:
     kept: set[bytes] = attrs.field(factory=set)
     faults: list[Fault] = attrs.field(factory=list)
     lost: list[str] = attrs.field(factory=list)
-    stateless: dict[str, str] = attrs.field(factory=dict)
+    stateless: list[Shard] = attrs.field(factory=list)
 
     def give_up(self, file: str, what: str) -> None:
         """Nothing of that file can be kept."""
@@ -146,196 +123,123 @@ def repair(folder: Path, *, progress: Progress) -> Repaired:
         UsageError: Another process is writing it, or a newer kdkit wrote it.
         KdkitError: The disk is full; what was whole is kept.
     """
-    if not folder.is_dir() or not (sealed_shards(folder) or shards_aside(folder) or (folder / MANIFEST).exists()):
+    if not folder.is_dir() or not (sealed_shards(folder) or quarantined_shards(folder) or (folder / MANIFEST).exists()):
         raise MissingInput(f"there is no logit cache in {folder}")
     with locked(folder):
-        for leftover in folder.glob(".*.tmp"):
-            leftover.unlink()
-        promise = _read_promise(folder)
-        inventory = _take_inventory(folder, promise, progress)
-        missing, unknown = _count_missing(inventory, promise)
-        whole = promise.was_finished and not missing and not unknown
-        if inventory.faults:
-            _mend(folder, inventory, finished=whole, promised=promise.manifest is not None)
+        discard_temporaries(folder)
+        inventory = Inventory.take(folder)
+        findings = _read_records(inventory, progress)
+        missing, unknown = _count_missing(inventory, findings)
+        whole = inventory.has_manifest and not missing and not unknown
+        if findings.faults:
+            _mend(inventory, findings, finished=whole)
     return Repaired(
         folder=folder,
-        identity=inventory.identity,
-        faults=tuple(inventory.faults),
-        kept=len(inventory.kept),
+        identity=findings.identity,
+        faults=tuple(findings.faults),
+        kept=len(findings.kept),
         missing=missing,
         unknown=unknown,
         finished=whole,
     )
 
 
-def _read_promise(folder: Path) -> _Promise:
-    try:
-        manifest = read_manifest(folder)
-    except MissingInput:
-        return _Promise(manifest=None, named=frozenset(), fault="")
-    except DamagedData:
-        with (folder / MANIFEST).open("rb") as file:
-            # The names in it are worth having: a shard that is gone is not found out otherwise.
-            named = frozenset(name.decode("ascii") for name in _NAMED.findall(file.read(LARGEST_MANIFEST)))
-        return _Promise(manifest=None, named=named, fault="it is not what was written")
-    return _Promise(manifest=manifest, named=frozenset(entry.file for entry in manifest.shards), fault="")
-
-
-def _read_shards(folder: Path, listed: Container[str]) -> dict[str, Shard | str]:
-    """The index of every shard, or what is wrong with it, in the order of their numbers."""
-    shards: dict[str, Shard | str] = {}
-    for path in sorted(sealed_shards(folder), key=lambda path: _number(path.name)):
-        try:
-            shards[path.name] = read_shard(path)
-        except DamagedData as error:
-            shards[path.name] = str(error)
-        except UsageError as error:
-            if path.name not in listed:
-                raise UsageError(f"{path} cannot be read: {error}") from error
-            # A newer kdkit would have written a manifest of its version.
-            shards[path.name] = "its format version is newer than that of the manifest"
-    return shards
-
-
-def _take_inventory(folder: Path, promise: _Promise, progress: Progress) -> _Inventory:
-    listed = {entry.file: entry for entry in promise.manifest.shards} if promise.manifest is not None else {}
-    shards = _read_shards(folder, listed)
-    inventory = _Inventory(identity=_identity_of(folder, promise, [s for s in shards.values() if isinstance(s, Shard)]))
-    if promise.fault:
-        inventory.faults.append(Fault(file=MANIFEST, record=None, what=promise.fault))
-    for file in sorted(promise.named - shards.keys()):
-        inventory.give_up(file, "the file is missing")
+def _read_records(inventory: Inventory, progress: Progress) -> _Findings:
+    findings = _Findings(identity=_identity_of(inventory))
+    if inventory.manifest_fault:
+        findings.faults.append(Fault(file=MANIFEST, record=None, what="it is not what was written"))
+    for file in inventory.missing:
+        findings.give_up(file, "the file is missing")
+    for file, what in inventory.damaged.items():
+        findings.give_up(file, what)
+    listed, misplaced = inventory.listed, inventory.misplaced
     as_written = {_nameless(entry) for entry in listed.values()}
-    bad_states: dict[str, str] = {}
-    with progress.task("read", total=len(shards), unit="shards") as task:
-        for file, shard in shards.items():
-            if isinstance(shard, str):
-                inventory.give_up(file, shard)
-            elif shard.identity != inventory.identity:
-                inventory.give_up(file, f"it belongs to another cache, of {shard.identity.describe()}")
-            elif what := _state_fault(folder, shard.state, bad_states):
-                inventory.stateless[file] = shard.state
-                inventory.faults.append(Fault(file=file, record=None, what=how_to_bring_back(folder, what)))
+    with progress.task("read", total=len(inventory.shards), unit="shards") as task:
+        for file, shard in inventory.shards.items():
+            if shard.identity != findings.identity:
+                findings.give_up(file, f"it belongs to another cache, of {shard.identity.describe()}")
+            elif file in inventory.stateless:
+                findings.stateless.append(shard)
+                what = how_to_restore(inventory.folder, inventory.stateless[file])
+                findings.faults.append(Fault(file=file, record=None, what=what))
             else:
-                entry = describe_shard(shard)
-                if listed.get(file, entry) != entry:
-                    inventory.faults.append(Fault(file=file, record=None, what=_MISFIT))
+                if file in misplaced:
+                    findings.faults.append(Fault(file=file, record=None, what=_MISPLACED))
                 # One that only stands under another's name is as it was written.
-                altered = file in listed and _nameless(entry) not in as_written
-                _add_shard(folder, shard, inventory, altered=altered)
+                altered = file in listed and _nameless(describe_shard(shard)) not in as_written
+                _add_shard(inventory.folder, shard, findings, altered=altered)
             task.advance()
-    return inventory
+    return findings
 
 
-def _identity_of(folder: Path, promise: _Promise, shards: Sequence[Shard]) -> CacheIdentity:
+def _identity_of(inventory: Inventory) -> CacheIdentity:
     """The manifest's, else that of most shards."""
-    if promise.manifest is not None:
-        return promise.manifest.identity
-    aside = list(_read_aside(folder)) if not shards else []
-    counts = Counter(shard.identity.digest for shard in (*shards, *aside))
+    if inventory.manifest is not None:
+        return inventory.manifest.identity
+    shards = list(inventory.shards.values()) or list(_read_quarantined(inventory.folder))
+    counts = Counter(shard.identity.digest for shard in shards)
     if not counts:
-        raise DamagedData(f"nothing in {folder} can be saved; delete it and run the recipe again, which captures anew")
+        raise DamagedData(
+            f"nothing in {inventory.folder} can be saved; delete it and run the recipe again, which captures anew"
+        )
     most = counts.most_common(1)[0][0]
-    return next(shard.identity for shard in (*shards, *aside) if shard.identity.digest == most)
+    return next(shard.identity for shard in shards if shard.identity.digest == most)
 
 
-def _read_aside(folder: Path) -> Iterator[Shard]:
-    for path in shards_aside(folder):
+def _read_quarantined(folder: Path) -> Iterator[Shard]:
+    for path in quarantined_shards(folder):
         with suppress(DamagedData, UsageError):
             yield read_shard(path)
 
 
-def _state_fault(folder: Path, state: str, known: dict[str, str]) -> str:
-    if state not in known:
-        known[state] = ""
-        if state != NO_STATE:
-            try:
-                read_state(folder, state)
-            except DamagedData as error:
-                known[state] = f"it needs a state that is damaged: {error}"
-    return known[state]
-
-
-def _add_shard(folder: Path, shard: Shard, inventory: _Inventory, *, altered: bool) -> None:
+def _add_shard(folder: Path, shard: Shard, findings: _Findings, *, altered: bool) -> None:
     good: list[int] = []
-    with (folder / shard.file).open("rb") as file:
-        for number in range(shard.records):
-            if whole_payload(file, shard, number) is None:
-                what = "its bytes do not match its checksum"
-            elif (key := shard.keys_N16[number].tobytes()) in inventory.kept:
-                what = f"its key {key.hex()} stands twice in the cache"
-            else:
-                inventory.kept.add(key)
-                good.append(number)
-                continue
-            inventory.faults.append(Fault(file=shard.file, record=number, what=what))
+    for number, is_whole in enumerate(check_records(folder / shard.file, shard)):
+        key = shard.keys_N16[number].tobytes()
+        if is_whole and key not in findings.kept:
+            findings.kept.add(key)
+            good.append(number)
+        else:
+            what = repeats(key) if is_whole else NOT_WHOLE
+            findings.faults.append(Fault(file=shard.file, record=number, what=what))
     rewrite = altered or len(good) < shard.records
-    inventory.found.append(_Found(shard=shard, good=tuple(good), rewrite=rewrite))
+    findings.found.append(_Found(shard=shard, good=tuple(good), rewrite=rewrite))
 
 
-def _count_missing(inventory: _Inventory, promise: _Promise) -> tuple[int, tuple[str, ...]]:
+def _count_missing(inventory: Inventory, findings: _Findings) -> tuple[int, tuple[str, ...]]:
     """How many of the promised records are lost, and the shards of which that is not known."""
-    if promise.manifest is None:
-        lost = sum(found.shard.records - inventory.count(found.shard) for found in inventory.found)
-        return lost, (*inventory.lost, *inventory.stateless)
-    promised = {_nameless(entry) for entry in promise.manifest.shards}
-    as_written = {_nameless(describe_shard(found.shard)): found for found in inventory.found}
+    if inventory.manifest is None:
+        lost = sum(found.shard.records - findings.count(found.shard) for found in findings.found)
+        return lost, (*findings.lost, *(shard.file for shard in findings.stateless))
+    promised = {_nameless(entry) for entry in inventory.manifest.shards}
+    as_written = {_nameless(describe_shard(found.shard)): found for found in findings.found}
     # A file with other bytes than were promised may still hold the records; another shard's copy holds none of them.
     altered = {found.shard.file: found for plain, found in as_written.items() if plain not in promised}
     missing = 0
-    for entry in promise.manifest.shards:
+    for entry in inventory.manifest.shards:
         found = as_written.get(_nameless(entry)) or altered.get(entry.file)
-        missing += max(0, entry.records - inventory.count(found.shard)) if found is not None else entry.records
+        missing += max(0, entry.records - findings.count(found.shard)) if found is not None else entry.records
     return missing, ()
 
 
-def _mend(folder: Path, inventory: _Inventory, *, finished: bool, promised: bool) -> None:
-    """Bring the folder to hold what is good. The promise goes before anything that it promised."""
-    rewritten = [found for found in inventory.found if found.rewrite]
-    if inventory.stateless and promised:
-        set_aside(folder, MANIFEST)  # worth having if these shards come back
-    elif rewritten or inventory.lost or not finished:
-        (folder / MANIFEST).unlink(missing_ok=True)
-    sync_folder(folder)
-    entries = [describe_shard(found.shard) for found in inventory.found if not found.rewrite]
+def _mend(inventory: Inventory, findings: _Findings, *, finished: bool) -> None:
+    """Bring the folder to hold what is good."""
+    folder = inventory.folder
+    rewritten = [found for found in findings.found if found.rewrite]
+    if findings.stateless or rewritten or findings.lost or not finished:
+        withdraw_manifest(inventory, findings.stateless)
+    entries = [describe_shard(found.shard) for found in findings.found if not found.rewrite]
     following = next_number(folder)
-    for file, state in inventory.stateless.items():
-        set_aside(folder, file)
-        set_aside(folder, state_name(state))
     for found in rewritten:
         if found.good:
-            entries.append(_rewrite(folder, found, following, inventory.identity))
+            entries.append(copy_shard(folder, found.shard, found.good, following))
             following += 1
         (folder / found.shard.file).unlink()
-    for file in inventory.lost:
-        (folder / file).unlink(missing_ok=True)
-    needed = {state_name(entry.state) for entry in entries}
-    for path in folder.glob(STATE_PATTERN):
-        if path.name not in needed:
-            path.unlink()
+    remove(folder, findings.lost, stateless=findings.stateless, kept=entries)
     sync_folder(folder)
     if finished:
-        Manifest(identity=inventory.identity, shards=tuple(entries)).write(folder)
-
-
-def _rewrite(folder: Path, found: _Found, number: int, identity: CacheIdentity) -> ShardEntry:
-    """A new shard of the good records of another."""
-    growing = GrowingShard(folder, number, identity, found.shard.state)
-    try:
-        with disk_full(folder, found.shard.size), (folder / found.shard.file).open("rb") as file:
-            for record in found.good:
-                payload = whole_payload(file, found.shard, record)
-                if payload is None:
-                    raise DamagedData(f"{folder / found.shard.file} changed while it was repaired; repair it again")
-                growing.add(found.shard.keys_N16[record].tobytes(), payload, int(found.shard.tokens_N[record]))
-            return growing.seal()
-    finally:
-        growing.discard()
+        Manifest(identity=findings.identity, shards=tuple(entries)).write(folder)
 
 
 def _nameless(entry: ShardEntry) -> ShardEntry:
     return attrs.evolve(entry, file="")
-
-
-def _number(file: str) -> int:
-    return int(file.removeprefix("shard-").removesuffix(".safetensors"))

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import zlib
 from typing import TYPE_CHECKING
 
 import attrs
 
 from kdkit.errors import DamagedData, MissingInput
+from kdkit.logits.cache.cleanup import discard_temporaries
 from kdkit.logits.cache.format import read_shard, shard_name
-from kdkit.logits.cache.manifest import MANIFEST, Manifest, describe_shard, misfit, read_manifest, sealed_shards
+from kdkit.logits.cache.inventory import Inventory
+from kdkit.logits.cache.listed import load_listed
+from kdkit.logits.cache.manifest import MANIFEST, Manifest, describe_shard, read_manifest
 from kdkit.logits.cache.mending.verify import shard_faults, state_faults
-from kdkit.logits.cache.shard_writer import GrowingShard
-from kdkit.logits.cache.state import read_state, state_name
+from kdkit.logits.cache.payloads import MARK, check_records, is_mirror
+from kdkit.logits.cache.quarantine import next_number
+from kdkit.logits.cache.shard_writer import copy_shard
+from kdkit.logits.cache.state import state_name
 from kdkit.system.digests import digest_of
 from kdkit.system.files import (
     disk_full,
@@ -43,8 +47,6 @@ if TYPE_CHECKING:
     from kdkit.system.url import Note, RemoteFolder
 
 MIRROR = "KDKIT_MIRROR"
-# In a mirror's folder: the URL that it is the mirror of.
-MARK = ".url"
 _FIRST_NUMBER, _NUMBERS = 100_000_000, 800_000_000
 
 
@@ -59,11 +61,6 @@ def mirror_of(url: str, identity: CacheIdentity, mirror_root: Path | None = None
     """The folder that mirrors a URL's cache of an identity."""
     root = mirror_root if mirror_root is not None else mirrors_folder()
     return root.absolute() / digest_of([url.rstrip("/"), identity.digest])[:32]
-
-
-def is_mirror(folder: Path) -> bool:
-    """Whether a folder is a mirror."""
-    return (folder / MARK).exists()
 
 
 def make_mirror(folder: Path, url: str) -> None:
@@ -101,10 +98,9 @@ def bring(remote: RemoteFolder, manifest: Manifest, folder: Path, note: Note | N
         DamagedData: A remote file is not what was written; names file and record.
         KdkitError: The file system fails or is silent, or the disk is full.
     """
-    for leftover in folder.glob(".*.tmp"):
-        leftover.unlink()
+    discard_temporaries(folder)
     listed = {entry.file: entry for entry in manifest.shards}
-    own = name_by_content(folder, list(_own_whole(folder, manifest.identity, listed, note)), listed)
+    own = name_by_content(folder, _keep_own(Inventory.take(folder), manifest.identity, listed, note), listed)
     missing = [entry for entry in manifest.shards if not _is_there(folder, entry, manifest.identity)]
     states = [state for state in manifest.states if any(state_faults(folder, state))]
     if note is not None and missing:
@@ -186,30 +182,28 @@ def _may_have(shard: Shard, name: str, folder: Path, listed: Mapping[str, ShardE
 
 def _is_there(folder: Path, entry: ShardEntry, identity: CacheIdentity) -> bool:
     try:
-        return not misfit(read_shard(folder / entry.file), entry, identity)
+        load_listed(folder, entry, identity)
     except DamagedData:
         return False
+    return True
 
 
-def _own_whole(
-    folder: Path, identity: CacheIdentity, listed: Mapping[str, ShardEntry], note: Note | None
-) -> Iterator[Shard]:
-    """The shards of a folder that are not listed; one that is damaged is thrown away."""
-    for path in sealed_shards(folder):
-        try:
-            shard = read_shard(path)
-            if shard.state and describe_shard(shard) != listed.get(path.name):
-                read_state(folder, shard.state)
-        except DamagedData as error:
-            why = str(error)
-        else:
-            why = "" if shard.identity == identity else "it belongs to another cache"
-            if not why and describe_shard(shard) != listed.get(path.name):
-                yield shard
-        if why:
-            if note is not None:
-                note(f"{path} is damaged ({why}) and thrown away; what the URL lacks of it is captured again")
-            path.unlink()
+def _keep_own(
+    inventory: Inventory, identity: CacheIdentity, listed: Mapping[str, ShardEntry], note: Note | None
+) -> list[Shard]:
+    """The shards of a folder that are not listed; those that cannot be used are thrown away."""
+    own = {file: shard for file, shard in inventory.shards.items() if describe_shard(shard) != listed.get(file)}
+    useless = dict(inventory.damaged)
+    useless |= {file: why for file, why in inventory.stateless.items() if file in own}
+    useless |= {file: "it belongs to another cache" for file, shard in own.items() if shard.identity != identity}
+    for file, why in useless.items():
+        if note is not None:
+            note(
+                f"{inventory.folder / file} is damaged ({why}) and thrown away; what the URL lacks of it is captured "
+                "again"
+            )
+        (inventory.folder / file).unlink()
+    return [shard for file, shard in own.items() if file not in useless]
 
 
 def _fetch(remote: RemoteFolder, file: str, staging: Path, faults: Iterator[Fault], folder: Path) -> None:
@@ -243,29 +237,14 @@ def _without_repeats(folder: Path, manifest: Manifest, own: list[Shard]) -> list
         fresh = [number for number, key in enumerate(keys) if key not in known]
         if len(fresh) == len(keys):
             kept.append(shard)
-        elif fresh:
+            known.update(keys)
+            continue
+        # A damaged record is left out, and so captured again.
+        whole = list(check_records(folder / shard.file, shard))
+        fresh = [number for number in fresh if whole[number]]
+        if fresh:
             listed = {entry.file: entry for entry in manifest.shards}
-            kept += name_by_content(folder, [_copy_of(folder, shard, fresh)], listed)
+            copy = copy_shard(folder, shard, fresh, next_number(folder))
+            kept += name_by_content(folder, [read_shard(folder / copy.file)], listed)
         known.update(keys)
     return kept
-
-
-def _copy_of(folder: Path, shard: Shard, numbers: list[int]) -> Shard:
-    """A shard of some of a shard's records; one that is damaged is left out, and so captured again."""
-    growing = GrowingShard(folder, _free_number(folder), shard.identity, shard.state)
-    try:
-        with (folder / shard.file).open("rb") as file:
-            for number in numbers:
-                start, end = (int(offset) for offset in shard.offsets_M[number : number + 2])
-                file.seek(shard.payload_start + start)
-                payload = file.read(end - start)
-                if zlib.crc32(payload) == shard.crc32_N[number]:
-                    growing.add(shard.keys_N16[number].tobytes(), payload, int(shard.tokens_N[number]))
-        return read_shard(folder / growing.seal().file)
-    finally:
-        if growing.is_open:
-            growing.discard()
-
-
-def _free_number(folder: Path) -> int:
-    return max((int(path.stem.removeprefix("shard-")) for path in sealed_shards(folder)), default=0) + 1

@@ -13,14 +13,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from kdkit.errors import DamagedData, KdkitError, Mismatch, MissingInput, UsageError
+from kdkit.logits.cache.format import SHARD_FILE
 from kdkit.logits.cache.listed import damaged_shard, load_listed
 from kdkit.logits.cache.locking import locked
 from kdkit.logits.cache.manifest import LARGEST_MANIFEST, MANIFEST, Manifest, describe_shard, read_manifest
 from kdkit.logits.cache.mending.verify import Fault, shard_faults, state_faults
+from kdkit.logits.cache.payloads import is_mirror
 from kdkit.logits.cache.remote.mirror import (
     bring,
     holds,
-    is_mirror,
     make_mirror,
     mirror_of,
     name_by_content,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from kdkit.logits.cache.manifest import ShardEntry
     from kdkit.system.url import Note
 
-_PARTS = (re.compile(re.escape(MANIFEST)), re.compile(r"shard-[0-9]{5,9}\.safetensors", re.ASCII))
+_FILES = (re.compile(re.escape(MANIFEST)), SHARD_FILE)
 # How often others may be quicker before it is given up.
 _ATTEMPTS = 5
 # Another process may fetch a large cache into the same mirror.
@@ -151,7 +152,7 @@ def remote_caches(url: str) -> list[str]:
         MissingInput: There is none.
         KdkitError: The file system fails or is silent.
     """
-    found = RemoteFolder.at(url).folders_with(*_PARTS)
+    found = RemoteFolder.at(url).folders_with(*_FILES)
     if not found:
         raise MissingInput(f"there is no logit cache at {url} or below it")
     return found

@@ -22,6 +22,9 @@ ROOMS = (
 )  # fmt: skip
 """From the top floor down."""
 
+FLOORS = {"logits.cache": ("remote", "mending", "")}
+"""Rooms within rooms that have an order, their floors from the top down; "" is for the room's own files."""
+
 OUTSIDE = {"__init__", "__main__"}
 """The front door: public names, imported from any floor when they are first used; no room imports from it."""
 
@@ -81,6 +84,17 @@ def test_no_two_modules_import_each_other_however_far_round():
         tuple(TopologicalSorter(arrows()).static_order())
     except CycleError as error:
         pytest.fail(" <- ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("outer", FLOORS)
+def test_a_room_with_floors_imports_downwards_only(outer):
+    inner = {name.removeprefix(f"{outer}."): name for name in MODULES if name.startswith(f"{outer}.")}
+    floors = {name: short.rpartition(".")[0] if short not in FLOORS[outer] else short for short, name in inner.items()}
+    assert set(floors.values()) == set(FLOORS[outer])
+    for module, floor in floors.items():
+        for other in arrows()[module] & floors.keys():
+            up = FLOORS[outer].index(floor) > FLOORS[outer].index(floors[other])
+            assert not up, f"{module} imports {other}"
 
 
 def test_what_components_are_is_reached_through_hooks_only():

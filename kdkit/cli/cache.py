@@ -249,7 +249,7 @@ def _verified(folder: Path | str) -> dict[str, Any]:
     import attrs
 
     from kdkit.logits.cache import verify
-    from kdkit.logits.cache.remote.transfer import verify_remote
+    from kdkit.logits.cache.remote.contents import verify_remote
 
     faults = verify_remote(folder) if isinstance(folder, str) else verify(folder)
     result: dict[str, Any] = {"folder": str(folder), "ok": not faults}

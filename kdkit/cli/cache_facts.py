@@ -29,7 +29,7 @@ def size_of(table: dict[str, Any]) -> str:
 def caches_at(place: Path | str) -> Sequence[Path | str]:
     """Every cache at a place or below it."""
     from kdkit.logits.cache import caches_below
-    from kdkit.logits.cache.remote.transfer import remote_caches
+    from kdkit.logits.cache.remote.contents import remote_caches
 
     return remote_caches(place) if isinstance(place, str) else caches_below(place)
 
@@ -37,7 +37,7 @@ def caches_at(place: Path | str) -> Sequence[Path | str]:
 def manifest_of(place: Path | str) -> Manifest:
     """The manifest of a cache."""
     from kdkit.logits.cache import read_manifest
-    from kdkit.logits.cache.remote.transfer import remote_manifest
+    from kdkit.logits.cache.remote.contents import remote_manifest
 
     return remote_manifest(place) if isinstance(place, str) else read_manifest(place)
 

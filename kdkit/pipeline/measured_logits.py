@@ -11,7 +11,7 @@ from kdkit.data import corpus as corpora
 from kdkit.data.rows import rows_of
 from kdkit.errors import MissingInput
 from kdkit.logits.bench.records import Material, Record, check_finite, first_quarter, quarter_sentence
-from kdkit.logits.cache import LogitCache
+from kdkit.logits.cache import open_cache
 from kdkit.logits.encoder import has_states
 from kdkit.recipe.inputs import check_inputs
 from kdkit.runs.facts_table import facts_in
@@ -34,7 +34,7 @@ def of_cache(place: Path | str) -> Material:
         DamagedData: It is not what was written.
         UsageError: It has fewer than two records.
     """
-    cache = LogitCache.open(place)
+    cache = open_cache(place)
     keys = list(cache)
     learnt = first_quarter(len(keys), str(place))
 

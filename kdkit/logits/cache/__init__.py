@@ -11,9 +11,11 @@ from kdkit.logits.cache.manifest import Manifest, ShardEntry, read_manifest
 from kdkit.logits.cache.mending.convert import convert
 from kdkit.logits.cache.mending.merge import Merged, merge
 from kdkit.logits.cache.mending.repair import Repaired, repair
+from kdkit.logits.cache.mending.take_parts import take_parts
 from kdkit.logits.cache.mending.verify import Fault, verify
-from kdkit.logits.cache.parts import Part, first_rows, take_parts
+from kdkit.logits.cache.parts import Part, first_rows
 from kdkit.logits.cache.reader import LogitCache
+from kdkit.logits.cache.remote.transfer import open_cache
 from kdkit.logits.cache.writer import CacheWriter
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "convert",
     "first_rows",
     "merge",
+    "open_cache",
     "read_manifest",
     "record_key",
     "repair",

@@ -1,32 +1,21 @@
-"""Parts of a cache: what one of several processes captures, in a folder of its own beside the cache."""
+"""A part of a capture: what one of several processes captures, in a folder of its own beside the cache."""
 
 from __future__ import annotations
 
 import re
-import shutil
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.errors import DamagedData, Mismatch, UsageError
-from kdkit.logits.cache.locking import locked
-from kdkit.logits.cache.manifest import MANIFEST, read_manifest
-from kdkit.logits.cache.mending.merge import Merged, merge
-from kdkit.system.files import sync_folder
+from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from kdkit.api.values import EncodedExample
-    from kdkit.logits.cache.identity import CacheIdentity
-    from kdkit.system.progress import Progress
 
 _SPELT = re.compile(r"(0|[1-9][0-9]{0,5})/([1-9][0-9]{0,5})", re.ASCII)
-_TAKEN = ".taken"
-# A merge reads all of its parts.
-_WAIT = 3600.0
 
 
 @attrs.frozen(kw_only=True)
@@ -91,61 +80,3 @@ def first_rows(groups: Sequence[Sequence[EncodedExample]], keys: Mapping[str, by
         for row in group:
             first.setdefault(keys[row.id], row.id)
     return set(first.values())
-
-
-def take_parts(cache: Path, identity: CacheIdentity, progress: Progress) -> Merged | None:
-    """Merge the finished parts that lie beside a cache into it, and delete them; None where there are none.
-
-    A part that another process is writing stays until the next time.
-
-    Raises:
-        Mismatch: A part belongs to something else.
-        DamagedData: A part is damaged; names file and record.
-        KdkitError: The disk is full.
-    """
-    if not _finished_parts(cache):
-        return None
-    with locked(cache.parent, seconds=_WAIT):  # two runs that take the same parts would delete them under each other
-        for left in cache.parent.glob(f".{cache.name}.part-*{_TAKEN}"):
-            shutil.rmtree(left)
-        with ExitStack() as held:
-            # From before its manifest is read until it has gone: what is added between would go with it, unmerged.
-            parts = [part for part in _finished_parts(cache) if _hold(part, held, progress)]
-            if not parts:
-                return None
-            for part in parts:
-                _check_identity(part, identity)
-            merged = merge(cache, parts, progress=progress)
-            gone = [part.with_name(f".{part.name}{_TAKEN}") for part in parts]
-            for part, renamed in zip(parts, gone, strict=True):
-                part.rename(renamed)  # first its name goes, so that nobody sees half of it
-            sync_folder(cache.parent)
-        for renamed in gone:
-            shutil.rmtree(renamed)
-    return merged
-
-
-def _finished_parts(cache: Path) -> list[Path]:
-    return [part for part in sorted(cache.parent.glob(f"{cache.name}.part-*-of-*")) if (part / MANIFEST).exists()]
-
-
-def _check_identity(part: Path, identity: CacheIdentity) -> None:
-    try:
-        found = read_manifest(part).identity
-    except DamagedData as error:
-        raise DamagedData(f"{error}; or delete {part}, whose records are then captured again") from error
-    if found != identity:
-        raise Mismatch(
-            f"{part} holds the logits of {found.describe()}, and those of {identity.describe()} are needed; "
-            "move it away"
-        )
-
-
-def _hold(part: Path, held: ExitStack, progress: Progress) -> bool:
-    """Keep writers out of a part until `held` ends; whether it is there, finished, and no writer has it."""
-    try:
-        held.enter_context(locked(part, seconds=0))
-    except UsageError:
-        progress.note(f"{part} is being written by another process; it stays")
-        return False
-    return (part / MANIFEST).exists()

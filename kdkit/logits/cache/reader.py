@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,10 +20,10 @@ from kdkit.logits.cache.listed import damaged_shard, load_listed
 from kdkit.logits.cache.manifest import read_manifest
 from kdkit.logits.cache.payloads import files_of
 from kdkit.logits.cache.state import read_state
-from kdkit.system.url import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
@@ -54,14 +53,11 @@ class LogitCache:
     _coders: dict[str, Codec] = attrs.field(factory=dict, init=False)
 
     @classmethod
-    def open(
-        cls, place: Path | str, identity: CacheIdentity | None = None, *, codec: AnyCodec | None = None
-    ) -> LogitCache:
-        """Open a cache, checking everything but the payloads.
+    def open(cls, folder: Path, identity: CacheIdentity | None = None, *, codec: AnyCodec | None = None) -> LogitCache:
+        """Open a cache, checking everything but the payloads; `kdkit.logits.cache.open_cache` also opens one at a URL.
 
         Args:
-            place: Its folder, or the URL where it lies: what is there is fetched into a mirror first, and all of that
-                is checked.
+            folder: Where it lies.
             identity: What it must belong to; None for whatever is there.
             codec: What decodes it; by default the codec that the manifest names.
 
@@ -69,9 +65,7 @@ class LogitCache:
             MissingInput: There is no finished cache.
             Mismatch: It belongs to something else.
             DamagedData: Manifest or shards are not what was written.
-            KdkitError: The file system of the URL fails or is silent.
         """
-        folder = _folder_of(place, identity)
         manifest = read_manifest(folder)
         if identity is not None and manifest.identity != identity:
             raise Mismatch(
@@ -210,14 +204,6 @@ class LogitCache:
     def _damaged(self, number: int, what: str) -> DamagedData:
         record = number - int(self._index.first_N[number])
         return damaged_shard(self.folder, self._entry(number).file, f"record {record} is damaged: {what}")
-
-
-def _folder_of(place: Path | str, identity: CacheIdentity | None) -> Path:
-    if not is_url(place):
-        return Path(place)
-    from kdkit.logits.cache.remote import transfer  # what it needs is for URLs alone
-
-    return transfer.fetch(str(place), identity=identity)
 
 
 def _build_codec(identity: CacheIdentity) -> AnyCodec:

@@ -27,7 +27,7 @@ from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
 from kdkit.logits.cache import CacheWriter, LogitCache, Part, first_rows, merge, take_parts, verify
-from kdkit.logits.cache import parts as parts_module
+from kdkit.logits.cache.mending import take_parts as parts_module
 from kdkit.system.progress import Silent
 from kdkit.testing import synthetic_block
 

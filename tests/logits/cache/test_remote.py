@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cli.cache import command
 from kdkit.errors import DamagedData, KdkitError, Mismatch, MissingInput, UsageError
-from kdkit.logits.cache import CacheWriter, LogitCache, Manifest, read_manifest, verify
+from kdkit.logits.cache import CacheWriter, LogitCache, Manifest, open_cache, read_manifest, verify
 from kdkit.logits.cache.payloads import MappedFiles, SoughtFiles
+from kdkit.logits.cache.remote.contents import verify_remote
 from kdkit.logits.cache.remote.mirror import mirror_of
-from kdkit.logits.cache.remote.transfer import fetch, mirrored, push, verify_remote
+from kdkit.logits.cache.remote.transfer import fetch, mirrored, push
 from kdkit.recipe import load_recipe
 from kdkit.store import logits_of, store_of
 from kdkit.system.url import RemoteFolder, is_url
@@ -163,7 +164,7 @@ def shard_names(url=URL):
 
 
 def check(place, numbers):
-    cache = LogitCache.open(place, identity())
+    cache = open_cache(place, identity())
     assert set(cache) == {key(number) for number in numbers}
     for number in numbers:
         assert cache.get(key(number)) == (U8LZ4().encode(block(number)), number % 5)
@@ -201,7 +202,7 @@ def test_what_was_captured_into_a_url_comes_back(tmp_path, monkeypatch, place):
 def test_a_mirror_is_read_through_few_maps_and_a_folder_by_seeking(tmp_path):
     with mirrored(URL, identity()) as folder:
         fill(folder, range(40), shard_bytes=1)
-    cache = LogitCache.open(URL)
+    cache = open_cache(URL)
     files = cache._files
     assert isinstance(files, MappedFiles)
     few = MappedFiles(at_most=3)
@@ -218,11 +219,11 @@ def test_a_second_open_fetches_the_manifest_alone(tmp_path):
     with mirrored(URL, identity()) as folder:
         fill(folder, range(12))
     shutil.rmtree(folder)
-    LogitCache.open(URL)
+    open_cache(URL)
     first = {path for what, path in Shaky.calls if what == "open"}
     assert {remote_path(name) for name in shard_names()} <= first
     steady()
-    LogitCache.open(URL)
+    open_cache(URL)
     assert {path for what, path in Shaky.calls} == {remote_path("manifest.json")}
 
 
@@ -350,7 +351,7 @@ def test_every_damage_at_a_url_is_refused_and_leaves_the_mirror_clean(tmp_path, 
         raw[place] ^= 1 << data.draw(st.integers(0, 7))
     Shaky.files[remote_path(name)] = bytes(raw[:place] if kind == "cut" else raw + b"x" * (kind == "longer"))
     with pytest.raises(DamagedData, match=f"{URL}/{name}"):
-        LogitCache.open(URL)
+        open_cache(URL)
     assert not (folder / "manifest.json").exists()
     assert not (folder / name).exists()
     assert [fault.file for fault in verify_remote(URL)][:1] == [name]
@@ -366,7 +367,7 @@ def test_damage_at_a_url_names_shard_and_record(tmp_path):
     Shaky.files[remote_path(name)] = bytes(raw)
     shutil.rmtree(folder)
     with pytest.raises(DamagedData, match=rf"{URL}/{name} record 4: .*`kdkit cache verify {URL}`") as raised:
-        LogitCache.open(URL)
+        open_cache(URL)
     assert raised.value.exit_code == 4
     assert [(fault.file, fault.record) for fault in verify_remote(URL)] == [(name, 4)]
 
@@ -420,7 +421,7 @@ def test_a_cache_of_something_else_is_refused_with_both_names(tmp_path):
         push(tmp_path / "two", URL)
     other = identity(teacher="f" * 64, teacher_name="other-teacher")
     with pytest.raises(Mismatch, match=rf"{URL} .*big-teacher.*other-teacher"):
-        LogitCache.open(URL, other)
+        open_cache(URL, other)
     with pytest.raises(Mismatch, match=rf"{URL} .*big-teacher.*other-teacher"), mirrored(URL, other):
         pass
     assert remote_files() == before
@@ -428,10 +429,10 @@ def test_a_cache_of_something_else_is_refused_with_both_names(tmp_path):
 
 def test_no_cache_and_no_file_system_are_said_to_be_so(tmp_path):
     with pytest.raises(MissingInput, match=f"no logit cache at {URL}"):
-        LogitCache.open(URL)
+        open_cache(URL)
     for url in ("nonsense://x/y", "shaky+nonsense://x"):
         with pytest.raises(UsageError, match=rf"{url.replace('+', '.')} cannot be reached"):
-            LogitCache.open(url)
+            open_cache(url)
     assert not (tmp_path / "mirrors").exists()
 
 
@@ -543,13 +544,13 @@ def test_states_travel_with_the_shards_that_need_them(tmp_path, monkeypatch):
         writer.finish()
     (state,) = (name for name in remote_files() if name.startswith("state-"))
     monkeypatch.setenv("KDKIT_MIRROR", str(tmp_path / "another machine"))
-    cache = LogitCache.open(URL, owner, codec=MeanCodec())
+    cache = open_cache(URL, owner, codec=MeanCodec())
     assert cache.decode(key(4)).shape == (4, 40)
     shutil.rmtree(cache.folder)
     raw = Shaky.files[remote_path(state)]
     Shaky.files[remote_path(state)] = raw[:-1] + bytes([raw[-1] ^ 1])
     with pytest.raises(DamagedData, match=f"{URL}/{state}"):
-        LogitCache.open(URL)
+        open_cache(URL)
     assert [fault.file for fault in verify_remote(URL)] == [state]
     assert not list(cache.folder.glob("state-*"))
 
@@ -601,7 +602,7 @@ def test_a_run_whose_cache_is_at_a_url_keeps_its_logits_there(tmp_path, monkeypa
     assert one["url"] == two["url"]
     assert one["url"].startswith("memory://bucket/store/logits/")
     assert Path(two["cache"]).is_relative_to(tmp_path / "mirrors" / "two")
-    assert len(LogitCache.open(two["url"])) == one["records"] == two["records"]
+    assert len(open_cache(two["url"])) == one["records"] == two["records"]
     assert not (tmp_path / "runs" / "cache" / "logits").exists()
     # A mirror that is deleted is filled from the URL when a later stage is done again.
     shutil.rmtree(tmp_path / "mirrors" / "two")

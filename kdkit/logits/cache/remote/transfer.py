@@ -6,40 +6,38 @@ comes last, in both directions. What was captured here and is not at the URL yet
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from kdkit.errors import DamagedData, KdkitError, Mismatch, MissingInput, UsageError
-from kdkit.logits.cache.format import SHARD_FILE
+from kdkit.errors import DamagedData, KdkitError, Mismatch, MissingInput
 from kdkit.logits.cache.listed import damaged_shard, load_listed
 from kdkit.logits.cache.locking import locked
-from kdkit.logits.cache.manifest import LARGEST_MANIFEST, MANIFEST, Manifest, describe_shard, read_manifest
-from kdkit.logits.cache.mending.verify import Fault, shard_faults, state_faults
+from kdkit.logits.cache.manifest import MANIFEST, Manifest, describe_shard, read_manifest
+from kdkit.logits.cache.mending.verify import shard_faults
 from kdkit.logits.cache.payloads import is_mirror
+from kdkit.logits.cache.reader import LogitCache
+from kdkit.logits.cache.remote.contents import find_manifest, verify_remote
 from kdkit.logits.cache.remote.mirror import (
     bring,
     holds,
     make_mirror,
     mirror_of,
     name_by_content,
-    push_advice,
 )
 from kdkit.logits.cache.state import read_state, state_name
 from kdkit.system.files import size_text
-from kdkit.system.url import RemoteFolder
+from kdkit.system.url import RemoteFolder, is_url
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kdkit.api.interfaces.codecs import AnyCodec
     from kdkit.logits.cache.identity import CacheIdentity
     from kdkit.logits.cache.manifest import ShardEntry
     from kdkit.system.url import Note
 
-_FILES = (re.compile(re.escape(MANIFEST)), SHARD_FILE)
 # How often others may be quicker before it is given up.
 _ATTEMPTS = 5
 # Another process may fetch a large cache into the same mirror.
@@ -68,7 +66,7 @@ def fetch(
         KdkitError: The file system fails or is silent, or the disk is full.
     """
     remote = RemoteFolder.at(url)
-    found = _read_manifest(remote)
+    found = find_manifest(remote)
     if found is None:
         raise MissingInput(f"there is no logit cache at {remote.url} (no {MANIFEST})")
     if identity is not None and found.identity != identity:
@@ -82,6 +80,23 @@ def fetch(
         with locked(folder, seconds=_WAIT):
             bring(remote, found, folder, note)
     return folder
+
+
+def open_cache(
+    place: Path | str, identity: CacheIdentity | None = None, *, codec: AnyCodec | None = None
+) -> LogitCache:
+    """Open a cache in a folder or at a URL; what lies at a URL is fetched into a mirror first, and all of it checked.
+
+    Args:
+        place: The folder or the URL.
+        identity: What it must belong to; None for whatever is there.
+        codec: What decodes it; by default the codec that the manifest names.
+
+    Raises:
+        KdkitError: See `LogitCache.open` and `fetch`.
+    """
+    folder = fetch(str(place), identity=identity) if is_url(place) else Path(place)
+    return LogitCache.open(folder, identity, codec=codec)
 
 
 def push(folder: Path, url: str, *, mend: bool = False, note: Note | None = None) -> None:
@@ -101,7 +116,7 @@ def push(folder: Path, url: str, *, mend: bool = False, note: Note | None = None
         KdkitError: The file system fails or is silent.
     """
     remote = RemoteFolder.at(url)
-    current = _whole_manifest if mend else _read_manifest
+    current = _whole_manifest if mend else find_manifest
     read_manifest(folder)  # before the lock, which makes a folder
     with locked(folder, seconds=_WAIT):
         damaged = _damaged_files(remote) if mend else frozenset()
@@ -114,7 +129,7 @@ def push(folder: Path, url: str, *, mend: bool = False, note: Note | None = None
             if current(remote) != theirs:
                 continue  # another process was quicker: what it brought comes in, too
             remote.upload(folder / MANIFEST, MANIFEST)
-            if _read_manifest(remote) == own:
+            if find_manifest(remote) == own:
                 return
     raise KdkitError(f"{remote.url} was changed by others {_ATTEMPTS} times meanwhile; run again when they are done")
 
@@ -145,81 +160,10 @@ def mirrored(url: str, identity: CacheIdentity, *, note: Note | None = None) -> 
     push(folder, url, note=note)
 
 
-def remote_caches(url: str) -> list[str]:
-    """The URLs of all caches at a URL or below it.
-
-    Raises:
-        MissingInput: There is none.
-        KdkitError: The file system fails or is silent.
-    """
-    found = RemoteFolder.at(url).folders_with(*_FILES)
-    if not found:
-        raise MissingInput(f"there is no logit cache at {url} or below it")
-    return found
-
-
-def remote_manifest(url: str) -> Manifest:
-    """The manifest of a URL's cache.
-
-    Raises:
-        MissingInput: There is no finished cache.
-        DamagedData: The manifest is not what was written.
-        KdkitError: The file system fails or is silent.
-    """
-    found = _read_manifest(RemoteFolder.at(url))
-    if found is None:
-        raise MissingInput(f"there is no finished logit cache at {url} (no {MANIFEST})")
-    return found
-
-
-def verify_remote(url: str) -> list[Fault]:
-    """Every fault of a URL's cache, each of its files being fetched for that, one at a time, and thrown away.
-
-    Raises:
-        MissingInput: There is no finished cache.
-        KdkitError: The file system fails or is silent, or the disk is full.
-    """
-    remote = RemoteFolder.at(url)
-    try:
-        manifest = remote_manifest(url)
-    except DamagedData as error:
-        return [Fault(file=MANIFEST, record=None, what=str(error))]
-    faults: list[Fault] = []
-    seen: set[bytes] = set()
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        for state in manifest.states:
-            faults += _fetched_faults(remote, folder / state_name(state), state_faults(folder, state))
-        for entry in manifest.shards:
-            faults += _fetched_faults(remote, folder / entry.file, shard_faults(folder, entry, manifest, seen))
-    return faults
-
-
-def _fetched_faults(remote: RemoteFolder, path: Path, faults: Iterator[Fault]) -> list[Fault]:
-    """What is wrong with a file, which is thrown away again; one that is missing says so itself."""
-    with suppress(MissingInput):
-        remote.download(path.name, path)
-    found = list(faults)
-    path.unlink(missing_ok=True)
-    return found
-
-
-def _read_manifest(remote: RemoteFolder) -> Manifest | None:
-    raw = remote.read(MANIFEST, LARGEST_MANIFEST)
-    if raw is None:
-        return None
-    try:
-        return Manifest.from_bytes(raw)
-    except DamagedData as error:
-        raise DamagedData(f"{remote.url}/{MANIFEST} is damaged: {error}; {push_advice(remote.url)}") from error
-    except UsageError as error:
-        raise UsageError(f"{remote.url}/{MANIFEST} cannot be read: {error}") from error
-
-
 def _whole_manifest(remote: RemoteFolder) -> Manifest | None:
     """A remote manifest; None also of a damaged one, which is then replaced."""
     try:
-        return _read_manifest(remote)
+        return find_manifest(remote)
     except DamagedData:
         return None
 

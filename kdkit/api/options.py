@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
+from kdkit.api.interfaces.numbers import DirectedSuite
+from kdkit.api.values.results import Direction
+from kdkit.errors import KdkitError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -172,7 +176,7 @@ class Training:
     )
     best_by: str = option(
         'What picks the best epoch: "loss", "hard", "soft" (lower is better) or "SUITE.METRIC" of an evaluation suite '
-        "against the ground truth (higher is better; needs generation at each epoch's end).",
+        "against the ground truth (the suite says which values are better; needs generation at each epoch's end).",
         default="text.f1",
     )
     validation_rows: int = option("Validation rows used at each epoch's end; 0 for all.", default=0, check=not_negative)
@@ -204,6 +208,22 @@ class NamedSuite:
 
     name: str
     suite: MetricSuite
+
+    def direction_of(self, metric: str) -> Direction:
+        """Which values of one of its metrics are better, as the suite says.
+
+        Raises:
+            KdkitError: It says something else than "higher", "lower" or "neither".
+        """
+        stated = self.suite.directions if isinstance(self.suite, DirectedSuite) else {}
+        word = stated.get(metric, stated.get(metric.partition("/")[0], Direction.HIGHER))
+        try:
+            return Direction(word)
+        except ValueError as error:
+            raise KdkitError(
+                f'metric suite "{self.name}" says {word!r} of the direction of "{metric}"; '
+                'it must say "higher", "lower" or "neither"'
+            ) from error
 
 
 def _no_suite_twice(_instance: object, _field: object, suites: tuple[NamedSuite, ...]) -> None:
@@ -244,6 +264,11 @@ class Evaluation:
     def suite_of(self, best_by: str) -> NamedSuite | None:
         """The suite of a `best_by` such as "text.f1"; None where it names a loss."""
         return next((named for named in self.suites if best_by.startswith(f"{named.name}.")), None)
+
+    def direction_of(self, best_by: str) -> Direction:
+        """Which values of a `best_by` are better: of a loss lower ones, of a metric what its suite says."""
+        named = self.suite_of(best_by)
+        return Direction.LOWER if named is None else named.direction_of(best_by.removeprefix(f"{named.name}."))
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from kdkit.api.values import Score
+from kdkit.api.values import Direction, Interval, Score
 from kdkit.evaluation.calibration import BINS, Bins
 from kdkit.evaluation.losses import loss_samples
 from kdkit.evaluation.resampling import compare, mean_over_seeds
@@ -21,7 +21,7 @@ from kdkit.evaluation.scoring import Column, columns_of, differences_of, scores_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.api.interfaces import MetricSuite
+    from kdkit.api.options import NamedSuite
     from kdkit.api.values import Difference, Example
     from kdkit.evaluation.losses import RowLoss
     from kdkit.evaluation.row_scores import Array
@@ -37,7 +37,7 @@ class Evidence:
 
     Attributes:
         examples: The rows.
-        suites: Names and suites that texts are scored with.
+        suites: What texts are scored with.
         resamples: Resamplings behind each interval.
         seed: Determines them.
         together: Rows whose tokens a loss averages together; 0 for all (see `Evaluation.rows_together`).
@@ -46,7 +46,7 @@ class Evidence:
     """
 
     examples: Sequence[Example]
-    suites: Sequence[tuple[str, MetricSuite]]
+    suites: Sequence[NamedSuite]
     resamples: int
     seed: int
     together: int
@@ -104,7 +104,7 @@ class Evidence:
             seed=self.seed,
         )
         key = RowKey(model, against, LOSSES, name)
-        self.scores.append(Score(**key._asdict(), **attrs.asdict(found)))
+        self.scores.append(Score(**key._asdict(), direction=Direction.LOWER, **attrs.asdict(found)))
         sums_R = np.array([getattr(row, name) for row in losses])
         # In a mean over batches a row counts by its share of its batch's tokens, so that each batch counts as 1.
         self._add(key, sums_R, tokens_R, tokens_R / _batch_sums(tokens_R, self.together) if self.together else tokens_R)
@@ -122,19 +122,20 @@ class Evidence:
             key = RowKey(model, against, TOKENS, metric)
             if weights_R.any():
                 self._add(key, sums_R, weights_R, weights_R)
-                self._score(key)
+                self._score(key, Direction.HIGHER)
         whole = sum((row.bins for row in tokens), Bins())
         if whole.tokens:
             key = RowKey(model, "truth", TOKENS, "ece")
             self.bins[model] = whole
             self._gaps[key] = np.array([row.bins.gaps if row.bins.tokens else np.full(BINS, np.nan) for row in tokens])
             self._weights[key] = np.array([row.bins.tokens for row in tokens], dtype=np.float64)
-            self._score(key)
+            self._score(key, Direction.LOWER)
 
     def differences(self, than: str) -> list[Difference]:
         """The student minus another model, in whatever both have against the truth; and in what shows imitation."""
         student, other = self._columns["student", "truth"], self._columns[than, "truth"]
         found = differences_of(student, other, resamples=self.resamples, seed=self.seed, than=than)
+        directions = {(each.suite, each.metric): each.direction for each in self.scores}
         rows, keys = self.rows, []
         for against, suite, metric in (
             ("teacher", TEXTS, "agreement"),
@@ -146,7 +147,15 @@ class Evidence:
         ):
             keys.append((RowKey("student", against, suite, metric), RowKey(than, against, suite, metric)))
         return found + [
-            compare([rows], [rows], ours, theirs, resamples=self.resamples, seed=self.seed)
+            compare(
+                [rows],
+                [rows],
+                ours,
+                theirs,
+                direction=directions[ours.suite, ours.metric],
+                resamples=self.resamples,
+                seed=self.seed,
+            )
             for ours, theirs in keys
             if ours in rows.keys and theirs in rows.keys
         ]
@@ -156,9 +165,10 @@ class Evidence:
         self._values[key] = np.divide(sums_R, tokens_R, out=np.full_like(sums_R, math.nan), where=tokens_R > 0)
         self._weights[key] = weights_R
 
-    def _score(self, key: RowKey) -> None:
+    def _score(self, key: RowKey, direction: Direction) -> None:
         found = mean_over_seeds([self.rows], key, resamples=self.resamples, seed=self.seed)
-        self.scores.append(Score(**key._asdict(), value=found.value, low=found.low, high=found.high, count=found.count))
+        interval = {name: getattr(found, name) for name in attrs.fields_dict(Interval)}
+        self.scores.append(Score(**key._asdict(), direction=direction, **interval))
 
 
 def _batch_sums(tokens_R: Array, size: int) -> Array:

@@ -3,7 +3,8 @@
 {"format": 1, "split", "rows", "scores", "calibration", "validation_scores", "differences", "costs", "baselines"}
 
 A number that is not known is null there and NaN or None here. A file without a format number was made before there was
-one; it may lack `validation_scores`, `differences`, `calibration` and `baselines`, and is read as the newest.
+one; it may lack `validation_scores`, `differences`, `calibration` and `baselines`, and is read as the newest. Where a
+score does not say which values are better, the names that had been in use until then say it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from kdkit.api.values import Cost, Difference, Interval, Report, Score
+from kdkit.api.values import Cost, Difference, Direction, Interval, Report, Score
 from kdkit.errors import DamagedData, Mismatch, MissingInput
 from kdkit.system.files import write_json
 
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
 
 FILE = "evaluation.json"
 FORMAT = 1
+NOT_HIGHER = {
+    ("loss", "hard"): Direction.LOWER,
+    ("loss", "soft"): Direction.LOWER,
+    ("loss", "total"): Direction.LOWER,
+    ("tokens", "ece"): Direction.LOWER,
+    ("texts", "length"): Direction.NEITHER,
+    ("execution", "fails"): Direction.LOWER,
+    ("execution", "does_not_run"): Direction.LOWER,
+    ("execution", "truth_holds"): Direction.NEITHER,
+    ("execution", "not_runnable"): Direction.NEITHER,
+}
+"""By suite and metric, the scores of older files of which more is not better; they do not say it themselves."""
 _Entry = TypeVar("_Entry", Score, Difference)
 
 
@@ -164,12 +177,14 @@ def _record(table: Mapping[str, Any]) -> EvaluationRecord:
 
 
 def _named(kind: type[_Entry], entry: Mapping[str, Any]) -> _Entry:
-    """A score or a difference: names, and an interval."""
+    """A score or a difference: names, a direction, and an interval."""
     known: dict[str, Any] = {end: _number(entry[end]) for end in ("value", "low", "high")}
     for field in attrs.fields(kind):
-        if field.name not in attrs.fields_dict(Interval) and (field.name in entry or field.default is attrs.NOTHING):
+        is_name = field.name not in {*attrs.fields_dict(Interval), "direction"}
+        if is_name and (field.name in entry or field.default is attrs.NOTHING):
             known[field.name] = _text(entry, field.name)
-    return kind(**known, count=int(entry["count"]))
+    usual = NOT_HIGHER.get((known["suite"], known["metric"]), Direction.HIGHER)
+    return kind(**known, count=int(entry["count"]), direction=Direction(entry.get("direction", usual)))
 
 
 def _cost(entry: Mapping[str, Any]) -> Cost:

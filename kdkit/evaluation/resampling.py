@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import attrs
 import numpy as np
 
-from kdkit.api.values import Difference, Interval
+from kdkit.api.values import Difference, Direction, Interval
 from kdkit.errors import Mismatch
 from kdkit.evaluation.row_scores import score_of_sums
 from kdkit.evaluation.scoring import LEVEL, draws
@@ -60,6 +60,7 @@ def compare(
     key: RowKey,
     their_key: RowKey,
     *,
+    direction: Direction = Direction.HIGHER,
     resamples: int,
     seed: int,
 ) -> Difference:
@@ -75,6 +76,7 @@ def compare(
         theirs: The others, in the same order of seeds.
         key: Which score of ours.
         their_key: Which of theirs.
+        direction: Which values of the score are better.
         resamples: How many resamples.
         seed: Determines them.
 
@@ -84,7 +86,7 @@ def compare(
     Raises:
         Mismatch: The runs were scored on different rows, or one lacks the score, or no row counts for both.
     """
-    return Resamples(resamples=resamples, seed=seed).difference(ours, theirs, key, their_key)
+    return Resamples(resamples=resamples, seed=seed).difference(ours, theirs, key, their_key, direction)
 
 
 class Resamples:
@@ -117,7 +119,12 @@ class Resamples:
         )
 
     def difference(
-        self, ours: Sequence[RowScores], theirs: Sequence[RowScores], key: RowKey, their_key: RowKey
+        self,
+        ours: Sequence[RowScores],
+        theirs: Sequence[RowScores],
+        key: RowKey,
+        their_key: RowKey,
+        direction: Direction = Direction.HIGHER,
     ) -> Difference:
         """See `compare`."""
         if len(ours) != len(theirs):
@@ -141,7 +148,12 @@ class Resamples:
             raise Mismatch(f"no row counts for both {' '.join(key)} and {' '.join(their_key)}")
         found = interval(np.array(values), np.stack(drawn, axis=1), count=_count(pairs))
         return Difference(
-            suite=key.suite, metric=key.metric, model=key.model, than=their_key.model, **attrs.asdict(found)
+            suite=key.suite,
+            metric=key.metric,
+            model=key.model,
+            than=their_key.model,
+            direction=direction,
+            **attrs.asdict(found),
         )
 
     def _drawn(self, run: RowScores, key: RowKey) -> Array:

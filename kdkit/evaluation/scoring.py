@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from kdkit.api.values import Difference, Interval, Score
+from kdkit.api.values import Difference, Direction, Interval, Score
 from kdkit.errors import KdkitError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from kdkit.api.interfaces import MetricSuite
+    from kdkit.api.options import NamedSuite
     from kdkit.api.values import Example
 
     Array: TypeAlias = npt.NDArray[np.float64]
@@ -42,10 +42,11 @@ class Column:
     suite: str
     metric: str
     values_R: Array
+    direction: Direction = Direction.HIGHER
 
 
 def columns_of(
-    suites: Sequence[tuple[str, MetricSuite]],
+    suites: Sequence[NamedSuite],
     generated: Sequence[str],
     references: Sequence[str],
     examples: Sequence[Example],
@@ -53,7 +54,7 @@ def columns_of(
     """What every suite says of each row; a metric that no row counts for is left out.
 
     Args:
-        suites: Names and suites; columns come in this order.
+        suites: The suites; columns come in this order.
         generated: A text a row.
         references: What each is compared with.
         examples: The rows themselves.
@@ -63,9 +64,14 @@ def columns_of(
     """
     assert len(generated) == len(references) == len(examples)
     columns = [
-        Column(suite=suite_name, metric=metric, values_R=_column(suite_name, metric, values, rows=len(examples)))
-        for suite_name, suite in suites
-        for metric, values in suite.score(generated, references, examples).items()
+        Column(
+            suite=named.name,
+            metric=metric,
+            values_R=_column(named.name, metric, values, rows=len(examples)),
+            direction=named.direction_of(metric),
+        )
+        for named in suites
+        for metric, values in named.suite.score(generated, references, examples).items()
     ]
     return [column for column in columns if not np.isnan(column.values_R).all()]
 
@@ -81,7 +87,14 @@ def scores_of(model: str, against: str, columns: Sequence[Column], *, resamples:
         seed: Determines them.
     """
     return [
-        Score(model=model, against=against, suite=column.suite, metric=column.metric, **attrs.asdict(found))
+        Score(
+            model=model,
+            against=against,
+            suite=column.suite,
+            metric=column.metric,
+            direction=column.direction,
+            **attrs.asdict(found),
+        )
         for column, found in _intervals(columns, resamples=resamples, seed=seed)
     ]
 
@@ -100,13 +113,15 @@ def differences_of(
     """
     others = {(column.suite, column.metric): column.values_R for column in theirs}
     paired = [
-        Column(suite=own.suite, metric=own.metric, values_R=own.values_R - others[own.suite, own.metric])
+        attrs.evolve(own, values_R=own.values_R - others[own.suite, own.metric])
         for own in ours
         if (own.suite, own.metric) in others
     ]
     counted = [column for column in paired if not np.isnan(column.values_R).all()]
     return [
-        Difference(suite=column.suite, metric=column.metric, than=than, **attrs.asdict(found))
+        Difference(
+            suite=column.suite, metric=column.metric, than=than, direction=column.direction, **attrs.asdict(found)
+        )
         for column, found in _intervals(counted, resamples=resamples, seed=seed)
     ]
 

@@ -118,6 +118,7 @@ class Fitting:
             loss=loss,
             targets=targets,
             validate=validate,
+            direction=self.evaluation.direction_of(options.best_by),
             seed=options.own_seed(self.seed),
             device=self.device,
             folder=folder,

@@ -8,6 +8,7 @@ import attrs
 
 from kdkit.api.interfaces import FeatureLoss, HeadCodec, SampledCodec, SampledLoss, SparseCodec, TemperedLoss
 from kdkit.api.options import Schedule
+from kdkit.api.values import Direction
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -106,6 +107,11 @@ def _check_metrics(recipe: Recipe, corpus: Corpus) -> None:
         metrics = _metrics(named, corpus.validation[: training.validation_rows or None])
         if training.best_by not in metrics:
             raise UsageError(f'{where}.best_by = "{training.best_by}": the suite has {", ".join(metrics)}')
+        if recipe.evaluation.direction_of(training.best_by) is Direction.NEITHER:
+            raise UsageError(
+                f'{where}.best_by = "{training.best_by}", of which neither more nor less is better; '
+                "take a metric that can pick an epoch"
+            )
 
 
 def _metrics(named: NamedSuite, examples: Sequence[Example]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kdkit.report.numbers.selection import headline
-from kdkit.report.numbers.statistics import Unpaired, is_lower_better, within_noise
+from kdkit.report.numbers.statistics import Unpaired, within_noise
 from kdkit.report.read.files import number
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def differences(stats: Statistics, first: Configuration) -> list[dict[str, Any]]
             else:
                 ends = {"value": number(apart.value), "low": number(apart.low), "high": number(apart.high)}
                 found.append(
-                    {**entry, **ends, "within_noise": within_noise(apart), "lower_is_better": is_lower_better(key)}
+                    {**entry, **ends, "within_noise": within_noise(apart), "lower_is_better": apart.direction.sense < 0}
                 )
     return found
 

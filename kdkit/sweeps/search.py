@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.values import Outcome
+from kdkit.api.values import Direction, Outcome
 from kdkit.errors import RecipeError
 from kdkit.runs.folders import RECIPE
 from kdkit.sweeps.folder import trial_facts
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from kdkit.sweeps.state import Watcher
     from kdkit.sweeps.trials import Sweep, Trial
 
-# What picks the best epoch is a loss, of which less is better, or a metric.
-_LOSSES = {"loss", "hard", "soft"}
 # How often a search may propose again what it has proposed before.
 _PATIENCE = 20
 Group = tuple["Trial", ...]
@@ -210,7 +208,7 @@ def _values_of(sweep: Sweep, table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_higher_better(sweep: Sweep) -> bool:
-    return sweep.base.training.best_by not in _LOSSES
+    return sweep.base.evaluation.direction_of(sweep.base.training.best_by) is not Direction.LOWER
 
 
 def _each(groups: Iterable[Group]) -> list[Trial]:

@@ -6,7 +6,9 @@ import math
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from kdkit.api.values import Example
+from kdkit.api.interfaces import DirectedSuite
+from kdkit.api.options import NamedSuite
+from kdkit.api.values import Direction, Example
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,8 +41,9 @@ def check_metrics(suite: MetricSuite, *, texts: Sequence[str] = TEXTS, meta: Map
     - each metric has one value a row, a finite number or None;
     - the inputs stay as they were, and the same inputs give the same values;
     - a row's values depend neither on other rows nor on their order (a metric that is left out counts as None);
+    - `directions`, where the suite has it, names metrics of the suite, each "higher", "lower" or "neither";
     - equal texts have values from 0 to 1, and an empty text scores no better against a reference than the reference
-      itself (a higher value is better).
+      itself, by the direction of the metric.
 
     Args:
         suite: The suite, ready made.
@@ -58,16 +61,36 @@ def check_metrics(suite: MetricSuite, *, texts: Sequence[str] = TEXTS, meta: Map
     for pair, row in zip(pairs, rows, strict=True):
         alone = _score(suite, [pair], meta)[0]
         assert alone == row, f"values of {_shown(pair)} depend on other rows: alone {alone}, among others {row}"
+    _check_directions(suite, texts, meta)
     by_pair = dict(zip(pairs, rows, strict=True))
     for text in texts:
-        _check_equal_texts(text, equal=by_pair[text, text], empty=by_pair[text, ""])
+        _check_equal_texts(suite, text, equal=by_pair[text, text], empty=by_pair[text, ""])
 
 
-def _check_equal_texts(text: str, *, equal: Mapping[str, float], empty: Mapping[str, float]) -> None:
+def _check_directions(suite: MetricSuite, texts: Sequence[str], meta: Mapping[str, Any] | None) -> None:
+    stated = suite.directions if isinstance(suite, DirectedSuite) else {}
+    wholes = {metric.partition("/")[0] for metric in suite.score(texts, texts, _examples(texts, meta))}
+    for metric, direction in stated.items():
+        assert metric.partition("/")[0] in wholes, f'directions names "{metric}", which is not a metric of the suite'
+        assert direction in set(Direction), f'directions says "{direction}" of "{metric}", not higher, lower or neither'
+
+
+def _check_equal_texts(
+    suite: MetricSuite, text: str, *, equal: Mapping[str, float], empty: Mapping[str, float]
+) -> None:
     for metric, value in equal.items():
         assert 0.0 <= value <= 1.0, f'"{metric}" of {_shown((text, text))} is {value}, not from 0 to 1'
-        worse = empty.get(metric, value)
-        assert worse <= value, f'"{metric}" prefers an empty text ({worse}) to the reference {text!r} itself ({value})'
+        other = empty.get(metric, value)
+        sense = NamedSuite(name="checked", suite=suite).direction_of(metric).sense
+        is_better = (other - value) * sense > 0
+        assert not is_better, f'"{metric}" prefers an empty text ({other}) to the reference {text!r} itself ({value})'
+
+
+def _examples(references: Sequence[str], meta: Mapping[str, Any] | None) -> list[Example]:
+    return [
+        Example(id=str(row), source="", target=reference, meta=dict(meta or {}))
+        for row, reference in enumerate(references)
+    ]
 
 
 def _score(
@@ -76,10 +99,7 @@ def _score(
     """For each row the metrics that it counts for."""
     references = [reference for reference, _ in pairs]
     generated = [text for _, text in pairs]
-    examples = [
-        Example(id=str(row), source="", target=reference, meta=dict(meta or {}))
-        for row, reference in enumerate(references)
-    ]
+    examples = _examples(references, meta)
     before = (list(generated), list(references), list(examples))
     metrics = suite.score(generated, references, examples)
     assert (generated, references, examples) == before, "the suite changed its inputs"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import torch
 
-from kdkit.api.values import Moment
+from kdkit.api.values import Direction, Moment
 from kdkit.errors import Lost, UsageError
 from kdkit.logits.targets import counts_of
 from kdkit.losses import loss_at
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from kdkit.training.projection import FeatureHelper
     from kdkit.training.tokenloss import Forward
 
-LOWER_IS_BETTER = ("loss", "hard", "soft")
-
 
 @attrs.frozen(kw_only=True)
 class FitResult:
@@ -72,6 +70,7 @@ class Trainer:
         targets: Where the teacher's logits of a batch come from.
         validate: Called at each epoch's end, by every process; gives named values, the same in each,
             `options.best_by` among them.
+        direction: Which values of `options.best_by` are better.
         seed: Seed of order and dropout.
         device: The model's device.
         folder: `best/`, `final/` and `checkpoints/` go here.
@@ -89,6 +88,7 @@ class Trainer:
     loss: LossMixer
     targets: TargetSource
     validate: Callable[[], dict[str, float]]
+    direction: Direction
     seed: int
     device: str
     folder: Path
@@ -271,7 +271,7 @@ class Trainer:
                 raise self._leave(stop) from None
             raise
         value = values[self.options.best_by]
-        is_best = _is_better(value, state.best_value, lower=self.options.best_by in LOWER_IS_BETTER)
+        is_best = _is_better(value, state.best_value, self.direction)
         if is_best:
             state.best_step, state.best_value = state.step, value
             self._save_model("best")
@@ -305,8 +305,8 @@ class Trainer:
             checkpoint.save(self.folder / "checkpoints", self._state.step, collected, state)
 
 
-def _is_better(value: float, best: float | None, *, lower: bool) -> bool:
+def _is_better(value: float, best: float | None, direction: Direction) -> bool:
     """Whether a validation beats the best so far; any number beats NaN, which means that no row counted."""
     if best is None or math.isnan(best):
         return best is None or not math.isnan(value)
-    return value < best if lower else value > best
+    return value < best if direction is Direction.LOWER else value > best

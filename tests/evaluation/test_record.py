@@ -84,6 +84,30 @@ def test_a_file_made_before_there_was_a_format_number_is_read(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("suite", "metric", "direction"),
+    [
+        *[("loss", name, "lower") for name in ("hard", "soft", "total")],
+        *[("tokens", "ece", "lower"), ("tokens", "accuracy", "higher"), ("tokens", "agreement", "higher")],
+        *[("texts", "length", "neither"), ("texts", "agreement", "higher"), ("text", "f1", "higher")],
+        *[("execution", name, "lower") for name in ("fails", "does_not_run")],
+        *[("execution", name, "neither") for name in ("truth_holds", "not_runnable")],
+        *[("execution", name, "higher") for name in ("holds", "holds_of_runnable")],
+    ],
+)
+def test_a_score_that_does_not_say_which_values_are_better_is_known_by_its_name(tmp_path, suite, metric, direction):
+    entry = {"model": "student", "against": "truth", "suite": suite, "metric": metric, **ENDS}
+    rewrite(tmp_path, scores=[entry], differences=[{"suite": suite, "metric": metric, **ENDS}])
+    found = record.read(tmp_path)
+    assert (found.scores[0].direction, found.differences[0].direction) == (direction, direction)
+
+
+def test_what_a_score_says_of_its_direction_goes_before_its_name(tmp_path):
+    entry = {"model": "student", "against": "truth", "suite": "execution", "metric": "fails", **ENDS}
+    rewrite(tmp_path, scores=[entry | {"direction": "higher"}])
+    assert record.read(tmp_path).scores[0].direction == "higher"
+
+
 def test_a_folder_without_one_says_so(tmp_path):
     with pytest.raises(MissingInput, match=r"has no evaluation\.json yet; run its recipe to the end first"):
         record.read(tmp_path)
@@ -111,6 +135,11 @@ def test_a_damaged_evaluation_says_what_to_do(tmp_path, content):
         {"scores": 3},
         {"scores": [{"model": "student", "against": "truth", "suite": "text", "metric": 1, **ENDS}]},
         {"scores": [{"model": "student", "against": "truth", "suite": "text", "metric": "f1", **ENDS, "low": "x"}]},
+        {
+            "scores": [
+                {"model": "student", "against": "truth", "suite": "text", "metric": "f1", "direction": "x", **ENDS}
+            ]
+        },
         {"differences": [{"suite": "text"}]},
         {"costs": {"student": {}}},
         {"calibration": {"student": {"ece": 0.5}}},

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdkit.api.values import Example, Score
+from kdkit.api.options import NamedSuite
+from kdkit.api.values import Direction, Example, Score
 from kdkit.builtin.metrics.text import Text
 from kdkit.errors import KdkitError
 from kdkit.evaluation import scoring
@@ -27,7 +30,7 @@ class Fixed:
 def scores(*suites, rows, resamples=200, seed=0):
     texts = [""] * rows
     examples = [Example(id=str(row), source="", target="") for row in range(rows)]
-    columns = columns_of(suites, texts, texts, examples)
+    columns = columns_of([NamedSuite(*named) for named in suites], texts, texts, examples)
     return scores_of("student", "truth", columns, resamples=resamples, seed=seed)
 
 
@@ -112,7 +115,7 @@ def test_four_times_the_rows_halve_the_interval():
 def test_scores_name_what_they_are_of():
     texts, references = ["a", "b"], ["a", "c"]
     examples = [Example(id=str(row), source="", target=text) for row, text in enumerate(references)]
-    columns = columns_of([("text", Text())], texts, references, examples)
+    columns = columns_of([NamedSuite("text", Text())], texts, references, examples)
     found = scores_of("teacher", "truth", columns, resamples=100, seed=0)
     assert [score.metric for score in found] == ["exact_match", "f1", "similarity"]
     assert found[0] == Score(
@@ -136,6 +139,35 @@ def test_without_rows_there_are_no_scores():
 def test_a_suite_that_breaks_its_word_is_named(metrics, message):
     with pytest.raises(KdkitError, match=message):
         scores(("bad", Fixed(**metrics)), rows=2)
+
+
+class Directed(Fixed):
+    directions: ClassVar = {"errors": "lower", "length": "neither"}
+
+
+def test_a_score_has_the_direction_that_its_suite_states_and_a_part_that_of_its_whole():
+    suite = Directed(errors=[1.0], length=[1.0], holds=[1.0], **{"errors/equals": [1.0]})
+    assert [(each.metric, each.direction) for each in scores(("s", suite), rows=1)] == [
+        ("errors", "lower"),
+        ("length", "neither"),
+        ("holds", "higher"),
+        ("errors/equals", "lower"),
+    ]
+
+
+def test_a_direction_that_is_none_is_named():
+    suite = Fixed(m=[1.0])
+    suite.directions = {"m": "less"}
+    with pytest.raises(KdkitError, match=r"""metric suite "bad" says 'less' of the direction of "m"; it must say"""):
+        scores(("bad", suite), rows=1)
+
+
+def test_a_difference_has_the_direction_of_its_metric():
+    ours, theirs = (
+        Column(suite="s", metric="m", values_R=np.array([v]), direction=Direction.LOWER) for v in (1.0, 0.5)
+    )
+    (found,) = differences_of([ours], [theirs], resamples=9, seed=0)
+    assert (found.direction, found.verdict) == ("lower", "worse")
 
 
 def column(values, metric="m"):

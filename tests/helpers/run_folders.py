@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.options import TokenLimits
-from kdkit.api.values import Cost, Difference, Drop, EncodedExample, Score
+from kdkit.api.values import Cost, Difference, Direction, Drop, EncodedExample, Score
 from kdkit.data import corpus
 from kdkit.runs.record import VERSIONS
 
@@ -155,13 +155,35 @@ def write_lines(path: Path, values: Iterable[Any]) -> None:
     path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
 
 
+DIRECTIONS = {
+    ("tokens", "ece"): "lower",
+    ("texts", "length"): "neither",
+    ("loss", "hard"): "lower",
+    ("loss", "soft"): "lower",
+}
+
+
 def score(model: str, suite: str, metric: str, value: float, count: int, *, against: str = "truth") -> dict:
     """An entry of `scores`, its interval that of a share."""
     half = 1.96 * math.sqrt(max(value * (1 - value), 0.0) / count)
     low, high = max(0.0, value - half), value + half
     return attrs.asdict(
-        Score(model=model, against=against, suite=suite, metric=metric, value=value, low=low, high=high, count=count)
+        Score(
+            model=model,
+            against=against,
+            suite=suite,
+            metric=metric,
+            value=value,
+            low=low,
+            high=high,
+            count=count,
+            direction=_direction(suite, metric),
+        )
     )
+
+
+def _direction(suite: str, metric: str) -> Direction:
+    return Direction(DIRECTIONS.get((suite, metric), "higher"))
 
 
 def _run() -> dict:
@@ -271,7 +293,17 @@ def _evaluation(rows: int) -> dict:
 
     def differ(suite: str, metric: str, value: float, half: float, *, than: str, count: int = rows) -> None:
         ends = {"low": value - half, "high": value + half}
-        differences.append(Difference(suite=suite, metric=metric, value=value, count=count, than=than, **ends))
+        differences.append(
+            Difference(
+                suite=suite,
+                metric=metric,
+                value=value,
+                count=count,
+                than=than,
+                direction=_direction(suite, metric),
+                **ends,
+            )
+        )
 
     for suite, metric, teacher, student, labels_only, least in (
         ("text", "exact_match", 0.342, 0.263, 0.238, 0.061),
@@ -297,7 +329,17 @@ def _evaluation(rows: int) -> dict:
     for model, length in (("teacher", 3.1), ("student", 3.6), ("labels-only", 3.3)):
         spread = {"low": length - 0.2, "high": length + 0.2, "count": rows}
         scores.append(
-            attrs.asdict(Score(model=model, against="truth", suite="texts", metric="length", value=length, **spread))
+            attrs.asdict(
+                Score(
+                    model=model,
+                    against="truth",
+                    suite="texts",
+                    metric="length",
+                    value=length,
+                    direction=Direction.NEITHER,
+                    **spread,
+                )
+            )
         )
     for model, accuracy, ece, agreement in (
         ("teacher", 0.81, 0.031, None), ("student", 0.76, 0.054, 0.83), ("labels-only", 0.75, 0.092, 0.79),
@@ -320,7 +362,16 @@ def _evaluation(rows: int) -> dict:
         ("untouched", "truth and teacher", "total", 7.7),
     ):  # fmt: skip
         ends = {"low": value * 0.96, "high": value * 1.04}
-        loss = Score(model=model, against=against, suite="loss", metric=metric, value=value, count=rows, **ends)
+        loss = Score(
+            model=model,
+            against=against,
+            suite="loss",
+            metric=metric,
+            value=value,
+            count=rows,
+            direction=Direction.LOWER,
+            **ends,
+        )
         scores.append(attrs.asdict(loss))
     costs = {
         "student": Cost(parameters=1_191_424, bytes_on_disk=4_786_040, seconds_per_sample=0.0125,

@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 from run_folders import write_json
 
-from kdkit.api.values import Cost, Score
+from kdkit.api.values import Cost, Direction, Score
 from kdkit.evaluation.row_scores import RowKey, RowScores
 from kdkit.evaluation.scoring import mean
 from kdkit.runs.record import VERSIONS
@@ -137,7 +137,7 @@ def _evaluation(held_out: RowScores, *, split: str, skill: float) -> dict[str, A
         count = int(np.count_nonzero(~np.isnan(values_R)))
         half = 2 * float(np.nanstd(values_R)) / math.sqrt(count)
         scores.append(attrs.asdict(
-            Score(**key._asdict(), value=value, low=value - half, high=value + half, count=count)
+            Score(**key._asdict(), direction=Direction("lower" if key.suite == "loss" else "higher"), value=value, low=value - half, high=value + half, count=count)
         ))  # fmt: skip
     validation = [
         attrs.asdict(Score(model="student", against="truth", suite=key.suite, metric=key.metric,

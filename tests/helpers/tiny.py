@@ -151,9 +151,20 @@ class Notes:
         self.notes.append(message)
 
 
-def trainer(folder: Path, *, rows: int = 24, values=None, training_model=None, progress=None, log=True, **options):
+def trainer(
+    folder: Path,
+    *,
+    rows: int = 24,
+    values=None,
+    training_model=None,
+    progress=None,
+    log=True,
+    direction="lower",
+    **options,
+):
     """A training of a tiny T5 on labels; validation gives `values` in turn (by default the step's own number)."""
     from kdkit.api.options import Generation, Training
+    from kdkit.api.values import Direction
     from kdkit.evaluation.losses import Validator
     from kdkit.logits.targets import NoTargets
     from kdkit.losses import HardLoss
@@ -184,6 +195,7 @@ def trainer(folder: Path, *, rows: int = 24, values=None, training_model=None, p
         loss=HardLoss(),
         targets=NoTargets(),
         validate=validator if given is None else lambda: next(given),
+        direction=Direction(direction),
         seed=7,
         device="cpu",
         folder=folder / "student",

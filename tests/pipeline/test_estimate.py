@@ -4,6 +4,7 @@ import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import attrs
 import pytest
@@ -94,7 +95,9 @@ def test_a_temperature_that_the_codec_does_not_know_is_refused_with_those_that_i
 
 
 class Parts:
-    """A suite with a metric of the rows whose answer is 7, and one that needs a text."""
+    """A suite with a metric of the rows whose answer is 7, one that needs a text, and one that picks nothing."""
+
+    directions: ClassVar = {"length": "neither"}
 
     def score(self, generated, references, examples):
         return {
@@ -102,6 +105,7 @@ class Parts:
             "precision": [1.0 if text else None for text in generated],
             "recall/seven": [1.0 if "7" in text else None for text in references],
             "recall/none": [None for _ in references],
+            "length": [1.0 for _ in references],
         }
 
 
@@ -125,6 +129,19 @@ def test_a_metric_of_a_part_of_the_rows_is_there_if_any_validation_row_has_it(tm
         return
     with pytest.raises(UsageError, match=f'best_by = "parts.{metric}": the suite has .*parts.recall/seven'):
         estimate(recipe, corpus)
+
+
+def test_a_metric_of_which_neither_more_nor_less_is_better_picks_no_epoch(tmp_path):
+    recipe = load_recipe(tiny.recipe_table(tmp_path, training__best_by="loss"))
+    recipe = attrs.evolve(
+        recipe,
+        training=attrs.evolve(recipe.training, best_by="parts.length"),
+        evaluation=attrs.evolve(recipe.evaluation, suites=(NamedSuite("parts", Parts()),)),
+    )
+    with pytest.raises(
+        UsageError, match=r'training.best_by = "parts.length", of which neither more nor less is better'
+    ):
+        estimate(recipe, recipe.data.load(Silent()))
 
 
 @pytest.mark.parametrize(

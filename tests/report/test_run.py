@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from run_folders import HOSTILE, RECIPE, without_baselines, write_json, write_lines, write_run_folder
 from tiny import recipe_table, run_here
 
-from kdkit.api.values import Cost, Difference, Example, Score
+from kdkit.api.values import Cost, Difference, Direction, Example, Score
 from kdkit.builtin.metrics.text import Text
 from kdkit.cli.report import command
 from kdkit.errors import DamagedData, MissingInput
@@ -395,10 +395,11 @@ def test_the_verdict_claims_no_saving_that_was_not_measured(student, price):
     assert sentence == f"The student keeps 60 % of the teacher's f1 (.30 of .50) {price}".strip() + "."
 
 
-def apart(value, half, than, metric="f1", suite="text"):
+def apart(value, half, than, direction="higher"):
+    ends = {"low": value - half, "high": value + half}
     return Difference(
-        suite=suite, metric=metric, value=value, low=value - half, high=value + half, count=60, than=than
-    )  # fmt: skip
+        suite="text", metric="f1", value=value, count=60, than=than, direction=Direction(direction), **ends
+    )
 
 
 @pytest.mark.parametrize(
@@ -450,19 +451,60 @@ def changed(folder, tmp_path, **parts):
     return copy
 
 
-@given(st.floats(-1, 1), st.floats(0, 0.5), st.sampled_from([("text", "f1"), ("loss", "hard"), ("tokens", "ece")]))
-def test_nothing_is_called_better_or_worse_that_is_within_noise(value, half, key):
-    difference = apart(value, half, "teacher", suite=key[0], metric=key[1])
-    pair = Pair(suite=key[0], metric=key[1], against="truth", teacher=None, student=None, difference=difference)
-    cell = scores.difference_cell(difference, pair.sense)
+@given(st.floats(-1, 1), st.floats(0, 0.5), st.sampled_from(["higher", "lower"]))
+def test_nothing_is_called_better_or_worse_that_is_within_noise(value, half, direction):
+    difference = apart(value, half, "teacher", direction)
+    pair = Pair(suite="text", metric="f1", against="truth", teacher=None, student=None, difference=difference)
+    cell = scores.difference_cell(difference)
     assert pair.within_noise == (cell.verdict == "within noise") == (value - half <= 0 <= value + half)
     if not pair.within_noise:
-        less_is_better = key[0] != "text"
-        assert (cell.verdict == "better") is ((value > 0) is not less_is_better)
+        assert (cell.verdict == "better") is ((value > 0) is (direction == "higher"))
 
 
-def test_the_length_of_a_text_is_neither_better_nor_worse():
-    assert scores.difference_cell(apart(1.0, 0.1, "teacher"), 0).verdict == ""
+def test_a_metric_of_which_neither_more_nor_less_is_better_gets_no_verdict():
+    assert scores.difference_cell(apart(1.0, 0.1, "teacher", "neither")).verdict == ""
+
+
+def with_failures(folder, tmp_path, **direction):
+    """A copy in which twice as many of the student's texts as of the others' do not run."""
+    found = json.loads((folder / "evaluation.json").read_text())
+    names = {"against": "truth", "suite": "execution", "metric": "does_not_run", **direction}
+    ends = {"low": 0.15, "high": 0.25, "count": 60}
+    failures = [{"model": model, **names, **ends, "value": 0.2} for model in ("teacher", "labels-only", "constant")]
+    failures.append({"model": "student", **names, "value": 0.4, "low": 0.35, "high": 0.45, "count": 60})
+    differences = [
+        {**{key: names[key] for key in names if key != "against"}, "value": 0.2, "low": 0.1, "high": 0.3, "count": 60,
+         "model": "student", "than": than}
+        for than in ("teacher", "labels-only")
+    ]  # fmt: skip
+    recipe = RECIPE.replace("text.f1", "execution.does_not_run")
+    copy = changed(
+        folder, tmp_path, scores=[*found["scores"], *failures], differences=[*found["differences"], *differences]
+    )
+    (copy / "recipe.toml").write_text(recipe)
+    return copy
+
+
+@pytest.mark.parametrize("direction", [{"direction": "lower"}, {}])
+def test_a_rise_of_a_metric_of_which_less_is_better_is_worse(folder, tmp_path, direction):
+    copy = with_failures(folder, tmp_path, **direction)
+    page = assemble(read(copy))
+    (row,) = [
+        row for group in page.differences.groups for row in group.rows if row.label == "does not run"
+    ]  # fmt: skip
+    assert [cell.verdict for cell in row.cells] == ["worse", "worse"]
+    assert row.note == "less is better"
+    assert page.verdict.startswith(
+        "The student's does_not_run is above the teacher's (.40 against .20; less is better) at 27 %"
+    )
+    assert (
+        "Distillation is above training on the labels alone by .200 (95 % interval +.100 to +.300; less is better)."
+        in page.verdict
+    )
+    assert "Better than the student is what learnt nothing of this: constant (.200; -.200)." in page.verdict
+    (told,) = [each for each in summary(copy)["rows"] if each["metric"] == "does_not_run"]
+    assert told["better"] == "less"
+    assert "Of losses, does not run and calibration error, less is better." in closing_text(copy).replace("\n", " ")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from run_folders import write_json
 from sweep_folders import GRID, write_sweep_folder
 
-from kdkit.api.values import Difference, PublishedRun
+from kdkit.api.values import Difference, Direction, PublishedRun
 from kdkit.cli.report import command
 from kdkit.errors import MissingInput
 from kdkit.evaluation.resampling import compare, mean_over_seeds
@@ -320,17 +320,41 @@ def test_a_legend_stays_within_its_figure_and_tells_its_lines_apart(browser, tmp
         assert all(label.rpartition(", ")[2] in shown for label in labels)
 
 
-@given(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5), st.sampled_from(["f1", "hard", "length"]))
-def test_better_and_worse_are_said_only_of_differences_whose_interval_leaves_out_0(value, below, above, metric):
+@given(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0, 0.5), st.sampled_from(Direction))
+def test_better_and_worse_are_said_only_of_differences_whose_interval_leaves_out_0(value, below, above, direction):
     ends = {"low": value - below, "high": value + above}
-    key = RowKey("student", "truth", {"hard": "loss", "length": "texts"}.get(metric, "text"), metric)
-    verdict = apart(Difference(suite=key.suite, metric=metric, value=value, count=9, **ends), key).verdict
+    verdict = apart(Difference(suite="s", metric="m", value=value, count=9, direction=direction, **ends)).verdict
     if ends["low"] <= 0 <= ends["high"]:
         assert verdict == "within noise"
-    elif metric == "length":
+    elif direction == "neither":
         assert verdict == ""
     else:
-        assert verdict == ("better" if (value > 0) != (metric == "hard") else "worse")
+        assert verdict == ("better" if (value > 0) == (direction == "higher") else "worse")
+
+
+def test_the_best_by_a_metric_of_which_less_is_better_has_the_least_of_it(tmp_path):
+    path = write_sweep_folder(
+        tmp_path / "sweep", GRID[1:4], seeds=(1,), rows=40, metrics=("does_not_run",), best_by="text.does_not_run"
+    )
+
+    def lower(evaluation):
+        for each in (*evaluation["scores"], *evaluation["validation_scores"]):
+            if each["suite"] == "text":
+                each["direction"] = "lower"
+
+    for place in path.glob("trials/*/evaluation.json"):
+        change_json(place, lower)
+    for alpha, value in ((0.1, 0.6), (0.5, 0.2), (0.9, 0.4)):
+        choose(path, value, seeds=(1,), alpha=alpha, temperature=1.0)
+    found = sweep.assemble(path)
+    assert [value for _, value in found.selection.ranked] == [0.2, 0.4, 0.6]
+    best, key = found.selection.best, RowKey("student", "truth", "text", "does_not_run")
+    for judged in others(found.stats, best, key):
+        assert judged.kind in {"within noise", "worse" if judged.found.value > 0 else "better"}
+    (table,) = (
+        table for table in part(found, "scores").tables if table.title.startswith("Suite text, against the truth")
+    )
+    assert table.note.endswith(" Lower is better.")
 
 
 def test_without_test_rows_the_page_says_that_the_choice_flatters(tmp_path):

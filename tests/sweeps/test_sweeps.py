@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 import pytest
@@ -473,6 +474,7 @@ class Downhill:
 
 
 TOLD = []
+HIGHER_IS_BETTER = []
 
 
 class OpenDownhill:
@@ -483,6 +485,7 @@ class OpenDownhill:
 
     def tell(self, outcomes):
         self.known = outcomes
+        HIGHER_IS_BETTER.extend(each.higher_is_better for each in outcomes)
         TOLD.append([(each.values["loss.alpha"], each.status, each.value) for each in outcomes])
 
     def ask(self):
@@ -493,10 +496,24 @@ class OpenDownhill:
         pass
 
 
+@attrs.frozen(kw_only=True)
+class Errors:
+    """A suite of which less is better."""
+
+    directions: ClassVar[dict[str, str]] = {"errors": "lower"}
+
+    def score(self, generated, references, examples):
+        return {"errors": [float(text != reference) for text, reference in zip(generated, references, strict=True)]}
+
+
 class Searches:
     @hookimpl
     def register_searches(self, register):
         register("downhill", Downhill)
+
+    @hookimpl
+    def register_metrics(self, register):
+        register("errors", Errors)
 
 
 def searching(tmp_path: Path, **keys):
@@ -514,6 +531,18 @@ def test_a_search_is_asked_and_told_until_there_are_as_many_trials_as_it_wants(t
     assert (end.done, end.failed, end.exit_code) == (4, 2, 3)
     assert TOLD[-1] == [(0.0, "done", 0.5), (0.25, "failed", None), (0.5, "done", 0.5)]
     assert [(t.values["loss.alpha"], t.seed) for t in read_sweep(folder).trials] == runs.started
+
+
+@pytest.mark.parametrize(
+    ("best_by", "higher"), [("text.f1", True), ("errors.errors", False), ("hard", False), ("loss", False)]
+)
+def test_a_search_is_told_which_values_are_better(tmp_path, folder, best_by, higher):
+    HIGHER_IS_BETTER.clear()
+    table, plugins = searching(tmp_path, wanted=1)
+    table["evaluation"] |= {"suites": ["text", "errors"]}
+    table["training"] |= {"best_by": best_by}
+    run_sweep(load_sweep(table, plugins=plugins), folder, launch=Runs())
+    assert set(HIGHER_IS_BETTER) == {higher}
 
 
 def test_a_lost_study_is_made_again_from_the_run_folders(tmp_path, folder):

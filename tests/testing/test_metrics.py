@@ -12,6 +12,37 @@ def test_the_conformance_check_passes_a_suite_that_keeps_the_rules():
     check_metrics(Text())
 
 
+class Errors:
+    """A suite of which less is better."""
+
+    def __init__(self, **directions):
+        self.directions = directions
+
+    def score(self, generated, references, examples):
+        wrong = [float(text != reference) for text, reference in zip(generated, references, strict=True)]
+        return {
+            "errors": wrong,
+            "errors/empty": [value if not text else None for value, text in zip(wrong, generated, strict=True)],
+        }
+
+
+def test_a_suite_of_which_less_is_better_passes_where_it_says_so():
+    check_metrics(Errors(errors="lower"))
+    check_metrics(Errors(errors="neither"))
+    with pytest.raises(AssertionError, match="prefers an empty text"):
+        check_metrics(Errors())
+
+
+def test_the_conformance_check_notices_directions_of_metrics_that_are_not_there():
+    with pytest.raises(AssertionError, match='directions names "eror", which is not a metric of the suite'):
+        check_metrics(Errors(errors="lower", eror="lower"))
+
+
+def test_the_conformance_check_notices_a_direction_that_is_none():
+    with pytest.raises(AssertionError, match='directions says "less" of "errors", not higher, lower or neither'):
+        check_metrics(Errors(errors="less"))
+
+
 class Broken:
     """A suite of one metric, which breaks a rule."""
 

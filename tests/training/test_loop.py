@@ -684,21 +684,22 @@ def test_a_run_that_memory_does_not_suffice_for_names_its_stage(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("best_by", "values", "best_step", "best"),
+    ("best_by", "direction", "values", "best_step", "best"),
     [
-        ("loss", [3.0, 1.0, 2.0], 12, 1.0),
-        ("hard", [3.0, 1.0, 1.0], 12, 1.0),
-        ("soft", [1.0, 1.5, 2.0], 6, 1.0),
-        ("text.f1", [3.0, 1.0, 2.0], 6, 3.0),
-        ("text.f1", [1.0, 3.0, 3.0], 12, 3.0),
-        ("text.f1", [math.nan, 0.0, math.nan], 12, 0.0),
-        ("loss", [math.nan, math.nan, 2.0], 18, 2.0),
+        ("loss", "lower", [3.0, 1.0, 2.0], 12, 1.0),
+        ("hard", "lower", [3.0, 1.0, 1.0], 12, 1.0),
+        ("soft", "lower", [1.0, 1.5, 2.0], 6, 1.0),
+        ("text.f1", "higher", [3.0, 1.0, 2.0], 6, 3.0),
+        ("text.f1", "higher", [1.0, 3.0, 3.0], 12, 3.0),
+        ("text.f1", "higher", [math.nan, 0.0, math.nan], 12, 0.0),
+        ("execution.fails", "lower", [3.0, 1.0, 2.0], 12, 1.0),
+        ("loss", "lower", [math.nan, math.nan, 2.0], 18, 2.0),
     ],
 )
-def test_the_best_epoch_has_the_least_loss_or_the_greatest_metric(tmp_path, best_by, values, best_step, best):
+def test_the_best_epoch_has_the_best_value(tmp_path, best_by, direction, values, best_step, best):
     names = ("loss", "hard", "soft", best_by)
     given_values = [dict.fromkeys(names, 7.0) | {best_by: value} for value in values]
-    result = tiny.trainer(tmp_path, epochs=3, best_by=best_by, values=given_values).fit()
+    result = tiny.trainer(tmp_path, epochs=3, best_by=best_by, direction=direction, values=given_values).fit()
     assert (result.steps, result.best_step, result.best_value) == (18, best_step, best)
     validations = tiny.metrics(tmp_path, kind="validation")
     assert max(line["step"] for line in validations if line["best"]) == best_step

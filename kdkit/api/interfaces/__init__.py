@@ -20,13 +20,22 @@ from kdkit.api.interfaces.codecs import (
 from kdkit.api.interfaces.data import DataSource, FetchedSource, RecordedSource, RowSource
 from kdkit.api.interfaces.experiments import OpenSearch, OpenTracker, Reference, Search, Tracker
 from kdkit.api.interfaces.models import HeadModel, LeanModel, ModelKind, TextModel, Tokenizer
-from kdkit.api.interfaces.numbers import FeatureLoss, LossMixer, MetricSuite, SampledLoss, ScheduledLoss, TemperedLoss
+from kdkit.api.interfaces.numbers import (
+    DirectedSuite,
+    FeatureLoss,
+    LossMixer,
+    MetricSuite,
+    SampledLoss,
+    ScheduledLoss,
+    TemperedLoss,
+)
 from kdkit.api.interfaces.teachers_and_students import HeadTeacher, InputChecker, OpenTeacher, Student, Teacher
 
 __all__ = [
     "BatchCodec",
     "Codec",
     "DataSource",
+    "DirectedSuite",
     "FeatureLoss",
     "FetchedSource",
     "FittedCodec",

@@ -120,7 +120,10 @@ class FeatureLoss(LossMixer, Protocol):
 
 @runtime_checkable
 class MetricSuite(Protocol):
-    """A metric suite (`[evaluation] suites`): compares texts with references."""
+    """A metric suite (`[evaluation] suites`): compares texts with references.
+
+    Of its metrics more is better. A suite of which this is not so says it with an attribute: see `DirectedSuite`.
+    """
 
     def score(
         self, generated: Sequence[str], references: Sequence[str], examples: Sequence[Example]
@@ -134,5 +137,18 @@ class MetricSuite(Protocol):
             generated: A model's texts.
             references: What they are compared with, in the same order.
             examples: The rows themselves, for their `meta`.
+        """
+        ...
+
+
+@runtime_checkable
+class DirectedSuite(MetricSuite, Protocol):
+    """A metric suite that has metrics of which more is not better."""
+
+    @property
+    def directions(self) -> Mapping[str, str]:
+        """Which values of these metrics are better: "lower", or "neither"; of all others higher values are.
+
+        What is said of a metric holds for its parts too: of `errors` for `errors/equals`.
         """
         ...

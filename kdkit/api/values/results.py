@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import attrs
@@ -18,6 +19,19 @@ class Prediction:
     id: str
     text: str
     seconds: float | None = None
+
+
+class Direction(StrEnum):
+    """Which values of a metric are better."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    NEITHER = "neither"
+
+    @property
+    def sense(self) -> int:
+        """1 where more is better, -1 where less is, 0 where neither is."""
+        return {"higher": 1, "lower": -1, "neither": 0}[self]
 
 
 @attrs.frozen(kw_only=True)
@@ -55,12 +69,14 @@ class Score(Interval):
         against: "truth" or "teacher"; "truth and teacher" for the total loss.
         suite: Name of the metric suite; "loss" for a loss, "tokens" and "texts" for what kdkit itself says of those.
         metric: Name within the suite.
+        direction: Which values of the metric are better.
     """
 
     model: str
     against: str
     suite: str
     metric: str
+    direction: Direction = Direction.HIGHER
 
 
 @attrs.frozen(kw_only=True)
@@ -75,12 +91,21 @@ class Difference(Interval):
         metric: Name within the suite.
         model: The one: "student".
         than: The other: "teacher", "labels-only".
+        direction: Which values of the metric are better.
     """
 
     suite: str
     metric: str
     model: str = "student"
     than: str = "teacher"
+    direction: Direction = Direction.HIGHER
+
+    @property
+    def verdict(self) -> str:
+        """What it says of the one: "better", "worse" or "within noise"; "" where neither more nor less is better."""
+        if self.holds_zero:
+            return "within noise"
+        return {1: "better", -1: "worse", 0: ""}[self.direction.sense * (1 if self.value > 0 else -1)]
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from kdkit.api.values import Prediction
+from kdkit.api.values import Direction, Prediction
 from kdkit.evaluation import baselines, labels_only, record
 from kdkit.evaluation.costs import student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
@@ -96,7 +96,7 @@ def _evidence(run: Run, rows: Rows) -> Evidence:
     recipe = run.recipe
     return Evidence(
         examples=rows.examples,
-        suites=[(named.name, named.suite) for named in recipe.evaluation.suites],
+        suites=recipe.evaluation.suites,
         resamples=recipe.evaluation.bootstrap,
         seed=recipe.seed,
         together=recipe.evaluation.rows_together(recipe.generation),
@@ -139,10 +139,14 @@ def _lengths(run: Run, tokenizer: Tokenizer, said: dict[str, list[str]]) -> dict
     return lengths
 
 
+def _length_column(length_R: Array) -> Column:
+    return Column(suite=TEXTS, metric="length", values_R=length_R, direction=Direction.NEITHER)
+
+
 def _score_texts(evidence: Evidence, rows: Rows, said: dict[str, list[str]], lengths: dict[str, Array]) -> None:
     truth = [example.target for example in rows.examples]
     for name, texts in said.items():
-        length = Column(suite=TEXTS, metric="length", values_R=lengths[name])
+        length = _length_column(lengths[name])
         evidence.add_texts(name, "truth", texts, truth, more=[length])
     for name, texts in said.items():
         if name == "teacher":
@@ -179,9 +183,7 @@ def _validation_scores(run: Run, asked: Asked) -> tuple[Score, ...]:
     evidence = _evidence(run, rows)
     by_id = {said.id: said.text for said in predictions.read(texts_file(run.path, "student-validation"))}
     texts = [by_id[example.id] for example in rows.examples]
-    length = Column(
-        suite=TEXTS, metric="length", values_R=_lengths(run, asked.tokenizer, {"student": texts})["student"]
-    )
+    length = _length_column(_lengths(run, asked.tokenizer, {"student": texts})["student"])
     evidence.add_texts("student", "truth", texts, [example.target for example in rows.examples], more=[length])
     evidence.add_loss("student", "truth", "hard", answers.losses)
     evidence.add_tokens("student", answers.tokens)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.api.values import Direction
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from kdkit.report.read.run import Facts
 
 LOSS = "loss"
-"""The suite under which an evaluation files hard, soft and total loss: lower is better."""
+"""The suite under which an evaluation files hard, soft and total loss."""
 LABELS_ONLY = "labels-only"
 MODELS = {
     "teacher": "teacher",
@@ -43,6 +45,7 @@ class Pair:
         suite: Name of the suite.
         metric: Name within the suite.
         against: "truth" or "teacher", as in a score.
+        direction: Which values of it are better.
         teacher: The teacher's score.
         student: The student's.
         baselines: Those of the baselines that have one.
@@ -58,6 +61,7 @@ class Pair:
     baselines: Mapping[str, Score] = attrs.field(factory=dict)
     difference: Difference | None = None
     gain: Difference | None = None
+    direction: Direction = Direction.HIGHER
 
     @property
     def is_part(self) -> bool:
@@ -72,9 +76,7 @@ class Pair:
     @property
     def sense(self) -> int:
         """1 where more is better, -1 where less is, 0 where neither is."""
-        if (self.suite, self.metric) == ("texts", "length"):
-            return 0
-        return -1 if self.suite == LOSS or (self.suite, self.metric) == ("tokens", "ece") else 1
+        return self.direction.sense
 
     @property
     def ratio(self) -> float | None:
@@ -152,6 +154,7 @@ def _all(facts: Facts) -> list[Pair]:
                 baselines={model: scores[model] for model in BASELINES if model in scores},
                 difference=than["teacher"],
                 gain=than[LABELS_ONLY],
+                direction=next(iter(scores.values())).direction,
             )
         )
     return listed

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.evaluation.row_scores import RowKey
-from kdkit.report.numbers.statistics import is_lower_better
 from kdkit.report.read.files import number
 from kdkit.report.read.scored import SEED
 from kdkit.system.wording import plural
@@ -16,11 +15,11 @@ from kdkit.system.wording import plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from kdkit.api.values import Direction
     from kdkit.report.numbers.statistics import Statistics
     from kdkit.report.read.scored import Configuration, ScoredRun
 
-LOSSES = frozenset({"loss", "hard", "soft"})
-"""Monitors of which less is better."""
+HARD = RowKey("student", "truth", "loss", "hard")
 TEACHER_LOSSES = frozenset({"loss", "soft"})
 """Monitors that depend on what a teacher says: of no use to compare trials that vary it."""
 OF_TEACHER = ("loss.", "codec.", "codec", "loss", "teacher.", "teacher")
@@ -59,33 +58,32 @@ def select(stats: Statistics, axes: Sequence[str]) -> Selection:
     if len(monitors) == 1:
         (monitor,) = monitors
         if monitor not in TEACHER_LOSSES or not any(axis.startswith(OF_TEACHER) for axis in axes):
-            found = _ranked(configurations, _monitored(monitor), lower=monitor in LOSSES)
+            found = _ranked(configurations, _monitored(monitor), direction=_direction_of(monitor, stats))
             if found:
                 note = _seeds_note(found, of=len(configurations))
                 return Selection(by=monitor, ranked=found, note=note, key=_key_of(monitor, configurations))
         reason = f'training.best_by is "{monitor}", which is not comparable between trials that vary {", ".join(axes)}'
     else:
         reason = "the trials differ in training.best_by"
-    hard = RowKey("student", "truth", "loss", "hard")
-    wanted = (hard, headline(stats)) if monitors <= TEACHER_LOSSES else (headline(stats), hard)
+    wanted = (HARD, headline(stats)) if monitors <= TEACHER_LOSSES else (headline(stats), HARD)
     for key in wanted:
-        found = () if key is None else by_score(configurations, key)
+        found = () if key is None else by_score(stats, key)
         if key is not None and found:
-            name = "the hard loss" if key == hard else f"{key.suite}.{key.metric}"
+            name = "the hard loss" if key == HARD else f"{key.suite}.{key.metric}"
             seeds = _seeds_note(found, of=len(configurations))
             note = f"{reason}; so {name} on the validation rows chose. {seeds}".strip()
             return Selection(by=name, ranked=found, note=note, key=key)
     return Selection(by="", ranked=())
 
 
-def by_score(configurations: Sequence[Configuration], key: RowKey) -> tuple[tuple[Configuration, float], ...]:
+def by_score(stats: Statistics, key: RowKey) -> tuple[tuple[Configuration, float], ...]:
     """Configurations ordered by a score on the validation rows; empty where none has it there."""
 
     def value(run: ScoredRun) -> float | None:
         scores = run.scores if run.split == "validation" else run.validation
         return number(scores[key].value) if key in scores else None
 
-    return _ranked(configurations, value, lower=is_lower_better(key))
+    return _ranked(stats.configurations, value, direction=stats.direction(key))
 
 
 def headline(stats: Statistics) -> RowKey | None:
@@ -116,8 +114,14 @@ def _key_of(monitor: str, configurations: Sequence[Configuration]) -> RowKey | N
     return key if any(key in run.scores for each in configurations for run in each.runs) else None
 
 
+def _direction_of(monitor: str, stats: Statistics) -> Direction:
+    """Which values of what a training watched are better: a metric has its score's, all losses have the hard loss's."""
+    suite, _, metric = monitor.rpartition(".")
+    return stats.direction(RowKey("student", "truth", suite, metric) if suite else HARD)
+
+
 def _ranked(
-    configurations: Sequence[Configuration], value: Callable[[ScoredRun], float | None], *, lower: bool
+    configurations: Sequence[Configuration], value: Callable[[ScoredRun], float | None], *, direction: Direction
 ) -> tuple[tuple[Configuration, float], ...]:
     """By their mean over the seeds that all have; over each one's own where there is none that all have.
 
@@ -136,7 +140,7 @@ def _ranked(
     for each, values in found:
         counted = [told for seed, told in values.items() if seed in shared or not shared]
         means.append((each, math.fsum(counted) / len(counted)))
-    return tuple(sorted(means, key=lambda pair: pair[1] if lower else -pair[1]))
+    return tuple(sorted(means, key=lambda pair: -pair[1] * (direction.sense or 1)))
 
 
 def _seeds_note(ranked: Sequence[tuple[Configuration, float]], *, of: int) -> str:

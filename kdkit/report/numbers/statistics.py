@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.api.values import Interval
+from kdkit.api.values import Direction, Interval
 from kdkit.errors import Mismatch
 from kdkit.evaluation.resampling import Resamples
-from kdkit.report.numbers.pairs import LABELS_ONLY, MODELS, Pair
+from kdkit.report.numbers.pairs import LABELS_ONLY, MODELS
 from kdkit.report.page import formats
 from kdkit.report.read.files import number
 from kdkit.report.read.scored import SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kdkit.api.values import Difference
     from kdkit.evaluation.row_scores import RowKey, RowScores
@@ -76,6 +76,15 @@ class Statistics:
             for key in self.keys
             if key.model == "student" and against in {None, key.against} and ("/" in key.metric) is parts
         ]
+
+    def direction(self, key: RowKey) -> Direction:
+        """Which values of a score are better."""
+        return self._directions.get((key.suite, key.metric), Direction.HIGHER)
+
+    @cached_property
+    def _directions(self) -> Mapping[tuple[str, str], Direction]:
+        runs = [run for configuration in self.configurations for run in configuration.runs]
+        return {(key.suite, key.metric): score.direction for run in runs for key, score in run.scores.items()}
 
     def measure(self, configuration: Configuration, key: RowKey) -> Measure | None:
         """A score of a configuration; None where none of its runs has it."""
@@ -140,7 +149,7 @@ class Statistics:
                     if score is None
                     else (*(round(end, 9) for end in (score.value, score.low, score.high)), score.count)
                 )
-        return key.against, sense_of(key), tuple(told)
+        return key.against, self.direction(key), tuple(told)
 
     def _measure(self, configuration: Configuration, key: RowKey) -> Measure | None:
         runs = [run for run in configuration.runs if key in run.scores]
@@ -175,7 +184,9 @@ class Statistics:
         if not all(key in rows.keys for rows in mine) or not all(their_key in rows.keys for rows in other):
             return Unpaired(reason="one of them lacks this score")
         try:
-            return self._resampling([pair[0] for pair in pairs]).difference(mine, other, key, their_key)
+            return self._resampling([pair[0] for pair in pairs]).difference(
+                mine, other, key, their_key, self.direction(key)
+            )
         except Mismatch as error:
             return Unpaired(reason=str(error))
 
@@ -190,16 +201,6 @@ class Statistics:
 def is_labels_only(configuration: Configuration) -> bool:
     """Whether its students learnt nothing from a teacher."""
     return not any(run.needs_teacher for run in configuration.runs)
-
-
-def is_lower_better(key: RowKey) -> bool:
-    """Whether less of a score is better."""
-    return sense_of(key) < 0
-
-
-def sense_of(key: RowKey) -> int:
-    """1 where more of a score is better, -1 where less is, 0 where neither is."""
-    return Pair(suite=key.suite, metric=key.metric, against=key.against, teacher=None, student=None).sense
 
 
 def within_noise(difference: Difference | Unpaired) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.report.numbers.statistics import Unpaired, sense_of, within_noise
+from kdkit.report.numbers.statistics import Unpaired
 from kdkit.report.page import formats
 from kdkit.system.wording import plural
 
@@ -63,7 +63,7 @@ def others(stats: Statistics, best: Configuration, key: RowKey) -> list[Judged]:
     of a single seed is not taken for more.
     """
     wanted = len(best.runs) if len(best.runs) > 1 else max(len(each.runs) for each in stats.configurations)
-    sense = sense_of(key) or 1
+    sense = stats.direction(key).sense or 1
     judged = []
     for each in stats.configurations:
         if each is best:
@@ -73,7 +73,7 @@ def others(stats: Statistics, best: Configuration, key: RowKey) -> list[Judged]:
             Judged(
                 configuration=each,
                 found=found,
-                kind=_kind(found, sense),
+                kind=_kind(found),
                 seeds=stats.seeds_in_common(each, best),
                 wanted=wanted,
             )
@@ -141,9 +141,7 @@ def _is(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _kind(found: Difference | Unpaired, sense: int) -> str:
+def _kind(found: Difference | Unpaired) -> str:
     if isinstance(found, Unpaired):
         return UNKNOWN
-    if within_noise(found):
-        return NOISE
-    return BETTER if sense * found.value > 0 else WORSE
+    return found.verdict or (BETTER if found.value > 0 else WORSE)

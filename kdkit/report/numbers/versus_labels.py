@@ -34,7 +34,7 @@ def gains_part(stats: Statistics) -> Part | None:
     for each in learning:
         found = [against_labels(stats, each, group[0]) for group in groups]
         if not all(isinstance(one, Unpaired) for one in found):
-            cells = tuple(apart(one, group[0]) for one, group in zip(found, groups, strict=True))
+            cells = tuple(map(apart, found))
             rows.append(Row(label=each.label, note=seeds_note(each), cells=cells))
     if not rows:
         return None

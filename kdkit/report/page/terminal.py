@@ -71,10 +71,24 @@ def _drawn(run: Facts) -> Iterator[RenderableType]:
     apart = scores.differences(run)
     if apart is not None and scores.DISTILLED in apart.columns:
         yield Lines.of(apart, cell=_difference).drawn()
-        yield Text("Of losses and calibration error, less is better.", style="dim")
+        if lower := _lower_is_better(apart):
+            yield Text(lower, style="dim")
     spent = costs.table(run)
     if spent is not None:
         yield Lines.of(spent).drawn()
+
+
+def _lower_is_better(apart: Table) -> str:
+    """Of which rows of a table less is better, all losses as one; empty where it is of none."""
+    names = [
+        "losses" if group.title == scores.suite_title(pairs.LOSS) else formats.visible(row.label)
+        for group in apart.groups
+        for row in group.rows
+        if row.note == scores.LESS
+    ]
+    told = sorted(dict.fromkeys(names), key=lambda name: name != "losses")
+    listed = " and ".join(filter(None, (", ".join(told[:-1]), *told[-1:])))
+    return f"Of {listed}, less is better." if told else ""
 
 
 def _number(cell: Cell) -> str:

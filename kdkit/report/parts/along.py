@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.report.numbers.pairs import LABELS_ONLY, MODELS
-from kdkit.report.numbers.statistics import is_labels_only, is_lower_better
+from kdkit.report.numbers.statistics import is_labels_only
 from kdkit.report.page import formats
 from kdkit.report.page.charts.lines import HeatMap, Level, Line, LineChart, Point, tick_text
 from kdkit.report.page.document import Figure
@@ -125,7 +125,7 @@ def along(stats: Statistics, axis: str, group: Sequence[RowKey], published: Publ
     notes += [f"{left_out} more lines are in the tables only."] if left_out else []
     return Figure(
         chart=LineChart(
-            title=f"{_titled(group)}, against {against}, by "
+            title=f"{_titled(stats, group)}, against {against}, by "
             + " with ".join(short_key(name, axes) for name in (axis, *zipped)),
             x_label=axis,
             y_label=metric_name(key) if len(group) == 1 else "score",
@@ -167,13 +167,13 @@ def grid(stats: Statistics, key: RowKey) -> list[Figure]:
             found.append(
                 Figure(
                     chart=HeatMap(
-                        title=f"{_titled((key,))}, against the truth",
+                        title=f"{_titled(stats, (key,))}, against the truth",
                         x_label=across,
                         y_label=down,
                         columns=tuple(map(tick_text, columns)),
                         rows=tuple(map(tick_text, rows)),
                         values=values,
-                        lower_is_better=is_lower_better(key),
+                        lower_is_better=stats.direction(key).sense < 0,
                     ),
                     table=Table(
                         title="",
@@ -219,7 +219,7 @@ def codecs(stats: Statistics, groups: Sequence[tuple[RowKey, ...]]) -> list[Figu
         found.append(
             Figure(
                 chart=LineChart(
-                    title=f"{_titled(group)}, by bytes a token",
+                    title=f"{_titled(stats, group)}, by bytes a token",
                     x_label="bytes a token of the logit cache",
                     y_label=metric_name(key) if len(group) == 1 else "score",
                     lines=tuple(
@@ -284,9 +284,9 @@ def _level_cells(level: Level, published: bool) -> tuple[Cell, ...]:  # noqa: FB
     return (shown, Cell(formats.NONE)) if published else (shown,)
 
 
-def _titled(group: Sequence[RowKey]) -> str:
+def _titled(stats: Statistics, group: Sequence[RowKey]) -> str:
     name = group_name(group)
-    return f"{name[:1].upper()}{name[1:]}{' (lower is better)' if is_lower_better(group[0]) else ''}"
+    return f"{name[:1].upper()}{name[1:]}{' (lower is better)' if stats.direction(group[0]).sense < 0 else ''}"
 
 
 def _point(x: float, measure: Measure) -> Point:

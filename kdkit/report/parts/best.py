@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.report.numbers.selection import by_score, headline
-from kdkit.report.numbers.statistics import Unpaired, is_labels_only, sense_of, within_noise
+from kdkit.report.numbers.statistics import Unpaired, is_labels_only, within_noise
 from kdkit.report.numbers.versus_best import BETTER, NOISE, UNKNOWN, WORSE, named, of_fewer, of_kind, others, summed_up
 from kdkit.report.numbers.versus_labels import against_labels
 from kdkit.report.page import formats
@@ -48,7 +48,7 @@ def finding(stats: Statistics, selection: Selection, split: str) -> Finding:
         return Finding(sentence="No trial of this sweep is scored yet.", detail="")
     name = metric_name(key)
     versus = against_labels(stats, best, key)
-    worth = "a student of labels only" if is_labels_only(best) else _beside_labels(versus, key)
+    worth = "a student of labels only" if is_labels_only(best) else _beside_labels(versus)
     by_choice = _by_what_chose(stats, selection, key, split)
     beside = others(stats, best, key)
     sentences = [
@@ -80,7 +80,7 @@ def _by_what_chose(stats: Statistics, selection: Selection, told: RowKey, split:
     versus = against_labels(stats, best, key)
     if not is_labels_only(best) and not isinstance(versus, Unpaired):
         interval = "" if within_noise(versus) else f" ({formats.signed_interval(versus.low, versus.high)})"
-        parts.append(f"it is {_beside_labels(versus, key)}{interval}")
+        parts.append(f"it is {_beside_labels(versus)}{interval}")
     better = of_kind(others(stats, best, key), BETTER)
     if better:
         parts.append(f"{plural(len(better), 'other')} {'is' if len(better) == 1 else 'are'} better than it")
@@ -89,12 +89,12 @@ def _by_what_chose(stats: Statistics, selection: Selection, told: RowKey, split:
     )
 
 
-def _beside_labels(versus: Difference | Unpaired, key: RowKey) -> str:
+def _beside_labels(versus: Difference | Unpaired) -> str:
     if isinstance(versus, Unpaired):
         return "there is no student of labels only to compare it with"
     if within_noise(versus):
         return "within noise of labels only"
-    side = "better" if versus.value * (sense_of(key) or 1) > 0 else "worse"
+    side = versus.verdict or ("more" if versus.value > 0 else "less")
     return f"{formats.metric(abs(versus.value))} {side} than labels only"
 
 
@@ -113,9 +113,9 @@ def best_part(stats: Statistics, selection: Selection, split: str) -> Part | Non
             continue
         cells = [cell(ours)]
         if has_labels:
-            cells += [cell(stats.labels_only(best, key)), apart(against_labels(stats, best, key), key)]
+            cells += [cell(stats.labels_only(best, key)), apart(against_labels(stats, best, key))]
         if other is not None:
-            cells += [cell(stats.measure(other, key)), apart(stats.difference(best, other, key), key)]
+            cells += [cell(stats.measure(other, key)), apart(stats.difference(best, other, key))]
         rows.append(Row(label=group_name(group), note=suites_of(group), cells=tuple(cells)))
     columns = ["", "the best", *(("labels only", "difference") if has_labels else ())]
     if other is not None:
@@ -140,10 +140,10 @@ def best_part(stats: Statistics, selection: Selection, split: str) -> Part | Non
 
 def by_metric(stats: Statistics, split: str) -> Table | None:
     """For each metric the configuration that is best by it on the validation rows, and how the others are beside it."""
-    keys = [key for key in stats.of_student("truth") if sense_of(key)]
+    keys = [key for key in stats.of_student("truth") if stats.direction(key).sense]
     found = []
     for group in stats.folded(keys):
-        ranked = by_score(stats.configurations, group[0])
+        ranked = by_score(stats, group[0])
         measure = stats.measure(ranked[0][0], group[0]) if ranked else None
         if len(ranked) > 1 and measure is not None:
             found.append((group, ranked[0][0], measure, others(stats, ranked[0][0], group[0])))

@@ -7,7 +7,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from kdkit.report.numbers.pairs import BASELINES, LABELS_ONLY, METRICS, MODELS
-from kdkit.report.numbers.statistics import Unpaired, is_lower_better, sense_of
+from kdkit.report.numbers.statistics import Unpaired
 from kdkit.report.page import formats
 from kdkit.report.parts import scores as run_scores
 from kdkit.report.parts.scores import Cell, Group, Row, Table, difference_cell
@@ -62,7 +62,7 @@ def scores(stats: Statistics, *, parts: bool = False) -> list[Table]:
         found.append(
             Table(
                 title=_title(suite, against) + (", by part of the rows" if parts else ""),
-                note=_note(keys),
+                note=_note(stats, keys),
                 columns=("", *(", ".join(map(_column, group)) for group in groups_of_keys)),
                 groups=tuple(groups),
                 folded=parts,
@@ -98,9 +98,9 @@ def cell(measure: Measure | None) -> Cell:
     return Cell(formats.NONE) if measure is None else Cell(formats.metric(measure.value), measure.interval)
 
 
-def apart(found: Difference | Unpaired, key: RowKey) -> Cell:
+def apart(found: Difference | Unpaired) -> Cell:
     """A difference with its interval, and what it amounts to; why there is none where there is none."""
-    return Cell(formats.NONE, found.reason) if isinstance(found, Unpaired) else difference_cell(found, sense_of(key))
+    return Cell(formats.NONE, found.reason) if isinstance(found, Unpaired) else difference_cell(found)
 
 
 def seeds_note(configuration: Configuration) -> str:
@@ -121,8 +121,8 @@ def _title(suite: str, against: str) -> str:
     return f"{SUITES.get(suite, f'Suite {suite}')}{of}"
 
 
-def _note(keys: Sequence[RowKey]) -> str:
-    lower = [_column(key) for key in keys if is_lower_better(key)]
+def _note(stats: Statistics, keys: Sequence[RowKey]) -> str:
+    lower = [_column(key) for key in keys if stats.direction(key).sense < 0]
     note = "Mean over seeds; in small print its 95 % interval over rows and seeds."
     if any(key.suite == "loss" and key.metric != "hard" for key in keys):
         note += " Soft and total loss depend on alpha and temperature, and compare only what has the same; "

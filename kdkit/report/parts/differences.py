@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from kdkit.report.numbers.selection import headline
-from kdkit.report.numbers.statistics import Unpaired, is_lower_better
+from kdkit.report.numbers.statistics import Unpaired
 from kdkit.report.page import formats
 from kdkit.report.page.charts.lines import Dots, Point
 from kdkit.report.page.document import Figure
@@ -42,7 +42,7 @@ def differences(stats: Statistics) -> list[Table]:
             key = group[0]
             told = [stats.difference(each, first, key) for each in others]
             if not all(isinstance(each, Unpaired) for each in told):
-                cells = tuple(apart(each, key) for each in told)
+                cells = tuple(map(apart, told))
                 rows.append(
                     Row(label=group_name(group), note=suites_of(group), cells=(cell(stats.measure(first, key)), *cells))
                 )
@@ -69,7 +69,7 @@ def intervals(stats: Statistics) -> list[Figure]:
         ]
         if len(measured) < 2 or not all(math.isfinite(measure.value) for _, measure in measured):
             continue
-        better = " (lower is better)" if is_lower_better(wanted) else ""
+        better = " (lower is better)" if stats.direction(wanted).sense < 0 else ""
         found.append(
             Figure(
                 chart=Dots(

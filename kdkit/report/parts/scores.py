@@ -66,6 +66,8 @@ class Table:
 SUITES = {"tokens": "Tokens under teacher forcing", "texts": "Texts"}
 """Headings of what is no metric suite."""
 DISTILLED = "distilled minus labels only"
+LESS = "less is better"
+"""Said beside a metric."""
 RATIO = "Retention: student over teacher."
 INTERVALS = "In small print 95 % bootstrap intervals over rows."
 
@@ -122,8 +124,8 @@ def differences(facts: Facts) -> Table | None:
         return None
     groups: dict[str, list[Row]] = {}
     for pair in told:
-        cells = tuple(difference_cell(getattr(pair, field), pair.sense) for field in columns.values())
-        note = "less is better" if pair.sense < 0 else ""
+        cells = tuple(difference_cell(getattr(pair, field)) for field in columns.values())
+        note = LESS if pair.sense < 0 else ""
         groups.setdefault(suite_title(pair.suite), []).append(Row(label=pair.label, note=note, cells=cells))
     return Table(
         title="Differences, row by row",
@@ -134,22 +136,15 @@ def differences(facts: Facts) -> Table | None:
     )
 
 
-def difference_cell(difference: Difference | None, sense: int) -> Cell:
+def difference_cell(difference: Difference | None) -> Cell:
     """A difference with its interval; whether that is better or worse only where it is more than noise."""
     if difference is None:
         return Cell(formats.NONE)
     return Cell(
         formats.signed(difference.value),
         formats.signed_interval(difference.low, difference.high),
-        judged(difference, sense),
+        difference.verdict,
     )
-
-
-def judged(difference: Difference, sense: int) -> str:
-    """`better`, `worse` or `within noise`; nothing where neither more nor less is better."""
-    if difference.holds_zero:
-        return "within noise"
-    return {0: "", 1: "better", -1: "worse"}[sense if difference.value > 0 else -sense]
 
 
 def suite_title(suite: str) -> str:
@@ -175,7 +170,7 @@ def _suites(pairs: Sequence[Pair], facts: Facts, models: Sequence[str], *, has_r
 
 def _note(pair: Pair, row_count: int) -> str:
     """How many rows counted, where that is not all that were scored; and that less is better, where it is."""
-    notes = ["less is better"] if pair.sense < 0 and pair.suite != pairs.LOSS else []
+    notes = [LESS] if pair.sense < 0 and pair.suite != pairs.LOSS else []
     counts = sorted(set(pair.counts))
     if counts and counts != [row_count]:
         ends = dict.fromkeys((counts[0], counts[-1]))

@@ -59,30 +59,34 @@ def _gain(pair: Pair) -> str:
         return (
             f"Distillation is within noise of training on the labels alone ({formats.signed(gain.value)}; {interval})."
         )
-    if gain.value > 0:
-        return f"Distillation is above training on the labels alone by {apart} ({interval})."
-    return f"Distillation is below training on the labels alone by {apart} ({interval})."
+    side = "above" if gain.value > 0 else "below"
+    return f"Distillation is {side} training on the labels alone by {apart} ({interval}{_lower(pair)})."
+
+
+def _lower(pair: Pair) -> str:
+    return "; less is better" if pair.sense < 0 else ""
 
 
 def _beaten_by(facts: Facts, pair: Pair) -> str:
-    """A sentence on the baselines that learnt nothing from this training and are above the student all the same."""
+    """A sentence on the baselines that this training taught nothing and that are better than the student."""
     told = []
     for model in UNTAUGHT:
         baseline, student = pair.score(model), pair.student
-        if baseline is None or student is None or not baseline.value > student.value:
+        if baseline is None or student is None or not (baseline.value - student.value) * pair.sense > 0:
             continue
         apart = _paired(facts, pair, model)
         if apart is None:
-            is_above, interval = baseline.low > student.high, ""
+            is_better, interval = baseline.low > student.high or baseline.high < student.low, ""
         else:
-            is_above = apart.low > 0
+            is_better = not apart.holds_zero
             interval = f", 95 % interval {formats.signed_interval(apart.low, apart.high)}"
-        if is_above:
+        if is_better:
             by = formats.signed(baseline.value - student.value)
             told.append(f"{pairs.MODELS[model]} ({formats.metric(baseline.value)}; {by}{interval})")
     if not told:
         return ""
-    return f"Above the student {'is' if len(told) == 1 else 'are'} what learnt nothing of this: {' and '.join(told)}."
+    side = "Above" if pair.sense > 0 else "Better than"
+    return f"{side} the student {'is' if len(told) == 1 else 'are'} what learnt nothing of this: {' and '.join(told)}."
 
 
 def _paired(facts: Facts, pair: Pair, model: str) -> Difference | None:
@@ -170,11 +174,14 @@ def _quality(pair: Pair, student: Score) -> str:
     if teacher is None or not math.isfinite(teacher.value):
         (text,) = formats.metrics_apart(student.value)
         return f"The student scores {text} in {name}, and there is no score of the teacher to compare it with"
-    if student.value == 0 and teacher.value == 0:
+    if student.value == 0 and teacher.value == 0 and pair.sense > 0:
         return f"Neither the teacher nor the student scores anything in {name}"
     ours, theirs = formats.metrics_apart(student.value, teacher.value)
     if pair.within_noise:
         return f"The student's {name} is within noise of the teacher's ({ours} against {theirs})"
+    if pair.sense <= 0:
+        side = "above" if student.value > teacher.value else "below"
+        return f"The student's {name} is {side} the teacher's ({ours} against {theirs}{_lower(pair)})"
     return _difference(name, student.value, teacher.value, ours, theirs)
 
 

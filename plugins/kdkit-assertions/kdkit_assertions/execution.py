@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -42,6 +42,14 @@ METRICS = ("holds", "fails", "does_not_run", "truth_holds", "not_runnable", "hol
 @attrs.frozen(kw_only=True)
 class Execution:
     """Whether generated assertions hold: each is run in its test, in a process of its own."""
+
+    directions: ClassVar[dict[str, str]] = {
+        "fails": "lower",
+        "does_not_run": "lower",
+        # What the rows are, whoever writes.
+        "truth_holds": "neither",
+        "not_runnable": "neither",
+    }
 
     allow_execution: bool = option("Must be true: this suite runs code that a model wrote.", default=False)
     time_limit: float = option(

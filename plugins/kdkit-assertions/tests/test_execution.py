@@ -480,6 +480,17 @@ def test_rows_of_other_data_sets_do_not_count():
         check_metrics(Execution(allow_execution=True))
 
 
+def test_less_is_better_of_what_fails_or_does_not_run_and_nothing_of_what_the_rows_are():
+    assert {metric: Execution.directions.get(metric, "higher") for metric in METRICS} == {
+        "holds": "higher",
+        "fails": "lower",
+        "does_not_run": "lower",
+        "truth_holds": "neither",
+        "not_runnable": "neither",
+        "holds_of_runnable": "higher",
+    }
+
+
 def test_mined_tests_of_an_installed_package_run():
     installed = find_package("networkx")
     maker = PythonTests(packages=("networkx",), task="assertion", focal_functions=0)._maker(installed)

@@ -25,7 +25,7 @@ from kdkit.system.team import ALONE, Team
 from kdkit.training import checkpoint, sharded
 from kdkit.training.batching import Lengths, epoch_order, epoch_steps
 from kdkit.training.checkpoint_compile import lean
-from kdkit.training.hidden_states import helper_of
+from kdkit.training.feature_setup import helper_of
 from kdkit.training.loading import AHEAD, Loader
 from kdkit.training.prefetch import ahead
 from kdkit.training.readback import lag_of
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from kdkit.api.values import EncodedExample
     from kdkit.logits.targets import TargetSource
     from kdkit.system.progress import Progress, Task
+    from kdkit.training.feature_helper import FeatureHelper
     from kdkit.training.loading import Loaded
     from kdkit.training.metrics_log import MetricsLog
-    from kdkit.training.projection import FeatureHelper
     from kdkit.training.tokenloss import Forward
 
 

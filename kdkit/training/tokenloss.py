@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import LossMixer, TextModel
     from kdkit.api.values import Targets, TeacherRows, TokenBatch, TokenCounts
-    from kdkit.training.projection import FeatureHelper
+    from kdkit.training.feature_helper import FeatureHelper
 
     Head = Callable[[torch.Tensor], torch.Tensor]
 

@@ -34,7 +34,7 @@ from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
 from kdkit.testing import check_loss, synthetic_head, synthetic_states
 from kdkit.training import Forward
-from kdkit.training.hidden_states import helper_of
+from kdkit.training.feature_setup import helper_of
 from kdkit.training.teacher_states import TeacherSpace
 
 WIDTH = 6

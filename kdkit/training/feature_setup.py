@@ -14,7 +14,7 @@ from kdkit.api.interfaces import FeatureLoss
 from kdkit.data.tokens import collate
 from kdkit.errors import UsageError
 from kdkit.losses.alignment import teacher_rows
-from kdkit.training.projection import FeatureHelper
+from kdkit.training.feature_helper import FeatureHelper
 from kdkit.training.teacher_states import TeacherSpace
 from kdkit.training.tokenloss import Forward
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.testing.loss_cases import NEAR, near
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import FeatureLoss
     from kdkit.api.values import LossParts, TokenCounts
-
-NEAR = 1e-8
-"""Everything is tried in float64."""
 
 SHAPES = ((7, 5, 4), (3, 4, 6), (1, 6, 3))
 """M, D and R."""
@@ -116,8 +115,8 @@ def _check_sums(loss: FeatureLoss, projection: torch.nn.Module, states: _States,
     for cut in {0, 1, count // 2, count}:
         pieces = [_outcome(loss, projection, states.between(*ends)) for ends in ((0, cut), (cut, count))]
         what = f"{count} states cut at {cut}"
-        _same(loss, what, sum(piece.added for piece in pieces), whole.added)
-        _same(loss, what, sum(piece.feature for piece in pieces), whole.feature)
+        near(loss, f"what is added for {what}", sum(piece.added for piece in pieces), whole.added)
+        near(loss, f"the feature of {what}", sum(piece.feature for piece in pieces), whole.feature)
         for found, expected in (
             (torch.cat([piece.grad_MD for piece in pieces]), whole.grad_MD),
             (_flat(pieces[0].grads) + _flat(pieces[1].grads), _flat(whole.grads)),
@@ -125,7 +124,7 @@ def _check_sums(loss: FeatureLoss, projection: torch.nn.Module, states: _States,
             distance = float((found - expected).abs().max())
             assert distance <= NEAR, f"{loss!r} has a gradient that {what} change by {distance:g}"
     turned = attrs.evolve(states, student_MD=states.student_MD.flip(0), teacher_MR=states.teacher_MR.flip(0))
-    _same(loss, "states in another order", _outcome(loss, projection, turned).added, whole.added)
+    near(loss, "what is added for states in another order", _outcome(loss, projection, turned).added, whole.added)
 
 
 def _check_gradient(loss: FeatureLoss, projection: torch.nn.Module, states: _States, whole: _Outcome) -> None:
@@ -198,9 +197,3 @@ def _flat(tensors: list[torch.Tensor]) -> torch.Tensor:
     import torch
 
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
-
-
-def _same(loss: FeatureLoss, what: str, found: float, expected: float) -> None:
-    assert math.isclose(found, expected, rel_tol=NEAR, abs_tol=NEAR), (
-        f"{loss!r} gives {found:.12g} to {what}, and not {expected:.12g}"
-    )

@@ -5,6 +5,7 @@ Letters: B batch, T target tokens, V vocabulary, N label tokens.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
         TeacherRows,
         TokenCounts,
     )
+
+NEAR = 1e-8
+"""How near two numbers must be that should be the same: everything is tried in float64."""
 
 # Of a grid of four bits.
 _STEPS = 15
@@ -208,3 +212,10 @@ def _normal(shape: tuple[int, ...], draw: torch.Generator) -> torch.Tensor:
     import torch
 
     return torch.randn(shape, generator=draw, dtype=torch.float64)
+
+
+def near(loss: LossMixer, what: str, found: float, expected: float) -> None:
+    """Check that a number of a loss is the one expected."""
+    assert math.isclose(found, expected, rel_tol=NEAR, abs_tol=NEAR), (
+        f"{loss!r}: {what} is {found:.12g}, and should be {expected:.12g}"
+    )

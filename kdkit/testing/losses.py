@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import attrs
 
 from kdkit.testing.hidden_states import check_features
-from kdkit.testing.loss_cases import Outcome, Tokens, cases
+from kdkit.testing.loss_cases import NEAR, Outcome, Tokens, cases
+from kdkit.testing.mixtures import check_mixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import FeatureLoss, LossMixer
     from kdkit.api.values import Targets
     from kdkit.testing.loss_cases import Case
-
-NEAR = 1e-8
-"""Everything is tried in float64."""
 
 
 def check_loss(
@@ -95,8 +93,8 @@ def _check_step(loss: LossMixer, divergence: Callable[[Sequence[float], Sequence
     if _has_numbers(loss, "alpha", "temperature"):
         for alpha in (0.0, 0.25, 1.0):
             for temperature in (0.5, 1.0, 4.0):
-                _check_mixture(attrs.evolve(loss, alpha=alpha, temperature=temperature), divergence)  # type: ignore[misc]
-        _check_mixture(loss, divergence)
+                check_mixture(attrs.evolve(loss, alpha=alpha, temperature=temperature), divergence)  # type: ignore[misc]
+        check_mixture(loss, divergence)
 
 
 def _compares_states(loss: LossMixer) -> TypeGuard[FeatureLoss]:
@@ -241,41 +239,6 @@ def _check_precision(loss: LossMixer) -> None:
         assert parts.total.dtype in (torch.float32, torch.float64), f"{loss!r} computes in {parts.total.dtype}"
 
 
-def _check_mixture(loss: Any, divergence: Callable[[Sequence[float], Sequence[float]], float] | None) -> None:
-    """`alpha * soft + (1 - alpha) * hard`."""
-    for case in cases():
-        found = Tokens.of(case, case.dense).outcome(loss)
-        hard, soft = _reference(case, loss.temperature, divergence)
-        _near(loss, "the hard loss", found.hard, hard)
-        if divergence is not None:
-            _near(loss, "the soft loss", found.soft, soft)
-        _near(loss, "the total", found.total, loss.alpha * found.soft + (1 - loss.alpha) * found.hard)
-        assert found.grad_NV.abs().max() > 0, f"{loss!r} has no gradient"
-
-
-def _reference(
-    case: Case, temperature: float, divergence: Callable[[Sequence[float], Sequence[float]], float] | None
-) -> tuple[float, float]:
-    """Hard and soft loss, with loops."""
-    import numpy as np
-
-    def softmax(logits_V: Any) -> Any:
-        weight_V = np.exp(logits_V - logits_V.max())
-        return weight_V / weight_V.sum()
-
-    hard, soft = [], []
-    student_BTV, teacher_BTV = case.student_BTV.numpy(), case.teacher_BTV.numpy()
-    width = min(student_BTV.shape[-1], teacher_BTV.shape[-1])
-    for (row, place), label in np.ndenumerate(case.labels_BT.numpy()):
-        if label == -100:
-            continue
-        hard.append(-math.log(softmax(student_BTV[row, place])[label]))
-        if divergence is not None and place < int(case.lengths_B[row]):
-            pair = (softmax(logits[row, place, :width] / temperature) for logits in (teacher_BTV, student_BTV))
-            soft.append(temperature**2 * divergence(*pair))
-    return math.fsum(hard) / len(hard), math.fsum(soft) / max(len(soft), 1)
-
-
 def _has_numbers(loss: LossMixer, *names: str) -> bool:
     """Whether a loss has fields of these names, and numbers there."""
     fields = {field.name for field in attrs.fields(type(loss))}  # type: ignore[arg-type]  # checked at the beginning
@@ -296,9 +259,3 @@ def _same(
     distance = float((found.grad_NV - expected.grad_NV).abs().max()) if found.grad_NV.numel() else 0.0
     assert distance <= near, f"{loss!r} has a gradient that {what} change by {distance:g}"
     assert torch.equal(found.grad_NV.isfinite(), expected.grad_NV.isfinite())
-
-
-def _near(loss: LossMixer, what: str, found: float, expected: float) -> None:
-    assert math.isclose(found, expected, rel_tol=NEAR, abs_tol=NEAR), (
-        f"{loss!r}: {what} is {found:.12g}, and should be {expected:.12g}"
-    )

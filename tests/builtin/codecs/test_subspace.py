@@ -19,17 +19,9 @@ from kdkit import plugins
 from kdkit.api.interfaces import BatchCodec, FittedCodec, HeadCodec, StateCodec
 from kdkit.api.values import OutputHead, StateBlock, TeacherBlock
 from kdkit.builtin.codecs.subspace import Subspace
-from kdkit.builtin.codecs.subspace.coder import (
-    CLASSES,
-    LARGEST,
-    MOST_CLASS_FREQUENCY,
-    PLACES,
-    TABLES,
-    TOTAL,
-    Coder,
-    whole_frequencies,
-)
+from kdkit.builtin.codecs.subspace.coder import LARGEST, MOST_CLASS_FREQUENCY, TOTAL, Coder, whole_frequencies
 from kdkit.builtin.codecs.subspace.fit import learn_axes, learn_coder, metric_length
+from kdkit.builtin.codecs.subspace.layout import CLASSES, PLACES, TABLES
 from kdkit.errors import DamagedData, UsageError
 from kdkit.testing import check_codec, head_block, synthetic_block, synthetic_head, synthetic_states
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from kdkit.api.values import FactoredTargets, FloatArray, StateBlock, TeacherBlock
-    from kdkit.builtin.codecs.subspace.coder import IntArray
+    from kdkit.builtin.codecs.subspace.layout import IntArray
     from kdkit.builtin.codecs.subspace.state import Encoder, State
 
 # So that no square in the search for the coordinates overflows.

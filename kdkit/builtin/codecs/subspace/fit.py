@@ -18,16 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from kdkit.builtin.codecs.subspace.coder import (
-    CLASSES,
-    MOST_CLASS_FREQUENCY,
-    NEUTRAL_CLASS,
-    TABLES,
-    Coder,
-    scales_of,
-    sigma_of,
-    whole_frequencies,
-)
+from kdkit.builtin.codecs.subspace.coder import MOST_CLASS_FREQUENCY, Coder, whole_frequencies
+from kdkit.builtin.codecs.subspace.layout import CLASSES, NEUTRAL_CLASS, TABLES, scales_of, sigma_of
 from kdkit.builtin.codecs.subspace.state import Encoder
 
 if TYPE_CHECKING:

@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.builtin.codecs.subspace.coder import (
-    CLASSES,
-    MOST_CLASS_FREQUENCY,
-    PLACES,
-    TABLES,
-    TOTAL,
-    WIDEST_TABLE,
-    Coder,
-)
+from kdkit.builtin.codecs.subspace.coder import MOST_CLASS_FREQUENCY, TOTAL, WIDEST_TABLE, Coder
+from kdkit.builtin.codecs.subspace.layout import CLASSES, PLACES, TABLES
 from kdkit.errors import DamagedData
 
 if TYPE_CHECKING:

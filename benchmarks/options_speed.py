@@ -108,7 +108,7 @@ class Student:
 
 def child(options: argparse.Namespace) -> None:
     """Warm up, then do what each line of the input asks for, and answer it with a line."""
-    from kdkit.training.checkpoint_compile import lean
+    from kdkit.models.checkpoint_compile import lean
 
     student = Student(options.way, options.batch_tokens, options.batches, quick=options.quick)
     student.model.module.train()

@@ -1,4 +1,4 @@
-"""What makes the training of a transformers encoder-decoder take less memory or time, while it lasts.
+"""Gradient checkpointing and compilation: training takes less memory or time while they last.
 
 Both are contexts, and leave the module as it was. Within them they work while the module is in training mode alone:
 what is generated or measured between two epochs goes the plain way, with its cache.
@@ -9,18 +9,39 @@ from __future__ import annotations
 import functools
 import logging
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from kdkit.api.interfaces import LeanModel
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from kdkit.api.interfaces import TextModel
+    from kdkit.api.options import Training
 
 
 CACHE_SAID = "incompatible with gradient checkpointing"
+
+
+def lean(model: TextModel, options: Training) -> AbstractContextManager[None]:
+    """Make a model take as little memory or time as the options say, while the context lasts.
+
+    Raises:
+        UsageError: They ask for what the model cannot do.
+    """
+    wanted = [name for name in ("gradient_checkpointing", "compile") if getattr(options, name)]
+    if not wanted:
+        return nullcontext()
+    if not isinstance(model, LeanModel):
+        raise UsageError(
+            f"{wanted[0]} = true, but a {type(model).__name__} leaves how it is computed to itself; set it to false"
+        )
+    return model.lean(options)
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from kdkit.training.loop import FitResult, Trainer
+from kdkit.training.loop import Trainer
 from kdkit.training.metrics_log import MetricsLog
+from kdkit.training.state import FitResult
 from kdkit.training.tokenloss import Forward, StudentTokens
 
 __all__ = [

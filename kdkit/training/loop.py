@@ -16,23 +16,22 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import torch
 
-from kdkit.api.values import Direction, Moment
+from kdkit.api.values import Moment
 from kdkit.errors import Lost, UsageError
 from kdkit.logits.targets import counts_of
 from kdkit.losses import loss_at
+from kdkit.models.checkpoint_compile import lean
 from kdkit.system.signals import Stop, graceful
 from kdkit.system.team import ALONE, Team
 from kdkit.training import checkpoint, sharded
 from kdkit.training.batching import Lengths, epoch_order, epoch_steps
-from kdkit.training.checkpoint_compile import lean
 from kdkit.training.feature_setup import helper_of
 from kdkit.training.loading import AHEAD, Loader
 from kdkit.training.prefetch import ahead
-from kdkit.training.readback import lag_of
 from kdkit.training.replicas import Replicas, noise_seed
 from kdkit.training.schedule import learning_rate
-from kdkit.training.state import State, Sums
-from kdkit.training.step_log import PARTS, Ledger
+from kdkit.training.state import FitResult, State, Sums
+from kdkit.training.step_log import PARTS, StepLog, lag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,22 +39,13 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import LossMixer, TextModel
     from kdkit.api.options import Training
-    from kdkit.api.values import EncodedExample
+    from kdkit.api.values import Direction, EncodedExample
     from kdkit.logits.targets import TargetSource
     from kdkit.system.progress import Progress, Task
     from kdkit.training.feature_helper import FeatureHelper
     from kdkit.training.loading import Loaded
     from kdkit.training.metrics_log import MetricsLog
     from kdkit.training.tokenloss import Forward
-
-
-@attrs.frozen(kw_only=True)
-class FitResult:
-    """How a training ended: steps done, and the step and value of the best validation."""
-
-    steps: int
-    best_step: int
-    best_value: float
 
 
 @attrs.define(kw_only=True)
@@ -105,7 +95,7 @@ class Trainer:
     _forward: Forward = attrs.field(default=None, init=False)
     _helper: FeatureHelper | None = attrs.field(default=None, init=False)
     _load: Loader = attrs.field(default=None, init=False)
-    _ledger: Ledger = attrs.field(default=None, init=False)
+    _steps: StepLog = attrs.field(default=None, init=False)
 
     def fit(self) -> FitResult:
         """Train from the start or from the newest valid checkpoint, to the end.
@@ -126,8 +116,7 @@ class Trainer:
             while state.epoch < options.epochs and (state.step < self._total or state.position):
                 self._epoch(task, stop)
         self._save_model("final")
-        assert state.best_value is not None
-        return FitResult(steps=state.step, best_step=state.best_step, best_value=state.best_value)
+        return state.result()
 
     def _prepare(self) -> None:
         torch.manual_seed(self.seed)
@@ -143,7 +132,7 @@ class Trainer:
             self.progress.note(f"{self.name}: going on from the checkpoint at step {self._state.step}")
         if self.team.leads:
             self.log.rewind(step=self._state.step, epochs=self._state.epoch)
-        self._ledger = Ledger(
+        self._steps = StepLog(
             name=self.name,
             rows=self.rows,
             lengths=self._lengths,
@@ -191,7 +180,7 @@ class Trainer:
         starts = range(state.position, len(batches), size)[: self._total - state.step]
         windows = [batches[start : start + size] for start in starts]
         self.model.module.train()
-        self._ledger.start_clock()
+        self._steps.start_clock()
         with ahead(self._load, (batch for window in windows for batch in window), depth=AHEAD) as loaded:
             for window in windows:
                 asked = self._step(window, loaded, task, stop)
@@ -233,11 +222,11 @@ class Trainer:
         asked = self._replicas.agree(stop)
         self._replicas.add_up(values)
         grad_norm = self._replicas.clip(self.options.max_grad_norm)
-        self._ledger.add(state.step + 1, window, counts, values, grad_norm)
+        self._steps.add(state.step + 1, window, counts, values, grad_norm)
         optimizer.step()
         optimizer.zero_grad()
         state.step += 1
-        task.advance(1, **self._ledger.shown())
+        task.advance(1, **self._steps.shown())
         return asked
 
     def _autocast(self) -> torch.autocast:
@@ -247,13 +236,13 @@ class Trainer:
 
     def _log_training(self, epochs: float) -> None:
         rate = self._optimizer.param_groups[0]["lr"]
-        self._write(kind="train", step=self._state.step, epoch=epochs, learning_rate=rate, **self._ledger.close())
+        self._write(kind="train", step=self._state.step, epoch=epochs, learning_rate=rate, **self._steps.close())
 
     def _finish_epoch(self, batches: int, stop: Stop) -> None:
         """Validate, keep the model if it is the best so far, and write the checkpoint that the next epoch begins at."""
         state = self._state
         state.position = batches
-        self._ledger.settle()
+        self._steps.settle()
         self.model.module.eval()
         try:
             # Where saving takes all processes, none of them may leave the others in the middle.
@@ -271,7 +260,7 @@ class Trainer:
                 raise self._leave(stop) from None
             raise
         value = values[self.options.best_by]
-        is_best = _is_better(value, state.best_value, self.direction)
+        is_best = state.is_best(value, self.direction)
         if is_best:
             state.best_step, state.best_value = state.step, value
             self._save_model("best")
@@ -279,7 +268,7 @@ class Trainer:
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items() if math.isfinite(value))
         self.progress.note(f"{self.name}: epoch {state.epoch + 1}: {shown}{' (best so far)' if is_best else ''}")
         state.epoch, state.position = state.epoch + 1, 0
-        self._ledger.start_clock()  # what came after the last step was no training
+        self._steps.start_clock()  # what came after the last step was no training
         self._save()
 
     def _leave(self, stop: Stop) -> Exception:
@@ -296,17 +285,10 @@ class Trainer:
 
     def _save(self) -> None:
         """Write a checkpoint; of steps that are settled, so that none with a loss that is not finite is kept."""
-        self._ledger.settle()
+        self._steps.settle()
         if not self.team.leads and not self._replicas.everyone_works:
             return
         collected = checkpoint.collect(self._modules, self._optimizer, keep=self.team.leads)
         if self.team.leads:
-            state = {"loop": attrs.asdict(self._state), "sums": attrs.asdict(self._ledger.sums)}
+            state = {"loop": attrs.asdict(self._state), "sums": attrs.asdict(self._steps.sums)}
             checkpoint.save(self.folder / "checkpoints", self._state.step, collected, state)
-
-
-def _is_better(value: float, best: float | None, direction: Direction) -> bool:
-    """Whether a validation beats the best so far; any number beats NaN, which means that no row counted."""
-    if best is None or math.isnan(best):
-        return best is None or not math.isnan(value)
-    return value < best if direction is Direction.LOWER else value > best

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
+
+from kdkit.api.values import Direction
 
 
 @attrs.define(kw_only=True)
@@ -32,6 +36,15 @@ class Sums:
     seconds: float = 0.0
 
 
+@attrs.frozen(kw_only=True)
+class FitResult:
+    """How a training ended: steps done, and the step and value of the best validation."""
+
+    steps: int
+    best_step: int
+    best_value: float
+
+
 @attrs.define(kw_only=True)
 class State:
     """Where the loop stands.
@@ -49,3 +62,15 @@ class State:
     step: int = 0
     best_step: int = 0
     best_value: float | None = None
+
+    def is_best(self, value: float, direction: Direction) -> bool:
+        """Whether a validation beats the best so far; any number beats NaN, which means that no row counted."""
+        best = self.best_value
+        if best is None or math.isnan(best):
+            return best is None or not math.isnan(value)
+        return value < best if direction is Direction.LOWER else value > best
+
+    def result(self) -> FitResult:
+        """How the training ended, once it has."""
+        assert self.best_value is not None
+        return FitResult(steps=self.step, best_step=self.best_step, best_value=self.best_value)

@@ -1,4 +1,4 @@
-"""What the steps of a training came to: read from the device when it is there, and summed until the next log line."""
+"""Losses and gradient norms of the steps: read from the device when they are there, summed for the next log line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import attrs
 import torch
 
 from kdkit.errors import KdkitError
-from kdkit.training.readback import Readback
 from kdkit.training.state import Sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from kdkit.api.values import EncodedExample, TokenCounts
     from kdkit.training.batching import Lengths
@@ -24,6 +24,40 @@ if TYPE_CHECKING:
 
 PARTS = ("total", "hard", "soft", "feature")
 """The parts of a loss that are kept (see `kdkit.api.values.LossParts`), the first being the one that is trained on."""
+
+
+@attrs.frozen(eq=False)
+class Readback:
+    """A tensor's numbers, copied to the CPU while the device continues: reading them waits for the copy alone."""
+
+    _values: torch.Tensor
+    _copied: torch.cuda.Event | None
+
+    @classmethod
+    def of(cls, values: torch.Tensor) -> Self:
+        """Begin to copy."""
+        on_cpu = values.detach().to("cpu", non_blocking=values.is_cuda)
+        copied = None
+        if values.is_cuda:
+            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's own
+            copied.record()
+        return cls(on_cpu, copied)
+
+    def numbers(self) -> list[float]:
+        """What was in the tensor."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        numbers: list[float] = self._values.tolist()
+        return numbers
+
+
+def lag_of(device: str) -> int:
+    """How many steps later a step's numbers are read.
+
+    A CUDA GPU is given the next step before the losses of this one are read; on the CPU they are there already, and any
+    other device is waited for.
+    """
+    return 1 if device.startswith("cuda") else 0
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -44,8 +78,8 @@ class _Step:
 
 
 @attrs.define(kw_only=True)
-class Ledger:
-    """The steps of one training.
+class StepLog:
+    """The numbers of one training's steps since the last log line.
 
     Attributes:
         name: What is trained, for messages.
@@ -68,11 +102,11 @@ class Ledger:
     _clock: float = attrs.field(default=0.0, init=False)
 
     def start_clock(self) -> None:
-        """From here on time counts as training."""
+        """Count the time from now on as training."""
         self._clock = time.perf_counter()
 
     def add(self, number: int, window: Window, counts: TokenCounts, parts: torch.Tensor, norm: torch.Tensor) -> None:
-        """A step is about to be taken.
+        """Add a step that is about to be taken.
 
         Args:
             number: Its number, from 1.
@@ -125,7 +159,7 @@ class Ledger:
         return facts | {"tok/s": f"{sums.tokens / sums.seconds:.0f}"}
 
     def close(self) -> dict[str, float]:
-        """The means of all steps since the last log line, for the next; the sums begin anew."""
+        """The means of all steps since the last log line, for the next; the sums start from 0 again."""
         self.settle()
         sums, self.sums = self.sums, Sums()
         return {

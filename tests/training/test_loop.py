@@ -95,7 +95,7 @@ MOMENTS = {
     "in the middle of an epoch": [(LOOP + "_step", 3)],
     "in the middle of an accumulation": [("kdkit.training.loading:Loader.__call__", 8)],
     "before the optimizer's step": [("kdkit.training.replicas:Replicas.clip", 5)],
-    "between step and log line": [("kdkit.training.step_log:Ledger.close", 4)],
+    "between step and log line": [("kdkit.training.step_log:StepLog.close", 4)],
     "while tensors are written": [("kdkit.training.checkpoint:_sha256", 1)],
     "before a checkpoint's marker": [("kdkit.training.checkpoint:write_json", 3)],
     "while old checkpoints go": [("kdkit.training.checkpoint:sync_folder", 3)],

@@ -20,8 +20,8 @@ from kdkit.data.tokens import collate
 from kdkit.errors import UsageError
 from kdkit.logits.targets import NoTargets, counts_of
 from kdkit.losses import HardLoss
+from kdkit.models.checkpoint_compile import lean
 from kdkit.training import Forward
-from kdkit.training.checkpoint_compile import lean
 
 CHECKPOINTING, COMPILE = Training(gradient_checkpointing=True), Training(compile=True)
 MODELS = [(tiny.T5, "dropout_rate"), (tiny.BART, "dropout")]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 import attrs
+import numpy as np
 
 from kdkit.errors import DamagedData, Mismatch, UsageError
-from kdkit.logits.cache.format import read_shard, shard_name
+from kdkit.logits.cache.format import shard_name
 from kdkit.logits.cache.listed import load_listed
 from kdkit.logits.cache.manifest import MANIFEST, Manifest, describe_shard, read_manifest
 from kdkit.logits.cache.mending.verify import verify
@@ -91,9 +92,13 @@ def merge(out: Path, parts: Sequence[Path], *, progress: Progress) -> Merged:
             _check_whole(part)
             task.advance()
     with _Joining(out, manifests[0].identity, progress) as joining:
-        joining.compare(parts, manifests)
-        for part, manifest in zip(parts, manifests, strict=True):
-            joining.take(part, manifest)
+        listed = [
+            (part, [load_listed(part, entry, manifest.identity) for entry in manifest.shards])
+            for part, manifest in zip(parts, manifests, strict=True)
+        ]
+        joining.compare(listed)
+        for part, shards in listed:
+            joining.take(part, shards)
         joining.copy_rest()
         return Merged(
             manifest=joining.finish(),
@@ -149,23 +154,28 @@ class _Joining(CacheWriter):
         super().__enter__()
         return self
 
-    def compare(self, parts: Sequence[Path], manifests: Sequence[Manifest]) -> None:
-        """Count the records that some have otherwise; refuse those that cannot be of one row.
+    def compare(self, listed: Sequence[tuple[Path, Sequence[Shard]]]) -> None:
+        """Count the records that the parts hold with other bytes; refuse those that cannot be of one row.
+
+        Args:
+            listed: Each part, and its shards.
 
         Raises:
             Mismatch: A key has one number of tokens here and another there.
         """
         known: dict[bytes, tuple[Path, int, tuple[str, int, int]]] = {}
-        listed = [(self.folder, self._entries), *zip(parts, (m.shards for m in manifests), strict=True)]
-        for folder, entries in listed:
-            for entry in entries:
-                shard = read_shard(folder / entry.file)
-                for number, key in enumerate(key.tobytes() for key in shard.keys_N16):
-                    tokens, size = (
-                        int(shard.tokens_N[number]),
-                        int(shard.offsets_M[number + 1] - shard.offsets_M[number]),
-                    )
-                    found = (shard.state, size, int(shard.crc32_N[number]))
+        own = [load_listed(self.folder, entry, self.identity) for entry in self._entries]
+        for folder, shards in ((self.folder, own), *listed):
+            for shard in shards:
+                numbers = zip(
+                    shard.keys_N16,
+                    shard.tokens_N.tolist(),
+                    np.diff(shard.offsets_M).tolist(),
+                    shard.crc32_N.tolist(),
+                    strict=True,
+                )
+                for key_16, tokens, size, crc32 in numbers:
+                    key, found = key_16.tobytes(), (shard.state, size, crc32)
                     first, first_tokens, first_found = known.setdefault(key, (folder, tokens, found))
                     if tokens != first_tokens:
                         raise Mismatch(
@@ -174,11 +184,10 @@ class _Joining(CacheWriter):
                         )
                     self.different += found != first_found
 
-    def take(self, part: Path, manifest: Manifest) -> None:
+    def take(self, part: Path, shards: Sequence[Shard]) -> None:
         """Take every shard whose keys are all new; put the others off until `copy_rest`."""
-        with self._progress.task("merge", total=len(manifest.shards), unit="shards") as task:
-            for entry in manifest.shards:
-                shard = load_listed(part, entry, self.identity)
+        with self._progress.task("merge", total=len(shards), unit="shards") as task:
+            for shard in shards:
                 keys = {key.tobytes() for key in shard.keys_N16}
                 if self.done_keys.isdisjoint(keys) and self._put_off.isdisjoint(keys):
                     self._link(part, shard)

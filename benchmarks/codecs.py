@@ -15,7 +15,7 @@ from pathlib import Path
 from kdkit import plugins
 from kdkit.cli.codec import table_of
 from kdkit.cli.output import print_json, print_table
-from kdkit.logits.bench import check_plot, draw_plot, measure, parse_contender, prepared, read_tensors
+from kdkit.logits.bench import check_plot, draw_plot, fit_candidate, measure, parse_candidate, read_tensors
 from kdkit.system import progress
 
 TEMPERATURES = (0.5, 1.0, 2.0, 4.0)
@@ -50,7 +50,7 @@ def main() -> None:
     if options.plot is not None:
         check_plot(options.plot)
     material, installed = read_tensors(options.file), plugins.load()
-    coders = [prepared(parse_contender(spec, installed), material) for spec in CODECS]
+    coders = [fit_candidate(parse_candidate(spec, installed), material) for spec in CODECS]
     measurement = measure(material, coders, temperatures=TEMPERATURES, progress=progress.for_stderr())
     found = targets(measurement.results, material.vocab_size)
     show(measurement, material, found, as_json=options.json)

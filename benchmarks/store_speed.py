@@ -22,7 +22,7 @@ from kdkit import plugins
 from kdkit.api.interfaces.codecs import StateCodec
 from kdkit.api.values import OutputHead, SparseTargets, StateBlock, TeacherBlock
 from kdkit.cli.output import print_json, print_table
-from kdkit.logits.bench import Material, Record, parse_contender, prepared
+from kdkit.logits.bench import Material, Record, fit_candidate, parse_candidate
 from kdkit.losses import alignment
 from kdkit.training.tokenloss import CHUNK
 
@@ -147,8 +147,8 @@ def learn(teacher, batches):
         records=0,
     )
     installed = plugins.load()
-    found = (prepared(parse_contender(spec, installed), material) for spec in CODECS)
-    return {coder.contender.label: coder.codec for coder in found}
+    found = (fit_candidate(parse_candidate(spec, installed), material) for spec in CODECS)
+    return {coder.candidate.label: coder.codec for coder in found}
 
 
 def encode_states(codec, states_BTD, batch):

@@ -86,17 +86,17 @@ def bench(
     if overrides and recipe is None:
         raise click.UsageError("-o lays a value over a recipe; give it together with --recipe RECIPE")
     from kdkit import plugins
-    from kdkit.logits.bench import check_plot, default_contenders, draw_plot, measure, parse_contender
+    from kdkit.logits.bench import check_plot, default_candidates, draw_plot, measure, parse_candidate
     from kdkit.system import progress
 
     if plot is not None:
         check_plot(plot)
     shown = progress.for_stderr()
     installed = plugins.load()
-    named = [parse_contender(spec, installed) for spec in specs]
+    named = [parse_candidate(spec, installed) for spec in specs]
     with _material(logits, cache, recipe, overrides, run_dir, rows, shown) as material:
-        everything = () if named else default_contenders(installed)
-        coders = [*_taught(named, material), *_those_that_can(everything, material, shown)]
+        everything = () if named else default_candidates(installed)
+        coders = [*_fitted(named, material), *_those_that_can(everything, material, shown)]
         measurement = measure(material, coders, temperatures=temperatures, progress=shown)
     facts = {
         "file": material.name,
@@ -136,28 +136,28 @@ def _material(
             yield material
 
 
-def _taught(contenders: Sequence[Any], material: Material) -> list[Coder]:
-    from kdkit.logits.bench import prepared
+def _fitted(candidates: Sequence[Any], material: Material) -> list[Coder]:
+    from kdkit.logits.bench import fit_candidate
 
     coders = []
-    for contender in contenders:
+    for candidate in candidates:
         try:
-            coders.append(prepared(contender, material))
+            coders.append(fit_candidate(candidate, material))
         except UsageError as error:
-            raise UsageError(f"--codec {contender.label}: {error}") from error
+            raise UsageError(f"--codec {candidate.label}: {error}") from error
     return coders
 
 
-def _those_that_can(contenders: Sequence[Any], material: Material, shown: Progress) -> list[Coder]:
+def _those_that_can(candidates: Sequence[Any], material: Material, shown: Progress) -> list[Coder]:
     """Of codecs that nobody asked for by name, one that cannot code such logits is left out, and that is said."""
-    from kdkit.logits.bench import prepared
+    from kdkit.logits.bench import fit_candidate
 
     coders = []
-    for contender in contenders:
+    for candidate in candidates:
         try:
-            coders.append(prepared(contender, material))
+            coders.append(fit_candidate(candidate, material))
         except UsageError as error:
-            shown.note(f"codec {contender.label} is left out: {error}")
+            shown.note(f"codec {candidate.label} is left out: {error}")
     return coders
 
 

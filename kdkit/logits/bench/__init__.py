@@ -1,13 +1,13 @@
 """How good codecs are on real logits: bytes, speed, and what they do to the distribution and to a student's gradient.
 
 material = read_tensors(Path("real.safetensors"))
-coders = [prepared(contender, material) for contender in default_contenders(plugins.load())]
+coders = [fit_candidate(candidate, material) for candidate in default_candidates(plugins.load())]
 measurement = measure(material, coders, temperatures=(1.0, 2.0))
 """
 
 from __future__ import annotations
 
-from kdkit.logits.bench.contenders import Coder, Contender, default_contenders, parse_contender, prepared
+from kdkit.logits.bench.candidates import Candidate, Coder, default_candidates, fit_candidate, parse_candidate
 from kdkit.logits.bench.measures import Measurement, measure
 from kdkit.logits.bench.plot import check_plot, draw_plot
 from kdkit.logits.bench.records import Material, Record
@@ -15,17 +15,17 @@ from kdkit.logits.bench.results import Result
 from kdkit.logits.bench.tensors import read_tensors
 
 __all__ = [
+    "Candidate",
     "Coder",
-    "Contender",
     "Material",
     "Measurement",
     "Record",
     "Result",
     "check_plot",
-    "default_contenders",
+    "default_candidates",
     "draw_plot",
+    "fit_candidate",
     "measure",
-    "parse_contender",
-    "prepared",
+    "parse_candidate",
     "read_tensors",
 ]

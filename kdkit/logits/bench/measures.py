@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.api.values import Targets
-    from kdkit.logits.bench.contenders import Coder
+    from kdkit.logits.bench.candidates import Coder
     from kdkit.logits.bench.records import Material, Record
     from kdkit.logits.bench.student import LogitStudent, StateStudent, StudentRows
     from kdkit.system.progress import Progress
@@ -89,9 +89,9 @@ def measure(
         raise UsageError(f"{material.name} has 0 tokens to measure; it needs records with at least one")
     results = (
         tally.result(
-            codec=coder.contender.name,
-            options=coder.contender.options,
-            label=coder.contender.label,
+            codec=coder.candidate.name,
+            options=coder.candidate.options,
+            label=coder.candidate.label,
             state_bytes=coder.state_bytes,
             at=_gradient_temperature(coder.codec),
         )

@@ -24,20 +24,20 @@ from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cli.codec import command
 from kdkit.errors import Mismatch, MissingInput, UsageError
-from kdkit.logits.bench.contenders import SETTINGS
+from kdkit.logits.bench.candidates import SETTINGS
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402 - after torch is known to be there
 
 from kdkit.logits.bench import (  # noqa: E402
+    Candidate,
     Coder,
-    Contender,
     Result,
-    default_contenders,
+    default_candidates,
     draw_plot,
+    fit_candidate,
     measure,
-    parse_contender,
-    prepared,
+    parse_candidate,
     read_tensors,
 )
 from kdkit.logits.bench.sparse import dense_logp, sparse_target  # noqa: E402
@@ -142,8 +142,8 @@ class Kept:
 
 
 def coder(component, state_bytes=0):
-    contender = Contender(name="test", options={}, given="", component=component)
-    return Coder(contender=contender, codec=component, state_bytes=state_bytes)
+    candidate = Candidate(name="test", options={}, given="", component=component)
+    return Coder(candidate=candidate, codec=component, state_bytes=state_bytes)
 
 
 def tensors(seed=0, records=LENGTHS, vocab=VOCAB, **changes):
@@ -252,8 +252,8 @@ def test_a_lossless_codec_loses_nothing(tmp_path):
 def test_a_codec_of_states_is_taught_the_head_and_never_given_logits(tmp_path):
     path = write(tmp_path / "f.safetensors", bias=None)
     material = read_tensors(path)
-    contender = Contender(name="states", options={}, given="", component=States())
-    ready = prepared(contender, material)
+    candidate = Candidate(name="states", options={}, given="", component=States())
+    ready = fit_candidate(candidate, material)
     result = measure(material, [ready]).results[0]
     assert result.bytes_per_token == 2 * HIDDEN
     assert result.state_bytes > 4 * VOCAB * HIDDEN
@@ -263,7 +263,7 @@ def test_a_codec_of_states_is_taught_the_head_and_never_given_logits(tmp_path):
 def test_a_codec_that_cannot_learn_is_refused_when_named(tmp_path):
     path = logits_file(tmp_path / "l.safetensors", np.random.default_rng(0).normal(size=(40, 30)))
     with pytest.raises(UsageError, match="no head"):
-        prepared(Contender(name="states", options={}, given="", component=States()), read_tensors(path))
+        fit_candidate(Candidate(name="states", options={}, given="", component=States()), read_tensors(path))
 
 
 def sparse(codec, logits_NV):
@@ -428,8 +428,8 @@ def test_with_no_codec_named_all_installed_ones_are_measured(tmp_path):
 def test_the_settings_that_are_measured_by_default_are_those_of_installed_codecs():
     installed = plugins.load()
     assert set(SETTINGS) <= set(installed.names("codecs"))
-    for contender in default_contenders(installed):
-        assert parse_contender(contender.label, installed).component == contender.component
+    for candidate in default_candidates(installed):
+        assert parse_candidate(candidate.label, installed).component == candidate.component
 
 
 def test_the_plot_is_written(tmp_path):
@@ -544,7 +544,7 @@ def test_a_file_that_will_not_do_is_refused_in_one_sentence(tmp_path, changes, s
 
 
 def test_a_file_is_read_to_its_end_before_any_codec_learns(tmp_path, monkeypatch):
-    monkeypatch.setattr("kdkit.logits.bench.prepared", lambda *_: pytest.fail("a codec was prepared"))
+    monkeypatch.setattr("kdkit.logits.bench.fit_candidate", lambda *_: pytest.fail("a codec was prepared"))
     logits_NV = np.zeros((96, 8), np.float32)
     logits_NV[95, 3] = np.inf
     result = run("--logits", logits_file(tmp_path / "f", logits_NV))
@@ -604,7 +604,7 @@ def test_a_file_that_is_none_is_refused(tmp_path):
 )
 def test_a_codec_that_is_misspelt_is_refused_in_one_sentence(spec, sentence):
     with pytest.raises(UsageError, match=re.escape(sentence)):
-        parse_contender(spec, plugins.load())
+        parse_candidate(spec, plugins.load())
 
 
 def test_values_of_options_are_read_as_in_overrides():
@@ -613,7 +613,7 @@ def test_values_of_options_are_read_as_in_overrides():
         **installed.entries,
         ("codecs", "kept"): plugins.Entry(kind="codecs", name="kept", target=Kept, plugin="t"),
     }
-    found = parse_contender("kept:temperatures=[1.0, 2],k=7,tail=false", attrs.evolve(installed, entries=entries))
+    found = parse_candidate("kept:temperatures=[1.0, 2],k=7,tail=false", attrs.evolve(installed, entries=entries))
     assert found.component == Kept(k=7, temperatures=(1.0, 2.0), tail=False)
 
 

@@ -1,4 +1,4 @@
-"""The codecs that are measured: named on the command line or taken as they come, and taught what they have to learn."""
+"""The codecs that are measured: those named on the command line, or all; each is fitted before it is measured."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Contender:
+class Candidate:
     """A codec with its options.
 
     Attributes:
@@ -61,17 +61,17 @@ class Coder:
     """A codec that is ready to encode and decode.
 
     Attributes:
-        contender: What it is.
+        candidate: What it is.
         codec: What encodes and decodes.
         state_bytes: What it learnt, as the bytes that a cache keeps of it once.
     """
 
-    contender: Contender
+    candidate: Candidate
     codec: Codec
     state_bytes: int
 
 
-def parse_contender(text: str, plugins: Plugins) -> Contender:
+def parse_candidate(text: str, plugins: Plugins) -> Candidate:
     """A codec from `NAME[:key=value,...]`; see `kdkit.recipe.codec_spec.read_codec_spec`.
 
     Raises:
@@ -79,10 +79,10 @@ def parse_contender(text: str, plugins: Plugins) -> Contender:
     """
     spec = read_codec_spec(text, plugins)
     given = text.partition(":")[2]
-    return Contender(name=spec.name, options=table_of(spec.codec), given=given, component=spec.codec)
+    return Candidate(name=spec.name, options=table_of(spec.codec), given=given, component=spec.codec)
 
 
-def default_contenders(plugins: Plugins) -> list[Contender]:
+def default_candidates(plugins: Plugins) -> list[Candidate]:
     """Every installed codec that needs no options, some of them with several settings."""
     found = []
     for name in plugins.names("codecs"):
@@ -90,35 +90,35 @@ def default_contenders(plugins: Plugins) -> list[Contender]:
             continue
         for options in SETTINGS.get(name, ({},)):
             given = ",".join(f"{key}={_spelt(value)}" for key, value in options.items())
-            found.append(_contender(plugins, name, options, given, f"codec {name}"))
+            found.append(_candidate(plugins, name, options, given, f"codec {name}"))
     return found
 
 
-def prepared(contender: Contender, material: Material) -> Coder:
-    """The codec, once it has learnt what it wants to from the material's own head, or from a sample.
+def fit_candidate(candidate: Candidate, material: Material) -> Coder:
+    """Fit a codec to the material's own output head, or to a sample of it, if the codec learns anything.
 
     Raises:
         UsageError: It cannot code such logits.
     """
-    codec = contender.component
+    codec = candidate.component
     if not isinstance(codec, FittedCodec):
-        return Coder(contender=contender, codec=codec, state_bytes=0)
+        return Coder(candidate=candidate, codec=codec, state_bytes=0)
     sample = first_tokens(material.learn(), codec.sample_tokens)
     if isinstance(codec, HeadCodec) and material.head is not None:
         state = codec.fit_head(material.head, [state_block(record) for record in sample])
     else:
         state = codec.fit([material.block(record) for record in sample])
-    return Coder(contender=contender, codec=codec.bind(state), state_bytes=len(pack_state(state)))
+    return Coder(candidate=candidate, codec=codec.bind(state), state_bytes=len(pack_state(state)))
 
 
-def _contender(plugins: Plugins, name: str, options: Mapping[str, Any], given: str, where: str) -> Contender:
+def _candidate(plugins: Plugins, name: str, options: Mapping[str, Any], given: str, where: str) -> Candidate:
     structurer = Structurer(plugins)
     _, component = structurer.component("codecs", {**options, "name": name}, ())
     if structurer.problems:
         path, sentence = structurer.problems[0]
         key = dotted(tuple(part for part in path if part != "name"))
         raise UsageError(f"{where}: {key + ': ' if key else ''}{sentence}")
-    return Contender(name=name, options=table_of(component), given=given, component=component)
+    return Candidate(name=name, options=table_of(component), given=given, component=component)
 
 
 def _spelt(value: object) -> str:

@@ -14,8 +14,8 @@ import attrs
 from attrs import validators
 
 from kdkit.api.options import not_negative, one_of, option
-from kdkit.builtin.codecs.parts.checks import finite_logits
-from kdkit.builtin.codecs.parts.idsets import BLOCK_BYTES, IdSets, bits_of_a_set, read_sets, write_sets
+from kdkit.builtin.codecs.parts.checks import moderate_logits
+from kdkit.builtin.codecs.parts.id_sets import BLOCK_BYTES, IdSets, bits_of_a_set, read_sets, write_sets
 from kdkit.builtin.codecs.parts.integers import SECTION_BYTES, Reader, write_integers
 from kdkit.builtin.codecs.parts.sparse import HEAD_BYTES, SparseRows, check_head, head, sizes_of_rows, targets_of
 from kdkit.errors import DamagedData
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     Doubles: TypeAlias = npt.NDArray[np.float64]
 
 # Differences of logits, in float64 and float32, stay finite.
-LARGEST_LOGIT = 1e38
 # Times the temperature: the logit of what was never drawn, where a number there must be. exp(-32) is 1.3e-14: the mass
 # of a whole vocabulary of such entries is below the rounding of float32.
 NEVER = -32.0
@@ -81,11 +80,7 @@ class Sampled:
         """
         import numpy as np
 
-        logits_TV = finite_logits(
-            block,
-            limit=LARGEST_LOGIT,
-            advice='sampled holds magnitudes up to 1e38; use the codec "float", or no such mask',
-        )
+        logits_TV = moderate_logits(block, codec="sampled")
         tokens, vocab_size = logits_TV.shape
         none = np.empty(0, np.int64)
         ids, times = [none], [none]

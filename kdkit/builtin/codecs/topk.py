@@ -12,8 +12,8 @@ import attrs
 from attrs import validators
 
 from kdkit.api.options import at_least_one, option
-from kdkit.builtin.codecs.parts.checks import finite_logits
-from kdkit.builtin.codecs.parts.idsets import BLOCK_BYTES, IdSets, bits_of_a_set, read_sets, write_sets
+from kdkit.builtin.codecs.parts.checks import moderate_logits
+from kdkit.builtin.codecs.parts.id_sets import BLOCK_BYTES, IdSets, bits_of_a_set, read_sets, write_sets
 from kdkit.builtin.codecs.parts.integers import SECTION_BYTES, Reader, write_integers
 from kdkit.builtin.codecs.parts.sparse import HEAD_BYTES, SparseRows, check_head, head, sizes_of_rows, targets_of
 from kdkit.errors import DamagedData
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from kdkit.builtin.codecs.parts.integers import Integers
 
 # Differences of logits, in float64 and float32, stay finite.
-LARGEST_LOGIT = 1e38
 # Times the highest temperature: how far below its row's maximum an entry is told from one still further below.
 # exp(-64) is 1.6e-28 of the maximum's probability.
 DEEPEST = 64
@@ -90,11 +89,7 @@ class TopK:
         """
         import numpy as np
 
-        logits_TV = finite_logits(
-            block,
-            limit=LARGEST_LOGIT,
-            advice='topk holds magnitudes up to 1e38; use the codec "float", or no such mask',
-        )
+        logits_TV = moderate_logits(block, codec="topk")
         tokens, vocab_size = logits_TV.shape
         kept = min(self.k, vocab_size)
         ids_TK = np.empty((tokens, kept), np.int64)

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import attrs
 
-from kdkit.builtin.codecs.parts.even_lz4 import EvenGridLZ4
+from kdkit.builtin.codecs.parts.uniform_lz4 import UniformGridLZ4
 
 
 @attrs.frozen(kw_only=True)
-class U8LZ4(EvenGridLZ4):
+class U8LZ4(UniformGridLZ4):
     """Eight bits a logit on an even grid, then LZ4."""
 
     bits: ClassVar[int] = 8

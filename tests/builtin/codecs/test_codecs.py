@@ -22,7 +22,7 @@ from kdkit import plugins
 from kdkit.api.interfaces.codecs import BatchCodec
 from kdkit.api.values import Grid, TeacherBlock
 from kdkit.builtin.codecs.float_ import Float
-from kdkit.builtin.codecs.parts.even_lz4 import EvenGridLZ4
+from kdkit.builtin.codecs.parts.uniform_lz4 import UniformGridLZ4
 from kdkit.builtin.codecs.u4_lz4 import U4LZ4
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.errors import DamagedData, UsageError
@@ -289,7 +289,7 @@ def test_a_batch_of_targets_has_the_bits_of_decode(codec, data):
     targets = codec.targets(records, vocab_size=vocab_size, device="cpu")
     assert isinstance(codec, BatchCodec)
     assert targets.lengths_B.tolist() == lengths
-    stored_BTV = targets.codes_BTV if isinstance(codec, EvenGridLZ4) else targets.logits_BTV
+    stored_BTV = targets.codes_BTV if isinstance(codec, UniformGridLZ4) else targets.logits_BTV
     assert stored_BTV.shape == (len(lengths), max(lengths, default=0), vocab_size)
     logits_NV = targets.logits(all_rows(targets))
     decoded = [codec.decode(payload, tokens=tokens, vocab_size=vocab_size) for payload, tokens in records]
@@ -301,9 +301,9 @@ def test_a_batch_of_targets_has_the_bits_of_decode(codec, data):
 def test_targets_take_no_more_room_than_what_is_stored_and_their_padding_is_zero(codec):
     records = [(codec.encode(synthetic_block(tokens, 30)), tokens) for tokens in (2, 4)]
     targets = codec.targets(records, vocab_size=30, device="cpu")
-    stored_BTV = targets.codes_BTV if isinstance(codec, EvenGridLZ4) else targets.logits_BTV
+    stored_BTV = targets.codes_BTV if isinstance(codec, UniformGridLZ4) else targets.logits_BTV
     bits = {"fp32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.bfloat16"}
-    assert str(stored_BTV.dtype) == ("torch.uint8" if isinstance(codec, EvenGridLZ4) else bits[codec.dtype])
+    assert str(stored_BTV.dtype) == ("torch.uint8" if isinstance(codec, UniformGridLZ4) else bits[codec.dtype])
     rows = [each for each in attrs.astuple(targets, recurse=False) if each is not None and each.ndim > 1]
     assert len(rows) == (1 if isinstance(codec, Float) else 3 if codec.clip is None else 4)
     assert not any(each[0, 2:].any() for each in rows)

@@ -10,6 +10,20 @@ if TYPE_CHECKING:
     from kdkit.api.values import FloatArray, TeacherBlock
 
 
+# Room for sums and differences of a few logits in float32.
+_MODERATE = 1e38
+
+
+def moderate_logits(block: TeacherBlock, *, codec: str) -> FloatArray:
+    """The block's logits `[T, V]`, float32 and C-contiguous, each of a magnitude of at most 1e38.
+
+    Raises:
+        UsageError: A logit is beyond that, infinite, or no number; the message names the codec.
+    """
+    advice = f'{codec} holds magnitudes up to 1e38; use the codec "float", or no such mask'
+    return finite_logits(block, limit=_MODERATE, advice=advice)
+
+
 def finite_logits(block: TeacherBlock, *, limit: float, advice: str) -> FloatArray:
     """The block's logits `[T, V]`, float32 and C-contiguous, each of a magnitude of at most `limit`.
 

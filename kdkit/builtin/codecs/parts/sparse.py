@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kdkit.api.values import FloatArray
-    from kdkit.builtin.codecs.parts.idsets import IdSets
+    from kdkit.builtin.codecs.parts.id_sets import IdSets
     from kdkit.builtin.codecs.parts.integers import Integers, Reader
 
 HEAD_BYTES = 8

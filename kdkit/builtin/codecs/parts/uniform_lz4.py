@@ -19,9 +19,10 @@ import attrs
 from attrs import validators
 
 from kdkit.api.options import one_of, option, positive
-from kdkit.builtin.codecs.parts.checks import finite_logits
-from kdkit.builtin.codecs.parts.even_codes import packed, packed_size, unpacked
-from kdkit.builtin.codecs.parts.even_grids import (
+from kdkit.builtin.codecs.parts.checks import moderate_logits
+from kdkit.builtin.codecs.parts.frames import largest_frame, lz4_compress, lz4_decompress
+from kdkit.builtin.codecs.parts.uniform_codes import packed, packed_size, unpacked
+from kdkit.builtin.codecs.parts.uniform_grids import (
     check_grids,
     check_on_grid,
     dequantise,
@@ -29,8 +30,7 @@ from kdkit.builtin.codecs.parts.even_grids import (
     own_grid,
     quantise,
 )
-from kdkit.builtin.codecs.parts.even_tails import check_tails, tail_levels
-from kdkit.builtin.codecs.parts.frames import largest_frame, lz4_compress, lz4_decompress
+from kdkit.builtin.codecs.parts.uniform_tails import check_tails, tail_levels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from kdkit.api.values import FloatArray, QuantizedTargets, TeacherBlock
 
 # Below a third of float32's range, so that no sum or product of coding and decoding overflows.
-LARGEST_LOGIT = 1e38
 GRID_BYTES = 8
 TAIL_BYTES = 4
 
@@ -69,7 +68,7 @@ class _Content:
 
 
 @attrs.frozen(kw_only=True)
-class EvenGridLZ4:
+class UniformGridLZ4:
     """An even grid of `2**bits` points a row or an array, then LZ4.
 
     |x - decode(encode(x))| <= scale / 2 + 2**-21 max|x|, with scale = (max - min) / (2**bits - 1) over a row or the
@@ -111,11 +110,7 @@ class EvenGridLZ4:
         Raises:
             UsageError: A logit is not finite or beyond 1e38, or the logits do not lie on the grid that the block names.
         """
-        logits_TV = finite_logits(
-            block,
-            limit=LARGEST_LOGIT,
-            advice=f'u{self.bits}-lz4 holds magnitudes up to 1e38; use the codec "float", or no such mask',
-        )
+        logits_TV = moderate_logits(block, codec=f"u{self.bits}-lz4")
         content = self._content(block, logits_TV) if self.clip is None else self._clipped(logits_TV, self.clip)
         return lz4_compress(content.to_bytes(self.bits), self.level)
 

@@ -51,7 +51,7 @@ class FeatureHelper:
             counts: The denominators.
 
         Raises:
-            Mismatch: The teacher's states are not to be had, or cannot be compared with those of other rows.
+            Mismatch: The teacher's states are not available, or cannot be compared with those of other rows.
         """
         assert isinstance(loss, FeatureLoss), "there is a helper only where the loss compares states"
         assert teacher is not None, "a loss that compares states needs a teacher"

@@ -1,4 +1,4 @@
-"""A training's start, for a loss that compares hidden states: its projection, and the teacher's scale, are made.
+"""Making what a loss that compares hidden states needs in a training: its projection, and the teacher's scale.
 
 Both are made before the first step and are the same in every process: no statistic of a step goes into a loss, so that
 chunks of tokens, micro-batches and processes add up.
@@ -51,8 +51,8 @@ def helper_of(
         device: The student's.
 
     Raises:
-        UsageError: The student's states are not to be had.
-        Mismatch: The teacher's are not.
+        UsageError: The student's states are not available.
+        Mismatch: The teacher's are not available.
     """
     if not (isinstance(loss, FeatureLoss) and loss.needs_states):
         return None

@@ -101,14 +101,14 @@ class TeacherSpace:
         if not apart <= APART:
             raise Mismatch(
                 f"the teacher's states of some rows lie {apart:.0%} outside of the space of the first row's: one "
-                "projection cannot fit both; capture all rows anew, into another cache.dir, or leave loss.features out"
+                "projection cannot fit both; capture all rows again, into another cache.dir, or leave loss.features out"
             )
 
 
 def _factored(targets: Targets | None) -> FactoredTargets:
     if not isinstance(targets, FactoredTargets):
         raise Mismatch(
-            "the loss compares hidden states, but the teacher's are not to be had from this cache; "
+            "the loss compares hidden states, but the teacher's are not available in this cache; "
             'set codec.name = "subspace", or leave loss.features out'
         )
     return targets

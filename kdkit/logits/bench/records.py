@@ -52,7 +52,7 @@ class Material:
         head: The output head; None where the records have logits.
         learnt_from: A sentence that says which records are which.
         learn: Gives the records that codecs and the student may learn from.
-        measure: Gives those that are measured; each call starts anew.
+        measure: Gives those that are measured; each call starts from the beginning.
         records: How many those are.
     """
 

@@ -174,7 +174,7 @@ def _check_metadata(metadata: Any) -> tuple[CacheIdentity, str, str]:
         raise DamagedData("its identity does not match its checksum")
     state = str(texts[3])
     if state != NO_STATE and not SHA256.fullmatch(state):
-        raise DamagedData(f"{state[:80]!r} is no checksum of a state")
+        raise DamagedData(f"{state[:80]!r} is not the checksum of a state")
     return identity, str(texts[2]), state
 
 
@@ -189,7 +189,7 @@ def version_error(version: Any) -> Exception:
     """What to raise for a version that is not ours: a newer one, or none at all."""
     if str(version).isdecimal() and len(str(version)) < 6 and int(version) > VERSION:
         return UsageError(f"a newer kdkit wrote it (format version {version}; this one reads {VERSION}): update kdkit")
-    return DamagedData(f"{version!r} is no version of the format")
+    return DamagedData(f"{version!r} is not a version of the format")
 
 
 def _check_tensors(tables: dict[str, Any], room: int) -> tuple[int, dict[str, tuple[int, int]]]:

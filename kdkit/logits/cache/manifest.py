@@ -151,7 +151,7 @@ def _entry(table: Any, version: int) -> ShardEntry:
     entry = ShardEntry(**table)
     is_state = entry.state == NO_STATE or SHA256.fullmatch(entry.state)
     if not SHARD_FILE.fullmatch(entry.file) or not SHA256.fullmatch(entry.sha256) or not is_state:
-        raise DamagedData(f"{entry.file[:80]!r} is no entry of a shard")
+        raise DamagedData(f"{entry.file[:80]!r} is not an entry of a shard")
     if min(entry.size, entry.records, entry.tokens) < 0 or max(entry.size, entry.records, entry.tokens) > 2**63 - 1:
         raise DamagedData(f"the sizes of {entry.file} cannot be")
     return entry
@@ -201,7 +201,7 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.from_bytes(raw)
     except DamagedData as error:
         raise DamagedData(
-            f"{path} is damaged: {error}; run `kdkit cache repair {folder}`, which makes it anew from the shards"
+            f"{path} is damaged: {error}; run `kdkit cache repair {folder}`, which writes it again from the shards"
         ) from error
     except UsageError as error:
         raise UsageError(f"{path} cannot be read: {error}") from error

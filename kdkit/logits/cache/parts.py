@@ -36,17 +36,18 @@ class Part:
 
         Args:
             text: The text.
-            of: What it is a part of, for messages.
+            of: What is divided into parts, for messages.
 
         Raises:
-            UsageError: It names none.
+            UsageError: The text does not name a part.
         """
         spelt = _SPELT.fullmatch(text)
         if spelt is None:
-            raise UsageError(f'"{text}" is no part of {of}; write i/n, the first of three being 0/3')
+            raise UsageError(f'"{text}" is not a part of {of}; write i/n, the first of three being 0/3')
         part = cls(index=int(spelt[1]), count=int(spelt[2]))
         if part.index >= part.count:
-            raise UsageError(f'"{text}" is no part of {of}: of {part.count} the last is {part.count - 1}/{part.count}')
+            last = f"{part.count - 1}/{part.count}"
+            raise UsageError(f'"{text}" is not a part of {of}: of {part.count} the last is {last}')
         return part
 
     @property

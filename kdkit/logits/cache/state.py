@@ -77,7 +77,7 @@ def read_state(folder: Path, sha256: str) -> dict[str, npt.NDArray[np.generic]]:
     try:
         state: dict[str, npt.NDArray[np.generic]] = load(raw)
     except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type that NumPy does not have
-        raise DamagedData(f"{path}: it is no safetensors file of arrays") from error
+        raise DamagedData(f"{path}: it is not a safetensors file of arrays") from error
     return state
 
 

@@ -1,7 +1,7 @@
 """Filling a cache: records go into a growing file, which is sealed as a shard when it is large enough.
 
-A sealed shard never changes. Whatever kills the process, the sealed shards are whole and the next writer goes on after
-them. What was added since is lost by a kill, and captured again.
+A sealed shard never changes. Whatever kills the process, the sealed shards are whole and the next writer continues
+after them. A kill loses what was added since; it is captured again.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def _warn(message: str) -> None:
 
 
 class CacheWriter:
-    """Fills a cache folder, going on after what was sealed there before.
+    """Fills a cache folder, continuing after what was sealed there before.
 
     Use it as a context manager. A record is safe from a kill or a power cut once it is sealed: when `seal` or `finish`
     has returned, or the context was left, also by an error or Ctrl-C. Only `finish` declares the cache complete. Once
-    the disk has failed, nothing more is taken: what was not sealed is lost, and a new writer goes on after the rest.
+    the disk has failed, nothing more is taken: what was not sealed is lost, and a new writer continues after the rest.
 
     Attributes:
         folder: The cache.
@@ -67,7 +67,7 @@ class CacheWriter:
             codec: What encodes blocks (`add_block`); None where only encoded records are added.
             shard_bytes: Payload size at which a shard is sealed.
             lock_seconds: How long to wait for another process that writes the same cache.
-            note: Told of waiting, and of damaged shards that are thrown away; by default a warning.
+            note: Called with a sentence about waiting, and about shards that are removed; by default it warns.
         """
         self.folder = folder
         self.identity = identity

@@ -586,7 +586,7 @@ def test_a_plot_that_fails_at_the_end_does_not_take_the_table_along(tmp_path, mo
 def test_a_file_that_is_none_is_refused(tmp_path):
     assert isinstance(run("--logits", tmp_path / "no").exception, MissingInput)
     (tmp_path / "text").write_text("no tensors")
-    assert "no safetensors file" in str(run("--logits", tmp_path / "text").exception)
+    assert "is not a safetensors file" in str(run("--logits", tmp_path / "text").exception)
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def test_a_part_is_named_by_its_index_and_their_number():
 
 @pytest.mark.parametrize("text", ["", "3", "3/3", "1/0", "-1/2", "1/2/3", "a/b", "1 /2", "01/2", "\u0663/\u0665"])
 def test_what_is_no_part_is_refused(text):
-    with pytest.raises(UsageError, match="is no part of a capture"):
+    with pytest.raises(UsageError, match="is not a part of a capture"):
         Part.parse(text)
 
 

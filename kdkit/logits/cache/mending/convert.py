@@ -1,4 +1,4 @@
-"""The same logits in another codec: every record decoded and encoded anew."""
+"""The same logits in another codec: every record is decoded and encoded again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def convert(
     """Write a cache's logits with another codec; keys and numbers of tokens stay.
 
     What the source's codec has lost stays lost, and the new cache says so: unless the source holds float32 logits as
-    they were, its identity is not that of a capture with the new codec. Stopped or killed, the same call goes on.
+    they were, its identity is not that of a capture with the new codec. After a stop or a kill, the same call resumes.
 
     Args:
         source: An open cache.
@@ -129,5 +129,5 @@ def _warn(source: LogitCache, codec: AnyCodec, progress: Progress) -> None:
     if codec.bytes_per_token(source.vocab_size) > _FRAME + _COMPRESSION * held:
         progress.note(
             f"warning: what {source.identity.codec} has lost of the logits stays lost: the new cache takes more room "
-            "for the same. Capture anew for logits that are closer to the teacher's"
+            "for the same. Capture again for logits that are closer to the teacher's"
         )

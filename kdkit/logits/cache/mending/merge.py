@@ -66,17 +66,17 @@ class Merged:
 def merge(out: Path, parts: Sequence[Path], *, progress: Progress) -> Merged:
     """Join finished caches of one identity.
 
-    The parts are read to the last byte before anything is written, and stay as they are. Killed at any moment, the same
-    call again goes on; readers see what `out` was before until it is done.
+    The parts are read to the last byte before anything is written, and stay as they are. After a kill at any moment,
+    the same call resumes; readers see what `out` was before until it is done.
 
     Args:
-        out: The joined cache: a new folder, or a cache that gets what it lacks.
+        out: The joined cache: a new folder, or a cache that is to hold what the parts hold as well.
         parts: Finished caches.
         progress: Where progress is shown.
 
     Raises:
         UsageError: A part is the joined cache itself, or another process is writing that.
-        MissingInput: A part is no finished cache.
+        MissingInput: A part is not a finished cache.
         Mismatch: Two of the caches belong to different things, or have one record for different numbers of tokens.
         DamagedData: A part or the joined cache is damaged; names file and record.
         KdkitError: The disk is full.

@@ -107,11 +107,11 @@ class _Findings:
 
 
 def repair(folder: Path, *, progress: Progress) -> Repaired:
-    """Keep every whole record of a cache, and throw away what is damaged; whole shards without state are set aside.
+    """Keep every whole record of a cache, delete what is damaged, and quarantine whole shards that lack their state.
 
-    It reads all of the cache. Good records of a shard with damaged ones go into a new shard. The manifest is written
-    anew where nothing that it promised is lost; else it goes, and the cache is an unfinished one until a run captures
-    what is missing. Killed at any moment, it can be called again.
+    All of the cache is read. Good records of a shard with damaged ones are copied into a new shard. The manifest is
+    written again if nothing that it promised is lost; else it is removed, and the cache is unfinished until a run
+    captures what is missing. After a kill at any moment, call it again.
 
     Args:
         folder: A cache, finished or not.
@@ -180,7 +180,8 @@ def _identity_of(inventory: Inventory) -> CacheIdentity:
     counts = Counter(shard.identity.digest for shard in shards)
     if not counts:
         raise DamagedData(
-            f"nothing in {inventory.folder} can be saved; delete it and run the recipe again, which captures anew"
+            f"nothing in {inventory.folder} can be saved; delete it and run the recipe again, which captures from "
+            "scratch"
         )
     most = counts.most_common(1)[0][0]
     return next(shard.identity for shard in shards if shard.identity.digest == most)

@@ -1,4 +1,4 @@
-"""The local mirror of a cache at a URL: an ordinary cache folder, and nobody's but ours.
+"""The local mirror of a cache at a URL: an ordinary cache folder in which only kdkit works.
 
 Beside what is at the URL it may hold shards that were captured here and are not there yet. These get numbers made of
 their content, so that shards captured on several machines never meet under one name.
@@ -129,7 +129,7 @@ def push_advice(url: str) -> str:
     """What to do about damage at a URL."""
     return (
         f"`kdkit cache push FOLDER {url} --mend` replaces what is damaged with what a whole copy has, such as the "
-        "folder that the capture printed where it ran; if there is none, delete all of it there and capture anew"
+        "folder that the capture printed where it ran; if there is none, delete all of it there and capture again"
     )
 
 

@@ -135,7 +135,7 @@ def push(folder: Path, url: str, *, mend: bool = False, note: Note | None = None
 
 
 def mirror(url: str, identity: CacheIdentity | None = None, *, note: Note | None = None) -> None:
-    """Bring what there is of a URL's cache into its mirror; that may be nothing.
+    """Fetch what there is of a URL's cache into its mirror, if anything.
 
     Raises:
         KdkitError: See `fetch`.
@@ -146,9 +146,9 @@ def mirror(url: str, identity: CacheIdentity | None = None, *, note: Note | None
 
 @contextmanager
 def mirrored(url: str, identity: CacheIdentity, *, note: Note | None = None) -> Iterator[Path]:
-    """The mirror of a URL's cache, to add to: what is there comes here first, and what was added goes there.
+    """Let the block add to a URL's cache through its mirror: fetch what is there first, send what was added afterwards.
 
-    It goes there only when the block ends well; what an error or a kill leaves here is taken up the next time.
+    The upload happens only if the block ends without an error; what an error or a kill leaves here is sent next time.
 
     Raises:
         KdkitError: See `fetch` and `push`.
@@ -169,7 +169,7 @@ def _whole_manifest(remote: RemoteFolder) -> Manifest | None:
 
 
 def _damaged_files(remote: RemoteFolder) -> frozenset[str]:
-    """The files of a URL's cache that are not what was written, or all where there is no manifest to tell by."""
+    """The files of a URL's cache that are not what was written, or all where no manifest says what was."""
     if _whole_manifest(remote) is None:
         return frozenset(remote.sizes())
     return frozenset(fault.file for fault in verify_remote(remote.url))

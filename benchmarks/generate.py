@@ -59,7 +59,7 @@ class Setting:
         shape: The model's.
         rows: Whose sources are read.
         padded: Source tokens to which the thesis pads.
-        max_tokens: Of a text.
+        max_new_tokens: Of a text.
         beams: Of the search.
     """
 
@@ -68,7 +68,7 @@ class Setting:
     shape: dict
     rows: list
     padded: int
-    max_tokens: int
+    max_new_tokens: int
     beams: int = 4
 
 
@@ -166,7 +166,7 @@ class Sides:
             yield from zip(batch.ids, self.model.generate(batch, options), strict=True)
 
     def _options(self, batch_size: int) -> Generation:
-        return Generation(beams=self.setting.beams, max_tokens=self.setting.max_tokens, batch_size=batch_size)
+        return Generation(beams=self.setting.beams, max_new_tokens=self.setting.max_new_tokens, batch_size=batch_size)
 
 
 def main() -> None:
@@ -192,7 +192,7 @@ def main() -> None:
             "vocabulary": setting.vocab_size,
             "rows": len(setting.rows),
             "beams": setting.beams,
-            "max_tokens": setting.max_tokens,
+            "max_new_tokens": setting.max_new_tokens,
             "repeats": options.repeats,
             "lengths": "data" if options.data is not None else "drawn",
         },
@@ -220,7 +220,7 @@ def make_setting(options) -> Setting:
         shape=TINY if quick else SMALL,
         rows=rows,
         padded=128 if quick else 1024,
-        max_tokens=64 if quick else 512,
+        max_new_tokens=63 if quick else 511,
     )
 
 

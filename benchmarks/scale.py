@@ -95,8 +95,8 @@ def recipe_table(rows: int, folder: Path) -> dict:
         "student": {"name": "hf-seq2seq", "from_teacher": {"encoder_layers": [0], "decoder_layers": [1]}},
         "loss": {"name": "kd", "alpha": 0.5, "temperature": 2.0},
         "training": {"epochs": 1, "batch_size": BATCH_SIZE, "drop_last": False, "best_by": "loss"},
-        "generation": {"beams": 1, "max_tokens": 8, "batch_size": BATCH_SIZE},
-        "cache": {"dir": str(folder / "cache")},
+        "generation": {"beams": 1, "max_new_tokens": 7, "batch_size": BATCH_SIZE},
+        "store": {"dir": str(folder / "cache")},
     }
 
 

@@ -14,7 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 from kdkit.cli import group
+from kdkit.errors import Mismatch
 from kdkit.logits.cache import LogitCache
+from kdkit.pipeline.recapture import recapture
+from kdkit.recipe import load_stored, read_stored
+from kdkit.sweeps import read_sweep
+from kdkit.system.progress import Silent
 
 OLD = Path(__file__).parent / "fixtures" / "before_the_rebuild"
 EXPECTED = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))
@@ -65,3 +70,54 @@ def test_the_student_of_an_old_run_writes_the_same_texts(old):
 def test_an_old_run_is_compared_with_old_trials(old):
     said("report", "runs/tiny", "sweeps/tiny", "--output", "compared.html")
     assert (old / "compared.html").stat().st_size > 10_000
+
+
+@pytest.fixture
+def todays_recipe(old):
+    """The recipe of the old folders as one writes it today."""
+    recipe = old / "recipe.toml"
+    text = recipe.read_text(encoding="utf-8").replace("[cache]", "[store]")
+    recipe.write_text(text.replace("max_tokens = 8", "max_new_tokens = 7"), encoding="utf-8")
+
+
+@pytest.mark.usefixtures("todays_recipe")
+@pytest.mark.parametrize(
+    ("verb", "recipe", "folder"),
+    [("run", "recipe.toml", "runs/tiny"), ("plan", "recipe.toml", "runs/tiny"), ("run", "sweep.toml", "sweeps/tiny")],
+)
+def test_an_old_folder_is_not_continued_and_one_sentence_says_why(old, verb, recipe, folder):
+    before = {path: path.read_bytes() for path in (old / folder).rglob("*") if path.is_file() and path.name != ".lock"}
+    shown = CliRunner().invoke(group, [verb, recipe, "--run-dir", folder])
+    assert shown.exit_code != 0
+    assert isinstance(shown.exception, Mismatch)
+    (line,) = str(shown.exception).splitlines()
+    assert line.startswith(f"{folder} was made by an earlier kdkit, whose recipes have other names for some options")
+    assert "; use another --run-dir, or --fresh to delete that" in line
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_gaps_of_a_cache_are_not_filled_by_an_old_run_and_one_sentence_says_why(old):
+    with pytest.raises(Mismatch, match=r"^runs/tiny was made by an earlier kdkit, .*; run its recipe in another .*$"):
+        recapture(old / "caches" / "u8-lz4", Path("runs/tiny"), progress=Silent())
+
+
+def test_an_old_recipe_is_read_under_todays_names():
+    stored = read_stored((OLD / "runs" / "tiny" / "recipe.toml").read_text(encoding="utf-8"))
+    assert stored.is_former
+    assert stored.tables["store"] == {"dir": "store", "shard_mb": 1}
+    assert stored.tables["generation"]["max_new_tokens"] == 7
+    recipe = load_stored(OLD / "runs" / "tiny" / "recipe.toml")
+    assert (recipe.store.dir, recipe.generation.max_new_tokens) == ("store", 7)
+    assert not read_stored(recipe.to_toml()).is_former
+
+
+def test_an_axis_of_an_old_sweep_has_todays_name(old):
+    file = old / "sweeps" / "tiny" / "sweep.json"
+    table = json.loads(file.read_text(encoding="utf-8"))
+    table["axes"] = ["generation.max_tokens"]
+    for trial, value in zip(table["trials"], (24, 80), strict=True):
+        trial["values"] = {"generation.max_tokens": value}
+    file.write_text(json.dumps(table), encoding="utf-8")
+    sweep = read_sweep(file.parent)
+    assert sweep.axes == ("generation.max_new_tokens",)
+    assert [dict(trial.values) for trial in sweep.trials] == [{sweep.axes[0]: 23}, {sweep.axes[0]: 79}]

@@ -193,10 +193,10 @@ class Generation:
     """`[generation]`: how texts are generated, by teacher and student alike."""
 
     beams: int = option("Beams of the search; 1 is greedy.", default=4, check=at_least_one)
-    max_tokens: int = option(
-        "Tokens of a generated text at most, the decoder's start token included (transformers' max_length).",
-        default=512,
-        check=validators.ge(2),
+    max_new_tokens: int = option(
+        "Tokens of a generated text at most, the end included (transformers' max_new_tokens).",
+        default=511,
+        check=at_least_one,
     )
     early_stopping: bool = option("Whether the search ends when as many beams as asked for have ended.", default=True)
     batch_size: int = option("Rows a batch.", default=4, check=at_least_one)
@@ -272,11 +272,11 @@ class Evaluation:
 
 
 @attrs.frozen(kw_only=True)
-class CacheOptions:
-    """`[cache]`: where runs keep what they share: captured logits, teachers, baselines and texts."""
+class StoreOptions:
+    """`[store]`: where runs keep what they share: captured logits, teachers, baselines and texts."""
 
     dir: str = option(
-        "Folder; by default the environment's KDKIT_CACHE, else `cache` beside the run folders. A URL such as "
+        "Folder; by default the environment's KDKIT_STORE, else `cache` beside the run folders. A URL such as "
         "`s3://bucket/x` is for the logits alone.",
         default="",
     )

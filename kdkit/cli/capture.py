@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command("capture")
 @partial(recipe_options, run_dir="runs/NAME-capture-I-of-N-CODEC-DIGITS")
 @click.option(
-    "--shard",
+    "--part",
     default="0/1",
     show_default=True,
     metavar="I/N",
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Delete what an earlier capture left in the run folder first.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    recipe: str, overrides: tuple[str, ...], run_dir: Path | None, shard: str, *, fresh: bool, as_json: bool
+    recipe: str, overrides: tuple[str, ...], run_dir: Path | None, part: str, *, fresh: bool, as_json: bool
 ) -> None:
     """Capture the teacher's logits for RECIPE, or a part of them, and stop there.
 
@@ -43,12 +43,11 @@ def command(
     from kdkit.system.files import size_text
     from kdkit.system.wording import plural
 
-    part = Part.parse(shard)
     with flushing_denormals():
-        told = capture_part(loaded, part, run_dir, fresh=fresh, progress=progress.for_stderr())
+        told = capture_part(loaded, Part.parse(part), run_dir, fresh=fresh, progress=progress.for_stderr())
     if as_json:
         names = ("cache", "identity", "tokenizer", "codec", "records", "tokens", "bytes", "bytes_per_token")
-        print_json({"shard": shard, **{name: getattr(told, name) for name in names}})
+        print_json({"part": part, **{name: getattr(told, name) for name in names}})
     else:
         numbers = f"{plural(told.records, 'record')}, {plural(told.tokens, 'token')}"
-        click.echo(f"shard {shard}: {numbers}, {size_text(told.bytes)} in {told.cache}")
+        click.echo(f"part {part}: {numbers}, {size_text(told.bytes)} in {told.cache}")

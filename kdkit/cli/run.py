@@ -47,7 +47,7 @@ def recipe_options(command: Callable[..., R], *, run_dir: str = "runs/NAME") -> 
     "--jobs", type=click.IntRange(min=1), metavar="N", help="Of a sweep: how many trials work at a time; by default 1."
 )
 @click.option(
-    "--shard", metavar="I/N", help="Of a sweep: which of how many parts, from 0; others do the others, on any machine."
+    "--part", metavar="I/N", help="Of a sweep: which of how many parts, from 0; others do the others, on any machine."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON instead of a table.")
 def command(
@@ -57,7 +57,7 @@ def command(
     *,
     fresh: bool,
     jobs: int | None,
-    shard: str | None,
+    part: str | None,
     as_json: bool,
 ) -> int:
     """Run RECIPE, a TOML file or the name of a shipped recipe; of one with [sweep], every trial.
@@ -79,9 +79,9 @@ def command(
                 f"{recipe} is a sweep, whose trials are processes of their own, and a launcher has started "
                 f"{team.size}; start it without one, with --jobs for several trials at a time"
             )
-        return _sweep(loaded, run_dir, fresh=fresh, jobs=jobs or 1, shard=shard, as_json=as_json)
-    if jobs is not None or shard is not None:
-        option = "--jobs" if jobs is not None else "--shard"
+        return _sweep(loaded, run_dir, fresh=fresh, jobs=jobs or 1, part=part, as_json=as_json)
+    if jobs is not None or part is not None:
+        option = "--jobs" if jobs is not None else "--part"
         raise UsageError(f"{option} is for sweeps, and {recipe} has no [sweep]; leave it out")
     _run(loaded, run_dir, fresh=fresh, as_json=as_json, leads=team.leads)
     return 0
@@ -114,14 +114,14 @@ def _part(text: str) -> Part:
     return Part.parse(text, of="a sweep")
 
 
-def _sweep(sweep: Sweep, run_dir: Path | None, *, fresh: bool, jobs: int, shard: str | None, as_json: bool) -> int:
+def _sweep(sweep: Sweep, run_dir: Path | None, *, fresh: bool, jobs: int, part: str | None, as_json: bool) -> int:
     from kdkit.cli.output import print_json, print_table
     from kdkit.pipeline.sweep import run_sweep
     from kdkit.pipeline.sweep_results import as_table, rows_of
     from kdkit.system import progress
 
-    part = _part(shard) if shard is not None else None
-    end = run_sweep(sweep, run_dir, jobs=jobs, shard=part, fresh=fresh, progress=progress.for_stderr())
+    share = _part(part) if part is not None else None
+    end = run_sweep(sweep, run_dir, jobs=jobs, part=share, fresh=fresh, progress=progress.for_stderr())
     if as_json:
         print_json({"run_dir": str(end.facts.folder), "trials": rows_of(end.facts)})
     else:

@@ -20,7 +20,7 @@ MODEL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_t
 def generation_config(module: Any, tokenizer: Tokenizer, options: Generation) -> Any:
     """A transformers `GenerationConfig` of the model's special tokens and the recipe's search, and nothing else.
 
-    What else a model's folder asks for (`max_new_tokens`, `length_penalty`, ...) would make a text depend on more than
+    What else a model's folder asks for (`min_length`, `length_penalty`, ...) would make a text depend on more than
     the recipe says.
     """
     from transformers import GenerationConfig
@@ -31,7 +31,7 @@ def generation_config(module: Any, tokenizer: Tokenizer, options: Generation) ->
             tokens[name] = getattr(tokenizer, name)
     return GenerationConfig(
         **tokens,
-        max_length=options.max_tokens,
+        max_new_tokens=options.max_new_tokens,
         num_beams=options.beams,
         early_stopping=options.early_stopping if options.beams > 1 else False,
         do_sample=False,

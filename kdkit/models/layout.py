@@ -36,7 +36,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
 model = AutoModelForSeq2SeqLM.from_pretrained("{folder}")
 ids = tokenizer("the source text", return_tensors="pt").input_ids
-print(tokenizer.decode(model.generate(ids, max_length={generation.max_tokens})[0], skip_special_tokens=True))"""
+print(tokenizer.decode(model.generate(ids, max_new_tokens={generation.max_new_tokens})[0], skip_special_tokens=True))"""
 
     def size_of(self, config: Any) -> ModelSize:
         """Parameters and vocabulary of a configuration; nothing is allocated.
@@ -54,16 +54,16 @@ print(tokenizer.decode(model.generate(ids, max_length={generation.max_tokens})[0
         """
         if any(getattr(config, field, None) is not None for field in DISTANCES):
             return
-        for fields, name, limit, spare in (
-            (ENCODER, "tokens.max_source", limits.max_source, 0),
-            (DECODER, "tokens.max_target", limits.max_target, 0),
-            (DECODER, "generation.max_tokens", generation.max_tokens, 1),  # the last token is written, not read
+        for fields, name, limit in (
+            (ENCODER, "tokens.max_source", limits.max_source),
+            (DECODER, "tokens.max_target", limits.max_target),
+            (DECODER, "generation.max_new_tokens", generation.max_new_tokens),  # the last is not read
         ):
             positions = next(
                 (value for field in fields if isinstance(value := getattr(config, field, None), int)), None
             )
-            if positions is not None and limit > positions + spare:
+            if positions is not None and limit > positions:
                 raise UsageError(
                     f"{name} is {limit}, but a {config.model_type} model of this size has positions for {positions}; "
-                    f"set it to {positions + spare} or less"
+                    f"set it to {positions} or less"
                 )

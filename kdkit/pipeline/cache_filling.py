@@ -1,6 +1,6 @@
 """Filling a logit cache: the teacher is asked for what the cache lacks, by one process or by several.
 
-Several processes share the work as those of `kdkit capture --shard` do: each captures a part, in a folder beside the
+Several processes share the work as those of `kdkit capture --part` do: each captures a part, in a folder beside the
 cache, and the lead takes the parts into it.
 """
 

@@ -111,7 +111,7 @@ def check_space(needs: Mapping[Path, int]) -> None:
         if size > free:
             raise UsageError(
                 f"the run may write {size_text(size)} below {there}, where {size_text(free)} are free; "
-                "choose a smaller codec, fewer rows, or another disk for cache.dir or --run-dir"
+                "choose a smaller codec, fewer rows, or another disk for store.dir or --run-dir"
             )
 
 

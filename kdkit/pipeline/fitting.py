@@ -10,6 +10,7 @@ from kdkit.api.values import END
 from kdkit.data.rows import rows_of
 from kdkit.evaluation.losses import Validator
 from kdkit.losses import loss_at
+from kdkit.store.texts import searched
 from kdkit.training import MetricsLog, Trainer
 
 if TYPE_CHECKING:
@@ -142,6 +143,6 @@ def chosen_by(
         tables: What of the recipe its digest is made of.
     """
     if evaluation.suite_of(best_by) is not None:
-        return {"generation": tables["generation"], "suites": tables["evaluation"]["suites"]}
+        return {"generation": searched(generation), "suites": tables["evaluation"]["suites"]}
     together = evaluation.rows_together(generation)  # a loss over batches picks the best epoch
     return {"rows_together": together} if together else {}

@@ -81,7 +81,7 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
         done[stage.name] = all(done.values()) and is_done(record, path, recipe, stage, STAGES)
     data = facts_in(record, DataRead, path) if done["data"] else None
     corpus = corpora.read(path / "data", data.digest) if data is not None else _read(recipe, progress)
-    store, found = store_of(recipe.cache.dir, path), estimate(recipe, corpus)
+    store, found = store_of(recipe.store.dir, path), estimate(recipe, corpus)
     planned = {stage.name: stage.plan(recipe, corpus, found) for stage in STAGES}
     stages = tuple(PlannedStage(name=name, done=done[name], **attrs.asdict(each)) for name, each in planned.items())
     return Plan(

@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import attrs
-
 from kdkit import plugins
 from kdkit.errors import MissingInput, UsageError
 from kdkit.logits.cache import LogitCache, Part
 from kdkit.pipeline.capture_part import part_stages
 from kdkit.pipeline.run import STAGES
-from kdkit.recipe import load_recipe
+from kdkit.recipe import load_stored
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import RECIPE
 from kdkit.runs.opening import open_run
-from kdkit.runs.record import read_record
+from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.resume import is_done, restore
 from kdkit.runs.stage_facts import Captured, PartCaptured
 from kdkit.system import devices
@@ -54,7 +52,8 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
         raise MissingInput(
             f"there is no run in {run_dir} (no run.json); name the folder of a run that captured {cache}"
         )
-    recipe = attrs.evolve(load_recipe(run_dir / RECIPE), path=None)
+    recipe = load_stored(run_dir / RECIPE)
+    check_recipe(run_dir, recipe, advice="run its recipe in another --run-dir, which captures what the cache lacks")
     stages = _stages(cache, run_dir, record, recipe)
     loaded, device = dict(plugins.load().loaded), devices.pick(recipe.device)
     with open_run(recipe, run_dir, fresh=False, progress=progress, plugins=loaded, device=device) as opened:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import attrs
 from filelock import FileLock
 
-from kdkit.errors import UsageError
+from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline.sweep_results import RESULTS, write_results
 from kdkit.runs.folders import check_no_file, delete
+from kdkit.runs.record import FORMER
 from kdkit.sweeps.display import shown
-from kdkit.sweeps.folder import LOCK, SWEEP, is_sweep, is_worked_on, write_sweep
+from kdkit.sweeps.folder import LOCK, SWEEP, is_former, is_sweep, is_worked_on, write_sweep
 from kdkit.sweeps.process import Places
 from kdkit.sweeps.schedule import Schedule
 from kdkit.sweeps.search import searched
@@ -45,7 +46,7 @@ class SweepEnd:
 
     Attributes:
         facts: All of it, as its folder tells.
-        done: Trials of this process, or of its shard, that are done and can be read.
+        done: Trials of this process, or of its part, that are done and can be read.
         failed: Those that are not.
     """
 
@@ -64,7 +65,7 @@ def run_sweep(
     run_dir: str | PathLike[str] | None = None,
     *,
     jobs: int = 1,
-    shard: Part | None = None,
+    part: Part | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
     launch: Launch | None = None,
@@ -77,7 +78,7 @@ def run_sweep(
         sweep: See `kdkit.load_sweep`.
         run_dir: The sweep's folder; by default `runs/NAME`.
         jobs: How many trials work at a time.
-        shard: Which part of the trials; by default all of them.
+        part: Which part of the trials; by default all of them.
         fresh: Delete what earlier trials left in the folder first.
         progress: Where progress is shown; by default nowhere.
         launch: Starts a trial; by default as a process on this machine.
@@ -86,22 +87,23 @@ def run_sweep(
         What came of it.
 
     Raises:
+        Mismatch: An earlier kdkit made the folder.
         UsageError: The folder is no sweep's, or is worked in and cannot be emptied; or a search is to be split.
         Interrupted: A signal came; the trials that were running have saved a checkpoint.
     """
     folder = Path(run_dir) if run_dir is not None else Path("runs") / sweep.name
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, is {jobs}")
-    if shard is not None and sweep.search is not None:
+    if part is not None and sweep.search is not None:
         raise UsageError(
-            "--shard does not go with [sweep.search], whose trials are not known beforehand; start the same command on "
+            "--part does not go with [sweep.search], whose trials are not known beforehand; start the same command on "
             "several machines with one --run-dir that all of them see"
         )
-    if shard is not None and fresh:
+    if part is not None and fresh:
         raise UsageError(
-            f"--fresh with --shard would delete what other parts have done; delete {folder} before all of them"
+            f"--fresh with --part would delete what other parts have done; delete {folder} before all of them"
         )
-    _check_folder(folder)
+    _check_folder(folder, fresh=fresh)
     show = progress if progress is not None else Silent()
     if fresh:
         _empty(folder)
@@ -118,7 +120,7 @@ def run_sweep(
             board=board,
         )
         if sweep.search is None:
-            schedule.run(part_of(sweep.trials, shard))
+            schedule.run(part_of(sweep.trials, part))
         else:
             searched(sweep, folder, schedule, lambda trials: note_sweep(sweep, folder, trials))
         if before := sum(entry.before for entry in board.entries):
@@ -132,9 +134,9 @@ def run_sweep(
     return SweepEnd(facts=facts, done=done, failed=len(board.entries) + board.refused - done)
 
 
-def part_of(trials: Sequence[Trial], shard: Part | None) -> Sequence[Trial]:
-    """The trials of a shard: each `count`th from its index on, in the sweep's order, which is the same everywhere."""
-    return trials if shard is None else trials[shard.index :: shard.count]
+def part_of(trials: Sequence[Trial], part: Part | None) -> Sequence[Trial]:
+    """The trials of a part: each `count`th from its index on, in the sweep's order, which is the same everywhere."""
+    return trials if part is None else trials[part.index :: part.count]
 
 
 def write_end(folder: Path) -> SweepFacts:
@@ -178,8 +180,12 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(folder: Path, *, fresh: bool) -> None:
     check_no_file(folder, "--run-dir")
+    if is_sweep(folder) and is_former(folder) and not fresh:
+        raise Mismatch(
+            f"{folder} was made by an earlier kdkit, {FORMER}; use another --run-dir, or --fresh to delete that sweep"
+        )
     if not folder.is_dir() or is_sweep(folder):
         return
     if (folder / "run.json").exists():

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from kdkit.recipe.document import find_recipe, read_document
-from kdkit.recipe.load import load_recipe
+from kdkit.recipe.load import load_recipe, load_stored
 from kdkit.recipe.schema import json_schema
 from kdkit.recipe.sections import COMPONENT_SECTIONS, SECTIONS, Recipe, Section
 from kdkit.recipe.shipped import recipes as shipped_recipes
+from kdkit.recipe.stored import StoredRecipe, read_stored
 
 __all__ = [
     "COMPONENT_SECTIONS",
     "SECTIONS",
     "Recipe",
     "Section",
+    "StoredRecipe",
     "find_recipe",
     "json_schema",
     "load_recipe",
+    "load_stored",
     "read_document",
+    "read_stored",
     "shipped_recipes",
 ]

@@ -17,9 +17,10 @@ from kdkit.plugins.checks import show
 from kdkit.recipe import shipped
 from kdkit.recipe.positions import positions
 from kdkit.recipe.sections import COMPONENT_SECTIONS
+from kdkit.recipe.stored import read_stored, without_format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kdkit.plugins.fields import KeyPath
 
@@ -75,10 +76,24 @@ def read_document(recipe: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[D
         RecipeError: A file is no TOML, or what it extends is missing, or extends it in turn.
     """
     if isinstance(recipe, Mapping):
-        document = Document(table=_as_toml(recipe), places={}, start=Place("<dict>"))
+        try:
+            table = without_format(_as_toml(recipe))
+        except ValueError as error:
+            raise RecipeError([f"<dict>: {error}"]) from error
+        document = Document(table=table, places={}, start=Place("<dict>"))
         return _extended(document, Path(), ()), None
     path = find_recipe(recipe)
     return _extended(_parse(path), path.parent, (path.resolve(),)), path
+
+
+def read_stored_document(path: Path) -> Document:
+    """Read a recipe that kdkit wrote, this kdkit or an earlier one.
+
+    Raises:
+        UsageError: The file cannot be read.
+        RecipeError: It is not TOML, or a later kdkit wrote it.
+    """
+    return _parse(path, lambda text: read_stored(text).tables)
 
 
 def find_recipe(recipe: str | os.PathLike[str]) -> Path:
@@ -177,7 +192,11 @@ def _put(table: dict[str, Any], path: tuple[str, ...], value: Any) -> Iterator[s
         table[path[-1]] = value
 
 
-def _parse(path: Path) -> Document:
+def _todays_tables(text: str) -> dict[str, Any]:
+    return without_format(tomllib.loads(text))
+
+
+def _parse(path: Path, read: Callable[[str], dict[str, Any]] = _todays_tables) -> Document:
     try:
         # Windows editors put a byte-order mark at the start, which TOML knows nothing of.
         text = path.read_text(encoding="utf-8-sig")
@@ -187,9 +206,11 @@ def _parse(path: Path) -> Document:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        table = tomllib.loads(text)
+        table = read(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError([_syntax_error(path, text, str(error))]) from error
+    except ValueError as error:
+        raise RecipeError([f"{path}:1:1: {error}"]) from error
     places = {key: Place(str(path), *position) for key, position in positions(text).items()}
     return Document(table=table, places=places, start=Place(str(path), 1, 1))
 

@@ -11,7 +11,8 @@ from kdkit.errors import RecipeError
 from kdkit.plugins.checks import did_you_mean, show
 from kdkit.plugins.fields import digested, table_of
 from kdkit.plugins.structure import WRONG, Structurer, dotted
-from kdkit.recipe.document import read_document, with_overrides
+from kdkit.recipe.document import read_document, read_stored_document, with_overrides
+from kdkit.recipe.former_names import HINTS
 from kdkit.recipe.requires import unmet
 from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Recipe
 
@@ -54,7 +55,23 @@ def load_recipe(
     return made_of(document, path, loaded, malformed)
 
 
-def made_of(document: Document, path: Path | None, plugins: Plugins, malformed: Sequence[str]) -> Recipe:
+def load_stored(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe that kdkit wrote, this kdkit or an earlier one, into a run's folder or beside a model.
+
+    Args:
+        path: The file.
+        overrides: As of `load_recipe`.
+
+    Raises:
+        RecipeError: It is not what kdkit wrote, or names components that are not there.
+    """
+    document, malformed = with_overrides(read_stored_document(path), overrides)
+    return made_of(document, None, plugin_loading.load(), malformed, is_stored=True)
+
+
+def made_of(
+    document: Document, path: Path | None, plugins: Plugins, malformed: Sequence[str], *, is_stored: bool = False
+) -> Recipe:
     """The recipe that a document is.
 
     Args:
@@ -62,11 +79,12 @@ def made_of(document: Document, path: Path | None, plugins: Plugins, malformed: 
         path: The file it was read from, if any.
         plugins: What components there are.
         malformed: What is wrong with it already, said at the end.
+        is_stored: Whether kdkit wrote it (see `Structurer`).
 
     Raises:
         RecipeError: It is wrong; carries every problem.
     """
-    structurer = Structurer(plugins)
+    structurer = Structurer(plugins, is_stored=is_stored)
     made = structured(document, path, structurer)
     problems = [*said((document.place(key), key, sentence) for key, sentence in structurer.problems), *malformed]
     if problems or made is None:
@@ -104,6 +122,7 @@ def structured(document: Document, path: Path | None, structurer: Structurer) ->
                 problems.append((("requires", index), unmet_because))
     sections, names = _sections(table, structurer)
     _check_monitors(sections, structurer)
+    problems[:] = [(key, HINTS.get(key, sentence)) for key, sentence in problems]
     if problems:
         return None
     fields = {key: getattr(preamble, key) for key in attrs.fields_dict(Preamble)}

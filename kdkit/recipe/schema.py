@@ -13,6 +13,7 @@ from kdkit.api.options import NamedSuite, Schedule
 from kdkit.errors import PluginError
 from kdkit.plugins.fields import Option, is_free_table, is_scheduled, is_table, member_type, options_of, without_none
 from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Section
+from kdkit.recipe.stored import FORMAT, KEY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ def json_schema(plugins: Plugins) -> Schema:
             "type": "string",
             "description": "A recipe to start from: its path as seen from this file, or a shipped recipe's name.",
         },
+        KEY: {"const": FORMAT, "description": "The format of a recipe that kdkit wrote; in yours it may be left out."},
         **{option.name: _of_option(option, plugins, complete=True) for option in options_of(Preamble)},
     }
     return {

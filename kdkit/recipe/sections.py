@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
-from kdkit.api.options import CacheOptions, Evaluation, Generation, TokenLimits, Training, option
+from kdkit.api.options import Evaluation, Generation, StoreOptions, TokenLimits, Training, option
+from kdkit.recipe.stored import stored_text
 from kdkit.system.digests import digest_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ SECTIONS: Mapping[str, Section] = {
     "tokens": Section(help="How long a row may be.", options=TokenLimits),
     "teacher": Section(help="The teacher.", kind="teachers"),
     "codec": Section(help="How logits are stored.", kind="codecs", default_name="u8-lz4"),
-    "cache": Section(help="Where logits are stored.", options=CacheOptions),
+    "store": Section(help="Where runs keep what they share.", options=StoreOptions),
     "student": Section(help="The student.", kind="students"),
     "loss": Section(help="What the student is trained on.", kind="losses", default_name="kd"),
     "training": Section(help="How the student is trained.", options=Training),
@@ -108,7 +109,7 @@ class Recipe(Preamble):
     tokens: TokenLimits
     teacher: Teacher
     codec: AnyCodec
-    cache: CacheOptions
+    store: StoreOptions
     student: Student
     loss: LossMixer
     training: Training
@@ -128,6 +129,4 @@ class Recipe(Preamble):
 
     def to_toml(self) -> str:
         """The resolved recipe as a TOML document, which loads as the same recipe."""
-        import tomli_w
-
-        return tomli_w.dumps(self.resolved)
+        return stored_text(self.resolved)

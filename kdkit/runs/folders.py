@@ -25,15 +25,15 @@ def check_folders(recipe: Recipe, path: Path) -> None:
         UsageError: It is a file or lies below one; it holds something else than a run; the two are one folder; or
             the URL for logits is one that no file system serves.
     """
-    store, logits = store_of(recipe.cache.dir, path), logits_of(recipe.cache.dir, path)
+    store, logits = store_of(recipe.store.dir, path), logits_of(recipe.store.dir, path)
     if isinstance(logits, str):
         RemoteFolder.at(logits)
-    for folder, advice in ((path, "--run-dir"), (store, f"cache.dir or {STORE}")):
+    for folder, advice in ((path, "--run-dir"), (store, f"store.dir or {STORE}")):
         check_no_file(folder, advice)
     if path.resolve() in {folder.resolve() for folder in (store, store / "logits", store / "teachers")}:
         raise UsageError(
             f"{path} cannot be a run folder: {store} is the store that runs share; "
-            f"name another folder with --run-dir, or another store with cache.dir or {STORE}"
+            f"name another folder with --run-dir, or another store with store.dir or {STORE}"
         )
     if (
         path.is_dir()

@@ -50,7 +50,7 @@ def open_run(
         run = Run(
             recipe=recipe,
             path=path,
-            store=store_of(recipe.cache.dir, path),
+            store=store_of(recipe.store.dir, path),
             device=device,
             progress=progress,
             team=team,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-import tomllib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData, Mismatch
+from kdkit.recipe import read_stored
 from kdkit.recipe.sections import OPTIONAL_SECTIONS
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kdkit.recipe import Recipe
 
 VERSIONS = ("kdkit", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "numpy", "lz4", "zstandard")
+
+FORMER = "whose recipes have other names for some options, so its work cannot be continued (but can still be reported)"
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -62,13 +64,17 @@ def check_recipe(
     if not record or record.get("recipe_digest") == recipe.digest or not has_begun(record):
         return
     there: dict[str, Any] = {}
+    is_former = False
     if (path / "recipe.toml").exists():
         try:
-            there = tomllib.loads((path / "recipe.toml").read_text(encoding="utf-8"))
+            stored = read_stored((path / "recipe.toml").read_text(encoding="utf-8"))
         except ValueError as error:
             raise Mismatch(
                 f"{path} holds a run of another recipe, and its recipe.toml is damaged ({error}); {advice}"
             ) from error
+        there, is_former = stored.tables, stored.is_former
+    if is_former and besides is None:
+        raise Mismatch(f"{path} was made by an earlier kdkit, {FORMER}; {advice}")
     old, new = dict(_flat(there)), dict(_flat(recipe.resolved))
     neutral = new.keys() - dict(_flat(recipe.digested)).keys()
     lines = [

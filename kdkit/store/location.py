@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-STORE = "KDKIT_CACHE"
+STORE = "KDKIT_STORE"
 
 
 def store_of(named: str, path: Path) -> Path:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData
 from kdkit.models import tokenizer_digest
+from kdkit.plugins.fields import digested
 from kdkit.store import predictions
 from kdkit.store.sharing import found_or_making
 from kdkit.system.digests import digest_of
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from kdkit.system.team import Team
 
 
+def searched(generation: Generation) -> dict[str, Any]:
+    """How texts are searched for, in the form that keys of the store cover: the decoder's start token counts."""
+    table = digested(generation)
+    return {"max_tokens": table.pop("max_new_tokens") + 1, **table}
+
+
 def key_of(rows: Sequence[EncodedExample], generation: Generation, *, weights: str, tokenizer: str) -> str:
     """The key of a model's texts.
 
@@ -38,9 +45,10 @@ def key_of(rows: Sequence[EncodedExample], generation: Generation, *, weights: s
         weights: Digest of what determines its logits.
         tokenizer: Digest of its tokenizer.
     """
-    searched = [generation.beams, generation.max_tokens, generation.early_stopping, generation.batch_size]
+    how = searched(generation)
+    listed = [how[name] for name in ("beams", "max_tokens", "early_stopping", "batch_size")]
     asked = [[row.id, list(row.source_ids)] for row in rows]
-    return digest_of([weights, tokenizer, searched, asked])[:32]
+    return digest_of([weights, tokenizer, listed, asked])[:32]
 
 
 def fill(

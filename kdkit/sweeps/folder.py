@@ -19,6 +19,9 @@ import attrs
 from filelock import FileLock, Timeout
 
 from kdkit.errors import DamagedData, MissingInput
+from kdkit.plugins.structure import dotted
+from kdkit.recipe.document import key_path
+from kdkit.recipe.former_names import todays_axis
 from kdkit.runs.record import read_record
 from kdkit.system.files import write_json
 
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
     from kdkit.sweeps.trials import Trial
 
 SWEEP = "sweep.json"
-VERSION = 1
+VERSION = 2
+_FORMER = 1  # whose axes have former names (see `kdkit.recipe.former_names`)
 LOCK = ".lock"
 # What a sweep needs of a trial besides its run.json; a trial that has lost any of it is done anew as far as need be.
 NEEDED = ("recipe.toml", "evaluation.json", "rows.npz")
@@ -107,7 +111,9 @@ def read_sweep(folder: str | PathLike[str]) -> SweepFacts:
         raise MissingInput(f"{path} is no sweep's folder: it has no {SWEEP}; name the folder that `kdkit run` made")
     try:
         table = json.loads((path / SWEEP).read_bytes())
-        if table["kdkit_sweep"] != VERSION:
+        if table["kdkit_sweep"] == _FORMER:
+            table = _todays(table)
+        elif table["kdkit_sweep"] != VERSION:
             raise ValueError(f"it is of version {table['kdkit_sweep']}, and this kdkit reads {VERSION}")  # noqa: TRY301
         return SweepFacts(
             name=table["name"],
@@ -122,6 +128,25 @@ def read_sweep(folder: str | PathLike[str]) -> SweepFacts:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedData(f"{path / SWEEP} is damaged ({error}); run the sweep again, which writes it anew") from error
+
+
+def is_former(folder: Path) -> bool:
+    """Whether a sweep's folder was made by an earlier kdkit, for which its trials had other digests."""
+    try:
+        return bool(json.loads((folder / SWEEP).read_bytes())["kdkit_sweep"] == _FORMER)
+    except (ValueError, KeyError, TypeError):
+        return False  # a damaged one is written again
+
+
+def _todays(table: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier sweep.json says, under today's names."""
+
+    def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+        pairs = [todays_axis(key_path(axis), value) for axis, value in values.items()]
+        return {dotted(axis): value for axis, value in pairs}
+
+    trials = [{**each, "values": renamed(each["values"])} for each in table["trials"]]
+    return {**table, "axes": list(renamed(dict.fromkeys(table["axes"]))), "trials": trials}
 
 
 def trial_facts(folder: Path, trial: str, *, values: Mapping[str, Any], seed: int | None) -> TrialFacts:

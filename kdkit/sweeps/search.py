@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import attrs
 
 from kdkit.api.values import Direction, Outcome
 from kdkit.errors import RecipeError
+from kdkit.recipe import read_stored
 from kdkit.runs.folders import RECIPE
 from kdkit.sweeps.folder import trial_facts
 from kdkit.sweeps.swept_keys import value_text
@@ -151,7 +151,7 @@ def known_groups(sweep: Sweep, folder: Path) -> list[Group]:
     places = [place for place in (folder / "trials").glob("*") if (place / RECIPE).is_file()]
     for place in sorted(places, key=lambda place: ((place / RECIPE).stat().st_mtime, place.name)):
         try:
-            values = _values_of(sweep, tomllib.loads((place / RECIPE).read_text(encoding="utf-8")))
+            values = _values_of(sweep, read_stored((place / RECIPE).read_text(encoding="utf-8")).tables)
             group = sweep.proposed(values)
         except (RecipeError, ValueError, KeyError, TypeError):
             continue

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.recipe.stored import stored_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -82,6 +84,4 @@ class Sweep:
 
     def to_toml(self) -> str:
         """The recipe with `[sweep]`, as it was written, with what it extends and its overrides in it."""
-        import tomli_w
-
-        return tomli_w.dumps({"name": self.name, **self.table})
+        return stored_text({"name": self.name, **self.table})

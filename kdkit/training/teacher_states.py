@@ -101,7 +101,7 @@ class TeacherSpace:
         if not apart <= APART:
             raise Mismatch(
                 f"the teacher's states of some rows lie {apart:.0%} outside of the space of the first row's: one "
-                "projection cannot fit both; capture all rows again, into another cache.dir, or leave loss.features out"
+                "projection cannot fit both; capture all rows again, into another store.dir, or leave loss.features out"
             )
 
 

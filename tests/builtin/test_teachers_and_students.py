@@ -55,7 +55,7 @@ def test_logits_are_the_same_bits_whatever_was_done_before(folder, done):
 
 @pytest.mark.parametrize("done", [set(), {"row3"}, {"row0", "row1", "row2", "row4", "row5"}])
 def test_texts_are_written_in_the_same_batches_whatever_was_done_before(folder, done, monkeypatch):
-    rows, options = tiny.encoded(13)[1], Generation(beams=2, max_tokens=6, batch_size=3)
+    rows, options = tiny.encoded(13)[1], Generation(beams=2, max_new_tokens=5, batch_size=3)
     batches = []
     inner = models.Seq2SeqModel.generate
 
@@ -75,7 +75,10 @@ def test_texts_are_written_in_the_same_batches_whatever_was_done_before(folder, 
 def test_a_teacher_writes_the_same_in_any_batch(folder):
     rows = tiny.encoded(7)[1]
     written = [
-        {p.id: p.text for p in open_teacher(folder).generate(rows, Generation(beams=2, max_tokens=6, batch_size=size))}
+        {
+            p.id: p.text
+            for p in open_teacher(folder).generate(rows, Generation(beams=2, max_new_tokens=5, batch_size=size))
+        }
         for size in (1, 4)
     ]
     assert written[0] == written[1]

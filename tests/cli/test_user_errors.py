@@ -58,7 +58,7 @@ best_by = "loss"
 
 [generation]
 beams = 1
-max_tokens = 8
+max_new_tokens = 7
 batch_size = 8
 
 [evaluation]
@@ -256,7 +256,7 @@ def no_plugins(user):
 
 
 def store_is_a_file(user):
-    user.monkeypatch.setenv("KDKIT_CACHE", str(user.write("store", "x")))
+    user.monkeypatch.setenv("KDKIT_STORE", str(user.write("store", "x")))
 
 
 def in_run(*steps):
@@ -460,15 +460,15 @@ WAYS = [
     ),
     Way("asks for a width of 0", 2, r"teacher: config makes a t5 model whose \S+ is empty; no width in it may be 0", prepare=changed("d_model = 16", "d_model = 0")),
     Way("asks for a negative width", 2, r"teacher: config makes no t5 model: .*", prepare=changed("d_model = 16", "d_model = -1")),
-    Way("asks for texts of one token", 2, r"r\.toml:\d+:1: generation\.max_tokens: must be at least 2, is 1", prepare=changed("max_tokens = 8", "max_tokens = 1")),
+    Way("asks for texts of no token", 2, r"r\.toml:\d+:1: generation\.max_new_tokens: must be at least 1, is 0", prepare=changed("max_new_tokens = 7", "max_new_tokens = 0")),
     Way("picks the best by the soft loss where there is none", 2, r'training\.best_by = "soft", but there is no soft loss: .*', over("loss.alpha=0", "training.best_by=soft")),
     # Machines.
     Way("asks for a GPU where there is none", 2, r'device = "cuda", but torch finds none here; use device = "auto" or "cpu"', over("device=cuda"), no_gpu),
     Way("asks for a second GPU where there is one", 2, r'device = "cuda:1", but torch finds 1 here, counted from 0; name one of them', over("device=cuda:1"), one_gpu),
     Way("has too small a disk", 2, r"the run may write [\d.]+ [KM]B below \S+, where [\d.]+ (bytes|KB) are free; choose a smaller codec, .*", prepare=small_disk),
-    Way("has a file where the store should be", 2, r"\S*store is a file; name another folder with cache\.dir or KDKIT_CACHE", prepare=store_is_a_file),
-    Way("names a file as the store", 2, r"\S*train\.jsonl is a file; name another folder with cache\.dir or KDKIT_CACHE", over("cache.dir=train.jsonl")),
-    Way("keeps the store with a user who is not here", 2, r"~kdkit-nobody/x cannot be a path: there is no home folder of that user", over("cache.dir=~kdkit-nobody/x")),
+    Way("has a file where the store should be", 2, r"\S*store is a file; name another folder with store\.dir or KDKIT_STORE", prepare=store_is_a_file),
+    Way("names a file as the store", 2, r"\S*train\.jsonl is a file; name another folder with store\.dir or KDKIT_STORE", over("store.dir=train.jsonl")),
+    Way("keeps the store with a user who is not here", 2, r"~kdkit-nobody/x cannot be a path: there is no home folder of that user", over("store.dir=~kdkit-nobody/x")),
     Way("has data with a user who is not here", 2, r"~kdkit-nobody/x cannot be a path: .*", over("data.train=~kdkit-nobody/x")),
     Way("has a zero byte in a path", 2, r"'a\\x00b' cannot be a path: it holds a zero byte", prepare=changed('"train.jsonl"', '"a\\u0000b"')),
     Way("names a run as no folder may be called", 1, r"runs/a+: File name too long; see to it and run again", over(f"name={'a' * 300}")),
@@ -626,7 +626,7 @@ def finished(tmp_path_factory):
     write_inputs(folder)
     ended = subprocess.run(
         [sys.executable, "-m", "kdkit", *RUN],
-        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1", "KDKIT_CACHE": ""}, capture_output=True, text=True, timeout=120, check=False,
+        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1", "KDKIT_STORE": ""}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     return SimpleNamespace(folder=folder, stdout=ended.stdout, stderr=ended.stderr)
@@ -637,7 +637,7 @@ def user(tmp_path, finished, monkeypatch):
     folder = tmp_path / "u"
     made = User(folder, finished.folder, monkeypatch)
     monkeypatch.chdir(folder)
-    monkeypatch.delenv("KDKIT_CACHE", raising=False)
+    monkeypatch.delenv("KDKIT_STORE", raising=False)
     monkeypatch.delenv("KDKIT_DEBUG", raising=False)
     yield made
     for other in made.others:

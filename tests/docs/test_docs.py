@@ -52,7 +52,7 @@ def library_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.delenv("KDKIT_CACHE", raising=False)
+        patch.delenv("KDKIT_STORE", raising=False)
         run_blocks(ROOT / "docs" / "library.md")
     return folder
 

@@ -51,7 +51,7 @@ learning_rate = 0.001
 name = "u8-lz4"
 scope = "row"
 
-[cache]
+[store]
 shard_mb = 256
 
 [student]
@@ -80,7 +80,7 @@ shuffle = true
 
 [generation]
 beams = 4
-max_tokens = 16
+max_new_tokens = 15
 batch_size = 32
 
 [evaluation]

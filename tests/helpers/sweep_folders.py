@@ -54,7 +54,7 @@ def write_sweep_folder(
         )  # fmt: skip
     write_json(
         path / "sweep.json",
-        {"kdkit_sweep": 1, "name": "alpha-and-temperature", "description": "What alpha and temperature do.",
+        {"kdkit_sweep": 2, "name": "alpha-and-temperature", "description": "What alpha and temperature do.",
          "axes": axes, "seeds": list(seeds), "trials": entries, "reference": reference},
     )  # fmt: skip
     (path / "sweep.toml").write_text('name = "alpha-and-temperature"\n\n[sweep.grid]\nloss.alpha = [0.0, 0.5]\n')

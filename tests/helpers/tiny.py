@@ -77,7 +77,7 @@ def recipe_table(folder: Path, *, train: int = 40, validation: int = 10, test: i
         "student": {"name": "hf-seq2seq", "from_teacher": {"encoder_layers": [0], "decoder_layers": [1]}},
         "loss": {"name": "kd", "alpha": 0.5, "temperature": 2.0},
         "training": {**training, "best_by": "text.f1"},
-        "generation": {"beams": 1, "max_tokens": 8, "batch_size": 4},
+        "generation": {"beams": 1, "max_new_tokens": 7, "batch_size": 4},
         "evaluation": {"bootstrap": 20, "examples": 3, "baselines": False},
     }
     for path, value in changes.items():
@@ -182,7 +182,7 @@ def trainer(
         rows=encoded_rows[:6],
         loss=HardLoss(),
         targets=NoTargets(),
-        generation=Generation(beams=1, max_tokens=8),
+        generation=Generation(beams=1, max_new_tokens=7),
         suite=None,
         batch_size=4,
         device="cpu",

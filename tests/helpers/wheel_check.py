@@ -30,7 +30,7 @@ tokens = {{ max_source = 32, max_target = 16 }}
 teacher = {{ name = "hf-seq2seq", vocab_size = 300, config = {config} }}
 student = {{ name = "hf-seq2seq", config = {config} }}
 training = {{ epochs = 1, batch_size = 16, best_by = "loss" }}
-generation = {{ beams = 1, max_tokens = 8, batch_size = 8 }}
+generation = {{ beams = 1, max_new_tokens = 7, batch_size = 8 }}
 evaluation = {{ suites = ["assertions", "text"] }}
 """,
     encoding="utf-8",

@@ -19,7 +19,7 @@ from kdkit.system.progress import Silent
 
 
 def test_the_code_of_a_model_card_opens_a_saved_model(tmp_path, capsys):
-    model, options = tiny.model(tiny.T5), Generation(max_tokens=8, beams=1)
+    model, options = tiny.model(tiny.T5), Generation(max_new_tokens=7, beams=1)
     model.adopt(options)
     model.save(tmp_path / "model", texts={})
     file = tmp_path / "code.py"
@@ -39,7 +39,7 @@ class Writer(HFSeq2SeqStudent):
     def model_kind(self):
         return SimpleNamespace(
             pipeline_tag="text-generation",
-            code=lambda folder, generation: f"open({folder!r}, {generation.max_tokens})",
+            code=lambda folder, generation: f"open({folder!r}, {generation.max_new_tokens})",
             size_of=lambda config: ModelSize(parameters=7, vocab_size=config.vocab_size),
             check_positions=lambda *limits: self.asked.append(limits),
         )
@@ -56,5 +56,5 @@ def test_card_and_estimate_take_a_model_of_another_kind(tmp_path):
     for role in ("student", "labels-only"):
         card = model_card(recipe, role=role)
         assert "pipeline_tag: text-generation\n" in card
-        assert f"```python\nopen('PATH/OF/THIS/FOLDER', {recipe.generation.max_tokens})\n```" in card
+        assert f"```python\nopen('PATH/OF/THIS/FOLDER', {recipe.generation.max_new_tokens})\n```" in card
     assert "AutoModelForSeq2SeqLM" in model_card(recipe, role="teacher")

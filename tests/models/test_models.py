@@ -128,7 +128,7 @@ BART_LIKE = {key: value for key, value in tiny.BART.items() if key != "model_typ
 def test_models_with_and_without_a_shift_of_their_own_give_the_loss_that_they_report(model_type):
     model = tiny.model({"model_type": model_type, **BART_LIKE}, decoder_start_token_id=2)
     assert_own_loss(model)
-    texts = model.generate(batch_of(3), Generation(beams=2, max_tokens=6))
+    texts = model.generate(batch_of(3), Generation(beams=2, max_new_tokens=5))
     assert len(texts) == 3
 
 
@@ -149,6 +149,7 @@ LEAKS = {
     "no_repeat_ngram_size": 1,
     "length_penalty": 9.0,
     "num_return_sequences": 2,
+    "max_length": 3,
     "repetition_penalty": 5.0,
     "do_sample": True,
     "suppress_tokens": [4, 5, 6],
@@ -159,7 +160,7 @@ LEAKS = {
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_what_a_models_folder_asks_for_does_not_change_its_texts(tmp_path, beams):
-    options = Generation(beams=beams, max_tokens=8)
+    options = Generation(beams=beams, max_new_tokens=7)
     expected = tiny.model(tiny.T5).generate(batch_of(), options)
     folder = tmp_path / "m"
     tiny.model(tiny.T5).save(folder, texts={})
@@ -175,24 +176,24 @@ def test_special_tokens_stay_the_models_own():
     model = tiny.model(tiny.BART)
     module = model.module
     module.generation_config.update(forced_bos_token_id=9, decoder_start_token_id=3, eos_token_id=[1, 2])
-    config = generation_config(module, model.tokenizer, Generation(beams=1, max_tokens=8))
+    config = generation_config(module, model.tokenizer, Generation(beams=1, max_new_tokens=7))
     assert (config.forced_bos_token_id, config.decoder_start_token_id, config.eos_token_id) == (9, 3, [1, 2])
-    assert (config.pad_token_id, config.max_length, config.num_beams) == (0, 8, 1)
+    assert (config.pad_token_id, config.max_new_tokens, config.num_beams) == (0, 7, 1)
 
 
 def test_plain_transformers_writes_what_a_run_has_its_student_write(tmp_path):
     from transformers import AutoModelForSeq2SeqLM
 
-    tiny.run_here(tmp_path, training__epochs=1, generation__beams=2, generation__max_tokens=6)
+    tiny.run_here(tmp_path, training__epochs=1, generation__beams=2, generation__max_new_tokens=5)
     for name in ("teacher", "student/best"):
         folder = tmp_path / "runs" / "tiny" / name
         saved = json.loads((folder / "generation_config.json").read_text())
-        assert (saved["max_length"], saved["num_beams"], saved["early_stopping"]) == (6, 2, True)
+        assert (saved["max_new_tokens"], saved["num_beams"], saved["early_stopping"]) == (5, 2, True)
         plain = AutoModelForSeq2SeqLM.from_pretrained(folder)
         batch = batch_of(1)
         ours = models.Seq2SeqModel(module=models.load_model(str(folder)), tokenizer=models.load_tokenizer(str(folder)))
         written = ours.tokenizer.batch_decode(plain.generate(batch.source_ids_BS), skip_special_tokens=True)
-        assert written == ours.generate(batch, Generation(beams=2, max_tokens=6))
+        assert written == ours.generate(batch, Generation(beams=2, max_new_tokens=5))
 
 
 # --- layers
@@ -318,12 +319,12 @@ def test_a_saved_model_opens_with_plain_transformers_and_says_the_same(saved):
     plain = AutoModelForSeq2SeqLM.from_pretrained(saved)
     tokenizer = AutoTokenizer.from_pretrained(saved)
     source = tokenizer("max of 3 and 5", return_tensors="pt").input_ids
-    written = plain.generate(source, max_length=8, num_beams=1, do_sample=False)
+    written = plain.generate(source, max_new_tokens=7, num_beams=1, do_sample=False)
     batch = collate(tiny.encoded(1)[1], pad_id=0)
     batch = type(batch)(
         ids=("a",), source_ids_BS=source, source_mask_BS=torch.ones_like(source), labels_BT=batch.labels_BT
     )
-    ours = tiny.model(tiny.T5).generate(batch, Generation(beams=1, max_tokens=8))
+    ours = tiny.model(tiny.T5).generate(batch, Generation(beams=1, max_new_tokens=7))
     assert tokenizer.batch_decode(written, skip_special_tokens=True) == ours
     assert {file.suffix for file in saved.iterdir()} <= {".json", ".safetensors", ".md"}
 

@@ -215,7 +215,7 @@ def test_a_damaged_part_is_refused_and_repaired(model, tmp_path):
 
 
 def test_machines_that_share_a_url_alone_capture_together(model, tmp_path, monkeypatch):
-    recipe = recipe_of(tmp_path, model, cache__dir=f"file://{tmp_path / 'bucket'}")
+    recipe = recipe_of(tmp_path, model, store__dir=f"file://{tmp_path / 'bucket'}")
     for index in range(2):
         monkeypatch.setenv("KDKIT_MIRROR", str(tmp_path / f"mirrors{index}"))
         told = part(recipe, tmp_path / f"machine{index}", f"{index}/2")
@@ -254,7 +254,7 @@ def test_a_recipe_whose_loss_needs_no_teacher_captures_nothing(model, tmp_path):
 
 @pytest.fixture
 def captured(model, tmp_path):
-    recipe = recipe_of(tmp_path, model, cache__shard_mb=1)
+    recipe = recipe_of(tmp_path, model, store__shard_mb=1)
     run = tmp_path / "runs" / "r"
     cache = Path(run_to_capture(recipe, run).cache)
     assert json.loads((run / "run.json").read_text())["status"] == "done"
@@ -287,7 +287,7 @@ def test_what_another_recipe_had_captured_is_said_to_be_missing(captured, tmp_pa
     cache, run = captured
     (tmp_path / "more").mkdir()
     tiny.write_rows(tmp_path / "more" / "train.jsonl", 30, seed=77)
-    other = recipe_of(tmp_path / "more", model, cache__dir=str(cache.parent.parent))
+    other = recipe_of(tmp_path / "more", model, store__dir=str(cache.parent.parent))
     run_to_capture(other, tmp_path / "runs" / "other")
     theirs = keys_in(max(cache.glob("shard-*")))
     flip(max(cache.glob("shard-*")), -1)
@@ -359,11 +359,11 @@ def test_parts_captured_by_processes_of_their_own_give_the_same_student(tmp_path
 
     def capture(text, **options):
         folder = runs / f"part-{text[0]}"
-        return tiny.kdkit("capture", path, "--shard", text, "--run-dir", folder, log=tmp_path / "log", **options)
+        return tiny.kdkit("capture", path, "--part", text, "--run-dir", folder, log=tmp_path / "log", **options)
 
     code, said = capture("0/3")
     assert code == 0, said
-    assert said.splitlines()[-1].startswith("shard 0/3: ")
+    assert said.splitlines()[-1].startswith("part 0/3: ")
     code, said = capture("1/3", at=("kdkit.logits.cache:CacheWriter.add_block", 5))
     assert code == -signal.SIGKILL, said
     code, said = capture("1/3")

@@ -152,7 +152,7 @@ def test_a_metric_of_which_neither_more_nor_less_is_better_picks_no_epoch(tmp_pa
             "tokens.max_source is 65, but a bart model of this size has positions for 64;",
         ),
         ({"tokens__max_target": 65}, "tokens.max_target is 65"),
-        ({"generation__max_tokens": 66}, "generation.max_tokens is 66, .* set it to 65 or less"),
+        ({"generation__max_new_tokens": 65}, "generation.max_new_tokens is 65, .* set it to 64 or less"),
     ],
 )
 def test_limits_beyond_a_models_positions_are_refused(tmp_path, changes, sentence):
@@ -167,7 +167,7 @@ def test_limits_beyond_a_models_positions_are_refused(tmp_path, changes, sentenc
 def test_limits_at_a_models_positions_are_taken(tmp_path):
     found(
         tmp_path,
-        teacher__config=dict(tiny.BART), tokens__max_source=64, tokens__max_target=64, generation__max_tokens=65,
+        teacher__config=dict(tiny.BART), tokens__max_source=64, tokens__max_target=64, generation__max_new_tokens=64,
     )  # fmt: skip
 
 

@@ -575,7 +575,7 @@ def test_a_run_under_fsdp_ends_with_a_plain_student_and_nearly_the_same_scores(t
 
     (tmp_path / "fsdp.yaml").write_text(FSDP)
     launch = ["accelerate.commands.launch", "--config_file", "fsdp.yaml", "-m", "kdkit", "run", recipe]
-    store = {"KDKIT_CACHE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"}  # a teacher of its own
+    store = {"KDKIT_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"}  # a teacher of its own
     shown = subprocess.run(
         [sys.executable, "-m", *launch, "--run-dir", tmp_path / "run", "--json", "-o", "training.best_by=text.f1"],
         check=False, capture_output=True, text=True, timeout=120, env={**os.environ, **store}, cwd=tmp_path,

@@ -8,17 +8,20 @@ from __future__ import annotations
 import pytest
 
 from kdkit import plugins
+from kdkit.api.options import Generation
+from kdkit.api.values import EncodedExample
 from kdkit.logits.cache import CacheIdentity
 from kdkit.plugins.fields import identity_of
 from kdkit.recipe import load_recipe
+from kdkit.store.texts import key_of, searched
 
 
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
-        ("codet5_assert", "9d6395ca73327dafd5b8287874a149a62b16cb4aae530e02ee6c11fc3abd3aae"),
-        ("codet5_assert_live", "ff353982677178f7cbbc9029f0a761c83273524691a4bd240ab8bb5119391625"),
-        ("quickstart", "c64ddc6c5f5f4ebed69de2429742daf7844703e724edd99ffea1b5ea2d25b474"),
+        ("codet5_assert", "3437a03027a1048d88fde15660222af15ff3a7f63897975294e51f46f01d6fc9"),
+        ("codet5_assert_live", "6cbb53074822481a0b5271fa0f68ecb061dfa9db3f7b51c46f88cf10b3cde925"),
+        ("quickstart", "b64cf52b3b32b1b5431b91e53eeb86a17538032f6a6536598b12d1898b24c6b7"),
     ],
 )
 def test_a_shipped_recipe_has_the_digest_that_it_had(name, digest):
@@ -65,3 +68,20 @@ def test_a_cache_of_a_shipped_codec_has_the_identity_that_it_had(name, options, 
         vocab_size=50,
     )
     assert identity.digest == digest
+
+
+@pytest.mark.parametrize(
+    ("generation", "key"),
+    [
+        (Generation(), "f0ba2f2544f2796ec7d947b5cdc92289"),
+        (Generation(beams=2, max_new_tokens=7), "6f286cbe1f655a9cfbe79b5d2dc9c874"),
+    ],
+)
+def test_texts_have_the_key_that_they_had_when_the_start_token_counted(generation, key):
+    rows = [EncodedExample(id="a", source_ids=(1, 2, 3), target_ids=(4, 1))]
+    assert key_of(rows, generation, weights="0" * 64, tokenizer="1" * 64) == key
+
+
+def test_keys_of_trained_models_cover_generation_as_they_did_when_the_start_token_counted():
+    found = searched(Generation(beams=2, max_new_tokens=7))
+    assert found == {"beams": 2, "max_tokens": 8, "early_stopping": True, "batch_size": 4}

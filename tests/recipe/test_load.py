@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-
 import pytest
 from any_recipe import RECIPES
 from fake_plugin import SMALLEST, FakeLoss, FakeStudent, FakeSuite, Rows, Shape, fake_plugins
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 
 from kdkit.api.options import Training
 from kdkit.errors import MissingInput, RecipeError, UsageError
-from kdkit.recipe import load_recipe
+from kdkit.recipe import load_recipe, read_stored
 
 
 @pytest.fixture
@@ -63,7 +61,7 @@ def test_a_resolved_recipe_loads_as_the_same_recipe(plugins, tmp_path, table):
     file.write_text(recipe.to_toml(), encoding="utf-8", newline="")
     again = load_recipe(file, plugins=plugins)
     assert again == recipe
-    assert again.resolved == recipe.resolved == tomllib.loads(recipe.to_toml())
+    assert again.resolved == recipe.resolved == read_stored(recipe.to_toml()).tables
     assert again.digest == recipe.digest
 
 
@@ -153,7 +151,7 @@ def test_a_wrong_key_before_the_sections_is_named_with_its_place(problems, line,
 def test_all_problems_are_reported_at_once_in_the_order_of_the_file(problems):
     found = problems(
         "seed = 'x'\n[student]\nname = 'small'\nmodel = 'm'\nmodle = 'm'\n"
-        "[loss]\nalpha = 'y'\ntemperature = -1\n[data]\nname = 'rows'\n[generation]\nbeams = 0\nmax_tokens = false\n"
+        "[loss]\nalpha = 'y'\ntemperature = -1\n[data]\nname = 'rows'\n[generation]\nbeams = 0\nmax_new_tokens = false\n"
     )
     assert [problem.split(": ")[:2] for problem in found] == [
         ["r.toml:1:1", "seed"],
@@ -163,7 +161,7 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file(problems):
         ["r.toml:8:1", "loss.temperature"],
         ["r.toml:9:2", "data.path"],
         ["r.toml:12:1", "generation.beams"],
-        ["r.toml:13:1", "generation.max_tokens"],
+        ["r.toml:13:1", "generation.max_new_tokens"],
     ]
 
 

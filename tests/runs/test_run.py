@@ -356,14 +356,14 @@ def test_a_run_can_be_made_anew_from_its_own_recipe(folder):
 
 @pytest.mark.parametrize("name", ["cache", "cache/logits", "cache/teachers"])
 def test_the_store_is_no_run_folder(folder, name, monkeypatch):
-    monkeypatch.setenv("KDKIT_CACHE", str(folder.parent / "cache"))
+    monkeypatch.setenv("KDKIT_STORE", str(folder.parent / "cache"))
     with pytest.raises(UsageError, match="is the store that runs share; name another folder with --run-dir, or"):
         Works().run(folder.parent / name)
     assert not (folder.parent / name).exists()
 
 
 def test_a_recipe_of_the_name_cache_is_told_so(folder, monkeypatch):
-    monkeypatch.delenv("KDKIT_CACHE", raising=False)
+    monkeypatch.delenv("KDKIT_STORE", raising=False)
     with pytest.raises(UsageError, match="is the store that runs share"):
         Works().run(folder.parent / "cache")
 
@@ -393,8 +393,8 @@ def test_a_damaged_record_says_to_start_anew_which_works(folder, content):
 
 
 def test_the_store_is_the_recipes_or_the_environments_or_beside_the_run(folder, monkeypatch, tmp_path):
-    monkeypatch.delenv("KDKIT_CACHE", raising=False)
+    monkeypatch.delenv("KDKIT_STORE", raising=False)
     assert store_of("", folder) == folder.parent / "cache"
-    monkeypatch.setenv("KDKIT_CACHE", str(tmp_path / "env"))
+    monkeypatch.setenv("KDKIT_STORE", str(tmp_path / "env"))
     assert store_of("", folder) == tmp_path / "env"
     assert store_of(str(tmp_path / "own"), folder) == tmp_path / "own"

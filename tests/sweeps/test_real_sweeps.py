@@ -49,7 +49,7 @@ def launch(trial, folder, *, slot):
 
 @pytest.fixture
 def sweep(tmp_path, monkeypatch):
-    monkeypatch.delenv("KDKIT_CACHE", raising=False)
+    monkeypatch.delenv("KDKIT_STORE", raising=False)
     table = tiny.recipe_table(tmp_path, **LIGHT)
     return load_sweep(table | {"sweep": {"grid": {"loss.alpha": [0.25, 0.75]}}})
 

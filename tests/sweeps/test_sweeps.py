@@ -141,18 +141,18 @@ def test_fresh_deletes_what_trials_left_and_nothing_else(tmp_path, folder):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_shards_share_the_trials_out_without_talking(tmp_path, folder, count):
+def test_parts_share_the_trials_out_without_talking(tmp_path, folder, count):
     sweep, started = sweep_of_alphas(tmp_path, seeds=[1, 2]), []
     for index in range(count):
         runs = Runs()
-        end = run_sweep(sweep, folder, shard=Part(index=index, count=count), launch=runs)
+        end = run_sweep(sweep, folder, part=Part(index=index, count=count), launch=runs)
         assert end.exit_code == 0
         assert len(runs.started) == end.done
         started += runs.started
     assert sorted(started) == sorted((*trial.values.values(), trial.seed) for trial in sweep.trials)
     assert part_of(sweep.trials, None) == sweep.trials
-    with pytest.raises(UsageError, match="--fresh with --shard would delete what other parts have done"):
-        run_sweep(sweep, folder, shard=Part(index=0, count=count), fresh=True, launch=Runs())
+    with pytest.raises(UsageError, match="--fresh with --part would delete what other parts have done"):
+        run_sweep(sweep, folder, part=Part(index=0, count=count), fresh=True, launch=Runs())
     assert set(statuses(folder).values()) == {"done"}
 
 
@@ -353,7 +353,7 @@ def test_a_sweeps_folder_is_its_own(tmp_path, folder):
         read_sweep(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"kdkit_sweep": 2}', '{"kdkit_sweep": 1, "name": "x"}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"kdkit_sweep": 3}', '{"kdkit_sweep": 2, "name": "x"}'])
 def test_a_damaged_sweep_is_told(tmp_path, content):
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(DamagedData, match=r"sweep\.json is damaged"):
@@ -361,14 +361,14 @@ def test_a_damaged_sweep_is_told(tmp_path, content):
 
 
 def test_trials_share_the_store_of_a_run_beside_the_sweep(tmp_path, folder, monkeypatch):
-    monkeypatch.delenv("KDKIT_CACHE", raising=False)
+    monkeypatch.delenv("KDKIT_STORE", raising=False)
     sweep = sweep_of_alphas(tmp_path)
     run_sweep(sweep, folder, launch=Runs())
     trial = sweep.trials[0]
     place = trial_folder(folder, trial.id)
     assert (
-        store_of(trial.recipe.cache.dir, place)
-        == store_of(trial.recipe.cache.dir, folder.with_name("plain"))
+        store_of(trial.recipe.store.dir, place)
+        == store_of(trial.recipe.store.dir, folder.with_name("plain"))
         == tmp_path / "runs" / "cache"
     )
     assert sweep_of(place) == folder
@@ -565,8 +565,8 @@ def test_a_search_varies_keys_that_there_are_and_is_not_split(tmp_path, folder):
     with pytest.raises(RecipeError, match=r"sweep\.grid: does not go with \[sweep\.search\]"):
         load_sweep(table, plugins=plugins)
     del table["sweep"]["grid"]
-    with pytest.raises(UsageError, match=r"--shard does not go with \[sweep\.search\]"):
-        run_sweep(load_sweep(table, plugins=plugins), folder, shard=Part(index=0, count=2), launch=Runs())
+    with pytest.raises(UsageError, match=r"--part does not go with \[sweep\.search\]"):
+        run_sweep(load_sweep(table, plugins=plugins), folder, part=Part(index=0, count=2), launch=Runs())
 
 
 def test_an_end_of_a_searchs_range_that_makes_no_recipe_is_wrong_before_any_trial(tmp_path):
@@ -659,7 +659,7 @@ def test_the_closing_table_calls_axes_as_the_live_one_does(tmp_path, folder):
     assert as_table(end.facts)[0] == ("trial", "alpha", "status", "time", "validation text.f1", "")
 
 
-@pytest.mark.parametrize(("option", "value"), [("--jobs", "2"), ("--shard", "0/2")])
+@pytest.mark.parametrize(("option", "value"), [("--jobs", "2"), ("--part", "0/2")])
 def test_a_plain_recipe_has_no_trials_to_share_out(tmp_path, capsys, option, value):
     with pytest.raises(SystemExit) as left:
         cli.main(["run", str(tiny.write_recipe(tmp_path)), option, value])

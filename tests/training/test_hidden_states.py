@@ -278,7 +278,7 @@ def test_states_that_the_first_space_does_not_hold_are_refused():
     first = subspace_targets(synthetic_head(300, 8), sample_seed=1, records=(1,))
     flipped = synthetic_head(300, 8)
     stranger = subspace_targets(attrs.evolve(flipped, weight_VD=flipped.weight_VD[::-1].copy()), sample_seed=1, records=(1,))  # fmt: skip
-    with pytest.raises(Mismatch, match=r"outside of the space of the first row's.*cache\.dir"):
+    with pytest.raises(Mismatch, match=r"outside of the space of the first row's.*store\.dir"):
         TeacherSpace.of(first).states(rows_of(stranger))
 
 

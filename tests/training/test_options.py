@@ -123,7 +123,7 @@ def test_layers_are_run_again_in_training_alone():
 @pytest.mark.parametrize(("config", "_dropout"), MODELS)
 def test_generation_between_epochs_keeps_its_cache_and_its_texts(config, _dropout):
     model, (rows,) = tiny.model(config), batches_of(4)
-    options, batch = Generation(beams=2, max_tokens=6), collate(rows, pad_id=0)
+    options, batch = Generation(beams=2, max_new_tokens=5), collate(rows, pad_id=0)
     expected, widths = model.generate(batch, options), []
 
     def seen(_module, _arguments, named):
@@ -183,7 +183,7 @@ def test_compiled_stacks_give_the_same_gradients_for_all_lengths(config, traced)
 @quiet_torch
 def test_compiled_stacks_are_left_where_nothing_is_trained(traced, tmp_path):
     model, (rows,) = one_layer(tiny.T5), batches_of(4)
-    options, batch = Generation(beams=1, max_tokens=6), collate(rows, pad_id=0)
+    options, batch = Generation(beams=1, max_new_tokens=5), collate(rows, pad_id=0)
     texts, logits_BTV = model.generate(batch, options), model.logits(batch)
     model.save(tmp_path / "plain", texts={})
     with lean(model, COMPILE):

@@ -105,13 +105,13 @@ def filling_of(run: Run, teacher: OpenTeacher, corpus: Corpus) -> CacheFilling:
         recipe.codec,
         codec_name=recipe.names["codec"],
         teacher_name=f"{recipe.name}: {recipe.names['teacher']}",
-        place=logits_of(recipe.cache.dir, run.store),
+        place=logits_of(recipe.store.dir, run.store),
     )
     return CacheFilling(
         needed=needed,
         teacher=teacher,
         codec=recipe.codec,
-        shard_bytes=recipe.cache.shard_mb * 1_000_000,
+        shard_bytes=recipe.store.shard_mb * 1_000_000,
         progress=run.progress,
         team=run.team,
     )

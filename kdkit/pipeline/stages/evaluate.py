@@ -129,7 +129,7 @@ def _lengths(run: Run, tokenizer: Tokenizer, said: dict[str, list[str]]) -> dict
 
     They are those of the text as the tokenizer splits it. A model that writes broken characters may have used fewer.
     """
-    most = run.recipe.generation.max_tokens - 1  # the decoder's start token is none of the text
+    most = run.recipe.generation.max_new_tokens
     recorded = ("teacher",) if run.teacher_folder is None else ()
     lengths = {}
     for name, texts in said.items():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData
+from kdkit.recipe import read_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,11 +37,11 @@ def text_of(path: Path, what: str, missing: list[str]) -> str | None:
         raise DamagedData(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); write it anew") from error
 
 
-def toml_of(path: Path, text: str) -> Mapping[str, Any]:
-    """The tables of a TOML file's text."""
+def recipe_of(path: Path, text: str) -> Mapping[str, Any]:
+    """The tables of a stored recipe's text."""
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return read_stored(text).tables
+    except ValueError as error:
         raise DamagedData(f"{path} is not the TOML that kdkit wrote: {error}") from error
 
 

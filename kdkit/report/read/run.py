@@ -12,7 +12,7 @@ import attrs
 from kdkit.errors import MissingInput
 from kdkit.evaluation import record
 from kdkit.report.read import rows
-from kdkit.report.read.files import as_table, json_of, lines_of, number, object_of, text_of, toml_of
+from kdkit.report.read.files import as_table, json_of, lines_of, number, object_of, recipe_of, text_of
 from kdkit.runs.stage import STAGE_NAMES
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def read(folder: Path) -> Facts:
         )
     missing: list[str] = []
     recipe_text = text_of(folder / "recipe.toml", "The recipe", missing) or ""
-    recipe = toml_of(folder / "recipe.toml", recipe_text)
+    recipe = recipe_of(folder / "recipe.toml", recipe_text)
     run = json_of(folder / "run.json", "The record of the run", missing)
     stages = as_table(run.get("stages"))
     for stage in STAGES:

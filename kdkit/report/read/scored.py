@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,6 +9,7 @@ import attrs
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.evaluation import record
 from kdkit.evaluation.row_scores import FILE, RowKey, RowScores
+from kdkit.recipe import read_stored
 from kdkit.report.page import formats
 from kdkit.runs.record import read_record
 from kdkit.system.digests import canonical_json
@@ -171,8 +171,8 @@ def read_recipe(folder: Path) -> Mapping[str, Any]:
     """
     path = folder / "recipe.toml"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table = read_stored(path.read_text(encoding="utf-8")).tables if path.is_file() else {}
+    except ValueError as error:
         raise DamagedData(f"{path} is not the TOML that kdkit wrote: {error}") from error
     return flat({key: value for key, value in table.items() if key not in NO_TABLE})
 

@@ -74,7 +74,7 @@ def test_the_thesis_recipe_runs_from_its_zip_to_a_report(tmp_path, model, gzippe
         f"data.path={path}",
         f"teacher.tokenizer={model}",
         f"student.model={model}",
-        "generation.max_tokens=40",
+        "generation.max_new_tokens=39",
         "training.log_every=5",
         "evaluation.bootstrap=50",
     ]
@@ -105,7 +105,7 @@ def test_eight_bit_logits_reach_the_student_as_they_were_published(tmp_path, mod
     write_assertion_zip(path, rows, rows[:2])
     recipe = kdkit.load_recipe(
         RECIPES / "codet5_assert.toml",
-        [f"data.path={path}", f"teacher.tokenizer={model}", f"student.model={model}", "generation.max_tokens=8",
+        [f"data.path={path}", f"teacher.tokenizer={model}", f"student.model={model}", "generation.max_new_tokens=7",
          "evaluation.bootstrap=10", "training.epochs=1"],
     )  # fmt: skip
     kdkit.run(recipe, tmp_path / "run")
@@ -125,7 +125,7 @@ def test_the_live_recipe_makes_its_teacher_itself(tmp_path, model):
     tokenizer = models.load_tokenizer(str(model))
     path = tmp_path / "codet5.zip"
     write_assertion_zip(path, [row(i, tokenizer) for i in range(8)], [row(i, tokenizer) for i in range(20, 24)])
-    overrides = [f"data.path={path}", f"teacher.model={model}", f"student.model={model}", "generation.max_tokens=20",
+    overrides = [f"data.path={path}", f"teacher.model={model}", f"student.model={model}", "generation.max_new_tokens=19",
                  "teacher.fine_tune.epochs=1", "training.epochs=1", "evaluation.bootstrap=10"]  # fmt: skip
     report = kdkit.run(kdkit.load_recipe(RECIPES / "codet5_assert_live.toml", overrides), tmp_path / "run")
     assert set(report.costs) == {"teacher", "student"}

@@ -584,7 +584,7 @@ def test_a_run_whose_cache_is_at_a_url_keeps_its_logits_there(tmp_path, monkeypa
     tiny.model(tiny.T5).save(tmp_path / "m", texts={})
     changes = {
         "teacher": {"name": "hf-seq2seq", "model": str(tmp_path / "m")},
-        "cache__dir": "memory://bucket/store",
+        "store__dir": "memory://bucket/store",
         "evaluation__rows": 2,
         "training__validation_rows": 2,
         "training__epochs": 1,
@@ -627,17 +627,17 @@ def test_a_url_is_for_logits_and_the_rest_of_the_store_stays_local(
     tmp_path, monkeypatch, named, environment, store, logits
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KDKIT_CACHE", environment)
-    recipe = load_recipe(tiny.recipe_table(tmp_path, cache__dir=named))
-    found = store_of(recipe.cache.dir, Path("runs/one"))
+    monkeypatch.setenv("KDKIT_STORE", environment)
+    recipe = load_recipe(tiny.recipe_table(tmp_path, store__dir=named))
+    found = store_of(recipe.store.dir, Path("runs/one"))
     assert found.absolute() == tmp_path / store
-    place = logits_of(recipe.cache.dir, found)
+    place = logits_of(recipe.store.dir, found)
     assert place == logits if isinstance(place, str) else place.absolute() == tmp_path / logits
 
 
 def test_a_url_that_no_file_system_serves_is_refused_before_anything_is_done(tmp_path):
     with pytest.raises(UsageError, match="nonsense://x/logits cannot be reached"):
-        tiny.run_here(tmp_path, "one", cache__dir="nonsense://x")
+        tiny.run_here(tmp_path, "one", store__dir="nonsense://x")
     assert not (tmp_path / "runs").exists()
 
 

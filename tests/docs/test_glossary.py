@@ -6,7 +6,7 @@ import re
 
 import click
 import pytest
-from pages import ROOT, attribute, classes_of, option_paths, read
+from pages import PAGES, ROOT, attribute, classes_of, option_paths, read
 
 from kdkit.cli import VERBS, Verb
 from kdkit.plugins.fields import options_of
@@ -52,6 +52,16 @@ def test_a_word_has_a_sentence_and_a_name_that_exists(word, meaning, names):
 def test_words_stand_once_and_in_order():
     words = [row[0] for row in WORDS]
     assert words == sorted(set(words))
+
+
+def test_options_flags_and_variables_have_the_words_of_the_glossary():
+    assert {"store", "cache"} & SECTIONS.keys() == {"store"}
+    assert {"--part", "--shard"} & flags() == {"--part"}
+    assert not [path for path in option_paths() if path.endswith("max_tokens")]
+    pages = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which says how to migrate
+    for path in [*pages, *(ROOT / "kdkit").rglob("*.py"), *(ROOT / "recipes").glob("*.toml")]:
+        former = re.findall(r"KDKIT_CACHE|--shard\b|^\[cache\]|`\[cache\]`", read(path), re.MULTILINE)
+        assert not former, f"{path.relative_to(ROOT)} says {former}"
 
 
 def help_texts():

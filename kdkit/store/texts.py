@@ -45,10 +45,10 @@ def key_of(rows: Sequence[EncodedExample], generation: Generation, *, weights: s
         weights: Digest of what determines its logits.
         tokenizer: Digest of its tokenizer.
     """
-    how = searched(generation)
-    listed = [how[name] for name in ("beams", "max_tokens", "early_stopping", "batch_size")]
+    later = searched(generation)
+    first = [later.pop(name) for name in ("beams", "max_tokens", "early_stopping", "batch_size")]
     asked = [[row.id, list(row.source_ids)] for row in rows]
-    return digest_of([weights, tokenizer, listed, asked])[:32]
+    return digest_of([weights, tokenizer, first, asked, *([later] if later else [])])[:32]
 
 
 def fill(

@@ -8,7 +8,7 @@ import tiny
 
 from kdkit import plugins as plugin_loading
 from kdkit.api.hookspecs import hookimpl
-from kdkit.api.options import option
+from kdkit.api.options import Generation, option
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.builtin.students.hf_seq2seq import HFSeq2SeqStudent
 from kdkit.builtin.teachers.hf_seq2seq import HFSeq2SeqTeacher
@@ -17,6 +17,7 @@ from kdkit.pipeline.run import run
 from kdkit.plugins.fields import digested, identity_of, table_of
 from kdkit.plugins.structure import Structurer
 from kdkit.recipe import load_recipe
+from kdkit.store.texts import key_of
 
 SECTIONS = ("teacher", "student")
 KEPT = ("teachers", "baselines")
@@ -107,6 +108,14 @@ def test_what_was_made_before_an_option_was_added_is_found_at_its_neutral_value(
     assert "report: done before" in resumed.notes
     run(other, tmp_path / "runs" / "other")
     assert [len(each) for each in kept().values()] == [2, 2]
+
+
+def test_texts_are_found_under_a_key_that_covers_a_later_option_of_the_search():
+    later = with_later_option(Generation)
+    before, neutral, other = (
+        key_of([], each, weights="w", tokenizer="t") for each in (Generation(), later(later=0), later())
+    )
+    assert before == neutral != other
 
 
 def test_a_stored_table_without_an_option_means_its_neutral_value():

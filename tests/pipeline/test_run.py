@@ -110,9 +110,13 @@ def test_models_of_a_run_open_with_plain_transformers(whole):
 
 def test_scores_are_of_both_models_and_of_the_student_against_the_teacher(whole):
     scores = json.loads((whole / "evaluation.json").read_text())["scores"]
-    assert all(
-        set(score) == {*("model", "against", "suite", "metric", "value", "low", "high", "count")} for score in scores
-    )
+    keys = {"model", "against", "suite", "metric", "direction", "value", "low", "high", "count"}
+    assert all(set(score) == keys for score in scores)
+    assert {(s["suite"], s["metric"], s["direction"]) for s in scores if s["direction"] != "higher"} == {
+        *(("loss", name, "lower") for name in ("hard", "soft", "total")),
+        ("tokens", "ece", "lower"),
+        ("texts", "length", "neither"),
+    }
     assert {(s["model"], s["against"], s["suite"]) for s in scores} == {
         *(("teacher", "truth", "text"), ("student", "truth", "text"), ("student", "teacher", "text")),
         *(("teacher", "truth", "loss"), ("student", "truth", "loss")),

@@ -50,7 +50,7 @@ def command(*, folders: tuple[Path, ...], output: Path | None, as_json: bool) ->
 
 def print_closing_table(run_dir: Path) -> None:
     """The table that ends a run: drawn on a terminal, else plain text."""
-    from kdkit.report import closing_table, closing_text
+    from kdkit.report.run import closing_table, closing_text
 
     if sys.stdout.isatty():
         from rich.console import Console
@@ -61,10 +61,10 @@ def print_closing_table(run_dir: Path) -> None:
 
 
 def _report_run(run_dir: Path, *, as_json: bool) -> None:
-    from kdkit.pipeline.stages import report
+    from kdkit.report.run import write
     from kdkit.report.summary import summary
 
-    report.write(run_dir)
+    write(run_dir)
     if as_json:
         print_json(summary(run_dir))
     else:
@@ -72,7 +72,7 @@ def _report_run(run_dir: Path, *, as_json: bool) -> None:
 
 
 def _report_sweep(folder: Path, *, as_json: bool) -> None:
-    from kdkit.report import several, sweep
+    from kdkit.report import summary, sweep
 
     report = sweep.write(folder)
     document, stats, best = report.document, report.stats, report.selection.best
@@ -87,13 +87,13 @@ def _report_sweep(folder: Path, *, as_json: bool) -> None:
                 "sweep": str(folder),
                 "html": str(folder / "report.html"),
                 "markdown": str(folder / "report.md"),
-                "verdict": document.verdict,
+                "verdict": document.verdict.sentence,
                 "warnings": list(document.warnings),
                 "trials": counts,
                 "chosen_by": report.selection.by,
                 "best": None if best is None else dict(best.values),
-                "configurations": several.configurations(stats),
-                "differences": [] if best is None else several.differences(stats, best),
+                "configurations": summary.configurations(stats),
+                "differences": [] if best is None else summary.differences(stats, best),
                 "failed": [
                     {"id": trial.id, "values": dict(trial.values), "seed": trial.seed, "error": trial.error}
                     for trial in report.sweep.trials
@@ -102,11 +102,11 @@ def _report_sweep(folder: Path, *, as_json: bool) -> None:
             }
         )
         return
-    _print(document.verdict, stats, folder / "report.html")
+    _print(document.verdict.sentence, stats, folder / "report.html")
 
 
 def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
-    from kdkit.report import comparison, several
+    from kdkit.report import comparison, summary
     from kdkit.sweeps import is_sweep, read_sweep
 
     if output.suffix == ".md":
@@ -119,7 +119,7 @@ def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
             runs.append(folder)
     runs = list(dict.fromkeys(runs))
     stats = comparison.write(runs, output)
-    verdict = comparison.finding(stats).sentence
+    verdict = comparison.assemble(stats).verdict.sentence
     if as_json:
         print_json(
             {
@@ -127,8 +127,8 @@ def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
                 "markdown": str(output.with_suffix(".md")),
                 "verdict": verdict,
                 "differing": list(stats.configurations[0].values),
-                "configurations": several.configurations(stats),
-                "differences": several.differences(stats, stats.configurations[0]),
+                "configurations": summary.configurations(stats),
+                "differences": summary.differences(stats, stats.configurations[0]),
             }
         )
         return
@@ -136,11 +136,11 @@ def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
 
 
 def _print(verdict: str, stats: Statistics, page: Path) -> None:
-    from kdkit.report import several
+    from kdkit.report import summary
     from kdkit.report.page import formats
 
     click.echo(formats.visible(verdict))
-    columns, rows = several.lines(stats)
+    columns, rows = summary.lines(stats)
     if rows:
         click.echo()
         print_table(columns, [[formats.visible(text) for text in row] for row in rows])

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
-from kdkit.report.numbers.selection import headline
-from kdkit.report.numbers.statistics import Statistics, Unpaired, within_noise
-from kdkit.report.page import formats
-from kdkit.report.page.document import Document, Part
-from kdkit.report.page.study import to_html, to_markdown
-from kdkit.report.parts import configurations, trials
-from kdkit.report.parts.differences import differences, intervals, runs_table, what_differs
-from kdkit.report.read.scored import SEED, Configuration, described, read_run, spelt
+from kdkit.report.numbers.configurations import Configuration, described
+from kdkit.report.numbers.statistics import Statistics
+from kdkit.report.page.document import Document
+from kdkit.report.page.formats import spelt
+from kdkit.report.page.writing import write as write_page
+from kdkit.report.parts import cautions, comparison_verdict, costs, differences, provenance, recipes, scores
+from kdkit.report.read.scored import SEED, read_scored
 from kdkit.system.digests import canonical_json
-from kdkit.system.files import write_atomically
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Any
 
+    from kdkit.report.page.document import Part
     from kdkit.report.read.scored import ScoredRun
 
 NOT_SCORED = frozenset({"evaluation.baselines", "evaluation.bootstrap", "evaluation.examples"})
@@ -39,9 +36,7 @@ def write(folders: Sequence[Path], output: Path) -> Statistics:
         DamagedData: A file in one cannot be read.
     """
     stats = compared(folders)
-    document = assemble(stats)
-    write_atomically(output, to_html(document).encode())
-    write_atomically(output.with_suffix(".md"), to_markdown(document).encode())
+    write_page(assemble(stats), output)
     return stats
 
 
@@ -52,7 +47,7 @@ def compared(folders: Sequence[Path]) -> Statistics:
         MissingInput: One of the folders holds no evaluation.
         DamagedData: A file in one cannot be read.
     """
-    runs = [read_run(folder) for folder in folders]
+    runs = [read_scored(folder) for folder in folders]
     keys = differing(runs)
     grouped: dict[str, list[list[ScoredRun]]] = {}
     for run in runs:
@@ -87,128 +82,27 @@ def differing(runs: Sequence[ScoredRun]) -> list[str]:
 
 def assemble(stats: Statistics) -> Document:
     """The content of the page."""
-    first = stats.configurations[0]
-    runs = [run for each in stats.configurations for run in each.runs]
-    found = finding(stats)
-    parts = [
-        Part(
-            key="recipes", title="What differs", text=_about_recipes(stats), tables=what_differs(stats), is_wordy=True
-        ),
-        Part(
-            key="differences",
-            title=f"Differences from {first.label}",
-            text=_unpaired(stats),
-            tables=tuple(differences(stats)),
-        ),
-        Part(
-            key="scores",
-            title="Scores side by side",
-            figures=tuple(intervals(stats)),
-            tables=tuple(configurations.scores(stats)),
-            details=tuple(configurations.scores(stats, parts=True)),
-        ),
-    ]
-    costs = configurations.costs(stats)
-    if costs is not None:
-        parts.append(Part(key="costs", title="What they cost", tables=(costs,)))
-    parts.append(
-        Part(
-            key="origin",
-            title="What was compared",
-            tables=(runs_table(stats),),
-            is_wordy=True,
-            facts=tuple(trials.versions(runs)),
-        )
-    )
+    configurations = stats.configurations
+    runs = sum(len(each.runs) for each in configurations)
     return Document(
-        title="Comparison of " + plural(len(runs), "run"),
+        title=f"Comparison of {plural(runs, 'run')}",
         kind="comparison",
-        description=f"{plural(len(stats.configurations), 'configuration')}: "
-        + "; ".join(each.label for each in stats.configurations),
-        verdict=found.sentence,
-        detail=found.detail,
-        warnings=tuple(_warnings(stats.configurations)),
-        parts=tuple(part for part in parts if part.tables or part.text),
-        footer=f"Made by kdkit from {plural(len(runs), 'run folder')} alone.",
+        description=f"{plural(len(configurations), 'configuration')}: "
+        + "; ".join(each.label for each in configurations),
+        verdict=comparison_verdict.of_comparison(stats),
+        warnings=tuple(cautions.of_comparison(configurations)),
+        parts=tuple(part for part in _parts(stats) if part is not None),
+        footer=f"Made by kdkit from {plural(runs, 'run folder')} alone.",
     )
 
 
-@attrs.frozen(kw_only=True)
-class Finding:
-    """The sentence that a comparison comes to, and what it stands on."""
-
-    sentence: str
-    detail: str
-
-
-def finding(stats: Statistics) -> Finding:
-    """How the others differ from the first in the headline metric."""
-    first, *others = stats.configurations
-    key = headline(stats)
-    if key is None:
-        return Finding(sentence="These runs have no score of a student.", detail="")
-    name = configurations.metric_name(key)
-    measure = stats.measure(first, key)
-    if not others or measure is None:
-        return Finding(sentence=f"There is one configuration, {first.label}: nothing to compare it with.", detail="")
-    told = []
-    for each in others:
-        apart = stats.difference(each, first, key)
-        if isinstance(apart, Unpaired):
-            told.append(f"{each.label} cannot be compared row by row")
-        elif within_noise(apart):
-            told.append(f"{each.label} is within noise of it ({formats.signed(apart.value)})")
-        else:
-            side = "above" if apart.value > 0 else "below"
-            told.append(f"{each.label} is {formats.metric(abs(apart.value))} {side} it")
-    value = configurations.cell(measure)
-    return Finding(
-        sentence=f"The {name} of {first.label} is {value.text}; {'; '.join(told[:4])}"
-        + (f"; and {len(told) - 4} more." if len(told) > 4 else "."),
-        detail=f"{name} of suite {key.suite}, against the {key.against}. Within noise: the 95 % interval of the paired "
-        "difference, over rows and seeds, holds 0.",
-    )
-
-
-def _about_recipes(stats: Statistics) -> tuple[str, ...]:
-    grouped = [each for each in stats.configurations if len(each.runs) > 1]
-    text = ["Only the keys for which the recipes do not all say the same."]
-    if not any(each.values for each in stats.configurations):
-        text = ["The recipes are the same."]
-    if grouped:
-        text.append("Runs that differ by the seed of their training alone are seeds of one configuration.")
-    return tuple(text)
-
-
-def _unpaired(stats: Statistics) -> tuple[str, ...]:
-    """A sentence for each configuration that cannot be paired with the first, or not on all seeds."""
-    first, *others = stats.configurations
-    key = headline(stats)
-    found: list[str] = []
-    fewer: list[str] = []
-    for each in others:
-        apart = None if key is None else stats.difference(each, first, key)
-        if isinstance(apart, Unpaired):
-            found.append(f"{each.label} has no paired differences: {apart.reason}.")
-        seeds = stats.seeds_in_common(each, first)
-        if not isinstance(apart, Unpaired) and seeds < max(len(each.runs), len(first.runs)):
-            fewer.append(f"{each.label} is compared on the {plural(seeds, 'seed')} alone that both have.")
-    paired = "Each minus the first, paired by row and seed."
-    return (paired, *fewer, *found) if len(found) < len(others) else tuple(found)
-
-
-def _warnings(configurations: Sequence[Configuration]) -> list[str]:
-    runs = [run for each in configurations for run in each.runs]
-    found = trials.version_warnings(runs)
-    splits = sorted({run.split for run in runs})
-    if len(splits) > 1:
-        found.append(f"The runs were scored on different splits: {', '.join(splits)}.")
-    elif splits == ["validation"]:
-        found.append("The runs were scored on the validation rows, which chose each run's best epoch too.")
-    found += trials.few_seeds(configurations)
-    if any(run.rows is None for run in runs):
-        found.append("Some runs have no rows.npz: for these there are no intervals over seeds and no differences.")
-    return found
+def _parts(stats: Statistics) -> Iterator[Part | None]:
+    """The sections, in their order."""
+    yield recipes.of_comparison(stats.configurations)
+    yield differences.of_comparison(stats)
+    yield scores.of_several(stats, "Scores side by side", differences.intervals(stats))
+    yield costs.of_several(stats.configurations)
+    yield provenance.of_comparison(stats.configurations)
 
 
 def _name(group: Sequence[ScoredRun], keys: Sequence[str], runs: Sequence[ScoredRun]) -> str:

@@ -1,167 +1,127 @@
-"""The content of a report, in order: what the HTML page and the Markdown file both say."""
+"""The report of a run: `report.html` and `report.md` in its folder, and the table that ends it in a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
+from attrs import evolve
 
 from kdkit.report.numbers import pairs
-from kdkit.report.page import formats
-from kdkit.report.page.charts.svg import Whiskers
-from kdkit.report.parts import calibration, costs, examples, provenance, row_browser, scores, training, verdict
-from kdkit.report.read.run import number
-from kdkit.system.wording import plural
+from kdkit.report.numbers.names import LOSS, MODELS, suite_title
+from kdkit.report.page import formats, terminal
+from kdkit.report.page.document import Document
+from kdkit.report.page.tables import Cell, Table
+from kdkit.report.page.writing import write as write_page
+from kdkit.report.parts import costs, examples, gauges, provenance, scores, training, verdict
+from kdkit.report.read.run import read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
+    from pathlib import Path
 
-    from kdkit.report.page.charts.svg import Curve
-    from kdkit.report.parts.calibration import Reliability
-    from kdkit.report.parts.provenance import Section
-    from kdkit.report.parts.scores import Table
+    from rich.console import RenderableType
+
+    from kdkit.report.page.document import Part
     from kdkit.report.read.run import Facts
 
-
-@attrs.frozen(kw_only=True)
-class Gauge:
-    """One quantity of both models, to be seen at a glance: shares are of the larger of the two."""
-
-    title: str
-    teacher: str
-    student: str
-    teacher_share: float
-    student_share: float
+HEADS = {
+    MODELS["labels-only"]: "labels only",
+    MODELS["untouched"]: "un- touched",
+    MODELS["nearest"]: "nearest row",
+    "retention": "ratio",
+    scores.DISTILLED: "student minus labels only",
+}
+"""Shorter names of columns: six models and a ratio have 80 columns of a terminal."""
 
 
-@attrs.frozen(kw_only=True)
-class Page:
-    """All content of a report."""
+def write(folder: Path) -> None:
+    """Write both files, each whole or not at all.
 
-    title: str
-    description: str
-    verdict: str
-    verdict_detail: str
-    missing: tuple[str, ...]
-    gauges: tuple[Gauge, ...]
-    comparison: tuple[Table, ...]
-    differences: Table | None
-    costs: Table | None
-    agreement: tuple[Table, ...]
-    whiskers: tuple[Whiskers, ...]
-    reliability: Reliability | None
-    bins: Table | None
-    curves: tuple[Curve, ...]
-    curve_table: Table | None
-    examples: examples.Spread
-    examples_note: str
-    rows: row_browser.RowData | None
-    sections: tuple[Section, ...]
-    command: str
-    recipe: str
+    Raises:
+        MissingInput: The folder is no run folder.
+        DamagedData: A file in it cannot be read.
+    """
+    write_page(assemble(read(folder)), folder / "report.html")
 
 
-def assemble(facts: Facts) -> Page:
-    """The content of the report of a run."""
-    pair = pairs.headline(facts)
-    judged = verdict.of_run(facts)
-    amount = number(facts.table("evaluation").get("examples"))
-    spread = examples.pick(facts.rows, amount=20 if amount is None else int(amount), seed=facts.seed)
-    return Page(
+def assemble(facts: Facts) -> Document:
+    """The page of a run."""
+    return Document(
         title=facts.name,
+        kind="distillation report",
         description=_description(facts),
-        verdict=judged.sentence,
-        verdict_detail=judged.detail,
-        missing=facts.missing,
-        gauges=tuple(_gauges(facts, pair)),
-        comparison=tuple(scores.comparison(facts)),
-        differences=scores.differences(facts),
-        costs=costs.table(facts),
-        agreement=tuple(scores.agreement(facts)),
-        whiskers=tuple(_whiskers(facts)),
-        reliability=calibration.diagram(facts),
-        bins=calibration.table(facts),
-        curves=tuple(training.of_run(facts)),
-        curve_table=training.table(facts),
-        examples=spread,
-        examples_note=_how_picked(spread, facts),
-        # A recipe that wants no examples wants no texts of its data in the report.
-        rows=row_browser.collect(facts.rows, seed=facts.seed) if spread.shown else None,
-        sections=tuple(provenance.sections(facts)),
-        command=f"kdkit run {facts.folder}/recipe.toml --run-dir {facts.folder}-again",
-        recipe=facts.recipe_text,
+        verdict=verdict.of_run(facts),
+        warned="Not in this report:",
+        warnings=facts.missing,
+        gauges=gauges.of_run(pairs.headline(facts), facts.costs),
+        parts=tuple(part for part in _parts(facts) if part is not None),
+        footer="Made by kdkit from the files of the run folder alone.",
     )
+
+
+def _parts(facts: Facts) -> Iterator[Part | None]:
+    """The sections, in their order."""
+    yield scores.of_run(facts)
+    yield costs.of_run(facts.costs)
+    yield training.of_run(facts)
+    yield examples.of_run(facts)
+    yield provenance.of_run(facts)
 
 
 def _description(facts: Facts) -> str:
     """The recipe's own, and what tells this run from others of it: its folder and its loss."""
     loss = {key: value for key, value in facts.table("loss").items() if key != "name"}
-    told = ", ".join(f"{key} {_spelt(value)}" for key, value in loss.items())
+    told = ", ".join(f"{key} {formats.setting(value)}" for key, value in loss.items())
     which = f"Run folder {facts.folder}" + (f"; loss {facts.table('loss').get('name')} with {told}." if told else ".")
     return f"{facts.recipe.get('description') or ''} {which}".strip()
 
 
-def _spelt(value: object) -> str:
-    """A loss's option: a number, or what it is in each epoch, or from where to where it moves; or a table of these."""
-    if not isinstance(value, Mapping):
-        return str(value)
-    if not value.keys() <= {"start", "end", "epochs"}:
-        return f"({', '.join(f'{key} {_spelt(each)}' for key, each in value.items())})"
-    by_epoch = value.get("epochs")
-    return ", then ".join(map(str, by_epoch)) if by_epoch else f"from {value.get('start')} to {value.get('end')}"
+def closing_table(folder: Path) -> RenderableType:
+    """The verdict, a row for each metric and cost, and where the report is, for a rich console."""
+    facts = read(folder)
+    return terminal.closing(verdict.of_run(facts).sentence, map(_short, _closing(facts)), folder / "report.html")
 
 
-def _whiskers(facts: Facts) -> list[Whiskers]:
-    # Lengths of texts are no scores: on one axis they would push these together.
-    whole = [pair for pair in pairs.pairs(facts, against="truth") if not pair.is_part and pair.suite != "texts"]
-    return [
-        Whiskers(title=scores.suite_title(suite), pairs=tuple(pair for pair in whole if pair.suite == suite))
-        for suite in dict.fromkeys(pair.suite for pair in whole)
+def closing_text(folder: Path) -> str:
+    """The closing table as plain text of at most 80 columns (but for the report's path)."""
+    return terminal.plain(closing_table(folder))
+
+
+def _closing(facts: Facts) -> Iterator[Table]:
+    for table in scores.comparison(facts):
+        if not table.folded:
+            yield evolve(table, note="")
+    apart = scores.differences(facts)
+    if apart is not None and scores.DISTILLED in apart.columns:
+        groups = (
+            evolve(group, rows=tuple(evolve(row, cells=tuple(map(_difference, row.cells))) for row in group.rows))
+            for group in apart.groups
+        )
+        yield evolve(apart, groups=tuple(groups), note=_lower_is_better(apart))
+    spent = costs.table(facts.costs)
+    if spent is not None:
+        yield evolve(spent, note="")
+
+
+def _short(table: Table) -> Table:
+    return evolve(table, columns=tuple(HEADS.get(column, column) for column in table.columns))
+
+
+def _difference(cell: Cell) -> Cell:
+    """A difference with its interval; one that is within noise is called that and nothing else."""
+    if cell.verdict == terminal.BESIDE:
+        return Cell(cell.verdict)
+    return Cell(f"{cell.text} ({cell.note})" if cell.note else cell.text)
+
+
+def _lower_is_better(apart: Table) -> str:
+    """Of which rows of a table less is better, all losses as one; empty where it is of none."""
+    names = [
+        "losses" if group.title == suite_title(LOSS) else formats.visible(row.label)
+        for group in apart.groups
+        for row in group.rows
+        if row.note == scores.LESS
     ]
-
-
-def _gauges(facts: Facts, pair: pairs.Pair | None) -> list[Gauge]:
-    teacher, student = facts.costs.get("teacher"), facts.costs.get("student")
-    gauges: list[Gauge | None] = []
-    if pair is not None and pair.teacher is not None and pair.student is not None:
-        name = pair.metric.replace("_", " ")
-        gauges.append(_gauge(name, formats.metric, teacher=pair.teacher.value, student=pair.student.value))
-    if teacher is not None and student is not None:
-        gauges += [
-            _gauge("parameters", formats.parameters, teacher=teacher.parameters, student=student.parameters),
-            _gauge("size on disk", formats.size, teacher=teacher.bytes_on_disk, student=student.bytes_on_disk),
-            _gauge(
-                "time per sample",
-                formats.duration,
-                teacher=teacher.seconds_per_sample,
-                student=student.seconds_per_sample,
-            ),
-        ]
-    return [gauge for gauge in gauges if gauge is not None]
-
-
-def _gauge(title: str, show: Callable[[Any], str], *, teacher: float, student: float) -> Gauge | None:
-    """None where a value is not known, is negative, or both are zero: then there is nothing to draw."""
-    largest = max(teacher, student)
-    if not (teacher >= 0 and student >= 0 and largest > 0):
-        return None
-    return Gauge(
-        title=title,
-        teacher=show(teacher),
-        student=show(student),
-        teacher_share=round(teacher / largest, 4),
-        student_share=round(student / largest, 4),
-    )
-
-
-def _how_picked(spread: examples.Spread, facts: Facts) -> str:
-    if not spread.shown:
-        return ""
-    kinds = "; ".join(f"{kind}: {shown} of {plural(there, 'row')}" for kind, there, shown in spread.kinds)
-    return (
-        f"{plural(len(spread.shown), 'row')} of {facts.split}, taken in turn from each kind of outcome so that "
-        f"every kind is seen, not in proportion ({kinds}); within a kind and on the page the order is that of a hash "
-        f"of seed {facts.seed} and the row's id. Right means equal to the ground truth but for white space at "
-        "either end and the kind of line ends."
-    )
+    told = sorted(dict.fromkeys(names), key=lambda name: name != "losses")
+    listed = " and ".join(filter(None, (", ".join(told[:-1]), *told[-1:])))
+    return f"Of {listed}, less is better." if told else ""

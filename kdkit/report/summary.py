@@ -1,4 +1,4 @@
-"""The numbers of a report as JSON: what `kdkit report RUN --json` prints."""
+"""The numbers of reports as JSON can hold them: what `kdkit report --json` prints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.report.numbers import pairs
+from kdkit.report.numbers.names import MODELS
+from kdkit.report.numbers.selection import headline
+from kdkit.report.numbers.statistics import Unpaired
+from kdkit.report.page import formats
 from kdkit.report.parts import verdict
 from kdkit.report.read.files import number
 from kdkit.report.read.run import read
@@ -15,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kdkit.api.values import Difference, Score
+    from kdkit.api.values import Difference, Interval
+    from kdkit.report.numbers.configurations import Configuration
     from kdkit.report.numbers.pairs import Pair
+    from kdkit.report.numbers.statistics import Statistics
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -49,7 +55,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def _row(pair: Pair) -> dict[str, Any]:
-    scores = {model: score for model in pairs.MODELS if (score := pair.score(model)) is not None}
+    scores = {model: score for model in MODELS if (score := pair.score(model)) is not None}
     return {
         "against": pair.against,
         "suite": pair.suite,
@@ -71,8 +77,72 @@ def _difference(difference: Difference | None) -> dict[str, Any] | None:
     return {**_numbers(difference), "within_noise": difference.holds_zero}
 
 
-def _numbers(score: Score | Difference) -> dict[str, Any]:
-    return {**{key: number(getattr(score, key)) for key in ("value", "low", "high")}, "count": score.count}
+def configurations(stats: Statistics) -> list[dict[str, Any]]:
+    """Each configuration: its values, its runs, and every score with its interval."""
+    return [
+        {
+            "label": each.label,
+            "values": dict(each.values),
+            "runs": [str(run.folder) for run in each.runs],
+            "scores": _scores(stats, each),
+        }
+        for each in stats.configurations
+    ]
+
+
+def differences(stats: Statistics, first: Configuration) -> list[dict[str, Any]]:
+    """What the other configurations differ by from one, in every whole score of the student; why not, where not."""
+    keys = stats.of_student()
+    found = []
+    for each in stats.configurations:
+        if each is first:
+            continue
+        for key in keys:
+            apart = stats.difference(each, first, key)
+            entry: dict[str, Any] = {
+                "of": each.label,
+                "than": first.label,
+                "against": key.against,
+                "suite": key.suite,
+                "metric": key.metric,
+                "seeds": stats.seeds_in_common(each, first),
+            }
+            if isinstance(apart, Unpaired):
+                found.append({**entry, "value": None, "low": None, "high": None, "reason": apart.reason})
+            else:
+                known = {"within_noise": apart.holds_zero, "lower_is_better": apart.direction.sense < 0}
+                found.append({**entry, **_ends(apart), **known})
+    return found
+
+
+def lines(stats: Statistics) -> tuple[list[str], list[list[str]]]:
+    """A table for the terminal: columns, and a row for each configuration with its headline score."""
+    key = headline(stats)
+    if key is None:
+        return [], []
+    rows = []
+    for each in stats.configurations:
+        measure = stats.measure(each, key)
+        if measure is not None:
+            rows.append([each.label, str(measure.seeds), f"{measure.value:.3f}", formats.interval(measure)])
+    return ["", "seeds", f"{key.suite}.{key.metric}", "95 % interval"], rows
+
+
+def _scores(stats: Statistics, configuration: Configuration) -> list[dict[str, Any]]:
+    found = []
+    for key in stats.keys:
+        measure = stats.measure(configuration, key)
+        if measure is not None:
+            found.append({**key._asdict(), **_ends(measure), "seeds": measure.seeds, "count": measure.count})
+    return found
+
+
+def _numbers(found: Interval) -> dict[str, Any]:
+    return {**_ends(found), "count": found.count}
+
+
+def _ends(found: Interval) -> dict[str, Any]:
+    return {"value": number(found.value), "low": number(found.low), "high": number(found.high)}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_folders import without_baselines, write_lines, write_run_folder
 
-from kdkit.pipeline.stages import report
+from kdkit.report import run as report
+from kdkit.report.numbers.outcomes import same
 from kdkit.report.parts import row_browser
-from kdkit.report.parts.examples import same
 from kdkit.report.read.rows import ScoredRow
 from kdkit.report.read.run import read
 

@@ -8,6 +8,7 @@ import math
 import pytest
 from browser_kit import browser, contrast, faults, opened, overflow
 from click.testing import CliRunner
+from documents import part, tables
 from html_outline import outline
 from sweep_folders import write_sweep_folder, write_trial
 
@@ -17,7 +18,7 @@ from kdkit.evaluation.resampling import compare
 from kdkit.evaluation.row_scores import RowKey
 from kdkit.report import comparison
 from kdkit.report.numbers.statistics import Unpaired
-from kdkit.report.page.study import to_html
+from kdkit.report.page.html import render
 
 __all__ = ["browser"]  # a fixture
 F1 = RowKey("student", "truth", "text", "f1")
@@ -33,10 +34,6 @@ def trial(tmp_path):
         )
 
     return write
-
-
-def part(document, key):
-    return next(part for part in document.parts if part.key == key)
 
 
 def test_runs_that_differ_by_the_seed_of_training_alone_are_seeds_of_one_configuration(trial):
@@ -56,7 +53,7 @@ def test_the_same_run_done_twice_is_no_second_seed(trial):
 
 def test_only_the_keys_that_differ_are_shown(trial):
     document = comparison.assemble(comparison.compared([trial("a", alpha=0.1, temperature=2.0), trial("b", alpha=0.5)]))
-    (table,) = part(document, "recipes").tables
+    (table,) = tables(document, "recipes")
     assert [(row.label, *(cell.text for cell in row.cells)) for row in table.groups[0].rows] == [
         ("loss.alpha", ".1", ".5"), ("loss.temperature", "2", "1"),
     ]  # fmt: skip
@@ -67,8 +64,8 @@ def test_what_changes_no_number_is_no_difference(trial):
     text = (other / "recipe.toml").read_text()
     (other / "recipe.toml").write_text(text.replace('name = "alpha-and-temperature"', 'name = "another"'))
     document = comparison.assemble(comparison.compared([one, other]))
-    assert part(document, "recipes").tables == ()
-    assert "The recipes are the same." in part(document, "recipes").text
+    assert tables(document, "recipes") == ()
+    assert "The recipes are the same." in part(document, "recipes").each(str)
 
 
 def test_what_changes_no_score_that_is_compared_is_in_no_label(trial):
@@ -87,17 +84,18 @@ def test_differences_are_those_of_the_paired_bootstrap_and_turn_their_sign_with_
     assert apart == compare([second.runs[0].rows], [first.runs[0].rows], F1, F1, resamples=200, seed=42)
     back = turned.difference(turned.configurations[1], turned.configurations[0], F1)
     assert (back.value, back.low, back.high) == pytest.approx((-apart.value, -apart.high, -apart.low))
-    table = part(comparison.assemble(stats), "differences").tables[0]
+    table = tables(comparison.assemble(stats), "differences")[0]
     row = next(row for row in table.groups[0].rows if row.label == "f1")
     assert row.cells[1].text.lstrip("+-") == f"{abs(apart.value):.3f}".replace("0.", ".", 1)
 
 
 def test_runs_on_other_rows_are_not_paired_and_the_page_says_so(trial):
     document = comparison.assemble(comparison.compared([trial("a", alpha=0.1), trial("b", alpha=0.5, rows=30)]))
-    told = part(document, "differences")
-    assert told.tables == ()
-    assert told.text == ("alpha .5 has no paired differences: they were scored on different rows.",)
-    assert "cannot be compared row by row" in document.verdict
+    assert tables(document, "differences") == ()
+    assert part(document, "differences").each(str) == (
+        "alpha .5 has no paired differences: they were scored on different rows.",
+    )
+    assert "cannot be compared row by row" in document.verdict.sentence
 
 
 def test_seeds_are_paired_with_the_same_seeds_alone(trial):
@@ -164,7 +162,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(trial, tmp_path):
 
 def test_names_of_folders_are_never_taken_for_markup(trial):
     document = comparison.assemble(comparison.compared([trial("<script>", alpha=0.1), trial("b", alpha=0.1)]))
-    assert "script" not in outline(to_html(document)).tags
+    assert "script" not in outline(render(document)).tags
 
 
 def test_in_a_browser_nothing_is_fetched_cut_off_pale_or_without_a_name(trial, browser, tmp_path):

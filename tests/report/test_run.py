@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from attrs import asdict, evolve, has
 from click.testing import CliRunner
+from documents import charts, items, part, sections, tables
 from html_outline import outline
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,14 +23,18 @@ from kdkit.builtin.metrics.text import Text
 from kdkit.cli.report import command
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.evaluation.row_scores import RowKey, RowScores
-from kdkit.pipeline.stages import report
-from kdkit.report import assemble, closing_table, closing_text, summary
-from kdkit.report.numbers import pairs
+from kdkit.report import run as report
+from kdkit.report.numbers import outcomes, pairs
 from kdkit.report.numbers.pairs import Pair
 from kdkit.report.page import formats, html, markdown
-from kdkit.report.parts import costs, examples, scores, verdict
+from kdkit.report.page.document import Remarks
+from kdkit.report.page.excerpts import Excerpts
+from kdkit.report.page.tables import Table
+from kdkit.report.parts import cells, costs, examples, verdict
 from kdkit.report.read.rows import ScoredRow
 from kdkit.report.read.run import read
+from kdkit.report.run import assemble, closing_table, closing_text
+from kdkit.report.summary import summary
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +76,10 @@ def test_what_a_model_wrote_is_shown_but_never_taken_for_markup(page_text):
 def test_names_and_reasons_are_as_harmless_as_texts_of_models(tmp_path):
     folder = write_run_folder(tmp_path / "run", rows=12)
     evil = "<script>\x1b\x00\ud800`"
-    for part in ("run.json", "data/report.json", "evaluation.json"):
-        text = (folder / part).read_text().replace("oracle-small", "EVIL").replace("it has no target", "EVIL")
+    for name in ("run.json", "data/report.json", "evaluation.json"):
+        text = (folder / name).read_text().replace("oracle-small", "EVIL").replace("it has no target", "EVIL")
         text = text.replace('"exact_match"', '"EVIL"').replace('"assertions"', '"EVIL"').replace("Linux", "EVIL")
-        (folder / part).write_text(text.replace("EVIL", json.dumps(evil)[1:-1]))
+        (folder / name).write_text(text.replace("EVIL", json.dumps(evil)[1:-1]))
     report.write(folder)
     for name in ("report.html", "report.md"):
         text = (folder / name).read_text(encoding="utf-8")
@@ -225,7 +230,7 @@ def test_a_step_that_was_taken_again_counts_once_with_its_later_line(tmp_path):
     folder = write_run_folder(tmp_path / "run", rows=12)
     line = {"stage": "student", "kind": "train", "step": 1, "epoch": 0.1, "loss": 1.0, "hard": 0.5, "soft": 2.0}
     write_lines(folder / "metrics.jsonl", [line, line | {"step": 2, "epoch": 0.2}, line | {"loss": 9.0}])
-    (total,) = [curve for curve in assemble(read(folder)).curves if curve.title == "Student: total loss"]
+    (total,) = [curve for curve in charts(assemble(read(folder)), "training") if curve.title == "Student: total loss"]
     assert total.training == ((0.1, 9.0), (0.2, 1.0))
 
 
@@ -243,11 +248,11 @@ def test_a_validation_stands_at_the_step_where_its_epoch_ended(tmp_path):
         ],
     )
     page = assemble(read(folder))
-    (total,) = [curve for curve in page.curves if curve.title == "Student: total loss"]
+    (total,) = [curve for curve in charts(page, "training") if curve.title == "Student: total loss"]
     assert [x for x, _ in total.training] == [0.7, 1.3]
     assert [x for x, _ in total.validation] == [1, 1.3]
     assert total.best_x == 1.3
-    ((first, last),) = [group.rows for group in page.curve_table.groups]
+    ((first, last),) = [group.rows for table in tables(page, "training") for group in table.groups]
     assert [(first.label, first.note), (last.label, last.note)] == [("epoch 1", ""), ("epoch 1.3", "best")]
 
 
@@ -257,7 +262,7 @@ def test_an_epoch_ends_where_it_ends_however_many_steps_the_others_take(tmp_path
     lines = [train | {"step": 10, "epoch": 1.0}, train | {"step": 22, "epoch": 2.0}]
     ends = [train | {"kind": "validation", "step": step, "epoch": epoch} for step, epoch in ((10, 1), (22, 2))]
     write_lines(folder / "metrics.jsonl", [lines[0], ends[0], lines[1], ends[1]])
-    (total,) = [curve for curve in assemble(read(folder)).curves if curve.title == "Student: total loss"]
+    (total,) = [curve for curve in charts(assemble(read(folder)), "training") if curve.title == "Student: total loss"]
     assert [x for x, _ in total.validation] == [1, 2]
 
 
@@ -266,17 +271,17 @@ def test_padding_is_a_mean_over_steps_and_a_budget_hides_what_it_replaces(tmp_pa
     train = {"stage": "student", "kind": "train", "epoch": 1.0, "loss": 1.0, "hard": 0.5, "soft": 2.0}
     write_lines(folder / "metrics.jsonl", [train | {"step": 30, "padding": 0.1}, train | {"step": 40, "padding": 0.3}])
 
-    def items(training: str) -> dict[str, dict[str, str]]:
+    def told(training: str) -> dict[str, dict[str, str]]:
         (folder / "recipe.toml").write_text(RECIPE.replace("[training]\n", f"[training]\n{training}\n"))
-        return {section.title: dict(section.items) for section in assemble(read(folder)).sections}
+        return {title: items(blocks) for title, blocks in sections(assemble(read(folder))).items()}
 
-    student = items("batch_tokens = 0")["Training of the student"]
+    student = told("batch_tokens = 0")["Training of the student"]
     assert (student["padding"], student["batch_size"]) == ("15 %", "32")
     assert "batch_tokens" not in student
-    student = items("batch_tokens = 4096")["Training of the student"]
+    student = told("batch_tokens = 4096")["Training of the student"]
     assert (student["padding"], student["batch_tokens"]) == ("15 %", "4,096")
     assert "batch_size" not in student
-    assert "padding" not in items("")["Fine-tuning of the teacher"], "its lines tell of none"
+    assert "padding" not in told("")["Fine-tuning of the teacher"], "its lines tell of none"
 
 
 def test_the_metric_that_picks_the_best_epoch_leads(tmp_path):
@@ -285,7 +290,7 @@ def test_the_metric_that_picks_the_best_epoch_leads(tmp_path):
     facts = read(folder)
     first = pairs.pairs(facts, against="truth")[0]
     assert (first.suite, first.metric) == ("assertions", "recall")
-    assert "student's recall" in assemble(facts).verdict
+    assert "student's recall" in assemble(facts).verdict.sentence
     (folder / "recipe.toml").write_text(RECIPE.replace('best_by = "text.f1"', 'best_by = "loss"'))
     chosen = pairs.headline(read(folder))
     assert (chosen.suite, chosen.metric) == ("text", "f1")
@@ -310,22 +315,30 @@ def test_scores_and_curves_of_a_single_value_are_drawn(tmp_path, value):
 def test_losses_say_whether_they_are_means_over_batches(tmp_path):
     folder = write_run_folder(tmp_path / "run", rows=12)
     (tokens,) = [
-        group.note for table in assemble(read(folder)).comparison for group in table.groups if group.title == "Loss"
+        group.note
+        for table in tables(assemble(read(folder)), "scores")
+        for group in table.groups
+        if group.title == "Loss" and group.note
     ]
     assert tokens == "nats per token, lower is better"
     (folder / "recipe.toml").write_text(RECIPE.replace("bootstrap = 1000", 'bootstrap = 1000\nloss_mean = "batches"'))
     (batches,) = [
-        group.note for table in assemble(read(folder)).comparison for group in table.groups if group.title == "Loss"
+        group.note
+        for table in tables(assemble(read(folder)), "scores")
+        for group in table.groups
+        if group.title == "Loss" and group.note
     ]
     assert batches == f"{tokens}; means and intervals over batches of 32 rows"
 
 
 def test_parts_of_the_rows_stand_in_folded_tables(folder):
-    page = assemble(read(folder))
-    for table in (*page.comparison, *page.agreement):
+    found = [table for table in tables(assemble(read(folder)), "scores") if "calibration" not in table.title]
+    for table in found:
         labels = [row.label for group in table.groups for row in group.rows]
         assert all(("/" in label) is table.folded for label in labels)
-    assert [table.folded for table in page.comparison] == [False, True]
+    assert [table.title for table in found if table.folded] == [
+        "By part of the rows, against the ground truth", "By part of the rows, against the teacher",
+    ]  # fmt: skip
 
 
 def score(model, value, half=0.03, count=500):
@@ -414,21 +427,21 @@ def apart(value, half, than, direction="higher"):
 def test_the_verdict_says_whether_the_teacher_was_worth_it(folder, tmp_path, gain, said):
     copy = changed(folder, tmp_path, differences=[apart(gain, 0.02, "labels-only"), apart(-0.1, 0.02, "teacher")])
     page = assemble(read(copy))
-    assert page.verdict.endswith(f". {said}")
-    assert "Student minus teacher, row by row: -.100 (95 % interval -.120 to -.080)." in page.verdict_detail
-    assert "picked on the rows of validation (by text.f1), where the student has .349" in page.verdict_detail
+    assert page.verdict.sentence.endswith(f". {said}")
+    assert "Student minus teacher, row by row: -.100 (95 % interval -.120 to -.080)." in page.verdict.detail
+    assert "picked on the rows of validation (by text.f1), where the student has .349" in page.verdict.detail
     assert said in closing_text(copy).replace("\n", " ")
 
 
 def test_without_a_test_split_the_verdict_says_so(folder, tmp_path):
     copy = changed(folder, tmp_path, split="validation")
-    assert "There is no test split" in assemble(read(copy)).verdict_detail
+    assert "There is no test split" in assemble(read(copy)).verdict.detail
 
 
 def test_baselines_that_were_switched_off_are_named(tmp_path):
     folder = without_baselines(write_run_folder(tmp_path / "run", rows=12))
     (folder / "recipe.toml").write_text(RECIPE.replace("bootstrap = 1000", "bootstrap = 1000\nbaselines = false"))
-    assert "the baselines were switched off" in assemble(read(folder)).verdict_detail
+    assert "the baselines were switched off" in assemble(read(folder)).verdict.detail
 
 
 def test_a_run_whose_loss_needs_no_teacher_has_no_second_student(folder, tmp_path):
@@ -436,8 +449,8 @@ def test_a_run_whose_loss_needs_no_teacher_has_no_second_student(folder, tmp_pat
     rest = [entry for entry in scores if entry["model"] != "labels-only"]
     copy = changed(folder, tmp_path, scores=rest, differences=[apart(-0.1, 0.02, "teacher")])
     page = assemble(read(copy))
-    assert "no part of the teacher's" in page.verdict_detail
-    assert "untouched student" in page.comparison[0].columns
+    assert "no part of the teacher's" in page.verdict.detail
+    assert "untouched student" in tables(page, "scores")[0].columns
 
 
 def changed(folder, tmp_path, **parts):
@@ -455,14 +468,14 @@ def changed(folder, tmp_path, **parts):
 def test_nothing_is_called_better_or_worse_that_is_within_noise(value, half, direction):
     difference = apart(value, half, "teacher", direction)
     pair = Pair(suite="text", metric="f1", against="truth", teacher=None, student=None, difference=difference)
-    cell = scores.difference_cell(difference)
+    cell = cells.difference_cell(difference)
     assert pair.within_noise == (cell.verdict == "within noise") == (value - half <= 0 <= value + half)
     if not pair.within_noise:
         assert (cell.verdict == "better") is ((value > 0) is (direction == "higher"))
 
 
 def test_a_metric_of_which_neither_more_nor_less_is_better_gets_no_verdict():
-    assert scores.difference_cell(apart(1.0, 0.1, "teacher", "neither")).verdict == ""
+    assert cells.difference_cell(apart(1.0, 0.1, "teacher", "neither")).verdict == ""
 
 
 def with_failures(folder, tmp_path, **direction):
@@ -489,19 +502,18 @@ def with_failures(folder, tmp_path, **direction):
 def test_a_rise_of_a_metric_of_which_less_is_better_is_worse(folder, tmp_path, direction):
     copy = with_failures(folder, tmp_path, **direction)
     page = assemble(read(copy))
-    (row,) = [
-        row for group in page.differences.groups for row in group.rows if row.label == "does not run"
-    ]  # fmt: skip
+    apart = next(table for table in tables(page, "scores") if table.title.startswith("Differences"))
+    (row,) = [row for group in apart.groups for row in group.rows if row.label == "does not run"]
     assert [cell.verdict for cell in row.cells] == ["worse", "worse"]
     assert row.note == "less is better"
-    assert page.verdict.startswith(
+    assert page.verdict.sentence.startswith(
         "The student's does_not_run is above the teacher's (.40 against .20; less is better) at 27 %"
     )
     assert (
         "Distillation is above training on the labels alone by .200 (95 % interval +.100 to +.300; less is better)."
-        in page.verdict
+        in page.verdict.sentence
     )
-    assert "Better than the student is what learnt nothing of this: constant (.200; -.200)." in page.verdict
+    assert "Better than the student is what learnt nothing of this: constant (.200; -.200)." in page.verdict.sentence
     (told,) = [each for each in summary(copy)["rows"] if each["metric"] == "does_not_run"]
     assert told["better"] == "less"
     assert "Of losses, does not run and calibration error, less is better." in closing_text(copy).replace("\n", " ")
@@ -579,14 +591,14 @@ def rows_of(outcomes):
 def test_right_in_the_report_is_what_the_text_suite_calls_an_exact_match(one, other):
     example = Example(id="row", source="", target=other)
     (matches,) = Text().score([one], [other], [example])["exact_match"]
-    assert examples.same(one, other) is bool(matches)
+    assert outcomes.same(one, other) is bool(matches)
     row = ScoredRow(id="row", source="", truth=other, teacher=None, student=one)
-    assert (examples.kind_of(row) == examples.ALONE_RIGHT) is bool(matches)
+    assert (outcomes.kind_of(row) == outcomes.ALONE_RIGHT) is bool(matches)
 
 
 def test_white_space_inside_a_string_literal_makes_a_text_wrong():
-    assert not examples.same("== 'a b'", "== 'a  b'")
-    assert examples.same("== 'a b'\r\n", " == 'a b'")
+    assert not outcomes.same("== 'a b'", "== 'a  b'")
+    assert outcomes.same("== 'a b'\r\n", " == 'a b'")
 
 
 @given(OUTCOMES, st.integers(0, 20), st.integers(0, 3))
@@ -629,11 +641,12 @@ def test_the_closing_text_is_plain_and_fits_eighty_columns(tmp_path, is_old, lin
 def test_a_run_of_an_older_version_reads_as_it_did(tmp_path):
     folder = without_baselines(write_run_folder(tmp_path / "run", rows=60))
     page = assemble(read(folder))
-    assert page.missing == ()
-    assert page.comparison[0].columns == ("", "teacher", "student", "retention")
-    assert page.differences.columns == ("", "student minus teacher")
-    assert page.reliability is None
-    assert "labels" not in page.verdict + page.verdict_detail
+    assert page.warnings == ()
+    compared, apart, *_ = tables(page, "scores")
+    assert compared.columns == ("", "teacher", "student", "retention")
+    assert apart.columns == ("", "student minus teacher")
+    assert not any("Calibration" in chart.title for chart in charts(page, "scores"))
+    assert "labels" not in page.verdict.sentence + page.verdict.detail
 
 
 def test_long_names_still_fit_eighty_columns(tmp_path):
@@ -787,25 +800,24 @@ def test_the_invented_lines_have_the_keys_of_real_ones(folder, real_folder, name
 def test_every_section_of_a_real_run_is_filled(real_folder):
     facts = read(real_folder)
     page = assemble(facts)
-    assert page.missing == ()
+    assert page.warnings == ()
     assert len(page.gauges) == 4
-    assert page.examples.shown
-    tables = [*page.comparison, *page.agreement, page.curve_table]
-    sections = {section.title: section for section in page.sections}
-    assert list(sections) == [
+    assert part(page, "examples").each(Excerpts)[0].shown
+    told = sections(page)
+    assert list(told) == [
         "Data", "Teacher", "Fine-tuning of the teacher", "Student", "Training of the student", "Evaluation",
         "Logit cache", "Time by stage", "Versions", "Where it came from",
     ]  # fmt: skip
-    for section in page.sections:
-        assert section.items or section.tables
-        tables += section.tables
-    for table in tables:
+    found = [*tables(page, "scores"), *tables(page, "training")]
+    for blocks in told.values():
+        assert items(blocks) or any(isinstance(block, Table) for block in blocks)
+        found += [block for block in blocks if isinstance(block, Table)]
+    for table in found:
         rows = [row for group in table.groups for row in group.rows]
         assert rows, table.title
         assert all(len(row.cells) == len(table.columns) - 1 for row in rows)
 
-    data = sections["Data"]
-    rows, lengths = data.tables
+    rows, lengths = (block for block in told["Data"] if isinstance(block, Table))
     assert [(row.label, *(cell.text for cell in row.cells)) for row in rows.groups[0].rows] == [
         ("train", "40", formats.NONE, formats.NONE), ("validation", "10", "100 %", "0"), ("test", "12", "100 %", "5"),
     ]  # fmt: skip
@@ -818,21 +830,21 @@ def test_every_section_of_a_real_run_is_filled(real_folder):
         for split in ("train", "validation", "test")
         for side in ("source", "target")
     }
-    (drop,) = data.remarks
+    ((drop,),) = (block.sentences for block in told["Data"] if isinstance(block, Remarks))
     assert drop.startswith("1 row dropped because ")
     assert "train.jsonl:41" in drop
 
-    cache = dict(sections["Logit cache"].items)
+    cache = items(told["Logit cache"])
     assert re.fullmatch(r"[\d.]+ KB", cache["size"])
     assert int(cache["records"]) > 0
-    (times,) = sections["Time by stage"].tables
+    (times,) = told["Time by stage"]
     assert [row.label for row in times.groups[0].rows] == [
         "data", "check", "teacher", "capture", "distill", "baseline", "evaluate", "together",
     ]  # fmt: skip
-    assert {"python", "kdkit", "torch", "transformers", "device"} <= dict(sections["Versions"].items).keys()
-    assert dict(sections["Evaluation"].items)["suites"] == "text"
+    assert {"python", "kdkit", "torch", "transformers", "device"} <= items(told["Versions"]).keys()
+    assert items(told["Evaluation"])["suites"] == "text"
 
-    curves = {curve.title: curve for curve in page.curves}
+    curves = {curve.title: curve for curve in charts(page, "training")}
     assert list(curves) == [
         "Teacher: loss", "Student: total loss", "Student: hard loss", "Student: soft loss",
         "Student: text.f1 on validation",

@@ -10,29 +10,33 @@ from itertools import pairwise
 import pytest
 from browser_kit import browser, contrast, faults, opened, overflow
 from click.testing import CliRunner
+from documents import figures, items, part, tables
 from html_outline import outline
 from hypothesis import given
 from hypothesis import strategies as st
 from run_folders import write_json
 from sweep_folders import GRID, write_sweep_folder
 
-from kdkit.api.values import Difference, Direction, PublishedRun
+from kdkit.api.values import Difference, Direction, Interval, PublishedRun
 from kdkit.cli.report import command
 from kdkit.errors import MissingInput
 from kdkit.evaluation.resampling import compare, mean_over_seeds
 from kdkit.evaluation.row_scores import RowKey
 from kdkit.report import comparison, sweep
-from kdkit.report.numbers import published as sweeppublished
-from kdkit.report.numbers import versus_labels
+from kdkit.report.numbers import axes, published, versus_labels
+from kdkit.report.numbers.configurations import same_value, short_key
 from kdkit.report.numbers.statistics import Unpaired
 from kdkit.report.numbers.versus_best import others
-from kdkit.report.page.charts.lines import Line, LineChart, Point, draw, is_log, reach, readable_ticks, tick_gap
-from kdkit.report.page.formats import metric, signed, signed_interval
-from kdkit.report.page.study import to_html, to_markdown
-from kdkit.report.parts import along as sweepfigures
-from kdkit.report.parts import best as sweepbest
-from kdkit.report.parts.configurations import apart
-from kdkit.report.read.scored import ScoredRun, same_value, short_key, spelt
+from kdkit.report.page import html, markdown
+from kdkit.report.page.charts.lines import Line, LineChart, Point, is_log, readable_ticks, tick_gap
+from kdkit.report.page.charts.svg import reach
+from kdkit.report.page.document import Listing
+from kdkit.report.page.formats import metric, signed, signed_interval, spelt
+from kdkit.report.page.tables import Table
+from kdkit.report.parts import along, by_metric, grids
+from kdkit.report.parts import published as beside_published
+from kdkit.report.parts.cells import apart
+from kdkit.report.read.scored import ScoredRun
 
 __all__ = ["browser"]  # a fixture
 F1 = RowKey("student", "truth", "text", "f1")
@@ -71,10 +75,6 @@ def trial_of(folder, seed=1, **values):
     return next(folder / "trials" / each["id"] for each in listed if (each["values"], each["seed"]) == (wanted, seed))
 
 
-def part(report, key):
-    return next(part for part in report.document.parts if part.key == key)
-
-
 def configuration(report, **values):
     wanted = {f"loss.{key}": value for key, value in values.items()}
     return next(each for each in report.stats.configurations if each.values == wanted)
@@ -94,15 +94,15 @@ def test_the_best_is_chosen_on_the_validation_rows_whatever_the_test_rows_say(tm
     assert found.selection.best.values == {"loss.alpha": 0.1, "loss.temperature": 1.0}
     told = found.stats.measure(found.selection.best, F1).value
     assert told < found.stats.measure(configuration(found, alpha=0.5, temperature=1.0), F1).value
-    assert found.document.verdict.startswith("Best on validation: alpha .1, temperature 1, whose f1 is")
-    assert "0.99" not in found.document.verdict
+    assert found.document.verdict.sentence.startswith("Best on validation: alpha .1, temperature 1, whose f1 is")
+    assert "0.99" not in found.document.verdict.sentence
 
 
 def test_a_loss_that_depends_on_alpha_chooses_nothing_where_alpha_varies(tmp_path):
     path = write_sweep_folder(tmp_path / "sweep", GRID[:3], best_by="loss", seeds=(1,), rows=40)
     found = sweep.assemble(path)
     assert found.selection.by == "text.f1"
-    assert 'training.best_by is "loss", which is not comparable' in " ".join(part(found, "best").text)
+    assert 'training.best_by is "loss", which is not comparable' in " ".join(part(found.document, "best").each(str))
 
 
 def test_a_loss_chooses_the_lowest_where_it_is_the_same_loss(tmp_path):
@@ -143,12 +143,12 @@ def test_a_configuration_that_does_as_well_is_named_as_within_noise_and_one_that
     best = found.selection.best
     kinds = {each.configuration.values["loss.temperature"]: each.kind for each in others(found.stats, best, F1)}
     assert kinds == {1.05: "within noise", 64.0: "worse"}
-    table = sweepbest.by_metric(found.stats, "test")
+    (table,) = by_metric.of_sweep(found.stats, "test").each(Table)
     row = next(row for row in table.groups[0].rows if row.label == "f1")
     assert [row.cells[index].text for index in (0, 2, 3, 4)] == [
         "temperature 1", "none", "temperature 1.05", "temperature 64",
     ]  # fmt: skip
-    assert "Of the 2 other configurations 1 is within noise of it and 1 is worse." in found.document.verdict
+    assert "Of the 2 other configurations 1 is within noise of it and 1 is worse." in found.document.verdict.sentence
 
 
 def choose(path, value, *, seeds=(1, 2, 3), **values):
@@ -166,10 +166,10 @@ def test_a_configuration_that_is_better_on_test_than_the_best_on_validation_is_n
     (judged,) = others(found.stats, found.selection.best, F1)
     assert (judged.kind, found.selection.best.label) == ("better", "temperature 64")
     apart = found.stats.difference(judged.configuration, found.selection.best, F1)
-    told = f"temperature 1 ({signed(apart.value)}, {signed_interval(apart.low, apart.high)})"
-    assert f"The other configuration is better on test: {told}." in found.document.verdict
-    tables = part(found, "by-metric").tables
-    assert all(row.cells[0].text == "temperature 1" for table in tables for row in table.groups[0].rows)
+    told = f"temperature 1 ({signed(apart.value)}, {signed_interval(apart)})"
+    assert f"The other configuration is better on test: {told}." in found.document.verdict.sentence
+    shown = tables(found.document, "by-metric")
+    assert all(row.cells[0].text == "temperature 1" for table in shown for row in table.groups[0].rows)
 
 
 def test_what_the_choosing_score_tells_apart_is_said_too(tmp_path):
@@ -180,8 +180,8 @@ def test_what_the_choosing_score_tells_apart_is_said_too(tmp_path):
     hard = RowKey("student", "truth", "loss", "hard")
     gain = versus_labels.against_labels(found.stats, found.selection.best, hard)
     assert gain.high < 0
-    told = f"it is {metric(-gain.value)} better than labels only ({signed_interval(gain.low, gain.high)})"
-    assert f"By the hard loss on test, which chose it on validation, {told}." in found.document.verdict
+    told = f"it is {metric(-gain.value)} better than labels only ({signed_interval(gain)})"
+    assert f"By the hard loss on test, which chose it on validation, {told}." in found.document.verdict.sentence
 
 
 def test_what_has_fewer_seeds_than_others_is_not_the_best_but_judged_on_the_seeds_of_both(tmp_path):
@@ -199,10 +199,10 @@ def test_what_has_fewer_seeds_than_others_is_not_the_best_but_judged_on_the_seed
         "temperature 2": (3, False), "temperature 64": (1, True),
     }  # fmt: skip
     assert judged["temperature 64"].kind == "worse"
-    assert "The one with fewer seeds is worse, on the seeds that both have." in found.document.detail
-    (line,) = sweepfigures.along(found.stats, "loss.temperature", (F1,), None).chart.lines
+    assert "The one with fewer seeds is worse, on the seeds that both have." in found.document.verdict.detail
+    (line,) = along.along(found.stats, "loss.temperature", (F1,), None).chart.lines
     assert [point.x for point in line.points] == [1.0, 2.0, 64.0]
-    row = sweepbest.by_metric(found.stats, "test").groups[0].rows[0]
+    row = by_metric.of_sweep(found.stats, "test").each(Table)[0].groups[0].rows[0]
     assert row.cells[-1].text == "1 worse"
 
 
@@ -220,8 +220,7 @@ def test_where_no_two_have_all_seeds_configurations_are_ranked_on_those_that_all
 def test_every_configuration_stands_beside_labels_only(tmp_path):
     path = write_sweep_folder(tmp_path / "sweep", [{"loss.temperature": each} for each in (1.0, 2.0)], rows=100)
     found = sweep.assemble(path)
-    (part,) = [part for part in found.document.parts if part.key == "gains"]
-    (table,) = part.tables
+    (table,) = tables(found.document, "gains")
     assert [row.label for row in table.groups[0].rows] == ["temperature 1", "temperature 2"]
     column = next(index for index, name in enumerate(table.columns) if "f1 (" in name)
     for row, configuration in zip(table.groups[0].rows, found.stats.configurations, strict=True):
@@ -232,12 +231,12 @@ def test_every_configuration_stands_beside_labels_only(tmp_path):
 def test_axes_that_change_together_are_one(tmp_path):
     trials = [{"loss.alpha": a, "loss.temperature": t} for a, t in ((0.1, 1.0), (0.5, 2.0), (0.9, 4.0))]
     found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", trials, seeds=(1,), rows=40))
-    assert sweepfigures.numeric_axes(found.stats.configurations) == ["loss.alpha"]
-    figure = sweepfigures.along(found.stats, "loss.alpha", (F1,), None)
+    assert axes.numeric_axes(found.stats.configurations) == ["loss.alpha"]
+    figure = along.along(found.stats, "loss.alpha", (F1,), None)
     assert [[point.x for point in line.points] for line in figure.chart.lines] == [[0.1, 0.5, 0.9]]
     assert figure.table.groups[0].rows[1].label == "alpha .5, temperature 2"
-    assert sweepfigures.grid(found.stats, F1) == []
-    assert part(found, "along-0").title == "What loss.alpha with loss.temperature does"
+    assert grids.figures(found.stats, F1) == []
+    assert part(found.document, "along-0").title == "What loss.alpha with loss.temperature does"
 
 
 def test_scores_that_are_equal_everywhere_are_told_once_by_all_their_names(tmp_path):
@@ -253,19 +252,21 @@ def test_scores_that_are_equal_everywhere_are_told_once_by_all_their_names(tmp_p
     for place in path.glob("trials/*/evaluation.json"):
         change_json(place, equal)
     after = sweep.assemble(path)
-    titles = [[figure.chart.title for figure in part(found, "along-0").figures] for found in (before, after)]
+    titles = [[figure.chart.title for figure in figures(found.document, "along-0")] for found in (before, after)]
     assert len(titles[1]) == len(titles[0]) - 2  # against the truth, and against the teacher
     assert "Exact match, f1, against the truth, by alpha" in titles[1]
-    assert part(after, "scores").tables[0].columns == ("", "exact match, f1")
-    assert "exact match, f1" in [row.label for row in part(after, "best").tables[0].groups[0].rows]
+    assert tables(after.document, "scores")[0].columns == ("", "exact match, f1")
+    assert "exact match, f1" in [row.label for row in tables(after.document, "best")[0].groups[0].rows]
 
 
 def test_beside_a_best_of_labels_only_there_is_no_second_column_of_it(tmp_path):
     path = write_sweep_folder(tmp_path / "sweep", GRID[:2], seeds=(1,), rows=40)
     choose(path, 0.99, seeds=(1,), alpha=0.0, temperature=1.0)
-    told = part(sweep.assemble(path), "best")
-    assert told.tables[0].columns == ("", "the best", "the next best", "difference")
-    assert any("none that learnt from the teacher did better" in sentence for sentence in told.text)
+    document = sweep.assemble(path).document
+    assert tables(document, "best")[0].columns == ("", "the best", "the next best", "difference")
+    assert any(
+        "none that learnt from the teacher did better" in sentence for sentence in part(document, "best").each(str)
+    )
 
 
 def test_a_baseline_has_one_row_of_losses_though_its_soft_loss_varies_with_alpha(tmp_path):
@@ -277,7 +278,7 @@ def test_a_baseline_has_one_row_of_losses_though_its_soft_loss_varies_with_alpha
 
     for value, place in enumerate(sorted(path.glob("trials/*/evaluation.json"))):
         change_json(place, lambda evaluation, value=value: soft(evaluation, value))
-    table = next(table for table in part(sweep.assemble(path), "scores").tables if table.title == "Losses")
+    table = next(table for table in tables(sweep.assemble(path).document, "scores") if table.title == "Losses")
     rows = {row.label: [cell.text for cell in row.cells] for row in table.groups[1].rows}
     assert len(rows) == len(table.groups[1].rows)
     assert rows["labels only (alpha = 0)"][table.columns.index("soft") - 1] == "\u2013"
@@ -288,10 +289,13 @@ def test_two_seeds_are_warned_of_once(small):
     assert (small / "report.md").read_text(encoding="utf-8").count("Two seeds tell almost nothing") == 1
 
 
+def at(value, half=math.nan):
+    return Interval(value=value, low=value - half, high=value + half, count=1)
+
+
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 100)), min_size=1, max_size=9))
 def test_an_axis_holds_all_values_and_no_interval_dwarfs_them(drawn):
-    points = [Point(x=0, value=value, low=value - half, high=value + half) for value, half in drawn]
-    low, high = reach(points)
+    low, high = reach(at(value, half) for value, half in drawn)
     values = [value for value, _ in drawn]
     span = max(values) - min(values)
     assert low < min(values)
@@ -305,11 +309,12 @@ LONG = "learning_rate .0001, train a-file-with-a-very-long-name-indeed.jsonl"
 @pytest.mark.parametrize("labels", [["a", "b"], [f"{LONG}, temperature {each}" for each in (1, 2)]])
 def test_a_legend_stays_within_its_figure_and_tells_its_lines_apart(browser, tmp_path, labels):
     lines = tuple(
-        Line(label=label, points=(Point(x=1, value=1.0), Point(x=2, value=place))) for place, label in enumerate(labels)
+        Line(label=label, points=(Point(x=1, at=at(1.0)), Point(x=2, at=at(place))))
+        for place, label in enumerate(labels)
     )
     chart = LineChart(title="t", x_label="x", y_label="y", lines=lines)
     page_file = tmp_path / "page.html"
-    page_file.write_text(f"<!doctype html><html lang=en><body>{draw(chart, key='k')}</body></html>")
+    page_file.write_text(f"<!doctype html><html lang=en><body>{chart.svg(key='k')}</body></html>")
     with opened(browser, page_file) as page:
         over = page.evaluate(
             "[...document.querySelectorAll('svg text')].map((each) => each.getBoundingClientRect().right"
@@ -352,7 +357,7 @@ def test_the_best_by_a_metric_of_which_less_is_better_has_the_least_of_it(tmp_pa
     for judged in others(found.stats, best, key):
         assert judged.kind in {"within noise", "worse" if judged.found.value > 0 else "better"}
     (table,) = (
-        table for table in part(found, "scores").tables if table.title.startswith("Suite text, against the truth")
+        table for table in tables(found.document, "scores") if table.title.startswith("Suite text, against the truth")
     )
     assert table.note.endswith(" Lower is better.")
 
@@ -360,32 +365,32 @@ def test_the_best_by_a_metric_of_which_less_is_better_has_the_least_of_it(tmp_pa
 def test_without_test_rows_the_page_says_that_the_choice_flatters(tmp_path):
     found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", GRID[:2], split="validation", seeds=(1,), rows=40))
     assert any("There is no test split" in warning for warning in found.document.warnings)
-    assert any("flatter the best" in sentence for sentence in part(found, "best").text)
+    assert any("flatter the best" in sentence for sentence in part(found.document, "best").each(str))
 
 
 def test_every_figure_has_a_table_of_its_own_with_the_values_drawn(report):
-    figures = [figure for part in report.document.parts for figure in part.figures]
-    assert len(figures) >= 10
-    for figure in figures:
+    shown = [figure for part in report.document.parts for figure in figures(report.document, part.key)]
+    assert len(shown) >= 10
+    for figure in shown:
         told = {cell.text for group in figure.table.groups for row in group.rows for cell in row.cells}
-        drawn = [point.value for line in figure.chart.lines for point in line.points]
+        drawn = [point.at.value for line in figure.chart.lines for point in line.points]
         assert len(drawn) >= 4
         assert {f"{value:.3f}".replace("0.", ".", 1) for value in drawn} <= told
 
 
 def test_along_an_axis_a_line_holds_the_trials_that_differ_in_it_alone(report):
-    chart = sweepfigures.along(report.stats, "loss.temperature", (F1,), None).chart
+    chart = along.along(report.stats, "loss.temperature", (F1,), None).chart
     (line,) = chart.lines
     assert (line.label, [point.x for point in line.points]) == ("alpha .5", [0.1, 0.5, 1.0, 2.0, 4.0])
     assert [level.model for level in chart.levels] == ["teacher", "labels-only"]
-    assert all(level.low < level.value < level.high for level in chart.levels)
+    assert all(level.at.low < level.at.value < level.at.high for level in chart.levels)
 
 
 def test_a_heat_map_is_drawn_of_axes_that_cross_and_of_no_others(tmp_path, report):
-    assert sweepfigures.grid(report.stats, F1) == []
+    assert grids.figures(report.stats, F1) == []
     crossing = [{"loss.alpha": a, "loss.temperature": t} for a in (0.1, 0.5) for t in (1.0, 2.0)]
     found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", crossing, seeds=(1,), rows=40))
-    (figure,) = sweepfigures.grid(found.stats, F1)
+    (figure,) = grids.figures(found.stats, F1)
     assert (figure.chart.columns, figure.chart.rows) == ((".1", ".5"), ("1", "2"))
     assert figure.chart.values[1][0] == found.stats.measure(configuration(found, alpha=0.1, temperature=2.0), F1).value
 
@@ -393,11 +398,11 @@ def test_a_heat_map_is_drawn_of_axes_that_cross_and_of_no_others(tmp_path, repor
 def test_a_codec_study_sets_bytes_a_token_against_quality(tmp_path):
     trials = [{"codec.name": name} for name in ("u8-lz4", "topk", "subspace")]
     found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", trials, seeds=(1, 2), rows=40))
-    figure = part(found, "codecs").figures[0]
+    figure = figures(found.document, "codecs")[0]
     assert [(line.label, line.points[0].x) for line in figure.chart.lines] == [
         ("codec subspace", 375.25), ("codec topk", 512.0), ("codec u8-lz4", 4099.5),
     ]  # fmt: skip
-    assert all(line.points[0].low < line.points[0].high for line in figure.chart.lines)
+    assert all(line.points[0].at.low < line.points[0].at.high for line in figure.chart.lines)
 
 
 def test_published_values_stand_beside_the_trial_that_is_set_up_alike(report):
@@ -405,19 +410,19 @@ def test_published_values_stand_beside_the_trial_that_is_set_up_alike(report):
         PublishedRun(name="one", values={"loss.alpha": 0.5, "loss.temperature": 1}, scores={F1[1:]: 0.25}),
         PublishedRun(name="other", values={"loss.alpha": 0.5, "loss.temperature": 3}, scores={F1[1:]: 0.5}),
     ]
-    published = sweeppublished.Published(source="Somebody, 2025", runs=tuple(runs))
+    reference = published.Published(source="Somebody, 2025", runs=tuple(runs))
     best = configuration(report, alpha=0.5, temperature=1.0)
-    assert [published.score(each, F1) for each in report.stats.configurations] == [
+    assert [reference.score(each, F1) for each in report.stats.configurations] == [
         0.25 if each is best else None for each in report.stats.configurations
     ]
-    beside, rest = sweeppublished.tables(report.stats, published)
+    beside, rest = beside_published.tables(report.stats, reference)
     (row,) = beside.groups[0].rows
     ours = report.stats.measure(best, F1).value
     assert (row.label, row.note) == ("alpha .5, temperature 1", "one")
     assert row.cells[0].note == f".250, +{ours - 0.25:.3f}".replace("0.", ".")
     assert [row.note for row in rest.groups[0].rows] == ["other"]
-    (line,) = sweepfigures.along(report.stats, "loss.temperature", (F1,), published).chart.lines
-    assert [(point.x, point.value) for point in line.published] == [(1.0, 0.25)]
+    (line,) = along.along(report.stats, "loss.temperature", (F1,), reference).chart.lines
+    assert [(point.x, point.at.value) for point in line.published] == [(1.0, 0.25)]
 
 
 def test_a_reference_that_cannot_be_had_is_a_warning_and_not_the_end(tmp_path):
@@ -436,19 +441,19 @@ def test_failed_and_waiting_trials_are_told_with_their_errors_and_left_out_of_th
     found = sweep.assemble(path)
     assert [each.label for each in found.stats.configurations] == ["alpha .5, temperature 1"]
     assert any("1 of 3 trials done, 1 failed, 1 waiting." in warning for warning in found.document.warnings)
-    (listing,) = part(found, "failed").listings
+    (listing,) = part(found.document, "failed").each(Listing)
     assert listing.title.startswith("alpha 0, temperature 1, seed 1")
     assert "went wrong" in listing.text
-    page = outline(to_html(found.document))
+    page = outline(html.render(found.document))
     assert "script" not in page.tags
-    assert "\x1b" not in to_markdown(found.document)
+    assert "\x1b" not in markdown.render(found.document)
 
 
 def test_a_sweep_without_a_finished_trial_is_reported_too(tmp_path):
     path = write_sweep_folder(tmp_path / "sweep", GRID[:1], seeds=(1,), rows=40)
     change_json(trial_of(path, alpha=0.0, temperature=1.0) / "run.json", lambda run: run.update(status="interrupted"))
     found = sweep.write(path)
-    assert found.document.verdict == "No trial of this sweep is scored yet."
+    assert found.document.verdict.sentence == "No trial of this sweep is scored yet."
     outline((path / "report.html").read_text(encoding="utf-8"))
 
 
@@ -458,7 +463,7 @@ def test_trials_of_different_versions_are_warned_of(tmp_path):
     change_json(place, lambda run: run["versions"].update(torch="9.9"))
     found = sweep.assemble(path)
     assert "The runs were made with different versions of torch: 1.0.2, 9.9." in found.document.warnings
-    assert dict(part(found, "origin").facts)["torch"] == "1.0.2, 9.9"
+    assert items(part(found.document, "origin").blocks)["torch"] == "1.0.2, 9.9"
 
 
 def test_seeds_that_are_not_the_same_for_all_are_warned_of(tmp_path):
@@ -507,7 +512,7 @@ def test_what_a_sweep_is_called_is_never_taken_for_markup(tmp_path):
 
 
 def test_the_command_writes_the_report_and_prints_what_it_came_to(small):
-    verdict = sweep.assemble(small).document.verdict
+    verdict = sweep.assemble(small).document.verdict.sentence
     shown = CliRunner().invoke(command, [str(small)], catch_exceptions=False)
     assert shown.output.startswith(verdict)
     assert "alpha .1, temperature 1  2" in shown.output

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_folders import RECIPE, write_run_folder
 
-from kdkit.pipeline.stages import report
-from kdkit.report import assemble
+from kdkit.report import run as report
+from kdkit.report.numbers import outcomes
 from kdkit.report.page import formats, html, textdiff
-from kdkit.report.parts import examples, row_browser
+from kdkit.report.parts import row_browser
 from kdkit.report.read.rows import ScoredRow
 from kdkit.report.read.run import read
 
@@ -64,7 +64,7 @@ def test_the_rows_of_a_page_keep_to_their_limits_and_are_counted(drawn, most, bu
     assert data.total == len(rows)
     assert sum(len(row_browser.safe_json(row).encode()) for row in listed) <= budget
     assert data.note.startswith(("All ", f"{data.shown:,} of {data.total:,} "))
-    right = {row.id: examples.same(row.student, row.truth) for row in rows}
+    right = {row.id: outcomes.same(row.student, row.truth) for row in rows}
     place = [model for model, _ in data.models].index("student") if listed else 0
     assert all(row["texts"][place]["r"] is right[row["id"]] for row in listed)
 
@@ -78,7 +78,7 @@ def test_a_recipe_that_wants_no_examples_has_no_texts_in_its_report(tmp_path):
 
 
 def test_the_policy_of_the_page_allows_its_own_script_and_no_other(tmp_path):
-    page_text = html.render(assemble(read(write_run_folder(tmp_path / "run", rows=12))))
+    page_text = html.render(report.assemble(read(write_run_folder(tmp_path / "run", rows=12))))
     (code,) = re.findall(r"<script>(.*?)</script>", page_text, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page_text)

@@ -8,33 +8,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.api.values import Direction
+from kdkit.report.numbers.names import BASELINES, LABELS_ONLY, LOSS, MODELS, metric_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kdkit.api.values import Difference, Score
     from kdkit.report.read.run import Facts
-
-LOSS = "loss"
-"""The suite under which an evaluation files hard, soft and total loss."""
-LABELS_ONLY = "labels-only"
-MODELS = {
-    "teacher": "teacher",
-    "student": "student",
-    LABELS_ONLY: "labels only (alpha = 0)",
-    "untouched": "untouched student",
-    "constant": "constant",
-    "nearest": "nearest training row",
-}
-"""The models of an evaluation and their names in a report, in the order of its columns."""
-BASELINES = tuple(MODELS)[2:]
-METRICS = {
-    ("tokens", "ece"): "calibration error",
-    ("tokens", "agreement"): "same token as the teacher",
-    ("texts", "agreement"): "same text as the teacher",
-    ("texts", "length"): "tokens written",
-}
-"""What kdkit itself measures, in words; metrics of suites go by their own names."""
 
 
 @attrs.frozen(kw_only=True)
@@ -71,7 +51,7 @@ class Pair:
     @property
     def label(self) -> str:
         """The metric in words."""
-        return METRICS.get((self.suite, self.metric), self.metric.replace("_", " "))
+        return metric_label(self.suite, self.metric)
 
     @property
     def sense(self) -> int:

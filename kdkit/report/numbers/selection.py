@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kdkit.api.values import Direction
+    from kdkit.report.numbers.configurations import Configuration
     from kdkit.report.numbers.statistics import Statistics
-    from kdkit.report.read.scored import Configuration, ScoredRun
+    from kdkit.report.read.scored import ScoredRun
 
 HARD = RowKey("student", "truth", "loss", "hard")
 TEACHER_LOSSES = frozenset({"loss", "soft"})

@@ -15,8 +15,7 @@ import attrs
 from kdkit.api.values import Direction, Interval
 from kdkit.errors import Mismatch
 from kdkit.evaluation.resampling import Resamples
-from kdkit.report.numbers.pairs import LABELS_ONLY, MODELS
-from kdkit.report.page import formats
+from kdkit.report.numbers.names import LABELS_ONLY, MODELS
 from kdkit.report.read.files import number
 from kdkit.report.read.scored import SEED
 
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Difference
     from kdkit.evaluation.row_scores import RowKey, RowScores
-    from kdkit.report.read.scored import Configuration, ScoredRun
+    from kdkit.report.numbers.configurations import Configuration
+    from kdkit.report.read.scored import ScoredRun
 
 SAME = 1e-9
 """Scores that differ by no more are one: two runs may sum in another order."""
@@ -36,11 +36,6 @@ class Measure(Interval):
     """A score of a configuration: mean over its seeds and 95 % interval over rows and seeds, NaN where not known."""
 
     seeds: int
-
-    @property
-    def interval(self) -> str:
-        """Both ends as text, empty where they are not known."""
-        return formats.interval(self.low, self.high)
 
 
 @attrs.frozen(kw_only=True)

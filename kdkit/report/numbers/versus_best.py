@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Difference
     from kdkit.evaluation.row_scores import RowKey
+    from kdkit.report.numbers.configurations import Configuration
     from kdkit.report.numbers.statistics import Statistics
-    from kdkit.report.read.scored import Configuration
 
 BETTER, NOISE, WORSE, UNKNOWN = "better", "within noise", "worse", "not paired"
 MOST_NAMED = 4
@@ -51,7 +51,7 @@ class Judged:
         """Its name and by how much it differs: `alpha .5 (+.022, +.005 to +.039)`."""
         if isinstance(self.found, Unpaired):
             return self.configuration.label
-        ends = formats.signed_interval(self.found.low, self.found.high)
+        ends = formats.signed_interval(self.found)
         seeds = f", on {self.seeds} of {plural(self.wanted, 'seed')}" if self.is_on_fewer else ""
         return f"{self.configuration.label} ({formats.signed(self.found.value)}, {ends}{seeds})"
 

@@ -1,27 +1,77 @@
-"""A page of parts: what reports on several runs say, as values that become HTML and Markdown alike."""
+"""A page as a value: a head, and parts made of blocks. What HTML, Markdown and the terminal show is made from it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
 import attrs
 
-if TYPE_CHECKING:
-    from kdkit.report.page.charts.lines import Chart
-    from kdkit.report.parts.scores import Table
+from kdkit.report.page.excerpts import Excerpts
+from kdkit.report.page.tables import Table
+
+_Kind = TypeVar("_Kind")
+
+
+class Chart(Protocol):
+    """A drawing: its title, and how it is drawn."""
+
+    @property
+    def title(self) -> str:
+        """What stands over it."""
+
+    def svg(self, *, key: str) -> str:
+        """The drawing as SVG; `key` keeps its ids apart from those of other charts of the page."""
 
 
 @attrs.frozen(kw_only=True)
 class Figure:
-    """A drawing, and the numbers in it."""
+    """A drawing, and the numbers in it where no table of the page has them.
+
+    Attributes:
+        chart: The drawing.
+        table: Its numbers.
+        model: Whose it is, for the colour of its title.
+    """
 
     chart: Chart
-    table: Table
+    table: Table | None = None
+    model: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Figures:
+    """Drawings side by side.
+
+    Attributes:
+        figures: The drawings.
+        title: A heading; none where empty.
+        note: How to read them; only where they are drawn.
+        legend: Models and what their marks are called.
+    """
+
+    figures: tuple[Figure, ...]
+    title: str = ""
+    note: str = ""
+    legend: tuple[tuple[str, str], ...] = ()
+
+
+@attrs.frozen
+class Items:
+    """Labels and texts."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+@attrs.frozen
+class Remarks:
+    """Sentences as a list."""
+
+    sentences: tuple[str, ...]
 
 
 @attrs.frozen(kw_only=True)
 class Listing:
-    """Text that is to be shown as it is, under a sentence."""
+    """Text that is shown as it is, under a title."""
 
     title: str
     text: str
@@ -30,30 +80,57 @@ class Listing:
 
 
 @attrs.frozen(kw_only=True)
+class Section:
+    """A smaller heading with blocks of its own."""
+
+    title: str
+    blocks: tuple[Table | Items | Remarks, ...]
+
+
+@attrs.frozen
+class Sections:
+    """Sections side by side."""
+
+    sections: tuple[Section, ...]
+
+
+Block = str | Table | Figures | Items | Listing | Sections | Excerpts
+"""What a part is made of; a text is a paragraph."""
+
+
+@attrs.frozen(kw_only=True)
 class Part:
-    """A heading with what stands under it, in this order.
+    """A heading with what stands under it.
 
     Attributes:
         key: Its place in the page, for links.
         title: The heading.
-        text: Sentences, a paragraph each.
-        tables: Tables.
-        is_wordy: Whether the tables hold words, which wrap, and not numbers.
-        figures: Drawings, each with its numbers.
-        details: What is shown folded.
-        facts: Labels and texts.
-        listings: Texts as they are.
+        blocks: The rest, in order.
     """
 
     key: str
     title: str
-    text: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
-    is_wordy: bool = False
-    figures: tuple[Figure, ...] = ()
-    details: tuple[Table, ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
-    listings: tuple[Listing, ...] = ()
+    blocks: tuple[Block, ...]
+
+    def each(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
+        """Its blocks of a kind."""
+        return tuple(block for block in self.blocks if isinstance(block, kind))
+
+
+@attrs.frozen(kw_only=True)
+class Gauge:
+    """One quantity of several models, to be seen at a glance: model, value in words, share of the largest value."""
+
+    title: str
+    bars: tuple[tuple[str, str, float], ...]
+
+
+@attrs.frozen
+class Verdict:
+    """What came of something, in a sentence or some, and what they stand on."""
+
+    sentence: str
+    detail: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -64,9 +141,10 @@ class Document:
         title: Its name.
         kind: What it is, for the window's title: "sweep report".
         description: What was done.
-        verdict: What came of it, in a sentence.
-        detail: What the sentence stands on.
+        verdict: What came of it.
+        warned: What the warnings are.
         warnings: What is missing or to be careful about.
+        gauges: Quantities to be seen at a glance.
         parts: The rest.
         footer: What it was made from.
     """
@@ -74,8 +152,9 @@ class Document:
     title: str
     kind: str
     description: str
-    verdict: str
-    detail: str
+    verdict: Verdict
+    warned: str = "Before you rely on this:"
     warnings: tuple[str, ...]
+    gauges: tuple[Gauge, ...] = ()
     parts: tuple[Part, ...]
     footer: str

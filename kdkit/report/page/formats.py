@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from kdkit.system.files import size_text
+
+if TYPE_CHECKING:
+    from kdkit.api.values import Interval
 
 EN_DASH = "\u2013"
 NONE = EN_DASH
@@ -18,9 +23,12 @@ def metric(value: float | None, decimals: int = 3) -> str:
     if abs(value) >= 100:
         decimals = 1
     text = f"{value:.{decimals}f}"
-    if float(text) == 0:
-        text = text.removeprefix("-")
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+    return bare(text.removeprefix("-") if float(text) == 0 else text)
+
+
+def bare(number: str) -> str:
+    """A number without the zero before its point."""
+    return number.replace("0.", ".", 1) if number.startswith(("0.", "-0.")) else number
 
 
 def metrics_apart(*values: float) -> list[str]:
@@ -33,11 +41,14 @@ def metrics_apart(*values: float) -> list[str]:
     return ["0" if value == 0 else text for value, text in zip(values, texts, strict=True)]
 
 
-def interval(low: float, high: float, decimals: int = 3) -> str:
+def span(low: float, high: float, show: Callable[[float], str]) -> str:
     """Both ends of an interval; empty where an end is not known."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return ""
-    return f"{metric(low, decimals)} to {metric(high, decimals)}"
+    return f"{show(low)} to {show(high)}" if math.isfinite(low) and math.isfinite(high) else ""
+
+
+def interval(found: Interval) -> str:
+    """Both ends of a score's interval; empty where an end is not known."""
+    return span(found.low, found.high, metric)
 
 
 def signed(value: float | None) -> str:
@@ -46,11 +57,9 @@ def signed(value: float | None) -> str:
     return text if text == NONE or text.startswith("-") or not text.strip(".0") else f"+{text}"
 
 
-def signed_interval(low: float, high: float) -> str:
+def signed_interval(found: Interval) -> str:
     """Both ends of a difference's interval; empty where an end is not known."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return ""
-    return f"{signed(low)} to {signed(high)}"
+    return span(found.low, found.high, signed)
 
 
 def ratio(value: float | None) -> str:
@@ -118,17 +127,46 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def setting(value: object) -> str:
-    """A recipe's value in words."""
+def tick(value: float) -> str:
+    """A value of an axis, as short as it can be: `.5`, `2`, `4,100`."""
+    return f"{value:,.0f}" if abs(value) >= 100 else bare(f"{value:.6g}")
+
+
+def setting(value: object, real: Callable[[float], str] = "{:g}".format) -> str:
+    """A recipe's value in words: `0.5`, `yes`, `u8-lz4 (scope row)`, `from 1 to 4`, `1, then 2`.
+
+    Args:
+        value: The value.
+        real: How a number that is not whole is written.
+    """
+    if isinstance(value, Mapping):
+        return _table(value, real)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:g}"
+        return real(value)
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list | tuple):
-        return ", ".join(map(setting, value))
+        return ", ".join(setting(each, real) for each in value) or "none"
     return str(value)
+
+
+def _table(table: Mapping[str, object], real: Callable[[float], str]) -> str:
+    """A component and its options, a schedule, or anything with keys."""
+    told = {key: setting(value, real) for key, value in table.items()}
+    if table and table.keys() <= {"start", "end", "epochs"}:
+        epochs = table.get("epochs")
+        if isinstance(epochs, list | tuple) and epochs:
+            return ", then ".join(setting(each, real) for each in epochs)
+        return f"from {told.get('start')} to {told.get('end')}"
+    rest = ", ".join(f"{key} {text}" for key, text in told.items() if key != "name")
+    return f"{told['name']} ({rest})" if rest and "name" in told else told.get("name", f"({rest})")
+
+
+def spelt(value: object) -> str:
+    """A recipe's value as labels have it: numbers without the zero before their point."""
+    return setting(value, lambda number: bare(f"{number:g}"))
 
 
 def visible(text: str) -> str:

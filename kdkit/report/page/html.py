@@ -1,45 +1,22 @@
-"""Reports as one HTML file each: no network, no script but one that is named by its hash, all from outside escaped."""
+"""A page as one HTML file: no network, no script but one that is named by its hash, all from outside escaped."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from importlib import resources
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from kdkit.report.page import formats
-from kdkit.report.page.charts import svg
+from kdkit.report.page.excerpts import Excerpts
 
 if TYPE_CHECKING:
-    from kdkit.report.run import Page
+    from kdkit.report.page.document import Chart, Document
 
 
-def render(page: Page) -> str:
-    """The report of a run as HTML. The same content gives the same text."""
-    curves = [(curve, drawn(svg.draw_curve(curve, key=f"curve{index}"))) for index, curve in enumerate(page.curves)]
-    whiskers = [
-        (chart, drawn(svg.draw_whiskers(chart, key=f"whiskers{index}"))) for index, chart in enumerate(page.whiskers)
-    ]
-    reliability = page.reliability and drawn(svg.draw_reliability(page.reliability, key="reliability"))
-    return fill(
-        "run.html.j2",
-        script="browser.js" if page.rows is not None else "",
-        page=page,
-        curves=curves,
-        whiskers=whiskers,
-        reliability=reliability,
-        rows=page.rows and as_it_stands(page.rows.json),
-    )
-
-
-def fill(template: str, *, script: str = "", **values: Any) -> str:
-    """A template of this folder that extends `base.html.j2`, with its values.
-
-    Args:
-        template: Its name.
-        script: Name of the one script that the page runs, a file of this folder; none where empty.
-        values: What the template speaks of. Texts are escaped; see `drawn` for what need not be.
-    """
+def render(page: Document) -> str:
+    """The page as HTML. The same content gives the same text."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -50,9 +27,17 @@ def fill(template: str, *, script: str = "", **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["tied"] = tied
-    code = resources.files("kdkit.report.page").joinpath(script).read_text(encoding="utf-8") if script else ""
-    text = environment.get_template(template).render(values | {"policy": policy(code), "script": as_it_stands(code)})
+    drawn = count()
+
+    def draw(chart: Chart) -> Any:
+        """A chart: matplotlib has escaped the texts in it."""
+        return as_it_stands(chart.svg(key=f"chart{next(drawn)}"))
+
+    environment.filters |= {"tied": tied, "draw": draw, "as_it_stands": as_it_stands, "enumerated": enumerate}
+    environment.filters["kind"] = lambda block: type(block).__name__
+    browsed = any(part.each(Excerpts) for part in page.parts)
+    script = resources.files("kdkit.report.page").joinpath("browser.js").read_text(encoding="utf-8") if browsed else ""
+    text = environment.get_template("page.html.j2").render(page=page, script=script, policy=policy(script))
     return formats.visible(text)
 
 
@@ -63,11 +48,6 @@ def policy(code: str) -> str:
         return allowed
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     return f"{allowed}; script-src 'sha256-{digest}'"
-
-
-def drawn(svg: str) -> Any:
-    """A chart of `kdkit.report.page.charts.svg`: matplotlib has escaped the texts in it."""
-    return as_it_stands(svg)
 
 
 def as_it_stands(text: str) -> Any:

@@ -1,24 +1,26 @@
-"""The report as Markdown, for code forges and terminals; texts of models stand in fences that they cannot close."""
+"""A page as Markdown, for code forges and terminals; texts of models stand in fences that they cannot close."""
 
 from __future__ import annotations
 
 import re
+from functools import singledispatch
 from typing import TYPE_CHECKING
 
 from kdkit.report.page import formats
+from kdkit.report.page.document import Figures, Items, Listing, Remarks, Sections
+from kdkit.report.page.excerpts import Excerpts
+from kdkit.report.page.tables import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from kdkit.report.parts.examples import Shown
-    from kdkit.report.parts.provenance import Section
-    from kdkit.report.parts.scores import Cell, Row, Table
-    from kdkit.report.run import Page
+    from kdkit.report.page.document import Document
+    from kdkit.report.page.tables import Cell, Row
 
 
-def render(page: Page) -> str:
+def render(page: Document) -> str:
     """The page as Markdown. The same content gives the same text."""
-    return formats.visible("\n".join(_blocks(page)) + "\n")
+    return formats.visible("\n".join(_page(page)) + "\n")
 
 
 def fenced(text: str, language: str = "") -> str:
@@ -34,55 +36,85 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", " ".join(text.split()))
 
 
-def head(title: str, description: str, verdict: str, detail: str) -> Iterator[str]:
-    """How a report begins."""
-    yield f"# {plain(title)}\n"
-    if description:
-        yield f"{plain(description)}\n"
-    yield f"**{plain(verdict)}**\n"
-    if detail:
-        yield f"{plain(detail)}\n"
+def _page(page: Document) -> Iterator[str]:
+    yield f"# {plain(page.title)}\n"
+    if page.description:
+        yield f"{plain(page.description)}\n"
+    yield f"**{plain(page.verdict.sentence)}**\n"
+    if page.verdict.detail:
+        yield f"{plain(page.verdict.detail)}\n"
+    if page.warnings:
+        yield f"{page.warned}\n"
+        yield _listed(map(plain, page.warnings))
+    for part in page.parts:
+        yield f"## {plain(part.title)}\n"
+        for block in part.blocks:
+            yield from _block(block)
 
 
-def listed(sentence: str, members: Sequence[str]) -> Iterator[str]:
-    """A sentence and the list that it announces; nothing where that is empty."""
-    if members:
-        yield f"{sentence}\n"
-        yield "\n".join(f"- {plain(each)}" for each in members) + "\n"
+@singledispatch
+def _block(block: object, level: int = 3) -> Iterator[str]:
+    """A block; `level` is that of its own heading."""
+    raise TypeError(f"a block of kind {type(block).__name__} at level {level}")
 
 
-def _blocks(page: Page) -> Iterator[str]:
-    yield from head(page.title, page.description, page.verdict, page.verdict_detail)
-    yield from listed("Not in this report:", page.missing)
-    yield from _part("Scores", (*page.comparison, page.differences, *page.agreement, page.bins))
-    yield from _part("Size and time", (page.costs,))
-    if page.curve_table is not None:
-        yield "## Training\n"
-        yield "The curves are drawn in report.html; here are the numbers behind them.\n"
-        yield tabled(page.curve_table)
-    if page.examples.shown:
-        yield "## Examples\n"
-        yield f"{plain(page.examples_note)}\n"
-        for index, shown in enumerate(page.examples.shown, 1):
-            yield _example(index, shown)
-    yield "## What was run\n"
-    for section in page.sections:
-        yield _section(section)
-    if page.recipe:
-        yield "To repeat it, from a folder in which the recipe's paths hold, with the path of this run folder:\n"
-        yield f"{fenced(page.command, 'sh')}\n"
-        yield folded("The recipe in full", fenced(page.recipe.rstrip("\n"), "toml"))
+@_block.register(str)
+def _(block: str, level: int = 3) -> Iterator[str]:  # noqa: ARG001 - it has no heading
+    yield f"{plain(block)}\n"
 
 
-def _part(title: str, tables: Sequence[Table | None]) -> Iterator[str]:
-    """Tables under a heading; no heading where there is none."""
-    known = [table for table in tables if table is not None]
-    if known:
-        yield f"## {title}\n"
-        yield from map(tabled, known)
+@_block.register(Table)
+def _(block: Table, level: int = 3) -> Iterator[str]:
+    yield tabled(block, level)
 
 
-def tabled(table: Table) -> str:
+@_block.register(Items)
+def _(block: Items, level: int = 3) -> Iterator[str]:  # noqa: ARG001 - it has no heading
+    yield _listed(f"{plain(label)}: {plain(text)}" for label, text in block.items)
+
+
+@_block.register(Remarks)
+def _(block: Remarks, level: int = 3) -> Iterator[str]:  # noqa: ARG001 - it has no heading
+    yield _listed(map(plain, block.sentences))
+
+
+@_block.register(Listing)
+def _(block: Listing, level: int = 3) -> Iterator[str]:
+    text = fenced(block.text, block.language)
+    yield _folded(block.title, text) if block.folded else _headed(block.title, text, level)
+
+
+@_block.register(Sections)
+def _(block: Sections, level: int = 3) -> Iterator[str]:
+    for section in block.sections:
+        yield f"{'#' * level} {plain(section.title)}\n"
+        for inner in section.blocks:
+            yield from _block(inner, level + 1)
+
+
+@_block.register(Figures)
+def _(block: Figures, level: int = 3) -> Iterator[str]:  # noqa: ARG001 - its heading is of the drawings
+    """The numbers of the drawings; what is drawn alone is named."""
+    alone = [plain(figure.chart.title) for figure in block.figures if figure.table is None]
+    if alone:
+        yield f"Drawn in the HTML page: {'; '.join(alone)}.\n"
+    for figure in block.figures:
+        if figure.table is not None:
+            yield _folded(f"{figure.chart.title} (drawn in the HTML page)", tabled(figure.table).rstrip("\n"))
+
+
+@_block.register(Excerpts)
+def _(block: Excerpts, level: int = 3) -> Iterator[str]:
+    yield f"{plain(block.note)}\n"
+    for index, shown in enumerate(block.shown, 1):
+        yield f"{'#' * level} {index}. {shown.kind}\n\n{plain(shown.id)}\n\nTruth:\n\n{fenced(shown.truth)}\n"
+        for each in shown.written:
+            agreeing = ", as the teacher" if each.agrees else ""
+            yield f"{each.model.capitalize()}, {each.mark}{agreeing}:\n\n{fenced(each.text)}\n"
+        yield _folded(f"Source, {shown.source_length:,} characters", fenced(shown.source))
+
+
+def tabled(table: Table, level: int = 3) -> str:
     """A table under its title, which is a summary where the table is folded."""
     lines = []
     for group in table.groups:
@@ -96,8 +128,8 @@ def tabled(table: Table) -> str:
     if table.note:
         body += f"\n\n{plain(table.note)}"
     if table.folded:
-        return folded(table.title, body)
-    return (f"### {plain(table.title)}\n\n" if table.title else "") + f"{body}\n"
+        return _folded(table.title, body)
+    return _headed(table.title, body, level) if table.title else f"{body}\n"
 
 
 def _row(row: Row) -> str:
@@ -110,31 +142,14 @@ def _cell(cell: Cell) -> str:
     return plain(cell.text) + (f" ({plain(notes)})" if notes else "")
 
 
-def folded(title: str, body: str) -> str:
+def _headed(title: str, body: str, level: int) -> str:
+    return f"{'#' * level} {plain(title)}\n\n{body}\n"
+
+
+def _folded(title: str, body: str) -> str:
     """What is shown only when its title is clicked."""
     return f"<details><summary>{plain(title)}</summary>\n\n{body}\n\n</details>\n"
 
 
-def _example(index: int, shown: Shown) -> str:
-    blocks = [f"### {index}. {shown.kind}\n", f"{plain(shown.id)}\n", f"Truth:\n\n{fenced(shown.truth)}\n"]
-    if shown.teacher is not None:
-        blocks.append(f"Teacher, {verdict_of(is_right=shown.teacher_right)}:\n\n{fenced(shown.teacher)}\n")
-    agreeing = ", as the teacher" if shown.models_agree else ""
-    blocks.append(f"Student, {verdict_of(is_right=shown.student_right)}{agreeing}:\n\n{fenced(shown.student)}\n")
-    blocks.append(folded(f"Source, {shown.source_length:,} characters", fenced(shown.source)))
-    return "\n".join(blocks)
-
-
-def verdict_of(*, is_right: bool) -> str:
-    """`right` or `wrong`."""
-    return "right" if is_right else "wrong"
-
-
-def _section(section: Section) -> str:
-    blocks = [f"### {plain(section.title)}\n"]
-    if section.items:
-        blocks.append("\n".join(f"- {plain(label)}: {plain(text)}" for label, text in section.items) + "\n")
-    blocks += [tabled(table).replace("### ", "#### ", 1) for table in section.tables]
-    if section.remarks:
-        blocks.append("\n".join(f"- {plain(remark)}" for remark in section.remarks) + "\n")
-    return "\n".join(blocks)
+def _listed(members: Iterable[str]) -> str:
+    return "\n".join(f"- {each}" for each in members) + "\n"

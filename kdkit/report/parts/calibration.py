@@ -4,48 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
-from kdkit.report.numbers import pairs
+from kdkit.report.numbers.names import MODELS, capital
 from kdkit.report.page import formats
-from kdkit.report.parts.scores import Cell, Group, Row, Table
+from kdkit.report.page.charts.reliability import Reliability
+from kdkit.report.page.charts.svg import MARKS
+from kdkit.report.page.document import Figure, Figures
+from kdkit.report.page.tables import Cell, Group, Row, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from kdkit.evaluation.record import Bin
     from kdkit.report.read.run import Facts
 
-DRAWN = ("teacher", "student", pairs.LABELS_ONLY)
+HOW_TO_READ = (
+    "A token that a model gives a probability of .8 should be right 8 times in 10: then a dot lies on the dashed line. "
+    "Below it a model is too sure of itself. Under teacher forcing, over all label tokens."
+)
 
 
-@attrs.frozen(kw_only=True)
-class Reliability:
-    """Of each model that is drawn, its bins."""
-
-    title: str
-    models: Mapping[str, tuple[Bin, ...]]
-
-
-def diagram(facts: Facts) -> Reliability | None:
-    """The diagram of teacher, student and the student without a teacher; None where no bin of these is known."""
-    models = {model: facts.calibration[model] for model in DRAWN if facts.calibration.get(model)}
-    return Reliability(title="Calibration of tokens", models=models) if models else None
-
-
-def table(facts: Facts) -> Table | None:
-    """The numbers behind it, of every model."""
-    groups = tuple(
-        Group(title=pairs.MODELS[model][:1].upper() + pairs.MODELS[model][1:], rows=tuple(map(_row, bins)))
-        for model in pairs.MODELS
-        if (bins := facts.calibration.get(model))
-    )
-    if not groups:
-        return None
-    columns = ("probability", "tokens", "mean probability", "share right")
-    return Table(title="The numbers behind the calibration", columns=columns, groups=groups, folded=True)
+def blocks(facts: Facts) -> list[Figures | Table]:
+    """The diagram of teacher, student and the student without a teacher, and the numbers of every model."""
+    bins = {model: facts.calibration[model] for model in MODELS if facts.calibration.get(model)}
+    found: list[Figures | Table] = []
+    drawn = {model: tuple((each.confidence, each.accuracy) for each in bins[model]) for model in MARKS if model in bins}
+    if drawn:
+        figure = Figure(chart=Reliability(title="Calibration of tokens", models=drawn))
+        legend = tuple((model, MODELS[model]) for model in drawn)
+        found.append(Figures(title="Calibration", note=HOW_TO_READ, legend=legend, figures=(figure,)))
+    if bins:
+        columns = ("probability", "tokens", "mean probability", "share right")
+        groups = tuple(Group(title=capital(MODELS[model]), rows=tuple(map(_row, each))) for model, each in bins.items())
+        found.append(Table(title="The numbers behind the calibration", columns=columns, groups=groups, folded=True))
+    return found
 
 
 def _row(each: Bin) -> Row:
     cells = (formats.count(each.count), formats.metric(each.confidence), formats.metric(each.accuracy))
-    return Row(label=formats.interval(each.low, each.high, 2), cells=tuple(map(Cell, cells)))
+    label = formats.span(each.low, each.high, lambda end: formats.metric(end, 2))
+    return Row(label=label, cells=tuple(map(Cell, cells)))

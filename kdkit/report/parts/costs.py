@@ -1,27 +1,36 @@
-"""What teacher and student cost to keep and to run, as a table."""
+"""What models cost to keep and to run: of a run's teacher and student, or of every configuration."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from typing import TYPE_CHECKING
 
 from kdkit.report.page import formats
-from kdkit.report.parts.scores import Cell, Group, Row, Table
+from kdkit.report.page.document import Part
+from kdkit.report.page.tables import Cell, Group, Row, Table
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kdkit.api.values import Cost
-    from kdkit.report.read.run import Facts
+    from kdkit.report.numbers.configurations import Configuration
+    from kdkit.report.read.scored import ScoredRun
 
 LONGER = 1.05
 """Texts longer by more than this ratio are said to take their part of the time."""
 
 
-def table(facts: Facts) -> Table | None:
+def of_run(costs: Mapping[str, Cost]) -> Part | None:
     """Size, memory and time of both models; None where nothing was measured."""
-    teacher, student = facts.costs.get("teacher"), facts.costs.get("student")
+    found = table(costs)
+    return None if found is None else Part(key="costs", title="Size and time", blocks=(found,))
+
+
+def table(costs: Mapping[str, Cost]) -> Table | None:
+    """Size, memory and time of both models; None where nothing was measured."""
+    teacher, student = costs.get("teacher"), costs.get("student")
     if teacher is None and student is None:
         return None
 
@@ -48,7 +57,8 @@ def table(facts: Facts) -> Table | None:
         title="Size, time and memory",
         note=" ".join(filter(None, ("Of times the median, in small print the quartiles.", longer(teacher, student)))),
         columns=("", "teacher", "student", "ratio"),
-        groups=(Group(title="Cost", note=measured_with(facts), rows=tuple(rows)),),
+        look="narrow",
+        groups=(Group(title="Cost", note=measured_with(costs), rows=tuple(rows)),),
     )
 
 
@@ -69,11 +79,11 @@ def longer(teacher: Cost | None, student: Cost | None) -> str:
     return f"{said}: {formats.duration(ours)} a token, the teacher's {formats.duration(theirs)}."
 
 
-def measured_with(facts: Facts) -> str:
+def measured_with(costs: Mapping[str, Cost]) -> str:
     """Batch and beams of the time measurement, once where both models had the same."""
     told = {
         model: f"batches of {cost.batch_size}, {plural(cost.beams, 'beam')}"
-        for model, cost in facts.costs.items()
+        for model, cost in costs.items()
         if math.isfinite(cost.seconds_per_sample)
     }
     if not told:
@@ -81,6 +91,26 @@ def measured_with(facts: Facts) -> str:
     if len(set(told.values())) == 1:
         return f"times in {next(iter(told.values()))}"
     return "times in " + "; ".join(f"{text} ({model})" for model, text in told.items())
+
+
+def of_several(configurations: Sequence[Configuration]) -> Part | None:
+    """Size, time and memory of each configuration's student and of the teacher, medians over seeds."""
+    rows = [_medians(each.label, "student", each.runs) for each in configurations]
+    rows.append(_medians("teacher", "teacher", [run for each in configurations for run in each.runs]))
+    known = [row for row in rows if any(cell.text != formats.NONE for cell in row.cells)]
+    if not known:
+        return None
+    columns = ("parameters", "on disk", "a sample", "a row alone", "tokens a text", "memory", "training")
+    kept = [index for index in range(len(columns)) if any(row.cells[index].text != formats.NONE for row in known)]
+    found = Table.of(
+        ("", *(columns[index] for index in kept)),
+        (Row(label=row.label, cells=tuple(row.cells[index] for index in kept)) for row in known),
+        title="Size and time",
+        note="A sample: generation of a batch, by its rows. A row alone: a batch of 1. Memory: at the peak of "
+        "generating a batch, weights included. Training: of the student. Medians over seeds and rows, each measured "
+        "where and when its trial ran: trials that ran side by side slowed each other.",
+    )
+    return Part(key="costs", title="What they cost", blocks=(found,))
 
 
 def _time(cost: Cost) -> Cell:
@@ -118,3 +148,27 @@ def _tokens(cost: Cost) -> Cell:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def _medians(label: str, model: str, runs: Sequence[ScoredRun]) -> Row:
+    found = [run.costs[model] for run in runs if model in run.costs]
+
+    def middle(values: Iterable[float | None], show: Callable[[float], str]) -> Cell:
+        known = [value for value in values if value is not None and math.isfinite(value)]
+        return Cell(show(statistics.median(known)) if known else formats.NONE)
+
+    training = (
+        [] if model == "teacher" else [run.record.get("stages", {}).get("distill", {}).get("seconds") for run in runs]
+    )
+    return Row(
+        label=label,
+        cells=(
+            middle((cost.parameters for cost in found), lambda value: formats.parameters(int(value))),
+            middle((cost.bytes_on_disk for cost in found), formats.size),
+            middle((cost.seconds_per_sample for cost in found), formats.duration),
+            middle((cost.latency for cost in found), formats.duration),
+            middle((cost.tokens_per_sample for cost in found), lambda value: f"{value:.1f}"),
+            middle((cost.peak_bytes for cost in found), formats.size),
+            middle(training, formats.duration),
+        ),
+    )

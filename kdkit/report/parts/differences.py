@@ -1,38 +1,32 @@
-"""The tables and figures of a comparison of runs."""
+"""The other configurations of a comparison minus the first; and all of them side by side, drawn."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
+from kdkit.report.numbers.names import capital, group_name, metric_name, suites_of
 from kdkit.report.numbers.selection import headline
 from kdkit.report.numbers.statistics import Unpaired
-from kdkit.report.page import formats
-from kdkit.report.page.charts.lines import Dots, Point
-from kdkit.report.page.document import Figure
-from kdkit.report.parts.along import chosen
-from kdkit.report.parts.configurations import apart, cell, group_name, metric_name, seeds_note, suites_of
-from kdkit.report.parts.scores import Cell, Group, Row, Table
-from kdkit.report.read.scored import SEED, spelt
+from kdkit.report.page.charts.dots import Dots
+from kdkit.report.page.document import Figure, Figures, Part
+from kdkit.report.page.tables import Row, Table
+from kdkit.report.parts.cells import apart, score_cell
+from kdkit.report.parts.drawn import chosen
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from kdkit.report.numbers.statistics import Statistics
-    from kdkit.report.read.scored import Configuration
 
 
-def what_differs(stats: Statistics) -> tuple[Table, ...]:
-    """A row for each key for which the recipes do not all say the same; none where they do."""
-    keys = list(stats.configurations[0].values)
-    if not keys:
-        return ()
-    rows = tuple(
-        Row(label=key, cells=tuple(Cell(_spelt(each.values.get(key))) for each in stats.configurations)) for key in keys
-    )
-    columns = ("", *(each.label for each in stats.configurations))
-    return (Table(title="Keys of the recipes", columns=columns, groups=(Group(rows=rows),)),)
+def of_comparison(stats: Statistics) -> Part | None:
+    """The differences, and who has none."""
+    blocks: list[str | Table] = [*_unpaired(stats), *tables(stats)]
+    title = f"Differences from {stats.configurations[0].label}"
+    return Part(key="differences", title=title, blocks=tuple(blocks)) if blocks else None
 
 
-def differences(stats: Statistics) -> list[Table]:
+def tables(stats: Statistics) -> list[Table]:
     """The other configurations minus the first, for every whole score, one table a reference."""
     first, *others = stats.configurations
     found = []
@@ -43,25 +37,24 @@ def differences(stats: Statistics) -> list[Table]:
             told = [stats.difference(each, first, key) for each in others]
             if not all(isinstance(each, Unpaired) for each in told):
                 cells = tuple(map(apart, told))
-                rows.append(
-                    Row(label=group_name(group), note=suites_of(group), cells=(cell(stats.measure(first, key)), *cells))
-                )
+                own = score_cell(stats.measure(first, key))
+                rows.append(Row(label=group_name(group), note=suites_of(group), cells=(own, *cells)))
         if rows:
             found.append(
-                Table(
+                Table.of(
+                    ("", first.label, *(each.label for each in others)),
+                    rows,
                     title=f"Against the {against}",
                     note="In small print 95 % intervals over rows and seeds.",
-                    columns=("", first.label, *(each.label for each in others)),
-                    groups=(Group(rows=tuple(rows)),),
                 )
             )
     return found
 
 
-def intervals(stats: Statistics) -> list[Figure]:
+def intervals(stats: Statistics) -> list[Figures]:
     """The configurations' values of the chosen metrics with their intervals, one below the other."""
     key = headline(stats)
-    found = []
+    found: list[Figure] = []
     for group in chosen(stats, "truth", [] if key is None else [key.suite]):
         wanted, name = group[0], group_name(group)
         measured = [
@@ -73,50 +66,31 @@ def intervals(stats: Statistics) -> list[Figure]:
         found.append(
             Figure(
                 chart=Dots(
-                    title=f"{name[:1].upper()}{name[1:]}, against the truth",
+                    title=f"{capital(name)}, against the truth",
                     x_label=f"{metric_name(wanted)}{better}",
-                    rows=tuple(each.label for each, _ in measured),
-                    points=tuple(
-                        Point(x=index, value=measure.value, low=measure.low, high=measure.high)
-                        for index, (_, measure) in enumerate(measured)
-                    ),
+                    rows=tuple((each.label, {"student": measure}) for each, measure in measured),
                 ),
-                table=Table(
-                    title="",
-                    columns=("", metric_name(wanted)),
-                    groups=(
-                        Group(rows=tuple(Row(label=each.label, cells=(cell(measure),)) for each, measure in measured)),
-                    ),
+                table=Table.of(
+                    ("", metric_name(wanted)),
+                    (Row(label=each.label, cells=(score_cell(measure),)) for each, measure in measured),
                 ),
             )
         )
-    return found
+    return [Figures(figures=tuple(found))] if found else []
 
 
-def runs_table(stats: Statistics) -> Table:
-    """Every run: its configuration, its seed and what it was scored on."""
-    return Table(
-        title="Runs",
-        columns=("", "seed", "scored on", "folder"),
-        groups=tuple(
-            Group(title=each.label, note=seeds_note(each), rows=tuple(_run_rows(each))) for each in stats.configurations
-        ),
-    )
-
-
-def _run_rows(configuration: Configuration) -> list[Row]:
-    return [
-        Row(
-            label=run.folder.resolve().name,
-            cells=(
-                Cell(formats.NONE if run.recipe.get(SEED) is None else str(run.recipe[SEED])),
-                Cell(f"{run.row_count:,} of {run.split}"),
-                Cell(str(run.folder)),
-            ),
-        )
-        for run in configuration.runs
-    ]
-
-
-def _spelt(value: object) -> str:
-    return formats.NONE if value is None else spelt(value)
+def _unpaired(stats: Statistics) -> tuple[str, ...]:
+    """A sentence for each configuration that cannot be paired with the first, or not on all seeds."""
+    first, *others = stats.configurations
+    key = headline(stats)
+    found: list[str] = []
+    fewer: list[str] = []
+    for each in others:
+        apart = None if key is None else stats.difference(each, first, key)
+        if isinstance(apart, Unpaired):
+            found.append(f"{each.label} has no paired differences: {apart.reason}.")
+        seeds = stats.seeds_in_common(each, first)
+        if not isinstance(apart, Unpaired) and seeds < max(len(each.runs), len(first.runs)):
+            fewer.append(f"{each.label} is compared on the {plural(seeds, 'seed')} alone that both have.")
+    paired = "Each minus the first, paired by row and seed."
+    return (paired, *fewer, *found) if len(found) < len(others) else tuple(found)

@@ -1,90 +1,56 @@
-"""Picks the rows that a report shows, so that every kind of outcome is seen."""
+"""Texts of a run: rows picked so that every kind of outcome is seen, and all rows for the page's browser."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.report.numbers.outcomes import KINDS, kind_of, ordered, same
 from kdkit.report.page import formats
-from kdkit.report.page.textdiff import pieces
-from kdkit.system.wording import trim
+from kdkit.report.page.document import Part
+from kdkit.report.page.excerpts import Excerpt, Excerpts, Written
+from kdkit.report.parts import row_browser
+from kdkit.report.parts.row_browser import TEXT_LIMIT
+from kdkit.report.read.files import number
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.report.read.rows import ScoredRow
+    from kdkit.report.read.run import Facts
 
-BOTH = "both right"
-STUDENT = "student right, teacher wrong"
-TEACHER = "teacher right, student wrong"
-NEITHER = "both wrong"
-ALONE_RIGHT = "student right"
-ALONE_WRONG = "student wrong"
-KINDS = (BOTH, TEACHER, NEITHER, STUDENT, ALONE_RIGHT, ALONE_WRONG)
 SOURCE_LIMIT = 2400
-TEXT_LIMIT = 1200
-
-
-@attrs.frozen(kw_only=True)
-class Shown:
-    """One row as the report shows it: its texts shortened, and what agrees with what."""
-
-    id: str
-    kind: str
-    source: str
-    source_length: int
-    truth: str
-    teacher: str | None
-    student: str
-    teacher_right: bool
-    student_right: bool
-    models_agree: bool
-
-    @property
-    def teacher_pieces(self) -> list[str]:
-        """The teacher's text with its differences from the truth; see `textdiff`."""
-        return pieces(self.truth, self.teacher or "")
-
-    @property
-    def student_pieces(self) -> list[str]:
-        """The student's text with its differences from the truth."""
-        return pieces(self.truth, self.student)
 
 
 @attrs.frozen(kw_only=True)
 class Spread:
     """The rows shown, and of each kind how many there are and how many are shown."""
 
-    shown: tuple[Shown, ...]
+    shown: tuple[Excerpt, ...]
     kinds: tuple[tuple[str, int, int], ...]
 
 
-def same(one: str | None, other: str | None) -> bool:
-    """Whether two texts are equal, as the exact match of suite `text` has it."""
-    return one is not None and other is not None and trim(one) == trim(other)
-
-
-def kind_of(row: ScoredRow) -> str:
-    """Who of the two wrote the truth."""
-    student = same(row.student, row.truth)
-    if row.teacher is None:
-        return ALONE_RIGHT if student else ALONE_WRONG
-    teacher = same(row.teacher, row.truth)
-    if student:
-        return BOTH if teacher else STUDENT
-    return TEACHER if teacher else NEITHER
+def of_run(facts: Facts) -> Part | None:
+    """The texts; None where the recipe wants no examples, which then wants no texts of its data in the report."""
+    amount = number(facts.table("evaluation").get("examples"))
+    spread = pick(facts.rows, amount=20 if amount is None else int(amount), seed=facts.seed)
+    if not spread.shown:
+        return None
+    rows = row_browser.collect(facts.rows, seed=facts.seed)
+    found = Excerpts(note=_how_picked(spread, facts.split, facts.seed), shown=spread.shown, rows=rows)
+    return Part(key="examples", title="Texts", blocks=(found,))
 
 
 def pick(rows: Sequence[ScoredRow], *, amount: int, seed: int) -> Spread:
     """Up to `amount` rows, taken from the kinds in turn, in an order that only seed and ids decide."""
-    ordered = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}:{row.id}".encode("utf-8", "replace")).digest())
+    listed = ordered(rows, seed)
     by_kind: dict[str, list[ScoredRow]] = {kind: [] for kind in KINDS}
-    for row in ordered:
+    for row in listed:
         by_kind[kind_of(row)].append(row)
     quota = dict.fromkeys(KINDS, 0)
-    left = min(amount, len(ordered))
+    left = min(amount, len(listed))
     while left:
         for kind in KINDS:
             if left and quota[kind] < len(by_kind[kind]):
@@ -92,21 +58,39 @@ def pick(rows: Sequence[ScoredRow], *, amount: int, seed: int) -> Spread:
                 left -= 1
     taken = {id(row) for kind in KINDS for row in by_kind[kind][: quota[kind]]}
     return Spread(
-        shown=tuple(_show(row) for row in ordered if id(row) in taken),
+        shown=tuple(_show(row) for row in listed if id(row) in taken),
         kinds=tuple((kind, len(by_kind[kind]), quota[kind]) for kind in KINDS if by_kind[kind]),
     )
 
 
-def _show(row: ScoredRow) -> Shown:
-    return Shown(
+def _show(row: ScoredRow) -> Excerpt:
+    written = []
+    if row.teacher is not None:
+        text = formats.shortened(row.teacher, TEXT_LIMIT)
+        written.append(Written(model="teacher", text=text, is_right=same(row.teacher, row.truth)))
+    written.append(
+        Written(
+            model="student",
+            text=formats.shortened(row.student or "", TEXT_LIMIT),
+            is_right=same(row.student, row.truth),
+            agrees=same(row.teacher, row.student),
+        )
+    )
+    return Excerpt(
         id=row.id,
         kind=kind_of(row),
         source=formats.shortened(row.source, SOURCE_LIMIT),
         source_length=len(row.source),
         truth=formats.shortened(row.truth, TEXT_LIMIT),
-        teacher=None if row.teacher is None else formats.shortened(row.teacher, TEXT_LIMIT),
-        student=formats.shortened(row.student or "", TEXT_LIMIT),
-        teacher_right=same(row.teacher, row.truth),
-        student_right=same(row.student, row.truth),
-        models_agree=same(row.teacher, row.student),
+        written=tuple(written),
+    )
+
+
+def _how_picked(spread: Spread, split: str, seed: int) -> str:
+    kinds = "; ".join(f"{kind}: {shown} of {plural(there, 'row')}" for kind, there, shown in spread.kinds)
+    return (
+        f"{plural(len(spread.shown), 'row')} of {split}, taken in turn from each kind of outcome so that "
+        f"every kind is seen, not in proportion ({kinds}); within a kind and on the page the order is that of a hash "
+        f"of seed {seed} and the row's id. Right means equal to the ground truth but for white space at "
+        "either end and the kind of line ends."
     )

@@ -1,257 +1,117 @@
-"""What was run and where it came from: data, settings, times, versions."""
+"""What was run: how it was set up, and what is needed to repeat it; for a run, a sweep and a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
-
-from kdkit.api.values import SPLITS
+from kdkit.report.numbers.configurations import described
+from kdkit.report.numbers.versions import versions
 from kdkit.report.page import formats
-from kdkit.report.parts import training
-from kdkit.report.parts.scores import Cell, Group, Row, Table
-from kdkit.report.read.run import STAGES, as_table, number
+from kdkit.report.page.document import Items, Listing, Part
+from kdkit.report.page.tables import Cell, Group, Row, Table
+from kdkit.report.parts import setup
+from kdkit.report.parts.cells import seeds_note
+from kdkit.report.read.scored import SEED
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kdkit.report.numbers.configurations import Configuration
+    from kdkit.report.page.document import Block
     from kdkit.report.read.run import Facts
-
-NO_LIMIT = ("rows", "max_steps", "batch_tokens")
-"""Endings of the settings whose 0 means that there is no limit: as a number it would read as none at all."""
+    from kdkit.sweeps import SweepFacts, TrialFacts
 
 
-@attrs.frozen(kw_only=True)
-class Section:
-    """A heading with facts (label and text), tables, and remarks."""
-
-    title: str
-    items: tuple[tuple[str, str], ...] = ()
-    tables: tuple[Table, ...] = ()
-    remarks: tuple[str, ...] = ()
+def of_run(facts: Facts) -> Part:
+    """A run's settings, times and versions, and its recipe."""
+    again = repeat(facts.folder, "recipe.toml", facts.recipe_text, "this run folder") if facts.recipe_text else []
+    return Part(key="origin", title="What was run", blocks=(setup.sections(facts), *again))
 
 
-def sections(facts: Facts) -> list[Section]:
-    """Every section that there is something to say in."""
-    made = (
-        _data(facts),
-        _teacher(facts),
-        _fine_tuning(facts),
-        _student(facts),
-        _training(facts),
-        _evaluation(facts),
-        _cache(facts),
-        _times(facts),
-        _versions(facts),
-        _way_back(facts),
+def of_sweep(sweep: SweepFacts, configurations: Sequence[Configuration]) -> Part:
+    """A sweep's trials one by one, its versions, and its recipe."""
+    recipe = sweep.folder / "sweep.toml"
+    text = recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else ""
+    sentence, *listings = repeat(sweep.folder.name, "sweep.toml", text, "this sweep's folder")
+    blocks = (sentence, _trials(sweep.trials), *_versions(configurations), *listings)
+    return Part(key="origin", title="What was run", blocks=blocks)
+
+
+def of_comparison(configurations: Sequence[Configuration]) -> Part:
+    """Every run: its configuration, its seed and what it was scored on; and all versions."""
+    table = Table(
+        title="Runs",
+        columns=("", "seed", "scored on", "folder"),
+        groups=tuple(
+            Group(title=each.label, note=seeds_note(each), rows=tuple(_run_rows(each))) for each in configurations
+        ),
+        look="wordy",
     )
-    return [section for section in made if section.items or section.tables or section.remarks]
+    return Part(key="origin", title="What was compared", blocks=(table, *_versions(configurations)))
 
 
-def _data(facts: Facts) -> Section:
-    rows, leakage = as_table(facts.data.get("rows")), as_table(facts.data.get("leakage"))
-    repeated = as_table(facts.data.get("repeated_rows"))
-    splits = [split for split in SPLITS if rows.get(split)]
-    tables = []
-    if splits:
-        cells = {
-            split: (
-                Cell(formats.count(number(rows[split]))),
-                Cell(_share(number(leakage.get(split)))),
-                Cell(formats.count(number(repeated.get(split)))),
-            )
-            for split in splits
-        }
-        tables.append(
-            Table(
-                title="Rows",
-                note="Leakage: the share of a split's targets that occur word for word in training. "
-                "Trained on: its rows that do so with their sources.",
-                columns=("", "rows", "leakage", "trained on"),
-                groups=(Group(rows=tuple(Row(label=split, cells=cells[split]) for split in splits)),),
-            )
-        )
-    lengths = as_table(facts.data.get("lengths"))
-    if lengths:
-        tables.append(
-            Table(
-                title="Lengths in tokens",
-                note="Rows as long as the limit may have been cut to it.",
-                columns=("", "median", "90th percentile", "longest", "as long as the limit"),
-                groups=tuple(
-                    Group(title=split, rows=_lengths(as_table(lengths[split]))) for split in SPLITS if split in lengths
-                ),
-            )
-        )
-    return Section(
-        title="Data",
-        items=tuple(_settings(facts.table("data"))),
-        tables=tuple(tables),
-        remarks=tuple(map(_drop, map(as_table, facts.data.get("drops") or ()))),
-    )
+def failed(trials: Iterable[TrialFacts]) -> Part | None:
+    """The trials that failed, with their errors; None where none did."""
+    listings = [
+        Listing(title=_named(trial), text=trial.error or "no error was noted")
+        for trial in trials
+        if trial.status == "failed"
+    ]
+    told = "The same command runs them again; what each wrote is in logs/ID.log."
+    return Part(key="failed", title="Failed trials", blocks=(told, *listings)) if listings else None
 
 
-def _lengths(sides: Mapping[str, Any]) -> tuple[Row, ...]:
-    """A row for source and target, of what `kdkit.data.corpus.lengths` says of a split."""
-    return tuple(
+def repeat(folder: str, recipe: str, text: str, what: str) -> list[Block]:
+    """The command that runs it again, and its recipe.
+
+    Args:
+        folder: Name of its folder.
+        recipe: Name of its recipe there.
+        text: What the recipe says; empty where it is not there.
+        what: What its folder is called.
+    """
+    command = f"kdkit run {folder}/{recipe} --run-dir {folder}-again"
+    listing = Listing(title=f"The recipe ({recipe})", text=text.rstrip("\n"), language="toml", folded=True)
+    return [
+        f"To repeat it, from a folder in which the recipe's paths hold, with the path of {what}:",
+        Listing(title="The command", text=command, language="sh"),
+        *([listing] if text else []),
+    ]
+
+
+def _versions(configurations: Iterable[Configuration]) -> list[Items]:
+    found = versions(run.record for each in configurations for run in each.runs)
+    return [Items(tuple(found))] if found else []
+
+
+def _named(trial: TrialFacts) -> str:
+    seed = "" if trial.seed is None else f", seed {trial.seed}"
+    return f"{described(trial.values)}{seed} ({trial.id})"
+
+
+def _trials(trials: Sequence[TrialFacts]) -> Table:
+    rows = (
         Row(
-            label=side,
-            cells=tuple(
-                Cell(formats.count(number(as_table(sides[side]).get(key))))
-                for key in ("median", "p90", "max", "at_limit")
+            label=described(trial.values),
+            note="" if trial.seed is None else f"seed {trial.seed}",
+            cells=(Cell(trial.status), Cell(formats.duration(trial.seconds)), Cell(f"trials/{trial.id}")),
+        )
+        for trial in trials
+    )
+    title = f"All {plural(len(trials), 'trial')}"
+    return Table.of(("", "status", "time", "run folder"), rows, title=title, folded=True)
+
+
+def _run_rows(configuration: Configuration) -> list[Row]:
+    return [
+        Row(
+            label=run.folder.resolve().name,
+            cells=(
+                Cell(formats.NONE if run.recipe.get(SEED) is None else str(run.recipe[SEED])),
+                Cell(f"{run.row_count:,} of {run.split}"),
+                Cell(str(run.folder)),
             ),
         )
-        for side in ("source", "target")
-        if side in sides
-    )
-
-
-def _drop(drop: Mapping[str, Any]) -> str:
-    count = int(number(drop.get("count")) or 0)
-    first = [str(place) for place in drop.get("first") or ()]
-    places = f" (first at {', '.join(first)})" if first else ""
-    return f"{plural(count, 'row')} dropped because {drop.get('reason', 'no reason is given')}{places}."
-
-
-def _teacher(facts: Facts) -> Section:
-    items = _settings({key: value for key, value in facts.table("teacher").items() if key != "fine_tune"})
-    return Section(title="Teacher", items=tuple(items))
-
-
-def _fine_tuning(facts: Facts) -> Section:
-    """How the teacher was fine-tuned; nothing where it was not."""
-    items = _training_settings(as_table(facts.table("teacher").get("fine_tune")))
-    items += _padding(facts, "teacher")
-    reused = facts.stage("teacher").get("reused")
-    if items and isinstance(reused, bool):
-        items.append(("done", "by an earlier run" if reused else "by this run"))
-    return Section(title="Fine-tuning of the teacher", items=tuple(items))
-
-
-def _student(facts: Facts) -> Section:
-    return Section(title="Student", items=tuple(_settings(facts.table("student"))))
-
-
-def _training(facts: Facts) -> Section:
-    training, done = facts.table("training"), facts.stage("distill")
-    loss = _settings(facts.table("loss"))
-    items = [("loss", ", ".join(text if key == "name" else f"{key} {text}" for key, text in loss))] if loss else []
-    items += _training_settings(training)
-    for label, key in (("steps taken", "steps"), ("best at step", "best_step"), ("best value", "best_value")):
-        value = number(done.get(key))
-        if value is not None:
-            items.append((label, formats.metric(value) if key == "best_value" else formats.count(value)))
-    items += _padding(facts, "student")
-    tokens = [f"{key} {text}" for key, text in _settings(facts.table("tokens"))]
-    items += [("tokens", ", ".join(tokens))] if tokens else []
-    return Section(title="Training of the student", items=tuple(items))
-
-
-def _training_settings(training: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The settings of a training, without those that a token budget takes the place of."""
-    replaced = {"batch_size", "drop_last"} if training.get("batch_tokens") else set()
-    return _settings({key: value for key, value in training.items() if key not in replaced})
-
-
-def _padding(facts: Facts, stage: str) -> list[tuple[str, str]]:
-    """The share of padding in what was trained on; a line of `metrics.jsonl` tells it of the steps since the last."""
-    weighted, weights, last = 0.0, 0.0, 0.0
-    for line in training.lines(facts, stage, "train"):
-        share, step = number(line.get("padding")), number(line.get("step"))
-        if step is None:
-            continue
-        if share is not None:
-            weighted += share * (step - last)
-            weights += step - last
-        last = step
-    return [("padding", formats.percent(weighted / weights))] if weights else []
-
-
-def _evaluation(facts: Facts) -> Section:
-    suites = [
-        ", ".join(text if key == "name" else f"{key} {text}" for key, text in _settings(as_table(suite)))
-        if isinstance(suite, Mapping)
-        else formats.setting(suite)
-        for suite in facts.table("evaluation").get("suites") or ()
+        for run in configuration.runs
     ]
-    items = [("suites", "; ".join(suites))] if suites else []
-    items += _settings({key: value for key, value in facts.table("evaluation").items() if key != "suites"})
-    generation = [f"{key} {text}" for key, text in _settings(facts.table("generation"))]
-    items += [("generation", ", ".join(generation))] if generation else []
-    return Section(title="Evaluation", items=tuple(items))
-
-
-def _cache(facts: Facts) -> Section:
-    capture = facts.stage("capture")
-    items = [(key if key != "name" else "codec", text) for key, text in _settings(facts.table("codec"))]
-    if not items and capture.get("codec"):
-        items.append(("codec", str(capture["codec"])))
-    items += [
-        (key, formats.count(number(capture[key])))
-        for key in ("records", "tokens")
-        if number(capture.get(key)) is not None
-    ]
-    if number(capture.get("bytes")) is not None:
-        items.append(("size", formats.size(number(capture["bytes"]))))
-    if number(capture.get("bytes_per_token")) is not None:
-        items.append(("bytes per token", f"{number(capture['bytes_per_token']):,.1f}"))
-    if isinstance(capture.get("reused"), bool):
-        items.append(("captured", "by an earlier run" if capture["reused"] else "by this run"))
-    return Section(title="Logit cache", items=tuple(items))
-
-
-def _times(facts: Facts) -> Section:
-    seconds = {stage: number(facts.stage(stage).get("seconds")) for stage in STAGES}
-    known = {stage: value for stage, value in seconds.items() if value is not None}
-    if not known:
-        return Section(title="Time by stage")
-    total = sum(known.values())
-    rows = [
-        Row(label=stage, cells=(Cell(formats.duration(value)), Cell(_share(value / total if total else None))))
-        for stage, value in known.items()
-    ]
-    rows.append(Row(label="together", cells=(Cell(formats.duration(total)), Cell(""))))
-    table = Table(title="", columns=("", "time", "share"), groups=(Group(rows=tuple(rows)),))
-    return Section(title="Time by stage", tables=(table,))
-
-
-def _versions(facts: Facts) -> Section:
-    items = [(str(name), str(version)) for name, version in as_table(facts.run.get("versions")).items()]
-    items += [
-        (f"plugin {name}", str(version) or "unnumbered") for name, version in as_table(facts.run.get("plugins")).items()
-        if name != "kdkit"
-    ]  # fmt: skip
-    if facts.run.get("device"):
-        items.append(("device", str(facts.run["device"])))
-    return Section(title="Versions", items=tuple(items))
-
-
-def _way_back(facts: Facts) -> Section:
-    items = [("run folder", facts.folder)]
-    if facts.run.get("recipe_digest"):
-        items.append(("recipe digest", str(facts.run["recipe_digest"])))
-    if facts.run.get("started"):
-        items.append(("started", str(facts.run["started"])))
-    seeds = as_table(facts.run.get("seeds")) or {"seed": facts.recipe.get("seed")}
-    items += [
-        (f"seed of {name}" if name != "seed" else "seed", str(seed)) for name, seed in seeds.items() if seed is not None
-    ]
-    return Section(title="Where it came from", items=tuple(items))
-
-
-def _settings(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """A recipe table as its keys and values; nested tables flattened, what is empty or sets no limit left out."""
-    found: list[tuple[str, str]] = []
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            found += _settings(value, f"{prefix}{key}.")
-        elif isinstance(value, list):
-            plain = [item for item in value if not isinstance(item, Mapping)]
-            found += [(f"{prefix}{key}", formats.setting(plain))] if plain else []
-        elif value not in {None, ""} and not (value == 0 and key.endswith(NO_LIMIT)):
-            found.append((f"{prefix}{key}", formats.setting(value)))
-    return found
-
-
-def _share(value: float | None) -> str:
-    return formats.NONE if value is None else formats.percent(value)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from kdkit.report.numbers.pairs import LABELS_ONLY, MODELS
+from kdkit.report.numbers.names import LABELS_ONLY, MODELS
+from kdkit.report.numbers.outcomes import ordered, same
 from kdkit.report.page import formats
+from kdkit.report.page.excerpts import Rows
 from kdkit.report.page.textdiff import pieces
-from kdkit.report.parts.examples import TEXT_LIMIT, same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,48 +21,12 @@ ROWS = 2000
 """The most rows that a report carries."""
 BYTES = 3_000_000
 """The most bytes of JSON that they may take."""
-SOURCE_LIMIT = 1500
+SOURCE_LIMIT, TEXT_LIMIT = 1500, 1200
 UNSAFE = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 """What could end a script element, begin a comment in it, be taken for a line's end, or be changed on the way."""
 
 
-@attrs.frozen(kw_only=True)
-class RowData:
-    """Rows for the browser.
-
-    Attributes:
-        json: The rows and what they can be filtered by.
-        models: The models that wrote texts, by name, and what they are called.
-        kinds: The kinds of rows there are.
-        answerable: Whether rows say if they can be answered.
-        shown: How many rows there are in it.
-        total: How many were held out and written for.
-    """
-
-    json: str
-    models: tuple[tuple[str, str], ...]
-    kinds: tuple[str, ...]
-    answerable: bool
-    shown: int
-    total: int
-
-    @property
-    def kinds_by_number(self) -> list[tuple[int, str]]:
-        """The kinds, each with the number that stands for it in the rows."""
-        return list(enumerate(self.kinds))
-
-    @property
-    def note(self) -> str:
-        """Which rows these are."""
-        if self.shown == self.total:
-            return f"All {self.total:,} held-out rows"
-        return (
-            f"{self.shown:,} of {self.total:,} held-out rows, drawn by a hash of the seed and the row's id so that "
-            "this page stays small"
-        )
-
-
-def collect(rows: Sequence[ScoredRow], *, seed: int, most: int = ROWS, budget: int = BYTES) -> RowData:
+def collect(rows: Sequence[ScoredRow], *, seed: int, most: int = ROWS, budget: int = BYTES) -> Rows:
     """Up to `most` rows, and no more than fit the budget of bytes, in an order that only seed and ids decide.
 
     Args:
@@ -73,13 +35,12 @@ def collect(rows: Sequence[ScoredRow], *, seed: int, most: int = ROWS, budget: i
         most: The most rows.
         budget: The most bytes of JSON that rows may take.
     """
-    ordered = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}:{row.id}".encode("utf-8", "replace")).digest())
     texts = {"teacher": [row.teacher for row in rows], "student": [row.student for row in rows],
              LABELS_ONLY: [row.labels_only for row in rows]}  # fmt: skip
     models = [model for model, written in texts.items() if any(text is not None for text in written)]
     kinds = sorted({kind for row in rows for kind in row.kinds})
     encoded: list[str] = []
-    for row in ordered[:most]:
+    for row in ordered(rows, seed)[:most]:
         line = safe_json(_entry(row, models, kinds))
         budget -= len(line.encode())
         if budget < 0:
@@ -87,7 +48,7 @@ def collect(rows: Sequence[ScoredRow], *, seed: int, most: int = ROWS, budget: i
         encoded.append(line)
     names = {model: formats.visible(MODELS[model]) for model in models}
     head = safe_json({"models": [[model, name] for model, name in names.items()], "kinds": kinds})
-    return RowData(
+    return Rows(
         json=f'{head[:-1]}, "rows": [' + ",\n".join(encoded) + "]}",
         models=tuple(names.items()),
         kinds=tuple(kinds),

@@ -1,75 +1,60 @@
-"""Tables as values, rendered alike into HTML and Markdown."""
+"""Scores: of a run's models side by side and against each other, or of every configuration."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-import attrs
-
 from kdkit.report.numbers import pairs
+from kdkit.report.numbers.names import (
+    BASELINES,
+    LABELS_ONLY,
+    LOSS,
+    MODELS,
+    SUITES,
+    metric_label,
+    suite_title,
+)
 from kdkit.report.page import formats
-from kdkit.report.read.run import number
+from kdkit.report.page.charts.dots import Dots
+from kdkit.report.page.document import Figure, Figures, Part
+from kdkit.report.page.tables import Cell, Group, Row, Table
+from kdkit.report.parts import calibration
+from kdkit.report.parts.cells import difference_cell, score_cell, seeds_note
+from kdkit.report.read.files import number
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from kdkit.api.values import Difference, Score
+    from kdkit.api.values import Score
+    from kdkit.evaluation.row_scores import RowKey
+    from kdkit.report.numbers.configurations import Configuration
     from kdkit.report.numbers.pairs import Pair
+    from kdkit.report.numbers.statistics import Statistics
+    from kdkit.report.page.document import Block
     from kdkit.report.read.run import Facts
 
-
-@attrs.frozen
-class Cell:
-    """A number, in smaller print what is to be known about it, and what it amounts to.
-
-    Attributes:
-        text: The number.
-        note: Its interval, or the like.
-        verdict: "better", "worse" or "within noise", for a difference; empty where that is not said.
-    """
-
-    text: str
-    note: str = ""
-    verdict: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class Row:
-    """A label and its numbers."""
-
-    label: str
-    note: str = ""
-    cells: tuple[Cell, ...]
-
-
-@attrs.frozen(kw_only=True)
-class Group:
-    """Rows under a common heading; no heading where the title is empty."""
-
-    title: str = ""
-    note: str = ""
-    rows: tuple[Row, ...]
-
-
-@attrs.frozen(kw_only=True)
-class Table:
-    """A table: `columns` names the label's column first."""
-
-    title: str
-    note: str = ""
-    columns: tuple[str, ...]
-    groups: tuple[Group, ...]
-    folded: bool = False
-
-
-SUITES = {"tokens": "Tokens under teacher forcing", "texts": "Texts"}
-"""Headings of what is no metric suite."""
 DISTILLED = "distilled minus labels only"
 LESS = "less is better"
 """Said beside a metric."""
 RATIO = "Retention: student over teacher."
 INTERVALS = "In small print 95 % bootstrap intervals over rows."
+
+
+def of_run(facts: Facts) -> Part | None:
+    """Every model's scores, the student's differences, its agreement with the teacher, and calibration."""
+    against_truth = comparison(facts)
+    apart = differences(facts)
+    blocks: list[Block] = [
+        *(table for table in against_truth if not table.folded),
+        *([] if apart is None else [apart]),
+        *(table for table in against_truth if table.folded),
+        *intervals(facts),
+        *agreement(facts),
+        *calibration.blocks(facts),
+    ]
+    return Part(key="scores", title="Scores", blocks=tuple(blocks)) if blocks else None
 
 
 def comparison(facts: Facts) -> list[Table]:
@@ -136,24 +121,65 @@ def differences(facts: Facts) -> Table | None:
     )
 
 
-def difference_cell(difference: Difference | None) -> Cell:
-    """A difference with its interval; whether that is better or worse only where it is more than noise."""
-    if difference is None:
-        return Cell(formats.NONE)
-    return Cell(
-        formats.signed(difference.value),
-        formats.signed_interval(difference.low, difference.high),
-        difference.verdict,
+def intervals(facts: Facts) -> list[Figures]:
+    """Scores against the truth with their intervals: a drawing for each suite."""
+    # Lengths of texts are no scores: on one axis they would push these together.
+    whole = [pair for pair in pairs.pairs(facts, against="truth") if not pair.is_part and pair.suite != "texts"]
+    drawn: dict[str, list[tuple[str, dict[str, Score]]]] = {}
+    for pair in whole:
+        scores = {model: pair.score(model) for model in ("teacher", "student", LABELS_ONLY)}
+        known = {model: score for model, score in scores.items() if score is not None and math.isfinite(score.value)}
+        if known:
+            drawn.setdefault(pair.suite, []).append((pair.label, known))
+    if not drawn:
+        return []
+    label = "score, with 95 % interval"
+    charts = (
+        Dots(title=suite_title(suite), x_label=label, rows=tuple(drawn[suite]), from_zero=True) for suite in drawn
     )
+    figures = tuple(Figure(chart=chart) for chart in charts)
+    shown = [model for model in MODELS if any(model in known for rows in drawn.values() for _, known in rows)]
+    legend = tuple((model, MODELS[model]) for model in shown)
+    return [Figures(title="Scores with their intervals", legend=legend, figures=figures)]
 
 
-def suite_title(suite: str) -> str:
-    """The heading of a suite."""
-    return "Loss" if suite == pairs.LOSS else SUITES.get(suite, f"Suite {suite}")
+def of_several(stats: Statistics, title: str, figures: Sequence[Figures] = ()) -> Part:
+    """Every score of every configuration, after figures of some."""
+    blocks: list[Block] = [*by_suite(stats), *figures, *by_suite(stats, parts=True)]
+    return Part(key="scores", title=title, blocks=tuple(blocks))
+
+
+def by_suite(stats: Statistics, *, parts: bool = False) -> list[Table]:
+    """A table for each suite and what texts were compared with: a row for each configuration and baseline.
+
+    Args:
+        stats: The configurations and their scores.
+        parts: Whether of parts of the rows, `recall/equals`; else of all rows.
+    """
+    found = []
+    for (suite, against), every in _grouped(stats.of_student(parts=parts)).items():
+        folded = stats.folded(every)
+        keys = [group[0] for group in folded]
+        columns = (", ".join(metric_label(key.suite, key.metric) for key in group) for group in folded)
+        rows = tuple(_row(configuration, stats, keys) for configuration in stats.configurations)
+        baselines = tuple(_baselines(stats, keys))
+        groups = [Group(title="Configurations", rows=rows)]
+        if baselines:
+            groups.append(Group(title="To compare with", rows=baselines))
+        found.append(
+            Table(
+                title=_title(suite, against) + (", by part of the rows" if parts else ""),
+                note=_keys_note(stats, keys),
+                columns=("", *columns),
+                groups=tuple(groups),
+                folded=parts,
+            )
+        )
+    return found
 
 
 def _columns(models: Sequence[str], *, has_ratio: bool = True) -> tuple[str, ...]:
-    return ("", *(pairs.MODELS[model] for model in models), *(["retention"] if has_ratio else []))
+    return ("", *(MODELS[model] for model in models), *(["retention"] if has_ratio else []))
 
 
 def _suites(pairs: Sequence[Pair], facts: Facts, models: Sequence[str], *, has_ratio: bool = True) -> list[Group]:
@@ -170,7 +196,7 @@ def _suites(pairs: Sequence[Pair], facts: Facts, models: Sequence[str], *, has_r
 
 def _note(pair: Pair, row_count: int) -> str:
     """How many rows counted, where that is not all that were scored; and that less is better, where it is."""
-    notes = [LESS] if pair.sense < 0 and pair.suite != pairs.LOSS else []
+    notes = [LESS] if pair.sense < 0 and pair.suite != LOSS else []
     counts = sorted(set(pair.counts))
     if counts and counts != [row_count]:
         ends = dict.fromkeys((counts[0], counts[-1]))
@@ -179,16 +205,10 @@ def _note(pair: Pair, row_count: int) -> str:
 
 
 def _cells(pair: Pair, models: Sequence[str], *, has_ratio: bool = True) -> tuple[Cell, ...]:
-    cells = [_cell(pair.score(model)) for model in models]
+    cells = [score_cell(pair.score(model)) for model in models]
     if has_ratio:
         cells.append(Cell(formats.ratio(pair.ratio), "within noise" if pair.within_noise else ""))
     return tuple(cells)
-
-
-def _cell(score: Score | None) -> Cell:
-    if score is None:
-        return Cell(formats.NONE)
-    return Cell(formats.metric(score.value), formats.interval(score.low, score.high))
 
 
 def _losses(pairs: Sequence[Pair], facts: Facts, models: Sequence[str]) -> list[Group]:
@@ -210,3 +230,59 @@ def _loss_note(facts: Facts) -> str:
     size = number(facts.table("generation").get("batch_size"))
     batches = "batches" if size is None else f"batches of {plural(int(size), 'row')}"
     return f"nats per token, lower is better; means and intervals over {batches}"
+
+
+def _grouped(keys: Iterable[RowKey]) -> dict[tuple[str, str], list[RowKey]]:
+    """Keys by suite and reference; losses in one table, whatever they are against."""
+    found: dict[tuple[str, str], list[RowKey]] = {}
+    for key in keys:
+        found.setdefault((key.suite, "" if key.suite == "loss" else key.against), []).append(key)
+    return dict(sorted(found.items(), key=lambda each: (each[0][0] in SUITES, each[0][1] == "teacher")))
+
+
+def _title(suite: str, against: str) -> str:
+    of = {"truth": ", against the truth", "teacher": ", against the teacher"}.get(against, "")
+    return f"{'Losses' if suite == LOSS else suite_title(suite)}{of}"
+
+
+def _keys_note(stats: Statistics, keys: Sequence[RowKey]) -> str:
+    lower = [metric_label(key.suite, key.metric) for key in keys if stats.direction(key).sense < 0]
+    note = "Mean over seeds; in small print its 95 % interval over rows and seeds."
+    if any(key.suite == "loss" and key.metric != "hard" for key in keys):
+        note += " Soft and total loss depend on alpha and temperature, and compare only what has the same; "
+        note += "those of baselines are left out where they vary."
+    if not lower:
+        return note
+    return f"{note} Lower is better{'' if len(lower) == len(keys) else ' for ' + ', '.join(lower)}."
+
+
+def _row(configuration: Configuration, stats: Statistics, keys: Sequence[RowKey]) -> Row:
+    return Row(
+        label=configuration.label,
+        note=seeds_note(configuration),
+        cells=tuple(score_cell(stats.measure(configuration, key)) for key in keys),
+    )
+
+
+def _baselines(stats: Statistics, keys: Sequence[RowKey]) -> Iterable[Row]:
+    """A row for each other model; several where it is not the same for all configurations."""
+    for model in ("teacher", *BASELINES):
+        label = MODELS[model]
+        wanted = [key._replace(model=model) for key in keys]
+        having = [each for each in stats.configurations if any(each in stats.having(key) for key in wanted)]
+        # Its soft and total loss vary with the temperature and alpha of the runs beside it, and tell nothing of it.
+        told = [key for key in wanted if key.suite != "loss" or key.metric == "hard"] or wanted
+        if having and all(stats.is_common(key) for key in told):
+            measures = [stats.common(key) for key in wanted]
+            known = [measure for measure in measures if measure is not None]
+            seeds = max(measure.seeds for measure in known)
+            # Of a model without a seed of its own, every run says the same.
+            yield Row(
+                label=label,
+                note=plural(seeds, "seed") if model == LABELS_ONLY else "",
+                cells=tuple(map(score_cell, measures)),
+            )
+            continue
+        for each in having:
+            cells = tuple(score_cell(stats.measure(each, key)) for key in wanted)
+            yield Row(label=label, note=f"beside {each.label}", cells=cells)

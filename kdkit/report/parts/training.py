@@ -1,13 +1,15 @@
-"""Loss curves of a run, out of the lines of `metrics.jsonl`."""
+"""How a run trained: its loss curves, out of the lines of `metrics.jsonl`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from kdkit.report.numbers import pairs
+from kdkit.report.numbers.names import LABELS_ONLY
 from kdkit.report.page import formats
-from kdkit.report.page.charts.svg import Beside, Curve
-from kdkit.report.parts.scores import Cell, Group, Row, Table
+from kdkit.report.page.charts.curve import Beside, Curve
+from kdkit.report.page.document import Figure, Figures, Part
+from kdkit.report.page.tables import Cell, Group, Row, Table
 from kdkit.report.read.run import number
 
 if TYPE_CHECKING:
@@ -19,13 +21,29 @@ if TYPE_CHECKING:
 
 LOSSES = {"loss": "total loss", "hard": "hard loss", "soft": "soft loss"}
 TITLES = {**LOSSES, "feature": "distance of hidden states"}
-STAGES = {"teacher": "Teacher", "student": "Student", "labels-only": "Labels only (alpha = 0)"}
+STAGES = {"teacher": "Teacher", "student": "Student", LABELS_ONLY: "Labels only (alpha = 0)"}
 """Who was trained, as `metrics.jsonl` names it and as the tables do."""
 
 
-def of_run(facts: Facts) -> list[Curve]:
+def of_run(facts: Facts) -> Part | None:
+    """The curves, and the numbers behind them at each validation."""
+    drawn = curves(facts)
+    if not drawn:
+        return None
+    beside = any(curve.beside is not None for curve in drawn)
+    figures = Figures(
+        figures=tuple(Figure(chart=curve, model=curve.model) for curve in drawn),
+        note="Thin line: training. Dots: validation, at each epoch's end. Upright dashes: the epoch that was kept as "
+        "best.",
+        legend=((LABELS_ONLY, "dashed line: the same student, trained on the labels alone"),) if beside else (),
+    )
+    numbers = table(facts)
+    return Part(key="training", title="Training", blocks=(figures, *([] if numbers is None else [numbers])))
+
+
+def curves(facts: Facts) -> list[Curve]:
     """A curve for each loss of each trained model, and for the metric that chose the best epoch."""
-    curves: list[Curve] = []
+    found: list[Curve] = []
     metric = _watched(facts)
     for stage in ("teacher", "student"):
         train, validation = lines(facts, stage, "train"), lines(facts, stage, "validation")
@@ -49,13 +67,13 @@ def of_run(facts: Facts) -> list[Curve]:
                 beside=_beside(facts, axis, key) if stage == "student" and key in {"hard", metric} else None,
             )
             if curve.training or curve.validation:
-                curves.append(curve)
-    return curves
+                found.append(curve)
+    return found
 
 
 def _beside(facts: Facts, axis: str, key: str) -> Beside | None:
     """The same of the student that was trained on the labels alone."""
-    training, validation = (_points(lines(facts, "labels-only", kind), axis, key) for kind in ("train", "validation"))
+    training, validation = (_points(lines(facts, LABELS_ONLY, kind), axis, key) for kind in ("train", "validation"))
     if not (training or validation):
         return None
     return Beside(title="labels only (alpha = 0)", training=training, validation=validation)

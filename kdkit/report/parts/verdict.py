@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import attrs
-
 from kdkit.errors import DamagedData, Mismatch, MissingInput
 from kdkit.report.numbers import pairs
+from kdkit.report.numbers.names import MODELS
 from kdkit.report.page import formats
+from kdkit.report.page.document import Verdict
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -25,14 +25,6 @@ SAME_TIME = 0.1
 """Medians that differ by less than this share are called about the same."""
 
 
-@attrs.frozen(kw_only=True)
-class Verdict:
-    """The sentence, and the numbers it stands on."""
-
-    sentence: str
-    detail: str
-
-
 def of_run(facts: Facts) -> Verdict:
     """The verdict on a run, with what its baselines and its split have to say."""
     pair = pairs.headline(facts)
@@ -44,7 +36,7 @@ def of_run(facts: Facts) -> Verdict:
     more = [judged.detail, _loss_to_teacher(pair), *_selection(facts, pair)]
     if not gain:
         more.append(_no_labels_only(facts))
-    return Verdict(sentence=sentence, detail=" ".join(filter(None, more)))
+    return Verdict(sentence, " ".join(filter(None, more)))
 
 
 def _gain(pair: Pair) -> str:
@@ -53,7 +45,7 @@ def _gain(pair: Pair) -> str:
     if gain is None or not math.isfinite(gain.value):
         return ""
     apart = formats.metric(abs(gain.value))
-    ends = formats.signed_interval(gain.low, gain.high)
+    ends = formats.signed_interval(gain)
     interval = f"95 % interval {ends}"
     if gain.holds_zero:
         return (
@@ -79,10 +71,10 @@ def _beaten_by(facts: Facts, pair: Pair) -> str:
             is_better, interval = baseline.low > student.high or baseline.high < student.low, ""
         else:
             is_better = not apart.holds_zero
-            interval = f", 95 % interval {formats.signed_interval(apart.low, apart.high)}"
+            interval = f", 95 % interval {formats.signed_interval(apart)}"
         if is_better:
             by = formats.signed(baseline.value - student.value)
-            told.append(f"{pairs.MODELS[model]} ({formats.metric(baseline.value)}; {by}{interval})")
+            told.append(f"{MODELS[model]} ({formats.metric(baseline.value)}; {by}{interval})")
     if not told:
         return ""
     side = "Above" if pair.sense > 0 else "Better than"
@@ -117,9 +109,9 @@ def _paired(facts: Facts, pair: Pair, model: str) -> Difference | None:
 
 def _loss_to_teacher(pair: Pair) -> str:
     apart = pair.difference
-    if apart is None or not formats.signed_interval(apart.low, apart.high):
+    if apart is None or not formats.signed_interval(apart):
         return ""
-    ends = formats.signed_interval(apart.low, apart.high)
+    ends = formats.signed_interval(apart)
     return f"Student minus teacher, row by row: {formats.signed(apart.value)} (95 % interval {ends})."
 
 
@@ -157,7 +149,7 @@ def judge(pair: Pair | None, costs: Mapping[str, Cost], *, split: str) -> Verdic
         split: Name of the split that was scored.
     """
     if pair is None or pair.student is None or not math.isfinite(pair.student.value):
-        return Verdict(sentence="This run has no score of its student yet.", detail="")
+        return Verdict("This run has no score of its student yet.")
     price = _price(costs)
     quality = _quality(pair, pair.student)
     if pair.teacher is None or not math.isfinite(pair.teacher.value):
@@ -166,7 +158,7 @@ def judge(pair: Pair | None, costs: Mapping[str, Cost], *, split: str) -> Verdic
         price = ""  # whatever nothing costs
     elif price:
         price = f", at {price}" if quality[-1] != ")" else f" at {price}"
-    return Verdict(sentence=f"{quality}{price}.", detail=_detail(pair, pair.student, split))
+    return Verdict(f"{quality}{price}.", _detail(pair, pair.student, split))
 
 
 def _quality(pair: Pair, student: Score) -> str:
@@ -242,9 +234,9 @@ def _times(share: float) -> str:
 
 def _detail(pair: Pair, student: Score, split: str) -> str:
     intervals = [
-        f"{model} {formats.interval(score.low, score.high)}"
+        f"{model} {formats.interval(score)}"
         for model, score in (("teacher", pair.teacher), ("student", student))
-        if score is not None and formats.interval(score.low, score.high)
+        if score is not None and formats.interval(score)
     ]
     sentence = f"{pair.metric} of suite {pair.suite}, against the ground truth of {plural(student.count, 'row')}"
     shown = f"; 95 % intervals: {', '.join(intervals)}" if intervals else ""

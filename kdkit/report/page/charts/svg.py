@@ -1,4 +1,4 @@
-"""Charts as inline SVG that follows the page's colours, light or dark.
+"""What all drawings share: colours and marks of the page, and how a figure of matplotlib becomes its SVG.
 
 Each is drawn at the width of a phone, so that its text stays readable there; wide pages show them side by side.
 """
@@ -12,16 +12,13 @@ import warnings
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-import attrs
-
-from kdkit.report.page import formats
-
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from kdkit.report.numbers.pairs import Pair
-    from kdkit.report.parts.calibration import Reliability
+    from kdkit.api.values import Interval
 
 # Colours of the light page: the page's style sheet has a variable of each name, with another value for the dark.
 COLOURS = {"teacher": "#0a5c9c", "student": "#bf4c08", "ink": "#1b1d20", "muted": "#63686f", "rule": "#d9d8d2",
@@ -29,151 +26,13 @@ COLOURS = {"teacher": "#0a5c9c", "student": "#bf4c08", "ink": "#1b1d20", "muted"
            "series6": "#3b6d8c"}  # fmt: skip
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
-LABELS_ONLY = COLOURS["series2"]
 WIDTH = 4.1  # inches of 72 points: about the width of a column of the page
-
-
-@attrs.frozen(kw_only=True)
-class Beside:
-    """The same quantity of another model, to compare with."""
-
-    title: str
-    training: tuple[tuple[float, float], ...]
-    validation: tuple[tuple[float, float], ...]
-
-
-@attrs.frozen(kw_only=True)
-class Curve:
-    """One quantity over the course of a training: a line of training steps and points of validations."""
-
-    model: str
-    title: str
-    x_label: str
-    y_label: str
-    training: tuple[tuple[float, float], ...]
-    validation: tuple[tuple[float, float], ...]
-    best_x: float | None
-    beside: Beside | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Whiskers:
-    """The metrics of a suite: a dot and a 95 % interval for each model."""
-
-    title: str
-    pairs: tuple[Pair, ...]
-
-    @property
-    def has_labels_only(self) -> bool:
-        """Whether the student that was trained on the labels alone is in it."""
-        return any("labels-only" in pair.baselines for pair in self.pairs)
-
-
-def draw_curve(curve: Curve, *, key: str) -> str:
-    """The SVG of a curve; `key` keeps its ids apart from those of other charts of the page."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    with styled():
-        figure = Figure(figsize=(WIDTH, 2.6))
-        axes = figure.add_axes((0.15, 0.185, 0.83, 0.775))
-        if curve.beside is not None:
-            _draw_line(axes, curve.beside, LABELS_ONLY, marker="D", linestyle=(0, (4, 2)))
-        _draw_line(axes, curve, COLOURS[curve.model], marker="o", linestyle="-")
-        if curve.best_x is not None:
-            axes.axvline(curve.best_x, color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 3)), zorder=0)
-            right = curve.best_x > sum(axes.get_xlim()) / 2
-            axes.annotate(
-                "best", (curve.best_x, 1), xycoords=("data", "axes fraction"), color=COLOURS["muted"], fontsize=10.5,
-                xytext=(-4 if right else 4, -3), textcoords="offset points", va="top", ha="right" if right else "left",
-            )  # fmt: skip
-        axes.set_xlabel(curve.x_label, color=COLOURS["muted"])
-        axes.set_ylabel(formats.visible(curve.y_label), color=COLOURS["muted"])
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-        axes.margins(x=0.03, y=0.12)
-        bare(axes)
-        axes.grid(axis="y", color=COLOURS["rule"], linewidth=0.8)
-        beside = f", beside {curve.beside.title}" if curve.beside is not None else ""
-        return to_svg(figure, key=key, label=f"{curve.title}, {curve.y_label} by {curve.x_label}{beside}")
-
-
-def _draw_line(axes: Axes, curve: Curve | Beside, colour: str, *, marker: str, linestyle: Any) -> None:
-    if curve.training:
-        lone = "." if len(curve.training) == 1 else ""  # a line of one point is not seen
-        axes.plot(*zip(*curve.training, strict=True), color=colour, linewidth=1.1, alpha=0.6, marker=lone)
-    if curve.validation:
-        size = 5 if marker == "o" else 4
-        axes.plot(
-            *zip(*curve.validation, strict=True),
-            color=colour, linewidth=1.4, marker=marker, markersize=size, linestyle=linestyle,
-        )  # fmt: skip
-
-
-def draw_whiskers(chart: Whiskers, *, key: str) -> str:
-    """The SVG of a suite's dots and whiskers."""
-    from matplotlib.figure import Figure
-
-    with styled():
-        labels = [formats.shortened_label(pair.label) for pair in chart.pairs]
-        height = 0.62 + 0.46 * len(labels)
-        left = (0.25 + 0.085 * max(map(len, labels))) / WIDTH
-        figure = Figure(figsize=(WIDTH, height))
-        axes = figure.add_axes((left, 0.4 / height, 0.97 - left, 1 - 0.5 / height))
-        highest = 0.0
-        for row, pair in enumerate(chart.pairs):
-            for score, colour, marker, shift in (
-                (pair.teacher, COLOURS["teacher"], "s", -0.2 if pair.baselines else -0.14),
-                (pair.student, COLOURS["student"], "o", 0.0 if pair.baselines else 0.14),
-                (pair.baselines.get("labels-only"), LABELS_ONLY, "D", 0.2),
-            ):
-                if score is None or not math.isfinite(score.value):
-                    continue
-                if math.isfinite(score.low) and math.isfinite(score.high):
-                    axes.plot((score.low, score.high), (row + shift,) * 2, color=colour, linewidth=2.2, alpha=0.55)
-                    highest = max(highest, score.high)
-                axes.plot(
-                    (score.value,),
-                    (row + shift,),
-                    color=colour,
-                    marker=marker,
-                    markersize=5.5 if marker == "D" else 6.5,
-                )
-                highest = max(highest, score.value)
-        axes.set_yticks(range(len(labels)), labels)
-        axes.set_ylim(len(labels) - 0.5, -0.5)
-        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]), right=highest * 1.06 or 1.0)
-        axes.set_xlabel("score, with 95 % interval", color=COLOURS["muted"])
-        bare(axes)
-        axes.tick_params(axis="y", labelcolor=COLOURS["ink"], labelsize=11)
-        axes.grid(axis="x", color=COLOURS["rule"], linewidth=0.8)
-        return to_svg(figure, key=key, label=f"{chart.title}: scores with 95 % intervals")
-
-
-def draw_reliability(chart: Reliability, *, key: str) -> str:
-    """The SVG of a reliability diagram: the share of right tokens by the probability that the model gave them."""
-    from matplotlib.figure import Figure
-
-    looks = {
-        "teacher": (COLOURS["teacher"], "s"),
-        "student": (COLOURS["student"], "o"),
-        "labels-only": (LABELS_ONLY, "D"),
-    }
-    with styled():
-        figure = Figure(figsize=(WIDTH, 3.4))
-        axes = figure.add_axes((0.15, 0.145, 0.83, 0.82))
-        axes.plot((0, 1), (0, 1), color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 3)))
-        for model, bins in chart.models.items():
-            colour, marker = looks[model]
-            points = [(each.confidence, each.accuracy) for each in bins]
-            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, marker=marker, markersize=5)
-        axes.set_xlim(0, 1.02)
-        axes.set_ylim(0, 1.02)
-        axes.set_xlabel("probability of the most likely token", color=COLOURS["muted"])
-        axes.set_ylabel("share right", color=COLOURS["muted"])
-        bare(axes)
-        axes.grid(color=COLOURS["rule"], linewidth=0.8)
-        return to_svg(figure, key=key, label=f"{chart.title}: share of right tokens by their probability")
+MARKS = {
+    "teacher": (COLOURS["teacher"], "s"),
+    "student": (COLOURS["student"], "o"),
+    "labels-only": (COLOURS["series2"], "D"),
+}
+"""Colour and mark of a model."""
 
 
 def styled() -> Any:
@@ -240,3 +99,21 @@ def _adapt(element: ET.Element, key: str, kept: set[str]) -> None:
                 new = new.replace(colour, f"var(--{role}, {colour})")
             new = re.sub(r"font: ([\d.]+px) [^;]*", r"font-size: \1", new)
         element.set(attribute, new)
+
+
+def is_known(found: Interval) -> bool:
+    """Whether both ends of an interval are known."""
+    return math.isfinite(found.low) and math.isfinite(found.high)
+
+
+def reach(drawn: Iterable[Interval]) -> tuple[float, float]:
+    """The ends of an axis of values: all of these, and of their intervals what does not dwarf the values."""
+    drawn = list(drawn)
+    values = [each.value for each in drawn if math.isfinite(each.value)]
+    low, high = min(values), max(values)
+    most = max(2 * (high - low), 0.25 * max(abs(low), abs(high)))
+    ends = [end for each in drawn for end in (each.low, each.high) if math.isfinite(end)]
+    first = min([low, *(max(end, low - most) for end in ends)])
+    last = max([high, *(min(end, high + most) for end in ends)])
+    room = 0.08 * (last - first) or 0.05 * abs(last) or 0.05
+    return first - room, last + room

@@ -1,0 +1,66 @@
+"""What models, suites and metrics are called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kdkit.evaluation.row_scores import RowKey
+
+LOSS = "loss"
+"""The suite under which an evaluation files hard, soft and total loss."""
+LABELS_ONLY = "labels-only"
+MODELS = {
+    "teacher": "teacher",
+    "student": "student",
+    LABELS_ONLY: "labels only (alpha = 0)",
+    "untouched": "untouched student",
+    "constant": "constant",
+    "nearest": "nearest training row",
+}
+"""The models of an evaluation and their names in a report, in the order of its columns."""
+BASELINES = tuple(MODELS)[2:]
+METRICS = {
+    ("tokens", "ece"): "calibration error",
+    ("tokens", "agreement"): "same token as the teacher",
+    ("texts", "agreement"): "same text as the teacher",
+    ("texts", "length"): "tokens written",
+}
+"""What kdkit itself measures, in words; metrics of suites go by their own names."""
+SUITES = {LOSS: "Loss", "tokens": "Tokens under teacher forcing", "texts": "Texts"}
+"""Headings of what is no metric suite."""
+
+
+def metric_label(suite: str, metric: str) -> str:
+    """A metric in words, beside its suite."""
+    return METRICS.get((suite, metric), metric.replace("_", " "))
+
+
+def metric_name(key: RowKey) -> str:
+    """A metric in words that stand without its suite."""
+    if key.suite == LOSS:
+        return f"{key.metric} loss"
+    alone = key.suite == "tokens" and (key.suite, key.metric) not in METRICS
+    return f"{'token ' if alone else ''}{metric_label(key.suite, key.metric)}"
+
+
+def group_name(group: Sequence[RowKey]) -> str:
+    """Scores that are equal, by their names: `precision, recall, f1`."""
+    return ", ".join(dict.fromkeys(map(metric_name, group)))
+
+
+def suites_of(group: Sequence[RowKey]) -> str:
+    """The suites that they are of."""
+    return ", ".join(dict.fromkeys(key.suite for key in group))
+
+
+def suite_title(suite: str) -> str:
+    """The heading of a suite."""
+    return SUITES.get(suite, f"Suite {suite}")
+
+
+def capital(text: str) -> str:
+    """The text with a capital letter at its beginning."""
+    return f"{text[:1].upper()}{text[1:]}"

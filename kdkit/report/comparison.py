@@ -8,7 +8,7 @@ from kdkit.report.numbers.configurations import Configuration, described
 from kdkit.report.numbers.statistics import Statistics
 from kdkit.report.page.document import Document
 from kdkit.report.page.formats import spelt
-from kdkit.report.page.writing import write as write_page
+from kdkit.report.page.writing import write_page
 from kdkit.report.parts import cautions, comparison_verdict, costs, differences, provenance, recipes, scores
 from kdkit.report.read.scored import SEED, read_scored
 from kdkit.system.digests import canonical_json

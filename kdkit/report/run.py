@@ -11,9 +11,9 @@ from kdkit.report.numbers.names import LOSS, MODELS, suite_title
 from kdkit.report.page import formats, terminal
 from kdkit.report.page.document import Document
 from kdkit.report.page.tables import Cell, Table
-from kdkit.report.page.writing import write as write_page
+from kdkit.report.page.writing import write_page
 from kdkit.report.parts import costs, examples, gauges, provenance, scores, training, verdict
-from kdkit.report.read.run import read
+from kdkit.report.read.run import read_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from kdkit.report.page.document import Part
-    from kdkit.report.read.run import Facts
+    from kdkit.report.read.run import RunFacts
 
 HEADS = {
     MODELS["labels-only"]: "labels only",
@@ -41,10 +41,10 @@ def write(folder: Path) -> None:
         MissingInput: The folder is no run folder.
         DamagedData: A file in it cannot be read.
     """
-    write_page(assemble(read(folder)), folder / "report.html")
+    write_page(assemble(read_run(folder)), folder / "report.html")
 
 
-def assemble(facts: Facts) -> Document:
+def assemble(facts: RunFacts) -> Document:
     """The page of a run."""
     return Document(
         title=facts.name,
@@ -53,22 +53,22 @@ def assemble(facts: Facts) -> Document:
         verdict=verdict.of_run(facts),
         warned="Not in this report:",
         warnings=facts.missing,
-        gauges=gauges.of_run(pairs.headline(facts), facts.costs),
+        gauges=gauges.of_run(pairs.headline(facts), facts.evaluation.costs),
         parts=tuple(part for part in _parts(facts) if part is not None),
         footer="Made by kdkit from the files of the run folder alone.",
     )
 
 
-def _parts(facts: Facts) -> Iterator[Part | None]:
+def _parts(facts: RunFacts) -> Iterator[Part | None]:
     """The sections, in their order."""
     yield scores.of_run(facts)
-    yield costs.of_run(facts.costs)
+    yield costs.of_run(facts.evaluation.costs)
     yield training.of_run(facts)
     yield examples.of_run(facts)
     yield provenance.of_run(facts)
 
 
-def _description(facts: Facts) -> str:
+def _description(facts: RunFacts) -> str:
     """The recipe's own, and what tells this run from others of it: its folder and its loss."""
     loss = {key: value for key, value in facts.table("loss").items() if key != "name"}
     told = ", ".join(f"{key} {formats.setting(value)}" for key, value in loss.items())
@@ -78,7 +78,7 @@ def _description(facts: Facts) -> str:
 
 def closing_table(folder: Path) -> RenderableType:
     """The verdict, a row for each metric and cost, and where the report is, for a rich console."""
-    facts = read(folder)
+    facts = read_run(folder)
     return terminal.closing(verdict.of_run(facts).sentence, map(_short, _closing(facts)), folder / "report.html")
 
 
@@ -87,7 +87,7 @@ def closing_text(folder: Path) -> str:
     return terminal.plain(closing_table(folder))
 
 
-def _closing(facts: Facts) -> Iterator[Table]:
+def _closing(facts: RunFacts) -> Iterator[Table]:
     for table in scores.comparison(facts):
         if not table.folded:
             yield evolve(table, note="")
@@ -98,7 +98,7 @@ def _closing(facts: Facts) -> Iterator[Table]:
             for group in apart.groups
         )
         yield evolve(apart, groups=tuple(groups), note=_lower_is_better(apart))
-    spent = costs.table(facts.costs)
+    spent = costs.table(facts.evaluation.costs)
     if spent is not None:
         yield evolve(spent, note="")
 

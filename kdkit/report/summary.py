@@ -13,7 +13,7 @@ from kdkit.report.numbers.statistics import Unpaired
 from kdkit.report.page import formats
 from kdkit.report.parts import verdict
 from kdkit.report.read.files import number
-from kdkit.report.read.run import read
+from kdkit.report.read.run import read_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ def summary(folder: Path) -> dict[str, Any]:
         MissingInput: The folder is no run folder.
         DamagedData: A file in it cannot be read.
     """
-    run = read(folder)
+    run = read_run(folder)
     judged = verdict.of_run(run)
     found = [
         *pairs.pairs(run, against="truth"),
@@ -44,12 +44,12 @@ def summary(folder: Path) -> dict[str, Any]:
         "html": str(folder / "report.html"),
         "markdown": str(folder / "report.md"),
         "split": run.split,
-        "row_count": run.row_count,
+        "row_count": run.evaluation.row_count,
         "verdict": judged.sentence,
         "detail": judged.detail,
         "missing": list(run.missing),
         "rows": list(map(_row, found)),
-        "costs": {model: _plain(attrs.asdict(cost)) for model, cost in run.costs.items()},
+        "costs": {model: _plain(attrs.asdict(cost)) for model, cost in run.evaluation.costs.items()},
         "calibration": {model: [attrs.asdict(each) for each in bins] for model, bins in run.calibration.items()},
     }
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.errors import PluginError
-from kdkit.report.numbers import published as references
 from kdkit.report.numbers.configurations import by_configuration
+from kdkit.report.numbers.reference import load_reference
 from kdkit.report.numbers.selection import headline, select
 from kdkit.report.numbers.statistics import Statistics
 from kdkit.report.page.document import Document
-from kdkit.report.page.writing import write as write_page
+from kdkit.report.page.writing import write_page
 from kdkit.report.parts import (
     along,
     best,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from kdkit.report.numbers.published import Published
+    from kdkit.report.numbers.reference import Published
     from kdkit.report.numbers.selection import Selection
     from kdkit.report.page.document import Part
     from kdkit.sweeps import SweepFacts
@@ -86,7 +86,7 @@ def assemble(folder: Path) -> SweepReport:
     split = " and ".join(dict.fromkeys(run.split for run in runs)) or "test"
     warnings = [*damages, *cautions.of_sweep(sweep, stats.configurations)]
     try:
-        reference = references.load(sweep.reference)
+        reference = load_reference(sweep.reference)
     except PluginError as error:
         reference = None
         warnings.append(f"The published values are left out: {error}.")

@@ -12,7 +12,7 @@ from kdkit.report import run as report
 from kdkit.report.numbers.outcomes import same
 from kdkit.report.parts import row_browser
 from kdkit.report.read.rows import ScoredRow
-from kdkit.report.read.run import read
+from kdkit.report.read.run import read_run
 
 ROWS = 75
 NASTY = [
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(folder):
-    return read(folder).rows
+    return read_run(folder).rows
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,7 @@ def _reset(request):
     if "page" in request.fixturenames:
         shown = request.getfixturevalue("page")
         shown.get_by_role("button", name="Show all rows").click()
+        shown.evaluate("() => new Promise((done) => setTimeout(done))")  # the page shows them once the form is reset
 
 
 def counted(page):

@@ -32,7 +32,7 @@ from kdkit.report.page.excerpts import Excerpts
 from kdkit.report.page.tables import Table
 from kdkit.report.parts import cells, costs, examples, verdict
 from kdkit.report.read.rows import ScoredRow
-from kdkit.report.read.run import read
+from kdkit.report.read.run import read_run
 from kdkit.report.run import assemble, closing_table, closing_text
 from kdkit.report.summary import summary
 
@@ -194,7 +194,7 @@ def test_a_recipe_alone_gives_a_report_that_says_what_is_not_there(tmp_path):
 
 def test_a_folder_that_is_no_run_folder_is_refused(tmp_path):
     with pytest.raises(MissingInput, match="is not a run folder"):
-        read(tmp_path)
+        read_run(tmp_path)
 
 
 @pytest.mark.parametrize("part", ["run.json", "evaluation.json", "recipe.toml", "predictions/student.jsonl"])
@@ -202,15 +202,15 @@ def test_a_damaged_part_is_an_error_that_names_the_file(tmp_path, part):
     folder = write_run_folder(tmp_path / "run", rows=12)
     (folder / part).write_text('{"half": \n')
     with pytest.raises(DamagedData, match=re.escape(str(folder / part))):
-        read(folder)
+        read_run(folder)
 
 
 def test_half_a_last_line_of_the_metrics_is_left_out(tmp_path):
     folder = write_run_folder(tmp_path / "run", rows=12)
-    whole = read(folder).metrics
+    whole = read_run(folder).metrics
     with (folder / "metrics.jsonl").open("a") as lines:
         lines.write('{"stage": "stu')
-    facts = read(folder)
+    facts = read_run(folder)
     assert facts.metrics == whole
     assert any("ends in the middle" in sentence for sentence in facts.missing)
 
@@ -221,7 +221,7 @@ def test_an_unfinished_stage_is_named(tmp_path):
     run["stages"]["evaluate"]["status"] = "running"
     del run["stages"]["distill"]
     write_json(folder / "run.json", run)
-    missing = read(folder).missing
+    missing = read_run(folder).missing
     assert 'Stage "evaluate" is not finished (running).' in missing
     assert 'Stage "distill" is not finished (not begun).' in missing
 
@@ -230,7 +230,9 @@ def test_a_step_that_was_taken_again_counts_once_with_its_later_line(tmp_path):
     folder = write_run_folder(tmp_path / "run", rows=12)
     line = {"stage": "student", "kind": "train", "step": 1, "epoch": 0.1, "loss": 1.0, "hard": 0.5, "soft": 2.0}
     write_lines(folder / "metrics.jsonl", [line, line | {"step": 2, "epoch": 0.2}, line | {"loss": 9.0}])
-    (total,) = [curve for curve in charts(assemble(read(folder)), "training") if curve.title == "Student: total loss"]
+    (total,) = [
+        curve for curve in charts(assemble(read_run(folder)), "training") if curve.title == "Student: total loss"
+    ]
     assert total.training == ((0.1, 9.0), (0.2, 1.0))
 
 
@@ -247,7 +249,7 @@ def test_a_validation_stands_at_the_step_where_its_epoch_ended(tmp_path):
             validation | {"step": 13, "epoch": 2},
         ],
     )
-    page = assemble(read(folder))
+    page = assemble(read_run(folder))
     (total,) = [curve for curve in charts(page, "training") if curve.title == "Student: total loss"]
     assert [x for x, _ in total.training] == [0.7, 1.3]
     assert [x for x, _ in total.validation] == [1, 1.3]
@@ -262,7 +264,9 @@ def test_an_epoch_ends_where_it_ends_however_many_steps_the_others_take(tmp_path
     lines = [train | {"step": 10, "epoch": 1.0}, train | {"step": 22, "epoch": 2.0}]
     ends = [train | {"kind": "validation", "step": step, "epoch": epoch} for step, epoch in ((10, 1), (22, 2))]
     write_lines(folder / "metrics.jsonl", [lines[0], ends[0], lines[1], ends[1]])
-    (total,) = [curve for curve in charts(assemble(read(folder)), "training") if curve.title == "Student: total loss"]
+    (total,) = [
+        curve for curve in charts(assemble(read_run(folder)), "training") if curve.title == "Student: total loss"
+    ]
     assert [x for x, _ in total.validation] == [1, 2]
 
 
@@ -273,7 +277,7 @@ def test_padding_is_a_mean_over_steps_and_a_budget_hides_what_it_replaces(tmp_pa
 
     def told(training: str) -> dict[str, dict[str, str]]:
         (folder / "recipe.toml").write_text(RECIPE.replace("[training]\n", f"[training]\n{training}\n"))
-        return {title: items(blocks) for title, blocks in sections(assemble(read(folder))).items()}
+        return {title: items(blocks) for title, blocks in sections(assemble(read_run(folder))).items()}
 
     student = told("batch_tokens = 0")["Training of the student"]
     assert (student["padding"], student["batch_size"]) == ("15 %", "32")
@@ -287,12 +291,12 @@ def test_padding_is_a_mean_over_steps_and_a_budget_hides_what_it_replaces(tmp_pa
 def test_the_metric_that_picks_the_best_epoch_leads(tmp_path):
     folder = write_run_folder(tmp_path / "run", rows=12)
     (folder / "recipe.toml").write_text(RECIPE.replace('best_by = "text.f1"', 'best_by = "assertions.recall"'))
-    facts = read(folder)
+    facts = read_run(folder)
     first = pairs.pairs(facts, against="truth")[0]
     assert (first.suite, first.metric) == ("assertions", "recall")
     assert "student's recall" in assemble(facts).verdict.sentence
     (folder / "recipe.toml").write_text(RECIPE.replace('best_by = "text.f1"', 'best_by = "loss"'))
-    chosen = pairs.headline(read(folder))
+    chosen = pairs.headline(read_run(folder))
     assert (chosen.suite, chosen.metric) == ("text", "f1")
 
 
@@ -316,7 +320,7 @@ def test_losses_say_whether_they_are_means_over_batches(tmp_path):
     folder = write_run_folder(tmp_path / "run", rows=12)
     (tokens,) = [
         group.note
-        for table in tables(assemble(read(folder)), "scores")
+        for table in tables(assemble(read_run(folder)), "scores")
         for group in table.groups
         if group.title == "Loss" and group.note
     ]
@@ -324,7 +328,7 @@ def test_losses_say_whether_they_are_means_over_batches(tmp_path):
     (folder / "recipe.toml").write_text(RECIPE.replace("bootstrap = 1000", 'bootstrap = 1000\nloss_mean = "batches"'))
     (batches,) = [
         group.note
-        for table in tables(assemble(read(folder)), "scores")
+        for table in tables(assemble(read_run(folder)), "scores")
         for group in table.groups
         if group.title == "Loss" and group.note
     ]
@@ -332,7 +336,7 @@ def test_losses_say_whether_they_are_means_over_batches(tmp_path):
 
 
 def test_parts_of_the_rows_stand_in_folded_tables(folder):
-    found = [table for table in tables(assemble(read(folder)), "scores") if "calibration" not in table.title]
+    found = [table for table in tables(assemble(read_run(folder)), "scores") if "calibration" not in table.title]
     for table in found:
         labels = [row.label for group in table.groups for row in group.rows]
         assert all(("/" in label) is table.folded for label in labels)
@@ -426,7 +430,7 @@ def apart(value, half, than, direction="higher"):
 )
 def test_the_verdict_says_whether_the_teacher_was_worth_it(folder, tmp_path, gain, said):
     copy = changed(folder, tmp_path, differences=[apart(gain, 0.02, "labels-only"), apart(-0.1, 0.02, "teacher")])
-    page = assemble(read(copy))
+    page = assemble(read_run(copy))
     assert page.verdict.sentence.endswith(f". {said}")
     assert "Student minus teacher, row by row: -.100 (95 % interval -.120 to -.080)." in page.verdict.detail
     assert "picked on the rows of validation (by text.f1), where the student has .349" in page.verdict.detail
@@ -435,20 +439,20 @@ def test_the_verdict_says_whether_the_teacher_was_worth_it(folder, tmp_path, gai
 
 def test_without_a_test_split_the_verdict_says_so(folder, tmp_path):
     copy = changed(folder, tmp_path, split="validation")
-    assert "There is no test split" in assemble(read(copy)).verdict.detail
+    assert "There is no test split" in assemble(read_run(copy)).verdict.detail
 
 
 def test_baselines_that_were_switched_off_are_named(tmp_path):
     folder = without_baselines(write_run_folder(tmp_path / "run", rows=12))
     (folder / "recipe.toml").write_text(RECIPE.replace("bootstrap = 1000", "bootstrap = 1000\nbaselines = false"))
-    assert "the baselines were switched off" in assemble(read(folder)).verdict.detail
+    assert "the baselines were switched off" in assemble(read_run(folder)).verdict.detail
 
 
 def test_a_run_whose_loss_needs_no_teacher_has_no_second_student(folder, tmp_path):
     scores = json.loads((folder / "evaluation.json").read_text())["scores"]
     rest = [entry for entry in scores if entry["model"] != "labels-only"]
     copy = changed(folder, tmp_path, scores=rest, differences=[apart(-0.1, 0.02, "teacher")])
-    page = assemble(read(copy))
+    page = assemble(read_run(copy))
     assert "no part of the teacher's" in page.verdict.detail
     assert "untouched student" in tables(page, "scores")[0].columns
 
@@ -501,7 +505,7 @@ def with_failures(folder, tmp_path, **direction):
 @pytest.mark.parametrize("direction", [{"direction": "lower"}, {}])
 def test_a_rise_of_a_metric_of_which_less_is_better_is_worse(folder, tmp_path, direction):
     copy = with_failures(folder, tmp_path, **direction)
-    page = assemble(read(copy))
+    page = assemble(read_run(copy))
     apart = next(table for table in tables(page, "scores") if table.title.startswith("Differences"))
     (row,) = [row for group in apart.groups for row in group.rows if row.label == "does not run"]
     assert [cell.verdict for cell in row.cells] == ["worse", "worse"]
@@ -640,7 +644,7 @@ def test_the_closing_text_is_plain_and_fits_eighty_columns(tmp_path, is_old, lin
 
 def test_a_run_of_an_older_version_reads_as_it_did(tmp_path):
     folder = without_baselines(write_run_folder(tmp_path / "run", rows=60))
-    page = assemble(read(folder))
+    page = assemble(read_run(folder))
     assert page.warnings == ()
     compared, apart, *_ = tables(page, "scores")
     assert compared.columns == ("", "teacher", "student", "retention")
@@ -659,7 +663,7 @@ def test_long_names_still_fit_eighty_columns(tmp_path):
     table, _ = closing_text(folder).rsplit("\nreport: ", 1)
     assert all(len(line) <= 80 for line in table.splitlines())
     assert ".342" in table
-    outline(html.render(assemble(read(folder))))
+    outline(html.render(assemble(read_run(folder))))
 
 
 def test_the_closing_table_is_for_a_rich_console(folder):
@@ -798,7 +802,7 @@ def test_the_invented_lines_have_the_keys_of_real_ones(folder, real_folder, name
 
 
 def test_every_section_of_a_real_run_is_filled(real_folder):
-    facts = read(real_folder)
+    facts = read_run(real_folder)
     page = assemble(facts)
     assert page.warnings == ()
     assert len(page.gauges) == 4

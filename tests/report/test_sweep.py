@@ -23,8 +23,9 @@ from kdkit.errors import MissingInput
 from kdkit.evaluation.resampling import compare, mean_over_seeds
 from kdkit.evaluation.row_scores import RowKey
 from kdkit.report import comparison, sweep
-from kdkit.report.numbers import axes, published, versus_labels
+from kdkit.report.numbers import axes, versus_labels
 from kdkit.report.numbers.configurations import same_value, short_key
+from kdkit.report.numbers.reference import Published
 from kdkit.report.numbers.statistics import Unpaired
 from kdkit.report.numbers.versus_best import others
 from kdkit.report.page import html, markdown
@@ -33,8 +34,7 @@ from kdkit.report.page.charts.svg import reach
 from kdkit.report.page.document import Listing
 from kdkit.report.page.formats import metric, signed, signed_interval, spelt
 from kdkit.report.page.tables import Table
-from kdkit.report.parts import along, by_metric, grids
-from kdkit.report.parts import published as beside_published
+from kdkit.report.parts import along, by_metric, grids, published
 from kdkit.report.parts.cells import apart
 from kdkit.report.read.scored import ScoredRun
 
@@ -410,12 +410,12 @@ def test_published_values_stand_beside_the_trial_that_is_set_up_alike(report):
         PublishedRun(name="one", values={"loss.alpha": 0.5, "loss.temperature": 1}, scores={F1[1:]: 0.25}),
         PublishedRun(name="other", values={"loss.alpha": 0.5, "loss.temperature": 3}, scores={F1[1:]: 0.5}),
     ]
-    reference = published.Published(source="Somebody, 2025", runs=tuple(runs))
+    reference = Published(source="Somebody, 2025", runs=tuple(runs))
     best = configuration(report, alpha=0.5, temperature=1.0)
     assert [reference.score(each, F1) for each in report.stats.configurations] == [
         0.25 if each is best else None for each in report.stats.configurations
     ]
-    beside, rest = beside_published.tables(report.stats, reference)
+    beside, rest = published.tables(report.stats, reference)
     (row,) = beside.groups[0].rows
     ours = report.stats.measure(best, F1).value
     assert (row.label, row.note) == ("alpha .5, temperature 1", "one")

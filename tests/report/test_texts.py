@@ -17,7 +17,7 @@ from kdkit.report.numbers import outcomes
 from kdkit.report.page import formats, html, textdiff
 from kdkit.report.parts import row_browser
 from kdkit.report.read.rows import ScoredRow
-from kdkit.report.read.run import read
+from kdkit.report.read.run import read_run
 
 TEXTS = st.text(st.sampled_from("ab1_ =!()\n\t<>\u00e9\U0001f600"), max_size=30) | st.text(max_size=20)
 
@@ -78,7 +78,7 @@ def test_a_recipe_that_wants_no_examples_has_no_texts_in_its_report(tmp_path):
 
 
 def test_the_policy_of_the_page_allows_its_own_script_and_no_other(tmp_path):
-    page_text = html.render(report.assemble(read(write_run_folder(tmp_path / "run", rows=12))))
+    page_text = html.render(report.assemble(read_run(write_run_folder(tmp_path / "run", rows=12))))
     (code,) = re.findall(r"<script>(.*?)</script>", page_text, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page_text)

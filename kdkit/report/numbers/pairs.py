@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kdkit.api.values import Difference, Score
-    from kdkit.report.read.run import Facts
+    from kdkit.report.read.run import RunFacts
 
 
 @attrs.frozen(kw_only=True)
@@ -85,7 +85,7 @@ class Pair:
         return {"teacher": self.teacher, "student": self.student}.get(model) or self.baselines.get(model)
 
 
-def pairs(facts: Facts, *, against: str) -> list[Pair]:
+def pairs(facts: RunFacts, *, against: str) -> list[Pair]:
     """Every metric against these references, the recipe's own first, losses left out."""
     found = [pair for pair in _all(facts) if pair.against == against and pair.suite != LOSS]
     suites = list(dict.fromkeys([_headline_suite(facts), *(pair.suite for pair in found)]))
@@ -93,7 +93,7 @@ def pairs(facts: Facts, *, against: str) -> list[Pair]:
     return sorted(found, key=lambda pair: (suites.index(pair.suite), f"{pair.suite}.{pair.metric}" != best_by))
 
 
-def losses(facts: Facts) -> list[Pair]:
+def losses(facts: RunFacts) -> list[Pair]:
     """Hard, soft and total loss of all models."""
     return [pair for pair in _all(facts) if pair.suite == LOSS]
 
@@ -103,7 +103,7 @@ def models(found: Sequence[Pair]) -> list[str]:
     return [model for model in MODELS if any(pair.score(model) is not None for pair in found)]
 
 
-def headline(facts: Facts) -> Pair | None:
+def headline(facts: RunFacts) -> Pair | None:
     """The metric that the verdict is about: the recipe's `best_by`, else f1, else the first there is."""
     whole = [pair for pair in pairs(facts, against="truth") if not pair.is_part]
     if not whole:
@@ -114,12 +114,14 @@ def headline(facts: Facts) -> Pair | None:
     return next((pair for pair in first_suite if pair.metric == "f1"), first_suite[0])
 
 
-def _all(facts: Facts) -> list[Pair]:
+def _all(facts: RunFacts) -> list[Pair]:
     found: dict[tuple[str, str, str], dict[str, Score]] = {}
-    for score in facts.scores:
+    for score in facts.evaluation.scores:
         found.setdefault((score.suite, score.metric, score.against), {})[score.model] = score
     # A difference does not say against what it is: the truth, and the teacher in what is not scored against the truth.
-    differences = {(each.suite, each.metric, each.than): each for each in facts.differences if each.model == "student"}
+    differences = {
+        (each.suite, each.metric, each.than): each for each in facts.evaluation.differences if each.model == "student"
+    }
     listed = []
     for (suite, metric, against), scores in found.items():
         told = against == "truth" or (suite, metric, "truth") not in found
@@ -140,10 +142,10 @@ def _all(facts: Facts) -> list[Pair]:
     return listed
 
 
-def _headline_suite(facts: Facts) -> str:
+def _headline_suite(facts: RunFacts) -> str:
     """The suite of `training.best_by`, else the first of `evaluation.suites`."""
     best_by = str(facts.table("training").get("best_by", ""))
-    named = [score.suite for score in facts.scores if best_by == f"{score.suite}.{score.metric}"]
+    named = [score.suite for score in facts.evaluation.scores if best_by == f"{score.suite}.{score.metric}"]
     if named:
         return named[0]
     for suite in facts.table("evaluation").get("suites") or ():

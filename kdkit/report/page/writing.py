@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kdkit.report.page.document import Document
 
 
-def write(page: Document, path: Path) -> None:
+def write_page(page: Document, path: Path) -> None:
     """Write the page to `path` and the same as Markdown beside it, with the ending `.md`, each whole or not at all."""
     write_atomically(path, html.render(page).encode())
     write_atomically(path.with_suffix(".md"), markdown.render(page).encode())

@@ -13,7 +13,7 @@ from kdkit.report.page.tables import Cell, Group, Row, Table
 
 if TYPE_CHECKING:
     from kdkit.evaluation.record import Bin
-    from kdkit.report.read.run import Facts
+    from kdkit.report.read.run import RunFacts
 
 HOW_TO_READ = (
     "A token that a model gives a probability of .8 should be right 8 times in 10: then a dot lies on the dashed line. "
@@ -21,7 +21,7 @@ HOW_TO_READ = (
 )
 
 
-def blocks(facts: Facts) -> list[Figures | Table]:
+def blocks(facts: RunFacts) -> list[Figures | Table]:
     """The diagram of teacher, student and the student without a teacher, and the numbers of every model."""
     bins = {model: facts.calibration[model] for model in MODELS if facts.calibration.get(model)}
     found: list[Figures | Table] = []

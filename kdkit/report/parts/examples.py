@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.report.read.rows import ScoredRow
-    from kdkit.report.read.run import Facts
+    from kdkit.report.read.run import RunFacts
 
 SOURCE_LIMIT = 2400
 
@@ -32,7 +32,7 @@ class Spread:
     kinds: tuple[tuple[str, int, int], ...]
 
 
-def of_run(facts: Facts) -> Part | None:
+def of_run(facts: RunFacts) -> Part | None:
     """The texts; None where the recipe wants no examples, which then wants no texts of its data in the report."""
     amount = number(facts.table("evaluation").get("examples"))
     spread = pick(facts.rows, amount=20 if amount is None else int(amount), seed=facts.seed)

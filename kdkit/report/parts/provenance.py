@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from kdkit.report.numbers.configurations import Configuration
     from kdkit.report.page.document import Block
-    from kdkit.report.read.run import Facts
+    from kdkit.report.read.run import RunFacts
     from kdkit.sweeps import SweepFacts, TrialFacts
 
 
-def of_run(facts: Facts) -> Part:
+def of_run(facts: RunFacts) -> Part:
     """A run's settings, times and versions, and its recipe."""
     again = repeat(facts.folder, "recipe.toml", facts.recipe_text, "this run folder") if facts.recipe_text else []
     return Part(key="origin", title="What was run", blocks=(setup.sections(facts), *again))

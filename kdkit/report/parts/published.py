@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import PublishedRun
     from kdkit.evaluation.row_scores import RowKey
     from kdkit.report.numbers.configurations import Configuration
-    from kdkit.report.numbers.published import Published
+    from kdkit.report.numbers.reference import Published
     from kdkit.report.numbers.statistics import Statistics
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kdkit.report.numbers.pairs import Pair
     from kdkit.report.numbers.statistics import Statistics
     from kdkit.report.page.document import Block
-    from kdkit.report.read.run import Facts
+    from kdkit.report.read.run import RunFacts
 
 DISTILLED = "distilled minus labels only"
 LESS = "less is better"
@@ -42,7 +42,7 @@ RATIO = "Retention: student over teacher."
 INTERVALS = "In small print 95 % bootstrap intervals over rows."
 
 
-def of_run(facts: Facts) -> Part | None:
+def of_run(facts: RunFacts) -> Part | None:
     """Every model's scores, the student's differences, its agreement with the teacher, and calibration."""
     against_truth = comparison(facts)
     apart = differences(facts)
@@ -57,7 +57,7 @@ def of_run(facts: Facts) -> Part | None:
     return Part(key="scores", title="Scores", blocks=tuple(blocks)) if blocks else None
 
 
-def comparison(facts: Facts) -> list[Table]:
+def comparison(facts: RunFacts) -> list[Table]:
     """Every model's scores side by side; parts of the rows in tables of their own, folded."""
     found = pairs.pairs(facts, against="truth")
     whole, parts = ([pair for pair in found if pair.is_part is wanted] for wanted in (False, True))
@@ -69,16 +69,16 @@ def comparison(facts: Facts) -> list[Table]:
         note = f"{INTERVALS} {RATIO}"
         if any(pair.sense < 0 for pair in (*whole, *losses)):
             note += " Where less is better, a retention above 1 is a loss."
-        groups = (*_suites(whole, facts, shown), *_losses(losses, facts, shown))
+        groups = (*_suites(whole, facts.evaluation.row_count, shown), *_losses(losses, facts, shown))
         tables.append(Table(title="Against the ground truth", note=note, columns=_columns(shown), groups=groups))
     if parts:
         title = "By part of the rows, against the ground truth"
-        groups = tuple(_suites(parts, facts, shown))
+        groups = tuple(_suites(parts, facts.evaluation.row_count, shown))
         tables.append(Table(title=title, columns=_columns(shown), groups=groups, folded=True))
     return tables
 
 
-def agreement(facts: Facts) -> list[Table]:
+def agreement(facts: RunFacts) -> list[Table]:
     """The texts and tokens of student and baselines against the teacher's."""
     found = [pair for pair in pairs.pairs(facts, against="teacher") if pair.student is not None]
     whole, parts = ([pair for pair in found if pair.is_part is wanted] for wanted in (False, True))
@@ -89,13 +89,13 @@ def agreement(facts: Facts) -> list[Table]:
     ):
         if chosen:
             shown = pairs.models(chosen)
-            groups = tuple(_suites(chosen, facts, shown, has_ratio=False))
+            groups = tuple(_suites(chosen, facts.evaluation.row_count, shown, has_ratio=False))
             columns = _columns(shown, has_ratio=False)
             tables.append(Table(title=title, columns=columns, groups=groups, folded=folded))
     return tables
 
 
-def differences(facts: Facts) -> Table | None:
+def differences(facts: RunFacts) -> Table | None:
     """By how much the student differs from the one trained on labels alone, and from the teacher, row by row."""
     found = [
         *pairs.pairs(facts, against="truth"),
@@ -121,7 +121,7 @@ def differences(facts: Facts) -> Table | None:
     )
 
 
-def intervals(facts: Facts) -> list[Figures]:
+def intervals(facts: RunFacts) -> list[Figures]:
     """Scores against the truth with their intervals: a drawing for each suite."""
     # Lengths of texts are no scores: on one axis they would push these together.
     whole = [pair for pair in pairs.pairs(facts, against="truth") if not pair.is_part and pair.suite != "texts"]
@@ -182,11 +182,15 @@ def _columns(models: Sequence[str], *, has_ratio: bool = True) -> tuple[str, ...
     return ("", *(MODELS[model] for model in models), *(["retention"] if has_ratio else []))
 
 
-def _suites(pairs: Sequence[Pair], facts: Facts, models: Sequence[str], *, has_ratio: bool = True) -> list[Group]:
+def _suites(pairs: Sequence[Pair], row_count: int, models: Sequence[str], *, has_ratio: bool = True) -> list[Group]:
     groups = []
     for suite in dict.fromkeys(pair.suite for pair in pairs):
         rows = tuple(
-            Row(label=pair.label, note=_note(pair, facts.row_count), cells=_cells(pair, models, has_ratio=has_ratio))
+            Row(
+                label=pair.label,
+                note=_note(pair, row_count),
+                cells=_cells(pair, models, has_ratio=has_ratio),
+            )
             for pair in pairs
             if pair.suite == suite
         )
@@ -211,7 +215,7 @@ def _cells(pair: Pair, models: Sequence[str], *, has_ratio: bool = True) -> tupl
     return tuple(cells)
 
 
-def _losses(pairs: Sequence[Pair], facts: Facts, models: Sequence[str]) -> list[Group]:
+def _losses(pairs: Sequence[Pair], facts: RunFacts, models: Sequence[str]) -> list[Group]:
     names = [pair.metric for pair in pairs]
     rows = tuple(
         Row(
@@ -223,7 +227,7 @@ def _losses(pairs: Sequence[Pair], facts: Facts, models: Sequence[str]) -> list[
     return [Group(title="Loss", note=_loss_note(facts), rows=rows)] if rows else []
 
 
-def _loss_note(facts: Facts) -> str:
+def _loss_note(facts: RunFacts) -> str:
     """What the losses and their intervals are means over: label tokens, or batches as in the thesis."""
     if facts.table("evaluation").get("loss_mean") != "batches":
         return "nats per token, lower is better"

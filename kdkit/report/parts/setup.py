@@ -11,19 +11,20 @@ from kdkit.report.page import formats
 from kdkit.report.page.document import Items, Remarks, Section, Sections
 from kdkit.report.page.tables import Cell, Group, Row, Table
 from kdkit.report.parts import training
-from kdkit.report.read.run import STAGES, as_table, number
+from kdkit.report.read.files import as_table, number
+from kdkit.report.read.run import STAGES
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.report.read.run import Facts
+    from kdkit.report.read.run import RunFacts
 
 NO_LIMIT = ("rows", "max_steps", "batch_tokens")
 """Endings of the settings whose 0 means that there is no limit: as a number it would read as none at all."""
 
 
-def sections(facts: Facts) -> Sections:
+def sections(facts: RunFacts) -> Sections:
     """Every section that there is something to say in."""
     made: dict[str, Sequence[Table | Items | Remarks]] = {
         "Data": _data(facts),
@@ -48,7 +49,7 @@ def _without(table: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {key: value for key, value in table.items() if key not in names}
 
 
-def _data(facts: Facts) -> list[Items | Table | Remarks]:
+def _data(facts: RunFacts) -> list[Items | Table | Remarks]:
     rows, leakage = as_table(facts.data.get("rows")), as_table(facts.data.get("leakage"))
     repeated = as_table(facts.data.get("repeated_rows"))
     splits = [split for split in SPLITS if rows.get(split)]
@@ -103,7 +104,7 @@ def _drop(drop: Mapping[str, Any]) -> str:
     return f"{plural(count, 'row')} dropped because {drop.get('reason', 'no reason is given')}{places}."
 
 
-def _fine_tuning(facts: Facts) -> list[tuple[str, str]]:
+def _fine_tuning(facts: RunFacts) -> list[tuple[str, str]]:
     """How the teacher was fine-tuned; nothing where it was not."""
     items = _training_settings(as_table(facts.table("teacher").get("fine_tune")))
     items += _padding(facts, "teacher")
@@ -113,7 +114,7 @@ def _fine_tuning(facts: Facts) -> list[tuple[str, str]]:
     return items
 
 
-def _training(facts: Facts) -> list[tuple[str, str]]:
+def _training(facts: RunFacts) -> list[tuple[str, str]]:
     training, done = facts.table("training"), facts.stage("distill")
     loss = _settings(facts.table("loss"))
     items = [("loss", ", ".join(text if key == "name" else f"{key} {text}" for key, text in loss))] if loss else []
@@ -134,7 +135,7 @@ def _training_settings(training: Mapping[str, Any]) -> list[tuple[str, str]]:
     return _settings(_without(training, *replaced))
 
 
-def _padding(facts: Facts, stage: str) -> list[tuple[str, str]]:
+def _padding(facts: RunFacts, stage: str) -> list[tuple[str, str]]:
     """The share of padding in what was trained on; a line of `metrics.jsonl` tells it of the steps since the last."""
     weighted, weights, last = 0.0, 0.0, 0.0
     for line in training.lines(facts, stage, "train"):
@@ -148,7 +149,7 @@ def _padding(facts: Facts, stage: str) -> list[tuple[str, str]]:
     return [("padding", formats.percent(weighted / weights))] if weights else []
 
 
-def _evaluation(facts: Facts) -> list[tuple[str, str]]:
+def _evaluation(facts: RunFacts) -> list[tuple[str, str]]:
     suites = [
         ", ".join(text if key == "name" else f"{key} {text}" for key, text in _settings(as_table(suite)))
         if isinstance(suite, Mapping)
@@ -162,7 +163,7 @@ def _evaluation(facts: Facts) -> list[tuple[str, str]]:
     return items
 
 
-def _cache(facts: Facts) -> list[tuple[str, str]]:
+def _cache(facts: RunFacts) -> list[tuple[str, str]]:
     capture = facts.stage("capture")
     items = [(key if key != "name" else "codec", text) for key, text in _settings(facts.table("codec"))]
     if not items and capture.get("codec"):
@@ -181,7 +182,7 @@ def _cache(facts: Facts) -> list[tuple[str, str]]:
     return items
 
 
-def _times(facts: Facts) -> list[Table]:
+def _times(facts: RunFacts) -> list[Table]:
     seconds = {stage: number(facts.stage(stage).get("seconds")) for stage in STAGES}
     known = {stage: value for stage, value in seconds.items() if value is not None}
     if not known:
@@ -195,7 +196,7 @@ def _times(facts: Facts) -> list[Table]:
     return [Table.of(("", "time", "share"), rows)]
 
 
-def _way_back(facts: Facts) -> list[tuple[str, str]]:
+def _way_back(facts: RunFacts) -> list[tuple[str, str]]:
     items = [("run folder", facts.folder)]
     if facts.run.get("recipe_digest"):
         items.append(("recipe digest", str(facts.run["recipe_digest"])))

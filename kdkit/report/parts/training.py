@@ -10,12 +10,12 @@ from kdkit.report.page import formats
 from kdkit.report.page.charts.curve import Beside, Curve
 from kdkit.report.page.document import Figure, Figures, Part
 from kdkit.report.page.tables import Cell, Group, Row, Table
-from kdkit.report.read.run import number
+from kdkit.report.read.files import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kdkit.report.read.run import Facts
+    from kdkit.report.read.run import RunFacts
 
     Line = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ STAGES = {"teacher": "Teacher", "student": "Student", LABELS_ONLY: "Labels only 
 """Who was trained, as `metrics.jsonl` names it and as the tables do."""
 
 
-def of_run(facts: Facts) -> Part | None:
+def of_run(facts: RunFacts) -> Part | None:
     """The curves, and the numbers behind them at each validation."""
     drawn = curves(facts)
     if not drawn:
@@ -41,7 +41,7 @@ def of_run(facts: Facts) -> Part | None:
     return Part(key="training", title="Training", blocks=(figures, *([] if numbers is None else [numbers])))
 
 
-def curves(facts: Facts) -> list[Curve]:
+def curves(facts: RunFacts) -> list[Curve]:
     """A curve for each loss of each trained model, and for the metric that chose the best epoch."""
     found: list[Curve] = []
     metric = _watched(facts)
@@ -71,7 +71,7 @@ def curves(facts: Facts) -> list[Curve]:
     return found
 
 
-def _beside(facts: Facts, axis: str, key: str) -> Beside | None:
+def _beside(facts: RunFacts, axis: str, key: str) -> Beside | None:
     """The same of the student that was trained on the labels alone."""
     training, validation = (_points(lines(facts, LABELS_ONLY, kind), axis, key) for kind in ("train", "validation"))
     if not (training or validation):
@@ -79,7 +79,7 @@ def _beside(facts: Facts, axis: str, key: str) -> Beside | None:
     return Beside(title="labels only (alpha = 0)", training=training, validation=validation)
 
 
-def table(facts: Facts) -> Table | None:
+def table(facts: RunFacts) -> Table | None:
     """The numbers behind the curves at each validation."""
     metric = _watched(facts)
     groups = []
@@ -107,7 +107,7 @@ def table(facts: Facts) -> Table | None:
     )
 
 
-def lines(facts: Facts, stage: str, kind: str) -> list[Line]:
+def lines(facts: RunFacts, stage: str, kind: str) -> list[Line]:
     """Lines of a stage and kind by step. Where a resumed run took a step again, the later line counts.
 
     Lines of training tell how far the step has come, in epochs; lines of validation which epoch has ended. Where a
@@ -128,13 +128,13 @@ def _placed(line: Line, reached: float | None) -> Line:
     return line if reached is None or epoch is None or reached >= epoch else {**line, "epoch": round(reached, 6)}
 
 
-def best_line(facts: Facts, stage: str) -> Line | None:
+def best_line(facts: RunFacts, stage: str) -> Line | None:
     """The validation that was the best so far for the last time."""
     best = [line for line in lines(facts, stage, "validation") if line.get("best")]
     return best[-1] if best else None
 
 
-def _watched(facts: Facts) -> str:
+def _watched(facts: RunFacts) -> str:
     """The metric shown beside the losses: what chose the best epoch, where that is no loss."""
     best_by = str(facts.table("training").get("best_by", ""))
     if "." in best_by:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Cost, Difference, Score
     from kdkit.report.numbers.pairs import Pair
-    from kdkit.report.read.run import Facts
+    from kdkit.report.read.run import RunFacts
 
 UNTAUGHT = ("untouched", "constant", "nearest")
 """Baselines that no training of this run has taught anything."""
@@ -25,10 +25,10 @@ SAME_TIME = 0.1
 """Medians that differ by less than this share are called about the same."""
 
 
-def of_run(facts: Facts) -> Verdict:
+def of_run(facts: RunFacts) -> Verdict:
     """The verdict on a run, with what its baselines and its split have to say."""
     pair = pairs.headline(facts)
-    judged = judge(pair, facts.costs, split=facts.split)
+    judged = judge(pair, facts.evaluation.costs, split=facts.split)
     if pair is None or not judged.detail:
         return judged
     gain = _gain(pair)
@@ -59,7 +59,7 @@ def _lower(pair: Pair) -> str:
     return "; less is better" if pair.sense < 0 else ""
 
 
-def _beaten_by(facts: Facts, pair: Pair) -> str:
+def _beaten_by(facts: RunFacts, pair: Pair) -> str:
     """A sentence on the baselines that this training taught nothing and that are better than the student."""
     told = []
     for model in UNTAUGHT:
@@ -81,7 +81,7 @@ def _beaten_by(facts: Facts, pair: Pair) -> str:
     return f"{side} the student {'is' if len(told) == 1 else 'are'} what learnt nothing of this: {' and '.join(told)}."
 
 
-def _paired(facts: Facts, pair: Pair, model: str) -> Difference | None:
+def _paired(facts: RunFacts, pair: Pair, model: str) -> Difference | None:
     """A baseline minus the student, row by row; None where the run has no values of rows."""
     from kdkit.evaluation.resampling import compare as compare_rows
     from kdkit.evaluation.row_scores import RowKey, RowScores
@@ -115,7 +115,7 @@ def _loss_to_teacher(pair: Pair) -> str:
     return f"Student minus teacher, row by row: {formats.signed(apart.value)} (95 % interval {ends})."
 
 
-def _selection(facts: Facts, pair: Pair) -> list[str]:
+def _selection(facts: RunFacts, pair: Pair) -> list[str]:
     """What picked the best epoch, and on which rows."""
     if facts.split == "validation":
         return ["There is no test split: what picked is what is reported, so these numbers flatter the student."]
@@ -127,7 +127,7 @@ def _selection(facts: Facts, pair: Pair) -> list[str]:
     return [f"{said}, not on these."]
 
 
-def _no_labels_only(facts: Facts) -> str:
+def _no_labels_only(facts: RunFacts) -> str:
     """Why nothing is said of a student without a teacher."""
     if facts.table("evaluation").get("baselines") is False:
         return "Whether distillation beats training on the labels alone is not known: the baselines were switched off."

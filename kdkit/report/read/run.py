@@ -1,6 +1,6 @@
 """Reads a run folder into frozen values: all that a report says comes from here.
 
-Nothing is recomputed. A part that is not there is named in `Facts.missing`; a part that cannot be read is an error.
+Nothing is recomputed. A part that is not there is named in `RunFacts.missing`; a part that cannot be read is an error.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ import attrs
 from kdkit.errors import MissingInput
 from kdkit.evaluation import record
 from kdkit.report.read import rows
-from kdkit.report.read.files import as_table, json_of, lines_of, number, object_of, recipe_of, text_of
+from kdkit.report.read.files import as_table, json_of, lines_of, object_of, recipe_of, text_of
 from kdkit.runs.stage import STAGE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kdkit.api.values import Cost, Difference, Score
     from kdkit.evaluation.record import Bin, EvaluationRecord
     from kdkit.report.read.rows import ScoredRow
-
-__all__ = ["STAGES", "Facts", "as_table", "number", "read"]
 
 STAGES = tuple(name for name in STAGE_NAMES if name != "report")  # which is the stage that writes the page
 LATER = {"baseline"}
@@ -31,7 +28,7 @@ LATER = {"baseline"}
 
 
 @attrs.frozen(kw_only=True)
-class Facts:
+class RunFacts:
     """What a run folder holds.
 
     Attributes:
@@ -61,26 +58,6 @@ class Facts:
     path: Path | None = None
 
     @property
-    def row_count(self) -> int:
-        """How many rows were scored."""
-        return self.evaluation.row_count
-
-    @property
-    def scores(self) -> tuple[Score, ...]:
-        """Every score."""
-        return self.evaluation.scores
-
-    @property
-    def differences(self) -> tuple[Difference, ...]:
-        """By how much the student differs from other models, where that was measured."""
-        return self.evaluation.differences
-
-    @property
-    def costs(self) -> Mapping[str, Cost]:
-        """What "teacher" and "student" cost, where that was measured."""
-        return self.evaluation.costs
-
-    @property
     def calibration(self) -> Mapping[str, tuple[Bin, ...]]:
         """Of each model, the bins that hold a token."""
         return {model: each.filled for model, each in self.evaluation.calibration.items()}
@@ -106,7 +83,7 @@ class Facts:
         return seed if isinstance(seed, int) else 0
 
 
-def read(folder: Path) -> Facts:
+def read_run(folder: Path) -> RunFacts:
     """Read a run folder.
 
     Raises:
@@ -128,7 +105,7 @@ def read(folder: Path) -> Facts:
         if run and status not in {"done", "skipped"} and not (stage in LATER and stage not in stages):
             missing.append(f'Stage "{stage}" is not finished ({status or "not begun"}).')
     found = _evaluation(folder, missing)
-    return Facts(
+    return RunFacts(
         folder=folder.resolve().name,
         recipe=recipe,
         recipe_text=recipe_text,

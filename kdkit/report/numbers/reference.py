@@ -45,7 +45,7 @@ class Published:
         return None if run is None or key.model != "student" else run.scores.get((key.against, key.suite, key.metric))
 
 
-def load(reference: Mapping[str, Any] | None) -> Published | None:
+def load_reference(reference: Mapping[str, Any] | None) -> Published | None:
     """What a resolved `[reference]` table names; None where there is none.
 
     Raises:

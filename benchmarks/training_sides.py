@@ -167,6 +167,7 @@ class Sides:
                 loss=loss,
                 targets=targets,
                 validate=clock.stop,
+                direction="lower",
                 seed=SEED,
                 device="cpu",
                 folder=Path(folder) / "student",

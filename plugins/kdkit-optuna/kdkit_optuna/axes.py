@@ -124,8 +124,7 @@ class Fraction:
         """All of them, with a step."""
         if self.step is None:
             return None
-        count = round((self.high - self.low) / self.step)
-        return tuple(self._on_grid(number) for number in range(count + 1))
+        return tuple(self._on_grid(number) for number in range(self._steps + 1))
 
     def ends(self) -> Iterator[tuple[tuple[str | int, ...], Any]]:
         """The least and the greatest."""
@@ -134,14 +133,17 @@ class Fraction:
 
     def distribution(self) -> BaseDistribution:
         """What optuna calls it."""
-        from optuna.distributions import FloatDistribution
+        from optuna.distributions import FloatDistribution, IntDistribution
 
-        return FloatDistribution(self.low, self.high, step=self.step, log=self.log)
+        # Optuna is given the number of a step: it rounds steps of floats its own way, which may leave out the last one.
+        if self.step is not None:
+            return IntDistribution(0, self._steps)
+        return FloatDistribution(self.low, self.high, log=self.log)
 
     def value_of(self, param: Any) -> float:
         """The number, with no more digits than anyone wants to read in a recipe."""
         if self.step is not None:
-            return self._on_grid(round((param - self.low) / self.step))
+            return self._on_grid(param)
         return min(max(float(f"{param:.{_DIGITS}g}"), self.low), self.high)
 
     def param_of(self, value: Any) -> float | None:
@@ -151,7 +153,12 @@ class Fraction:
         if self.step is None:
             return float(value)
         steps = (value - self.low) / self.step
-        return self._on_grid(round(steps)) if abs(steps - round(steps)) < OFF_GRID else None
+        return round(steps) if abs(steps - round(steps)) < OFF_GRID else None
+
+    @property
+    def _steps(self) -> int:
+        assert self.step is not None
+        return round((self.high - self.low) / self.step)
 
     def _on_grid(self, number: int) -> float:
         assert self.step is not None

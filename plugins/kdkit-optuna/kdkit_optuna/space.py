@@ -125,7 +125,7 @@ def _range(spec: Mapping[str, Any]) -> Axis:
         return Fraction(low=low, high=high, log=log)
     step = float(numbers["step"])
     last = float(f"{low + math.floor((high - low) / step + OFF_GRID) * step:.12g}")
-    return Fraction(low=low, high=last, step=step)
+    return Fraction(low=low, high=min(last, high), step=step)
 
 
 def _choices(spec: Mapping[str, Any]) -> Choices:

@@ -52,6 +52,8 @@ axes = st.one_of(whole_axes(), fraction_axes(), choice_axes)
 
 @settings(deadline=None)
 @example({"low": 32.0, "high": 32.3, "step": 0.3}, 0)
+@example({"low": 32.62, "high": 32.62 + 0.3, "step": 0.3}, 0)
+@example({"low": 2.22e-16, "high": 0.3000000000000002, "step": 0.1}, 0)
 @given(axes, st.integers(0, 2**32 - 1))
 def test_what_optuna_draws_is_a_value_of_the_axis_that_toml_can_hold_and_optuna_knows_again(spec, seed):
     space = read_space({"a.b": spec})
@@ -87,7 +89,7 @@ def test_a_step_of_a_fraction_has_no_dust_and_ends_at_the_last_that_fits():
     axis = read_space({"a": {"low": 0.1, "high": 1.0, "step": 0.2}}).axes["a"]
     assert axis == Fraction(low=0.1, high=0.9, step=0.2)
     assert axis.values == (0.1, 0.3, 0.5, 0.7, 0.9)
-    assert axis.param_of(0.3) == 0.3
+    assert axis.value_of(axis.param_of(0.3)) == 0.3
     assert axis.param_of(0.4) is None
 
 

@@ -121,3 +121,8 @@ STAGES = "pipeline.stages."
 def test_the_reader_of_imports_sees_those_in_functions_and_those_for_type_checkers():
     source = "if TYPE_CHECKING:\n    import kdkit.errors\ndef f():\n    from kdkit.cli import output\nimport os\n"
     assert imported(ast.parse(source), "m") == {"errors", "cli.output"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_fits_in_a_head(module):
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 300

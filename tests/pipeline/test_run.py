@@ -29,7 +29,7 @@ WITHIN = {
     "distill": ("kdkit.training.loop:Trainer._step", 6),
     "baseline": ("kdkit.evaluation.labels_only:is_wanted", 1),
     "evaluate": ("kdkit.store.predictions:_line", 5),
-    "report": ("kdkit.pipeline.stages.report:assemble", 1),
+    "report": ("kdkit.report.run:assemble", 1),
 }
 SENTENCES = {
     "data": "stage data is not finished, those before it are",

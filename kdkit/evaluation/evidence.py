@@ -13,10 +13,11 @@ import numpy as np
 
 from kdkit.api.values import Direction, Interval, Score
 from kdkit.evaluation.calibration import BINS, Bins
+from kdkit.evaluation.intervals import weighted_mean
 from kdkit.evaluation.losses import loss_samples
 from kdkit.evaluation.resampling import compare, mean_over_seeds
 from kdkit.evaluation.row_scores import RowKey, RowScores
-from kdkit.evaluation.scoring import Column, columns_of, differences_of, scores_of, weighted_mean
+from kdkit.evaluation.scoring import Column, columns_of, differences_of, scores_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

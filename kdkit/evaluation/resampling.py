@@ -14,8 +14,8 @@ import numpy as np
 
 from kdkit.api.values import Difference, Direction, Interval
 from kdkit.errors import Mismatch
+from kdkit.evaluation.intervals import drawn_sums, interval
 from kdkit.evaluation.row_scores import score_of_sums
-from kdkit.evaluation.scoring import LEVEL, draws
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -207,56 +207,3 @@ def _range(runs: Sequence[RowScores], key: RowKey) -> tuple[float, float]:
         return -math.inf, math.inf
     is_share = said.max() <= 1 and key.suite != "loss" and (key.suite, key.metric) != ("texts", "length")
     return 0.0, 1.0 if is_share else math.inf
-
-
-def drawn_sums(terms_RX: Array, *, resamples: int, seed: int) -> Array:
-    """The sum of each column over each resample of the rows, `[B, X]`: one matrix product, whatever the columns are."""
-    return np.concatenate([draws_BR @ terms_RX for draws_BR in draws(len(terms_RX), resamples, seed)])
-
-
-def interval(values_S: Array, drawn_BS: Array, *, count: int) -> Interval:
-    """The mean of seeds' values and its 95 % interval over rows and seeds.
-
-    Rows and seeds are crossed: with variances of rows, of seeds, and of what a row does under one seed alone, the mean
-    of S seeds over R rows has the variance `rows / R + seeds / S + both / (R S)`. Resampling the rows of the mean over
-    seeds tells the first and the last term, the variance of the seeds' values over S the second and the last. So they
-    are added, and the last, which resampling tells too, is taken off once; what is left is never below either part.
-
-    Few seeds tell little of how much others would differ. So the normal distribution gives way to Student's t, with the
-    degrees of freedom of such a sum (Satterthwaite, "An approximate distribution of estimates of variance components",
-    Biometrics Bulletin 2 (1946)): `S - 1` where the seeds are all of it. With one seed this is the percentile interval
-    over rows.
-
-    Args:
-        values_S: Each seed's value.
-        drawn_BS: The same of each resample of the rows, NaN where the rows drawn say nothing.
-        count: How many rows counted.
-    """
-    seeds, value = len(values_S), float(values_S.mean())
-    drawn_BS = drawn_BS[~np.isnan(drawn_BS).any(axis=1)]
-    if math.isnan(value) or not len(drawn_BS):
-        return Interval(value=value, low=value, high=value, count=count)
-    means_B = drawn_BS.mean(axis=1)
-    low, high = np.percentile(means_B, LEVEL)
-    below, above = max(value - float(low), 0.0), max(float(high) - value, 0.0)
-    if seeds > 1:
-        of_rows = float(means_B.var())
-        of_both = float((drawn_BS - means_B[:, None]).var(axis=0).sum()) / (seeds - 1) / seeds
-        of_seeds = float(values_S.var(ddof=1)) / seeds
-        wider = _beyond_rows(of_rows, of_seeds, of_both, seeds)
-        below, above = math.hypot(below, wider), math.hypot(above, wider)
-    return Interval(value=value, low=value - below, high=value + above, count=count)
-
-
-def _beyond_rows(of_rows: float, of_seeds: float, of_both: float, seeds: int) -> float:
-    """What seeds add to half the interval over rows; squares of halves add up."""
-    from scipy.special import stdtrit
-
-    if not of_seeds > 0:
-        return 0.0
-    share = LEVEL[1] / 100
-    whole = max(of_rows, of_seeds, of_rows + of_seeds - of_both)
-    freedom = (seeds - 1) * (whole / of_seeds) ** 2
-    return math.sqrt(
-        max(float(stdtrit(freedom, share)) ** 2 * whole - float(stdtrit(math.inf, share)) ** 2 * of_rows, 0.0)
-    )

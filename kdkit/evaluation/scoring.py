@@ -1,14 +1,8 @@
-"""Scores: what metric suites say of each row, as means with intervals.
-
-The interval of a score is a 95 % percentile interval of the bootstrap over rows (Efron and Tibshirani, "An Introduction
-to the Bootstrap", 1993, chapter 13). One set of resamples, determined by the seed and the number of rows, serves all
-metrics; so scores of two models on the same rows move together.
-"""
+"""Scores and differences: what metric suites say of each row, as means with intervals."""
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -17,6 +11,7 @@ import numpy as np
 
 from kdkit.api.values import Difference, Direction, Interval, Score
 from kdkit.errors import KdkitError
+from kdkit.evaluation.intervals import bootstrap_intervals, mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,10 +24,6 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = npt.NDArray[np.float64]
     Counts: TypeAlias = npt.NDArray[np.uint16]
-
-LEVEL = (2.5, 97.5)
-_CHUNK_CELLS = 4_000_000  # rows times resamples held at once: 32 MB
-_KEPT_CELLS = 50_000_000  # and kept for the next score: 100 MB
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -135,86 +126,6 @@ def _intervals(columns: Sequence[Column], *, resamples: int, seed: int) -> Itera
     for column, (low, high) in zip(columns, ends_2M.T, strict=True):
         count = int(np.count_nonzero(~np.isnan(column.values_R)))
         yield column, Interval(value=mean(column.values_R), low=float(low), high=float(high), count=count)
-
-
-def mean(values_R: Array) -> float:
-    """Mean of the values that are not NaN, of which there is at least one."""
-    counted = values_R[~np.isnan(values_R)]
-    # Rounding may carry the mean of equal values past them.
-    return float(np.clip(math.fsum(counted) / counted.size, counted.min(), counted.max()))
-
-
-def bootstrap_intervals(values_RM: Array, *, resamples: int, seed: int) -> Array:
-    """95 % percentile intervals of the means of columns, by resampling rows with replacement.
-
-    A resample's mean of a column is over those of its rows that count there; where it has none it says nothing of the
-    column. An interval always holds the column's mean.
-
-    Args:
-        values_RM: Rows by metrics, NaN where a row does not count; each column has a number.
-        resamples: How many times the rows are drawn.
-        seed: Determines the draws.
-
-    Returns:
-        Lower and upper ends, `[2, M]`.
-    """
-    counts_RM = ~np.isnan(values_RM)
-    filled_RM = np.where(counts_RM, values_RM, 0.0)
-    sums_and_counts_RN = np.concatenate([filled_RM, counts_RM], axis=1)
-    drawn_BN = np.concatenate([draws_BR @ sums_and_counts_RN for draws_BR in draws(len(values_RM), resamples, seed)])
-    sums_BM, drawn_counts_BM = np.split(drawn_BN, 2, axis=1)
-    least_M, most_M = np.nanmin(values_RM, axis=0), np.nanmax(values_RM, axis=0)
-    mean_M = np.array([mean(column) for column in values_RM.T])
-    ends_2M = np.stack([mean_M, mean_M])
-    for metric, mean_value in enumerate(mean_M):
-        said = drawn_counts_BM[:, metric] > 0
-        if said.any():
-            means = sums_BM[said, metric] / drawn_counts_BM[said, metric]
-            low, high = np.percentile(np.clip(means, least_M[metric], most_M[metric]), LEVEL)
-            ends_2M[:, metric] = min(low, mean_value), max(high, mean_value)
-    return ends_2M
-
-
-def weighted_mean(values_R: Array, weights_R: Array, *, count: int, resamples: int, seed: int) -> Interval:
-    """A weighted mean over rows, and its 95 % percentile interval by resampling rows with replacement.
-
-    Args:
-        values_R: A value a row, at least one row.
-        weights_R: Their weights, all above 0: the tokens of each row for a mean over tokens.
-        count: How many rows counted, where a value is of several (a batch).
-        resamples: How many times the rows are drawn.
-        seed: Determines the draws.
-    """
-    value = float(np.average(values_R, weights=weights_R))
-    sums_R2 = np.stack([values_R * weights_R, weights_R], axis=1)
-    drawn_B2 = np.concatenate([draws_BR @ sums_R2 for draws_BR in draws(len(values_R), resamples, seed)])
-    low, high = np.percentile(drawn_B2[:, 0] / drawn_B2[:, 1], LEVEL)
-    return Interval(value=value, low=min(float(low), value), high=max(float(high), value), count=count)
-
-
-def draws(rows: int, resamples: int, seed: int) -> Iterator[Array]:
-    """How often each row is in each resample, some resamples at a time.
-
-    Few enough to be kept are drawn once: many scores are of the same rows.
-    """
-    kept = rows * resamples <= _KEPT_CELLS
-    for counts_BR in (_kept_counts if kept else _counts)(rows, resamples, seed, _CHUNK_CELLS):
-        yield counts_BR.astype(np.float64)
-
-
-def _counts(rows: int, resamples: int, seed: int, cells: int) -> Iterator[Counts]:
-    generator = np.random.default_rng(seed)
-    at_once = max(1, cells // rows)
-    for start in range(0, resamples, at_once):
-        size = min(at_once, resamples - start)
-        picks_BR = generator.integers(0, rows, size=(size, rows))
-        places = picks_BR + rows * np.arange(size)[:, None]
-        yield np.bincount(places.ravel(), minlength=size * rows).reshape(size, rows).astype(np.uint16)
-
-
-@lru_cache(maxsize=2)
-def _kept_counts(rows: int, resamples: int, seed: int, cells: int) -> tuple[Counts, ...]:
-    return tuple(_counts(rows, resamples, seed, cells))
 
 
 def _column(suite: str, metric: str, values: Sequence[float | None], *, rows: int) -> Array:

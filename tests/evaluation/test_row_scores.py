@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from kdkit.errors import DamagedData, Mismatch, MissingInput
+from kdkit.evaluation.intervals import bootstrap_intervals
 from kdkit.evaluation.resampling import compare, mean_over_seeds
 from kdkit.evaluation.row_scores import FILE, RowKey, RowScores
-from kdkit.evaluation.scoring import Column, bootstrap_intervals, differences_of
+from kdkit.evaluation.scoring import Column, differences_of
 
 OURS, THEIRS = RowKey("student", "truth", "s", "m"), RowKey("labels-only", "truth", "s", "m")
 NAN = float("nan")

@@ -13,8 +13,9 @@ from kdkit.api.options import NamedSuite
 from kdkit.api.values import Direction, Example, Score
 from kdkit.builtin.metrics.text import Text
 from kdkit.errors import KdkitError
-from kdkit.evaluation import scoring
-from kdkit.evaluation.scoring import Column, bootstrap_intervals, columns_of, differences_of, scores_of, weighted_mean
+from kdkit.evaluation import intervals
+from kdkit.evaluation.intervals import bootstrap_intervals, weighted_mean
+from kdkit.evaluation.scoring import Column, columns_of, differences_of, scores_of
 
 
 class Fixed:
@@ -72,7 +73,7 @@ def test_the_seed_determines_the_intervals():
 def test_drawing_in_small_pieces_changes_nothing(monkeypatch):
     values_RM = np.random.default_rng(0).random((37, 3))
     whole = bootstrap_intervals(values_RM, resamples=100, seed=5)
-    monkeypatch.setattr(scoring, "_CHUNK_CELLS", 100)
+    monkeypatch.setattr(intervals, "_CHUNK_CELLS", 100)
     np.testing.assert_allclose(bootstrap_intervals(values_RM, resamples=100, seed=5), whole, rtol=1e-12)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from run_folders import write_json
 
 from kdkit.api.values import Cost, Direction, Score
+from kdkit.evaluation.intervals import mean
 from kdkit.evaluation.row_scores import RowKey, RowScores
-from kdkit.evaluation.scoring import mean
 from kdkit.runs.record import VERSIONS
 
 if TYPE_CHECKING:

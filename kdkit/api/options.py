@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
-from kdkit.api.interfaces.numbers import DirectedSuite
+from kdkit.api.interfaces.losses_and_suites import DirectedSuite
 from kdkit.api.values.results import Direction
 from kdkit.errors import KdkitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kdkit.api.interfaces.numbers import MetricSuite
+    from kdkit.api.interfaces.losses_and_suites import MetricSuite
     from kdkit.api.values import Moment
 
 

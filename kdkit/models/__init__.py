@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdkit.models.layout import EncoderDecoder
+from kdkit.models.kinds import EncoderDecoder
 from kdkit.models.loading import (
     check_weights,
     config_from,

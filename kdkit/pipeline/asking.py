@@ -11,7 +11,7 @@ from kdkit.api.values import END
 from kdkit.data.rows import rows_of
 from kdkit.evaluation import labels_only
 from kdkit.evaluation.costs import closing
-from kdkit.evaluation.outputs import Answers, Questions
+from kdkit.evaluation.questions import Answers, Questions
 from kdkit.evaluation.tokens import cached_tokens
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss, loss_at

@@ -19,8 +19,7 @@ from kdkit.api.interfaces.codecs import (
 )
 from kdkit.api.interfaces.data import DataSource, FetchedSource, RecordedSource, RowSource
 from kdkit.api.interfaces.experiments import OpenSearch, OpenTracker, Reference, Search, Tracker
-from kdkit.api.interfaces.models import HeadModel, LeanModel, ModelKind, TextModel, Tokenizer
-from kdkit.api.interfaces.numbers import (
+from kdkit.api.interfaces.losses_and_suites import (
     DirectedSuite,
     FeatureLoss,
     LossMixer,
@@ -29,6 +28,7 @@ from kdkit.api.interfaces.numbers import (
     ScheduledLoss,
     TemperedLoss,
 )
+from kdkit.api.interfaces.models import HeadModel, LeanModel, ModelKind, TextModel, Tokenizer
 from kdkit.api.interfaces.teachers_and_students import HeadTeacher, InputChecker, OpenTeacher, Student, Teacher
 
 __all__ = [

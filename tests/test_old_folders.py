@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from kdkit.cli import group
-from kdkit.errors import Mismatch
+from kdkit.errors import KdkitError, Mismatch, UsageError
 from kdkit.logits.cache import LogitCache
 from kdkit.pipeline.recapture import recapture
 from kdkit.recipe import load_stored, read_stored
+from kdkit.store import store_of
 from kdkit.sweeps import read_sweep
 from kdkit.system.progress import Silent
 
@@ -97,7 +98,9 @@ def test_an_old_folder_is_not_continued_and_one_sentence_says_why(old, verb, rec
 
 
 def test_gaps_of_a_cache_are_not_filled_by_an_old_run_and_one_sentence_says_why(old):
-    with pytest.raises(Mismatch, match=r"^runs/tiny was made by an earlier kdkit, .*; run its recipe in another .*$"):
+    with pytest.raises(
+        Mismatch, match=r"^runs/tiny was made by an earlier kdkit, .*; give the options of its recipe.toml .*$"
+    ):
         recapture(old / "caches" / "u8-lz4", Path("runs/tiny"), progress=Silent())
 
 
@@ -121,3 +124,41 @@ def test_an_axis_of_an_old_sweep_has_todays_name(old):
     sweep = read_sweep(file.parent)
     assert sweep.axes == ("generation.max_new_tokens",)
     assert [dict(trial.values) for trial in sweep.trials] == [{sweep.axes[0]: 23}, {sweep.axes[0]: 79}]
+
+
+@pytest.mark.parametrize(
+    ("was", "tables"),
+    [
+        ("[generation]", "generation = 3\n[other]"),
+        ("max_tokens = 8", 'max_tokens = "x"'),
+        ("max_tokens = 8", "max_tokens = true"),
+    ],
+)
+def test_an_old_recipe_of_wrong_types_is_no_traceback(old, was, tables):
+    file = old / "runs/tiny/recipe.toml"
+    text = file.read_text(encoding="utf-8")
+    assert was in text
+    if was == "[generation]":  # a key of the top stands before the tables
+        text = text[: text.index("\n[")] + "\ngeneration = 3\n" + text[text.index("\n[") :].replace(was, "[other]")
+    else:
+        text = text.replace(was, tables)
+    file.write_text(text, encoding="utf-8")
+    shown = CliRunner().invoke(group, ["report", "runs/tiny"])
+    assert shown.exception is None or isinstance(shown.exception, KdkitError), shown.exception
+
+
+def test_an_old_run_is_refused_before_a_cache_is_repaired(old):
+    shard = next((old / "caches/u8-lz4").glob("shard-*"))
+    damaged = bytearray(shard.read_bytes())
+    damaged[-1] ^= 1
+    shard.write_bytes(damaged)
+    shown = CliRunner().invoke(group, ["cache", "repair", "caches/u8-lz4", "--run", "runs/tiny"])
+    assert isinstance(shown.exception, KdkitError)
+    assert shard.read_bytes() == bytes(damaged)
+
+
+def test_the_former_environment_variable_is_not_ignored(monkeypatch, tmp_path):
+    monkeypatch.delenv("KDKIT_STORE", raising=False)
+    monkeypatch.setenv("KDKIT_CACHE", str(tmp_path))
+    with pytest.raises(UsageError, match="is called KDKIT_STORE now"):
+        store_of("", tmp_path / "runs" / "a")

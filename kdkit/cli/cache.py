@@ -118,6 +118,10 @@ def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: 
     from kdkit.system import progress
 
     shown = progress.for_stderr()
+    if run_dir is not None:  # before anything is thrown away
+        from kdkit.pipeline.recapture import check_run
+
+        check_run(folder, run_dir)
     repaired = cache.repair(folder, progress=shown)
     for fault in repaired.faults:
         click.echo(f"thrown away: {fault}" if fault.record is not None else f"found: {fault}", err=True)

@@ -129,12 +129,12 @@ def read(folder: Path) -> EvaluationRecord:
     path = folder / FILE
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        made = int(table.get("format", FORMAT))
+        made = _count(table.get("format", FORMAT))
         if made <= FORMAT:
             return _record(table)
     except FileNotFoundError as error:
         raise MissingInput(f"{folder} has no {FILE} yet; run its recipe to the end first") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DamagedData(f"{path} is damaged ({error}); delete it and run the recipe again") from error
     raise Mismatch(f"{path} is of format {made}, and this kdkit reads {FORMAT} at most; read it with a newer kdkit")
 
@@ -166,7 +166,7 @@ def _without_nan(value: Any) -> Any:
 def _record(table: Mapping[str, Any]) -> EvaluationRecord:
     return EvaluationRecord(
         split=_text(table, "split"),
-        row_count=int(table["rows"]),
+        row_count=_count(table["rows"]),
         scores=tuple(_named(Score, each) for each in table["scores"]),
         validation_scores=tuple(_named(Score, each) for each in table.get("validation_scores", ())),
         differences=tuple(_named(Difference, each) for each in table.get("differences", ())),
@@ -183,8 +183,9 @@ def _named(kind: type[_Entry], entry: Mapping[str, Any]) -> _Entry:
         is_name = field.name not in {*attrs.fields_dict(Interval), "direction"}
         if is_name and (field.name in entry or field.default is attrs.NOTHING):
             known[field.name] = _text(entry, field.name)
-    usual = NOT_HIGHER.get((known["suite"], known["metric"]), Direction.HIGHER)
-    return kind(**known, count=int(entry["count"]), direction=Direction(entry.get("direction", usual)))
+    # A part of the rows (`errors/x`) goes by the metric that it is a part of.
+    usual = NOT_HIGHER.get((known["suite"], known["metric"].partition("/")[0]), Direction.HIGHER)
+    return kind(**known, count=_count(entry["count"]), direction=Direction(entry.get("direction", usual)))
 
 
 def _cost(entry: Mapping[str, Any]) -> Cost:
@@ -192,7 +193,9 @@ def _cost(entry: Mapping[str, Any]) -> Cost:
     for name in ("seconds_per_sample", "seconds_low", "seconds_high"):
         known[name] = _number(entry[name])
     for name in ("parameters", "bytes_on_disk", "batch_size", "beams"):
-        known[name] = int(entry[name])
+        known[name] = _count(entry[name])
+    for name in ("latency", "latency_low", "latency_high", "tokens_per_sample", "peak_bytes"):
+        known[name] = _number(known[name]) if known[name] is not None else None
     return Cost(**known)
 
 
@@ -201,7 +204,7 @@ def _calibration(entry: Mapping[str, Any]) -> Calibration:
         ece=_number(entry["ece"]),
         bins=tuple(
             Bin(
-                count=int(each["count"]),
+                count=_count(each["count"]),
                 **{name: _number(each[name]) for name in ("low", "high", "confidence", "accuracy")},
             )
             for each in entry["bins"]
@@ -213,6 +216,12 @@ def _text(entry: Mapping[str, Any], key: str) -> str:
     if not isinstance(entry[key], str):
         raise TypeError(f"{key} is no text but {entry[key]!r}")
     return str(entry[key])
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise TypeError(f"{value!r} is not a count")
+    return value
 
 
 def _number(value: object) -> float:

@@ -31,7 +31,9 @@ def generation_config(module: Any, tokenizer: Tokenizer, options: Generation) ->
             tokens[name] = getattr(tokenizer, name)
     return GenerationConfig(
         **tokens,
-        max_new_tokens=options.max_new_tokens,
+        # The start token counts here. Whoever opens a saved student may give another max_length, which transformers
+        # would ignore beside a max_new_tokens that was saved.
+        max_length=options.max_new_tokens + 1,
         num_beams=options.beams,
         early_stopping=options.early_stopping if options.beams > 1 else False,
         do_sample=False,

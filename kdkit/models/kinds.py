@@ -36,7 +36,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
 model = AutoModelForSeq2SeqLM.from_pretrained("{folder}")
 ids = tokenizer("the source text", return_tensors="pt").input_ids
-print(tokenizer.decode(model.generate(ids, max_new_tokens={generation.max_new_tokens})[0], skip_special_tokens=True))"""
+print(tokenizer.decode(model.generate(ids, max_length={generation.max_new_tokens + 1})[0], skip_special_tokens=True))"""
 
     def size_of(self, config: Any) -> ModelSize:
         """Parameters and vocabulary of a configuration; nothing is allocated.

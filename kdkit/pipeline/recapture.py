@@ -47,13 +47,7 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
         UsageError: The run's logits are not in that cache, or it has captured only a part of it, or has not finished.
         Mismatch: The teacher or the data are not those of that capture.
     """
-    record = read_record(run_dir)
-    if not record:
-        raise MissingInput(
-            f"there is no run in {run_dir} (no run.json); name the folder of a run that captured {cache}"
-        )
-    recipe = load_stored(run_dir / RECIPE)
-    check_recipe(run_dir, recipe, advice="run its recipe in another --run-dir, which captures what the cache lacks")
+    record, recipe = check_run(cache, run_dir)
     stages = _stages(cache, run_dir, record, recipe)
     loaded, device = dict(plugins.load().loaded), devices.pick(recipe.device)
     with open_run(recipe, run_dir, fresh=False, progress=progress, plugins=loaded, device=device) as opened:
@@ -69,6 +63,28 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
             if record["status"] != "done":
                 opened.leave_as(record["status"])
     return LogitCache.open(cache)
+
+
+def check_run(cache: Path, run_dir: Path) -> tuple[dict[str, Any], Recipe]:
+    """The record and the recipe of a run that can be asked for what a cache lacks.
+
+    Raises:
+        MissingInput: There is no such run.
+        Mismatch: An earlier kdkit made it, with other names for some options.
+    """
+    record = read_record(run_dir)
+    if not record:
+        raise MissingInput(
+            f"there is no run in {run_dir} (no run.json); name the folder of a run that captured {cache}"
+        )
+    recipe = load_stored(run_dir / RECIPE)
+    check_recipe(
+        run_dir,
+        recipe,
+        advice="give the options of its recipe.toml their names of today and run that in another --run-dir with the "
+        "same store, which captures what the cache lacks",
+    )
+    return record, recipe
 
 
 def _stages(cache: Path, run_dir: Path, record: dict[str, Any], recipe: Recipe) -> Sequence[Stage]:

@@ -30,15 +30,22 @@ class _Renamed:
     value: Callable[[Any], Any] = lambda value: value
 
 
+def _less_one(value: Any) -> Any:
+    """A number less one; anything else as it is, so that the check of recipes says what is wrong with it."""
+    return value - 1 if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 _RENAMED = (
     _Renamed(was=("cache",), name="store", hint="is called store now"),
     _Renamed(
         was=("generation", "max_tokens"),
         name="max_new_tokens",
         hint="is called max_new_tokens now, and is less by one: the decoder's start token does not count",
-        value=lambda tokens: tokens - 1,
+        value=_less_one,
     ),
 )
+VARIABLE = "KDKIT_CACHE"
+"""What the environment variable `KDKIT_STORE` was called."""
 HINTS: Mapping[KeyPath, str] = {each.was: each.hint for each in _RENAMED}
 """What a message says of a former name."""
 
@@ -50,8 +57,8 @@ def todays(tables: Mapping[str, Any]) -> dict[str, Any]:
         *parents, key = each.was
         table: Any = renamed
         for parent in parents:
-            table = table.get(parent, {})
-        if key in table:
+            table = table.get(parent) if isinstance(table, dict) else None
+        if isinstance(table, dict) and key in table and each.name not in table:
             table[each.name] = each.value(table.pop(key))
     return renamed
 

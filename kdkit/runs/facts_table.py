@@ -40,7 +40,7 @@ def from_facts(kind: type[F], facts: Mapping[str, Any], *, where: str) -> F:
     """
     try:
         return _made(kind, facts)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise DamagedData(f"{where} is damaged: {error.args[0]}; run with --fresh to start from scratch") from error
 
 

@@ -31,16 +31,28 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads((path / "run.json").read_text(encoding="utf-8"))
         if not isinstance(record, dict):
             raise TypeError(f"it holds a {type(record).__name__}")  # noqa: TRY301
-        missing = [key for key in ("name", "recipe_digest", "stages") if key not in record]
+        missing = [key for key in ("name", "recipe_digest", "status", "stages") if key not in record]
         if missing:
             raise ValueError(f"it has no {missing[0]}")  # noqa: TRY301
         stages = record["stages"]
         if not isinstance(stages, dict) or not all(isinstance(entry, dict) for entry in stages.values()):
             raise TypeError("its stages are no tables")  # noqa: TRY301
-    except (ValueError, TypeError) as error:
+        for stage, entry in stages.items():
+            _check_entry(stage, entry)
+    except (ValueError, TypeError, RecursionError) as error:
         raise DamagedData(f"{path / 'run.json'} is damaged ({error}); run with --fresh to start anew") from error
     found: dict[str, Any] = record
     return found
+
+
+def _check_entry(stage: str, entry: Mapping[str, Any]) -> None:
+    """Refuse what is noted of a stage where it cannot be what a run writes."""
+    facts, seconds = entry.get("facts", {}), entry.get("seconds", 0.0)
+    outputs = facts.get("outputs", []) if isinstance(facts, dict) else None
+    if not isinstance(outputs, list) or not all(isinstance(each, str) for each in outputs):
+        raise TypeError(f"the facts of its stage {stage} are {facts!r}")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"the seconds of its stage {stage} are {seconds!r}")
 
 
 def check_recipe(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from kdkit.errors import UsageError
+from kdkit.recipe.former_names import VARIABLE
 from kdkit.system.files import user_path
 from kdkit.system.url import is_url
 
@@ -38,4 +40,6 @@ def logits_of(named: str, store: Path) -> Path | str:
 
 
 def _named(named: str) -> list[str]:
+    if VARIABLE in os.environ and STORE not in os.environ:
+        raise UsageError(f"the environment variable {VARIABLE} is called {STORE} now; rename it, or unset it")
     return [each for each in (named, os.environ.get(STORE, "")) if each]

@@ -126,7 +126,7 @@ def read_sweep(folder: str | PathLike[str]) -> SweepFacts:
             ),
             reference=table["reference"],
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedData(f"{path / SWEEP} is damaged ({error}); run the sweep again, which writes it anew") from error
 
 

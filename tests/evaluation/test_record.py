@@ -150,3 +150,20 @@ def test_a_part_that_is_something_else_is_damage(tmp_path, changes):
     rewrite(tmp_path, **changes)
     with pytest.raises(DamagedData, match=r"evaluation\.json is damaged .*; delete it and run the recipe again"):
         record.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": 1.9},
+        {"format": -3},
+        {"rows": True},
+        {"rows": float("inf")},
+        {"scores": [{**attrs.asdict(SCORE), "direction": "higher", "value": 10**400}]},
+        {"costs": {"student": {**attrs.asdict(COST), "latency": "x"}}},
+    ],
+)
+def test_a_number_that_cannot_be_is_damage(tmp_path, changes):
+    rewrite(tmp_path, **changes)
+    with pytest.raises(DamagedData, match=r"evaluation.json is damaged"):
+        record.read(tmp_path)

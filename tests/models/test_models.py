@@ -178,7 +178,7 @@ def test_special_tokens_stay_the_models_own():
     module.generation_config.update(forced_bos_token_id=9, decoder_start_token_id=3, eos_token_id=[1, 2])
     config = generation_config(module, model.tokenizer, Generation(beams=1, max_new_tokens=7))
     assert (config.forced_bos_token_id, config.decoder_start_token_id, config.eos_token_id) == (9, 3, [1, 2])
-    assert (config.pad_token_id, config.max_new_tokens, config.num_beams) == (0, 7, 1)
+    assert (config.pad_token_id, config.max_length, config.num_beams) == (0, 8, 1)
 
 
 def test_plain_transformers_writes_what_a_run_has_its_student_write(tmp_path):
@@ -188,7 +188,7 @@ def test_plain_transformers_writes_what_a_run_has_its_student_write(tmp_path):
     for name in ("teacher", "student/best"):
         folder = tmp_path / "runs" / "tiny" / name
         saved = json.loads((folder / "generation_config.json").read_text())
-        assert (saved["max_new_tokens"], saved["num_beams"], saved["early_stopping"]) == (5, 2, True)
+        assert (saved["max_length"], saved["num_beams"], saved["early_stopping"]) == (6, 2, True)
         plain = AutoModelForSeq2SeqLM.from_pretrained(folder)
         batch = batch_of(1)
         ours = models.Seq2SeqModel(module=models.load_model(str(folder)), tokenizer=models.load_tokenizer(str(folder)))

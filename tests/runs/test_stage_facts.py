@@ -13,6 +13,7 @@ from kdkit.errors import DamagedData
 from kdkit.pipeline.run import STAGES
 from kdkit.runs import stage_facts
 from kdkit.runs.facts_table import as_facts, facts_in, from_facts
+from kdkit.runs.record import read_record
 from kdkit.runs.stage import STAGE_NAMES
 from kdkit.runs.stage_facts import BaselineMade, Captured, DataRead, Estimate, StageFacts, TeacherMade
 
@@ -98,3 +99,13 @@ def test_the_stages_have_the_names_of_their_modules_and_of_what_they_tell():
     assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(STAGE_NAMES)
     kinds = [kind for kind in vars(stage_facts).values() if isinstance(kind, type) and issubclass(kind, StageFacts)]
     assert {kind.stage for kind in kinds if kind is not StageFacts} == set(STAGE_NAMES) - {"report"}
+
+
+@pytest.mark.parametrize(
+    "entry", [{"facts": None}, {"facts": []}, {"facts": {"outputs": 3}}, {"facts": {}, "seconds": "x"}]
+)
+def test_what_is_noted_of_a_stage_is_what_a_run_writes(tmp_path, entry):
+    table = {"name": "t", "recipe_digest": "d", "status": "done", "stages": {"distill": {"status": "done", **entry}}}
+    (tmp_path / "run.json").write_text(json.dumps(table))
+    with pytest.raises(DamagedData, match=r"run.json is damaged .*distill"):
+        read_record(tmp_path)

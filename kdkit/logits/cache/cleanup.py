@@ -51,7 +51,7 @@ def clean_up(folder: Path, identity: CacheIdentity, codec: AnyCodec | None, *, n
     """
     discard_temporaries(folder)
     inventory = Inventory.take(folder, identity, codec=codec)
-    useless = {**inventory.damaged, **dict.fromkeys(inventory.missing, "the file is missing")}
+    useless = dict(inventory.damaged)
     stateless = [shard for file, shard in inventory.shards.items() if file in inventory.stateless]
     kept: list[ShardEntry] = []
     keys: set[bytes] = set()
@@ -74,12 +74,15 @@ def clean_up(folder: Path, identity: CacheIdentity, codec: AnyCodec | None, *, n
         )
     for file, why in inventory.stateless.items():
         note(f"{folder / file}: {how_to_restore(folder, why)}. Its records are captured again")
+    for file in inventory.missing:
+        note(f"{folder / file} is missing; its records are captured again")
     for file, why in useless.items():
         note(f"{folder / file} is damaged ({why}); it is thrown away and its records are captured again")
-    if inventory.has_manifest and (inventory.manifest_fault or moved or stateless or useless):
+    if inventory.has_manifest and (inventory.manifest_fault or moved or stateless or useless or inventory.missing):
         withdraw_manifest(inventory, stateless)
+    number = next_number(folder)  # never that of a file that goes: a reader may still have the manifest that names it
     remove(folder, useless, stateless=stateless, kept=kept)
-    return Kept(entries=tuple(kept), keys=frozenset(keys), next_number=next_number(folder))
+    return Kept(entries=tuple(kept), keys=frozenset(keys), next_number=number)
 
 
 def discard_temporaries(folder: Path) -> None:

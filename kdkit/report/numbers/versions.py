@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kdkit.report.read.files import as_table
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,9 +17,9 @@ def versions(records: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Each package, plugin and device of runs, by their `run.json`, with all of its versions."""
     found: dict[str, list[str]] = {}
     for record in records:
-        plugins = {name: version or "unnumbered" for name, version in record.get("plugins", {}).items()}
+        plugins = {name: version or "unnumbered" for name, version in as_table(record.get("plugins")).items()}
         told = {
-            **record.get("versions", {}),
+            **as_table(record.get("versions")),
             **{f"plugin {name}": version for name, version in plugins.items() if name != "kdkit"},
             "device": record.get("device"),
         }

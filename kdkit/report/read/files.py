@@ -21,9 +21,13 @@ def as_table(value: object) -> Mapping[str, Any]:
 
 def number(value: object) -> float | None:
     """The value as a finite number; None for null, NaN and everything that is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
 
 
 def text_of(path: Path, what: str, missing: list[str]) -> str | None:

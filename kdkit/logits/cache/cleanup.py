@@ -64,7 +64,8 @@ def clean_up(folder: Path, identity: CacheIdentity, codec: AnyCodec | None, *, n
         else:
             keys.update(own)
             kept.append(describe_shard(shard))
-    moved = [entry.file for entry in kept if entry.file in inventory.misplaced]
+    misplaced = inventory.misplaced
+    moved = [entry.file for entry in kept if entry.file in misplaced]
     if inventory.manifest_fault:
         note(f"{inventory.manifest_fault} (now done)")
     for file in moved:

@@ -194,8 +194,10 @@ def _cost(entry: Mapping[str, Any]) -> Cost:
         known[name] = _number(entry[name])
     for name in ("parameters", "bytes_on_disk", "batch_size", "beams"):
         known[name] = _count(entry[name])
-    for name in ("latency", "latency_low", "latency_high", "tokens_per_sample", "peak_bytes"):
+    for name in ("latency", "latency_low", "latency_high", "tokens_per_sample"):
         known[name] = _number(known[name]) if known[name] is not None else None
+    if known["peak_bytes"] is not None:
+        known["peak_bytes"] = _count(known["peak_bytes"])
     return Cost(**known)
 
 

@@ -167,3 +167,8 @@ def test_a_number_that_cannot_be_is_damage(tmp_path, changes):
     rewrite(tmp_path, **changes)
     with pytest.raises(DamagedData, match=r"evaluation.json is damaged"):
         record.read(tmp_path)
+
+
+def test_bytes_stay_whole_numbers(tmp_path):
+    record.write(tmp_path, attrs.evolve(RECORD, costs={"student": attrs.evolve(COST, peak_bytes=39_400_000)}))
+    assert type(record.read(tmp_path).costs["student"].peak_bytes) is int

@@ -109,8 +109,7 @@ def _baseline_models(run: Run, corpus: Corpus) -> Iterator[tuple[str, str, Abstr
     if trained.folder is not None and trained.weights is not None:
         student = recipe.student.open(Path(trained.folder), device=run.device)
         yield labels_only.NAME, trained.weights, closing(student)
-    tokenizer, seed = recipe.teacher.load_tokenizer(corpus), recipe.training.own_seed(recipe.seed)
-    untouched = untrained(recipe.student, tokenizer, run.teacher_folder, seed=seed, device=run.device)
+    untouched = untrained(run, corpus)
     yield "untouched", labels_only.weights_in_memory(untouched), closing(untouched)
 
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from kdkit.models import check_same_tokenizer
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from kdkit.api.interfaces import TextModel
+    from kdkit.api.values import Corpus
+    from kdkit.runs.run import Run
 
-    from kdkit.api.interfaces import Student, TextModel, Tokenizer
 
-
-def untrained(
-    student: Student, teacher_tokenizer: Tokenizer, teacher_folder: Path | None, *, seed: int, device: str
-) -> TextModel:
-    """A student that starts where the recipe says: the same weights each time.
+def untrained(run: Run, corpus: Corpus) -> TextModel:
+    """A run's student as it starts: the same weights each time.
 
     Raises:
         Mismatch: It has another tokenizer than the teacher.
     """
-    model = student.build(teacher_tokenizer, teacher_folder, seed=seed, device=device)
-    check_same_tokenizer(teacher_tokenizer, model.tokenizer)
+    recipe = run.recipe
+    tokenizer, seed = recipe.teacher.load_tokenizer(corpus), recipe.training.own_seed(recipe.seed)
+    model = recipe.student.build(tokenizer, run.teacher_folder, seed=seed, device=run.device)
+    check_same_tokenizer(tokenizer, model.tokenizer)
     return model

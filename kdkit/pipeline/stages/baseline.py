@@ -68,8 +68,7 @@ def restore(run: Run) -> BaselineMade | None:
 
 def _have(run: Run) -> BaselineMade:
     corpus, workshop, recipe = run.read_corpus(), run.path / labels_only.NAME, run.recipe
-    tokenizer, seed = recipe.teacher.load_tokenizer(corpus), recipe.training.own_seed(recipe.seed)
-    model = untrained(recipe.student, tokenizer, run.teacher_folder, seed=seed, device=run.device)
+    model = untrained(run, corpus)
     entry = run.store / "baselines" / _key(recipe, corpus, model)
     note = run.progress.note
     with found_or_making(entry, what="baseline", note=note, is_there=entry.is_dir, team=run.team) as reused:

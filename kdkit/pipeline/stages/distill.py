@@ -41,8 +41,7 @@ def fit(run: Run) -> StudentMade:
     recipe, options, folder = run.recipe, run.recipe.training, run.path / "student"
     run.team.lead_does(lambda: _check_room(run, folder))
     corpus = run.read_corpus()
-    tokenizer, seed = recipe.teacher.load_tokenizer(corpus), options.own_seed(recipe.seed)
-    model = untrained(recipe.student, tokenizer, run.teacher_folder, seed=seed, device=run.device)
+    model = untrained(run, corpus)
     captured = run.told(Captured) if recipe.loss.needs_teacher else None
     result = Fitting.of(run).train(
         model,

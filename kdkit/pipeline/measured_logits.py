@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdkit.api.interfaces import FetchedSource
 from kdkit.data import corpus as corpora
 from kdkit.data.rows import rows_of
 from kdkit.errors import MissingInput
 from kdkit.logits.bench.records import Material, Record, check_finite, first_quarter, quarter_sentence
 from kdkit.logits.cache import open_cache
 from kdkit.logits.encoder import has_states
-from kdkit.recipe.inputs import check_inputs
+from kdkit.recipe.inputs import read_rows
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.stage_facts import DataRead, TeacherMade
@@ -125,10 +124,4 @@ def _corpus(recipe: Recipe, path: Path, record: dict[str, Any], progress: Progre
     read = facts_in(record, DataRead, path)
     if read is not None:
         return corpora.read(path / "data", read.digest)
-    check_inputs(recipe)
-    if isinstance(recipe.data, FetchedSource) and not recipe.data.is_here():
-        raise MissingInput(
-            f"data set {recipe.names['data']} has to be fetched first, which `kdkit run` does; or say with an "
-            "option of [data] where a copy lies"
-        )
-    return recipe.data.load(progress)
+    return read_rows(recipe, progress, when="first")

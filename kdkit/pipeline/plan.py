@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.interfaces import FetchedSource
 from kdkit.data import corpus as corpora
-from kdkit.errors import MissingInput
 from kdkit.pipeline.estimate import estimate, free_bytes
 from kdkit.pipeline.run import STAGES
-from kdkit.recipe.inputs import check_inputs
+from kdkit.recipe.inputs import read_rows
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import check_folders
 from kdkit.runs.record import check_recipe, read_record
@@ -21,7 +19,6 @@ from kdkit.runs.stage_facts import DataRead
 from kdkit.store import store_of
 
 if TYPE_CHECKING:
-    from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.system.progress import Progress
 
@@ -80,7 +77,11 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
     for stage in STAGES:  # after a stage that is done again, all are
         done[stage.name] = all(done.values()) and is_done(record, path, recipe, stage, STAGES)
     data = facts_in(record, DataRead, path) if done["data"] else None
-    corpus = corpora.read(path / "data", data.digest) if data is not None else _read(recipe, progress)
+    corpus = (
+        corpora.read(path / "data", data.digest)
+        if data is not None
+        else read_rows(recipe, progress, when="before it can be planned with")
+    )
     store, found = store_of(recipe.store.dir, path), estimate(recipe, corpus)
     planned = {stage.name: stage.plan(recipe, corpus, found) for stage in STAGES}
     stages = tuple(PlannedStage(name=name, done=done[name], **attrs.asdict(each)) for name, each in planned.items())
@@ -91,16 +92,6 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
         bytes=sum(stage.bytes for stage in stages if not stage.done),
         free={"run_dir": free_bytes(path), "store": free_bytes(store)},
     )
-
-
-def _read(recipe: Recipe, progress: Progress) -> Corpus:
-    check_inputs(recipe)
-    if isinstance(recipe.data, FetchedSource) and not recipe.data.is_here():
-        raise MissingInput(
-            f"data set {recipe.names['data']} has to be fetched before it can be planned with, which `kdkit run` does; "
-            "or say with an option of [data] where a copy lies"
-        )
-    return recipe.data.load(progress)
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

@@ -1,17 +1,19 @@
-"""Whether the teacher and the student of a recipe name what is there."""
+"""What a recipe names beside itself: whether teacher and student are there, and the rows of its data set."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kdkit.api.interfaces import InputChecker
-from kdkit.errors import UsageError
+from kdkit.api.interfaces import FetchedSource, InputChecker
+from kdkit.errors import MissingInput, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kdkit.api.values import Corpus
     from kdkit.recipe.sections import Recipe
+    from kdkit.system.progress import Progress
 
 
 def check_inputs(recipe: Recipe) -> None:
@@ -25,6 +27,27 @@ def check_inputs(recipe: Recipe) -> None:
         if isinstance(component, InputChecker):
             with naming(role):
                 component.check_inputs()
+
+
+def read_rows(recipe: Recipe, progress: Progress, *, when: str) -> Corpus:
+    """The rows of a recipe's data set, for whoever does not fetch one.
+
+    Args:
+        recipe: The recipe.
+        progress: Where progress is shown.
+        when: When a data set has to be fetched, for the message.
+
+    Raises:
+        MissingInput: The data set has not been fetched yet, or a model or tokenizer is not to be had.
+        UsageError: What is there is no such thing.
+    """
+    check_inputs(recipe)
+    if isinstance(recipe.data, FetchedSource) and not recipe.data.is_here():
+        raise MissingInput(
+            f"data set {recipe.names['data']} has to be fetched {when}, which `kdkit run` does; or say with an "
+            "option of [data] where a copy lies"
+        )
+    return recipe.data.load(progress)
 
 
 @contextmanager

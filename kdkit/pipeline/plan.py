@@ -15,6 +15,7 @@ from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import check_folders
 from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.resume import is_done
+from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import DataRead
 from kdkit.store import store_of
 
@@ -24,22 +25,16 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class PlannedStage:
+class PlannedStage(Planned):
     """One stage of a plan.
 
     Attributes:
         name: Its name.
         done: Whether the run folder holds its result.
-        work: What it does, in a few words with numbers.
-        tokens: Tokens that a model reads or writes in it; 0 where none does.
-        bytes: What it writes at most: a teacher or logits that the store has already are not written again.
     """
 
     name: str
     done: bool
-    work: str
-    tokens: int
-    bytes: int
 
 
 @attrs.frozen(kw_only=True)
@@ -99,7 +94,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
     return {
         "run_dir": str(plan.run_dir),
         "store": str(plan.store),
-        "stages": [attrs.asdict(stage) for stage in plan.stages],
+        "stages": [{"name": stage.name, "done": stage.done, **attrs.asdict(stage)} for stage in plan.stages],
         "bytes": plan.bytes,
         "free": plan.free,
         "fits": plan.bytes <= min(plan.free.values()),

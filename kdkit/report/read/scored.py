@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.errors import DamagedData, MissingInput
+from kdkit.errors import MissingInput
 from kdkit.evaluation import record
 from kdkit.evaluation.row_scores import FILE, RowKey, RowScores
-from kdkit.recipe import read_stored
+from kdkit.report.read.files import recipe_of
 from kdkit.runs.record import read_record
 
 if TYPE_CHECKING:
@@ -97,10 +97,7 @@ def read_recipe(folder: Path) -> Mapping[str, Any]:
         DamagedData: It is no TOML.
     """
     path = folder / "recipe.toml"
-    try:
-        table = read_stored(path.read_text(encoding="utf-8")).tables if path.is_file() else {}
-    except ValueError as error:
-        raise DamagedData(f"{path} is not the TOML that kdkit wrote: {error}") from error
+    table = recipe_of(path, path.read_text(encoding="utf-8")) if path.is_file() else {}
     return flat({key: value for key, value in table.items() if key not in NO_TABLE})
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kdkit.evaluation.tokens import RowTokens
 
 LOSSES, TOKENS, TEXTS = "loss", "tokens", "texts"
-"""Suites of scores that are no metric suite's: see `kdkit.api.values.Score`."""
+"""Names under `Score.suite` for what kdkit measures itself, without a metric suite."""
 
 
 @attrs.define(kw_only=True, eq=False)

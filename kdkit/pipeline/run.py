@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from kdkit.runs.run import Run
     from kdkit.runs.stage import Stage
     from kdkit.system.progress import Progress
+
+
 STAGES: tuple[Stage, ...] = tuple(import_module(f"kdkit.pipeline.stages.{name}").STAGE for name in STAGE_NAMES)
 """In order; each is what a module of `kdkit.pipeline.stages` ends with."""
 

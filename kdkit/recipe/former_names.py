@@ -44,7 +44,7 @@ _RENAMED = (
         value=_less_one,
     ),
 )
-VARIABLE = "KDKIT_CACHE"
+STORE_VARIABLE = "KDKIT_CACHE"
 """What the environment variable `KDKIT_STORE` was called."""
 HINTS: Mapping[KeyPath, str] = {each.was: each.hint for each in _RENAMED}
 """What a message says of a former name."""

@@ -1,7 +1,6 @@
 """Opening a run folder: a new one, or one of the same recipe, for one process or for those that do a run together.
 
-Where several processes do a run, only the lead locks the folder, keeps the record, and decides what is to be done. The
-others follow, and have the same record in memory.
+Of several processes only the lead locks the folder and writes its record; the others have the same record in memory.
 """
 
 from __future__ import annotations

@@ -64,7 +64,10 @@ def restore(run: Run, stage: Stage) -> bool:
 
 
 def is_done(record: dict[str, Any], path: Path, recipe: Recipe, stage: Stage, stages: Sequence[Stage]) -> bool:
-    """Whether a run folder with this record holds the finished stage: by its record, its digest, and its files."""
+    """Whether a run folder with this record holds the finished stage.
+
+    Its record and digest say so; and its files, unless the stage can restore those.
+    """
     entry = record.get("stages", {}).get(stage.name, {})
     return (
         entry.get("status") == "done"

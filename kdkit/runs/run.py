@@ -39,7 +39,7 @@ class Run:
     Attributes:
         recipe: The recipe.
         path: The run folder.
-        store: The folder of caches and fine-tuned teachers that runs share.
+        store: The folder of what runs share: teachers, logits, baselines and texts.
         device: "cpu", "cuda", ...; this process's own.
         progress: Where progress is shown.
         team: The processes that do this run.

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kdkit.errors import UsageError
-from kdkit.recipe.former_names import VARIABLE
+from kdkit.recipe.former_names import STORE_VARIABLE as FORMER
 from kdkit.system.files import user_path
 from kdkit.system.url import is_url
 
@@ -40,6 +40,6 @@ def logits_of(named: str, store: Path) -> Path | str:
 
 
 def _named(named: str) -> list[str]:
-    if VARIABLE in os.environ and STORE not in os.environ:
-        raise UsageError(f"the environment variable {VARIABLE} is called {STORE} now; rename it, or unset it")
+    if FORMER in os.environ and STORE not in os.environ:
+        raise UsageError(f"the environment variable {FORMER} is called {STORE} now; rename it, or unset it")
     return [each for each in (named, os.environ.get(STORE, "")) if each]

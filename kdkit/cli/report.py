@@ -107,6 +107,7 @@ def _report_sweep(folder: Path, *, as_json: bool) -> None:
 
 def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
     from kdkit.report import comparison, summary
+    from kdkit.report.parts import comparison_verdict
     from kdkit.sweeps import is_sweep, read_sweep
 
     if output.suffix == ".md":
@@ -119,7 +120,7 @@ def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
             runs.append(folder)
     runs = list(dict.fromkeys(runs))
     stats = comparison.write(runs, output)
-    verdict = comparison.assemble(stats).verdict.sentence
+    verdict = comparison_verdict.of_comparison(stats).sentence
     if as_json:
         print_json(
             {

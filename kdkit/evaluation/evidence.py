@@ -91,7 +91,7 @@ class Evidence:
             model: Whose.
             against: "truth", "teacher" or "truth and teacher".
             name: "hard", "soft" or "total".
-            losses: See `kdkit.training.row_losses`.
+            losses: See `kdkit.evaluation.losses.row_losses`.
         """
         values, weights = loss_samples(losses, name, self.together)
         if not values:

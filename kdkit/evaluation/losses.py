@@ -74,7 +74,7 @@ def row_losses(
         batch_size: Rows a batch of the forward pass.
         together: Rows whose tokens are averaged together, in the rows' order; 0 for all.
         team: The processes that do this.
-        watch: Shown each part that this process computes, with its row's id: see `kdkit.training.TokenWatch`.
+        watch: Shown each part that this process computes, with its row's id: see `kdkit.evaluation.tokens.TokenWatch`.
     """
     counts = _shared_counts(rows, targets, together)
     batches = team.own(list(length_sorted(rows, batch_size)))

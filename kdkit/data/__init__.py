@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from kdkit.data.compressed import decompressed
 from kdkit.data.fields import RowReader, Template, as_text, field_value, require_rows
-from kdkit.data.jsonlines import DropCount, decompressed, json_lines, open_lines
+from kdkit.data.jsonlines import DropCount, json_lines, open_lines
 from kdkit.data.splitting import split_off
 
 __all__ = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from kdkit.errors import DamagedData
 from kdkit.system.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from kdkit.api.options import TokenLimits
@@ -41,26 +42,32 @@ def read(folder: Path, expected_digest: str) -> Corpus:
         DamagedData: It is not what was written.
     """
     splits: dict[str, tuple[Example, ...]] = {}
+    contents = []
     for split in SPLITS:
         path = folder / f"{split}.jsonl"
+        contents.append(path.read_bytes() if path.exists() else b"")
         try:
-            lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+            lines = contents[-1].decode("utf-8").split("\n")[:-1]
             splits[split] = tuple(_example(json.loads(line)) for line in lines)
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedData(
                 f"{path} is damaged ({error}); delete {folder} and run again to read the data anew"
             ) from error
-    corpus = Corpus(train=splits["train"], validation=splits["validation"], test=splits["test"])
-    if digest(corpus) != expected_digest:
+    if _digest_of(contents) != expected_digest:
         raise DamagedData(f"{folder} is not what this run wrote there; delete it and run again to read the data anew")
-    return corpus
+    return Corpus(train=splits["train"], validation=splits["validation"], test=splits["test"])
 
 
 def digest(corpus: Corpus) -> str:
     """SHA-256 of every row of every split, in order."""
+    return _digest_of(_lines(corpus.split(split)) for split in SPLITS)
+
+
+def _digest_of(files: Iterable[bytes]) -> str:
+    """The digest of a corpus, of what its files hold."""
     whole = hashlib.sha256()
-    for split in SPLITS:
-        whole.update(hashlib.sha256(_lines(corpus.split(split))).digest())
+    for content in files:
+        whole.update(hashlib.sha256(content).digest())
     return whole.hexdigest()
 
 
@@ -103,7 +110,16 @@ def _length_facts(lengths: Sequence[int], limit: int) -> dict[str, float]:
 
 
 def _lines(rows: Sequence[Example]) -> bytes:
-    return "".join(json.dumps(_table(row), ensure_ascii=False) + "\n" for row in rows).encode()
+    return "".join(json.dumps(_finite(_table(row)), ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for NaN and the infinities, which are not JSON."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _table(example: Example) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import string
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,11 @@ def field_value(row: Mapping[str, Any], path: str) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """A value as text: strings as they are, lists joined with newlines, null as nothing, the rest as JSON."""
-    if value is None:
+    """A value as text: strings as they are, lists joined with newlines, the rest as JSON.
+
+    Null is nothing, and so are NaN and the infinities, which JSON has no words for.
+    """
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     if isinstance(value, str):
         return value

@@ -6,17 +6,15 @@ counted from 1.
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
+import math
 import re
-import zlib
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
-
-import zstandard
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kdkit.api.values import Drop
+from kdkit.data import compressed
+from kdkit.data.filetypes import other_type
 from kdkit.errors import DamagedData, MissingInput, UsageError
 from kdkit.system.files import user_path
 
@@ -24,13 +22,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-GZIP_MAGIC = b"\x1f\x8b"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 FIRST_PLACES = 5
 SKIP_THEM = "correct it, or set skip_broken = true to leave such lines out"
-_CHUNK = 1 << 16
+_HEAD = 4096
+"""Bytes of a file in which its kind is looked for, before a first line without an end is read."""
+_LONGEST = 1 << 28
+"""Bytes of a line at most."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def _finite(digits: str) -> float | None:
+    value = float(digits)
+    return value if math.isfinite(value) else None
+
+
+# What is not a finite number is null: NaN and the infinities, which Python writes and JSON lacks, and 1e999.
+_JSON = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_finite)
 
 
 class DropCount:
@@ -67,7 +75,7 @@ def open_lines(path: str | Path, *, option: str) -> BinaryIO:
     if file.is_dir():
         raise MissingInput(f"{path} is a folder; {option} takes a file of JSON lines")
     try:
-        return decompressed(file.open("rb"))
+        return compressed.decompressed(file.open("rb"))
     except FileNotFoundError:
         raise MissingInput(
             f"there is no file {path}{_near(file)}; give {option} the path of a file of JSON lines"
@@ -80,16 +88,6 @@ def _near(file: Path) -> str:
     beside = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
     found = get_close_matches(file.name, beside, n=1, cutoff=0.8)
     return f" (did you mean {file.with_name(found[0])}?)" if found else ""
-
-
-def decompressed(stream: io.BufferedReader[Any]) -> BinaryIO:
-    """The stream itself, or what its gzip or zstandard frames hold; closing the result closes it."""
-    magic = stream.peek(4)[:4]
-    if magic.startswith(GZIP_MAGIC):
-        return io.BufferedReader(cast(io.RawIOBase, _Gunzip(stream)), _CHUNK)
-    if magic == ZSTD_MAGIC:
-        return io.BufferedReader(_Unzstd(stream), _CHUNK)
-    return stream
 
 
 def json_lines(
@@ -106,22 +104,20 @@ def json_lines(
         advice: What that error says to do.
 
     Raises:
-        UsageError: A line is not a JSON object.
+        UsageError: A line is not a JSON object, or the file is of another kind altogether.
         DamagedData: The compressed stream is cut or damaged.
     """
     number = 0
     while True:
         number += 1
         try:
-            line = stream.readline()
-        except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+            line = _read_line(stream, name) if number > 1 else _first_line(stream, name)
+        except compressed.ERRORS as error:
             raise DamagedData(
                 f"{name}:{number}: the compressed data end early or are damaged here ({error}); fetch the file again"
             ) from error
         if not line:
             return
-        if number == 1:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
         line = line.rstrip(b"\r\n")
         if not line or line.isspace():
             continue
@@ -139,6 +135,29 @@ def json_lines(
         del row
 
 
+def _first_line(stream: BinaryIO, name: str) -> bytes:
+    """The first line, or an error that says what the file is if it is of another kind.
+
+    Raises:
+        UsageError: It is of another kind.
+    """
+    head = stream.readline(_HEAD).removeprefix(_BYTE_ORDER_MARK)
+    other = other_type(head, name)
+    if other is not None:
+        raise UsageError(
+            f"{name} is {other.name}, and rows are read from JSON lines in UTF-8 (plain, gzip or zstandard); "
+            f"{other.advice}"
+        )
+    return head if head.endswith(b"\n") else head + _read_line(stream, name)
+
+
+def _read_line(stream: BinaryIO, name: str) -> bytes:
+    line = stream.readline(_LONGEST)
+    if len(line) == _LONGEST and not line.endswith(b"\n"):
+        raise UsageError(f"{name} has a line of more than {_LONGEST:,} bytes; write each row on a line of its own")
+    return line
+
+
 class _Broken(Exception):
     def __init__(self, column: int, why: str) -> None:
         super().__init__(why)
@@ -147,10 +166,12 @@ class _Broken(Exception):
 
 def _parse(line: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = _JSON.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise _Broken(error.start + 1, "it is not UTF-8") from None
     except json.JSONDecodeError as error:
+        if line.strip() == b"{":
+            raise _Broken(error.colno, "its object ends on a later line") from None
         raise _Broken(error.colno, error.msg.removesuffix(" at").removesuffix(" starting")) from None
     except RecursionError:
         raise _Broken(1, "it is nested too deeply") from None
@@ -170,54 +191,3 @@ def _is_text(row: dict[str, Any]) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-class _Gunzip(gzip.GzipFile):
-    """A gzip reader that also closes the file below it."""
-
-    def __init__(self, stream: io.BufferedReader[Any]) -> None:
-        super().__init__(fileobj=stream, mode="rb")
-        self._below = stream
-
-    def close(self) -> None:
-        super().close()
-        self._below.close()
-
-
-class _Unzstd(io.RawIOBase):
-    """Reads zstandard frames one after the other.
-
-    The library's own reader takes a stream that is cut inside a frame for one that has ended; this one does not.
-    """
-
-    def __init__(self, stream: io.BufferedReader[Any]) -> None:
-        self._stream = stream
-        self._frame: zstandard.ZstdDecompressionObj | None = None
-        self._rest = b""
-        self._ready = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            data = self._rest or self._stream.read(_CHUNK)
-            self._rest = b""
-            if not data:
-                if self._frame is not None:
-                    raise EOFError("a zstandard frame has no end")
-                return 0
-            if self._frame is None:
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
-            self._ready = memoryview(self._frame.decompress(data))
-            if self._frame.eof:
-                self._rest = self._frame.unused_data
-                self._frame = None
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
-
-    def close(self) -> None:
-        super().close()
-        self._stream.close()

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from kdkit.api.interfaces import DataSource
 from kdkit.builtin.datasets.jsonl import Jsonl
+from kdkit.data.compressed import decompressed
 from kdkit.data.fields import Template, as_text, field_value
-from kdkit.data.jsonlines import DropCount, decompressed, json_lines
+from kdkit.data.jsonlines import DropCount, json_lines
 from kdkit.errors import DamagedData, KdkitError, MissingInput, UsageError
 from kdkit.system.progress import Silent
 
@@ -148,7 +149,15 @@ def test_braces_never_reach_into_values():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("x", "x"), (None, ""), (["a", None, "b"], "a\nb"), (3, "3"), (True, "true"), ({"k": "é"}, '{"k": "é"}')],
+    [
+        ("x", "x"),
+        (None, ""),
+        (["a", None, "b"], "a\nb"),
+        (3, "3"),
+        (float("nan"), ""),
+        (True, "true"),
+        ({"k": "é"}, '{"k": "é"}'),
+    ],
 )
 def test_values_become_text(value, text):
     assert as_text(value) == text
@@ -188,6 +197,17 @@ def test_rows_without_source_or_target_are_counted_with_their_places(tmp_path):
     drops = load(train=train, validation=write(tmp_path / "v.jsonl", ROWS)).drops
     assert [(drop.reason, drop.count) for drop in drops] == [("it has no target", 2), ("it has no source", 2)]
     assert drops[0].first == (f"{train}:5", f"{train}:6")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_what_is_not_a_finite_number_is_null(tmp_path, number):
+    broken = f'{{"text": "q", "answer": {number}, "meta": {{}}}}'
+    noted = f'{{"text": "q", "answer": 1.5, "meta": {{"title": [{number}, 2.5]}}}}'
+    train = write(tmp_path / "train.jsonl", [*ROWS, broken, noted])
+    corpus = load(train=train, validation=write(tmp_path / "v.jsonl", ROWS), meta=("meta.title",))
+    (drop,) = corpus.drops
+    assert (drop.reason, drop.first) == ("it has no target", (f"{train}:41",))
+    assert (corpus.train[-1].target, corpus.train[-1].meta) == ("1.5", {"meta.title": [None, 2.5]})
 
 
 def test_only_the_first_few_places_are_kept(tmp_path):

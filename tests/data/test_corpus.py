@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 
 import attrs
@@ -50,6 +51,26 @@ def test_what_is_read_is_what_was_written(tmp_path_factory, corpus):
 @settings(deadline=None)
 def test_corpora_have_one_digest_exactly_when_they_are_equal(one, other):
     assert (corpora.digest(one) == corpora.digest(other)) == (one == other)
+
+
+def test_what_is_not_a_finite_number_is_written_as_null(tmp_path):
+    row = Example(id="a", source="s", target="t", meta={"x": float("nan"), "y": [1.5, float("inf")]})
+    digest = corpora.write(tmp_path, Corpus(train=(row,), validation=(), test=()))
+    line = (tmp_path / "train.jsonl").read_text(encoding="utf-8")
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    assert json.loads(line, parse_constant=refuse)["meta"] == {"x": None, "y": [1.5, None]}
+    assert corpora.read(tmp_path, digest).train[0].meta == {"x": None, "y": [1.5, None]}
+
+
+def test_rows_that_were_written_with_nan_are_read(tmp_path):
+    lines = b'{"id": "a", "source": "s", "target": "t", "meta": {"x": NaN}}\n'
+    (tmp_path / "train.jsonl").write_bytes(lines)
+    empty = hashlib.sha256(b"").digest()
+    digest = hashlib.sha256(hashlib.sha256(lines).digest() + empty + empty).hexdigest()
+    assert corpora.read(tmp_path, digest).train[0].id == "a"
 
 
 CORPUS = Corpus(

@@ -15,7 +15,6 @@ from kdkit import models
 from kdkit.api.values import Cost
 from kdkit.evaluation.timing import measure
 from kdkit.models.generation import predict
-from kdkit.system.files import folder_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,7 +86,7 @@ def _cost(timing: Timing, folder: Path, parameters: int, generation: Generation)
     latency_low, latency, latency_high = _quartiles(timing.alone) or (None,) * 3
     return Cost(
         parameters=parameters,
-        bytes_on_disk=folder_bytes(folder, "*.safetensors") or folder_bytes(folder, "*.bin"),
+        bytes_on_disk=sum(file.stat().st_size for file in models.weight_files(folder)),
         seconds_per_sample=median,
         seconds_low=low,
         seconds_high=high,

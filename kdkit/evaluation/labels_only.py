@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
-from kdkit.models.loading import VOLATILE
+from kdkit.models.weights import VOLATILE
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import LossMixer, TextModel

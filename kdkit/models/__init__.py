@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from kdkit.models.kinds import EncoderDecoder
 from kdkit.models.loading import (
-    check_weights,
     config_from,
     find_folder,
     load_config,
     load_model,
     load_tokenizer,
-    weights_digest,
 )
 from kdkit.models.making import config_with_layers, keep_layers, new_model, size_of
 from kdkit.models.seq2seq import Seq2SeqModel, count_parameters
 from kdkit.models.tokenizers import check_same_tokenizer, tokenizer_digest, train_bpe
+from kdkit.models.weights import check_weights, weight_files, weights_digest
 
 __all__ = [
     "EncoderDecoder",
@@ -33,5 +32,6 @@ __all__ = [
     "size_of",
     "tokenizer_digest",
     "train_bpe",
+    "weight_files",
     "weights_digest",
 ]

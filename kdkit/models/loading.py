@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from safetensors import SafetensorError, safe_open
-
-from kdkit.errors import DamagedData, MissingInput, UsageError
+from kdkit.errors import MissingInput, UsageError
+from kdkit.models.weights import FETCH_AGAIN, check_weights, nothing_else, weight_files
 from kdkit.system.files import user_path
 
 if TYPE_CHECKING:
@@ -20,8 +17,6 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import Tokenizer
 
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
-ANEW = "fetch that folder again or, if a run made it, delete it and run again"
-VOLATILE = ("_name_or_path", "transformers_version", "architectures", "torch_dtype", "dtype", "use_cache")
 
 
 @contextmanager
@@ -57,21 +52,28 @@ def find_folder(name: str, *, weights: bool) -> Path:
         raise MissingInput(f"{name} is a file; name the folder of a model")
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise MissingInput(f"there is no model folder {name}; give the path of one, or the name of a model of the hub")
+    folder = _fetch(name, TOKENIZER_FILES)
+    if weights:
+        folder = _fetch(name, [*TOKENIZER_FILES, "*.safetensors"])
+        try:
+            weight_files(folder)
+        except MissingInput:
+            folder = _fetch(name, [*TOKENIZER_FILES, "*.bin"])
+    return folder
+
+
+def _fetch(name: str, patterns: list[str]) -> Path:
+    """The files of a hub model that match, in a folder of the hub's own cache."""
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=TOKENIZER_FILES))
-        if weights:
-            folder = Path(snapshot_download(name, allow_patterns=[*TOKENIZER_FILES, "*.safetensors"]))
-            if not any(folder.glob("*.safetensors")):
-                folder = Path(snapshot_download(name, allow_patterns=[*TOKENIZER_FILES, "*.bin"]))
-    except Exception as error:  # the hub client's errors share no base class; all mean the model is not to be had
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except Exception as error:  # the hub client's errors share no base class; all mean that the model is not available
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MissingInput(
-            f'model "{name}" is neither a local folder nor to be had from the hub ({type(error).__name__}: '
+            f'model "{name}" is not a local folder, and the hub does not give it ({type(error).__name__}: '
             f"{reason[:200]}); give the path of a downloaded folder instead"
         ) from error
-    return folder
 
 
 def load_tokenizer(name: str) -> Tokenizer:
@@ -91,7 +93,7 @@ def load_tokenizer(name: str) -> Tokenizer:
             tokenizer = AutoTokenizer.from_pretrained(str(folder))
     except Exception as error:
         raise UsageError(
-            f"the tokenizer of {name} cannot be read ({type(error).__name__}: {_first_line(error)}); {ANEW}"
+            f"the tokenizer of {name} cannot be read ({type(error).__name__}: {_first_line(error)}); {FETCH_AGAIN}"
         ) from error
     if not tokenizer.is_fast:
         raise UsageError(f"the tokenizer of {name} has no fast version, which kdkit needs")
@@ -113,36 +115,21 @@ def load_model(name: str) -> Any:
 
     load_config(name)
     folder = find_folder(name, weights=True)
-    if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "pytorch_model*.bin")):
-        raise MissingInput(f"{name} holds no weights: there is no *.safetensors file in it")
     check_weights(folder)
     try:
-        with quiet():
+        with quiet(), nothing_else(folder) as shown:
             model, found = AutoModelForSeq2SeqLM.from_pretrained(
-                str(folder), dtype=torch.float32, output_loading_info=True
+                str(shown), dtype=torch.float32, output_loading_info=True
             )
+        model.name_or_path = model.config._name_or_path = str(folder)  # noqa: SLF001 - which transformers saves
     except Exception as error:
         raise UsageError(f"{name} cannot be opened as an encoder-decoder model: {_first_line(error)}") from error
     if found["missing_keys"]:
         raise UsageError(
             f"{name} lacks {len(found['missing_keys'])} of the weights that its config.json asks for, such as "
-            f"{min(found['missing_keys'])}; it is no complete {model.config.model_type} model"
+            f"{min(found['missing_keys'])}; it is not a complete {model.config.model_type} model"
         )
     return model
-
-
-def check_weights(folder: Path) -> None:
-    """Refuse a folder whose weight files do not open; reads their headers only.
-
-    Raises:
-        DamagedData: One does not.
-    """
-    for file in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(file, "np"):
-                pass
-        except SafetensorError as error:
-            raise DamagedData(f"the weights of {folder} are damaged ({error}); {ANEW}") from error
 
 
 def load_config(name: str) -> Any:
@@ -156,12 +143,12 @@ def load_config(name: str) -> Any:
 
     folder = find_folder(name, weights=False)
     if not (folder / "config.json").is_file():
-        raise MissingInput(f"{name} is no model folder: there is no config.json in it")
+        raise MissingInput(f"{name} is not a model folder: there is no config.json in it")
     try:
         with quiet():
             config = AutoConfig.from_pretrained(str(folder))
     except Exception as error:
-        raise UsageError(f"the configuration of {name} cannot be read ({_first_line(error)}); {ANEW}") from error
+        raise UsageError(f"the configuration of {name} cannot be read ({_first_line(error)}); {FETCH_AGAIN}") from error
     if not config.is_encoder_decoder:
         raise UsageError(
             f"{name} is a {config.model_type} model, which is no encoder-decoder; take one that is, such as a T5"
@@ -204,25 +191,6 @@ def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
             f"config.vocab_size is {config.vocab_size}, but the tokenizer has {len(tokenizer)} tokens; leave it out"
         )
     return config
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 of what determines a model's logits: its weight files and its configuration. Loads nothing.
-
-    Raises:
-        MissingInput: The folder holds no weights.
-    """
-    digest = hashlib.sha256()
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-    if not files:
-        raise MissingInput(f"{folder} holds no weights: there is no *.safetensors file in it")
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    kept = {key: value for key, value in config.items() if key not in VOLATILE}
-    digest.update(json.dumps(kept, sort_keys=True).encode())
-    return digest.hexdigest()
 
 
 def _default_fields(model_type: str) -> dict[str, Any]:

@@ -414,10 +414,10 @@ WAYS = [
     # Models and tokenizers.
     Way("names a model folder that is not there", 2, r"teacher: there is no model folder \./model; give the path of one, or the name of a model of the hub", prepare=teacher_model(name="./model")),
     Way("names a folder that is no model", 2, r"teacher: the tokenizer of model cannot be read \(.*\); fetch that folder again or, .*", prepare=teacher_model(written("model/tokenizer.json", "{}"))),
-    Way("names an empty folder as a model", 2, r"teacher: model (is no model folder|holds no tokenizer): there is no .*", prepare=teacher_model(written("model/readme", ""))),
+    Way("names an empty folder as a model", 2, r"teacher: model (is not a model folder|holds no tokenizer): there is no .*", prepare=teacher_model(written("model/readme", ""))),
     Way("names a file as a model", 2, r"teacher: model is a file; name the folder of a model", prepare=teacher_model(written("model", ""))),
     Way("names a model without a tokenizer", 2, r"teacher: model holds no tokenizer: there is no tokenizer\.json in it.*", prepare=model_without("tokenizer*")),
-    Way("names a model without weights", 2, r"\S*model holds no weights: there is no \*\.safetensors file in it", prepare=model_without("*.safetensors")),
+    Way("names a model without weights", 2, r"\S*model holds no weights: there is neither model\.safetensors nor .*", prepare=model_without("*.safetensors")),
     Way(
         "names a model whose configuration is damaged",
         2,
@@ -722,7 +722,7 @@ def process(user, *arguments, **environment):
 
 def test_a_user_who_is_off_line_and_names_a_model_of_the_hub(user):
     user.change(CONFIG, 'model = "kdkit-nobody/no-such-model"')
-    sentence = r'teacher: model "kdkit-nobody/no-such-model" is neither a local folder nor to be had from the hub \(.*\); give .*'
+    sentence = r'teacher: model "kdkit-nobody/no-such-model" is not a local folder, and the hub does not give it \(.*\); give .*'
     way = Way("", 2, sentence)
     check_sentences(way, *process(user, *RUN, HF_HUB_OFFLINE="1", HF_HOME=str(user.folder / "hub")))
 

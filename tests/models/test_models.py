@@ -395,15 +395,15 @@ def cut_weights(folder):
     ("spoil", "error", "sentence"),
     [
         (shutil.rmtree, MissingInput, "there is no model folder"),
-        (lambda f: (f / "config.json").unlink(), MissingInput, "is no model folder: there is no config.json in it"),
-        (damaged_config, UsageError, "the configuration of"),
+        (lambda f: (f / "config.json").unlink(), MissingInput, "is not a model folder: there is no config.json in it"),
+        (damaged_config, DamagedData, "is not JSON"),
         (
             lambda f: change_config(f, model_type="gpt2", is_encoder_decoder=False),
             UsageError,
             "is a gpt2 model, which is no encoder-decoder",
         ),
         (lambda f: (f / "model.safetensors").unlink(), MissingInput, "holds no weights"),
-        (without_a_weight, UsageError, "such as decoder.final_layer_norm.weight; it is no complete t5 model"),
+        (without_a_weight, UsageError, "such as decoder.final_layer_norm.weight; it is not a complete t5 model"),
         (cut_weights, DamagedData, "are damaged"),
         (lambda f: change_config(f, d_ff=7), UsageError, "cannot be opened as an encoder-decoder model"),
     ],

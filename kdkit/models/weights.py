@@ -1,0 +1,171 @@
+"""The weight files of a model's folder: those that the loader takes, no others, and the digest that stands for them.
+
+A folder may hold more files than the loader reads: an adapter, an optimizer, a second format, an older save. So the
+files are found once, here, by the loader's own rules; the digest is of exactly these, and the loader is shown exactly
+these, so that it cannot take others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from kdkit.errors import DamagedData, MissingInput, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FETCH_AGAIN = "fetch that folder again or, if a run made it, delete it and run again"
+SINGLE_OR_INDEX = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""What transformers looks for in a folder; it takes the first that is there."""
+CONFIGURATIONS = ("config.json", "generation_config.json")
+VOLATILE = ("_name_or_path", "transformers_version", "architectures", "torch_dtype", "dtype", "use_cache")
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The files that hold a model's weights, in the order in which they are loaded.
+
+    By the rules of transformers: the file that config.json names (`transformers_weights`), else one safetensors file,
+    else those that its index names, else the same of PyTorch's own format.
+
+    Raises:
+        MissingInput: The folder holds none of them, or lacks one that its index names.
+        DamagedData: The index or config.json cannot be read.
+        UsageError: A file that is named lies outside the folder.
+    """
+    return _found(folder)[1]
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse a folder whose weight files do not open; reads their headers only.
+
+    Raises:
+        MissingInput: There are none, or one is missing.
+        DamagedData: One does not open.
+    """
+    for file in weight_files(folder):
+        if file.suffix == ".safetensors":
+            try:
+                with safe_open(file, "np"):
+                    pass
+            except SafetensorError as error:
+                raise DamagedData(f"the weights of {folder} are damaged ({error}); {FETCH_AGAIN}") from error
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of what determines a model's logits: the weight files that are loaded, and its configuration.
+
+    Loads nothing.
+
+    Raises:
+        MissingInput: The folder holds no weights.
+    """
+    digest = hashlib.sha256()
+    for file in weight_files(folder):
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    kept = {key: value for key, value in read_table(folder / "config.json").items() if key not in VOLATILE}
+    digest.update(json.dumps(kept, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def nothing_else(folder: Path) -> Iterator[Path]:
+    """A folder with a model's weight files and configurations and nothing else, for the loader; gone after the block.
+
+    Its files are links, so nothing is copied (where there are no symbolic links, hard links or copies). Without it the
+    loader would add an adapter (`adapter_config.json`), or prefer a distributed checkpoint, and the digest would stand
+    for other weights.
+    """
+    chosen, files = _found(folder)
+    with tempfile.TemporaryDirectory(prefix="kdkit-model-") as name:
+        shown = Path(name)
+        own = [folder / each for each in CONFIGURATIONS if (folder / each).is_file()]
+        for file in {chosen, *files, *own}:
+            link = shown / file.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            _show(file, link)
+        yield shown
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """A JSON file that holds a table: a configuration or an index.
+
+    Raises:
+        MissingInput: It is not there.
+        DamagedData: It is something else.
+    """
+    try:
+        table = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MissingInput(f"{path.parent} is not a model folder: there is no {path.name} in it") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedData(f"{path} is not JSON ({error}); {FETCH_AGAIN}") from error
+    if not isinstance(table, dict):
+        raise DamagedData(f"{path} does not hold a table; {FETCH_AGAIN}")
+    return table
+
+
+def _found(folder: Path) -> tuple[Path, tuple[Path, ...]]:
+    """The file that the loader begins with, and those that hold the weights: itself, or those of the index."""
+    named = read_table(folder / "config.json").get("transformers_weights")
+    if named is not None:
+        chosen = _inside(folder, named, of="config.json")
+        if not chosen.is_file():
+            raise MissingInput(f"{folder} lacks {named}, which its config.json names as its weights; {FETCH_AGAIN}")
+    else:
+        there = (folder / name for name in SINGLE_OR_INDEX)
+        first = next((path for path in there if path.is_file()), None)
+        if first is None:
+            raise MissingInput(
+                f"{folder} holds no weights: there is neither {' nor '.join(SINGLE_OR_INDEX)} in it{_instead(folder)}"
+            )
+        chosen = first
+    if chosen.suffix != ".json":
+        return chosen, (chosen,)
+    parts = read_table(chosen).get("weight_map")
+    if not isinstance(parts, dict) or not parts or not all(isinstance(part, str) for part in parts.values()):
+        raise DamagedData(f"{chosen} does not say which files hold the weights (weight_map); {FETCH_AGAIN}")
+    files = tuple(_inside(folder, part, of=chosen.name) for part in sorted(set(parts.values())))
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise MissingInput(
+            f"{folder} lacks {missing[0].relative_to(folder)}, which its {chosen.name} names; {FETCH_AGAIN}"
+        )
+    return chosen, files
+
+
+def _inside(folder: Path, name: object, *, of: str) -> Path:
+    """A file that a model's folder names, as long as it lies in the folder."""
+    if not isinstance(name, str) or not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UsageError(f"{folder / of} names {name!r} as a weight file, which does not lie in that folder")
+    return folder / name
+
+
+def _instead(folder: Path) -> str:
+    """What a folder without weights has that might be taken for them."""
+    other = sorted(file.name for pattern in ("*.safetensors", "*.bin") for file in folder.glob(pattern))
+    if (folder / "adapter_config.json").is_file():
+        return "; it holds an adapter: merge it into its base model, save that, and name the folder"
+    return f" (it holds {other[0]}, which transformers does not look for)" if other else ""
+
+
+def _show(file: Path, link: Path) -> None:
+    whole = file.resolve()
+    try:
+        link.symlink_to(whole)
+    except OSError:  # Windows without the right to make symbolic links
+        from kdkit.system.files import link_or_copy
+
+        link_or_copy(whole, link)

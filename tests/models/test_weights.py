@@ -1,0 +1,172 @@
+"""The digest of a model is of the files that are loaded, and of no others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+
+from kdkit import models
+from kdkit.errors import DamagedData, MissingInput, UsageError
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "m"
+    tiny.model(tiny.T5).save(folder, texts={})
+    return folder
+
+
+def copy(saved, folder):
+    return shutil.copytree(saved, folder)
+
+
+def scaled(state: dict, factor: float) -> dict:
+    return {name: tensor * factor for name, tensor in state.items()}
+
+
+def as_bin(folder: Path, factor: float) -> None:
+    """The weights, times a factor, in PyTorch's own format."""
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(scaled(state, factor), folder / "pytorch_model.bin")
+
+
+def sharded(folder: Path, factor: float, place: str) -> None:
+    """The weights, times a factor, in two files in a place below the folder, and their index."""
+    state = scaled(load_file(folder / "model.safetensors"), factor)
+    (folder / "model.safetensors").unlink()
+    names = sorted(state)
+    parts = {f"{place}part-{number}.safetensors": names[number::2] for number in range(2)}
+    for file, held in parts.items():
+        (folder / file).parent.mkdir(exist_ok=True)
+        save_file({name: state[name] for name in held}, folder / file, metadata={"format": "pt"})
+    places = {name: file for file, held in parts.items() for name in held}
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def stray(folder: Path) -> None:
+    save_file({"lora_A": torch.ones(2)}, folder / "adapter_model.safetensors")
+
+
+def named(folder: Path, factor: float) -> None:
+    """The weights, times a factor, in a file that the configuration names; others under the usual name."""
+    state = load_file(folder / "model.safetensors")
+    save_file(scaled(state, factor), folder / "mine.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "transformers_weights": "mine.safetensors"}))
+
+
+LAYOUTS = {
+    "bin beside a stray adapter": lambda folder, factor: (as_bin(folder, factor), stray(folder)),
+    "shards in a folder below": lambda folder, factor: sharded(folder, factor, "weights/"),
+    "shards beside a stray file": lambda folder, factor: (sharded(folder, factor, ""), stray(folder)),
+    "a file that config.json names": named,
+}
+
+
+def weight(folder: Path) -> float:
+    return float(models.load_model(str(folder)).shared.weight.detach().abs().sum())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_other_weights_have_another_digest_wherever_they_lie(saved, tmp_path, layout):
+    once, thrice = copy(saved, tmp_path / "once"), copy(saved, tmp_path / "thrice")
+    LAYOUTS[layout](once, 1.0)
+    LAYOUTS[layout](thrice, 3.0)
+    assert weight(once) == pytest.approx(weight(saved))
+    assert weight(thrice) == pytest.approx(3 * weight(once))
+    assert models.weights_digest(once) != models.weights_digest(thrice)
+
+
+@pytest.mark.parametrize(
+    "beside", ["adapter_model.safetensors", "model.fp16.safetensors", "optimizer.bin", "pytorch_model.bin"]
+)
+def test_a_file_that_is_not_loaded_does_not_change_the_digest(saved, tmp_path, beside):
+    folder = copy(saved, tmp_path / "m")
+    before = models.weights_digest(folder)
+    save_file({"x": torch.ones(2)}, folder / beside)
+    assert models.weights_digest(folder) == before
+    assert weight(folder) == pytest.approx(weight(saved))
+
+
+def test_a_distributed_checkpoint_beside_the_weights_is_not_loaded(saved, tmp_path):
+    """transformers prefers it to model.safetensors; the digest is of model.safetensors."""
+    folder = copy(saved, tmp_path / "m")
+    state = scaled(load_file(folder / "model.safetensors"), 3.0)
+    save_file(state, folder / "shard-00001-model-00001-of-00001.safetensors", metadata={"format": "pt"})
+    assert models.weights_digest(folder) == models.weights_digest(saved)
+    assert weight(folder) == pytest.approx(weight(saved))
+
+
+def test_the_loader_is_shown_the_files_of_the_digest_and_no_others(saved, tmp_path):
+    folder = copy(saved, tmp_path / "m")
+    sharded(folder, 1.0, "weights/")
+    for name in ("adapter_config.json", "modeling_t5.py", "custom_generate.py", "adapter_model.safetensors"):
+        (folder / name).write_bytes(b"x")
+    with models.weights.nothing_else(folder) as shown:
+        files = {file.relative_to(shown).as_posix() for file in shown.rglob("*") if file.is_file()}
+    assert files == {
+        *("config.json", "generation_config.json", "model.safetensors.index.json"),
+        *("weights/part-0.safetensors", "weights/part-1.safetensors"),
+    }
+    assert not shown.exists()
+
+
+def test_a_model_knows_the_folder_that_was_named_not_the_one_that_was_shown(saved):
+    assert models.load_model(str(saved)).name_or_path == str(saved)
+
+
+def test_the_digest_of_a_plain_folder_is_that_of_earlier_versions(saved):
+    import hashlib
+
+    config = json.loads((saved / "config.json").read_text())
+    kept = {key: value for key, value in config.items() if key not in models.weights.VOLATILE}
+    files = [hashlib.sha256((saved / "model.safetensors").read_bytes()).digest(), json.dumps(kept, sort_keys=True)]
+    assert models.weights_digest(saved) == hashlib.sha256(files[0] + files[1].encode()).hexdigest()
+
+
+def index_of(**places):
+    def spoil(folder):
+        (folder / "model.safetensors").unlink()
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "sentence"),
+    [
+        (index_of(x="../other/model.safetensors"), UsageError, "'../other/model.safetensors'.* does not lie in that"),
+        (index_of(x="/etc/passwd"), UsageError, "does not lie in that folder"),
+        (
+            index_of(x="lost.safetensors"),
+            MissingInput,
+            "lacks lost.safetensors, which its model.safetensors.index.json",
+        ),
+        (index_of(x=3), DamagedData, "does not say which files hold the weights"),
+        (index_of(), DamagedData, "does not say which files hold the weights"),
+        (lambda f: (f / "model.safetensors").rename(f / "weights.safetensors"), MissingInput, "it holds weights.safet"),
+    ],
+)
+def test_weights_that_are_not_there_are_said(saved, tmp_path, spoil, error, sentence):
+    folder = copy(saved, tmp_path / "m")
+    spoil(folder)
+    for ask in (models.weights_digest, models.check_weights, lambda f: models.load_model(str(f))):
+        with pytest.raises(error, match=sentence):
+            ask(folder)
+
+
+def test_an_adapter_alone_is_named_as_one(saved, tmp_path):
+    folder = copy(saved, tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    (folder / "adapter_config.json").write_text("{}")
+    stray(folder)
+    with pytest.raises(MissingInput, match="it holds an adapter: merge it into its base model"):
+        models.load_model(str(folder))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kdkit.errors import MissingInput, UsageError
-from kdkit.models.weights import FETCH_AGAIN, check_weights, nothing_else, weight_files
+from kdkit.models.weights import FETCH_AGAIN, check_weights, nothing_else, read_table, weight_files
 from kdkit.system.files import user_path
 
 if TYPE_CHECKING:
@@ -90,8 +90,9 @@ def load_tokenizer(name: str) -> Tokenizer:
         raise MissingInput(f"{name} holds no tokenizer: there is no tokenizer.json in it")
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(str(folder))
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:
+        _refuse_own_code(folder, "tokenizer_config.json", "config.json")
         raise UsageError(
             f"the tokenizer of {name} cannot be read ({type(error).__name__}: {_first_line(error)}); {FETCH_AGAIN}"
         ) from error
@@ -119,7 +120,7 @@ def load_model(name: str) -> Any:
     try:
         with quiet(), nothing_else(folder) as shown:
             model, found = AutoModelForSeq2SeqLM.from_pretrained(
-                str(shown), dtype=torch.float32, output_loading_info=True
+                str(shown), dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
         model.name_or_path = model.config._name_or_path = str(folder)  # noqa: SLF001 - which transformers saves
     except Exception as error:
@@ -144,10 +145,12 @@ def load_config(name: str) -> Any:
     folder = find_folder(name, weights=False)
     if not (folder / "config.json").is_file():
         raise MissingInput(f"{name} is not a model folder: there is no config.json in it")
+    _refuse_kernels(folder)
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(str(folder))
+            config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:
+        _refuse_own_code(folder, "config.json")
         raise UsageError(f"the configuration of {name} cannot be read ({_first_line(error)}); {FETCH_AGAIN}") from error
     if not config.is_encoder_decoder:
         raise UsageError(
@@ -202,6 +205,37 @@ def _default_fields(model_type: str) -> dict[str, Any]:
         raise UsageError(f'config.model_type "{model_type}" is no model type of transformers{hint}')
     fields: dict[str, Any] = AutoConfig.for_model(model_type).to_dict()
     return fields
+
+
+def _refuse_own_code(folder: Path, *files: str) -> None:
+    """Say of a folder that cannot be opened that it asks for Python code of its own, if it does.
+
+    A folder that transformers has a class for is opened with that class, whatever code lies beside it.
+    """
+    for name in files:
+        path = folder / name
+        if path.is_file() and "auto_map" in read_table(path):
+            raise UsageError(
+                f"{path} asks for Python code that comes with the model (auto_map), and kdkit runs no such code; take "
+                "a model whose type transformers knows, or register its classes with transformers in a plugin"
+            )
+
+
+def _refuse_kernels(folder: Path) -> None:
+    """Refuse a configuration that names code of the hub to compute with: transformers would fetch and run it."""
+
+    def kernels(value: Any, *, of: str = "") -> Iterator[str]:
+        if isinstance(value, dict):
+            for key, each in value.items():
+                yield from kernels(each, of=key if str(key).strip("_").endswith("_implementation") else of)
+        elif isinstance(value, str) and of and "/" in value:
+            yield value
+
+    path = folder / "config.json"
+    for name in kernels(read_table(path)):
+        raise UsageError(
+            f"{path} asks for the kernel {name!r}, which is code that kdkit does not fetch or run; delete that field"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -50,7 +50,7 @@ def _from_config(config: Any) -> Any:
     from transformers import AutoModelForSeq2SeqLM
 
     try:
-        return AutoModelForSeq2SeqLM.from_config(config)
+        return AutoModelForSeq2SeqLM.from_config(config, trust_remote_code=False)
     except (ValueError, RuntimeError, ArithmeticError, TypeError) as error:
         raise UsageError(f"config makes no {config.model_type} model: {error}") from error
 

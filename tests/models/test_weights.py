@@ -1,4 +1,4 @@
-"""The digest of a model is of the files that are loaded, and of no others."""
+"""The digest of a model is of the files that are loaded, and of no others; loading runs no code of the folder."""
 
 from __future__ import annotations
 
@@ -169,4 +169,65 @@ def test_an_adapter_alone_is_named_as_one(saved, tmp_path):
     (folder / "adapter_config.json").write_text("{}")
     stray(folder)
     with pytest.raises(MissingInput, match="it holds an adapter: merge it into its base model"):
+        models.load_model(str(folder))
+
+
+# --- a folder's own code
+
+
+def with_code(folder: Path, file: str, **fields: object) -> Path:
+    """A folder that asks for code of its own, which would leave a mark."""
+    mark = folder / "ran"
+    (folder / "code.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass C: pass\n")
+    table = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**table, **fields}))
+    return mark
+
+
+CODE = {"AutoConfig": "code.C", "AutoModelForSeq2SeqLM": "code.C"}
+
+
+def test_a_model_of_unknown_type_with_code_is_refused_without_a_question(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
+    folder = copy(saved, tmp_path / "m")
+    mark = with_code(folder, "config.json", model_type="nobody", auto_map=CODE)
+    for ask in (models.load_config, models.load_model):
+        with pytest.raises(UsageError, match=r"config.json asks for Python code .*kdkit runs no such code"):
+            ask(str(folder))
+    assert not mark.exists()
+
+
+def test_code_beside_a_model_of_a_known_type_is_not_run(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
+    folder = copy(saved, tmp_path / "m")
+    mark = with_code(folder, "config.json", auto_map=CODE)
+    assert weight(folder) == pytest.approx(weight(saved))
+    assert not mark.exists()
+
+
+def test_a_tokenizer_with_code_is_refused_without_a_question(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question was asked"))
+    folder = copy(saved, tmp_path / "m")
+    mark = with_code(
+        folder, "tokenizer_config.json", tokenizer_class="Nobody", auto_map={"AutoTokenizer": ["code.C", None]}
+    )
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(UsageError, match=r"tokenizer_config.json asks for Python code"):
+        models.load_tokenizer(str(folder))
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"attn_implementation": "somebody/attention"},
+        {"_attn_implementation": {"": "somebody/attention@main:f"}},
+        {"text_config": {"_experts_implementation": "somebody/experts"}},
+    ],
+)
+def test_a_kernel_of_the_hub_is_refused(saved, tmp_path, fields):
+    folder = copy(saved, tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **fields}))
+    with pytest.raises(UsageError, match="asks for the kernel 'somebody/"):
         models.load_model(str(folder))

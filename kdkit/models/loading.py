@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,20 +20,29 @@ if TYPE_CHECKING:
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 
 
+_ALONE = threading.RLock()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' own progress bars and warnings, which would run through kdkit's: it says what is wrong."""
+    """Use transformers without its own progress bars and warnings, and with no other thread of ours in it.
+
+    Bars and warnings would run through kdkit's, which says what is wrong itself. While transformers opens or makes a
+    model it changes torch for the whole process (initial weights are left out, tensors have no data), so that a second
+    thread would get a model without weights.
+    """
     from transformers.utils import logging
 
-    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if shown:
-            logging.enable_progress_bar()
+    with _ALONE:
+        shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if shown:
+                logging.enable_progress_bar()
 
 
 def find_folder(name: str, *, weights: bool) -> Path:

@@ -11,6 +11,7 @@ import torch
 
 from kdkit.api.values import ModelSize
 from kdkit.errors import UsageError
+from kdkit.models.loading import quiet
 from kdkit.models.seq2seq import count_parameters
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def new_model(config: Any, *, seed: int) -> Any:
     Raises:
         UsageError: There is no model of such numbers (a width that its heads do not divide, say).
     """
-    with torch.random.fork_rng():
+    with quiet(), torch.random.fork_rng():
         torch.manual_seed(seed)
         return _from_config(config)
 
@@ -37,7 +38,7 @@ def size_of(config: Any) -> ModelSize:
     Raises:
         UsageError: There is no model of such numbers.
     """
-    with torch.device("meta"), warnings.catch_warnings():
+    with quiet(), torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # said below, as an error
         module = _from_config(config)
     empty = next((name for name, parameter in module.named_parameters() if not parameter.numel()), None)
@@ -47,6 +48,7 @@ def size_of(config: Any) -> ModelSize:
 
 
 def _from_config(config: Any) -> Any:
+    """A model, with no other thread in transformers: call it within `quiet`."""
     from transformers import AutoModelForSeq2SeqLM
 
     try:

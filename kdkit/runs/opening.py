@@ -5,6 +5,7 @@ Of several processes only the lead locks the folder and writes its record; the o
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from kdkit.recipe import Recipe
     from kdkit.system.progress import Progress
 
+_TURN = threading.RLock()
+
 
 @contextmanager
 def open_run(
@@ -38,6 +41,9 @@ def open_run(
 ) -> Iterator[Run]:
     """Take a run folder for this process or its team: a new one, or one of the same recipe.
 
+    Runs in several threads of one process take turns: torch draws the noise of all of them from one generator, so that
+    two at once would not give the numbers that each gives alone.
+
     Raises:
         Mismatch: The folder belongs to another recipe; the message gives the differences.
         UsageError: The folder holds something else, the recipe's own file included, or another process works in it; or
@@ -45,6 +51,7 @@ def open_run(
     """
     path = Path(run_dir)
     with ExitStack() as held:
+        held.enter_context(_turn(progress))
         record = team.lead_does(lambda: _take(recipe, path, fresh=fresh, held=held))
         run = Run(
             recipe=recipe,
@@ -61,6 +68,18 @@ def open_run(
         saved = team.lead_does((path / "run.json").read_bytes)
         team.all_do(lambda: _check_seen(path, saved))
         yield run
+
+
+@contextmanager
+def _turn(progress: Progress) -> Iterator[None]:
+    """Wait until no other thread of this process has a run open."""
+    if not _TURN.acquire(blocking=False):
+        progress.note("another thread of this process has a run open; this one waits for it")
+        _TURN.acquire()
+    try:
+        yield
+    finally:
+        _TURN.release()
 
 
 def _take(recipe: Recipe, path: Path, *, fresh: bool, held: ExitStack) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,20 @@ def test_a_kernel_of_the_hub_is_refused(saved, tmp_path, fields):
     (folder / "config.json").write_text(json.dumps({**config, **fields}))
     with pytest.raises(UsageError, match="asks for the kernel 'somebody/"):
         models.load_model(str(folder))
+
+
+# --- threads
+
+
+def test_models_are_opened_and_made_in_several_threads_at_once(saved):
+    config = models.config_from(dict(tiny.T5), tiny.tokenizer())
+    alone = models.new_model(config, seed=3).state_dict()
+
+    def work(number: int) -> bool:
+        if number % 2:
+            return weight(saved) > 0
+        made = models.new_model(config, seed=3).state_dict()
+        return all(torch.equal(made[name], alone[name]) for name in alone)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(16)))

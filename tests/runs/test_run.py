@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import attrs
 import pytest
@@ -398,3 +399,30 @@ def test_the_store_is_the_recipes_or_the_environments_or_beside_the_run(folder, 
     monkeypatch.setenv("KDKIT_STORE", str(tmp_path / "env"))
     assert store_of("", folder) == tmp_path / "env"
     assert store_of(str(tmp_path / "own"), folder) == tmp_path / "own"
+
+
+def test_runs_in_two_threads_of_one_process_take_turns(tmp_path):
+    entered, leave, said = threading.Event(), threading.Event(), tiny.Notes()
+    order = []
+
+    def first():
+        with opened(tmp_path / "runs" / "first"):
+            entered.set()
+            leave.wait(30)
+            order.append("first is done")
+
+    def second():
+        with opened(tmp_path / "runs" / "second", progress=said):
+            order.append("second begins")
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    threads[0].start()
+    assert entered.wait(30)
+    threads[1].start()
+    threads[1].join(0.3)
+    assert threads[1].is_alive()
+    leave.set()
+    for thread in threads:
+        thread.join(30)
+    assert order == ["first is done", "second begins"]
+    assert "another thread of this process has a run open; this one waits for it" in said.notes

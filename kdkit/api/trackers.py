@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from kdkit.errors import MissingInput
-from kdkit.system.files import write_atomically
+from kdkit.system.files import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +33,6 @@ def tracking_id(folder: Path) -> str:
     """The id of a run's record at its tracker: made once, and kept in the run folder."""
     file = folder / TRACKING_FOLDER / "id"
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         write_atomically(file, uuid.uuid4().hex[:12].encode())
     return file.read_text(encoding="ascii")

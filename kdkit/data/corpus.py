@@ -12,7 +12,7 @@ import attrs
 
 from kdkit.api.values import SPLITS, Corpus, Cut, Example
 from kdkit.errors import DamagedData
-from kdkit.system.files import write_atomically
+from kdkit.system.files import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def write(folder: Path, corpus: Corpus) -> str:
     """Write every split that has rows; gives the corpus's digest."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for split in SPLITS:
         rows = corpus.split(split)
         path = folder / f"{split}.jsonl"

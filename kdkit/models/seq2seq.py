@@ -12,7 +12,7 @@ import attrs
 from kdkit.api.values import EncodedExample, OutputHead
 from kdkit.models.decoding import decoder_inputs, generation_config
 from kdkit.models.loading import quiet
-from kdkit.system.files import disk_full, sync_file, sync_folder
+from kdkit.system.files import disk_full, make_folder, publish, sync_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -169,21 +169,20 @@ class Seq2SeqModel:
             shutil.rmtree(left)  # of a process that was killed here
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
         with disk_full(folder.parent, sum(tensor.nbytes for tensor in self.module.state_dict().values())):
+            make_folder(folder.parent)
             with quiet():
                 self.module.save_pretrained(str(partial))
             self.tokenizer.save_pretrained(str(partial))  # type: ignore[attr-defined]
             for name, text in texts.items():
                 (partial / name).write_text(text, encoding="utf-8")
-            for file in partial.iterdir():
-                sync_file(file)
-            sync_folder(partial)
+            sync_tree(partial)
         if folder.exists():
             old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-            folder.rename(old)
-            partial.rename(folder)
+            publish(folder, old)
+            publish(partial, folder)
             shutil.rmtree(old)
         else:
-            partial.rename(folder)
+            publish(partial, folder)
 
 
 def count_parameters(module: torch.nn.Module) -> int:

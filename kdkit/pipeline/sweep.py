@@ -19,7 +19,7 @@ from kdkit.sweeps.process import Places
 from kdkit.sweeps.schedule import Schedule
 from kdkit.sweeps.search import searched
 from kdkit.sweeps.state import Board, columns_of
-from kdkit.system.files import write_atomically
+from kdkit.system.files import make_folder, write_atomically
 from kdkit.system.progress import Silent
 from kdkit.system.signals import graceful
 from kdkit.system.wording import plural
@@ -107,7 +107,7 @@ def run_sweep(
     show = progress if progress is not None else Silent()
     if fresh:
         _empty(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     note_sweep(sweep, folder, sweep.trials)
     board = Board(jobs=jobs)
     with graceful() as stop, _ending(stop), shown(board, columns_of(sweep.axes), show) as watcher:

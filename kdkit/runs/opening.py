@@ -17,6 +17,7 @@ from kdkit.runs.folders import check_folders, empty, spare_recipe_file
 from kdkit.runs.record import check_recipe, now, read_record, versions
 from kdkit.runs.run import Run
 from kdkit.store import store_of
+from kdkit.system.files import make_folder
 from kdkit.system.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _take(recipe: Recipe, path: Path, *, fresh: bool, held: ExitStack) -> dict[s
     """Lock a run folder until `held` ends; gives its record."""
     check_folders(recipe, path)
     spare_recipe_file(recipe, path, fresh=fresh)
-    path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     lock = FileLock(path / ".lock", timeout=0)
     try:
         lock.acquire()

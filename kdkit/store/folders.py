@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from kdkit.errors import DamagedData
-from kdkit.system.files import copy_synced, disk_full, sync_folder, write_json
+from kdkit.system.files import copy_synced, disk_full, make_folder, publish, sync_folder, write_json
 
 DIGESTS = "kdkit_store.json"
 
@@ -25,14 +25,13 @@ def put(source: Path, entry: Path) -> None:
     Raises:
         KdkitError: The disk is full.
     """
-    entry.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(entry.parent)
     with FileLock(entry.with_name(f".{entry.name}.lock")):
         if not entry.is_dir():
             copying = entry.with_name(f".{entry.name}.partial")
             _copy(source, copying)
             write_json(copying / DIGESTS, _digests(copying))
-            copying.rename(entry)
-            sync_folder(entry.parent)
+            publish(copying, entry)
 
 
 def take(entry: Path, target: Path) -> None:
@@ -52,8 +51,7 @@ def take(entry: Path, target: Path) -> None:
     (copying / DIGESTS).unlink()
     if target.is_dir():
         shutil.rmtree(target)
-    copying.rename(target)
-    sync_folder(target.parent)
+    publish(copying, target)
 
 
 def check(entry: Path) -> None:

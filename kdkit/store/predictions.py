@@ -14,7 +14,7 @@ import attrs
 from kdkit.api.values import Prediction
 from kdkit.errors import DamagedData
 from kdkit.models.generation import own_rows
-from kdkit.system.files import disk_full, write_atomically
+from kdkit.system.files import disk_full, make_folder, write_atomically
 from kdkit.system.signals import graceful
 from kdkit.system.team import ALONE, Team
 
@@ -76,7 +76,7 @@ def _take_up(path: Path, rows: Sequence[EncodedExample]) -> dict[str, Prediction
     """What earlier tries have left of these rows, by id, now all in one partial file; None where all is finished."""
     if path.exists() and [prediction.id for prediction in read(path)] == [row.id for row in rows]:
         return None
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     left = sorted(path.parent.glob(f"{path.name}.partial*"))
     found = {prediction.id: prediction for partial in left for prediction in _whole_lines(partial)}
     done = {row.id: found[row.id] for row in rows if row.id in found}
@@ -101,7 +101,7 @@ def _partial(path: Path, team: Team) -> Path:
 
 def write(path: Path, predictions: Sequence[Prediction]) -> None:
     """Write predictions that are all there, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, "".join(map(_line, predictions)).encode())
 
 

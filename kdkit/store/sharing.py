@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from kdkit.system.files import make_folder
 from kdkit.system.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def making(entry: Path, note: Callable[[str], None], *, what: str) -> Iterator[N
     Raises:
         KeyboardInterrupt: A signal came while waiting, within `kdkit.system.signals.leaving`.
     """
-    entry.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(entry.parent)
     lock = FileLock(entry.with_name(f".{entry.name}.making.lock"))
     try:
         lock.acquire(timeout=0)

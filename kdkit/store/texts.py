@@ -17,7 +17,7 @@ from kdkit.plugins.fields import digested
 from kdkit.store import predictions
 from kdkit.store.sharing import found_or_making
 from kdkit.system.digests import digest_of
-from kdkit.system.files import write_atomically
+from kdkit.system.files import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -113,7 +113,7 @@ def _take(entry: Path, path: Path, *, name: str, note: Callable[[str], None]) ->
         raise DamagedData(
             f"the stored texts {entry} are damaged; delete that file and run again, which generates them anew"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomically(path, texts)
     note(f"{name}: texts taken from {entry}")
 
@@ -121,7 +121,7 @@ def _take(entry: Path, path: Path, *, name: str, note: Callable[[str], None]) ->
 def _put(path: Path, entry: Path) -> None:
     if not entry.exists():
         texts = path.read_bytes()
-        entry.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(entry.parent)
         write_atomically(entry, _first_line(texts) + b"\n" + texts)
 
 

@@ -14,7 +14,7 @@ import attrs
 
 from kdkit.runs.folders import RECIPE
 from kdkit.sweeps.folder import ends_with_error, last_error, log_of, trial_folder
-from kdkit.system.files import write_atomically
+from kdkit.system.files import make_folder, write_atomically
 from kdkit.system.signals import SIGNALS
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def start(trial: Trial, folder: Path, *, environment: Mapping[str, str]) -> Proc
     alone, which passes it on.
     """
     place, log = trial_folder(folder, trial.id), log_of(folder, trial.id)
-    place.mkdir(parents=True, exist_ok=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(place)
+    make_folder(log.parent)
     write_atomically(place / RECIPE, trial.recipe.to_toml().encode())
     command = [sys.executable, "-m", "kdkit", "run", str(place / RECIPE), "--run-dir", str(place)]
     with log.open("a", encoding="utf-8") as output:

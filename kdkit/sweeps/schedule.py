@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from kdkit.sweeps.folder import claim_of, is_worked_on, log_of, trial_facts
 from kdkit.sweeps.process import STOPPED
 from kdkit.sweeps.state import Board, Entry
+from kdkit.system.files import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -116,7 +117,7 @@ class Schedule:
         if entry.state != "waiting":
             return
         claim = FileLock(claim_of(self.folder, entry.trial.id))
-        claim_of(self.folder, entry.trial.id).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(claim_of(self.folder, entry.trial.id).parent)
         try:
             claim.acquire(timeout=0)
         except Timeout:  # another process was quicker

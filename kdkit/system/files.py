@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FAILED_DISK = (errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE)
+UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What a file system answers that has no locks, or no sync of folders."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -45,9 +47,18 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def publish(temporary: Path, final: Path) -> None:
-    """Give a written and synced file its name, so that it is there after a power cut too."""
+    """Give a written and synced file or folder its name, so that it is there after a power cut too."""
     temporary.replace(final)
-    sync_folder(final.parent)
+    for folder in {final.parent, temporary.parent}:
+        sync_folder(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder with its parents, unless it is there, so that all of them are there after a power cut too."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        sync_folder(each.parent)
 
 
 def discard(temporary: Path) -> None:
@@ -104,8 +115,18 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
     finally:
         os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make a folder and all that is in it durable; its own name is not."""
+    for each in folder.rglob("*"):
+        sync_folder(each) if each.is_dir() else sync_file(each)
+    sync_folder(folder)
 
 
 @contextmanager

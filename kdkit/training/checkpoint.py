@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from kdkit.system.digests import digest_of
-from kdkit.system.files import disk_full, sync_file, sync_folder, write_json
+from kdkit.system.files import disk_full, make_folder, sync_file, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,12 +41,11 @@ def save(folder: Path, step: int, collected: Mapping[str, torch.Tensor], state: 
     shutil.rmtree(here, ignore_errors=True)
     tensors = here / "tensors.safetensors"
     with disk_full(folder, sum(tensor.nbytes for tensor in collected.values())):
-        here.mkdir(parents=True)
+        make_folder(here)
         save_file(dict(collected), tensors)
         sync_file(tensors)
     content = {"step": step, "tensors_sha256": _sha256(tensors), **state}
     write_json(here / "state.json", content | {"sha256": digest_of(content)})
-    sync_folder(folder)
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
         shutil.rmtree(old)
 

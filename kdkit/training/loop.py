@@ -21,6 +21,7 @@ from kdkit.errors import Lost, UsageError
 from kdkit.logits.targets import counts_of
 from kdkit.losses import loss_at
 from kdkit.models.checkpoint_compile import lean
+from kdkit.system.files import make_folder
 from kdkit.system.signals import Stop, graceful
 from kdkit.system.team import ALONE, Team
 from kdkit.training import checkpoint, sharded
@@ -120,7 +121,7 @@ class Trainer:
 
     def _prepare(self) -> None:
         torch.manual_seed(self.seed)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self._lengths = Lengths.of(self.rows)
         self._helper = helper_of(self.loss, self.model, self.rows, self.targets, seed=self.seed, device=self.device)
         self._place()

@@ -98,7 +98,7 @@ MOMENTS = {
     "between step and log line": [("kdkit.training.step_log:StepLog.close", 4)],
     "while tensors are written": [("kdkit.training.checkpoint:_sha256", 1)],
     "before a checkpoint's marker": [("kdkit.training.checkpoint:write_json", 3)],
-    "while old checkpoints go": [("kdkit.training.checkpoint:sync_folder", 3)],
+    "while old checkpoints go": [("kdkit.training.checkpoint:shutil.rmtree", 4)],
     "in validation": [("kdkit.evaluation.losses:row_losses", 1)],
     "between best and its log line": [("kdkit.training.metrics_log:MetricsLog.write", 4)],
     "between the epochs": [(LOOP + "_save", 3)],

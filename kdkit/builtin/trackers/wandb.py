@@ -9,6 +9,7 @@ import attrs
 from kdkit.api.options import one_of, option
 from kdkit.api.trackers import TRACKING_FOLDER, require_package, tracking_id
 from kdkit.errors import UsageError
+from kdkit.system.files import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ class WandB:
         import wandb
 
         place = folder / TRACKING_FOLDER
-        place.mkdir(parents=True, exist_ok=True)
+        make_folder(place)
         # It shall neither write to standard output, which is a run's result, nor ask for a key.
         settings = wandb.Settings(silent=True, console="off", **({"mode": self.mode} if self.mode else {}))
         mode = self.mode or wandb.setup(settings).settings.mode

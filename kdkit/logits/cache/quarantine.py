@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdkit.logits.cache.format import sealed_shards, shard_number
-from kdkit.system.files import disk_full
+from kdkit.system.files import disk_full, make_folder, publish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,11 +23,11 @@ def quarantine(folder: Path, file: str) -> None:
     if not source.exists():
         return
     with disk_full(folder, 0):
-        place.mkdir(exist_ok=True)
+        make_folder(place)
     target, count = place / file, 1
     while target.exists():  # of an earlier mishap
         target, count = place / f"{source.stem}-{count}{source.suffix}", count + 1
-    source.rename(target)
+    publish(source, target)
 
 
 def quarantined_shards(folder: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from kdkit.logits.cache.locking import locked
 from kdkit.logits.cache.manifest import Manifest, ShardEntry
 from kdkit.logits.cache.shard_writer import GrowingShard
 from kdkit.logits.cache.state import NO_STATE, read_state, write_state
-from kdkit.system.files import disk_full
+from kdkit.system.files import disk_full, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,7 +94,7 @@ class CacheWriter:
             UsageError: Another process is writing the cache, or a newer kdkit wrote it.
         """
         with disk_full(self.folder, 0):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
         with ExitStack() as lock:
             lock.enter_context(locked(self.folder, seconds=self._lock_seconds, note=self._note))
             self._resume()

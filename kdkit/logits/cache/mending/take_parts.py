@@ -10,7 +10,7 @@ from kdkit.errors import DamagedData, Mismatch, UsageError
 from kdkit.logits.cache.locking import locked
 from kdkit.logits.cache.manifest import MANIFEST, read_manifest
 from kdkit.logits.cache.mending.merge import Merged, merge
-from kdkit.system.files import sync_folder
+from kdkit.system.files import publish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,7 @@ def take_parts(cache: Path, identity: CacheIdentity, progress: Progress) -> Merg
             merged = merge(cache, parts, progress=progress)
             gone = [part.with_name(f".{part.name}{_TAKEN}") for part in parts]
             for part, renamed in zip(parts, gone, strict=True):
-                part.rename(renamed)  # first its name goes, so that nobody sees half of it
-            sync_folder(cache.parent)
+                publish(part, renamed)  # first its name goes, so that nobody sees half of it
         for renamed in gone:
             shutil.rmtree(renamed)
     return merged

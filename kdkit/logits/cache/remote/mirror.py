@@ -27,6 +27,7 @@ from kdkit.system.digests import digest_of
 from kdkit.system.files import (
     disk_full,
     link_or_copy,
+    make_folder,
     publish,
     size_text,
     sync_file,
@@ -70,7 +71,7 @@ def make_mirror(folder: Path, url: str) -> None:
         KdkitError: The disk is full.
     """
     with disk_full(folder, 0):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     if not is_mirror(folder):
         write_atomically(folder / MARK, url.rstrip("/").encode())
 
@@ -109,7 +110,7 @@ def bring(remote: RemoteFolder, manifest: Manifest, folder: Path, note: Note | N
     staging = folder.with_name(f".{folder.name}.fetch")
     shutil.rmtree(staging, ignore_errors=True)
     with disk_full(folder, 0):
-        staging.mkdir()
+        make_folder(staging)
     try:
         for state in states:
             _fetch(remote, state_name(state), staging, state_faults(staging, state), folder)

@@ -27,6 +27,24 @@ def synthetic_block(tokens: int, vocab_size: int, *, seed: int = 0, spread: floa
     return TeacherBlock(id=f"synthetic-{seed}-{tokens}x{vocab_size}", logits_TV=logits_TV)
 
 
+def flat_block(tokens: int, vocab_size: int, seed: int = 0, *, spread: float = 3.0) -> TeacherBlock:
+    """Logits in a bell alone: of a teacher in doubt, whose largest logits are often near each other.
+
+    Args:
+        tokens: Rows.
+        vocab_size: Columns.
+        seed: Equal seeds give equal blocks.
+        spread: Standard deviation of the bell.
+    """
+    import numpy as np
+
+    from kdkit.api.values import TeacherBlock
+
+    random = np.random.default_rng([seed, tokens, vocab_size, 1])
+    logits_TV = random.normal(0, spread, (tokens, vocab_size)).astype(np.float32)
+    return TeacherBlock(id=f"flat-{seed}-{tokens}x{vocab_size}", logits_TV=logits_TV)
+
+
 def synthetic_head(vocab_size: int, hidden: int, *, seed: int = 0, spread: float = 3.0) -> OutputHead:
     """A linear output head without a bias.
 

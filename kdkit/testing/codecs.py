@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING
 
 from kdkit.errors import DamagedData
 from kdkit.testing.blocks import head_block, synthetic_block, synthetic_head, synthetic_states
+from kdkit.testing.codec_fidelity import SIZES, Nearness, check_bound, check_fidelity
 from kdkit.testing.codec_states import check_bad_states, check_same_state
 from kdkit.testing.codec_targets import check_targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
 
     from kdkit.api.interfaces import Codec, FittedCodec
     from kdkit.api.values import FloatArray, TeacherBlock
-
-    Bound: TypeAlias = Callable[[FloatArray], FloatArray | float]
-    # Tokens, vocabulary and seed to a block.
-    BlockMaker: TypeAlias = Callable[[int, int, int], TeacherBlock]
+    from kdkit.testing.codec_fidelity import BlockMaker, Bound
 
 SHAPES = ((1, 1), (1, 7), (3, 50), (17, 300), (2, 5000))
 _FLIPS = 64
@@ -33,6 +30,9 @@ def check_codec(
     bound: Bound | None = None,
     bound_of: Callable[[Codec], Bound] | None = None,
     up_to_constant: bool = False,
+    lossy: bool = False,
+    kl: float | None = None,
+    top1: float | None = None,
 ) -> None:
     """Check that a codec keeps the promises of `kdkit.api.interfaces`, on a few seconds' worth of synthetic logits.
 
@@ -40,26 +40,39 @@ def check_codec(
     with other logits of that head; a `HeadCodec` learns from the head as well, and its hidden states are checked.
     Of a `BatchCodec` the targets are compared with what it decodes.
 
+    How near the decoded logits must come is for you to say: `bound`, or `bound_of`, or `lossy`; without one of them
+    the check fails. Of a `SparseCodec` the probabilities of the kept entries, and of all others together, are compared
+    with the teacher's, and of a `SampledCodec` the means over many samples: they need no bound.
+
     Args:
         codec: The codec, with its options.
         bound: Given the logits `[T, V]` of a block, the largest error that each may come back with: one number, or an
-            array that broadcasts to `[T, V]`. None where the codec states no such bound.
+            array that broadcasts to `[T, V]`.
         bound_of: For fitted codecs, in place of `bound`: given the codec with its state, such a function.
         up_to_constant: Whether a row may come back with a constant added, which softmax does not see. The bound is
             then for what is left when each row's mean is taken off.
+        lossy: For a codec that states no bound: every row and every vocabulary entry must come back nearest to itself,
+            distributions as sharp as they were, and `kl` and `top1` are kept.
+        kl: How far the decoded distributions may be from the teacher's, in nats, as a mean over tokens; 0.05 if left
+            out, which a codec of four bits keeps.
+        top1: In how many of the rows, as a share, the largest logit must stay the largest; 0.7 if left out, where the
+            two largest are often near each other, and all rows where one is far above the others.
 
     Raises:
-        AssertionError: A promise is broken; the message says which and by what.
+        AssertionError: A promise is broken, or arguments contradict the codec; the message says which and by what.
     """
     from kdkit.api.interfaces import Codec, FittedCodec
 
+    nearness = Nearness(bound=bound, bound_of=bound_of, up_to_constant=up_to_constant, is_lossy=lossy, kl=kl, top1=top1)
+    nearness.check(codec)
     if isinstance(codec, FittedCodec):
-        _check_fitted(codec, bound=bound, bound_of=bound_of, up_to_constant=up_to_constant)
+        _check_fitted(codec, nearness)
         return
     assert isinstance(codec, Codec), f"{codec!r} lacks a method of kdkit.api.interfaces.Codec"
     for shape in SHAPES:
-        _check_shape_of(codec, _synthetic, *shape, bound=bound, up_to_constant=up_to_constant)
+        _check_shape_of(codec, _synthetic, *shape, nearness)
     _check_small(codec, _synthetic, 50)
+    check_fidelity(codec, None, nearness)
 
 
 def _synthetic(tokens: int, vocab_size: int, seed: int) -> TeacherBlock:
@@ -71,15 +84,14 @@ def _check_shape_of(
     block_of: BlockMaker,
     tokens: int,
     vocab_size: int,
+    nearness: Nearness,
     *,
-    bound: Bound | None,
-    up_to_constant: bool,
     like_sample: int | None = None,
 ) -> None:
     """Check one shape. Only the first `like_sample` blocks must be as small as the codec estimates."""
     for number, block in enumerate(_blocks(block_of(tokens, vocab_size, 0))):
         payload = _check_encoding(codec, block)
-        _check_round_trip(codec, block, payload, bound, up_to_constant=up_to_constant)
+        _check_round_trip(codec, block, payload, nearness)
         estimate = codec.bytes_per_token(vocab_size) * tokens
         assert len(payload) <= estimate or (like_sample is not None and number >= like_sample), (
             f"{codec!r} stores {tokens} tokens of {vocab_size} logits in {len(payload)} bytes; "
@@ -100,13 +112,7 @@ def _check_small(codec: Codec, block_of: BlockMaker, vocab_size: int) -> None:
         check_targets(codec, [block_of(tokens, vocab_size, seed) for seed, tokens in enumerate((3, 0, 5, 1))])
 
 
-def _check_fitted(
-    codec: FittedCodec,
-    *,
-    bound: Bound | None,
-    bound_of: Callable[[Codec], Bound] | None,
-    up_to_constant: bool,
-) -> None:
+def _check_fitted(codec: FittedCodec, nearness: Nearness) -> None:
     from kdkit.api.interfaces import Codec, HeadCodec
 
     assert codec.sample_tokens >= 1, f"{codec!r} wants {codec.sample_tokens} tokens to learn from"
@@ -117,18 +123,16 @@ def _check_fitted(
         check_same_state(codec, state, codec.fit(sample))
         fitted = codec.bind(state)
         assert isinstance(fitted, Codec), f"what {codec!r} binds lacks a method of kdkit.api.interfaces.Codec"
-        its_bound = bound_of(fitted) if bound_of is not None else bound
-        _check_shape_of(
-            fitted, _linear, tokens, vocab_size, bound=its_bound, up_to_constant=up_to_constant, like_sample=1
-        )
+        _check_shape_of(fitted, _linear, tokens, vocab_size, nearness.of(fitted), like_sample=1)
         _check_small(fitted, _linear, vocab_size)
+        if vocab_size in SIZES:
+            check_fidelity(fitted, _linear, nearness.of(fitted), [vocab_size])
         if isinstance(codec, HeadCodec):
             head = synthetic_head(vocab_size, _HIDDEN)
             of_head = codec.bind(
                 codec.fit_head(head, [synthetic_states(20, _HIDDEN, seed=seed) for seed in range(1, 9)])
             )
-            its_bound = bound_of(of_head) if bound_of is not None else bound
-            _check_states(of_head, tokens, vocab_size, its_bound, up_to_constant=up_to_constant)
+            _check_states(of_head, tokens, vocab_size, nearness.of(of_head))
     check_bad_states(codec, state)
 
 
@@ -137,7 +141,7 @@ def _linear(tokens: int, vocab_size: int, seed: int) -> TeacherBlock:
     return head_block(synthetic_head(vocab_size, _HIDDEN), synthetic_states(tokens, _HIDDEN, seed=seed))
 
 
-def _check_states(codec: Codec, tokens: int, vocab_size: int, bound: Bound | None, *, up_to_constant: bool) -> None:
+def _check_states(codec: Codec, tokens: int, vocab_size: int, nearness: Nearness) -> None:
     """Hidden states are encoded as their logits are."""
     from kdkit.api.interfaces import StateCodec
 
@@ -148,8 +152,8 @@ def _check_states(codec: Codec, tokens: int, vocab_size: int, bound: Bound | Non
         payload = codec.encode_states(states)
         assert (states.states_TD == before).all(), f"{codec!r} changes the hidden states that it encodes"
         block = head_block(synthetic_head(vocab_size, _HIDDEN), states)
-        _check_round_trip(codec, block, payload, bound, up_to_constant=up_to_constant)
-        _check_round_trip(codec, block, codec.encode(block), bound, up_to_constant=up_to_constant)
+        _check_round_trip(codec, block, payload, nearness)
+        _check_round_trip(codec, block, codec.encode(block), nearness)
 
 
 def _check_value(codec: Codec, block_of: BlockMaker, vocab_size: int) -> None:
@@ -181,25 +185,13 @@ def _check_encoding(codec: Codec, block: TeacherBlock) -> bytes:
     return payload
 
 
-def _check_round_trip(
-    codec: Codec, block: TeacherBlock, payload: bytes, bound: Bound | None, *, up_to_constant: bool
-) -> None:
-    import numpy as np
-
+def _check_round_trip(codec: Codec, block: TeacherBlock, payload: bytes, nearness: Nearness) -> None:
     tokens, vocab_size = block.logits_TV.shape
     decoded_TV = codec.decode(payload, tokens=tokens, vocab_size=vocab_size)
     _check_shape(codec, decoded_TV, tokens, vocab_size)
     again_TV = codec.decode(payload, tokens=tokens, vocab_size=vocab_size)
     assert (decoded_TV == again_TV).all(), f"{codec!r} decodes the same bytes to different logits"
-    if bound is None:
-        return
-    error_TV = decoded_TV.astype(np.float64) - block.logits_TV
-    if up_to_constant:
-        error_TV -= error_TV.mean(axis=1, keepdims=True)
-    excess_TV = np.abs(error_TV) - bound(block.logits_TV)
-    assert excess_TV.max(initial=-np.inf) <= 0, (
-        f"{codec!r} misses its stated bound by {excess_TV.max():g} on a {tokens} x {vocab_size} block"
-    )
+    check_bound(codec, block, decoded_TV, nearness)
 
 
 def _check_shape(codec: Codec, decoded_TV: FloatArray, tokens: int, vocab_size: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    Reference: TypeAlias = Callable[[Sequence[float], Sequence[float]], float]
+    Divergence: TypeAlias = Callable[[Sequence[float], Sequence[float]], float]
 
 
 def forward_kl(teacher: Sequence[float], student: Sequence[float]) -> float:

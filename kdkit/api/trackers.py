@@ -19,10 +19,13 @@ TRACKING_FOLDER = "tracking"
 def require_package(module: str, *, extra: str) -> None:
     """Refuse to track without the tracker's package; a tracker calls this first.
 
+    A folder of that name in the working directory is not the package: wandb itself leaves one there.
+
     Raises:
         MissingInput: The package is not installed.
     """
-    if importlib.util.find_spec(module) is None:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:  # any folder is found, as a namespace package
         raise MissingInput(
             f'track.name is "{extra}", which needs the package {module}: pip install "kdkit[{extra}]", '
             "or leave [track] out"

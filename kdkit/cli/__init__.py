@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
 import rich_click as click
@@ -135,6 +136,9 @@ def _sentence(error: KdkitError | OSError) -> str:
         return str(error)
     if error.filename is None:  # `main` knows those that concern the output
         raise error
+    path = Path(os.fsdecode(error.filename))
+    if isinstance(error, FileExistsError) and path.is_symlink() and not path.exists():
+        return f"{path} is a link to {path.readlink()}, which does not exist; make that, or delete the link"
     return f"{error.filename}: {error.strerror}; see to it and run again"
 
 

@@ -24,8 +24,10 @@ def folder_of(_context: click.Context, _parameter: click.Parameter, text: str) -
     Raises:
         UsageError: It is a URL.
     """
+    from kdkit.system.url import is_meant_as_url
+
     place = place_of(text)
-    if isinstance(place, str):
+    if isinstance(place, str) or is_meant_as_url(place):
         raise UsageError(
             f"{text} is a URL, and a folder is needed here; `kdkit cache fetch URL` brings a cache into a folder, and "
             "`kdkit cache push FOLDER URL` brings what you make of it to a URL"

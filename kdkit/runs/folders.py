@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
 from kdkit.errors import UsageError
 from kdkit.store import STORE, logits_of, store_of
-from kdkit.system.url import RemoteFolder
+from kdkit.system.url import RemoteFolder, is_meant_as_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +45,7 @@ def check_folders(recipe: Recipe, path: Path) -> None:
 
 
 def check_no_file(folder: Path, advice: str) -> None:
-    """Refuse a folder that is a file or lies below one.
+    """Refuse a folder that cannot be made: where a file or a broken link stands, or what was meant as a URL.
 
     Args:
         folder: The folder, which need not be there.
@@ -53,7 +54,17 @@ def check_no_file(folder: Path, advice: str) -> None:
     Raises:
         UsageError: It is.
     """
-    blocked = next((each for each in (folder, *folder.parents) if each.exists() and not each.is_dir()), None)
+    if is_meant_as_url(folder):
+        raise UsageError(
+            f"{folder} was meant as a URL, and {advice} names a folder here; a URL has two slashes behind its scheme "
+            "(s3://bucket/x, file:///x) and is for the logits alone, as store.dir"
+        )
+    blocked = next((each for each in (folder, *folder.parents) if os.path.lexists(each) and not each.is_dir()), None)
+    if blocked is not None and blocked.is_symlink() and not blocked.exists():
+        raise UsageError(
+            f"{blocked} is a link to {blocked.readlink()}, which does not exist; make that folder, or name another "
+            f"with {advice}"
+        )
     if blocked is not None:
         raise UsageError(f"{blocked} is a file; name another folder with {advice}")
 

@@ -6,20 +6,19 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import attrs
 
 from kdkit.errors import KdkitError, MissingInput, UsageError
 from kdkit.system.files import FULL_DISK, disk_full
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 T = TypeVar("T")
 Note = Callable[[str], None]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(::[A-Za-z0-9+.-]+)*://.*", re.ASCII | re.DOTALL)
+_ONE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]", re.ASCII)
 # Stores in which an object is there whole or not at all; elsewhere a file is moved to its name when it is whole.
 _WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", "hf"}
 
@@ -27,6 +26,11 @@ _WHOLE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "oci", 
 def is_url(text: object) -> bool:
     """Whether it names a place through a scheme, such as `s3://bucket/x`; a drive such as `c:` is none."""
     return isinstance(text, str) and _URL.fullmatch(text) is not None
+
+
+def is_meant_as_url(place: str | Path) -> bool:
+    """Whether a path was meant as a URL: `file:/x`, or what is left of `s3://bucket/x` once it is read as a path."""
+    return _ONE_SLASH.match(str(place)) is not None and not Path(place).parents[-2].exists()
 
 
 @attrs.frozen(kw_only=True)

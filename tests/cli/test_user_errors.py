@@ -259,6 +259,15 @@ def store_is_a_file(user):
     user.monkeypatch.setenv("KDKIT_STORE", str(user.write("store", "x")))
 
 
+def broken_link(name):
+    return lambda user: (user.folder / name).symlink_to("nowhere")
+
+
+def store_is_a_broken_link(user):
+    broken_link("store")(user)
+    user.monkeypatch.setenv("KDKIT_STORE", str(user.folder / "store"))
+
+
 def in_run(*steps):
     """In a copy of the finished run: files are deleted or changed."""
 
@@ -468,12 +477,17 @@ WAYS = [
     Way("has too small a disk", 2, r"the run may write [\d.]+ [KM]B below \S+, where [\d.]+ (bytes|KB) are free; choose a smaller codec, .*", prepare=small_disk),
     Way("has a file where the store should be", 2, r"\S*store is a file; name another folder with store\.dir or KDKIT_STORE", prepare=store_is_a_file),
     Way("names a file as the store", 2, r"\S*train\.jsonl is a file; name another folder with store\.dir or KDKIT_STORE", over("store.dir=train.jsonl")),
+    Way("has a broken link where the store should be", 2, r"\S*store is a link to nowhere, which does not exist; make that folder, or name another with store\.dir or KDKIT_STORE", prepare=store_is_a_broken_link),
+    Way("writes the store's URL with one slash", 2, r"file:/x was meant as a URL, and store\.dir or KDKIT_STORE names a folder here; .*", over("store.dir=file:/x")),
     Way("keeps the store with a user who is not here", 2, r"~kdkit-nobody/x cannot be a path: there is no home folder of that user", over("store.dir=~kdkit-nobody/x")),
     Way("has data with a user who is not here", 2, r"~kdkit-nobody/x cannot be a path: .*", over("data.train=~kdkit-nobody/x")),
     Way("has a zero byte in a path", 2, r"'a\\x00b' cannot be a path: it holds a zero byte", prepare=changed('"train.jsonl"', '"a\\u0000b"')),
     Way("names a run as no folder may be called", 1, r"runs/a+: File name too long; see to it and run again", over(f"name={'a' * 300}")),
     # Run folders.
     Way("names a file as the run folder", 2, r"r\.toml is a file; name another folder with --run-dir", [*RUN, "--run-dir", "r.toml"]),
+    Way("names a broken link as the run folder", 2, r"link is a link to nowhere, which does not exist; .* --run-dir", [*RUN, "--run-dir", "link"], broken_link("link")),
+    Way("names a URL as the run folder", 2, r"s3:/bucket/x was meant as a URL, and --run-dir names a folder here; .*", [*RUN, "--run-dir", "s3://bucket/x"]),
+    Way("brings a cache to a URL with one slash", 2, r"file:/x is a URL, and a folder is needed here; .*", ["cache", "merge", "file:/x", "part"]),
     Way("names a run folder below a file", 2, r"r\.toml is a file; name another folder with --run-dir", [*RUN, "--run-dir", "r.toml/x"]),
     Way("names a folder of other things", 2, r"\. is not empty and no run folder; name another with --run-dir", [*RUN, "--run-dir", "."]),
     Way("plans in a folder of other things", 2, r"\. is not empty and no run folder; name another with --run-dir", ["plan", "r.toml", "--run-dir", "."]),
@@ -675,6 +689,17 @@ def test_a_user_who(way, user, capsys):
         assert (code, SENTENCE.findall(err)) == (0, []), err
         assert bool(kept) == bool(way.kept)
         assert digests(user.folder, way.kept) == kept
+
+
+def test_a_broken_link_in_the_way_is_called_one(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("nowhere")
+    with pytest.raises(FileExistsError) as raised:
+        link.mkdir(exist_ok=True)
+    assert (
+        cli._sentence(raised.value)
+        == f"{link} is a link to nowhere, which does not exist; make that, or delete the link"
+    )
 
 
 def check_sentences(way, code, out, err):

@@ -19,7 +19,7 @@ import kdkit
 from kdkit import plugins
 from kdkit.api.hookspecs import hookimpl
 from kdkit.api.interfaces import Tracker
-from kdkit.api.trackers import tracking_id
+from kdkit.api.trackers import require_package, tracking_id
 from kdkit.api.values import Score
 from kdkit.errors import MissingInput
 from kdkit.recipe import load_recipe
@@ -336,6 +336,17 @@ def test_wandb_goes_on_with_the_run_of_the_folder_and_has_steps_of_its_own(tmp_p
     assert [call for call in stand_in if call[0] == "finish"] == [("finish", 1), ("finish", 0)]
     assert ("summary", {"student/truth/text/f1": 0.25}) in stand_in
     assert not [call for call in stand_in if call[0] == "login"]
+
+
+def test_a_folder_that_is_called_like_a_package_is_not_the_package(tmp_path, monkeypatch):
+    """wandb leaves a folder `wandb` where it is run."""
+    (tmp_path / "kdkit_no_package").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(kdkit.errors.MissingInput, match="needs the package kdkit_no_package: pip install"):
+        require_package("kdkit_no_package", extra="wandb")
+    (tmp_path / "kdkit_no_package" / "__init__.py").touch()
+    importlib.invalidate_caches()
+    require_package("kdkit_no_package", extra="wandb")
 
 
 def test_wandb_asks_for_no_key(tmp_path, stand_in):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,12 +27,39 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimit
     encoded = []
     for start in range(0, len(examples), CHUNK):
         chunk = examples[start : start + CHUNK]
-        sources = _ids(tokenizer, [example.source for example in chunk])
-        targets = _ids(tokenizer, [example.target for example in chunk], limits.max_target)
-        for example, source_ids, target_ids in zip(chunk, sources, targets, strict=True):
-            fitting = source_ids if len(source_ids) <= limits.max_source else fit_source(example, tokenizer, limits)
-            encoded.append(EncodedExample(id=example.id, source_ids=tuple(fitting), target_ids=tuple(target_ids)))
+        sources = source_ids(tokenizer, [example.source for example in chunk])
+        targets = target_ids(tokenizer, [example.target for example in chunk], limits.max_target)
+        for example, source, target in zip(chunk, sources, targets, strict=True):
+            fitting = source if len(source) <= limits.max_source else fit_source(example, tokenizer, limits)
+            encoded.append(EncodedExample(id=example.id, source_ids=tuple(fitting), target_ids=tuple(target)))
     return encoded
+
+
+def source_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
+    """What an encoder reads for texts."""
+    ids: list[list[int]] = tokenizer(list(texts), **_cutting(limit))["input_ids"]
+    return ids
+
+
+def target_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
+    """What a decoder has to write for texts: a translation model's tokenizer marks and splits targets otherwise."""
+    if hasattr(tokenizer, "tgt_vocab_size") and not hasattr(tokenizer, "_switch_to_target_mode"):
+        return source_ids(_turned_round(tokenizer), texts, limit)
+    ids: list[list[int]] = tokenizer(text_target=list(texts), **_cutting(limit))["input_ids"]
+    return ids
+
+
+def _turned_round(tokenizer: Any) -> Tokenizer:
+    """FSMT's tokenizer for the other direction: its own takes even targets for texts of the source's language."""
+    other = copy.copy(tokenizer)
+    other.encoder, other.decoder = ({name: i for i, name in each.items()} for each in (other.decoder, other.encoder))
+    other.src_lang, other.tgt_lang = other.tgt_lang, other.src_lang
+    return cast("Tokenizer", other)
+
+
+def _cutting(limit: int | None) -> dict[str, Any]:
+    cut: dict[str, Any] = {"truncation": False} if limit is None else {"truncation": True, "max_length": limit}
+    return {"verbose": False, **cut}
 
 
 def fit_source(example: Example, tokenizer: Tokenizer, limits: TokenLimits) -> list[int]:
@@ -43,10 +71,10 @@ def fit_source(example: Example, tokenizer: Tokenizer, limits: TokenLimits) -> l
         shorter, position = _shorten(text, here, tokenizer, limits.max_source)
         shifts.append((position, len(text) - len(shorter)))
         text = shorter
-        ids = _ids(tokenizer, [text])[0]
+        ids = source_ids(tokenizer, [text])[0]
         if len(ids) <= limits.max_source:
             return ids
-    return _ids(tokenizer, [text], limits.max_source)[0]
+    return source_ids(tokenizer, [text], limits.max_source)[0]
 
 
 def _moved(cut: Cut, shifts: Sequence[tuple[int, int]]) -> Cut:
@@ -70,7 +98,7 @@ def _moved(cut: Cut, shifts: Sequence[tuple[int, int]]) -> Cut:
 def _shorten(text: str, cut: Cut, tokenizer: Tokenizer, limit: int) -> tuple[str, int]:
     """The text with the cut's stretch shortened or dropped, and where characters were taken out."""
     stretch = text[cut.start : cut.end]
-    budget = limit - len(_ids(tokenizer, [text[: cut.start] + text[cut.end :]])[0])
+    budget = limit - len(source_ids(tokenizer, [text[: cut.start] + text[cut.end :]])[0])
     offsets = tokenizer(stretch, return_offsets_mapping=True, add_special_tokens=False, verbose=False)["offset_mapping"]
     while offsets and budget >= max(cut.drop_below, 1):
         if cut.keep == "head":
@@ -79,17 +107,11 @@ def _shorten(text: str, cut: Cut, tokenizer: Tokenizer, limit: int) -> tuple[str
         else:
             start = cut.start + offsets[max(len(offsets) - budget, 0)][0]
             shorter, position = text[: cut.start] + text[start:], cut.start
-        excess = len(_ids(tokenizer, [shorter])[0]) - limit
+        excess = len(source_ids(tokenizer, [shorter])[0]) - limit
         if excess <= 0:
             return shorter, position
         budget -= excess  # tokens at the seam may come out otherwise than when counted apart
     return text[: cut.drop_start] + text[cut.drop_end :], cut.drop_start
-
-
-def _ids(tokenizer: Tokenizer, texts: list[str], limit: int | None = None) -> list[list[int]]:
-    options = {"truncation": True, "max_length": limit} if limit is not None else {"truncation": False}
-    ids: list[list[int]] = tokenizer(texts, verbose=False, **options)["input_ids"]
-    return ids
 
 
 def collate(rows: Sequence[EncodedExample], *, pad_id: int, device: str = "cpu") -> TokenBatch:

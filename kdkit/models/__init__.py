@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kdkit.models.kinds import EncoderDecoder
+from kdkit.models.languages import adopt_languages, set_languages
 from kdkit.models.loading import (
     config_from,
     find_folder,
@@ -12,12 +13,13 @@ from kdkit.models.loading import (
 )
 from kdkit.models.making import config_with_layers, keep_layers, new_model, size_of
 from kdkit.models.seq2seq import Seq2SeqModel, count_parameters
-from kdkit.models.tokenizers import check_same_tokenizer, tokenizer_digest, train_bpe
+from kdkit.models.tokenizers import check_same_tokenizer, source_size, target_size, tokenizer_digest, train_bpe
 from kdkit.models.weights import check_weights, weight_files, weights_digest
 
 __all__ = [
     "EncoderDecoder",
     "Seq2SeqModel",
+    "adopt_languages",
     "check_same_tokenizer",
     "check_weights",
     "config_from",
@@ -29,7 +31,10 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "new_model",
+    "set_languages",
     "size_of",
+    "source_size",
+    "target_size",
     "tokenizer_digest",
     "train_bpe",
     "weight_files",

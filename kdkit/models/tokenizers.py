@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+from kdkit.data.tokens import source_ids, target_ids
 from kdkit.errors import Mismatch
 
 if TYPE_CHECKING:
@@ -46,13 +47,19 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
 def tokenizer_digest(tokenizer: Tokenizer) -> str:
     """SHA-256 of a tokenizer's vocabulary, special ids and what it makes of a probe text.
 
-    The same before saving and after loading, wherever the tokenizer lies.
+    The same before saving and after loading, wherever the tokenizer lies. What it does otherwise with targets than with
+    sources counts too; of most tokenizers that is nothing.
     """
+    source, target = _probed(tokenizer)
     facts = {
         "vocabulary": sorted(cast(Any, tokenizer).get_vocab().items()),
         "special": [tokenizer.pad_token_id, tokenizer.eos_token_id],
-        "probe": tokenizer(PROBE, verbose=False)["input_ids"],
+        "probe": source,
     }
+    if target != source:
+        facts["target probe"] = target
+    if has_target_vocabulary(tokenizer):
+        facts["target vocabulary"] = sorted(_target_vocabulary(tokenizer).items())
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -64,20 +71,68 @@ def check_same_tokenizer(teacher: Tokenizer, student: Tokenizer) -> None:
     """
     if tokenizer_digest(teacher) == tokenizer_digest(student):
         return
-    teacher_tokens, student_tokens = _by_id(teacher), _by_id(student)
-    for token_id in range(max(len(teacher_tokens), len(student_tokens))):
-        ours, theirs = teacher_tokens.get(token_id), student_tokens.get(token_id)
-        if ours != theirs:
-            raise Mismatch(
-                f"teacher and student have different tokenizers: id {token_id} is {ours!r} to the teacher "
-                f"({len(teacher)} tokens) and {theirs!r} to the student ({len(student)} tokens); "
-                "logits can be distilled only between models of one tokenizer"
-            )
+    for side, vocabulary in (("", _vocabulary), (" of targets", _target_vocabulary)):
+        here, there = ({i: token for token, i in vocabulary(each).items()} for each in (teacher, student))
+        for token_id in range(max(*here, *there) + 1):
+            if here.get(token_id) != there.get(token_id):
+                raise Mismatch(
+                    f"teacher and student have different tokenizers: id {token_id}{side} is {here.get(token_id)!r} to "
+                    f"the teacher ({len(here)} tokens) and {there.get(token_id)!r} to the student "
+                    f"({len(there)} tokens); logits can be distilled only between models of one tokenizer"
+                )
+    probes = tuple(zip(("text", "target"), _probed(teacher), _probed(student), strict=True))
+    what, ours, theirs = next((probe for probe in probes if probe[1] != probe[2]), probes[0])
     raise Mismatch(
-        "teacher and student have tokenizers of one vocabulary that split text differently or end it otherwise "
-        f"(a probe text gives {teacher(PROBE)['input_ids'][:8]}... and {student(PROBE)['input_ids'][:8]}...)"
+        "teacher and student have tokenizers of one vocabulary that split text differently, or begin or end it "
+        f"otherwise (a probe {what} gives {_ends(ours)} and {_ends(theirs)})"
     )
 
 
-def _by_id(tokenizer: Tokenizer) -> dict[int, str]:
-    return {token_id: token for token, token_id in cast(Any, tokenizer).get_vocab().items()}
+def has_target_vocabulary(tokenizer: Tokenizer) -> bool:
+    """Whether the ids of targets mean other tokens than those of sources, as some of Marian's and FSMT's do."""
+    return hasattr(tokenizer, "get_tgt_vocab") and _target_vocabulary(tokenizer) != _vocabulary(tokenizer)
+
+
+def source_size(tokenizer: Tokenizer) -> int:
+    """How many entries an encoder's vocabulary needs: one more than the largest id."""
+    languages: dict[str, int | None] = getattr(tokenizer, "lang_code_to_id", {})  # M2M100's are beyond its own count
+    ids = [*_vocabulary(tokenizer).values(), *(each for each in languages.values() if each is not None)]
+    return max(len(tokenizer), max(ids) + 1)
+
+
+def target_size(tokenizer: Tokenizer) -> int:
+    """The same of a decoder's vocabulary: the width of logits at least."""
+    if has_target_vocabulary(tokenizer):
+        return max(_target_vocabulary(tokenizer).values()) + 1
+    return source_size(tokenizer)
+
+
+def end_id(tokenizer: Tokenizer) -> int | None:
+    """The token that ends a text; ProphetNet and FSMT call theirs a separator."""
+    ends = (getattr(tokenizer, name, None) for name in ("eos_token_id", "sep_token_id"))
+    return next((end for end in ends if end is not None), None)
+
+
+def _probed(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """A probe text as source and as target."""
+    return source_ids(tokenizer, [PROBE])[0], target_ids(tokenizer, [PROBE])[0]
+
+
+def _ends(ids: list[int]) -> str:
+    return f"[{', '.join(map(str, ids[:4]))}, ..., {', '.join(map(str, ids[-4:]))}]"
+
+
+def _vocabulary(tokenizer: Tokenizer) -> dict[str, int]:
+    vocabulary: dict[str, int] = cast(Any, tokenizer).get_vocab()
+    return vocabulary
+
+
+def _target_vocabulary(tokenizer: Tokenizer) -> dict[str, int]:
+    """Ids by the tokens that targets and texts consist of.
+
+    Where a tokenizer knows two vocabularies, transformers' own method of getting this one fails.
+    """
+    whole = cast(Any, tokenizer)
+    if not hasattr(whole, "get_tgt_vocab"):
+        return _vocabulary(tokenizer)
+    return {**{token: token_id for token_id, token in whole.decoder.items()}, **whole.added_tokens_encoder}

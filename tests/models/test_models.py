@@ -75,7 +75,7 @@ def test_tokenizers_that_end_texts_otherwise_differ(tmp_path):
     tiny.tokenizer().save_pretrained(tmp_path)
     other = models.load_tokenizer(str(tmp_path))
     other.backend_tokenizer.post_processor = processors.ByteLevel()
-    with pytest.raises(Mismatch, match="split text differently or end it otherwise"):
+    with pytest.raises(Mismatch, match="split text differently, or begin or end it otherwise"):
         models.check_same_tokenizer(tiny.tokenizer(), other)
 
 

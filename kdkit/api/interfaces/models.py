@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class Tokenizer(Protocol):
-    """The part of a Hugging Face fast tokenizer that kdkit uses."""
+    """The part of a Hugging Face tokenizer that kdkit uses."""
 
     pad_token_id: int
     eos_token_id: int
 
-    def __call__(self, text: Any, **options: Any) -> Any:
-        """Token ids of a text or of several."""
+    def __call__(self, text: Any = None, **options: Any) -> Any:
+        """Token ids of a text or of several: of sources, or with `text_target` of targets."""
         ...
 
     def batch_decode(self, ids: Any, **options: Any) -> list[str]:

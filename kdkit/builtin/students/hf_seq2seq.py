@@ -63,10 +63,14 @@ class HFSeq2SeqStudent:
             models.load_config(self.model)
 
     def load_tokenizer(self, teacher_tokenizer: Tokenizer) -> Tokenizer:
-        """The named model's own; else the teacher's."""
+        """The named model's own, which marks texts with the teacher's languages; else the teacher's."""
         from kdkit import models
 
-        return models.load_tokenizer(self.model) if self.model else teacher_tokenizer
+        if not self.model:
+            return teacher_tokenizer
+        tokenizer = models.load_tokenizer(self.model)
+        models.adopt_languages(tokenizer, teacher_tokenizer)
+        return tokenizer
 
     @property
     def model_kind(self) -> ModelKind:

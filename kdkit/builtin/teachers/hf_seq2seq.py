@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.options import Training, at_least_one, option
+from kdkit.builtin.teachers import named_tokenizer
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class HFSeq2SeqTeacher:
     tokenizer: str = option(
         "Hub name or path of a tokenizer; by default the model's, or a new one with `config`.", default=""
     )
+    src_lang: str = named_tokenizer.src_lang()
+    tgt_lang: str = named_tokenizer.tgt_lang()
     vocab_size: int = option(
         "With `config` and no `tokenizer`: size of the byte-level BPE that is trained on the training rows.",
         default=4096,
@@ -54,6 +57,8 @@ class HFSeq2SeqTeacher:
     def __attrs_post_init__(self) -> None:
         if bool(self.model) == (self.config is not None):
             raise UsageError("give either `model` or `config`")
+        if (self.src_lang or self.tgt_lang) and not (self.tokenizer or self.model):
+            raise UsageError("src_lang and tgt_lang need a tokenizer that marks languages; name one in `tokenizer`")
 
     @property
     def is_made_here(self) -> bool:
@@ -70,7 +75,7 @@ class HFSeq2SeqTeacher:
         from kdkit import models
 
         if self.tokenizer or self.model:
-            models.load_tokenizer(self.tokenizer or self.model)
+            self._named_tokenizer()
         if self.model:
             models.load_config(self.model)
 
@@ -79,9 +84,13 @@ class HFSeq2SeqTeacher:
         from kdkit import models
 
         if self.tokenizer or self.model:
-            return models.load_tokenizer(self.tokenizer or self.model)
+            return self._named_tokenizer()
         texts = (text for example in corpus.train for text in (example.source, example.target))
         return models.train_bpe(texts, vocab_size=self.vocab_size)
+
+    def _named_tokenizer(self) -> Tokenizer:
+        name = self.tokenizer or self.model
+        return named_tokenizer.load(name, src_lang=self.src_lang, tgt_lang=self.tgt_lang)
 
     @property
     def model_kind(self) -> ModelKind:

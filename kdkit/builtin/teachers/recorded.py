@@ -16,6 +16,7 @@ from attrs import validators
 from kdkit.api.interfaces import RecordedSource
 from kdkit.api.options import option, positive
 from kdkit.api.values import Grid, Prediction, TeacherBlock
+from kdkit.builtin.teachers import named_tokenizer
 from kdkit.builtin.teachers.label_check import LabelCheck
 from kdkit.errors import Mismatch, UsageError
 
@@ -36,6 +37,8 @@ class RecordedTeacher:
     """A teacher that is not here: its texts and logits came with the data set."""
 
     tokenizer: str = option("The tokenizer whose ids the logits are over: a hub name, or the path of a folder.")
+    src_lang: str = named_tokenizer.src_lang()
+    tgt_lang: str = named_tokenizer.tgt_lang()
     logit_scale: float = option(
         "Number by which the recorded logits are multiplied; 0.0361 (768 ** -0.5) makes up for a missing factor "
         "d_model ** -0.5 in the logits of a T5 model with tied embeddings and d_model 768.",
@@ -58,10 +61,9 @@ class RecordedTeacher:
 
         Raises:
             MissingInput: It is not there.
+            UsageError: What is there is not a tokenizer that kdkit can use, or it does not know the languages.
         """
-        from kdkit.models.loading import load_tokenizer
-
-        load_tokenizer(self.tokenizer)
+        self._named_tokenizer()
 
     def load_tokenizer(self, corpus: Corpus) -> Tokenizer:  # noqa: ARG002 - other teachers train theirs on the corpus
         """The tokenizer that the recorded logits were made with.
@@ -69,9 +71,10 @@ class RecordedTeacher:
         Raises:
             MissingInput: It is not to be had.
         """
-        from kdkit.models.loading import load_tokenizer
+        return self._named_tokenizer()
 
-        return load_tokenizer(self.tokenizer)
+    def _named_tokenizer(self) -> Tokenizer:
+        return named_tokenizer.load(self.tokenizer, src_lang=self.src_lang, tgt_lang=self.tgt_lang)
 
     @property
     def model_kind(self) -> None:

@@ -124,23 +124,44 @@ def _align_sparse(student: StudentRows, teacher: TeacherRows, targets: SparseTar
     left_M1 = kept_logp_MK.logsumexp(-1, keepdim=True)
     # Where the student has no other entry, all others are of tokens that it does not have.
     log_tail_M1 = log_tail_M1.masked_fill(kept_MK.sum(-1, keepdim=True) == width, -math.inf)
-    log_tail_M1 = log_tail_M1 - torch.logaddexp(log_tail_M1, torch.log1p(-log_tail_M1.exp()) + left_M1)
-    kept_logp_MK = torch.where(kept_MK, kept_logp_MK - left_M1 + torch.log1p(-log_tail_M1.exp()), -math.inf)
+    log_tail_M1 = log_tail_M1 - torch.logaddexp(log_tail_M1, log_complement(log_tail_M1) + left_M1)
+    # Where it has none of the kept ones, all that is left of the row is its tail, however little that was.
+    log_tail_M1 = log_tail_M1.masked_fill(left_M1 == -math.inf, 0.0)
+    kept_logp_MK = torch.where(kept_MK, kept_logp_MK - left_M1 + log_complement(log_tail_M1), -math.inf)
     tempered_MV = logits_MV / temperature
     total_M1 = tempered_MV.logsumexp(-1, keepdim=True)
-    ids_MK = ids_MK.clamp(min=0, max=width - 1)
-    student_MK = (tempered_MV.gather(-1, ids_MK) - total_M1).masked_fill(~kept_MK, -math.inf)
-    others_MV = tempered_MV.scatter(-1, _own_or_first(ids_MK, kept_MK), -math.inf)
+    student_MK = tempered_MV.gather(-1, ids_MK.clamp(min=0, max=width - 1)) - total_M1
     return Aligned(
         teacher_logp_MV=torch.cat([kept_logp_MK, log_tail_M1], dim=-1),
-        student_logp_MV=torch.cat([student_MK, others_MV.logsumexp(-1, keepdim=True) - total_M1], dim=-1),
+        student_logp_MV=torch.cat(
+            [
+                student_MK.masked_fill(~kept_MK, -math.inf),
+                _log_sum_of_others(tempered_MV, torch.where(kept_MK, ids_MK, width)) - total_M1,
+            ],
+            dim=-1,
+        ),
     )
 
 
-def _own_or_first(ids_MK: torch.Tensor, kept_MK: torch.Tensor) -> torch.Tensor:
-    """The ids, where one that is not kept repeats one that is: what is done to the entries is done to no other."""
-    first_M1 = ids_MK.gather(-1, kept_MK.int().argmax(-1, keepdim=True))
-    return torch.where(kept_MK, ids_MK, first_M1)
+def _log_sum_of_others(tempered_MV: torch.Tensor, ids_MK: torch.Tensor) -> torch.Tensor:
+    """The log-sum-exp of all entries but some, `[M, 1]`; -inf without a gradient where none is left.
+
+    Args:
+        tempered_MV: The logits.
+        ids_MK: The entries left out; V where there is none to leave out.
+    """
+    # The place behind the last entry takes what is no entry.
+    others_MX = torch.nn.functional.pad(tempered_MV, (0, 1)).scatter_(-1, ids_MK, -math.inf)
+    others_MX[:, -1:] = -math.inf
+    nothing_M1 = others_MX.detach().amax(-1, keepdim=True) == -math.inf
+    # The gradient of a sum of nothing is 0/0. A place of its own makes it one of something.
+    others_MX[:, -1:] = torch.where(nothing_M1, 0.0, -math.inf)
+    return others_MX.logsumexp(-1, keepdim=True).masked_fill(nothing_M1, -math.inf)
+
+
+def log_complement(logp: torch.Tensor) -> torch.Tensor:
+    """log(1 - p) of log-probabilities, as exact for a p next to 1 as for one next to 0."""
+    return torch.where(logp > -math.log(2), torch.log(-torch.expm1(logp)), torch.log1p(-logp.exp()))
 
 
 def log_softmax(logits_NV: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:

@@ -72,6 +72,8 @@ class Divergence:
         function: Called with two log-probability tensors, and with its parameter by name.
         parameter: The parameter's name, where it has one.
         default: The parameter's default.
+        at_ends: The divergences that its direction is at 0 and at 1, where there is one. The divergence itself may be 0
+            there, whatever the student says.
         takes_samples: Whether its gradient is linear in the teacher's probabilities, so that an unbiased sample of them
             (codec `sampled`) gives an unbiased gradient. Of the others a sample would be taken for a teacher that
             thinks all else impossible.
@@ -80,15 +82,22 @@ class Divergence:
     function: Callable[..., torch.Tensor]
     parameter: str | None = None
     default: float = math.nan
+    at_ends: tuple[str | None, str | None] = (None, None)
     takes_samples: bool = False
 
 
 DIVERGENCES: Mapping[str, Divergence] = {
     "forward-kl": Divergence(function=forward_kl, takes_samples=True),
     "reverse-kl": Divergence(function=reverse_kl),
-    "jensen-shannon": Divergence(function=jensen_shannon, parameter="beta", default=0.5),
-    "skew-forward-kl": Divergence(function=skew_forward_kl, parameter="skew", default=0.1),
-    "skew-reverse-kl": Divergence(function=skew_reverse_kl, parameter="skew", default=0.1),
+    "jensen-shannon": Divergence(
+        function=jensen_shannon, parameter="beta", default=0.5, at_ends=("forward-kl", "reverse-kl")
+    ),
+    "skew-forward-kl": Divergence(
+        function=skew_forward_kl, parameter="skew", default=0.1, at_ends=("forward-kl", None)
+    ),
+    "skew-reverse-kl": Divergence(
+        function=skew_reverse_kl, parameter="skew", default=0.1, at_ends=("reverse-kl", None)
+    ),
     "total-variation": Divergence(function=total_variation),
 }
 
@@ -108,19 +117,24 @@ def divergence_of(name: str, **parameters: float | None) -> PerToken:
     found = DIVERGENCES[name]
     given = {key: value for key, value in parameters.items() if value is not None}
     for key, value in given.items():
-        if key != found.parameter:
-            raise UsageError(parameter_refusal(key, name))
-        if not 0 < value < 1:
-            raise UsageError(f"{key} must be between 0 and 1, is {value:g}")
+        refusal = parameter_refusal(key, value, name)
+        if refusal is not None:
+            raise UsageError(f"{key} {refusal}")
     if found.parameter is None:
         return found.function
     return functools.partial(found.function, **{found.parameter: given.get(found.parameter, found.default)})
 
 
-def parameter_refusal(parameter: str, divergence: str) -> str:
-    """Why a parameter cannot be given: a sentence that begins with its name."""
-    owners = " and ".join(f'"{name}"' for name, each in DIVERGENCES.items() if each.parameter == parameter)
-    return f'{parameter} is for the divergence {owners}; "{divergence}" has none'
+def parameter_refusal(parameter: str, value: float, divergence: str) -> str | None:
+    """What is wrong with a parameter, as the rest of a sentence that begins with its name; None if nothing is."""
+    found = DIVERGENCES[divergence]
+    if parameter != found.parameter:
+        owners = " and ".join(f'"{name}"' for name, each in DIVERGENCES.items() if each.parameter == parameter)
+        return f'is for the divergence {owners}; "{divergence}" has none'
+    if 0 < value < 1:
+        return None
+    instead = [f'"{name}" for {end}' for end, name in enumerate(found.at_ends) if name is not None]
+    return f"must be greater than 0 and less than 1, is {value:g}; use the divergence {' and '.join(instead)}"
 
 
 def _kl(first_logp_V: torch.Tensor, second_logp_V: torch.Tensor) -> torch.Tensor:

@@ -99,9 +99,16 @@ def test_a_recipe_gives_a_number_a_line_or_a_list(tmp_path):
         ({"temperature": {"stop": 4.0}}, r"loss\.temperature\.stop: is not an option of \[loss\.temperature\]"),
         ({"temperature": {"epochs": [1.0, 0.0]}}, r"loss\.temperature: must be greater than 0, is 0"),
         ({"temperature": "warm"}, r'loss\.temperature: must be a number, is "warm"'),
-        ({"beta": 0.3}, r'loss\.beta: beta is for the divergence "jensen-shannon"; "forward-kl" has none'),
-        ({"divergence": "skew-reverse-kl", "beta": 0.3}, r'loss\.beta: beta is for .*"skew-reverse-kl" has none'),
-        ({"divergence": "jensen-shannon", "beta": 1.0}, r"loss\.beta: must be less than 1, is 1"),
+        ({"beta": 0.3}, r'loss\.beta: is for the divergence "jensen-shannon"; "forward-kl" has none'),
+        ({"divergence": "skew-reverse-kl", "beta": 0.3}, r'loss\.beta: is for .*"skew-reverse-kl" has none'),
+        (
+            {"divergence": "jensen-shannon", "beta": 0.0},
+            r'loss\.beta: must be greater .* is 0; use the divergence "forward-kl" for 0 and "reverse-kl" for 1',
+        ),
+        (
+            {"divergence": "skew-reverse-kl", "skew": 0.0},
+            r'loss\.skew: must be greater .* is 0; use the divergence "reverse-kl" for 0',
+        ),
         ({"divergence": "jensen", "beta": 0.5}, r'loss\.divergence: must be .*did you mean "jensen-shannon"\?'),
     ],
 )

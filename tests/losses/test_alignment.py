@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from kdkit.api.values import DenseTargets, FactoredTargets, LabelPlaces, QuantizedTargets, SparseTargets
 from kdkit.errors import UsageError
 from kdkit.losses import distillation_loss, token_counts
-from kdkit.losses.alignment import align, all_rows, label_mask, student_rows, teacher_rows
+from kdkit.losses.alignment import align, all_rows, label_mask, log_complement, student_rows, teacher_rows
+from kdkit.losses.divergences import DIVERGENCES
+from kdkit.testing.divergences import REFERENCES
 
 IGNORED = -100
 temperatures = st.sampled_from([0.5, 1.0, 2.0, 4.0])
@@ -331,3 +333,77 @@ def test_a_temperature_that_is_not_known_is_refused_with_those_that_are():
     )  # fmt: skip
     with pytest.raises(UsageError, match=r"known at temperature 1, 2\.5 only, and not at 2$"):
         loss_of(batch, sparse(batch, [1.0, 2.5]), 2.0)
+
+
+def of_row(ids, values, log_tail, vocab_size, *, temperature=1.0) -> SparseTargets:
+    """One row of sparse targets, in float64."""
+    return SparseTargets(
+        ids_BTK=torch.tensor([[ids]]),
+        values_BTK=torch.tensor([[values]], dtype=torch.float64),
+        log_tail_BT={temperature: torch.tensor([[log_tail]], dtype=torch.float64)},
+        vocab_size=vocab_size,
+        lengths_B=torch.tensor([1]),
+    )
+
+
+def soft_loss(student, targets, divergence):
+    """The soft loss of one token, and its gradient."""
+    leaf_BTV = torch.tensor([[student]], dtype=torch.float64, requires_grad=True)
+    loss = distillation_loss(leaf_BTV, targets, torch.tensor([[0]]), alpha=1.0, temperature=1.0, divergence=divergence)
+    loss.total.backward()
+    return float(loss.soft), leaf_BTV.grad[0, 0].tolist()
+
+
+@pytest.mark.parametrize("divergence", sorted(DIVERGENCES))
+@pytest.mark.parametrize("log_tail", [-2.0, np.log(1e-12), -np.inf])
+def test_a_row_of_which_the_student_has_no_kept_entry_says_nothing(divergence, log_tail):
+    """All that is known of it is that the others have all there is."""
+    soft, gradient = soft_loss([1.0, 1.0, 4.0], of_row([9, 10], [0.0, 0.5], log_tail, 12), divergence)
+    assert soft == pytest.approx(0, abs=1e-12)
+    assert gradient == [0, 0, 0]
+
+
+@pytest.mark.parametrize("divergence", sorted(DIVERGENCES))
+@pytest.mark.parametrize("log_tail", [-2.0, np.log(1e-12), -np.inf])
+def test_a_student_without_mass_outside_the_kept_entries_has_no_gradient_there(divergence, log_tail):
+    p = np.append(softmax([0.0, 0.5], 1) * -np.expm1(log_tail), np.exp(log_tail))
+    q = np.append(softmax([1.0, 0.0], 1), 0.0)
+    soft, gradient = soft_loss([1.0, 0.0, -np.inf, -np.inf], of_row([0, 1], [0.0, 0.5], log_tail, 4), divergence)
+    with np.errstate(divide="ignore"):
+        assert soft == pytest.approx(REFERENCES[divergence](p, q), rel=1e-9, abs=1e-12)
+    assert np.isfinite(gradient).all()
+    assert gradient[2:] == [0, 0]
+
+
+@pytest.mark.parametrize("tail", [0.0, 1e-12, 0.3, 1 - 1e-9])
+@pytest.mark.parametrize("divergence", sorted(DIVERGENCES))
+def test_a_tail_of_any_mass_is_the_reference(divergence, tail):
+    """In float32, which is what a cache gives: of little mass in the tail or in the kept entries nothing is lost."""
+    kept, student = np.array([0.7, -0.4]), np.array([0.2, 1.0, -0.5, 0.1])
+    with np.errstate(divide="ignore"):
+        log_tail = np.log(tail) if tail < 0.9 else np.log1p(-1e-9)
+        p = np.append(softmax(kept, 1) * -np.expm1(np.float64(np.float32(log_tail))), tail)
+        q_V = softmax(student, 1)
+        expected = REFERENCES[divergence](p, np.append(q_V[:2], q_V[2:].sum()))
+    targets = of_row([0, 1], kept.tolist(), log_tail, 4)
+    narrow = attrs.evolve(
+        targets, values_BTK=targets.values_BTK.float(), log_tail_BT={1.0: targets.log_tail_BT[1.0].float()}
+    )
+    soft, gradient = soft_loss(student.tolist(), narrow, divergence)
+    assert soft == pytest.approx(expected, rel=1e-5, abs=1e-7)
+    assert np.isfinite(gradient).all() == np.isfinite(expected)
+
+
+def test_what_is_known_of_nearly_all_mass_in_the_tail_is_exact():
+    """1 - exp(x) would round it away."""
+    logp = torch.tensor([-1e-9, -1e-4, -0.6, -0.8, -30.0])
+    np.testing.assert_allclose(log_complement(logp), np.log(-np.expm1(logp.double().numpy())), 1e-6, 1e-12)
+    assert log_complement(torch.tensor([0.0, -np.inf])).tolist() == [-np.inf, 0.0]
+
+
+def test_one_entry_for_the_tail_makes_a_truncated_sum_a_divergence():
+    """Of K = 2 entries alone the sum would be -0.137, and renormalised 0.0001."""
+    p, q = np.log([0.5, 0.3, 0.2]), np.log([0.6, 0.35, 0.05])
+    soft, gradient = soft_loss(q.tolist(), of_row([0, 1], p[:2].tolist(), p[2], 3), "forward-kl")
+    assert soft == pytest.approx(0.140, abs=5e-4)
+    np.testing.assert_allclose(gradient, np.exp(q) - np.exp(p), atol=1e-12)

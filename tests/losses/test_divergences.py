@@ -133,6 +133,18 @@ def test_parameters_lead_from_one_divergence_to_another():
         torch.testing.assert_close(nearly, divergence_of(plain)(teacher_NV, student_NV), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if DIVERGENCES[name].parameter])
+def test_next_to_an_end_of_its_parameter_it_is_the_divergence_that_the_refusal_names(name):
+    """Times the distance from that end, of jensen-shannon, whose value is 0 at both."""
+    random = np.random.default_rng(0)
+    pair = torch.from_numpy(random.normal(size=(2, 5, 9))).log_softmax(-1)
+    for end, instead in enumerate(DIVERGENCES[name].at_ends):
+        if instead is not None:
+            nearly = divergence_of(name, **{DIVERGENCES[name].parameter: abs(end - 1e-7)})(*pair)
+            scale = 1e-7 if name == "jensen-shannon" else 1
+            torch.testing.assert_close(nearly / scale, divergence_of(instead)(*pair), rtol=1e-5, atol=1e-6)
+
+
 def test_only_the_forward_kl_divergence_takes_samples():
     """Its gradient with respect to the student is linear in the teacher's probabilities, which no other's is."""
     logits_V = torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64)
@@ -156,7 +168,12 @@ def test_only_the_forward_kl_divergence_takes_samples():
         ("kl", {}, 'unknown divergence "kl"; there are: forward-kl, reverse-kl'),
         ("forward-kl", {"beta": 0.5}, 'beta is for the divergence "jensen-shannon"; "forward-kl" has none'),
         ("jensen-shannon", {"skew": 0.5}, 'skew is for the divergence "skew-forward-kl" and "skew-reverse-kl"; '),
-        ("jensen-shannon", {"beta": 1.0}, "beta must be between 0 and 1, is 1"),
+        (
+            "jensen-shannon",
+            {"beta": 1.0},
+            'beta must be greater than 0 and less than 1, is 1; use the divergence "forward-kl" for 0 and "reverse-kl" ',
+        ),
+        ("skew-forward-kl", {"skew": 0.0}, 'and less than 1, is 0; use the divergence "forward-kl" for 0$'),
     ],
 )
 def test_what_is_no_divergence_is_refused(name, parameters, message):

@@ -148,6 +148,37 @@ def test_splitting_a_batch_does_not_change_its_loss(batch, alpha, pieces):
     assert total == pytest.approx(float(whole.total), abs=1e-9)
 
 
+@pytest.mark.parametrize(("lengths", "pieces"), [((1, 16, 3, 7, 2, 9, 5, 16), (2, 4, 8)), ((2,) * 4 + (16,) * 4, (2,))])
+def test_micro_batches_of_any_size_give_one_loss_and_one_gradient(lengths, pieces):
+    """Means are over the tokens of the step: a mean of the micro-batches' means would weigh short rows more."""
+    rng = np.random.default_rng(0)
+    student, teacher = rng.normal(size=(2, len(lengths), max(lengths), 11)) * 3
+    labels_BT = torch.from_numpy(rng.integers(0, 11, student.shape[:2]))
+    labels_BT[torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]] = -100
+    targets = DenseTargets(logits_BTV=torch.from_numpy(teacher), lengths_B=torch.tensor(lengths))
+    counts = token_counts(labels_BT, targets)
+    found = []
+    for count in (1, *pieces):
+        leaf_BTV, total = torch.from_numpy(student).requires_grad_(), 0.0
+        for part in torch.arange(len(lengths)).tensor_split(count):
+            own = DenseTargets(logits_BTV=targets.logits_BTV[part], lengths_B=targets.lengths_B[part])
+            loss = apply(KD(alpha=0.5, temperature=2.0), leaf_BTV[part], labels_BT[part], own, counts).total
+            loss.backward()
+            total += float(loss.detach())
+        found.append((total, leaf_BTV.grad))
+    expected = reference_by_lengths(student, teacher, labels_BT.numpy(), lengths)
+    for total, gradient_BTV in found:
+        assert total == pytest.approx(expected, rel=1e-9)
+        torch.testing.assert_close(gradient_BTV, found[0][1], rtol=1e-9, atol=1e-12)
+
+
+def reference_by_lengths(student, teacher, labels_BT, lengths):
+    """The mixture at alpha 0.5 and temperature 2 over the real tokens of all rows, by `reference`."""
+    tokens = [(b, t) for b, length in enumerate(lengths) for t in range(length)]
+    one = [np.stack([array[place] for place in tokens])[None] for array in (student, teacher, labels_BT)]
+    return reference(*one, 0.5, 2.0)[0]
+
+
 def test_teacher_rows_beyond_their_length_are_never_read():
     torch.manual_seed(0)
     student, labels = torch.randn(2, 4, 5), torch.randint(0, 5, (2, 4))

@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from kdkit.api.values import LossParts, Moment, TeacherRows, TokenCounts
 
 
-def _belongs(loss: KD, field: attrs.Attribute[Any], _value: float) -> None:
+def _fits_divergence(loss: KD, field: attrs.Attribute[Any], value: float) -> None:
     """A parameter that the divergence does not have is a mistake, and not ignored."""
-    found = DIVERGENCES.get(loss.divergence)
-    if found is not None and found.parameter != field.name:
-        raise ValueError(parameter_refusal(field.name, loss.divergence))
+    if loss.divergence in DIVERGENCES:
+        refusal = parameter_refusal(field.name, value, loss.divergence)
+        if refusal is not None:
+            raise ValueError(refusal)
 
 
 _SCHEDULED = "this loss follows a schedule: call its `at` with a moment of the training first"
-_parameter = validators.optional(validators.and_(validators.gt(0.0), validators.lt(1.0), _belongs))
+_parameter = validators.optional(_fits_divergence)
 
 
 @attrs.frozen(kw_only=True)
@@ -57,11 +58,13 @@ class KD:
     )
     divergence: str = option("What the soft loss measures.", default="forward-kl", check=one_of(*DIVERGENCES))
     beta: float | None = option(
-        "Of jensen-shannon: the teacher's weight, between 0 and 1; 0.5 if left out.", default=None, check=_parameter
+        "Of jensen-shannon: the teacher's weight, greater than 0 and less than 1; 0.5 if left out.",
+        default=None,
+        check=_parameter,
     )
     skew: float | None = option(
-        "Of skew-forward-kl and skew-reverse-kl: the share of the first distribution in the second, between 0 and 1; "
-        "0.1 if left out.",
+        "Of skew-forward-kl and skew-reverse-kl: the share of the first distribution in the second, greater than 0 and "
+        "less than 1; 0.1 if left out.",
         default=None,
         check=_parameter,
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from kdkit.losses.alignment import log_complement
+
 if TYPE_CHECKING:
     from kdkit.api.values import SparseTargets
 
@@ -54,7 +56,7 @@ def _kept(
     """Which entries there are, their places (V for those that are none), and their log-probabilities, `[N, K]` each."""
     ids_NK = targets.ids_BTK[rows_BT].long()
     kept_NK = ids_NK >= 0
-    inside_N1 = torch.log1p(-targets.log_tail_BT[temperature][rows_BT][:, None].exp())
+    inside_N1 = log_complement(targets.log_tail_BT[temperature][rows_BT][:, None])
     logp_NK = torch.log_softmax(targets.values_BTK[rows_BT] / temperature, dim=-1) + inside_N1
     places_NK = torch.where(kept_NK, ids_NK, targets.vocab_size)
     return kept_NK, places_NK, torch.where(kept_NK, logp_NK, -math.inf)

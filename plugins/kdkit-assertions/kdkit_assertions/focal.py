@@ -35,7 +35,7 @@ def defined_names(package: Package) -> frozenset[str]:
     for source in package.code:
         try:
             names.update(_DEFINITION.findall(read_text(source)))
-        except (SyntaxError, UnicodeDecodeError):  # not Python, so it defines nothing
+        except (OSError, SyntaxError, ValueError):  # not Python, so it defines nothing
             continue
     return frozenset(names)
 

@@ -26,6 +26,11 @@ Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 Skipped: TypeAlias = dict[str, list[str]]
 """Why rows were left out, each reason with the rows' places."""
 
+UNUSABLE = (ValueError, RecursionError, MemoryError)
+"""What Python raises of code that it cannot parse, or write back: too many digits, or nested too deep."""
+
+LARGEST_FILE = 1 << 24
+
 TARGET_TOO_LONG = "its target is longer than max_target_chars"
 
 
@@ -147,7 +152,7 @@ def _walk(folder: Path, module: str) -> Iterator[Source]:
     for path in sorted(folder.iterdir()):
         if path.is_dir() and path.name.isidentifier() and path.name != "__pycache__":
             yield from _walk(path, f"{module}.{path.name}")
-        elif path.suffix == ".py":
+        elif path.suffix == ".py" and path.is_file():  # a pipe of that name would wait for a writer
             name = module if path.stem == "__init__" else f"{module}.{path.stem}"
             is_test = path.stem.startswith("test_") or path.stem.endswith("_test")
             yield Source(module=name, path=path, is_test=is_test)
@@ -167,20 +172,23 @@ def read_text(source: Source) -> str:
 
     Raises:
         SyntaxError: It declares an unknown encoding.
-        UnicodeDecodeError: It is not in the encoding that it declares.
+        ValueError: It is not in the encoding that it declares, or too large to have been written by a person.
+        OSError: It may not be read.
     """
+    if source.path.stat().st_size > LARGEST_FILE:
+        raise ValueError(f"{source.path} has more than {LARGEST_FILE:,} bytes")
     with tokenize.open(source.path) as file:
         return file.read()
 
 
 def parse(source: Source) -> Parsed | None:
-    """A file, parsed; None where it is not Python that this interpreter can parse."""
+    """A file, parsed; None where it cannot be read, or is not Python that this interpreter can parse."""
     try:
         text = read_text(source)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes and the like are that package's business
             tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: nested too deep for the parser
+    except (OSError, SyntaxError, *UNUSABLE):
         return None
     return Parsed(module=source.module, lines=[f"{line}\n" for line in text.split("\n")], tree=tree)
 

@@ -14,7 +14,7 @@ from kdkit.api import SPLITS, Corpus, Drop, Example, at_least_one, not_negative,
 from kdkit.errors import UsageError
 from kdkit_assertions.assertion_rows import AssertionRows
 from kdkit_assertions.checks import KINDS
-from kdkit_assertions.mining import Package, find_package, parse, tests_of
+from kdkit_assertions.mining import UNUSABLE, Package, find_package, parse, tests_of
 from kdkit_assertions.oracle_rows import OracleRows
 from kdkit_assertions.splits import ByModule, ByPackage, drop, sample, without_repeats
 
@@ -235,10 +235,18 @@ def _rows(source: Source, maker: OracleRows | AssertionRows, skipped: Skipped, t
     task.advance()
     parsed = parse(source)
     if parsed is None:
-        skipped["its test module does not parse (each such module counts once)"].append(str(source.path))
+        skipped["its test module cannot be read or does not parse (each such module counts once)"].append(
+            str(source.path)
+        )
         return []
     begun = maker.module(parsed)
-    return [row for test in tests_of(parsed) for row in begun.rows(test, skipped)]
+    rows: list[Example] = []
+    for test in tests_of(parsed):
+        try:
+            rows += list(begun.rows(test, skipped))
+        except UNUSABLE:  # it may hold a number of more digits than Python writes
+            skipped["its code cannot be written back (each such test counts once)"].append(test.id)
+    return rows
 
 
 def _joined(*drops: Sequence[Drop]) -> list[Drop]:

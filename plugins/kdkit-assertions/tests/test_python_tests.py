@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 
@@ -163,6 +164,26 @@ def test_files_that_do_not_parse_are_counted(quiet):
     drop = next(drop for drop in load().drops if "does not parse" in drop.reason)
     assert drop.count == 2
     assert [path.rpartition("/")[2] for path in drop.first] == ["test_broken.py", "test_latin.py"]
+
+
+@pytest.mark.parametrize("task", ["oracle", "assertion"])
+def test_what_cannot_be_used_costs_no_other_file(quiet, task):
+    before = all_rows(load(task=task))
+    digits = "def test_digits():\n    assert len('x') == 1\n    assert x != 0x" + "7" * 5000 + "\n"
+    (quiet / "test_digits.py").write_text(digits + "\n\ndef test_beside():\n    assert len('xy') == 2\n")
+    (quiet / "digits.py").write_text(f"class Wide(base=0x{'7' * 5000}):\n    pass\n\n\ndef thin():\n    return 1\n")
+    os.mkfifo(quiet / "test_pipe.py")
+    os.mkfifo(quiet / "pipe.py")
+    (quiet / "test_dangling.py").symlink_to(quiet / "nowhere.py")
+    with (quiet / "test_large.py").open("wb") as file:
+        file.truncate(1 << 34)
+    corpus = load(task=task)
+    (drop,) = [drop for drop in corpus.drops if "written back" in drop.reason]
+    assert (drop.count, drop.first) == (1, ("quiet.test_digits::test_digits",))
+    assert next(drop.count for drop in corpus.drops if "does not parse" in drop.reason) == 3
+    found = all_rows(corpus)
+    assert found.keys() - before.keys() == {next(id_ for id_ in found if "test_beside" in id_)}
+    assert before.keys() <= found.keys()
 
 
 def test_functions_outside_test_modules_make_no_rows(quiet):

@@ -48,9 +48,9 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
             "give a finished run folder, or runs/NAME/student/best"
         )
     from kdkit.data.jsonlines import json_lines, open_lines
-    from kdkit.recipe import load_stored
+    from kdkit.recipe import load_for_writing
 
-    recipe = load_stored(folder / RECIPE_FILE, overrides)
+    recipe = load_for_writing(folder / RECIPE_FILE, overrides)
     with open_lines(input_path, option="--input") as lines:
         examples = [
             _example(recipe.data, f"{input_path}:{number}", row)

@@ -21,7 +21,8 @@ PROBE = "def f(x):\n    return [1, 2.5, 'a b'] if x == None else \"Grüße\"  # 
 def train_bpe(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
     """A byte-level BPE tokenizer with `<pad>` (0) and `</s>` (1), which it puts at the end of each text.
 
-    Deterministic: the same texts in the same order give the same tokenizer.
+    Deterministic: the same texts in the same order give the same tokenizer. Every byte has a token, so none is unknown;
+    other programs (CTranslate2) need the name of one all the same, which is that of the padding.
     """
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models, pre_tokenizers, processors, trainers
@@ -39,7 +40,7 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
     backend.train_from_iterator(texts, trainer)
     backend.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=[(EOS, 1)])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, pad_token=PAD, eos_token=EOS, clean_up_tokenization_spaces=False
+        tokenizer_object=backend, pad_token=PAD, eos_token=EOS, unk_token=PAD, clean_up_tokenization_spaces=False
     )
     return cast("Tokenizer", tokenizer)
 

@@ -21,11 +21,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from kdkit.api.interfaces import DataSource, Student
+    from kdkit.api.options import Generation, TokenLimits
     from kdkit.plugins import Plugins
     from kdkit.plugins.fields import KeyPath
     from kdkit.recipe.document import Document, Place
 
+_FOR_WRITING = ("data", "tokens", "student", "generation")
 _MONITORS = ("loss", "hard", "soft")
+
+
+@attrs.frozen(kw_only=True)
+class WritingRecipe:
+    """What of a recipe a trained student needs to write texts: how rows become inputs, and inputs become texts."""
+
+    data: DataSource
+    tokens: TokenLimits
+    student: Student
+    generation: Generation
+    device: str
 
 
 def load_recipe(
@@ -67,6 +81,34 @@ def load_stored(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     document, malformed = with_overrides(read_stored_document(path), overrides)
     return made_of(document, None, plugin_loading.load(), malformed, is_stored=True)
+
+
+def load_for_writing(path: Path, overrides: Sequence[str] = ()) -> WritingRecipe:
+    """Read what a student needs to write texts from the recipe that lies beside it.
+
+    The rest is not looked at: its plugins (those of codec, loss, metric suites, ...) need not be installed.
+
+    Args:
+        path: The file.
+        overrides: As of `load_recipe`, of those sections alone.
+
+    Raises:
+        RecipeError: It is not what kdkit wrote, or names components that are not there.
+    """
+    document, malformed = with_overrides(read_stored_document(path), overrides)
+    keys = (*_FOR_WRITING, "device")
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key.split(".")[0] not in keys and not malformed:
+            malformed.append(f"-o {override}: {key}: is not used here; of a student's recipe {', '.join(keys)} are")
+    structurer = Structurer(plugin_loading.load(), is_stored=True)
+    given = {key: value for key, value in document.table.items() if key == "device"}
+    preamble = structurer.instance(Preamble, given, (), owner="a recipe")
+    sections, _ = _sections(document.table, structurer, _FOR_WRITING)
+    problems = said((document.place(key), key, sentence) for key, sentence in structurer.problems)
+    if problems or malformed:
+        raise RecipeError([*problems, *malformed])
+    return WritingRecipe(**sections, device=preamble.device)
 
 
 def made_of(
@@ -144,11 +186,14 @@ def _name(raw: Any, structurer: Structurer) -> Any:
     return name
 
 
-def _sections(table: Mapping[str, Any], structurer: Structurer) -> tuple[dict[str, Any], dict[str, str]]:
-    """Every section made, and the names of components."""
+def _sections(
+    table: Mapping[str, Any], structurer: Structurer, wanted: Iterable[str] = tuple(SECTIONS)
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The sections made, by default all of them, and the names of components."""
     made: dict[str, Any] = {}
     names: dict[str, str] = {}
-    for name, section in SECTIONS.items():
+    for name in wanted:
+        section = SECTIONS[name]
         if name not in table and section.is_optional:
             continue
         if name not in table and section.is_required:

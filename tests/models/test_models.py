@@ -52,6 +52,21 @@ def test_a_trained_tokenizer_gives_back_any_text_and_ends_it(text):
     assert tiny.tokenizer().batch_decode([ids], skip_special_tokens=True) == [plain]
 
 
+def test_a_trained_tokenizer_names_an_unknown_token_that_its_vocabulary_has(tmp_path):
+    """CTranslate2's converter asks for its name, and adds a row to the vocabulary where that has none of it."""
+    tiny.tokenizer().save_pretrained(tmp_path)
+    read = models.load_tokenizer(str(tmp_path))
+    assert read.get_vocab()[read.unk_token] == read.unk_token_id == 0
+    assert len(read) == len(tiny.tokenizer()) == tiny.VOCAB
+    assert 0 not in read("\ue000 ⟨💥⟩ \x00")["input_ids"]
+
+
+def test_the_digest_of_a_trained_tokenizer_is_what_it_was():
+    """Caches, teachers and texts in the store are found by it."""
+    made = models.train_bpe([text for pair in tiny.pairs(200) for text in pair], vocab_size=tiny.VOCAB)
+    assert models.tokenizer_digest(made) == "68c077b26ee82ff47ac01bcf423fb0bb681483c2a078cd783bbbe438344f2bcd"
+
+
 def test_a_tokenizer_has_one_digest_before_saving_and_after_loading(tmp_path):
     tiny.tokenizer().save_pretrained(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")

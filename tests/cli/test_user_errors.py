@@ -20,6 +20,7 @@ import pytest
 
 from kdkit import cli
 from kdkit.logits.cache.format import read_shard
+from kdkit.runs.model_card import RECIPE_FILE
 
 RECIPE = """\
 [data]
@@ -621,6 +622,7 @@ WAYS = [
     Way("predicts on a row that cannot be used", 2, r"valid\.jsonl:2: the row cannot be used because it lacks text, of which its source is made", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", '{"text": "a"}\n{"txt": "a"}\n'))),
     Way("predicts on a broken line", 2, r"valid\.jsonl:1:\d+: this line is not a JSON object: .*", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", "{\n"))),
     Way("predicts on nothing", 2, r"valid\.jsonl has no rows; give --input a file with .*", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", ""))),
+    Way("predicts with an option that is not used", 2, r"-o training\.epochs=2: training\.epochs: is not used here; of a student's recipe data, tokens, student, generation, device are", [*PREDICT, "-o", "training.epochs=2"], in_run()),
     Way("predicts into a folder that is not there", 2, r"nowhere/out\.jsonl cannot be written: .*", [*PREDICT, "--output", "nowhere/out.jsonl"], in_run()),
     Way("predicts with a damaged student", 4, r"the weights of runs/r/student/best are damaged \(.*\); .*", PREDICT, in_run(cut("student/best/model.safetensors"))),
     Way("reports on no run", 2, r"\. is not a run folder: .*", ["report", "."]),
@@ -722,6 +724,22 @@ def digests(folder, patterns=("**/*",)):
         for path in found
         if path.name not in {".lock", "metrics.jsonl", "recipe.toml", "report.html", "report.md", "run.json"}
     }
+
+
+def test_a_student_writes_without_the_plugins_of_its_codec_and_suites(user, capsys):
+    user.copy_run()
+    recipe = user.folder / "runs" / "r" / "student" / "best" / RECIPE_FILE
+    text = recipe.read_text(encoding="utf-8")
+    for there, gone in (
+        ('name = "u8-lz4"', 'name = "of-a-plugin"'),
+        ('{ name = "text" }', '{ name = "of-a-plugin" }'),
+        ("requires = []", 'requires = ["kdkit-gone"]'),
+    ):
+        assert text.count(there) == 1
+        text = text.replace(there, gone)
+    recipe.write_text(text, encoding="utf-8")
+    code, out, err = kdkit(capsys, PREDICT)
+    assert (code, SENTENCE.findall(err), len(out.splitlines())) == (0, [], VALIDATION_ROWS)
 
 
 def test_plain_rows_that_are_called_gz_are_read_all_the_same(user, capsys):

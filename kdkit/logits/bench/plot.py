@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kdkit.errors import UsageError
+from kdkit.system import drawing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,31 +53,32 @@ def draw_plot(results: Sequence[Result], path: Path, *, temperature: float = 1.0
         UsageError: See `check_plot`; or the file cannot be written.
     """
     check_plot(path)
-    from matplotlib.figure import Figure
+    with drawing.default_settings():
+        from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.4, 5.2), layout="constrained")
-    axes = figure.add_subplot()
-    drawn = [result for result in results if result.kl.get(temperature) is not None]
-    positive = [kl for result in drawn if (kl := result.kl[temperature])]
-    floor = min(positive, default=_FLOOR * _BELOW) / _BELOW
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    for number, codec in enumerate(dict.fromkeys(result.codec for result in drawn)):
-        _draw_codec(axes, [r for r in drawn if r.codec == codec], temperature, floor, number)
-    axes.set_xlabel("bytes a token")
-    axes.set_ylabel(f"mean KL(exact || decoded) at T = {temperature:g}, nats a token")
-    axes.grid(visible=True, which="major", color="#d9d8d2", linewidth=0.8)
-    axes.margins(0.12, 0.1)
-    if drawn:
-        _label_points(figure, axes, drawn, temperature, floor)
-        axes.legend(frameon=False)
-    left_out = [result.label for result in results if result not in drawn]
-    if left_out:
-        axes.set_title(f"without a finite KL at this temperature: {', '.join(left_out)}", fontsize=9, loc="left")
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise UsageError(f"the plot cannot be written to {path}: {error}") from error
+        figure = Figure(figsize=(8.4, 5.2), layout="constrained")
+        axes = figure.add_subplot()
+        drawn = [result for result in results if result.kl.get(temperature) is not None]
+        positive = [kl for result in drawn if (kl := result.kl[temperature])]
+        floor = min(positive, default=_FLOOR * _BELOW) / _BELOW
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for number, codec in enumerate(dict.fromkeys(result.codec for result in drawn)):
+            _draw_codec(axes, [r for r in drawn if r.codec == codec], temperature, floor, number)
+        axes.set_xlabel("bytes a token")
+        axes.set_ylabel(f"mean KL(exact || decoded) at T = {temperature:g}, nats a token")
+        axes.grid(visible=True, which="major", color="#d9d8d2", linewidth=0.8)
+        axes.margins(0.12, 0.1)
+        if drawn:
+            _label_points(figure, axes, drawn, temperature, floor)
+            axes.legend(frameon=False)
+        left_out = [result.label for result in results if result not in drawn]
+        if left_out:
+            axes.set_title(f"without a finite KL at this temperature: {', '.join(left_out)}", fontsize=9, loc="left")
+        try:
+            figure.savefig(path, dpi=150)
+        except OSError as error:
+            raise UsageError(f"the plot cannot be written to {path}: {error}") from error
 
 
 def _draw_codec(axes: Axes, results: Sequence[Result], temperature: float, floor: float, number: int) -> None:

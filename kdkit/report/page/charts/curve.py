@@ -37,10 +37,10 @@ class Curve:
 
     def svg(self, *, key: str) -> str:
         """The drawing; `key` keeps its ids apart from those of other charts of the page."""
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-
         with styled():
+            from matplotlib.figure import Figure
+            from matplotlib.ticker import MaxNLocator
+
             figure = Figure(figsize=(WIDTH, 2.6))
             axes = figure.add_axes((0.15, 0.185, 0.83, 0.775))
             if self.beside is not None:

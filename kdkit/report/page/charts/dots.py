@@ -33,11 +33,11 @@ class Dots:
 
     def svg(self, *, key: str) -> str:
         """The drawing; `key` keeps its ids apart from those of other charts of the page."""
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-
         crowd = max(len(models) for _, models in self.rows)
         with styled():
+            from matplotlib.figure import Figure
+            from matplotlib.ticker import MaxNLocator
+
             labels = [formats.shortened_label(label, 34 if crowd == 1 else 22) for label, _ in self.rows]
             height = 0.62 + (0.3 if crowd == 1 else 0.46) * len(labels)
             figure = Figure(figsize=(WIDTH, height))

@@ -22,11 +22,11 @@ class HeatMap:
 
     def svg(self, *, key: str) -> str:
         """The drawing; `key` keeps its ids apart from those of other charts of the page."""
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-        from matplotlib.patches import Rectangle
-
         with styled():
+            import matplotlib as mpl
+            from matplotlib.figure import Figure
+            from matplotlib.patches import Rectangle
+
             # As high as the name of its rows is long, which is written along them.
             height = max(0.75 + 0.42 * len(self.rows), 0.7 + 0.085 * len(self.y_label))
             figure = Figure(figsize=(WIDTH, height))

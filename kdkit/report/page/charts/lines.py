@@ -68,11 +68,11 @@ class LineChart:
 
     def svg(self, *, key: str) -> str:
         """The drawing; `key` keeps its ids apart from those of other charts of the page."""
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator, NullLocator
-        from matplotlib.transforms import ScaledTranslation
-
         with styled():
+            from matplotlib.figure import Figure
+            from matplotlib.ticker import MaxNLocator, NullLocator
+            from matplotlib.transforms import ScaledTranslation
+
             labels = ["\n".join(wrap(formats.visible(line.label), LONGEST)) for line in self.lines]
             entries = [*labels, *(level.label for level in self.levels)]
             entries += ["published"] if any(line.published for line in self.lines) else []

@@ -21,9 +21,9 @@ class Reliability:
 
     def svg(self, *, key: str) -> str:
         """The drawing; `key` keeps its ids apart from those of other charts of the page."""
-        from matplotlib.figure import Figure
-
         with styled():
+            from matplotlib.figure import Figure
+
             figure = Figure(figsize=(WIDTH, 3.4))
             axes = figure.add_axes((0.15, 0.145, 0.83, 0.82))
             axes.plot((0, 1), (0, 1), color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 3)))

@@ -9,11 +9,14 @@ import io
 import math
 import re
 import warnings
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from kdkit.system import drawing
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -27,6 +30,18 @@ COLOURS = {"teacher": "#0a5c9c", "student": "#bf4c08", "ink": "#1b1d20", "muted"
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 WIDTH = 4.1  # inches of 72 points: about the width of a column of the page
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: sharp, selectable, in the reader's own font
+    "svg.hashsalt": "kdkit",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 11,
+    "axes.unicode_minus": False,
+    "axes.axisbelow": True,
+    "xtick.color": COLOURS["muted"],
+    "ytick.color": COLOURS["muted"],
+}
 MARKS = {
     "teacher": (COLOURS["teacher"], "s"),
     "student": (COLOURS["student"], "o"),
@@ -35,24 +50,12 @@ MARKS = {
 """Colour and mark of a model."""
 
 
-def styled() -> Any:
-    """A context in which matplotlib draws for the page."""
-    import matplotlib as mpl
-
-    return mpl.rc_context(
-        {
-            "svg.fonttype": "none",  # text stays text: sharp, selectable, in the reader's own font
-            "svg.hashsalt": "kdkit",
-            "text.parse_math": False,
-            "font.family": "sans-serif",
-            "font.sans-serif": ["DejaVu Sans"],
-            "font.size": 11,
-            "axes.unicode_minus": False,
-            "axes.axisbelow": True,
-            "xtick.color": COLOURS["muted"],
-            "ytick.color": COLOURS["muted"],
-        }
-    )
+@contextmanager
+def styled() -> Iterator[None]:
+    """A context in which matplotlib draws for the page; import it within, not before."""
+    with drawing.default_settings() as settings:
+        settings.update(STYLE)
+        yield
 
 
 def bare(axes: Axes) -> None:

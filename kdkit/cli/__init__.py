@@ -8,6 +8,7 @@ started, one says what concerns all; what concerns another comes with its name.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -91,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: Those after the program's name; by default the process's own.
     """
     own = Started()
+    _write_any_character()
     try:
         own = started()
         if own.size > 1:
@@ -110,6 +112,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if own.size > 1:
         ignore_signals()
     sys.exit(code)
+
+
+def _write_any_character() -> None:
+    """Write characters that the output's encoding lacks as escapes: PYTHONIOENCODING=latin-1 has no minus sign.
+
+    Else a run of hours would end in a traceback instead of its table.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: Sequence[str] | None, own: Started) -> int:

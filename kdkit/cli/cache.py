@@ -9,6 +9,7 @@ from typing import Any
 import rich_click as click
 
 from kdkit.cli.cache_facts import caches_at, facts, is_finished, manifest_of, numbers, size_of, summary_of, with_state
+from kdkit.cli.output import print_json
 from kdkit.cli.places import folder_of, folders_of, place_of, url_of
 from kdkit.errors import DamagedData
 from kdkit.system.wording import plural
@@ -33,7 +34,7 @@ def info(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click pas
     single = caches == [folder]
     tables = [facts(cache) for cache in caches]
     if as_json:
-        _print_json(tables[0] if single else tables)
+        print_json(tables[0] if single else tables)
     elif single:
         for name, value in tables[0].items():
             click.echo(f"{name + ':':17}{_shown(value)}")
@@ -54,7 +55,7 @@ def verify(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click p
     single = caches == [folder]
     results = [_verified(cache) for cache in caches if single or is_finished(cache)]
     if as_json:
-        _print_json(results[0] if single else results)
+        print_json(results[0] if single else results)
     else:
         for cache in caches:
             if not single and not is_finished(cache):
@@ -93,7 +94,7 @@ def merge(out: Path, parts: tuple[Path, ...], as_json: bool) -> None:  # noqa: F
     summary = merged.manifest.summary()
     if as_json:
         new = {"new_shards": merged.shards, "new_records": merged.records, "repeated": merged.repeated}
-        _print_json({"folder": str(out), **new, **summary})
+        print_json({"folder": str(out), **new, **summary})
     else:
         click.echo(f"{out}: {numbers(summary)} ({merged.describe()})")
 
@@ -141,7 +142,7 @@ def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: 
         "unknown_shards": [] if finished else list(repaired.unknown),
     }
     if as_json:
-        _print_json(table)
+        print_json(table)
     else:
         click.echo("\n".join(_repair_lines(table)))
     if not finished and repaired.lost:
@@ -172,7 +173,7 @@ def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa:
     summary, before = with_state(out, manifest), with_state(folder, source.manifest)
     if as_json:
         sizes = {"source_bytes": before["bytes"], "source_state_bytes": before["state_bytes"]}
-        _print_json({"folder": str(out), **sizes, **summary})
+        print_json({"folder": str(out), **sizes, **summary})
     else:
         click.echo(f"{out}: {numbers(summary)}; {size_of(before)} before")
 
@@ -187,7 +188,7 @@ def fetch(url: str, as_json: bool) -> None:  # noqa: FBT001 - click passes a fla
 
     folder = fetch_cache(url, note=progress.for_stderr().note)
     if as_json:
-        _print_json({"url": url, "folder": str(folder)})
+        print_json({"url": url, "folder": str(folder)})
     else:
         click.echo(folder)
 
@@ -208,13 +209,9 @@ def push(folder: Path, url: str, mend: bool, as_json: bool) -> None:  # noqa: FB
     push_cache(folder, url, mend=mend, note=progress.for_stderr().note)
     summary = summary_of(folder)
     if as_json:
-        _print_json({"url": url, "folder": str(folder), **summary})
+        print_json({"url": url, "folder": str(folder), **summary})
     else:
         click.echo(f"{url}: {numbers(summary)}")
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))
 
 
 def _in_words(results: list[dict[str, Any]]) -> str:

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def to_json(value: Any) -> str:
+def to_json(value: Any, *, ascii_only: bool = False) -> str:
     """One JSON document, indented."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(value, indent=2, ensure_ascii=ascii_only, allow_nan=False)
 
 
 def print_json(value: Any) -> None:
-    """The same on standard output."""
-    click.echo(to_json(value))
+    """The same on standard output, in ASCII where that is not UTF-8."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    click.echo(to_json(value, ascii_only=encoding.lower().replace("-", "") != "utf8"))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ def run(*arguments, **environment):
         [sys.executable, "-c", "from kdkit.cli import main; main()", *arguments],
         capture_output=True,
         text=True,
+        encoding=environment.get("PYTHONIOENCODING", "utf-8"),
         env={**os.environ, **environment},
         timeout=60,
         check=False,
@@ -149,3 +151,21 @@ def test_output_that_a_full_disk_does_not_take_is_one_sentence(arguments):
         )
     assert process.returncode == 1
     assert process.stderr == ("error: the output cannot be written: No space left on device; make room and run again\n")
+
+
+ODD = "a \u2212 \u00e9 \U0001f642"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8"])
+def test_characters_that_the_output_cannot_hold_are_escaped(tmp_path, encoding):
+    (tmp_path / f"{ODD}.toml").write_text("")
+    shown = run("recipes", "validate", str(tmp_path / f"{ODD}.toml"), PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert (shown.returncode, "Traceback" in shown.stderr) == (2, False)
+    assert ODD.encode(encoding, "backslashreplace").decode(encoding) in shown.stdout
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8"])
+def test_json_says_every_character_in_any_encoding(tmp_path, encoding):
+    file = str(tmp_path / f"{ODD}.toml")
+    shown = run("recipes", "validate", "--json", file, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert json.loads(shown.stdout)[0]["recipe"] == file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,11 +61,24 @@ def print_closing_table(run_dir: Path) -> None:
         click.echo(closing_text(run_dir), nl=False)
 
 
+def _is_writable(folder: Path) -> bool:
+    """Whether pages can be written into a folder; if not, that is said, and the numbers are printed all the same."""
+    if not folder.is_dir() or os.access(folder, os.W_OK):
+        return True  # what is not a folder is refused by whoever reads it
+    click.echo(
+        f"warning: report.html and report.md were not written, since {folder} is not yours to write in; "
+        "copy the folder to have them",
+        err=True,
+    )
+    return False
+
+
 def _report_run(run_dir: Path, *, as_json: bool) -> None:
     from kdkit.report.run import write
     from kdkit.report.summary import summary
 
-    write(run_dir)
+    if _is_writable(run_dir):
+        write(run_dir)
     if as_json:
         print_json(summary(run_dir))
     else:
@@ -74,7 +88,7 @@ def _report_run(run_dir: Path, *, as_json: bool) -> None:
 def _report_sweep(folder: Path, *, as_json: bool) -> None:
     from kdkit.report import summary, sweep
 
-    report = sweep.write(folder)
+    report = sweep.write(folder) if _is_writable(folder) else sweep.assemble(folder)
     document, stats, best = report.document, report.stats, report.selection.best
     for damage in report.damages:
         click.echo(f"warning: {damage}", err=True)

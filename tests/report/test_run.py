@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 
@@ -683,6 +684,21 @@ def test_the_command_writes_the_report_anew_and_prints_the_table(folder, tmp_pat
     assert result.exit_code == 0, result.output
     assert result.stdout == closing_text(copy)
     assert (copy / "report.html").read_bytes() == (folder / "report.html").read_bytes()
+
+
+def test_a_colleague_s_folder_is_printed_and_not_written_in(folder, tmp_path, monkeypatch):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    for name in ("report.html", "report.md"):
+        (copy / name).unlink(missing_ok=True)
+    shown = CliRunner().invoke(command, [str(copy)]).stdout
+    (copy / "report.html").unlink()
+    (copy / "report.md").unlink()
+    # As os.access has it of a folder with the mode 0555, or on a disk that is mounted to be read only.
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+    result = CliRunner().invoke(command, [str(copy)], catch_exceptions=False)
+    assert (result.exit_code, result.stdout) == (0, shown)
+    assert "were not written, since" in result.stderr
+    assert not (copy / "report.html").exists()
 
 
 def test_the_command_prints_json_alone_when_asked(folder):

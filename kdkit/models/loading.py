@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kdkit.errors import MissingInput, UsageError
+from kdkit.models.config_fields import check_fields, check_vocabulary, default_fields, with_tokens
 from kdkit.models.weights import FETCH_AGAIN, check_weights, nothing_else, read_table, weight_files
 from kdkit.system.files import user_path
 
@@ -180,13 +180,8 @@ def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
     model_type = fields.pop("model_type", None)
     if not isinstance(model_type, str):
         raise UsageError('config.model_type is missing: name a transformers model type, such as "t5"')
-    fields.setdefault("vocab_size", len(tokenizer))
-    fields.setdefault("pad_token_id", tokenizer.pad_token_id)
-    fields.setdefault("eos_token_id", tokenizer.eos_token_id)
-    fields.setdefault("decoder_start_token_id", tokenizer.pad_token_id)
-    known = _default_fields(model_type)
-    if "forced_eos_token_id" in known:  # BART's default is the id in BART's own vocabulary
-        fields.setdefault("forced_eos_token_id", tokenizer.eos_token_id)
+    known = default_fields(model_type)
+    fields = with_tokens(fields, known, tokenizer)
     try:
         with quiet():
             config = AutoConfig.for_model(model_type, **fields)
@@ -194,27 +189,9 @@ def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
         raise UsageError(f"config is not one of a {model_type} model: {_first_line(error)}") from error
     if not config.is_encoder_decoder:
         raise UsageError(f'config.model_type "{model_type}" is no encoder-decoder; take one that is, such as "t5"')
-    unknown = sorted(key for key in table if key != "model_type" and key not in known)
-    if unknown:
-        near = get_close_matches(unknown[0], known, n=1)
-        hint = f'; did you mean "{near[0]}" for "{unknown[0]}"?' if near else ""
-        raise UsageError(f"config has fields that a {model_type} model does not know: {', '.join(unknown)}{hint}")
-    if config.vocab_size < len(tokenizer):
-        raise UsageError(
-            f"config.vocab_size is {config.vocab_size}, but the tokenizer has {len(tokenizer)} tokens; leave it out"
-        )
+    check_fields(table, known, model_type)
+    check_vocabulary(config, tokenizer)
     return config
-
-
-def _default_fields(model_type: str) -> dict[str, Any]:
-    from transformers import CONFIG_MAPPING, AutoConfig
-
-    if model_type not in CONFIG_MAPPING:
-        near = get_close_matches(model_type, CONFIG_MAPPING.keys(), n=1)
-        hint = f'; did you mean "{near[0]}"?' if near else ', such as "t5" or "bart"'
-        raise UsageError(f'config.model_type "{model_type}" is no model type of transformers{hint}')
-    fields: dict[str, Any] = AutoConfig.for_model(model_type).to_dict()
-    return fields
 
 
 def _refuse_own_code(folder: Path, *files: str) -> None:

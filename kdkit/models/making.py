@@ -11,6 +11,7 @@ import torch
 
 from kdkit.api.values import ModelSize
 from kdkit.errors import UsageError
+from kdkit.models.heads import logit_width
 from kdkit.models.loading import quiet
 from kdkit.models.seq2seq import count_parameters
 
@@ -44,7 +45,11 @@ def size_of(config: Any) -> ModelSize:
     empty = next((name for name, parameter in module.named_parameters() if not parameter.numel()), None)
     if empty is not None:
         raise UsageError(f"config makes a {config.model_type} model whose {empty} is empty; no width in it may be 0")
-    return ModelSize(parameters=count_parameters(module), vocab_size=int(config.vocab_size))
+    return ModelSize(
+        parameters=count_parameters(module),
+        vocab_size=logit_width(module),
+        source_vocab_size=int(module.get_input_embeddings().weight.shape[0]),
+    )
 
 
 def _from_config(config: Any) -> Any:

@@ -50,9 +50,9 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     if student_tokenizer is not tokenizer:
         models.check_same_tokenizer(tokenizer, student_tokenizer)
     for role, size in (("teacher", teacher), ("student", student)):
-        if size is not None and size.vocab_size < len(tokenizer):
+        if size is not None and (entries := min(size.vocab_size, size.source_vocab_size)) < len(tokenizer):
             raise Mismatch(
-                f"the {role}'s vocabulary has {size.vocab_size} entries, but its tokenizer {len(tokenizer)} tokens; "
+                f"the {role}'s vocabulary has {entries} entries, but its tokenizer {len(tokenizer)} tokens; "
                 "take a model and a tokenizer that belong together"
             )
     validation_rows = recipe.training.validation_rows

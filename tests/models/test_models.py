@@ -293,7 +293,7 @@ def test_special_tokens_come_from_the_tokenizer(config):
     ("config", "sentence"),
     [
         ({"d_model": 16}, "config.model_type is missing"),
-        ({"model_type": "bartt"}, '"bartt" is no model type of transformers; did you mean "bart"'),
+        ({"model_type": "bartt"}, '"bartt" is not a model type of transformers; did you mean "bart"'),
         ({"model_type": "gpt2"}, '"gpt2" is no encoder-decoder'),
         ({"model_type": "t5", "d_modle": 16}, "a t5 model does not know: d_modle"),
         ({"model_type": "t5", "d_model": "wide"}, "expected int, got str"),

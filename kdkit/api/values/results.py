@@ -110,10 +110,21 @@ class Difference(Interval):
 
 @attrs.frozen(kw_only=True)
 class ModelSize:
-    """How big a model is, known without its weights: trainable parameters and width of the logits."""
+    """How big a model is, known without its weights.
+
+    Attributes:
+        parameters: Trainable parameters, shared ones counted once.
+        vocab_size: Width of the logits.
+        source_vocab_size: Token ids that a source may have; by default as many.
+    """
 
     parameters: int
     vocab_size: int
+    source_vocab_size: int = attrs.field()
+
+    @source_vocab_size.default
+    def _as_wide_as_the_logits(self) -> int:
+        return self.vocab_size
 
 
 @attrs.frozen(kw_only=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeGuard
 
 import attrs
+import numpy as np
 
 from kdkit.api.interfaces import FittedCodec, HeadCodec
-from kdkit.errors import UsageError
+from kdkit.errors import Mismatch, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from kdkit.api.values import EncodedExample, OutputHead
     from kdkit.logits.cache import CacheWriter
     from kdkit.system.progress import Progress
+
+CHECKED = 4
+"""Rows of which states and head are checked against the teacher's own logits."""
+
+HEAD_ERROR = 0.01
+"""Of the largest logit: what a teacher in half precision and another order of sums may do."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -40,6 +47,38 @@ class TeacherEncoder:
         """For that teacher and that codec."""
         head = teacher.head() if isinstance(codec, HeadCodec) and has_states(teacher) else None
         return cls(teacher=teacher, codec=codec, progress=progress, head=head)
+
+    def check(self, rows: Sequence[EncodedExample], keys: Mapping[str, bytes]) -> None:
+        """Refuse a teacher whose hidden states and output head give other logits than the teacher itself.
+
+        That is tried on a few of the rows, before any is captured.
+
+        Raises:
+            Mismatch: Its logits are of another width, or differ.
+        """
+        if self.head is None:
+            return
+        assert has_states(self.teacher)
+        rows = sorted(rows, key=lambda row: keys[row.id])[:CHECKED]
+        states = {block.id: block.states_TD for block in self.teacher.states(rows, self.progress)}
+        head_width = len(self.head.weight_VD)
+        for block in self.teacher.logits(rows, self.progress):
+            width = block.logits_TV.shape[1]
+            if not width == head_width == self.teacher.vocab_size:
+                raise Mismatch(
+                    f"the teacher's logits of example {block.id!r} are {width} wide, its output head makes "
+                    f"{head_width}, and its vocab_size is {self.teacher.vocab_size}; these must be one number"
+                )
+            made_TV = states[block.id] @ self.head.weight_VD.T
+            if self.head.bias_V is not None:
+                made_TV += self.head.bias_V
+            difference = float(np.abs(made_TV - block.logits_TV).max(initial=0))
+            if difference > HEAD_ERROR * float(np.abs(block.logits_TV).max(initial=0)):  # NaN is for the codec
+                raise Mismatch(
+                    f"the teacher's logits of example {block.id!r} are not what its output head makes of its hidden "
+                    f"states: they differ by up to {difference:.3g}; its head() must give None where it caps or "
+                    "scales logits after the head"
+                )
 
     def learn(self, rows: Sequence[EncodedExample], keys: Mapping[str, bytes]) -> CodecState:
         """What the codec learns of a sample of the rows: those with the smallest keys.

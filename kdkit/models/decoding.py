@@ -47,7 +47,9 @@ def decoder_inputs(module: Any, labels_BT: torch.Tensor) -> torch.Tensor:
         UsageError: The model says neither how to shift nor what its decoder starts from.
     """
     if hasattr(module, "prepare_decoder_input_ids_from_labels"):
-        own_BT: torch.Tensor = module.prepare_decoder_input_ids_from_labels(labels=labels_BT)
+        own_BT: torch.Tensor = module.prepare_decoder_input_ids_from_labels(
+            labels=labels_BT.clone()
+        )  # FSMT writes there
         return own_BT
     start, pad = (_model_token(module, name) for name in ("decoder_start_token_id", "pad_token_id"))
     if start is None or pad is None:

@@ -11,6 +11,7 @@ import attrs
 
 from kdkit.api.values import EncodedExample, OutputHead
 from kdkit.models.decoding import decoder_inputs, generation_config
+from kdkit.models.heads import evaluating, follows_head, head_layer, logit_width, states_before, with_bias
 from kdkit.models.loading import quiet
 from kdkit.system.files import disk_full, make_folder, publish, sync_tree
 
@@ -23,18 +24,6 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import Generation, Training
     from kdkit.api.values import TokenBatch
-
-
-# Of the largest logit: what half precision and another order of sums may do.
-HEAD_ERROR = 0.01
-
-
-class _AtHeadError(Exception):
-    """Ends a forward pass before its output head."""
-
-    def __init__(self, states_BTD: torch.Tensor) -> None:
-        super().__init__()
-        self.states_BTD = states_BTD
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -52,7 +41,7 @@ class Seq2SeqModel:
     @property
     def vocab_size(self) -> int:
         """Width of the logits."""
-        return int(self.module.config.vocab_size)
+        return logit_width(self.module)
 
     def logits(self, batch: TokenBatch) -> torch.Tensor:
         """Logits `[B, T, V]` under teacher forcing, straight from the model's own forward pass.
@@ -70,62 +59,34 @@ class Seq2SeqModel:
 
     def states(self, batch: TokenBatch) -> torch.Tensor:
         """What goes into the output head, `[B, T, D]`, under teacher forcing: the forward pass ends there."""
-
-        def stop(_: object, arguments: tuple[torch.Tensor, ...]) -> None:
-            raise _AtHeadError(arguments[0])
-
-        hook = self.module.get_output_embeddings().register_forward_pre_hook(stop)
-        try:
-            self.logits(batch)
-        except _AtHeadError as reached:
-            return reached.states_BTD
-        finally:
-            hook.remove()
-        raise AssertionError("the model's forward pass does not use its output head")
+        layer = head_layer(self.module)
+        assert layer is not None, "head_function says whether there are states"
+        return states_before(layer, lambda: self.logits(batch))
 
     def head_function(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """The output head as a function of `states`; None if something else follows it.
-
-        That is tried on a few tokens: some models cap their logits, or scale them, after the head.
-        """
-        import torch
-
+        """The output head as a function of `states`; None if something else follows it (see `follows_head`)."""
         from kdkit.data.tokens import collate
 
-        layer = self.module.get_output_embeddings()
-        if not isinstance(layer, torch.nn.Linear):
+        layer = head_layer(self.module)
+        if layer is None:
             return None
-        bias_1V = getattr(self.module, "final_logits_bias", None)
-
-        def head(states_ND: torch.Tensor) -> torch.Tensor:
-            logits_NV: torch.Tensor = layer(states_ND)
-            return logits_NV if bias_1V is None else logits_NV + bias_1V
-
-        ids = tuple(range(min(8, self.vocab_size)))
-        row = EncodedExample(id="", source_ids=ids, target_ids=ids)
-        batch = collate([row], pad_id=self.tokenizer.pad_token_id, device=str(layer.weight.device))
-        training = self.module.training
-        self.module.eval()  # dropout would make two logits of one token
-        try:
-            with torch.inference_mode():
-                own_BTV, made_BTV = self.logits(batch).float(), head(self.states(batch)).float()
-        finally:
-            self.module.train(training)
-        if own_BTV.shape != made_BTV.shape or (own_BTV - made_BTV).abs().max() > HEAD_ERROR * own_BTV.abs().max():
-            return None
-        return head
+        row = EncodedExample(id="", source_ids=(0, 1), target_ids=(0, 1, 2))
+        batch = collate([row, row], pad_id=self.tokenizer.pad_token_id, device=str(layer.weight.device))
+        with evaluating(self.module):
+            if follows_head(self.module, layer, lambda: self.logits(batch)):
+                return None
+        return lambda states_ND: with_bias(self.module, layer(states_ND))
 
     def head(self) -> OutputHead | None:
         """The output head in float32; None if something else follows it (see `head_function`)."""
         import torch
 
-        if self.head_function() is None:
+        layer = head_layer(self.module)
+        if layer is None or self.head_function() is None:
             return None
-        layer = self.module.get_output_embeddings()
         weight_VD = layer.weight.detach().float()
-        added = (layer.bias, getattr(self.module, "final_logits_bias", None))
-        biases = [bias.detach().float().reshape(-1) for bias in added if bias is not None]
-        bias_V = torch.stack([torch.zeros_like(weight_VD[:, 0]), *biases]).sum(0)
+        bias_V = torch.zeros_like(weight_VD[:, 0]) if layer.bias is None else layer.bias.detach().float()
+        bias_V = with_bias(self.module, bias_V).reshape(-1)
         return OutputHead(
             weight_VD=weight_VD.cpu().numpy(),
             bias_V=bias_V.cpu().numpy() if bool(bias_V.any()) else None,

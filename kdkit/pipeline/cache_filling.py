@@ -193,6 +193,8 @@ class CacheFilling:
             total = sum(keys[row.id] in own for row in rows)
             with graceful() as stop:
                 encoder = TeacherEncoder.of(self.teacher, self.codec, self.progress)
+                if missing:
+                    encoder.check(rows, keys)
                 if missing and writer.needs_state:
                     writer.learn(state if state is not None else encoder.learn(rows, keys))
                 done = {row.id for row in rows if row.id not in missing}

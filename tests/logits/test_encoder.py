@@ -12,6 +12,7 @@ from fitted_codec import MeanCodec
 
 from kdkit.api.values import EncodedExample
 from kdkit.builtin.teachers.hf_seq2seq import OpenHFTeacher
+from kdkit.errors import Mismatch
 from kdkit.logits.cache import CacheWriter, LogitCache
 from kdkit.logits.encoder import TeacherEncoder
 from kdkit.logits.targets import keys_of
@@ -99,3 +100,17 @@ def test_a_capture_that_goes_on_gives_the_same_bytes(tmp_path):
     capture(tmp_path / "parts", encoder)
     whole, parts = (LogitCache.open(tmp_path / name, codec=MeanCodec()) for name in ("whole", "parts"))
     assert [whole.get(key) for key in KEYS.values()] == [parts.get(key) for key in KEYS.values()]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (lambda head: attrs.evolve(head, weight_VD=head.weight_VD * 1.1), "are not what its output head makes"),
+        (lambda head: attrs.evolve(head, weight_VD=head.weight_VD[:-1]), "270 wide, its output head makes 269"),
+    ],
+)
+def test_a_teacher_whose_head_is_not_all_is_refused_before_anything_is_captured(wrong, sentence):
+    encoder = TeacherEncoder.of(teacher(tiny.T5), MeanCodec(), Silent())
+    encoder.check(ROWS, KEYS)
+    with pytest.raises(Mismatch, match=sentence):
+        attrs.evolve(encoder, head=wrong(encoder.head)).check(ROWS, KEYS)

@@ -30,7 +30,7 @@ def command() -> None:
 def list_(*, as_json: bool) -> None:
     """List every component, its kind, and the plugin that brought it."""
     found = plugin_loading.load()
-    entries = [found.get(kind, name) for kind in plugin_loading.KINDS for name in found.names(kind)]
+    entries = found.all
     if as_json:
         print_json(
             {
@@ -41,6 +41,14 @@ def list_(*, as_json: bool) -> None:
                 "plugins": [{"name": name, "version": version} for name, version in found.loaded.items()],
                 "failures": [{"plugin": failure.plugin, "cause": failure.cause} for failure in found.failures],
                 "disabled": list(found.disabled),
+                "contested": [
+                    {
+                        "kind": plugin_loading.SINGULAR[kind],
+                        "name": name,
+                        "plugins": [entry.plugin for entry in rivals],
+                    }
+                    for (kind, name), rivals in found.contested.items()
+                ],
             }
         )
         return
@@ -63,7 +71,7 @@ def show_(name: str, *, as_json: bool) -> None:
     entries = found.find(name)
     if not entries:
         _warn(found)
-        known = sorted({known for _, known in found.entries})
+        known = sorted({entry.name for entry in found.all})
         near = get_close_matches(name, known, n=1)
         hint = f'; did you mean "{near[0]}"?' if near else "; see kdkit plugins list"
         raise PluginError(f'no component is called "{name}"{hint}')
@@ -123,5 +131,7 @@ def _allowed(option: Option) -> str:
 def _warn(found: Plugins) -> None:
     for failure in found.failures:
         click.echo(f"warning: plugin {failure.plugin} failed to load: {failure.cause}", err=True)
+    for choice in found.choices():
+        click.echo(f"warning: {choice}", err=True)
     if found.disabled:
         click.echo(f"note: {plugin_loading.DISABLE} disables {', '.join(found.disabled)}", err=True)

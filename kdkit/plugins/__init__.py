@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from kdkit.plugins.loading import DISABLE, GROUP, KINDS, SINGULAR, Entry, Failure, Plugins, load
+from kdkit.plugins.installed import DISABLE, GROUP
+from kdkit.plugins.loading import load
+from kdkit.plugins.registry import KINDS, SINGULAR, Entry, Failure, Plugins
 
 __all__ = ["DISABLE", "GROUP", "KINDS", "SINGULAR", "Entry", "Failure", "Plugins", "load"]

@@ -54,6 +54,29 @@ def test_list_as_json_says_the_same(run):
     assert shown["disabled"] == ["kdkit-off"]
 
 
+def test_a_name_that_several_plugins_claim_is_listed_with_each_and_how_to_choose(run, monkeypatch):
+    import attrs
+
+    plugins = plugin_loading.load()
+    others = dict(plugins.entries)
+    mine = attrs.evolve(others.pop(("losses", "kd")), plugin="kdkit-mine")
+    rivals = (mine, attrs.evolve(mine, plugin="kdkit-other"))
+    loaded = {**plugins.loaded, "kdkit-mine": "1", "kdkit-other": "2"}
+    both = attrs.evolve(plugins, entries=others, contested={("losses", "kd"): rivals}, loaded=loaded)
+    monkeypatch.setattr(plugin_loading, "load", lambda: both)
+    _, out, err = run("list")
+    assert [line.split()[2] for line in out.splitlines() if line.split()[:2] == ["loss", "kd"]] == [
+        "kdkit-mine",
+        "kdkit-other",
+    ]
+    assert 'warning: 2 plugins have a loss "kd": kdkit-mine (fake_plugin) and kdkit-other' in err
+    _, out, _ = run("list", "--json")
+    assert json.loads(out)["contested"] == [{"kind": "loss", "name": "kd", "plugins": ["kdkit-mine", "kdkit-other"]}]
+    _, out, _ = run("show", "kd")
+    assert "loss kd (kdkit-mine)" in out
+    assert "loss kd (kdkit-other)" in out
+
+
 def test_show_gives_the_options_with_type_default_limits_and_help(run):
     _, out, _ = run("show", "kd")
     assert out.splitlines() == [

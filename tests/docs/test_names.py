@@ -30,6 +30,7 @@ from kdkit.errors import Interrupted, KdkitError
 from kdkit.evaluation.baselines import NAMES as BASELINES
 from kdkit.pipeline.run import STAGES
 from kdkit.plugins.fields import options_of
+from kdkit.plugins.registry import INTERFACES
 from kdkit.recipe import SECTIONS
 from kdkit.recipe.sections import SWEEP, Preamble
 
@@ -107,7 +108,7 @@ def test_sections_hooks_and_variables_that_are_named_exist(page, tokens):
 def test_every_hook_is_documented():
     said = in_backticks(ROOT / "docs" / "plugins.md")
     assert {f"register_{kind}" for kind in plugin_loading.KINDS} <= set(said)
-    named = {cls.__name__ for interfaces in plugin_loading.loading.INTERFACES.values() for cls in interfaces}
+    named = {cls.__name__ for interfaces in INTERFACES.values() for cls in interfaces}
     assert {f"kdkit.api.{name}" for name in named} <= set(said)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import types
 
@@ -44,11 +45,12 @@ def install(tmp_path, monkeypatch):
     monkeypatch.setenv(plugin_loading.DISABLE, "")
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def install(distribution, module_name, source, version="1.5"):
+    def install(distribution, module_name, source, version="1.5", requires=()):
         (tmp_path / f"{module_name}.py").write_text(source)
         info = tmp_path / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        needed = "".join(f"Requires-Dist: {each}\n" for each in requires)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n{needed}")
         (info / "entry_points.txt").write_text(f"[kdkit]\nit = {module_name}\n")
         importlib.invalidate_caches()
         monkeypatch.delitem(sys.modules, module_name, raising=False)
@@ -90,11 +92,14 @@ def test_a_component_named_by_a_string_is_imported_only_when_asked_for(install):
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("def broken(:", "SyntaxError: "),
-        (GOOD.replace("losses", "loses"), "register_loses is not a hook of kdkit; did you mean register_losses?"),
+        (GOOD.replace("losses", "loses"), "register_loses is not a hook of kdkit 0.1.0; did you mean register_losses?"),
+        (GOOD.replace("losses", "optimizers"), "is not a hook of kdkit 0.1.0; there are: register_datasets, register_teachers"),
+        (GOOD.replace("losses", "optimizers"), "If it is one of a later kdkit, the plugin should say so"),
         (GOOD.replace("@hookimpl", ""), "register_losses is not marked as a hook; put @hookimpl of kdkit.api.hookspecs"),
         (GOOD.replace("register_losses", "add_losses"), "unknown hook 'add_losses'"),
         (GOOD.replace("(register)", "(registry)"), "registry"),
         (GOOD.replace('"mine"', '"kd"'), 'two components claim the name "kd" of a loss: kdkit.builtin.losses.kd and module'),
+        (GOOD.replace('"mine"', '"kd"'), "kdkit's own keeps it, so the plugin has to take another"),
         (GOOD + '    register("mine", "other_module:Mine")', 'the name "mine" of a loss: module_that_is_not_there and other_module'),
         (GOOD.replace('"mine"', '"a.b"'), '"a.b" cannot name a loss: use letters, digits, - and _'),
         (GOOD.replace(":Mine", ""), 'loss "mine" must be a class or "package.module:Class", is \'module_that_is_not_there\''),
@@ -127,6 +132,63 @@ def test_installed_plugins_can_be_disabled_by_the_environment(install, monkeypat
     if disabled:
         with pytest.raises(PluginError, match=r'unknown loss "mine".*KDKIT_DISABLE_PLUGINS disables .*kdkit-good'):
             found.get("losses", "mine")
+
+
+@pytest.mark.parametrize(
+    "requires",
+    [("kdkit>=2.0",), ("numpy", "KDkit<0.1"), ("kdkit>=0.1", 'kdkit>=3; python_version >= "3.0"')],
+)
+def test_a_plugin_for_another_kdkit_is_refused_before_it_runs(install, requires):
+    install("kdkit-new", "new_plugin_module", "raise AssertionError('it ran')", requires=requires)
+    (failure,) = [each for each in plugin_loading.load().failures if each.plugin == "kdkit-new"]
+    assert re.fullmatch(
+        r"version 1\.5 of it is made for kdkit \S+, and this is kdkit 0\.1\.0: pip install 'kdkit\S+', "
+        r"or a version of kdkit-new that is made for kdkit 0\.1\.0",
+        failure.cause,
+    )
+
+
+def test_what_a_plugin_needs_for_other_things_stops_nothing(install):
+    requires = ("kdkit>=0.1,<2", 'kdkit>=3; extra == "new"', 'kdkit>=3; python_version < "3.0"', "not a requirement !")
+    install("kdkit-good", "good_plugin_module", GOOD, requires=requires)
+    assert "kdkit-good" in plugin_loading.load().loaded
+
+
+OTHER = GOOD.replace("module_that_is_not_there", "other_module") + '    register("other", "other_module:Other")'
+
+
+def test_of_two_plugins_with_one_name_neither_is_taken_and_how_to_choose_is_said(install, monkeypatch):
+    install("kdkit-good", "good_plugin_module", GOOD)
+    install("kdkit-other", "other_plugin_module", OTHER)
+    found = plugin_loading.load()
+    assert found.failures == ()
+    assert [entry.plugin for entry in found.find("mine")] == ["kdkit-good", "kdkit-other"]
+    assert "mine" not in found.names("losses")
+    assert found.get("losses", "other").plugin == "kdkit-other"
+    with pytest.raises(PluginError) as raised:
+        found.get("losses", "mine")
+    assert str(raised.value) == (
+        '2 plugins have a loss "mine": kdkit-good (module_that_is_not_there) and kdkit-other (other_module); '
+        "choose by leaving others out: set KDKIT_DISABLE_PLUGINS=kdkit-other for that of kdkit-good, "
+        "or KDKIT_DISABLE_PLUGINS=kdkit-good for that of kdkit-other"
+    )
+    monkeypatch.setenv(plugin_loading.DISABLE, "kdkit-good")
+    assert plugin_loading.load().get("losses", "mine").plugin == "kdkit-other"
+
+
+def test_a_module_that_was_handed_over_and_an_installed_plugin_may_claim_one_name_too(install):
+    install("kdkit-good", "good_plugin_module", GOOD)
+    found = plugin_loading.load(extra=(registering("losses", ("mine", FakeLoss)),))
+    with pytest.raises(PluginError, match=r"set KDKIT_DISABLE_PLUGINS=kdkit-good for that of plugin_of_losses$"):
+        found.get("losses", "mine")
+
+
+@pytest.mark.parametrize("name", ["plugin_of_losses", "another"])
+def test_two_modules_that_were_handed_over_with_one_component_are_an_error(name):
+    twins = (registering("losses", ("mine", FakeLoss)), registering("losses", ("mine", FakeLoss)))
+    twins[1].__name__ = name
+    with pytest.raises(PluginError, match='two components claim the name "mine" of a loss'):
+        plugin_loading.load(extra=twins)
 
 
 def test_a_module_can_be_handed_over_and_is_not_taken_twice(install):

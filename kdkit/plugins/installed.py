@@ -1,0 +1,80 @@
+"""The plugins that are installed: which there are, which the environment leaves out, and which kdkit they need."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GROUP = "kdkit"
+DISABLE = "KDKIT_DISABLE_PLUGINS"
+
+
+@attrs.frozen(kw_only=True)
+class Installed:
+    """A plugin's distribution and its version, and where its module is."""
+
+    name: str
+    version: str
+    entry_point: importlib.metadata.EntryPoint
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether `KDKIT_DISABLE_PLUGINS` leaves it out."""
+        from packaging.utils import canonicalize_name
+
+        names = {canonicalize_name(name.strip()) for name in os.environ.get(DISABLE, "").split(",")}
+        return bool(names & {"1", "all", canonicalize_name(self.name)})
+
+    def load(self) -> object:
+        """Its module.
+
+        Raises:
+            PluginError: It needs another kdkit.
+            Exception: Whatever the module raises.
+        """
+        self._check_kdkit()
+        return self.entry_point.load()
+
+    def _check_kdkit(self) -> None:
+        """Before anything of it runs, which on another kdkit fails in ways that do not name the cause."""
+        from packaging.requirements import InvalidRequirement, Requirement
+        from packaging.utils import canonicalize_name
+
+        distribution = self.entry_point.dist
+        ours = importlib.metadata.version("kdkit")
+        for line in (distribution.requires if distribution is not None else None) or ():
+            try:
+                needed = Requirement(line)
+            except InvalidRequirement:  # of whatever it is, kdkit cannot tell more than pip could
+                continue
+            if canonicalize_name(needed.name) != "kdkit" or (
+                needed.marker and not needed.marker.evaluate({"extra": ""})
+            ):
+                continue
+            if not needed.specifier.contains(ours, prereleases=True):
+                raise PluginError(
+                    f"version {self.version} of it is made for kdkit {needed.specifier}, and this is kdkit {ours}: "
+                    f"pip install 'kdkit{needed.specifier}', or a version of {self.name} that is made for kdkit {ours}"
+                )
+
+
+def installed() -> Iterator[Installed]:
+    """Each installed plugin, sorted, so that every machine has one order."""
+    found: dict[tuple[str, str], Installed] = {}
+    for entry_point in importlib.metadata.entry_points(group=GROUP):
+        distribution = entry_point.dist
+        name = distribution.name if distribution is not None else entry_point.value
+        version = distribution.version if distribution is not None else ""
+        # A distribution that is on the path twice counts once: as Python does, the first is taken.
+        one = Installed(name=name, version=version, entry_point=entry_point)
+        found.setdefault((name, entry_point.value), one)
+    for key in sorted(found):
+        yield found[key]

@@ -6,7 +6,8 @@ letter so that its numbers can be reproduced; it is lenient, and for honest numb
 - the first argument of `assertEquals`, mostly the expected value, is blotted out before comparing;
 - a generated statement that is written twice counts twice, so that recall and F1 can exceed 1;
 - texts are split at every `;` and newline, within string literals too;
-- the similarity is taken with difflib's junk heuristic, which makes it close to noise from 200 characters on.
+- the similarity is taken with difflib's junk heuristic, which makes it close to noise from 200 characters on, and
+  depends on the order of the two texts: the generated one comes first.
 """
 
 from __future__ import annotations
@@ -116,4 +117,6 @@ def _normalise(piece: str) -> str:
 def _best_ratio(piece: str, reference_pieces: Sequence[str]) -> float:
     if piece in reference_pieces:
         return 1.0  # difflib says the same of equal texts, only later
-    return max(float(cydifflib.SequenceMatcher(None, reference, piece).ratio()) for reference in reference_pieces)
+    # Ratios depend on the order. The published function calls its parameters reference and candidate, and is called
+    # with the generated piece first.
+    return max(float(cydifflib.SequenceMatcher(None, piece, reference).ratio()) for reference in reference_pieces)

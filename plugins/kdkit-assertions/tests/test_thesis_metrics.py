@@ -163,11 +163,19 @@ def test_similarity_is_the_mean_over_generated_pieces_of_the_best_ratio(generate
     assert score_thesis(generated, reference)["similarity"] == pytest.approx(similarity)
 
 
+def test_the_ratio_is_that_of_the_generated_piece_first():
+    # difflib begins with the earliest of the longest common runs in its first text, and looks left and right of it:
+    # in `bcc;` with the `b`, right of which `cacb;` has only `;` left: 2 * 2 / 9. In `cacb;` with the first `c`,
+    # after which come `c` and `;`: 2 * 3 / 9.
+    assert score_thesis("bcc;", "cacb;")["similarity"] == pytest.approx(4 / 9)
+    assert score_thesis("cacb;", "bcc;")["similarity"] == pytest.approx(6 / 9)
+
+
 def test_similarity_of_long_pieces_suffers_from_the_junk_heuristic():
     reference = " ".join(["alpha", "beta", "gamma", "delta"] * 15)
     generated = "x" + reference[1:-1] + "x"  # of 334 characters only these two are wrong
     fair = difflib.SequenceMatcher(None, reference + ";", generated + ";", autojunk=False).ratio()
-    published = difflib.SequenceMatcher(None, reference + ";", generated + ";").ratio()
+    published = difflib.SequenceMatcher(None, generated + ";", reference + ";").ratio()
     assert fair > 0.99
     assert published < 0.1
     assert score_thesis(generated, reference)["similarity"] == published
@@ -187,7 +195,7 @@ def test_scores_are_those_of_the_definition_written_out(generated, reference):
     matches = len([piece for piece in g if piece in r])
     assert [found[key] for key in KEYS[:3]] == [matches, len(g), len(r)]
     if g and r:
-        ratios = [max(difflib.SequenceMatcher(None, other, piece).ratio() for other in r) for piece in g]
+        ratios = [max(difflib.SequenceMatcher(None, piece, other).ratio() for other in r) for piece in g]
         assert found["similarity"] == pytest.approx(sum(ratios) / len(g))
         assert found["f1"] == pytest.approx(2 * matches / (len(g) + len(r)))
 

@@ -186,11 +186,10 @@ class Trainer:
             for window in windows:
                 asked = self._step(window, loaded, task, stop)
                 state.position += len(window)
-                at_end = window is windows[-1]
                 if state.step % self.options.log_every == 0 or state.step == self._total:
                     done = math.ceil(state.position / size) / math.ceil(len(batches) / size)
                     self._log_training(state.epoch + done)
-                if asked or (state.step % self.options.checkpoint_every == 0 and not at_end):
+                if asked or (state.step % self.options.checkpoint_every == 0 and window is not windows[-1]):
                     self._save()
                 if asked:
                     raise self._leave(stop)
@@ -243,7 +242,7 @@ class Trainer:
         """Validate, keep the model if it is the best so far, and write the checkpoint that the next epoch begins at."""
         state = self._state
         state.position = batches
-        self._steps.settle()
+        self._settle()
         self.model.module.eval()
         try:
             # Where saving takes all processes, none of them may leave the others in the middle.
@@ -272,6 +271,11 @@ class Trainer:
         self._steps.start_clock()  # what came after the last step was no training
         self._save()
 
+    def _settle(self) -> None:
+        """Refuse a step whose loss, gradient or weights are not finite, before anything of it is kept."""
+        self._steps.settle()
+        self._steps.check_weights(self._state.step, self._replicas.not_finite())
+
     def _leave(self, stop: Stop) -> Exception:
         return stop.leave(f"saved a checkpoint of the {self.name} at step {self._state.step} of {self._total}")
 
@@ -285,11 +289,12 @@ class Trainer:
                 self.model.save(self.folder / name, texts=self.texts)
 
     def _save(self) -> None:
-        """Write a checkpoint; of steps that are settled, so that none with a loss that is not finite is kept."""
-        self._steps.settle()
+        """Write a checkpoint, and before it the lines of `metrics.jsonl` that it has."""
+        self._settle()
         if not self.team.leads and not self._replicas.everyone_works:
             return
         collected = checkpoint.collect(self._modules, self._optimizer, keep=self.team.leads)
         if self.team.leads:
+            self.log.sync()
             state = {"loop": attrs.asdict(self._state), "sums": attrs.asdict(self._steps.sums)}
             checkpoint.save(self.folder / "checkpoints", self._state.step, collected, state)

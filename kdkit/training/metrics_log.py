@@ -1,4 +1,8 @@
-"""`metrics.jsonl`: one JSON object a line, for training and validation of teacher and student."""
+"""`metrics.jsonl`: one JSON object a line, for training and validation of teacher and student.
+
+A checkpoint and these lines belong together. The lines are synced before the checkpoint gets its marker, so a power cut
+never leaves fewer of them than the checkpoint has steps; whatever was written after it goes when the training resumes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from kdkit.runs.tracking import UNTRACKED
-from kdkit.system.files import disk_full, write_atomically
+from kdkit.system.files import disk_full, sync_file, sync_folder, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +52,13 @@ class MetricsLog:
             if line["stage"] != self._stage or not again:
                 kept.append(text + "\n")
         write_atomically(self._path, "".join(kept).encode())
+
+    def sync(self) -> None:
+        """Make all lines durable; a checkpoint that is written from now on has them."""
+        with disk_full(self._path, 0):
+            if self._path.exists():
+                sync_file(self._path)
+                sync_folder(self._path.parent)
 
     def write(self, **facts: Any) -> None:
         """One line; numbers that JSON cannot hold become null."""

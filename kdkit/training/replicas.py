@@ -95,6 +95,18 @@ class Replicas:
                 gradients.append(parameter.grad)
         self.team.add_up_there([*gradients, values])
 
+    def not_finite(self) -> list[str]:
+        """Names of parameters that hold NaN or infinite numbers: the same in every process."""
+        broken_N = torch.stack([~each.isfinite().all() for each in self._held()]).to("cpu", torch.int32)
+        if self.everyone_works:  # else all hold the same, and one that is left alone can still save
+            self.team.greatest(broken_N)
+        names = [name for module in self.modules for name, each in module.named_parameters() if each.requires_grad]
+        return [name for name, is_broken in zip(names, broken_N.tolist(), strict=True) if is_broken]
+
+    def _held(self) -> list[torch.Tensor]:
+        """What this process holds of each parameter."""
+        return [each.detach() for each in self.parameters]
+
     def clip(self, limit: float) -> torch.Tensor:
         """Scale the gradients of each module down to a norm; gives the norm that the model's had.
 

@@ -121,6 +121,9 @@ class Sharded(Replicas):
                 is_layer = id(part) not in {id(module) for module in self.modules}
                 part.set_reshard_after_forward(self.reshard and is_layer, recurse=False)
 
+    def _held(self) -> list[torch.Tensor]:
+        return [each.to_local() for each in super()._held()]  # type: ignore[attr-defined]  # they are DTensors
+
     @property
     def _parts(self) -> list[FSDPModule]:
         from torch.distributed.fsdp import FSDPModule

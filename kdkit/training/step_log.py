@@ -148,6 +148,22 @@ class StepLog:
         sums.seconds += now - self._clock
         self._clock = now
 
+    def check_weights(self, number: int, broken: Sequence[str]) -> None:
+        """Refuse a step that left weights which are not finite.
+
+        Args:
+            number: The step's number.
+            broken: Names of parameters that hold such numbers.
+
+        Raises:
+            KdkitError: There are some.
+        """
+        if broken:
+            raise KdkitError(
+                f"step {number} of the {self.name}'s training left weights that are not finite ({', '.join(broken[:3])}"
+                f"{f' and {len(broken) - 3} more' if len(broken) > 3 else ''}); {self._advice}"
+            )
+
     def shown(self) -> dict[str, str]:
         """What is shown beside the progress bar."""
         sums = self.sums
@@ -187,6 +203,12 @@ class StepLog:
         return KdkitError(
             f"step {step.number} of the {self.name}'s training: the {' and the '.join(names or ['loss'])} is not "
             f"finite (loss {sum(parts[0] for parts in by_batch)}, gradient norm {norm}) on rows "
-            f"{', '.join(ids[:8])}{f' and {len(ids) - 8} more' if len(ids) > 8 else ''}; the last checkpoint is kept; "
-            f"lower the learning rate of this training{', or use fp32' if self.is_bf16 else ''}"
+            f"{', '.join(ids[:8])}{f' and {len(ids) - 8} more' if len(ids) > 8 else ''}; {self._advice}"
+        )
+
+    @property
+    def _advice(self) -> str:
+        return (
+            "the last checkpoint is kept; lower the learning rate of this training"
+            f"{', or use fp32' if self.is_bf16 else ''}"
         )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import random
 import re
 import shutil
@@ -383,6 +384,32 @@ def test_a_gradient_that_is_not_a_number_is_called_one(tmp_path):
         tiny.trainer(tmp_path, training_model=model).fit()
 
 
+@pytest.mark.parametrize("name", ["student", "teacher", "labels-only student"])
+def test_weights_that_the_last_step_made_infinite_are_never_saved(tmp_path, name):
+    """Its loss and gradient are finite, and no step comes that would see the weights."""
+    training = tiny.trainer(tmp_path, epochs=1, learning_rate=1e39, schedule="constant", max_steps=1)
+    training.name = name
+    with pytest.raises(KdkitError, match=f"step 1 of the {name}'s training left weights that are not finite") as error:
+        training.fit()
+    assert "the last checkpoint is kept; lower the learning rate" in str(error.value)
+    assert error.value.exit_code == 1
+    assert list((tmp_path / "student").iterdir()) == []
+
+
+def test_nor_are_they_in_a_checkpoint_within_an_epoch(tmp_path, monkeypatch):
+    model, step, calls = tiny.model(), torch.optim.AdamW.step, itertools.count(1)
+
+    def breaking(optimizer):
+        step(optimizer)
+        if next(calls) == 3:
+            poison(model)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
+    with pytest.raises(KdkitError, match=r"step 3 of the student's training left .* not finite \(shared.weight\); the"):
+        tiny.trainer(tmp_path, training_model=model, checkpoint_every=1).fit()
+    assert checkpoint.newest(tmp_path / "student" / "checkpoints").name == "step-00000002"
+
+
 def test_a_step_that_is_refused_changes_nothing(tmp_path):
     model = tiny.model()
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
@@ -757,6 +784,38 @@ def test_rewinding_drops_what_is_done_again_and_a_torn_line_but_no_other_stages(
     assert [line["step"] for line in lines if line["stage"] == "teacher"] == [1, 2, 3]
     assert {line["kind"] for line in lines} == {"train"}
     assert {line["loss"] for line in lines if line["stage"] == "teacher"} == {None}
+
+
+def test_a_power_cut_leaves_every_line_that_a_checkpoint_has(tmp_path, monkeypatch, whole):
+    """Whatever is not synced when a checkpoint gets its marker is taken away; the training ends as if nothing was."""
+    path, durable, real = tmp_path / "metrics.jsonl", {"": b""}, os.fsync
+
+    def fsync(descriptor):
+        if Path(f"/proc/self/fd/{descriptor}").resolve() == path:
+            durable[""] = path.read_bytes()
+        real(descriptor)
+
+    class PowerCut(BaseException):
+        pass
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    save = checkpoint.save
+    for last in (2, 1, 2):
+        calls = itertools.count(1)
+
+        def cut(*args, last=last, calls=calls):
+            save(*args)
+            if next(calls) == last:
+                raise PowerCut
+
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "save", cut)
+            with pytest.raises(PowerCut):
+                tiny.trainer(tmp_path, **OPTIONS).fit()
+        path.write_bytes(durable[""] + b'{"stage": "student", "kind": "tr\0\0\0')
+    tiny.trainer(tmp_path, **OPTIONS).fit()
+    assert_same(tmp_path, whole)
+    assert durable[""] == path.read_bytes()
 
 
 # --- the curve

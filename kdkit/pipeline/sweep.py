@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
-from filelock import FileLock
 
 from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline.sweep_results import RESULTS, write_results
@@ -20,6 +19,7 @@ from kdkit.sweeps.schedule import Schedule
 from kdkit.sweeps.search import searched
 from kdkit.sweeps.state import Board, columns_of
 from kdkit.system.files import make_folder, write_atomically
+from kdkit.system.locks import Lock
 from kdkit.system.progress import Silent
 from kdkit.system.signals import graceful
 from kdkit.system.wording import plural
@@ -176,7 +176,7 @@ def _ending(stop: Stop) -> Iterator[None]:
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     """Within the block no other process writes what all trials share."""
-    with FileLock(folder / LOCK):
+    with Lock(folder / LOCK):
         yield
 
 
@@ -191,7 +191,7 @@ def _check_folder(folder: Path, *, fresh: bool) -> None:
     if (folder / "run.json").exists():
         raise UsageError(f"{folder} holds a single run, and this recipe is a sweep; name another folder with --run-dir")
     # What is written before sweep.json, or deleted after it, may be all that a kill has left.
-    if any(child.name not in {LOCK, RECIPE} and not child.name.startswith(f".{RECIPE}") for child in folder.iterdir()):
+    if any(child.name != RECIPE and not child.name.startswith((LOCK, f".{RECIPE}")) for child in folder.iterdir()):
         raise UsageError(f"{folder} is not empty and no sweep's folder; name another with --run-dir")
 
 

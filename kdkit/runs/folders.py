@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kdkit.recipe import Recipe
 
 RECIPE = "recipe.toml"
+LOCK = ".lock"
 
 
 def check_folders(recipe: Recipe, path: Path) -> None:
@@ -99,8 +100,8 @@ def empty(path: Path, recipe: Recipe) -> None:
 
     What marks it as a run folder goes last: a kill on the way leaves a folder that can be emptied again.
     """
-    kept = {".lock", "run.json", *([RECIPE] if _holds_resolved(path, recipe) else [])}
-    delete(child for child in list(path.iterdir()) if child.name not in kept)
+    kept = {"run.json", *([RECIPE] if _holds_resolved(path, recipe) else [])}
+    delete(child for child in list(path.iterdir()) if child.name not in kept and not child.name.startswith(LOCK))
     delete([path / "run.json"])
 
 
@@ -115,8 +116,6 @@ def delete(files: Iterable[Path]) -> None:
 
 def _is_ours(child: Path, recipe: Recipe) -> bool:
     """Whether it is what a run that was killed at its start or while it was deleted leaves in its folder."""
-    return (
-        child.name == ".lock"
-        or child.name.startswith((f".{RECIPE}.", ".run.json."))
-        or (child.name == RECIPE and _holds_resolved(child.parent, recipe))
+    return child.name.startswith((LOCK, f".{RECIPE}.", ".run.json.")) or (
+        child.name == RECIPE and _holds_resolved(child.parent, recipe)
     )

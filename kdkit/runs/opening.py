@@ -10,14 +10,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from kdkit.errors import UsageError
-from kdkit.runs.folders import check_folders, empty, spare_recipe_file
+from kdkit.runs.folders import LOCK, check_folders, empty, spare_recipe_file
 from kdkit.runs.record import check_recipe, now, read_record, versions
 from kdkit.runs.run import Run
 from kdkit.store import store_of
 from kdkit.system.files import make_folder
+from kdkit.system.locks import HeldError, Lock
 from kdkit.system.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -88,11 +87,13 @@ def _take(recipe: Recipe, path: Path, *, fresh: bool, held: ExitStack) -> dict[s
     check_folders(recipe, path)
     spare_recipe_file(recipe, path, fresh=fresh)
     make_folder(path)
-    lock = FileLock(path / ".lock", timeout=0)
+    lock = Lock(path / LOCK)
     try:
-        lock.acquire()
-    except Timeout:
-        raise UsageError(f"another kdkit process works in {path}; wait for it or use another --run-dir") from None
+        lock.acquire(0)
+    except HeldError as held_by:
+        raise UsageError(
+            f"another kdkit process works in {path}{held_by.who}; wait for it or use another --run-dir"
+        ) from None
     held.callback(lock.release)
     if fresh:
         empty(path, recipe)

@@ -11,10 +11,9 @@ import json
 import shutil
 from pathlib import Path
 
-from filelock import FileLock
-
 from kdkit.errors import DamagedData
 from kdkit.system.files import copy_synced, disk_full, make_folder, publish, sync_folder, write_json
+from kdkit.system.locks import Lock
 
 DIGESTS = "kdkit_store.json"
 
@@ -26,7 +25,7 @@ def put(source: Path, entry: Path) -> None:
         KdkitError: The disk is full.
     """
     make_folder(entry.parent)
-    with FileLock(entry.with_name(f".{entry.name}.lock")):
+    with Lock(entry.with_name(f".{entry.name}.lock")):
         if not entry.is_dir():
             copying = entry.with_name(f".{entry.name}.partial")
             _copy(source, copying)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from kdkit.system.files import make_folder
+from kdkit.system.locks import HeldError, Lock
 from kdkit.system.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -59,11 +58,11 @@ def making(entry: Path, note: Callable[[str], None], *, what: str) -> Iterator[N
         KeyboardInterrupt: A signal came while waiting, within `kdkit.system.signals.leaving`.
     """
     make_folder(entry.parent)
-    lock = FileLock(entry.with_name(f".{entry.name}.making.lock"))
+    lock = Lock(entry.with_name(f".{entry.name}.making.lock"))
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        note(f"waits for another run that makes the same {what} ({entry})")
+        lock.acquire(0)
+    except HeldError as held:
+        note(f"waits for another run that makes the same {what} ({entry}){held.who}")
         lock.acquire()
     try:
         yield

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
-from filelock import FileLock, Timeout
 
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.plugins.structure import dotted
@@ -24,6 +23,7 @@ from kdkit.recipe.document import key_path
 from kdkit.recipe.former_names import todays_axis
 from kdkit.runs.record import read_record
 from kdkit.system.files import write_json
+from kdkit.system.locks import is_held
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -218,17 +218,7 @@ def last_error(log: Path) -> str:
 
 def is_worked_on(folder: Path, trial: str) -> bool:
     """Whether a process works on a trial: that of the trial, or one of a sweep that has just started it."""
-    return _is_held(claim_of(folder, trial)) or _is_held(trial_folder(folder, trial) / LOCK)
-
-
-def _is_held(lock: Path) -> bool:
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
+    return is_held(claim_of(folder, trial)) or is_held(trial_folder(folder, trial) / LOCK)
 
 
 def ends_with_error(log: Path) -> bool:

@@ -8,12 +8,12 @@ import time
 from typing import TYPE_CHECKING
 
 import attrs
-from filelock import FileLock, Timeout
 
 from kdkit.sweeps.folder import claim_of, is_worked_on, log_of, trial_facts
 from kdkit.sweeps.process import STOPPED
 from kdkit.sweeps.state import Board, Entry
 from kdkit.system.files import make_folder
+from kdkit.system.locks import HeldError, Lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +55,7 @@ class Schedule:
     every_other: float = 1.0
     _looked: float = -math.inf
     _has_begun: bool = False
-    _working: dict[int, tuple[Entry, Worker, FileLock]] = attrs.field(factory=dict)
+    _working: dict[int, tuple[Entry, Worker, Lock]] = attrs.field(factory=dict)
 
     def run(self, trials: Iterable[Trial]) -> list[Entry]:
         """Run trials until each is done or has failed, or a signal has come.
@@ -116,11 +116,11 @@ class Schedule:
         self._look(entry)
         if entry.state != "waiting":
             return
-        claim = FileLock(claim_of(self.folder, entry.trial.id))
+        claim = Lock(claim_of(self.folder, entry.trial.id))
         make_folder(claim_of(self.folder, entry.trial.id).parent)
         try:
-            claim.acquire(timeout=0)
-        except Timeout:  # another process was quicker
+            claim.acquire(0)
+        except HeldError:  # another process was quicker
             return
         slot = next(number for number in range(self.jobs) if number not in self._working)
         entry.state, entry.began, entry.worked = "running", time.monotonic(), entry.seconds

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import threading
 
@@ -380,6 +382,21 @@ def test_a_folder_in_use_is_refused(folder):
     folder.mkdir(parents=True)
     with FileLock(folder / ".lock"), pytest.raises(UsageError, match="another kdkit process works in"):
         Works().run(folder)
+    assert Works().run(folder) == ["a", "b", "c"]
+
+
+def test_so_it_is_where_the_file_system_has_no_locks(folder, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with opened(folder), pytest.raises(UsageError, match=r"works in .*tiny, as .*/\.lock\.held says: process \d+ of"):
+        Works().run(folder)
+    (folder / "run.json").unlink()
+    (folder / ".lock.held").write_text("")  # a process was killed at its start
+    with pytest.raises(UsageError, match=r"\.lock\.held says; delete that file if no such process is left; wait for"):
+        Works().run(folder)
+    (folder / ".lock.held").unlink()
     assert Works().run(folder) == ["a", "b", "c"]
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import filelock
-
 from kdkit.errors import Busy
+from kdkit.system.locks import HeldError, Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ def locked(folder: Path, *, seconds: float = 10.0, note: Callable[[str], None] |
     Raises:
         Busy: Another process is still writing it after that time.
     """
-    lock = filelock.FileLock(folder / LOCK)
+    lock = Lock(folder / LOCK)
     quiet = seconds if note is None else min(_PATIENCE, seconds)
     try:
         _acquire(lock, folder, quiet)
@@ -44,10 +43,10 @@ def locked(folder: Path, *, seconds: float = 10.0, note: Callable[[str], None] |
         lock.release()
 
 
-def _acquire(lock: filelock.BaseFileLock, folder: Path, seconds: float) -> None:
+def _acquire(lock: Lock, folder: Path, seconds: float) -> None:
     try:
-        lock.acquire(timeout=seconds)
-    except filelock.Timeout as error:
+        lock.acquire(seconds)
+    except HeldError as held:
         raise Busy(
-            f"another process is writing the logit cache {folder}; wait until it is done and run again"
-        ) from error
+            f"another process is writing the logit cache {folder}{held.who}; wait until it is done and run again"
+        ) from None

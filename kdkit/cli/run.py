@@ -44,7 +44,11 @@ def recipe_options(command: Callable[..., R], *, run_dir: str = "runs/NAME") -> 
 @recipe_options
 @click.option("--fresh", is_flag=True, help="Delete what an earlier run left in the folder first.")
 @click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="N", help="Of a sweep: how many trials work at a time; by default 1."
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of a sweep: how many trials work at a time; by default 1. Unless OMP_NUM_THREADS is set, each has its share "
+    "of the cores, and numbers computed with other threads differ in their last bits.",
 )
 @click.option(
     "--part", metavar="I/N", help="Of a sweep: which of how many parts, from 0; others do the others, on any machine."

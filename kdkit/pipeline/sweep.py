@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from kdkit.runs.folders import check_no_file, delete
 from kdkit.runs.record import FORMER
 from kdkit.sweeps.display import shown
 from kdkit.sweeps.folder import LOCK, SWEEP, is_former, is_sweep, is_worked_on, write_sweep
-from kdkit.sweeps.process import Places
+from kdkit.sweeps.process import THREADS, Places, threads_of_each
 from kdkit.sweeps.schedule import Schedule
 from kdkit.sweeps.search import searched
 from kdkit.sweeps.state import Board, columns_of
@@ -119,6 +120,11 @@ def run_sweep(
             stop=stop,
             board=board,
         )
+        if jobs > 1 and launch is None and THREADS not in os.environ:
+            watcher.note(
+                f"each trial has {plural(threads_of_each(jobs), 'thread')}, its share of the cores; set {THREADS} "
+                "where the last bits have to be those of another --jobs"
+            )
         if sweep.search is None:
             schedule.run(part_of(sweep.trials, part))
         else:

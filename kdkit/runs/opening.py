@@ -15,6 +15,7 @@ from kdkit.runs.folders import LOCK, check_folders, empty, spare_recipe_file
 from kdkit.runs.record import check_recipe, now, read_record, versions
 from kdkit.runs.run import Run
 from kdkit.store import store_of
+from kdkit.system.devices import threads
 from kdkit.system.files import make_folder
 from kdkit.system.locks import HeldError, Lock
 from kdkit.system.team import ALONE, Team
@@ -61,7 +62,13 @@ def open_run(
             progress=progress,
             team=team,
             record=record,
-            claim={"versions": versions(), "plugins": plugins, "device": device, "status": "running"},
+            claim={
+                "versions": versions(),
+                "plugins": plugins,
+                "device": device,
+                "threads": threads(),
+                "status": "running",
+            },
         )
         if record["status"] != "done":
             team.lead_does(run.claim)

@@ -35,6 +35,8 @@ def read_record(path: Path) -> dict[str, Any]:
         if missing:
             raise ValueError(f"it has no {missing[0]}")  # noqa: TRY301
         stages = record["stages"]
+        if not isinstance(record.get("threads", 1), int):
+            raise TypeError(f"its threads are {record['threads']!r}")  # noqa: TRY301
         if not isinstance(stages, dict) or not all(isinstance(entry, dict) for entry in stages.values()):
             raise TypeError("its stages are no tables")  # noqa: TRY301
         for stage, entry in stages.items():
@@ -47,12 +49,14 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def _check_entry(stage: str, entry: Mapping[str, Any]) -> None:
     """Refuse what is noted of a stage where it cannot be what a run writes."""
-    facts, seconds = entry.get("facts", {}), entry.get("seconds", 0.0)
+    facts, seconds, threads = entry.get("facts", {}), entry.get("seconds", 0.0), entry.get("threads", [])
     outputs = facts.get("outputs", []) if isinstance(facts, dict) else None
     if not isinstance(outputs, list) or not all(isinstance(each, str) for each in outputs):
         raise TypeError(f"the facts of its stage {stage} are {facts!r}")
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise TypeError(f"the seconds of its stage {stage} are {seconds!r}")
+    if not isinstance(threads, list):
+        raise TypeError(f"the threads of its stage {stage} are {threads!r}")
 
 
 def check_recipe(

@@ -94,8 +94,14 @@ def _begin(run: Run, stage: Stage, stages: Sequence[Stage]) -> bool:
         if kept.pop(other.name, None) is not None:
             delete(file for name in (*other.outputs, *other.leftovers) for file in list(run.path.glob(name)))
     run.claim()
-    before = kept.get(stage.name, {}).get("seconds", 0.0)
-    entry = {"status": "running", "digest": _digest(run.recipe, stage, stages), "seconds": before, "facts": {}}
+    before = kept.get(stage.name, {})
+    entry = {
+        "status": "running",
+        "digest": _digest(run.recipe, stage, stages),
+        "seconds": before.get("seconds", 0.0),
+        "threads": [*before.get("threads", ()), run.record.get("threads")],  # of each try
+        "facts": {},
+    }
     run.record |= {"status": "running", "stages": {**kept, stage.name: entry}}
     run.save()
     return True

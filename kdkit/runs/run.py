@@ -21,6 +21,7 @@ from kdkit.runs.stage_facts import DataRead, TeacherMade
 from kdkit.runs.tracking import UNTRACKED
 from kdkit.system.files import write_atomically, write_json
 from kdkit.system.team import ALONE, Team
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +101,13 @@ class Run:
 
         The record comes first: a folder that holds it is ours, whatever else a kill leaves there.
         """
+        before, now_has = self.record.get("threads"), self._claim.get("threads")
+        if before not in {None, now_has} and now_has is not None:
+            self.progress.note(
+                f"this run was begun with {plural(before, 'thread')} and goes on with {plural(now_has, 'thread')}: its "
+                "weights and scores will differ in their last bits from those of a run that was never stopped; "
+                f"OMP_NUM_THREADS={before} goes on as before"
+            )
         self.record |= self._claim
         self.save()
         write_atomically(self.path / RECIPE, self.recipe.to_toml().encode())

@@ -115,10 +115,15 @@ class Places:
         """The environment of a trial there."""
         environment = dict(of)
         if self.jobs > 1:
-            environment.setdefault(THREADS, str(max(1, _cores() // self.jobs)))
+            environment.setdefault(THREADS, str(threads_of_each(self.jobs)))
             if self.devices and device in {"auto", "cuda"}:
                 environment[VISIBLE] = self.devices[slot % len(self.devices)]
         return environment
+
+
+def threads_of_each(jobs: int) -> int:
+    """How many threads a trial has where so many work at a time."""
+    return max(1, _cores() // jobs)
 
 
 def _cores() -> int:

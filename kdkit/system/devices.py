@@ -64,6 +64,13 @@ def _own(device: str, team: Team, place: int) -> str:
     return f"cuda:{place}"
 
 
+def threads() -> int:
+    """How many threads compute on the CPU: sums of another number of threads differ in their last bits."""
+    import torch
+
+    return torch.get_num_threads()
+
+
 @contextmanager
 def enough_memory(work: str) -> Iterator[None]:
     """Say in one sentence that memory ran out.

@@ -1,8 +1,8 @@
 """The loop that trains students and fine-tunes teachers.
 
-What is trained on in which order is a pure function of (seed, epoch), and the noise one of (seed, step, process). Where
-the loop stands is (epoch, position, step, parameters, optimizer, sums since the last log line), and a checkpoint holds
-all of it: a run that was killed anywhere and resumed ends with the same weights, bit for bit, on the CPU.
+What is trained on in which order is a pure function of (seed, epoch), the noise one of (seed, step, process). Where the
+loop stands is (epoch, position, step, parameters, optimizer, sums since the last log line), and a checkpoint holds all
+of it: a run that was killed and resumed ends with the same weights, bit for bit, on the CPU with as many threads.
 
 Batches are made and decoded ahead, in a thread. A step waits for the device only where it writes a log line.
 """

@@ -8,6 +8,7 @@ import threading
 import attrs
 import pytest
 import tiny
+import torch
 from filelock import FileLock
 
 from kdkit.errors import DamagedData, Interrupted, KdkitError, Mismatch, UsageError
@@ -209,6 +210,34 @@ def test_seconds_of_a_stage_add_up_over_tries(folder):
         with pytest.raises(KdkitError):
             Works(a=fails).run(folder)
     assert read_record(folder)["stages"]["a"]["seconds"] >= 0.1
+
+
+@pytest.fixture
+def threads():
+    """Sets how many threads compute, as OMP_NUM_THREADS does for a process."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_a_run_that_goes_on_with_other_threads_says_so_and_how_to_avoid_it(folder, threads):
+    threads(1)
+    with pytest.raises(ZeroDivisionError):
+        Works(b=lambda _: 1 / 0).run(folder)
+    threads(2)
+    progress = tiny.Notes()
+    Works().run(folder, progress=progress)
+    [said] = [note for note in progress.notes if "thread" in note]
+    assert said == (
+        "this run was begun with 1 thread and goes on with 2 threads: its weights and scores will differ in their last "
+        "bits from those of a run that was never stopped; OMP_NUM_THREADS=1 goes on as before"
+    )
+    record = read_record(folder)
+    assert record["threads"] == 2
+    assert {name: entry["threads"] for name, entry in record["stages"].items()} == {"a": [1], "b": [1, 2], "c": [2]}
+    progress.notes.clear()
+    Works().run(folder, progress=progress)
+    assert not [note for note in progress.notes if "begun with" in note]
 
 
 def test_a_folder_of_another_recipe_is_refused_with_the_differences(folder):

@@ -33,7 +33,7 @@ from kdkit.store import making, store_of, sweep_of
 from kdkit.sweeps import read_sweep, trial_folder
 from kdkit.sweeps.display import Table, fitting
 from kdkit.sweeps.folder import NEEDED, claim_of, log_of
-from kdkit.sweeps.process import Places
+from kdkit.sweeps.process import Places, threads_of_each
 from kdkit.sweeps.reading import load_sweep
 from kdkit.sweeps.state import Board, Entry
 from kdkit.system.team import Team
@@ -333,7 +333,7 @@ def test_each_trial_has_its_share_of_the_cores_and_a_gpu_in_turn():
     environments = [places.environment(slot, device="auto", of={}) for slot in range(2)]
     cores = len(os.sched_getaffinity(0))
     assert [each["CUDA_VISIBLE_DEVICES"] for each in environments] == ["0", "1"]
-    assert {each["OMP_NUM_THREADS"] for each in environments} == {str(max(1, cores // 2))}
+    assert {each["OMP_NUM_THREADS"] for each in environments} == {str(max(1, cores // 2))} == {str(threads_of_each(2))}
     assert places.environment(0, device="cpu", of={"OMP_NUM_THREADS": "7"}) == {"OMP_NUM_THREADS": "7"}
     assert Places(jobs=1, devices=()).environment(0, device="auto", of={"A": "b"}) == {"A": "b"}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from kdkit.models.decoding import decoder_inputs, generation_config
 from kdkit.models.heads import evaluating, follows_head, head_layer, logit_width, states_before, with_bias
 from kdkit.models.loading import quiet
 from kdkit.system.files import disk_full, make_folder, publish, sync_tree
+from kdkit.system.folders import delete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -127,7 +127,7 @@ class Seq2SeqModel:
     def save(self, folder: Path, *, texts: Mapping[str, str]) -> None:
         """Write the model whole or not at all: into a folder beside it, then renamed."""
         for left in (*folder.parent.glob(f".{folder.name}.*.partial"), *folder.parent.glob(f".{folder.name}.*.old")):
-            shutil.rmtree(left)  # of a process that was killed here
+            delete([left])  # of a process that was killed here
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
         with disk_full(folder.parent, sum(tensor.nbytes for tensor in self.module.state_dict().values())):
             make_folder(folder.parent)
@@ -141,7 +141,7 @@ class Seq2SeqModel:
             old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
             publish(folder, old)
             publish(partial, folder)
-            shutil.rmtree(old)
+            delete([old])
         else:
             publish(partial, folder)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from kdkit.errors import DamagedData, MissingInput, UsageError
+from kdkit.system.files import link_or_copy, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +95,7 @@ def nothing_else(folder: Path) -> Iterator[Path]:
         own = [folder / each for each in CONFIGURATIONS if (folder / each).is_file()]
         for file in {chosen, *files, *own}:
             link = shown / file.relative_to(folder)
-            link.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(link.parent)
             _show(file, link)
         yield shown
 
@@ -166,6 +167,4 @@ def _show(file: Path, link: Path) -> None:
     try:
         link.symlink_to(whole)
     except OSError:  # Windows without the right to make symbolic links
-        from kdkit.system.files import link_or_copy
-
         link_or_copy(whole, link)

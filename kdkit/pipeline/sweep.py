@@ -11,7 +11,7 @@ import attrs
 
 from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline.sweep_results import RESULTS, write_results
-from kdkit.runs.folders import check_no_file, delete
+from kdkit.runs.folders import check_no_file
 from kdkit.runs.record import FORMER
 from kdkit.sweeps.display import shown
 from kdkit.sweeps.folder import LOCK, SWEEP, is_former, is_sweep, is_worked_on, write_sweep
@@ -20,6 +20,7 @@ from kdkit.sweeps.schedule import Schedule
 from kdkit.sweeps.search import searched
 from kdkit.sweeps.state import Board, columns_of
 from kdkit.system.files import make_folder, write_atomically
+from kdkit.system.folders import check_inside, delete
 from kdkit.system.locks import Lock
 from kdkit.system.progress import Silent
 from kdkit.system.signals import graceful
@@ -109,6 +110,7 @@ def run_sweep(
     if fresh:
         _empty(folder)
     make_folder(folder)
+    check_inside(folder)
     note_sweep(sweep, folder, sweep.trials)
     board = Board(jobs=jobs)
     with graceful() as stop, _ending(stop), shown(board, columns_of(sweep.axes), show) as watcher:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from kdkit.errors import UsageError
 from kdkit.store import STORE, logits_of, store_of
+from kdkit.system.folders import delete
 from kdkit.system.url import RemoteFolder, is_meant_as_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from kdkit.recipe import Recipe
@@ -103,15 +102,6 @@ def empty(path: Path, recipe: Recipe) -> None:
     kept = {"run.json", *([RECIPE] if _holds_resolved(path, recipe) else [])}
     delete(child for child in list(path.iterdir()) if child.name not in kept and not child.name.startswith(LOCK))
     delete([path / "run.json"])
-
-
-def delete(files: Iterable[Path]) -> None:
-    """Delete files and folders; of a link, the link."""
-    for child in files:
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
-        else:
-            child.unlink(missing_ok=True)
 
 
 def _is_ours(child: Path, recipe: Recipe) -> bool:

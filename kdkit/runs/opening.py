@@ -17,6 +17,7 @@ from kdkit.runs.run import Run
 from kdkit.store import store_of
 from kdkit.system.devices import threads
 from kdkit.system.files import make_folder
+from kdkit.system.folders import check_inside
 from kdkit.system.locks import HeldError, Lock
 from kdkit.system.team import ALONE, Team
 
@@ -104,6 +105,7 @@ def _take(recipe: Recipe, path: Path, *, fresh: bool, held: ExitStack) -> dict[s
     held.callback(lock.release)
     if fresh:
         empty(path, recipe)
+    check_inside(path)
     return _record_of(path, recipe)
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import Interrupted
 from kdkit.runs.facts_table import as_facts
-from kdkit.runs.folders import delete
 from kdkit.system.digests import digest_of
+from kdkit.system.folders import delete
 from kdkit.system.signals import leaving
 
 if TYPE_CHECKING:

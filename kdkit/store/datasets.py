@@ -7,13 +7,13 @@ the others copy it. An entry holds the digest of each of its files. It lasts unt
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData
 from kdkit.store import folders, sweep_of
 from kdkit.system.digests import digest_of
 from kdkit.system.files import write_json
+from kdkit.system.folders import delete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,7 +61,7 @@ def take(entry: Path, target: Path, note: Callable[[str], None]) -> dict[str, An
 def put(entry: Path, source: Path, facts: dict[str, Any]) -> None:
     """Keep a run's data set, and what its stage said, for the other trials."""
     if entry.is_dir():  # left by a kill before its facts were written
-        shutil.rmtree(entry)
+        delete([entry])
     folders.put(source, entry)
     write_json(_facts_of(entry), facts)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from kdkit.errors import DamagedData
 from kdkit.system.files import copy_synced, disk_full, make_folder, publish, sync_folder, write_json
+from kdkit.system.folders import delete, discard_folder
 from kdkit.system.locks import Lock
 
 DIGESTS = "kdkit_store.json"
@@ -45,11 +46,11 @@ def take(entry: Path, target: Path) -> None:
     try:
         _check(copying, name=entry)
     except DamagedData:
-        shutil.rmtree(copying)
+        delete([copying])
         raise
     (copying / DIGESTS).unlink()
     if target.is_dir():
-        shutil.rmtree(target)
+        delete([target])
     publish(copying, target)
 
 
@@ -82,7 +83,7 @@ def _check(folder: Path, *, name: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     """A copy that is on the disk when this returns; an unfinished one that was there goes."""
-    shutil.rmtree(target, ignore_errors=True)
+    discard_folder(target)
     size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
     with disk_full(target.parent, size):
         shutil.copytree(source, target, copy_function=_copy_file)

@@ -14,7 +14,7 @@ import attrs
 from kdkit.api.values import Prediction
 from kdkit.errors import DamagedData
 from kdkit.models.generation import own_rows
-from kdkit.system.files import disk_full, make_folder, write_atomically
+from kdkit.system.files import append, disk_full, make_folder, write_atomically
 from kdkit.system.signals import graceful
 from kdkit.system.team import ALONE, Team
 
@@ -58,7 +58,7 @@ def fill(
     with (
         disk_full(path.parent, 0),  # outermost: closing a stream that a full disk cut short fails once more
         graceful() as stop,
-        _partial(path, team).open("a", encoding="utf-8", buffering=1) as stream,  # each line is there once written
+        append(_partial(path, team)) as stream,
         progress.task(name, total=len(before) + len(own), unit="rows", done=len(before)) as task,
     ):
         for prediction in generate(rows, {row.id for row in rows} - own) if own else ():

@@ -14,7 +14,7 @@ import attrs
 
 from kdkit.runs.folders import RECIPE
 from kdkit.sweeps.folder import ends_with_error, last_error, log_of, trial_folder
-from kdkit.system.files import make_folder, write_atomically
+from kdkit.system.files import append, make_folder, write_atomically
 from kdkit.system.signals import SIGNALS
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Process:
         code = self._running.poll()
         if code is not None and code not in STOPPED and not ends_with_error(self._log):
             cause = _cause_of_death(-code) if code < 0 else last_error(self._log) or f"exit code {code}"
-            with self._log.open("a", encoding="utf-8") as log:
+            with append(self._log) as log:
                 log.write(f"error: {cause}\n")
         return code
 
@@ -81,7 +81,7 @@ def start(trial: Trial, folder: Path, *, environment: Mapping[str, str]) -> Proc
     make_folder(log.parent)
     write_atomically(place / RECIPE, trial.recipe.to_toml().encode())
     command = [sys.executable, "-m", "kdkit", "run", str(place / RECIPE), "--run-dir", str(place)]
-    with log.open("a", encoding="utf-8") as output:
+    with append(log) as output:
         output.write(f"--- {datetime.now(UTC).isoformat(timespec='seconds')} {' '.join(command[1:])}\n")
         output.flush()
         running = subprocess.Popen(  # noqa: S603 - it is this program

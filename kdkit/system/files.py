@@ -1,12 +1,20 @@
-"""Files that are whole or not there: temporary file, fsync, rename, fsync of the folder."""
+"""Files that are whole or not there: temporary file, fsync, rename, fsync of the folder.
+
+A folder may come from a stranger, with links in it that lead elsewhere. So a file is always a new one, made exclusively
+and then renamed, or it is appended to without following a link; what is deleted is the link, not what it points to.
+"""
 
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import re
+import secrets
 import shutil
+import stat
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +23,12 @@ from kdkit.errors import KdkitError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO, TextIO
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_FILE = (errno.ELOOP, errno.ENXIO, errno.EISDIR)
+_LEFT_AFTER = 3600
+"""Seconds after which a temporary file was left by a process that was killed: none takes so long to write."""
 FAILED_DISK = (errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE)
 UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 """What a file system answers that has no locks, or no sync of folders."""
@@ -28,10 +40,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         KdkitError: The disk is full, or fails.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _temporary(path)
     with disk_full(path.parent, len(content)):
         try:
-            with temporary.open("wb") as file:
+            with create(temporary) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -44,6 +56,53 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
     write_atomically(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def create(path: Path) -> BinaryIO:
+    """Open a new file for writing, in place of whatever has its name; of a link, in place of the link."""
+    path.unlink(missing_ok=True)
+    return path.open("xb")
+
+
+def append(path: Path) -> TextIO:
+    """Open a file to add lines to, each of which is there once it is written; the file is made if it is not there.
+
+    Raises:
+        UsageError: It is a link or no regular file.
+    """
+    try:
+        stream = open(path, "a", buffering=1, encoding="utf-8", opener=_without_following)  # noqa: SIM115 - for callers
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        raise _no_file(path) from error
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise _no_file(path)
+    return stream
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
+def kind_of(mode: int) -> str:
+    """What a file that is not regular is, in words."""
+    kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _no_file(path: Path) -> UsageError:
+    return UsageError(f"{path} is {kind_of(path.lstat().st_mode)}, and kdkit adds to regular files only; delete it")
+
+
+def _temporary(path: Path) -> Path:
+    """A name that no other process has, for the file that becomes this one; those that a kill left long ago go."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}*.tmp"):
+        with suppress(OSError):  # its process has renamed it by now
+            if time.time() - left.lstat().st_mtime > _LEFT_AFTER:
+                left.unlink()
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def publish(temporary: Path, final: Path) -> None:
@@ -86,9 +145,11 @@ def sync_file(path: Path) -> None:
 
 
 def copy_synced(source: Path, target: Path) -> None:
-    """Copy a file's content so that it is on the disk when this returns."""
-    shutil.copyfile(source, target)
-    sync_file(target)
+    """Copy a file's content to a new file, so that it is on the disk when this returns."""
+    with source.open("rb") as content, create(target) as file:
+        shutil.copyfileobj(content, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -100,7 +161,7 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another disk, or a file system without links
-        temporary = target.with_name(f".{target.name}.tmp")
+        temporary = _temporary(target)
         with disk_full(target.parent, source.stat().st_size):
             copy_synced(source, temporary)
             publish(temporary, target)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from kdkit.system.digests import digest_of
 from kdkit.system.files import disk_full, make_folder, sync_file, write_json
+from kdkit.system.folders import delete, discard_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ def save(folder: Path, step: int, collected: Mapping[str, torch.Tensor], state: 
         state: Where the loop stands; JSON.
     """
     here = folder / f"step-{step:08}"
-    shutil.rmtree(here, ignore_errors=True)
+    discard_folder(here)
     tensors = here / "tensors.safetensors"
     with disk_full(folder, sum(tensor.nbytes for tensor in collected.values())):
         make_folder(here)
@@ -47,7 +47,7 @@ def save(folder: Path, step: int, collected: Mapping[str, torch.Tensor], state: 
     content = {"step": step, "tensors_sha256": _sha256(tensors), **state}
     write_json(here / "state.json", content | {"sha256": digest_of(content)})
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
-        shutil.rmtree(old)
+        delete([old])
 
 
 def newest(folder: Path) -> Path | None:
@@ -57,7 +57,7 @@ def newest(folder: Path) -> Path | None:
     """
     for here in sorted(folder.glob("step-*"), reverse=True):
         if not (here / "state.json").exists():  # a kill came before the marker
-            shutil.rmtree(here)
+            delete([here])
             continue
         try:
             state = _read(here)
@@ -65,7 +65,7 @@ def newest(folder: Path) -> Path | None:
                 raise ValueError("its tensors are not those that were written")  # noqa: TRY301
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             warnings.warn(f"checkpoint {here} is damaged ({error}); taking the one before it", stacklevel=2)
-            shutil.rmtree(here)
+            delete([here])
             continue
         return here
     return None

@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from kdkit.runs.tracking import UNTRACKED
-from kdkit.system.files import disk_full, sync_file, sync_folder, write_atomically
+from kdkit.system.files import append, disk_full, sync_file, sync_folder, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +67,6 @@ class MetricsLog:
             for key, value in facts.items()
         }
         line = json.dumps({"stage": self._stage, **clean}) + "\n"
-        with disk_full(self._path.parent, len(line)), self._path.open("a", encoding="utf-8") as stream:
+        with disk_full(self._path.parent, len(line)), append(self._path) as stream:
             stream.write(line)
         self._tracking.tell(self._stage, clean)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import errno
 import io
@@ -57,7 +58,8 @@ class Disk:
             for owner, name in ((os, "open"), (os, "replace"), (os, "unlink"), (os, "scandir"), (os, "listdir")):
                 self._patch(stack, owner, name, self._named(name, getattr(os, name)))
             self._patch(stack, os, "fsync", self._fsync(os.fsync))
-            self._patch(stack, io, "open", self._open(io.open))
+            for owner in (io, builtins):
+                self._patch(stack, owner, "open", self._open(owner.open))
             self.is_in_use = True
             # Files that are opened here may be used after it.
             stack.callback(setattr, self, "is_in_use", False)

@@ -876,3 +876,15 @@ def test_every_section_of_a_real_run_is_filled(real_folder):
         if curve.y_label == "nats per token":
             assert [x for x, _ in curve.training] == [step / 5 for step in range(1, 11)]
     outline((real_folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_links_in_a_stranger_s_folder_lead_the_report_to_no_other_file(tmp_path):
+    folder = write_run_folder(tmp_path / "strange", rows=12)
+    kept = tmp_path / "kept.txt"
+    kept.write_text("years of work")
+    for name in ("report.html", "report.md", ".report.html.tmp", ".report.md.tmp"):
+        (folder / name).symlink_to(kept)
+    done = CliRunner().invoke(command, [str(folder)])
+    assert done.exit_code == 0, done.output
+    assert kept.read_text() == "years of work"
+    assert (folder / "report.html").read_text().startswith("<!DOCTYPE html>")

@@ -472,3 +472,22 @@ def test_runs_in_two_threads_of_one_process_take_turns(tmp_path):
         thread.join(30)
     assert order == ["first is done", "second begins"]
     assert "another thread of this process has a run open; this one waits for it" in said.notes
+
+
+def test_a_folder_that_leads_out_of_itself_is_refused_before_anything_is_written(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    folder.mkdir(parents=True)
+    Works().run(folder)
+    (folder / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"checkpoints is a link to .*elsewhere, outside"):
+        Works().run(folder)
+    assert Works().run(folder, fresh=True) == ["a", "b", "c"]
+    assert (tmp_path / "elsewhere").is_dir()
+
+
+def test_a_run_folder_may_itself_be_a_link_to_another_disk(folder, tmp_path):
+    (tmp_path / "disk").mkdir()
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(tmp_path / "disk")
+    assert Works().run(folder) == ["a", "b", "c"]
+    assert (tmp_path / "disk" / "run.json").exists()

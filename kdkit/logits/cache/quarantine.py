@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kdkit.logits.cache.format import sealed_shards, shard_number
 from kdkit.system.files import disk_full, make_folder, publish
+from kdkit.system.folders import check_inside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,11 +18,13 @@ def quarantine(folder: Path, file: str) -> None:
     """Move a file of a cache into its `damaged`, if the file exists.
 
     Raises:
+        UsageError: `damaged` is a link that leads out of the cache.
         KdkitError: The disk is full.
     """
     source, place = folder / file, folder / QUARANTINE
     if not source.exists():
         return
+    check_inside(folder)
     with disk_full(folder, 0):
         make_folder(place)
     target, count = place / file, 1

@@ -13,7 +13,7 @@ from kdkit.logits.cache.format import Record, index_bytes, shard_name
 from kdkit.logits.cache.header import header_bytes, header_room
 from kdkit.logits.cache.manifest import ShardEntry
 from kdkit.logits.cache.payloads import read_records
-from kdkit.system.files import discard, disk_full, publish
+from kdkit.system.files import create, discard, disk_full, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +45,7 @@ class GrowingShard:
         self._temporary = folder / f".{shard_name(number)}.tmp"
         self._room = header_room(identity)
         self._records: list[Record] = []
-        self._file = self._temporary.open("wb")
+        self._file = create(self._temporary)
 
     @property
     def is_open(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import attrs
@@ -21,6 +20,7 @@ from kdkit.runs.stage_facts import BaselineMade, Estimate
 from kdkit.store import folders, found_or_making
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes
+from kdkit.system.folders import discard_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +102,7 @@ def _train(run: Run, model: TextModel, corpus: Corpus, workshop: Path) -> None:
 
 def _told(entry: Path, workshop: Path, *, reused: bool) -> BaselineMade:
     folders.check(entry)
-    shutil.rmtree(workshop, ignore_errors=True)
+    discard_folder(workshop)
     return BaselineMade(folder=str(entry.absolute()), reused=reused, weights=weights_digest(entry))
 
 

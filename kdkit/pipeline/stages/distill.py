@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import attrs
@@ -18,6 +17,7 @@ from kdkit.runs.model_card import model_texts
 from kdkit.runs.stage import Planned, Stage
 from kdkit.runs.stage_facts import Captured, Estimate, StudentMade
 from kdkit.system.files import folder_bytes, weight_files
+from kdkit.system.folders import discard_folder
 from kdkit.system.wording import millions, plural
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def fit(run: Run) -> StudentMade:
         texts=model_texts(recipe, role="student"),
     )
     if run.team.leads:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        discard_folder(folder / "checkpoints")
     return StudentMade(
         **attrs.asdict(result),
         best_by=options.best_by,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,6 +18,7 @@ from kdkit.runs.stage_facts import Estimate, TeacherMade
 from kdkit.store import folders, found_or_making, sweep_of
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes, weight_files
+from kdkit.system.folders import discard_folder
 from kdkit.system.wording import millions
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _take(run: Run, stored: Path) -> TeacherMade:
         target = stored.absolute()
         outputs = [str(target / name) for name in ("config.json", *weight_files(target, "."))]
         folder = str(target)
-    shutil.rmtree(run.path / WORKSHOP, ignore_errors=True)
+    discard_folder(run.path / WORKSHOP)
     return TeacherMade(
         made=True, folder=folder, store=str(stored), weights=weights_digest(target), outputs=tuple(outputs)
     )

@@ -14,8 +14,8 @@ from state_caches import IDENTITY, fill, states
 from kdkit.api.values import EncodedExample, FactoredTargets
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.data.tokens import collate
-from kdkit.errors import DamagedData
-from kdkit.logits.cache import CacheWriter, LogitCache, merge, verify
+from kdkit.errors import DamagedData, UsageError
+from kdkit.logits.cache import CacheWriter, LogitCache, merge, repair, verify
 from kdkit.logits.cache.state import read_state
 from kdkit.logits.targets import CachedTargets
 from kdkit.plugins.fields import identity_of
@@ -124,3 +124,16 @@ def test_a_batch_of_several_states_is_what_its_records_are(tmp_path):
     for row, logits_TV in zip(rows, logits_BTV, strict=True):
         expected_TV = cache.decode(key(int(row.id)))
         np.testing.assert_allclose(logits_TV[: len(expected_TV)].numpy(), expected_TV, atol=1e-4)
+
+
+def test_a_link_in_place_of_damaged_moves_nothing_out_of_the_cache(tmp_path):
+    folder, elsewhere = tmp_path / "cache", tmp_path / "elsewhere"
+    fill(folder, range(6))
+    states(folder)[0].unlink()
+    elsewhere.mkdir()
+    (folder / "damaged").symlink_to(elsewhere)
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(UsageError, match=r"damaged is a link to .*elsewhere, outside .*delete the link"):
+        repair(folder, progress=Silent())
+    assert list(elsewhere.iterdir()) == []
+    assert sorted(path.name for path in folder.iterdir()) == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from kdkit.logits.cache.locking import locked
 from kdkit.logits.cache.manifest import MANIFEST, read_manifest
 from kdkit.logits.cache.mending.merge import Merged, merge
 from kdkit.system.files import publish
+from kdkit.system.folders import delete
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def take_parts(cache: Path, identity: CacheIdentity, progress: Progress) -> Merg
         return None
     with locked(cache.parent, seconds=_WAIT):  # two runs that take the same parts would delete them under each other
         for left in cache.parent.glob(f".{cache.name}.part-*{_TAKEN}"):
-            shutil.rmtree(left)
+            delete([left])
         with ExitStack() as held:
             # From before its manifest is read until it has gone: what is added between would go with it, unmerged.
             parts = [part for part in _finished_parts(cache) if _hold(part, held, progress)]
@@ -50,7 +50,7 @@ def take_parts(cache: Path, identity: CacheIdentity, progress: Progress) -> Merg
             for part, renamed in zip(parts, gone, strict=True):
                 publish(part, renamed)  # first its name goes, so that nobody sees half of it
         for renamed in gone:
-            shutil.rmtree(renamed)
+            delete([renamed])
     return merged
 
 

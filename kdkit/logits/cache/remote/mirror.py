@@ -7,7 +7,6 @@ their content, so that shards captured on several machines never meet under one 
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 import attrs
@@ -35,6 +34,7 @@ from kdkit.system.files import (
     user_path,
     write_atomically,
 )
+from kdkit.system.folders import discard_folder
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def bring(remote: RemoteFolder, manifest: Manifest, folder: Path, note: Note | N
         size = size_text(sum(entry.size for entry in missing))
         note(f"fetching {plural(len(missing), 'shard')} ({size}) from {remote.url} into {folder}")
     staging = folder.with_name(f".{folder.name}.fetch")
-    shutil.rmtree(staging, ignore_errors=True)
+    discard_folder(staging)
     with disk_full(folder, 0):
         make_folder(staging)
     try:
@@ -117,7 +117,7 @@ def bring(remote: RemoteFolder, manifest: Manifest, folder: Path, note: Note | N
         for entry in missing:
             _fetch(remote, entry.file, staging, shard_faults(staging, entry, manifest, set()), folder)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        discard_folder(staging)
     kept = _without_repeats(folder, manifest, own)
     joined = Manifest(identity=manifest.identity, shards=(*manifest.shards, *map(describe_shard, kept)))
     joined.write(folder)

@@ -39,7 +39,9 @@ def of_cache(place: Path | str) -> Material:
 
     def read(part: list[bytes]) -> Iterator[Record]:
         for key in part:
-            yield Record(id=key.hex(), logits_TV=cache.decode(key))
+            logits_TV = cache.decode(key)
+            check_finite(logits_TV, what=f"the logit of record {key.hex()}")
+            yield Record(id=key.hex(), logits_TV=logits_TV)
 
     return Material(
         name=str(place),

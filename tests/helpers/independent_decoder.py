@@ -37,7 +37,8 @@ def u4_lz4(options, payload, tokens, vocab_size):
 def even_grid(options, content, tokens, vocab_size):
     """Logits of grids, tails and a byte a logit."""
     grids = tokens if options["scope"] == "row" else min(tokens, 1)
-    tails = tokens if options.get("clip") is not None else 0
+    clipped = 4 * (2 * grids + tokens) + tokens * vocab_size
+    tails = tokens if options.get("clip") is not None or len(content) == clipped else 0
     assert len(content) == 4 * (2 * grids + tails) + tokens * vocab_size
     floats = struct.unpack_from(f"<{2 * grids + tails}f", content)
     scales, zero_points, levels = floats[:grids], floats[grids : 2 * grids], floats[2 * grids :]

@@ -40,6 +40,13 @@ CODECS = {
     "topk-all": ("topk", TopK(k=50)),
     "sampled": ("sampled", Sampled()),
 }
+# Of logits of which every seventh is -inf.
+MASKED = {
+    "u8-lz4-row-masked": ("u8-lz4", U8LZ4()),
+    "u4-lz4-array-masked": ("u4-lz4", U4LZ4(scope="array")),
+    "float-fp16-lz4-masked": ("float", Float(dtype="fp16", compression="lz4")),
+    "topk-46-masked": ("topk", TopK(k=46)),
+}
 
 
 def logits(tokens: int, vocab_size: int) -> np.ndarray:
@@ -94,10 +101,11 @@ def subspace(folder: Path) -> None:
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     subspace(folder)
-    block = TeacherBlock(id="golden", logits_TV=logits(3, 50))
+    plain_TV = logits(3, 50)
+    masked_TV = np.where(np.arange(50) % 7, plain_TV, -np.inf)
     table = {}
-    for name, (registered, codec) in CODECS.items():
-        payload = codec.encode(block)
+    for name, (registered, codec) in (CODECS | MASKED).items():
+        payload = codec.encode(TeacherBlock(id="golden", logits_TV=masked_TV if name in MASKED else plain_TV))
         (folder / f"{name}.bin").write_bytes(payload)
         decoded = codec.decode(payload, tokens=3, vocab_size=50)
         (folder / f"{name}.f32").write_bytes(decoded.astype("<f4").tobytes())

@@ -87,7 +87,12 @@ def read_topk(payload, *, k, temperatures, step):
         ids = sets(bits, tokens)
     above = np.array(bits.section(tokens * kept)).reshape(tokens, kept)
     assert bits.at == 8 * len(payload)
-    return tails, ids, [[float(step * (number - max(row))) for number in row] for row in above.tolist()]
+    masked = math.ceil(64 * max(temperatures) / step) + 1
+    values = [
+        [-math.inf if max(row) - number == masked else float(step * (number - max(row))) for number in row]
+        for row in above.tolist()
+    ]
+    return tails, ids, values
 
 
 def read_sampled(payload, *, draws):

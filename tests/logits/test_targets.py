@@ -155,10 +155,23 @@ def test_targets_of_parts_of_a_batch_are_joined_to_those_of_the_batch(codec, len
 
 def test_targets_that_do_not_go_together_are_not_joined():
     blocks = [synthetic_block(2, VOCAB)]
-    dense, codes, clipped = (as_batch(codec, blocks) for codec in (Float(), U8LZ4(), U8LZ4(clip=3.0)))
+    dense, codes = (as_batch(codec, blocks) for codec in (Float(), U8LZ4()))
     cool, warm = (as_batch(TopK(k=5, temperatures=(t,)), blocks) for t in (1.0, 2.0))
-    for one, other in ((dense, codes), (codes, clipped), (cool, warm), (codes, cool)):
+    for one, other in ((dense, codes), (cool, warm), (codes, cool)):
         assert Joiner()([([0], one), ([1], other)]) is None
+
+
+def test_codes_of_records_with_and_without_masked_logits_are_joined():
+    masked = synthetic_block(3, VOCAB)
+    masked.logits_TV[1:, ::7] = -np.inf
+    blocks = [synthetic_block(2, VOCAB), masked]
+    plain, tailed = (as_batch(U8LZ4(), [each]) for each in blocks)
+    joined, whole = Joiner()([([0], plain), ([1], tailed)]), as_batch(U8LZ4(), blocks)
+    assert (plain.tail_BT, plain.logits(all_rows(plain)).isinf().any()) == (None, False)
+    expected_NV = torch.cat([each.logits(all_rows(each)) for each in (plain, tailed)])
+    for each in (joined, whole):
+        assert torch.equal(each.logits(all_rows(each)), expected_NV)
+    assert torch.equal(expected_NV[2:].isneginf(), torch.from_numpy(np.isneginf(masked.logits_TV)))
 
 
 def test_half_and_single_precision_are_joined_in_the_wider():

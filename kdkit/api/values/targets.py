@@ -64,7 +64,8 @@ class QuantizedTargets:
         codes_BTV: uint8; rows from `lengths_B[b]` on are padding and never read.
         scale_BT: float32, the step of each row's grid.
         zero_point_BT: float32, the code of logit 0 on it, which may lie between codes or beyond them.
-        tail_BT: float32, what code 0 stands for in each row; None where it is a code like any other.
+        tail_BT: float32, what code 0 stands for in each row; NaN in a row where it is a code like any other, and None
+            where it is one in all rows.
         lengths_B: How many rows of each example are real, on the CPU.
     """
 
@@ -85,25 +86,31 @@ class QuantizedTargets:
 
         codes_MV = rows.known(self.codes_BTV)
         logits_MV = codes_MV.to(self.scale_BT.dtype)
-        if self.tail_BT is not None:
-            logits_MV -= 1
-        logits_MV -= rows.known(self.zero_point_BT)[:, None]
-        logits_MV *= rows.known(self.scale_BT)[:, None]
+        zero_point_M1, scale_M1 = rows.known(self.zero_point_BT)[:, None], rows.known(self.scale_BT)[:, None]
         if self.tail_BT is None:
+            logits_MV -= zero_point_M1
+            logits_MV *= scale_M1
             return logits_MV
-        return torch.where(codes_MV == 0, rows.known(self.tail_BT)[:, None], logits_MV)
+        tail_M1 = rows.known(self.tail_BT)[:, None]
+        has_tail_M1 = ~tail_M1.isnan()
+        logits_MV -= has_tail_M1.to(logits_MV.dtype)
+        logits_MV -= zero_point_M1
+        logits_MV *= scale_M1
+        return torch.where((codes_MV == 0) & has_tail_M1, tail_M1, logits_MV)
 
     @classmethod
-    def joined(cls, parts: Sequence[QuantizedTargets], places: Places) -> QuantizedTargets | None:
-        """The targets of all examples, of which each part has those at its places; None if only some have tails."""
-        tails = [each.tail_BT for each in parts if each.tail_BT is not None]
-        if len(tails) not in (0, len(parts)):
-            return None
+    def joined(cls, parts: Sequence[QuantizedTargets], places: Places) -> QuantizedTargets:
+        """The targets of all examples, of which each part has those at its places."""
+        none = float("nan")
+        tails = [
+            each.scale_BT.new_full((), none).expand_as(each.scale_BT) if each.tail_BT is None else each.tail_BT
+            for each in parts
+        ]
         return cls(
             codes_BTV=joined_rows([each.codes_BTV for each in parts], places),
             scale_BT=joined_rows([each.scale_BT for each in parts], places),
             zero_point_BT=joined_rows([each.zero_point_BT for each in parts], places),
-            tail_BT=joined_rows(tails, places) if tails else None,
+            tail_BT=None if all(each.tail_BT is None for each in parts) else joined_rows(tails, places),
             lengths_B=joined_rows([each.lengths_B for each in parts], places),
         )
 

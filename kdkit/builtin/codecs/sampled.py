@@ -46,7 +46,8 @@ class Sampled:
 
     Systematic draws stand at even distances on the cumulative distribution, the first at a random place: an id of
     probability p comes floor(draws * p) or ceil(draws * p) times, which has the same mean as independent draws and
-    never more variance. Draws depend on `seed` and the record's logits alone: not on its id, on batches or on order.
+    never more variance. A logit of -inf is never drawn. Draws depend on `seed` and the record's logits alone: not on
+    its id, on batches or on order.
     """
 
     draws: int = option("Draws a token.", default=50, check=validators.and_(validators.ge(1), validators.le(2**20)))
@@ -76,7 +77,7 @@ class Sampled:
         """Draws from the block's distributions.
 
         Raises:
-            UsageError: A logit is not finite or beyond 1e38.
+            UsageError: The largest logit of a token is beyond 1e38 or -inf, or a logit is no number.
         """
         import numpy as np
 

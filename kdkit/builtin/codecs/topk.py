@@ -51,9 +51,9 @@ class TopK:
 
     Of equal logits the one with the lower id is kept. A kept logit's distance to its row's maximum is off by at most
     step / 2 (2**-7 by default: fp16's error at magnitudes of 16 to 32), if it is below 64 times the highest
-    temperature; from there on it counts as that (less than 1.6e-28 of the maximum's probability). The others' mass is
-    computed in float64 and stored as float32. So each kept entry's probability is that of the full softmax but for a
-    factor of at most exp(step / temperature) either way.
+    temperature; from there on it counts as that (less than 1.6e-28 of the maximum's probability), and -inf stays -inf.
+    The others' mass is computed in float64 and stored as float32; it is 0 where all of them are -inf. So each kept
+    entry's probability is that of the full softmax but for a factor of at most exp(step / temperature) either way.
     """
 
     k: int = option(
@@ -85,7 +85,7 @@ class TopK:
         """The block's largest logits.
 
         Raises:
-            UsageError: A logit is not finite or beyond 1e38.
+            UsageError: The largest logit of a token is beyond 1e38 or -inf, or a logit is no number.
         """
         import numpy as np
 
@@ -98,7 +98,9 @@ class TopK:
         for token, logits_V in enumerate(logits_TV):
             ids_TK[token] = largest(logits_V, kept)
             below_V = logits_V.max() - logits_V.astype(np.float64)
-            steps_K = np.rint(np.minimum(below_V[ids_TK[token]] / self.step, self._deepest)).astype(np.int64)
+            below_K = below_V[ids_TK[token]]
+            steps_K = np.rint(np.minimum(below_K / self.step, self._deepest)).astype(np.int64)
+            steps_K[np.isposinf(below_K)] = self._absent
             above_TK[token] = steps_K.max() - steps_K
             for index, temperature in enumerate(self.temperatures):
                 log_tail_XT[index, token] = _log_tail(below_V / temperature, ids_TK[token])
@@ -146,7 +148,7 @@ class TopK:
         """Upper bound. Real logits, whose neighbouring tokens share ids, take about half."""
         kept = min(self.k, vocab_size)
         # Rice with a parameter that leaves the prefix a bit or two, the one that ends it included.
-        value_bits = kept * (self._deepest.bit_length() + 1)
+        value_bits = kept * (self._absent.bit_length() + 1)
         if kept == vocab_size:
             return HEAD_BYTES + SECTION_BYTES + value_bits / 8
         fixed = HEAD_BYTES + BLOCK_BYTES + SECTION_BYTES + 4 * len(self.temperatures)
@@ -156,6 +158,11 @@ class TopK:
     def _deepest(self) -> int:
         """How many steps below its row's maximum an entry is at most."""
         return math.ceil(DEEPEST * max(self.temperatures) / self.step)
+
+    @property
+    def _absent(self) -> int:
+        """The steps that stand for -inf."""
+        return self._deepest + 1
 
     def _read(self, payload: bytes, tokens: int, vocab_size: int) -> SparseRows:
         import numpy as np
@@ -167,16 +174,18 @@ class TopK:
             log_tail_XT = np.frombuffer(reader.take(4 * len(self.temperatures) * tokens), "<f4").astype(np.float32)
             _check_tails(log_tail_XT)
             ids_TK = _ids_of_rows(read_sets(reader, tokens=tokens, vocab_size=vocab_size), tokens, kept)
-        above_TK = reader.integers(tokens * kept, most=self._deepest).reshape(tokens, kept)
+        above_TK = reader.integers(tokens * kept, most=self._absent).reshape(tokens, kept)
         reader.end()
         if kept == vocab_size:  # only now is the payload known to be long enough for so many tokens
             log_tail_XT = np.full(len(self.temperatures) * tokens, -np.inf, np.float32)
             ids_TK = np.tile(np.arange(vocab_size), (tokens, 1))
         steps_TK = above_TK - above_TK.max(axis=1, keepdims=True)
+        values_TK = (steps_TK * self.step).astype(np.float32)
+        values_TK[steps_TK == -self._absent] = -np.inf
         tails = log_tail_XT.reshape(len(self.temperatures), tokens)
         return SparseRows(
             ids_TK=ids_TK,
-            values_TK=(steps_TK * self.step).astype(np.float32),
+            values_TK=values_TK,
             log_tail_T=dict(zip(self.temperatures, tails, strict=True)),
         )
 
@@ -188,8 +197,10 @@ def _ids_of_rows(sets: IdSets, tokens: int, kept: int) -> Integers:
 
 
 def _check_tails(log_tail_XT: FloatArray) -> None:
+    import numpy as np
+
     # NaN fails every comparison.
-    if log_tail_XT.size and not (log_tail_XT.min() >= LEAST_TAIL and log_tail_XT.max() < 0):
+    if not np.all(((log_tail_XT >= LEAST_TAIL) & (log_tail_XT < 0)) | np.isneginf(log_tail_XT)):
         raise DamagedData("the mass of the entries that are not kept is none that topk writes")
 
 
@@ -215,4 +226,6 @@ def _log_tail(below_V: npt.NDArray[np.float64], ids_K: Integers) -> float:
     # Summed by themselves: what is left of one after subtraction is no more exact than float64 is near one.
     weight_V[ids_K] = 0
     tail = float(weight_V.sum())
-    return -math.log1p(kept / tail) if tail > kept * math.exp(LEAST_TAIL) else LEAST_TAIL
+    if tail > kept * math.exp(LEAST_TAIL):
+        return -math.log1p(kept / tail)
+    return -math.inf if np.isposinf(np.delete(below_V, ids_K)).all() else LEAST_TAIL

@@ -14,3 +14,5 @@ class U8LZ4(UniformGridLZ4):
     """Eight bits a logit on an even grid, then LZ4."""
 
     bits: ClassVar[int] = 8
+    # A step of half a nat then: divergence of at most 0.01, and no temperature that is used sees exp(-128).
+    deepest: ClassVar[float] = 128.0

@@ -130,7 +130,7 @@ def quarter_sentence(learnt: int, records: int) -> str:
 
 
 def check_finite(rows: FloatArray, *, what: str, first_row: int = 0) -> None:
-    """Refuse what no teacher should say.
+    """Refuse what cannot be measured: errors of an infinite logit, a masked one among them, are no numbers.
 
     Raises:
         UsageError: A number is infinite or none; the message says which.
@@ -138,7 +138,9 @@ def check_finite(rows: FloatArray, *, what: str, first_row: int = 0) -> None:
     if rows.size and not (np.isfinite(rows.min()) and np.isfinite(rows.max())):
         row, *column = (int(place) for place in np.argwhere(~np.isfinite(rows))[0])
         at = f"row {row + first_row}" + (f", column {column[0]}" if column else "")
-        raise UsageError(f"{what} is {rows[(row, *column)]:g} at {at}; numbers must be finite: look at what wrote it")
+        raise UsageError(
+            f"{what} is {rows[(row, *column)]:g} at {at}; measured numbers must be finite; measure unmasked logits"
+        )
 
 
 def offsets_of(lengths: Sequence[int]) -> list[int]:

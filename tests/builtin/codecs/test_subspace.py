@@ -320,7 +320,7 @@ def test_blocks_that_do_not_fit_the_state_are_refused(bound):
         bound.encode_states(synthetic_states(2, 11))
     with pytest.raises(UsageError, match="not finite"):
         bound.encode_states(StateBlock(id="x", states_TD=np.full((1, 12), np.nan, np.float32)))
-    with pytest.raises(UsageError, match="logits must be finite"):
+    with pytest.raises(UsageError, match="logits must be numbers below infinity"):
         bound.encode(TeacherBlock(id="x", logits_TV=np.full((1, 300), np.inf, np.float32)))
     with pytest.raises(UsageError, match="larger step"):
         bound.encode_states(StateBlock(id="x", states_TD=np.full((1, 12), 1e12, np.float32)))

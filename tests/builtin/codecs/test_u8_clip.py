@@ -109,7 +109,7 @@ def test_no_clip_takes_no_room_for_tails():
     assert (len(plain), len(clipped)) == (3 * 8 + 150, 3 * 12 + 150)
 
 
-@pytest.mark.parametrize("tail", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("tail", [float("nan"), float("inf")])
 def test_a_tail_that_no_encoder_writes_is_damage(tail):
     content = struct.pack("<3f", 1.0, 0.0, tail) + bytes(5)
     with pytest.raises(DamagedData, match="clipped"):

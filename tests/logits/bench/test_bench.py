@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 import pytest
 import tiny
-from cache_kit import fill
+from cache_kit import block, fill, identity, key
 from click.testing import CliRunner
 
 from kdkit import plugins
@@ -25,6 +25,7 @@ from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cli.codec import command
 from kdkit.errors import Mismatch, MissingInput, UsageError
 from kdkit.logits.bench.candidates import SETTINGS
+from kdkit.logits.cache import CacheWriter
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402 - after torch is known to be there
@@ -450,6 +451,20 @@ def test_a_cache_at_a_url_is_measured_as_one_in_a_folder(tmp_path, monkeypatch):
     fill(tmp_path / "cache", range(12))
     result = run("--cache", f"file://{tmp_path}/cache", "--codec", "float", "--json")
     assert json.loads(result.stdout)["records"] == 9
+
+
+def test_a_cache_of_masked_logits_is_refused_and_not_measured_as_nan(tmp_path):
+    with CacheWriter(tmp_path, identity(), U8LZ4(), 600) as writer:
+        for number in range(12):
+            masked = block(number)
+            masked.logits_TV[:, 3] = -np.inf
+            writer.add_block(key(number), masked)
+        writer.finish()
+    result = run("--cache", tmp_path, "--codec", "float")
+    assert isinstance(result.exception, UsageError)
+    assert re.fullmatch(
+        r"the logit of record \w{32} is -inf at row 0, column 3; .* unmasked logits", str(result.exception)
+    )
 
 
 def test_a_cache_is_measured_against_what_it_decodes_to(tmp_path):

@@ -56,12 +56,20 @@ def test_the_golden_caches_are_read(version):
 
 
 @pytest.mark.parametrize(("registered", "codec"), CODECS, ids=[repr(codec) for _, codec in CODECS])
-@given(tokens=st.integers(0, 5), vocab_size=st.integers(1, 60), seed=st.integers(0, 99), constant=st.booleans())
+@given(
+    tokens=st.integers(0, 5),
+    vocab_size=st.integers(1, 60),
+    seed=st.integers(0, 99),
+    constant=st.booleans(),
+    masked=st.booleans(),
+)
 @settings(max_examples=12, deadline=None)
-def test_both_read_the_same(registered, codec, tokens, vocab_size, seed, constant):
+def test_both_read_the_same(registered, codec, tokens, vocab_size, seed, constant, masked):
     block = synthetic_block(tokens, vocab_size, seed=seed)
     if constant:  # long matches, which lengthen themselves
         block.logits_TV[...] = np.float32(1.5)
+    if masked:
+        block.logits_TV[:, 1::5] = -np.inf
     payload = codec.encode(block)
     theirs_TV = decode(registered, identity_of(codec), payload, tokens, vocab_size)
     ours_TV = codec.decode(payload, tokens=tokens, vocab_size=vocab_size)

@@ -32,8 +32,8 @@ def lz4_compress(content: bytes, level: int) -> bytes:
     return frame
 
 
-def lz4_decompress(frame: bytes, size: int) -> bytes:
-    """The content of an LZ4 frame that must hold exactly `size` bytes, with nothing after it.
+def lz4_decompress(frame: bytes, size: int, *, or_else: int | None = None) -> bytes:
+    """The content of an LZ4 frame that must hold exactly `size` bytes, or `or_else`, with nothing after it.
 
     Raises:
         DamagedData: It is no such frame.
@@ -42,6 +42,8 @@ def lz4_decompress(frame: bytes, size: int) -> bytes:
 
     try:
         info = lz4.frame.get_frame_info(frame)
+        if or_else is not None and info["content_size"] == or_else:
+            size = or_else
         if info["skippable"] or info["content_size"] != size:
             raise DamagedData(f"an LZ4 frame of {info['content_size']} bytes stands where {size} are expected")
         if size > LZ4_MOST_EXPANSION * len(frame):

@@ -4,8 +4,10 @@ With b bits, a logit x becomes q = clip(round(x / scale + zero_point), 0, 2^b - 
 (q - zero_point) * scale, in float32 arithmetic. `scope = "array"` is, to the bit, the quantisation of the thesis that
 kdkit grew from (Hristov, TU Delft 2025).
 
-With `clip`, q = 0 stands for every logit that is further below its row's maximum, and comes back as one value a row;
-the others have q of 1 to 2^b - 1 and come back as ((q - 1) - zero_point) * scale.
+With `clip`, and in every record that has a logit deeper than `deepest` below its row's maximum, q = 0 stands for the
+logits that are further below, and comes back as one value a row; the others have q of 1 to 2^b - 1 and come back as
+((q - 1) - zero_point) * scale. Such a record has that value for each of its rows: it is so much longer, and is told
+from others by that.
 
 Letters: B batch, T target tokens, V vocabulary, R grids (T of them with scope "row"; one, or none if T is 0, with
 "array").
@@ -30,7 +32,8 @@ from kdkit.builtin.codecs.parts.uniform_grids import (
     own_grid,
     quantise,
 )
-from kdkit.builtin.codecs.parts.uniform_tails import check_tails, tail_levels
+from kdkit.builtin.codecs.parts.uniform_tails import check_tails, reaches_below, tail_levels
+from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import FloatArray, QuantizedTargets, TeacherBlock
 
-# Below a third of float32's range, so that no sum or product of coding and decoding overflows.
 GRID_BYTES = 8
 TAIL_BYTES = 4
 
@@ -75,14 +77,17 @@ class UniformGridLZ4:
     whole array; the second term is the rounding of float32. Logits that already lie on a grid of no more bits
     (`TeacherBlock.grid`) are stored on that grid, and so exactly, whatever the scope.
 
-    With `clip` that bound is the one of the logits within `clip` of their row's maximum, with scale = (max - min) /
-    (2**bits - 2) over those alone, so that scale <= clip / (2**bits - 2) where a grid spans a row. Each row's other
-    logits come back as the logarithm of their mean exponential: at temperature 1 their mass is kept, and the
-    log-probability of every logit within `clip` is off by at most scale (and the rounding). A grid that the block has
-    is not used then: its codes leave none free for the others.
+    A grid that reached down to masked logits, or to a few in a heavy tail, would leave too few points for all others.
+    So where a logit of the record is more than `deepest` below its row's maximum, the bound is that of the logits
+    within `deepest`, with scale = (max - min) / (2**bits - 2) over those alone: at most deepest / (2**bits - 2), and an
+    array that needs more is refused. Each row's other logits come back as the logarithm of
+    their mean exponential, -inf if all are: at temperature 1 their mass is kept, and the log-probability of every logit
+    within `deepest` is off by at most scale (and the rounding). `clip` sets such a distance that is smaller, for all
+    records. A grid that the block has is not used with `clip`: its codes leave none free for the others.
     """
 
     bits: ClassVar[int]
+    deepest: ClassVar[float]
 
     scope: str = option(
         'Over what a grid spans: each token\'s "row" (finer), or the whole "array" of an example, as in the thesis.',
@@ -99,7 +104,7 @@ class UniformGridLZ4:
     )
     clip: float | None = option(
         "Keep apart only the logits at most this far below their row's maximum; the mass of each row's others is kept "
-        "as one number. By default all are kept apart.",
+        "as one number. By default, and at most, 128 (u8-lz4) or 64 (u4-lz4).",
         default=None,
         check=validators.optional(positive),
     )
@@ -108,10 +113,11 @@ class UniformGridLZ4:
         """The block's logits as one LZ4 frame.
 
         Raises:
-            UsageError: A logit is not finite or beyond 1e38, or the logits do not lie on the grid that the block names.
+            UsageError: The largest logit of a token is beyond 1e38 or -inf, or a logit is no number; or the logits do
+                not lie on the grid that the block names, or are too far apart for one grid.
         """
         logits_TV = moderate_logits(block, codec=f"u{self.bits}-lz4")
-        content = self._content(block, logits_TV) if self.clip is None else self._clipped(logits_TV, self.clip)
+        content = self._content(block, logits_TV) if self.clip is None else self._clipped(block.id, logits_TV)
         return lz4_compress(content.to_bytes(self.bits), self.level)
 
     def decode(self, payload: bytes, *, tokens: int, vocab_size: int) -> FloatArray:
@@ -143,25 +149,26 @@ class UniformGridLZ4:
 
         lengths = [tokens for _, tokens in records]
         codes_BTV = padded(lengths, (vocab_size,), np.uint8)
-        scale_BT, zero_point_BT, tail_BT = (padded(lengths, (), np.float32) for _ in range(3))
+        scale_BT, zero_point_BT = (padded(lengths, (), np.float32) for _ in range(2))
+        tail_BT, has_tails = padded(lengths, (), np.float32), self.clip is not None
         for index, (payload, tokens) in enumerate(records):
             content = self._read(payload, tokens, vocab_size)
             codes_BTV[index, :tokens] = content.q_TV
             scale_BT[index, :tokens] = content.scale_R1[:, 0]
             zero_point_BT[index, :tokens] = content.zero_point_R1[:, 0]
-            if content.tail_T1 is not None:
-                tail_BT[index, :tokens] = content.tail_T1[:, 0]
+            tail_BT[index, :tokens] = np.nan if content.tail_T1 is None else content.tail_T1[:, 0]
+            has_tails |= content.tail_T1 is not None
         return QuantizedTargets(
             codes_BTV=torch.from_numpy(codes_BTV).to(device),
             scale_BT=torch.from_numpy(scale_BT).to(device),
             zero_point_BT=torch.from_numpy(zero_point_BT).to(device),
-            tail_BT=torch.from_numpy(tail_BT).to(device) if self.clip is not None else None,
+            tail_BT=torch.from_numpy(tail_BT).to(device) if has_tails else None,
             lengths_B=torch.tensor(lengths, dtype=torch.int64),
         )
 
     def bytes_per_token(self, vocab_size: int) -> float:
         """Upper estimate: what LZ4 saves depends on the logits, so nothing is counted on."""
-        return largest_frame(vocab_size * self.bits / 8 + GRID_BYTES + (0 if self.clip is None else TAIL_BYTES))
+        return largest_frame(vocab_size * self.bits / 8 + GRID_BYTES + TAIL_BYTES)
 
     @property
     def _top(self) -> int:
@@ -177,37 +184,61 @@ class UniformGridLZ4:
             scale_R1, zero_point_R1 = given_grid(block.grid, rows, block.id, top=self._top)
             q_TV = quantise(logits_TV, scale_R1, zero_point_R1, top=2**block.grid.bits - 1)
             check_on_grid(logits_TV, q_TV, scale_R1, zero_point_R1, block)
+        elif rows and reaches_below(logits_TV.reshape(rows, -1), self.deepest):
+            return self._clipped(block.id, logits_TV)
         else:
             scale_R1, zero_point_R1 = own_grid(logits_TV, rows, steps=self._top)
             q_TV = quantise(logits_TV, scale_R1, zero_point_R1, top=self._top)
         return _Content(scale_R1=scale_R1, zero_point_R1=zero_point_R1, tail_T1=None, q_TV=q_TV)
 
-    def _clipped(self, logits_TV: FloatArray, clip: float) -> _Content:
+    def _clipped(self, example: str, logits_TV: FloatArray) -> _Content:
         import numpy as np
 
+        clip = self.deepest if self.clip is None else min(self.clip, self.deepest)
         highest_T1 = logits_TV.max(axis=1, keepdims=True).astype(np.float64) if len(logits_TV) else np.empty((0, 1))
         # Compared in float64: a row's maximum must always be within the clip, however large it is.
         kept_TV = logits_TV >= (highest_T1 - clip)
         # What is not kept takes the row's maximum's place: it must not widen the grid, and its code is overwritten.
         within_TV = np.where(kept_TV, logits_TV, highest_T1.astype(np.float32))
-        scale_R1, zero_point_R1 = own_grid(within_TV, self._grids(len(logits_TV)), steps=self._top - 1)
+        rows = self._grids(len(logits_TV))
+        if rows < len(logits_TV):
+            self._check_array(example, within_TV)
+        scale_R1, zero_point_R1 = own_grid(within_TV, rows, steps=self._top - 1)
         q_TV = quantise(within_TV, scale_R1, zero_point_R1, top=self._top - 1)
         q_TV += 1
         q_TV[~kept_TV] = 0
         tail_T1 = tail_levels(logits_TV, kept_TV)
         return _Content(scale_R1=scale_R1, zero_point_R1=zero_point_R1, tail_T1=tail_T1, q_TV=q_TV)
 
+    def _check_array(self, example: str, within_TV: FloatArray) -> None:
+        """Rows of which each lies within the clip, but which lie far from each other, are too much for one grid.
+
+        Raises:
+            UsageError: They are.
+        """
+        low_T, high_T = (extreme(axis=1).astype(float) for extreme in (within_TV.min, within_TV.max))
+        lowest, highest = int(low_T.argmin()), int(high_T.argmax())
+        span = high_T[highest] - low_T[lowest]
+        if span > self.deepest:
+            raise UsageError(
+                f"the logits of example {example!r} span {span:.4g}, from {low_T[lowest]:.4g} at target token {lowest} "
+                f"to {high_T[highest]:.4g} at target token {highest}: a grid for all of them has a step of "
+                f"{span / (self._top - 1):.3g}, where at most {self.deepest / (self._top - 1):.3g} is allowed; "
+                'set scope = "row"'
+            )
+
     def _read(self, payload: bytes, tokens: int, vocab_size: int) -> _Content:
         import numpy as np
 
-        rows, tails = self._grids(tokens), tokens if self.clip is not None else 0
+        rows, count = self._grids(tokens), tokens * vocab_size
+        plain, clipped = (4 * (2 * rows + tails) + packed_size(count, self.bits) for tails in (0, tokens))
+        content = lz4_decompress(payload, clipped if self.clip is not None else plain, or_else=clipped)
+        tails = tokens if len(content) == clipped else 0
         floats = 2 * rows + tails
-        count = tokens * vocab_size
-        content = lz4_decompress(payload, 4 * floats + packed_size(count, self.bits))
         stored = np.frombuffer(content, "<f4", floats).astype(np.float32)
         grids_2R1 = stored[: 2 * rows].reshape(2, rows, 1)
         check_grids(grids_2R1, top=self._top)
-        tail_T1 = stored[2 * rows :].reshape(tails, 1) if self.clip is not None else None
+        tail_T1 = stored[2 * rows :].reshape(tails, 1) if tails or self.clip is not None else None
         if tail_T1 is not None:
             check_tails(tail_T1)
         codes = np.frombuffer(content, np.uint8, offset=4 * floats)

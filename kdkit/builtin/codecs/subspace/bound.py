@@ -36,6 +36,20 @@ RECORD_BYTES = 16
 SPARE_BITS = 1.0
 
 
+def checked_logits(block: TeacherBlock) -> FloatArray:
+    """The block's logits `[T, V]`.
+
+    Raises:
+        UsageError: One is not finite, or beyond 1e15.
+    """
+    return finite_logits(
+        block,
+        limit=LARGEST_LOGIT,
+        advice='subspace holds magnitudes up to 1e15; use the codec "float"',
+        mask_advice='subspace has no place for masked logits; use the codec "u8-lz4", "float", "topk" or "sampled"',
+    )
+
+
 @attrs.frozen(kw_only=True)
 class BoundSubspace:
     """A `BatchCodec`: see `kdkit.builtin.codecs.subspace.Subspace` for what it stores and how well.
@@ -52,9 +66,7 @@ class BoundSubspace:
         Raises:
             UsageError: Logits are not finite, of another width, or further from the space than rounding takes them.
         """
-        logits_TV = finite_logits(
-            block, limit=LARGEST_LOGIT, advice='subspace holds magnitudes up to 1e15; use the codec "float"'
-        )
+        logits_TV = checked_logits(block)
         if logits_TV.shape[1] != self.state.vocab_size:
             raise UsageError(
                 f"the logits of example {block.id!r} are {logits_TV.shape[1]} wide, and those that the codec "

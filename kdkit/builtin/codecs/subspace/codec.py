@@ -89,17 +89,11 @@ class Subspace:
         Raises:
             UsageError: The held-out logits do not lie in the space of the others: see `estimate_head`.
         """
-        from kdkit.builtin.codecs.parts.checks import finite_logits
-        from kdkit.builtin.codecs.subspace.bound import LARGEST_LOGIT
+        from kdkit.builtin.codecs.subspace.bound import checked_logits
         from kdkit.builtin.codecs.subspace.estimate import estimate_head
         from kdkit.builtin.codecs.subspace.fit import learn_axes
 
-        blocks = [
-            finite_logits(
-                block, limit=LARGEST_LOGIT, advice='subspace holds magnitudes up to 1e15; use the codec "float"'
-            )
-            for block in sample
-        ]
+        blocks = [checked_logits(block) for block in sample]
         head = estimate_head(_joined(blocks, blocks[0].shape[1] if blocks else 1), step=self.step)
         return self._state(learn_axes(head.weight_VR, None, head.states_NR), head.states_NR, with_encoder=False)
 

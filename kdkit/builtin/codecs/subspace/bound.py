@@ -12,7 +12,7 @@ import attrs
 
 from kdkit.builtin.codecs.parts.checks import finite_logits
 from kdkit.builtin.codecs.subspace.coder import LARGEST
-from kdkit.builtin.codecs.subspace.fit import chunks, longest_of, metric_length
+from kdkit.builtin.codecs.subspace.fit import allowed_length, chunks, longest_of, metric_length
 from kdkit.errors import DamagedData, UsageError
 
 if TYPE_CHECKING:
@@ -26,26 +26,25 @@ if TYPE_CHECKING:
     from kdkit.builtin.codecs.subspace.layout import IntArray
     from kdkit.builtin.codecs.subspace.state import Encoder, State
 
-# So that no square in the search for the coordinates overflows.
-LARGEST_LOGIT = 1e15
-# Rounding of logits of magnitude 1 to float32, and of sums over them.
-ROUNDING = 2.0**-20
+# There float32's rounding, and that of sums over logits, is still no more divergence than 1e-4.
+LARGEST_LOGIT = 2.0**14
 # A stamp, the coder's state, and a class of the rarest kind.
 RECORD_BYTES = 16
 # Records may be wider than the sample: one octave costs a bit a coordinate.
 SPARE_BITS = 1.0
 
 
-def checked_logits(block: TeacherBlock) -> FloatArray:
+def checked_logits(block: TeacherBlock, *, step: float) -> FloatArray:
     """The block's logits `[T, V]`.
 
     Raises:
-        UsageError: One is not finite, or beyond 1e15.
+        UsageError: One is not finite, or beyond 16,384.
     """
     return finite_logits(
         block,
         limit=LARGEST_LOGIT,
-        advice='subspace holds magnitudes up to 1e15; use the codec "float"',
+        advice=f"subspace holds magnitudes up to {LARGEST_LOGIT:g}, since float32 rounds larger ones by more than "
+        f'step = {step:g} allows; the codecs "u8-lz4", "float", "topk" and "sampled" keep masked logits',
         mask_advice='subspace has no place for masked logits; use the codec "u8-lz4", "float", "topk" or "sampled"',
     )
 
@@ -66,7 +65,7 @@ class BoundSubspace:
         Raises:
             UsageError: Logits are not finite, of another width, or further from the space than rounding takes them.
         """
-        logits_TV = checked_logits(block)
+        logits_TV = checked_logits(block, step=self.state.step)
         if logits_TV.shape[1] != self.state.vocab_size:
             raise UsageError(
                 f"the logits of example {block.id!r} are {logits_TV.shape[1]} wide, and those that the codec "
@@ -160,8 +159,7 @@ class BoundSubspace:
 
         for part in chunks(*logits_TV.shape):
             errors_TV = self._centred(logits_TV[part]) - coordinates_TR[part].astype(np.float32) @ self._flat_basis
-            rounding_T = ROUNDING * np.abs(logits_TV[part]).max(axis=1)
-            limit_T = np.maximum(self.state.step * np.sqrt(self.state.rank / 12), rounding_T)
+            limit_T = allowed_length(self.state.rank, self.state.step, np.abs(logits_TV[part]).max(axis=1))
             # No length is greater than this, and so the softmax of most rows need not be taken.
             far_T = np.flatnonzero(~(longest_of(np.abs(errors_TV).max(axis=1)) <= limit_T))
             lengths_T = metric_length(errors_TV[far_T], logits_TV[part][far_T])
@@ -169,7 +167,8 @@ class BoundSubspace:
             if len(far_T):
                 raise UsageError(
                     f"the logits of target token {part.start + far_T[0]} of example {example!r} lie {lengths_T[0]:.3g} "
-                    f"outside of the space that the codec learnt, where at most {limit_T[far_T[0]]:.3g} is allowed; "
+                    f"outside of the space that the codec learnt, where at most {limit_T[far_T[0]]:.3g} is allowed "
+                    f"with step = {self.state.step:g} (they span {np.ptp(logits_TV[part][far_T[0]]):.3g}); "
                     'raise sample_tokens or step, or use the codec "u8-lz4"'
                 )
 

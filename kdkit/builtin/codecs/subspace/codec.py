@@ -80,7 +80,10 @@ class Subspace:
         states_ND = _joined([np.asarray(block.states_TD, np.float32) for block in sample], weight_VD.shape[1])
         for what, array in (("the output head's weights", weight_VD), ("its bias", bias_V), ("the sample", states_ND)):
             if array is not None and not np.isfinite(array).all():
-                raise UsageError(f"{what} hold a number that is not finite; look at the teacher's weights")
+                raise UsageError(
+                    f"{what} hold a number that is not finite; look at the teacher's weights, and where these mask "
+                    'entries use the codec "u8-lz4", "float", "topk" or "sampled"'
+                )
         return self._state(learn_axes(weight_VD, bias_V, states_ND), states_ND, with_encoder=True)
 
     def fit(self, sample: Sequence[TeacherBlock]) -> CodecState:
@@ -93,7 +96,7 @@ class Subspace:
         from kdkit.builtin.codecs.subspace.estimate import estimate_head
         from kdkit.builtin.codecs.subspace.fit import learn_axes
 
-        blocks = [checked_logits(block) for block in sample]
+        blocks = [checked_logits(block, step=self.step) for block in sample]
         head = estimate_head(_joined(blocks, blocks[0].shape[1] if blocks else 1), step=self.step)
         return self._state(learn_axes(head.weight_VR, None, head.states_NR), head.states_NR, with_encoder=False)
 

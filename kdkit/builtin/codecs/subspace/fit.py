@@ -41,8 +41,12 @@ FOLDS = 4
 NO_SINGULAR_VALUE = 1e-12
 NO_EIGENVALUE = 1e-9
 CHUNK = 2**24
+# Rounding of logits of magnitude 1 to float32, and of sums over them.
+ROUNDING = 2.0**-20
 # Real coordinates have somewhat heavier tails than a bell curve's; Student's t with so many degrees fits them.
 DEGREES = 12
+# Logits so far below the largest are masked.
+MASKED = 2.0**14
 RADIUS_IN_SIGMAS = 10
 
 
@@ -73,10 +77,12 @@ def learn_axes(weight_VD: FloatArray, bias_V: FloatArray | None, states_ND: Floa
     inverse_RD = turn_RR.T @ (vectors_RR / root_R).T @ space_DR.T
     basis_RV = inverse_RD.astype(np.float32) @ weight_VD.T
     offset_V = weight_VD @ center_D + bias_V
+    # Of a bias that masks entries the mean would be so large that float32 rounds all others to it.
+    ordinary_V = offset_V >= offset_V.max() - MASKED
     return Axes(
         encoder=Encoder(center_D=center_D, projection_DR=(whiten_DR @ turn_RR).astype(np.float32)),
         basis_RV=basis_RV,
-        offset_V=offset_V - offset_V.mean(dtype=np.float64).astype(np.float32),
+        offset_V=offset_V - offset_V[ordinary_V].mean(dtype=np.float64).astype(np.float32),
     )
 
 
@@ -118,6 +124,30 @@ def metric_length(errors_NV: FloatArray, logits_NV: FloatArray) -> Float64Array:
         squares_N += (probability_NV * (errors_NV - mean_N1) ** 2).sum(axis=1) / temperature**2
     lengths_N: Float64Array = np.sqrt(squares_N)
     return lengths_N
+
+
+def allowed_length(rank: int, step: float, largest_T: npt.NDArray[np.floating[Any]]) -> Float64Array:
+    """How far outside of a space each row may lie to be encoded, by the metric: as far as rounding takes it anyway.
+
+    Args:
+        rank: Dimensions of the space.
+        step: The quantisation step.
+        largest_T: The largest magnitude of each row's logits.
+    """
+    import numpy as np
+
+    return np.maximum(step_length(rank, step), rounding_length(largest_T))
+
+
+def step_length(rank: int, step: float) -> float:
+    """The root mean square length of what rounding the coordinates to multiples of the step does."""
+    return float(step * (max(rank, 1) / 12) ** 0.5)
+
+
+def rounding_length(largest_T: npt.NDArray[np.floating[Any]]) -> Float64Array:
+    """The length of what float32 does to rows of logits so large, and to sums over them."""
+    lengths_T: Float64Array = ROUNDING * largest_T.astype("float64")
+    return lengths_T
 
 
 def longest_of(errors_N: npt.NDArray[np.floating[Any]]) -> Float64Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kdkit.models.kinds import EncoderDecoder
 from kdkit.models.languages import adopt_languages, set_languages
+from kdkit.models.layers import config_with_layers, keep_layers
 from kdkit.models.loading import (
     config_from,
     find_folder,
@@ -11,7 +12,7 @@ from kdkit.models.loading import (
     load_model,
     load_tokenizer,
 )
-from kdkit.models.making import config_with_layers, keep_layers, new_model, size_of
+from kdkit.models.making import new_model, size_of
 from kdkit.models.seq2seq import Seq2SeqModel, count_parameters
 from kdkit.models.tokenizers import check_same_tokenizer, source_size, target_size, tokenizer_digest, train_bpe
 from kdkit.models.weights import check_weights, weight_files, weights_digest

@@ -1,0 +1,216 @@
+"""Students of some of a teacher's layers: their configuration, and the teacher's weights in them.
+
+What a configuration says of single layers (attention windows, kinds of attention, which blocks are mixtures of
+experts) must go with them. So a student's layers are compared with the teacher's, both made without data: layers of
+the same names, shapes and settings compute the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import torch
+
+from kdkit.errors import UsageError
+from kdkit.models.making import empty_model, new_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+COUNTS = {
+    "encoder": ("num_encoder_layers", "encoder_layers", "num_layers"),
+    "decoder": ("num_decoder_layers", "decoder_layers"),
+}
+OF_EACH_LAYER = ("attention_window", "layer_types")
+"""Fields that may be a list with an entry a layer: of LED's encoder, and of either side of T5Gemma."""
+
+WHERE_IT_IS = ("layer_idx", "layer_id", "seed", "has_relative_attention_bias")
+"""Settings that say which layer one is. BigBird draws blocks by it, and T5's first layer has the bias for all."""
+
+SETTINGS = (bool, int, float, str, list, tuple, type(None))
+
+
+def config_with_layers(config: Any, encoder_layers: Sequence[int], decoder_layers: Sequence[int]) -> Any:
+    """The configuration of a model that keeps only these layers.
+
+    Raises:
+        UsageError: A layer does not exist, the model type's layer counts are not known to kdkit, or no configuration
+            of the type has such layers in this order.
+    """
+    chosen = copy.deepcopy(config)
+    teacher = empty_model(copy.deepcopy(config))
+    for side, layers in (("encoder", encoder_layers), ("decoder", decoder_layers)):
+        holder, field = _count(chosen, side)
+        there = getattr(holder, field)
+        beyond = [layer for layer in layers if layer >= there]
+        if beyond:
+            raise UsageError(
+                f"from_teacher.{side}_layers names layer {beyond[0]}, "
+                f"but the teacher's {side} has layers 0 to {there - 1}"
+            )
+        for name in OF_EACH_LAYER:
+            value = getattr(holder, name, None)
+            if isinstance(value, (list, tuple)) and (side == "encoder" or holder is not chosen):
+                setattr(holder, name, [value[layer] for layer in layers])
+        setattr(holder, field, len(layers))
+    for side, layers in (("encoder", encoder_layers), ("decoder", decoder_layers)):
+        chosen = _with_same_layers(chosen, Stack.of(teacher, side), side, layers)
+    _check_around(teacher, empty_model(copy.deepcopy(chosen)))
+    return chosen
+
+
+def keep_layers(teacher: Any, encoder_layers: Sequence[int], decoder_layers: Sequence[int], *, seed: int) -> Any:
+    """A model of some of the teacher's layers, with the teacher's weights in them.
+
+    Layer j of the student is layer `encoder_layers[j]` (`decoder_layers[j]`) of the teacher; embeddings, head and norms
+    are the teacher's. What only the first layer holds (T5's relative position bias) always comes from the teacher's
+    first layer. Source: Shleifer and Rush, "Pre-trained Summarization Distillation" (2020).
+    """
+    student = new_model(config_with_layers(teacher.config, encoder_layers, decoder_layers), seed=seed)
+    places = {}
+    for side, layers in (("encoder", encoder_layers), ("decoder", decoder_layers)):
+        places[Stack.of(teacher, side).prefix] = layers
+    source = teacher.state_dict()
+
+    def teacher_name(name: str) -> str:
+        for prefix, layers in places.items():
+            if name.startswith(prefix):
+                index, _, rest = name.removeprefix(prefix).partition(".")
+                moved = f"{prefix}{layers[int(index)]}.{rest}"
+                return moved if moved in source else name
+        return name
+
+    student.load_state_dict({name: source[teacher_name(name)] for name in student.state_dict()})
+    return student
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Stack:
+    """The layers of an encoder or a decoder.
+
+    Attributes:
+        prefix: What the names of their weights begin with in the model's state.
+        layers: They.
+    """
+
+    prefix: str
+    layers: torch.nn.ModuleList
+
+    @classmethod
+    def of(cls, module: Any, side: str) -> Stack:
+        """That of a model; side is `encoder` or `decoder`.
+
+        Raises:
+            UsageError: There is no telling which layers they are.
+        """
+        holder, field = _count(module.config, side)
+        part = module.get_encoder() if side == "encoder" else module.get_decoder()
+        for name, each in part.named_modules():  # outer lists come before those within a layer
+            is_stack = isinstance(each, torch.nn.ModuleList) and len(each) == getattr(holder, field)
+            if is_stack and "vision" not in name:
+                prefix = next(name for name, other in module.named_modules() if other is each)
+                return cls(prefix=f"{prefix}.", layers=each)
+        raise _unknown(module.config)
+
+    @property
+    def only_first(self) -> set[str]:
+        """Names of weights that layer 0 holds and no other: T5's relative position bias is for all layers."""
+        others = [name for layer in list(self.layers)[1:] for name in layer.state_dict()]
+        return set(self.layers[0].state_dict()) - set(others) if others else set()
+
+    def difference(self, other: Stack, layers: Sequence[int]) -> tuple[int, str] | None:
+        """Where another stack's layers differ from these of this one, and in what."""
+        for place, (mine, its) in enumerate(zip((self.layers[layer] for layer in layers), other.layers, strict=True)):
+            first_only = self.only_first
+            names, its_names = set(mine.state_dict()), set(its.state_dict())
+            lacks = names - its_names - (first_only if layers[place] == 0 and place else set())
+            more = its_names - names - (set() if place else first_only)
+            for name in sorted((lacks | more) or _settings(mine, its)):
+                return place, name
+        return None
+
+
+def _settings(one: torch.nn.Module, other: torch.nn.Module) -> Iterator[str]:
+    """The names of weights and settings in which two layers of the same weights' names differ."""
+    parts, state, its_state = dict(other.named_modules()), one.state_dict(), other.state_dict()
+    yield from (name for name in state if name in its_state and state[name].shape != its_state[name].shape)
+    for name, part in one.named_modules():
+        its = parts.get(name)
+        if its is None:
+            continue
+        if type(part) is not type(its):
+            yield name
+        for key, value in vars(part).items():
+            if key.startswith("_") or key in WHERE_IT_IS or not isinstance(value, SETTINGS):
+                continue
+            if value != vars(its).get(key):
+                yield f"{name}.{key}".lstrip(".")
+
+
+def _with_same_layers(chosen: Any, theirs: Stack, side: str, layers: Sequence[int]) -> Any:
+    """The configuration with a rule for mixtures of experts, if it has one, by which its layers are the teacher's."""
+    differences = []
+    for candidate in _by_sparse_step(chosen, side, len(layers)):
+        found = theirs.difference(Stack.of(empty_model(copy.deepcopy(candidate)), side), layers)
+        if found is None:
+            return candidate
+        differences.append(found)
+    place, what = differences[0]
+    raise UsageError(
+        f"from_teacher.{side}_layers = {list(layers)} is not possible: layer {place} of a {chosen.model_type} model "
+        f"cannot be as the teacher's layer {layers[place]} ({what}); keep kinds of layers in the order that the "
+        f"teacher has, such as {list(range(len(layers)))}, or give config"
+    )
+
+
+def _by_sparse_step(config: Any, side: str, count: int) -> Iterator[Any]:
+    """The configuration as it is, then with each step at which its sparse layers may stand; read as from a file."""
+    yield _reopened(config)
+    step, number = f"{side}_sparse_step", f"num_sparse_{side}_layers"
+    if not hasattr(config, step):
+        return
+    for places in range(count + 1):
+        other = copy.deepcopy(config)
+        setattr(other, step, places)
+        if hasattr(config, number):  # Switch: what it makes the step of when it is new
+            setattr(other, number, count // places if places else 0)
+        yield _reopened(other)
+
+
+def _reopened(config: Any) -> Any:
+    return type(config).from_dict(config.to_dict())
+
+
+def _check_around(teacher: Any, student: Any) -> None:
+    """Refuse a student whose weights outside of layers are not the teacher's."""
+
+    def around(module: Any) -> dict[str, torch.Size]:
+        prefixes = tuple(Stack.of(module, side).prefix for side in COUNTS)
+        return {name: each.shape for name, each in module.state_dict().items() if not name.startswith(prefixes)}
+
+    theirs, ours = around(teacher), around(student)
+    for name in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(name) != ours.get(name):
+            raise UsageError(
+                f"from_teacher cannot keep some layers of this {teacher.config.model_type} model: the size of {name} "
+                "depends on how many there are; give config or model"
+            )
+
+
+def _count(config: Any, side: str) -> tuple[Any, str]:
+    """Which configuration says how many layers a side has, and in which field."""
+    inner = getattr(config, side, None)
+    if inner is not None and hasattr(inner, "get_text_config"):
+        return inner.get_text_config(), "num_hidden_layers"
+    for field in COUNTS[side]:
+        if hasattr(config, field):
+            return config, field
+    raise _unknown(config)
+
+
+def _unknown(config: Any) -> UsageError:
+    return UsageError(
+        f"from_teacher does not know how a {config.model_type} model counts its layers; give config or model"
+    )

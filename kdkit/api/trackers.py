@@ -16,7 +16,7 @@ TRACKING_FOLDER = "tracking"
 """Where in a run folder a tracker may keep files."""
 
 
-def require_package(module: str, *, extra: str) -> None:
+def require_package(module: str, *, name: str) -> None:
     """Refuse to track without the tracker's package; a tracker calls this first.
 
     A folder of that name in the working directory is not the package: wandb itself leaves one there.
@@ -27,8 +27,7 @@ def require_package(module: str, *, extra: str) -> None:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:  # any folder is found, as a namespace package
         raise MissingInput(
-            f'track.name is "{extra}", which needs the package {module}: pip install "kdkit[{extra}]", '
-            "or leave [track] out"
+            f'track.name is "{name}", which needs the package {module}: pip install {module}, or leave [track] out'
         )
 
 

@@ -62,7 +62,7 @@ class Installed:
             if not needed.specifier.contains(ours, prereleases=True):
                 raise PluginError(
                     f"version {self.version} of it is made for kdkit {needed.specifier}, and this is kdkit {ours}: "
-                    f"pip install 'kdkit{needed.specifier}', or a version of {self.name} that is made for kdkit {ours}"
+                    f"install such a kdkit, or a version of {self.name} that is made for kdkit {ours}"
                 )
 
 

@@ -33,7 +33,8 @@ def unmet(requirement: str, plugins: Plugins) -> str | None:
         # A module that was handed over has no version, and is taken as it is.
         if not versions[name] or wanted.specifier.contains(versions[name], prereleases=True):
             return None
-        return f"needs {requirement}, but version {versions[name]} is installed: pip install '{requirement}'"
+        how = "install such a kdkit" if name == "kdkit" else f"pip install '{requirement}'"
+        return f"needs {requirement}, but version {versions[name]} is installed: {how}"
     return _why_not_loaded(wanted, plugins)
 
 

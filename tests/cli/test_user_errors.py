@@ -399,7 +399,7 @@ WAYS = [
     Way("overrides an option of another component", 2, r'-o data\.path=x: data\.path: is not an option of data set "jsonl"; there are: train, .*', over("data.path=x")),
     # Plugins.
     Way("requires a plugin that is not installed", 2, r"r\.toml:1:\d+: requires\[0\]: needs plugin kdkit-nowhere, which is not installed: pip install kdkit-nowhere", prepare=changed("[data]", 'requires = ["kdkit-nowhere"]\n[data]')),
-    Way("requires a newer kdkit", 2, r"r\.toml:1:\d+: requires\[0\]: needs kdkit>=99, but version \S+ is installed: pip install 'kdkit>=99'", prepare=changed("[data]", 'requires = ["kdkit>=99"]\n[data]')),
+    Way("requires a newer kdkit", 2, r"r\.toml:1:\d+: requires\[0\]: needs kdkit>=99, but version \S+ is installed: install such a kdkit", prepare=changed("[data]", 'requires = ["kdkit>=99"]\n[data]')),
     Way("requires a plugin that is disabled", 2, r"r\.toml:1:\d+: requires\[0\]: needs plugin kdkit-assertions, which (KDKIT_DISABLE_PLUGINS disables|is not installed: .*)", prepare=no_plugins),
     Way("requires what is no name", 2, r'r\.toml:1:\d+: requires\[0\]: must be the name of a distribution, as in .*, is "a b"', prepare=changed("[data]", 'requires = ["a b"]\n[data]')),
     # Data.

@@ -252,3 +252,10 @@ def test_the_table_of_processes_says_which_stages_all_of_them_do():
     table = read(ROOT / "docs" / "scaling.md").split("\n| stage |")[1].split("\n\n")[0]
     (lead_alone,) = [row.split("|")[1] for row in table.splitlines()[2:] if "the others wait" in row]
     assert {name.strip() for name in lead_alone.split(",")} == {each.name for each in STAGES if not each.together}
+
+
+def test_nobody_is_told_to_fetch_kdkit_from_an_index():
+    """Its name there is somebody else's."""
+    files = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "kdkit").rglob("*.py"), *ROOT.glob("*.md")]
+    told = [file for file in files if re.search(r"pip install\W+kdkit\b(?!-)", file.read_text(encoding="utf-8"))]
+    assert not told

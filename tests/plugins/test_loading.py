@@ -142,7 +142,7 @@ def test_a_plugin_for_another_kdkit_is_refused_before_it_runs(install, requires)
     install("kdkit-new", "new_plugin_module", "raise AssertionError('it ran')", requires=requires)
     (failure,) = [each for each in plugin_loading.load().failures if each.plugin == "kdkit-new"]
     assert re.fullmatch(
-        r"version 1\.5 of it is made for kdkit \S+, and this is kdkit 0\.1\.0: pip install 'kdkit\S+', "
+        r"version 1\.5 of it is made for kdkit \S+, and this is kdkit 0\.1\.0: install such a kdkit, "
         r"or a version of kdkit-new that is made for kdkit 0\.1\.0",
         failure.cause,
     )

@@ -26,7 +26,7 @@ class TensorBoard:
         Raises:
             MissingInput: TensorBoard is not installed.
         """
-        require_package("tensorboard", extra="tensorboard")
+        require_package("tensorboard", name="tensorboard")
         import tomli_w
         from torch.utils.tensorboard import SummaryWriter
 

@@ -30,7 +30,7 @@ class Trackio:
         Raises:
             MissingInput: trackio is not installed.
         """
-        require_package("trackio", extra="trackio")
+        require_package("trackio", name="trackio")
         import trackio
 
         with redirect_stdout(sys.stderr):  # standard output is a run's result

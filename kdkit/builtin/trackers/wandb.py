@@ -36,7 +36,7 @@ class WandB:
             MissingInput: wandb is not installed.
             UsageError: Nobody is logged in.
         """
-        require_package("wandb", extra="wandb")
+        require_package("wandb", name="wandb")
         import wandb
 
         place = folder / TRACKING_FOLDER

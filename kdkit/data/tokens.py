@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from kdkit.api.values import EncodedExample, TokenBatch
+from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -63,7 +64,17 @@ def _cutting(limit: int | None) -> dict[str, Any]:
 
 
 def fit_source(example: Example, tokenizer: Tokenizer, limits: TokenLimits) -> list[int]:
-    """The ids of a source that is too long, shortened."""
+    """The ids of a source that is too long, shortened.
+
+    Raises:
+        UsageError: It has cuts, and the tokenizer cannot say where in a text a token lies.
+    """
+    if example.cuts and not getattr(tokenizer, "is_fast", True):
+        raise UsageError(
+            f"the source of row {example.id} has more tokens than tokens.max_source ({limits.max_source}), and the "
+            f"data set says which of its parts to shorten, but a slow tokenizer ({type(tokenizer).__name__}) cannot "
+            "say where in a text its tokens lie; raise tokens.max_source, or leave such rows out"
+        )
     text = example.source
     shifts: list[tuple[int, int]] = []  # (position, characters taken out there)
     for cut in example.cuts:

@@ -9,13 +9,18 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import UsageError
+from kdkit.models.tokenizers import end_id, has_target_vocabulary, source_size, target_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kdkit.api.interfaces import Tokenizer
 
-VOCABULARIES = ("vocab_size", "src_vocab_size", "tgt_vocab_size")
+SPECIAL_TOKENS = (
+    "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id",
+    "forced_eos_token_id",
+)  # fmt: skip
+"""Fields that a configuration of any type takes, though few types declare them all."""
 FOR_A_DECODER = ("is_decoder", "add_cross_attention")
 """Without these a decoder that is a model of its own, such as BERT, would not look at the encoder."""
 
@@ -42,7 +47,7 @@ def check_fields(table: Mapping[str, Any], known: Mapping[str, Any], model_type:
     Raises:
         UsageError: Names them, and what the first was probably meant to be.
     """
-    unknown = sorted(key for key in table if key != "model_type" and key not in known)
+    unknown = sorted(key for key in table if key != "model_type" and key not in known and key not in SPECIAL_TOKENS)
     if unknown:
         near = get_close_matches(unknown[0], known, n=1)
         hint = f'; did you mean "{near[0]}" for "{unknown[0]}"?' if near else ""
@@ -52,43 +57,65 @@ def check_fields(table: Mapping[str, Any], known: Mapping[str, Any], model_type:
 
 
 def with_tokens(table: Mapping[str, Any], known: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
-    """The table with vocabulary size and special token ids of the tokenizer where it does not give them."""
-    fields = _filled(table, known, tokenizer)
+    """The table with vocabulary size and special token ids of the tokenizer where it does not give them.
+
+    Raises:
+        UsageError: Models of this type cannot have the tokenizer's vocabularies.
+    """
+    fields = _filled(table, known, tokenizer, source_size(tokenizer))
     fields.setdefault("pad_token_id", tokenizer.pad_token_id)
-    fields.setdefault("eos_token_id", tokenizer.eos_token_id)
+    fields.setdefault("eos_token_id", end_id(tokenizer))
     decoder = fields.get("decoder")
     # Types with parts do not see padding in what the decoder reads, so its start is another token. T5Gemma's model
     # calls it the decoder's bos_token_id.
     start = decoder.get("bos_token_id") if isinstance(decoder, dict) else tokenizer.pad_token_id
     fields.setdefault("decoder_start_token_id", start)
     if "forced_eos_token_id" in known:  # BART's default is the id in BART's own vocabulary
-        fields.setdefault("forced_eos_token_id", tokenizer.eos_token_id)
+        fields.setdefault("forced_eos_token_id", end_id(tokenizer))
+    if has_target_vocabulary(tokenizer):
+        if "decoder_vocab_size" in known:
+            fields.setdefault("share_encoder_decoder_embeddings", False)
+        elif "tgt_vocab_size" not in known and not isinstance(decoder, dict):
+            raise UsageError(
+                "the tokenizer has a vocabulary for targets alone, and models of this type have one for sources and "
+                'targets; take config.model_type = "marian" or "fsmt"'
+            )
     return fields
 
 
-def check_vocabulary(config: Any, tokenizer: Tokenizer, place: str = "config") -> None:
+def check_vocabulary(config: Any, tokenizer: Tokenizer) -> None:
     """Refuse a vocabulary that is smaller than the tokenizer.
 
     Raises:
         UsageError: One is.
     """
-    for name in VOCABULARIES:
-        size = getattr(config, name, None)
-        if size is not None and size < len(tokenizer):
-            raise UsageError(f"{place}.{name} is {size}, but the tokenizer has {len(tokenizer)} tokens; leave it out")
+    _check(config, source_size(tokenizer), target_size(tokenizer), "config")
+
+
+def _check(config: Any, source: int, target: int, place: str) -> None:
+    for name, least in _vocabularies(source, target).items():
+        size = None if name in config.attribute_map else getattr(config, name, None)  # FSMT's vocab_size is another's
+        if size is not None and size < least:
+            raise UsageError(f"{place}.{name} is {size}, but the tokenizer has {least} tokens; leave it out")
     for name in config.sub_configs:
-        check_vocabulary(getattr(config, name), tokenizer, f"{place}.{name}")
+        _check(getattr(config, name), target if name == "decoder" else source, target, f"{place}.{name}")
 
 
-def _filled(table: Mapping[str, Any], known: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
-    fields = dict(table)
-    for name in VOCABULARIES:
+def _vocabularies(source: int, target: int) -> dict[str, int]:
+    """The fields that say how many tokens there are: FSMT and Marian may have targets of another vocabulary."""
+    own = {"decoder_vocab_size": target} if target != source else {}
+    return {"vocab_size": source, "src_vocab_size": source, "tgt_vocab_size": target, **own}
+
+
+def _filled(table: Mapping[str, Any], known: Mapping[str, Any], tokenizer: Tokenizer, size: int) -> dict[str, Any]:
+    fields, target = dict(table), target_size(tokenizer)
+    for name, least in _vocabularies(size, target).items():
         if name in known:
-            fields.setdefault(name, len(tokenizer))
+            fields.setdefault(name, least)
     for name, part, part_known in _parts(table, known):
-        inner = _filled(part, part_known, tokenizer)
-        ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-        for key, value in {**ids, "bos_token_id": fields.get("decoder_start_token_id", tokenizer.eos_token_id)}.items():
+        inner = _filled(part, part_known, tokenizer, target if name == "decoder" else size)
+        ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": end_id(tokenizer)}
+        for key, value in {**ids, "bos_token_id": fields.get("decoder_start_token_id", end_id(tokenizer))}.items():
             if key in part_known:
                 inner.setdefault(key, value)
         for key in FOR_A_DECODER:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import Tokenizer
 
-TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+# The last three are vocabularies of slow tokenizers.
+TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.spm", "*.tokenizer", "*.codes"]
+VOCABULARIES = ("tokenizer*.json", "vocab*.json", "vocab.txt", "*.model", "*.spm", "*.tokenizer")
+LACKS_PACKAGE = re.compile(r"requires the (\w+) library|need to install (\w+)", re.IGNORECASE)
 
 
 _ALONE = threading.RLock()
@@ -91,23 +95,27 @@ def load_tokenizer(name: str) -> Tokenizer:
 
     Raises:
         MissingInput: It is not there.
-        UsageError: What is there is no tokenizer that kdkit can use.
+        UsageError: What is there is not a tokenizer that kdkit can use, or it needs a package that is not installed.
     """
     from transformers import AutoTokenizer
 
     folder = find_folder(name, weights=False)
-    if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json", "vocab.json")):
+    if not any(any(folder.glob(pattern)) for pattern in VOCABULARIES):
         raise MissingInput(f"{name} holds no tokenizer: there is no tokenizer.json in it")
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except ImportError as error:
+        said = LACKS_PACKAGE.search(str(error))
+        package = next(filter(None, said.groups())).lower() if said is not None else error.name or _first_line(error)
+        raise UsageError(
+            f"the tokenizer of {name} needs the package {package}, which is not installed: pip install {package}"
+        ) from error
     except Exception as error:
         _refuse_own_code(folder, "tokenizer_config.json", "config.json")
         raise UsageError(
             f"the tokenizer of {name} cannot be read ({type(error).__name__}: {_first_line(error)}); {FETCH_AGAIN}"
         ) from error
-    if not tokenizer.is_fast:
-        raise UsageError(f"the tokenizer of {name} has no fast version, which kdkit needs")
     if tokenizer.pad_token_id is None:
         raise UsageError(f"the tokenizer of {name} has no padding token")
     return cast("Tokenizer", tokenizer)

@@ -49,12 +49,16 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         recipe.student.model_kind.check_positions(student_config, recipe.tokens, recipe.generation)
     if student_tokenizer is not tokenizer:
         models.check_same_tokenizer(tokenizer, student_tokenizer)
+    least = {"source": models.source_size(tokenizer), "target": models.target_size(tokenizer)}
     for role, size in (("teacher", teacher), ("student", student)):
-        if size is not None and (entries := min(size.vocab_size, size.source_vocab_size)) < len(tokenizer):
-            raise Mismatch(
-                f"the {role}'s vocabulary has {entries} entries, but its tokenizer {len(tokenizer)} tokens; "
-                "take a model and a tokenizer that belong together"
-            )
+        if size is None:
+            continue
+        for side, entries in (("source", size.source_vocab_size), ("target", size.vocab_size)):
+            if entries < least[side]:
+                raise Mismatch(
+                    f"the {role}'s vocabulary has {entries} entries, but its tokenizer {least[side]} tokens; "
+                    "take a model and a tokenizer that belong together"
+                )
     validation_rows = recipe.training.validation_rows
     if not corpus.test:  # then validation is what is scored
         validation_rows = _more(validation_rows, recipe.evaluation.rows)
@@ -66,7 +70,7 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     held_out = len(corpus.held_out)
     target_tokens = {split: sum(len(row.target_ids) for row in rows) for split, rows in used.items()}
     captured = sum(target_tokens.values()) if recipe.loss.needs_teacher else 0
-    width = teacher.vocab_size if teacher is not None else len(tokenizer)
+    width = teacher.vocab_size if teacher is not None else least["target"]
     fine_tune, lengths = recipe.teacher.fine_tune, Lengths.of(used["train"])
     steps = sum(epoch_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed)))
     has_baseline = recipe.evaluation.baselines and recipe.loss.needs_teacher

@@ -289,6 +289,12 @@ def test_special_tokens_come_from_the_tokenizer(config):
     assert getattr(model.generation_config, "forced_eos_token_id", None) in (None, 1)
 
 
+def test_any_configuration_takes_special_tokens():
+    """T5's does not declare the token that its decoder starts from."""
+    config = models.config_from({**tiny.T5, "decoder_start_token_id": 5, "bos_token_id": 7}, tiny.tokenizer())
+    assert (config.decoder_start_token_id, config.bos_token_id) == (5, 7)
+
+
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [

@@ -8,7 +8,7 @@ import attrs
 
 from kdkit.errors import Mismatch
 from kdkit.logits.targets import NoTargets
-from kdkit.models import count_parameters
+from kdkit.models import count_parameters, target_size
 from kdkit.pipeline.estimate import check_space
 from kdkit.pipeline.fitting import Fitting
 from kdkit.pipeline.needed_logits import captured_targets
@@ -85,9 +85,10 @@ def _targets(
     if captured is None:
         return NoTargets()
     # The teacher's logits may be narrower, as recorded ones are: the loss then reads the entries that both have.
-    if model.vocab_size < len(model.tokenizer):
+    tokens = target_size(model.tokenizer)
+    if model.vocab_size < tokens:
         raise Mismatch(
-            f"the tokenizer has {len(model.tokenizer)} tokens, but the student's logits are over {model.vocab_size} "
+            f"the tokenizer has {tokens} tokens, but the student's logits are over {model.vocab_size} "
             "only; take a model and a tokenizer that belong together"
         )
     return captured_targets(captured, rows, device=device)

@@ -1,0 +1,105 @@
+"""Tokenizers written in Python work like fast ones, except where a token's place in a text is asked for."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+
+import language_kit as kit
+import pytest
+
+from kdkit import models
+from kdkit.api.options import TokenLimits
+from kdkit.api.values import Cut, Example
+from kdkit.data.tokens import encode
+from kdkit.errors import Mismatch, UsageError
+from kdkit.models.tokenizers import end_id
+
+LIMITS = TokenLimits(max_source=40, max_target=24)
+
+
+@pytest.fixture(params=kit.SLOW)
+def slow(request, tmp_path):
+    """A slow tokenizer, as it comes out of a folder."""
+    make, _, package = kit.SLOW[request.param]
+    if package is not None:
+        pytest.importorskip(package)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Recommended: pip install sacremoses")  # of Marian's
+        (tmp_path / "parts").mkdir()
+        tokenizer = models.load_tokenizer(kit.saved(make(tmp_path / "parts"), tmp_path / "t"))
+    assert not tokenizer.is_fast
+    return tokenizer
+
+
+def test_a_slow_tokenizer_reads_sources_and_writes_targets(slow):
+    examples = [Example(id="a", source="max of 3 and 4", target="== 3")]
+    row = encode(examples, slow, LIMITS)[0]
+    assert slow.batch_decode([row.target_ids], skip_special_tokens=True)[0].replace(" ", "") == "==3"
+    assert max(row.source_ids) < models.source_size(slow)
+    assert max(row.target_ids) < models.target_size(slow)
+    if type(slow).__name__ != "BlenderbotSmallTokenizer":
+        assert end_id(slow) in row.target_ids[-2:]  # a language may follow
+    cut = encode(examples, slow, TokenLimits(max_source=4, max_target=3))[0]
+    assert (len(cut.source_ids), len(cut.target_ids)) == (4, 3)
+    assert cut.target_ids[-1] == row.target_ids[-1] or end_id(slow) not in row.target_ids
+
+
+def test_a_slow_tokenizer_has_one_digest_before_saving_and_after_loading(slow, tmp_path):
+    again = models.load_tokenizer(kit.saved(slow, tmp_path / "again"))
+    assert models.tokenizer_digest(again) == models.tokenizer_digest(slow)
+    models.check_same_tokenizer(slow, again)
+
+
+def test_cuts_need_a_tokenizer_that_says_where_tokens_lie():
+    from transformers import ByT5Tokenizer
+
+    cut = Cut(start=0, end=6, keep="head", drop_start=0, drop_end=6, drop_below=1)
+    example = Example(id="row7", source="a long source", target="t", cuts=(cut,))
+    assert len(encode([example], ByT5Tokenizer(), LIMITS)[0].source_ids) == 14
+    with pytest.raises(UsageError, match=r"source of row row7 has more tokens than tokens.max_source \(5\), .* slow"):
+        encode([example], ByT5Tokenizer(), TokenLimits(max_source=5))
+
+
+@pytest.mark.parametrize(("name", "package"), [("fsmt", "sacremoses"), ("marian", "sentencepiece")])
+def test_a_package_that_is_missing_is_named(name, package, tmp_path):
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip("it is installed")
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{name}"}}')
+    kind = {"fsmt": "FSMTTokenizer", "marian": "MarianTokenizer"}[name]
+    (tmp_path / "tokenizer_config.json").write_text(f'{{"tokenizer_class": "{kind}"}}')
+    with pytest.raises(UsageError, match=f"needs the package {package}, which is not installed: pip install {package}"):
+        models.load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("file", ["prophetnet.tokenizer", "source.spm", "vocab-src.json", "sentencepiece.bpe.model"])
+def test_a_folder_holds_a_tokenizer_by_any_name_of_a_vocabulary(file, tmp_path):
+    (tmp_path / file).write_text("")
+    with pytest.raises(UsageError, match="cannot be read"):
+        models.load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["marian", "fsmt"])
+def test_a_vocabulary_of_targets_is_compared_too(name, tmp_path):
+    make, _, package = kit.SLOW[name]
+    pytest.importorskip(package)
+    one, other = make(tmp_path), make(tmp_path)
+    decoder = dict(other.decoder)
+    decoder[5], decoder[6] = decoder[6], decoder[5]
+    other.decoder = decoder
+    assert models.target_size(one) < models.source_size(one)
+    with pytest.raises(Mismatch, match=rf"id 5 of targets is {one.decoder[5]!r} to the teacher \({len(one.decoder)} "):
+        models.check_same_tokenizer(one, other)
+
+
+@pytest.mark.parametrize("name", ["marian", "fsmt"])
+def test_a_new_model_has_room_for_both_vocabularies(name, tmp_path):
+    make, model_type, package = kit.SLOW[name]
+    pytest.importorskip(package)
+    tokenizer = make(tmp_path)
+    config = models.config_from({"model_type": model_type, **kit.TINY}, tokenizer)
+    size = models.size_of(config)
+    assert (size.source_vocab_size, size.vocab_size) == (models.source_size(tokenizer), models.target_size(tokenizer))
+    assert config.eos_token_id == end_id(tokenizer)
+    with pytest.raises(UsageError, match="a vocabulary for targets alone"):
+        models.config_from(tiny.T5, tokenizer)

@@ -70,7 +70,6 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     held_out = len(corpus.held_out)
     target_tokens = {split: sum(len(row.target_ids) for row in rows) for split, rows in used.items()}
     captured = sum(target_tokens.values()) if recipe.loss.needs_teacher else 0
-    width = teacher.vocab_size if teacher is not None else least["target"]
     fine_tune, lengths = recipe.teacher.fine_tune, Lengths.of(used["train"])
     steps = sum(epoch_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed)))
     has_baseline = recipe.evaluation.baselines and recipe.loss.needs_teacher
@@ -82,7 +81,7 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         student=student,
         capture_rows=sum(map(len, used.values())) if captured else 0,
         capture_tokens=captured,
-        capture_bytes=int(captured * recipe.codec.bytes_per_token(width)),
+        capture_bytes=int(captured * recipe.codec.bytes_per_token(least["target"])),
         teacher_bytes=_bytes_of_making(teacher) if teacher is not None and recipe.teacher.is_made_here else 0,
         student_bytes=_bytes_of_making(student),
         teacher_steps=sum(epoch_steps(lengths, fine_tune, seed=fine_tune.own_seed(recipe.seed)))

@@ -12,6 +12,7 @@ from kdkit.errors import MissingInput
 from kdkit.logits.bench.records import Material, Record, check_finite, first_quarter, quarter_sentence
 from kdkit.logits.cache import open_cache
 from kdkit.logits.encoder import has_states
+from kdkit.logits.token_entries import of_tokens
 from kdkit.recipe.inputs import read_rows
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.record import check_recipe, read_record
@@ -77,8 +78,9 @@ def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Prog
     record = read_record(path)
     folder = _teacher_folder(recipe, path, record)
     corpus = _corpus(recipe, path, record, progress)
-    teacher = recipe.teacher.open(folder, recipe.data, corpus, device="cpu")
+    opened = recipe.teacher.open(folder, recipe.data, corpus, device="cpu")
     try:
+        teacher = of_tokens(opened)
         chosen = rows_of(corpus.train, teacher.tokenizer, recipe.tokens, at_most=rows).encoded
         learnt = first_quarter(len(chosen), f"the training data of {recipe.name}")
         head = teacher.head() if has_states(teacher) else None
@@ -103,7 +105,7 @@ def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Prog
             records=len(chosen) - learnt,
         )
     finally:
-        teacher.close()
+        opened.close()
 
 
 def _teacher_folder(recipe: Recipe, path: Path, record: dict[str, Any]) -> Path | None:

@@ -49,6 +49,7 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
     """
     record, recipe = check_run(cache, run_dir)
     stages = _stages(cache, run_dir, record, recipe)
+    before = _home(record, run_dir, stages[-1].name)
     loaded, device = dict(plugins.load().loaded), devices.pick(recipe.device)
     with open_run(recipe, run_dir, fresh=False, progress=progress, plugins=loaded, device=device) as opened:
         try:
@@ -62,6 +63,12 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
         finally:
             if record["status"] != "done":
                 opened.leave_as(record["status"])
+    after = _home(opened.record, run_dir, stages[-1].name)
+    if after != before:
+        raise UsageError(
+            f"{cache} has logits of entries that no token has, which are left out now: those of {run_dir} are in "
+            f"{after}, and {cache} may be deleted"
+        )
     return LogitCache.open(cache)
 
 
@@ -85,6 +92,15 @@ def check_run(cache: Path, run_dir: Path) -> tuple[dict[str, Any], Recipe]:
         "same store, which captures what the cache lacks",
     )
     return record, recipe
+
+
+def _home(record: dict[str, Any], run_dir: Path, stage: str) -> str | None:
+    """The cache that the logits of a capture belong in; of a part's, the one that takes all parts."""
+    if _PART.fullmatch(stage):
+        part = facts_in(record, PartCaptured, run_dir, stage=stage)
+        return part.shared if part is not None else None
+    captured = facts_in(record, Captured, run_dir)
+    return captured.cache if captured is not None else None
 
 
 def _stages(cache: Path, run_dir: Path, record: dict[str, Any], recipe: Recipe) -> Sequence[Stage]:

@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
+
 from kdkit.api.interfaces.codecs import FittedCodec
 from kdkit.data.rows import rows_of
 from kdkit.errors import Mismatch
 from kdkit.logits.cache import LogitCache
 from kdkit.logits.cache.remote.transfer import mirror
 from kdkit.logits.targets import keys_of
-from kdkit.models import tokenizer_digest
+from kdkit.logits.token_entries import of_tokens
+from kdkit.models import target_size, tokenizer_digest
 from kdkit.pipeline.cache_filling import CacheFilling
 from kdkit.pipeline.needed_logits import NeededLogits, is_finished, needed_rows
 from kdkit.runs.stage import Planned, Stage
@@ -97,19 +100,21 @@ def check_teacher(run: Run, teacher: OpenTeacher, told: TeacherAsked) -> None:
 
 
 def filling_of(run: Run, teacher: OpenTeacher, corpus: Corpus) -> CacheFilling:
-    """Filling the cache of a run's logits."""
-    recipe = run.recipe
+    """Filling the cache of a run's logits: those of tokens, where the teacher has more."""
+    recipe, narrow = run.recipe, of_tokens(teacher)
     needed = NeededLogits.of(
-        teacher,
+        narrow,
         needed_rows(corpus, teacher.tokenizer, recipe.tokens, recipe.training, recipe.evaluation),
         recipe.codec,
         codec_name=recipe.names["codec"],
         teacher_name=f"{recipe.name}: {recipe.names['teacher']}",
         place=logits_of(recipe.store.dir, run.store),
     )
+    if narrow is not teacher:
+        run.progress.note(_sentence_of_width(needed, teacher.vocab_size))
     return CacheFilling(
         needed=needed,
-        teacher=teacher,
+        teacher=narrow,
         codec=recipe.codec,
         shard_bytes=recipe.store.shard_mb * 1_000_000,
         progress=run.progress,
@@ -127,7 +132,22 @@ def covers(run: Run, folder: Path, told: Captured, corpus: Corpus) -> bool:
     tokenizer = recipe.teacher.load_tokenizer(corpus)
     rows = needed_rows(corpus, tokenizer, recipe.tokens, recipe.training, recipe.evaluation)
     cache = LogitCache.open(folder)
+    if cache.vocab_size > target_size(tokenizer):  # captured by an earlier kdkit, entries of no token included
+        return False
     return all(key in cache for key in keys_of(rows, teacher=told.identity, tokenizer=told.tokenizer).values())
+
+
+def _sentence_of_width(needed: NeededLogits, whole: int) -> str:
+    """What is left out of a teacher's logits, and what has become of a cache that has it."""
+    width = needed.identity.vocab_size
+    text = (
+        f"capture: {whole} logits a token are cut to {width}, one for each id of the tokenizer: "
+        f"no token has the other {whole - width}"
+    )
+    uncut = needed.folder.with_name(attrs.evolve(needed.identity, vocab_size=whole).digest[:32])
+    if is_finished(uncut):
+        text += f"; {uncut}, where an earlier kdkit kept them all, is not used, and may be deleted"
+    return text
 
 
 def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:

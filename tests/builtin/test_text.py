@@ -75,6 +75,11 @@ def test_line_ends_count_alike_but_white_space_within_counts():
         ("a", "a, b", 0.5),
         # the underscore belongs to words, so there is no common token
         ("a_b", "a b", 0.0),
+        # as docs/evaluation.md warns: case and articles count, a run of Chinese is one word, an accent has two spellings
+        ("The cat", "the cat", 0.5),
+        ("cat", "a cat", 2 / 3),
+        ("\u6211\u4eec\u8d70", "\u6211\u4eec", 0.0),
+        ("\u00e9", "e\u0301", 0.0),
     ],
 )
 def test_token_f1_counts_repeated_tokens_and_punctuation(reference, generated, expected):

@@ -41,6 +41,12 @@ def default_fields(model_type: str, place: str = "config") -> dict[str, Any]:
     return fields
 
 
+def config_of_side(config: Any, side: str) -> Any:
+    """What says how an encoder or a decoder is made: a configuration within the model's, or the model's own."""
+    inner = getattr(config, side, None)
+    return inner.get_text_config() if inner is not None else config
+
+
 def check_fields(table: Mapping[str, Any], known: Mapping[str, Any], model_type: str, place: str = "config") -> None:
     """Refuse fields that the type does not know.
 

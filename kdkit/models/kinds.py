@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import UsageError
+from kdkit.models.config_fields import config_of_side
 from kdkit.models.making import size_of
 
 if TYPE_CHECKING:
@@ -52,18 +53,21 @@ print(tokenizer.decode(model.generate(ids, max_length={generation.max_new_tokens
         Raises:
             UsageError: Names the limit and the greatest value that the model takes.
         """
-        if any(getattr(config, field, None) is not None for field in DISTANCES):
-            return
-        for fields, name, limit in (
-            (ENCODER, "tokens.max_source", limits.max_source),
-            (DECODER, "tokens.max_target", limits.max_target),
-            (DECODER, "generation.max_new_tokens", generation.max_new_tokens),  # the last is not read
+        for side, fields, name, limit in (
+            ("encoder", ENCODER, "tokens.max_source", limits.max_source),
+            ("decoder", DECODER, "tokens.max_target", limits.max_target),
+            ("decoder", DECODER, "generation.max_new_tokens", generation.max_new_tokens),  # the last is not read
         ):
-            positions = next(
-                (value for field in fields if isinstance(value := getattr(config, field, None), int)), None
-            )
+            positions = _positions(config_of_side(config, side), fields)
             if positions is not None and limit > positions:
                 raise UsageError(
                     f"{name} is {limit}, but a {config.model_type} model of this size has positions for {positions}; "
                     f"set it to {positions} or less"
                 )
+
+
+def _positions(config: Any, fields: tuple[str, ...]) -> int | None:
+    """For how many tokens an encoder or a decoder has positions; None where there is no end."""
+    if any(getattr(config, field, None) is not None for field in DISTANCES):
+        return None
+    return next((value for field in fields if isinstance(value := getattr(config, field, None), int)), None)

@@ -14,6 +14,7 @@ import attrs
 import torch
 
 from kdkit.errors import UsageError
+from kdkit.models.config_fields import config_of_side
 from kdkit.models.making import empty_model, new_model
 
 if TYPE_CHECKING:
@@ -201,9 +202,9 @@ def _check_around(teacher: Any, student: Any) -> None:
 
 def _count(config: Any, side: str) -> tuple[Any, str]:
     """Which configuration says how many layers a side has, and in which field."""
-    inner = getattr(config, side, None)
-    if inner is not None and hasattr(inner, "get_text_config"):
-        return inner.get_text_config(), "num_hidden_layers"
+    holder = config_of_side(config, side)
+    if holder is not config:
+        return holder, "num_hidden_layers"
     for field in COUNTS[side]:
         if hasattr(config, field):
             return config, field

@@ -6,12 +6,15 @@ import runpy
 from types import SimpleNamespace
 
 import attrs
+import pytest
 import tiny
+from architectures import BERT, table
 
-from kdkit.api.options import Generation
+from kdkit.api.options import Generation, TokenLimits
 from kdkit.api.values import ModelSize
 from kdkit.builtin.students.hf_seq2seq import HFSeq2SeqStudent
-from kdkit.models import EncoderDecoder
+from kdkit.errors import UsageError
+from kdkit.models import EncoderDecoder, config_from
 from kdkit.pipeline.estimate import estimate
 from kdkit.recipe import load_recipe
 from kdkit.runs.model_card import model_card
@@ -58,3 +61,24 @@ def test_card_and_estimate_take_a_model_of_another_kind(tmp_path):
         assert "pipeline_tag: text-generation\n" in card
         assert f"```python\nopen('PATH/OF/THIS/FOLDER', {recipe.generation.max_new_tokens})\n```" in card
     assert "AutoModelForSeq2SeqLM" in model_card(recipe, role="teacher")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "fields", "sentence"),
+    [
+        ("encoder-decoder", {"encoder": {**BERT, "max_position_embeddings": 20}}, "tokens.max_source is 24"),
+        ("encoder-decoder", {"decoder": {**BERT, "max_position_embeddings": 7}}, "tokens.max_target is 8"),
+        ("led", {"max_encoder_position_embeddings": 20}, "tokens.max_source is 24"),
+        ("encoder-decoder", {}, None),
+        ("t5gemma", {}, None),  # which knows distances
+        ("t5gemma2", {}, None),
+    ],
+)
+def test_limits_beyond_the_positions_of_encoder_or_decoder_are_refused(model_type, fields, sentence):
+    config = config_from(table(model_type, **fields), tiny.tokenizer())
+    limits, generation = TokenLimits(max_source=24, max_target=8), Generation(max_new_tokens=7)
+    if sentence is None:
+        EncoderDecoder().check_positions(config, limits, generation)
+    else:
+        with pytest.raises(UsageError, match=sentence):
+            EncoderDecoder().check_positions(config, limits, generation)

@@ -7,6 +7,7 @@ import warnings
 
 import language_kit as kit
 import pytest
+import tiny
 
 from kdkit import models
 from kdkit.api.options import TokenLimits

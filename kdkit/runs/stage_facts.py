@@ -61,6 +61,7 @@ class Estimate(StageFacts):
         picking_rows: Validation rows for which the student writes one more, where others are held out.
         baseline_steps: Steps of the student that is trained on the labels alone; 0 where there is none.
         baseline_bytes: Bytes that making it writes.
+        notes: What metric suites say of the rows and of the machine; None where they say nothing.
     """
 
     stage = "check"
@@ -80,6 +81,7 @@ class Estimate(StageFacts):
     picking_rows: int = 0
     baseline_steps: int = 0
     baseline_bytes: int = 0
+    notes: tuple[str, ...] | None = None
 
     @property
     def trained_tokens(self) -> int:

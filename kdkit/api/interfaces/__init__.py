@@ -20,6 +20,7 @@ from kdkit.api.interfaces.codecs import (
 from kdkit.api.interfaces.data import DataSource, FetchedSource, RecordedSource, RowSource
 from kdkit.api.interfaces.experiments import OpenSearch, OpenTracker, Reference, Search, Tracker
 from kdkit.api.interfaces.losses_and_suites import (
+    CheckedSuite,
     DirectedSuite,
     FeatureLoss,
     LossMixer,
@@ -33,6 +34,7 @@ from kdkit.api.interfaces.teachers_and_students import HeadTeacher, InputChecker
 
 __all__ = [
     "BatchCodec",
+    "CheckedSuite",
     "Codec",
     "DataSource",
     "DirectedSuite",

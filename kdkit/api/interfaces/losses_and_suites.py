@@ -142,6 +142,25 @@ class MetricSuite(Protocol):
 
 
 @runtime_checkable
+class CheckedSuite(MetricSuite, Protocol):
+    """A metric suite that can tell before a training whether it will be able to score after it."""
+
+    def check(self, examples: Sequence[Example]) -> Sequence[str]:
+        """Refuse what `score` would refuse: rows, or the machine. It is called in the stage `check`.
+
+        Args:
+            examples: The rows that are to be scored.
+
+        Returns:
+            Sentences that whoever starts the run, and whoever reads its report, should know.
+
+        Raises:
+            KdkitError: With what to do about it.
+        """
+        ...
+
+
+@runtime_checkable
 class DirectedSuite(MetricSuite, Protocol):
     """A metric suite that has metrics of which more is not better."""
 

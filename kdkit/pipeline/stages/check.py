@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
+from kdkit.api.interfaces import CheckedSuite
 from kdkit.pipeline.estimate import check_space, estimate
 from kdkit.runs.stage import Planned, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
@@ -23,10 +28,24 @@ def fit_together(run: Run) -> Estimate:
     Raises:
         Mismatch: See `kdkit.pipeline.estimate.estimate`.
         UsageError: A metric does not exist, or the disk is too small.
+        KdkitError: A metric suite will not be able to score here.
     """
-    found = estimate(run.recipe, run.read_corpus())
+    corpus = run.read_corpus()
+    found = estimate(run.recipe, corpus)
     check_space({run.path: found.student_bytes})
-    return found
+    notes = tuple(_notes(run.recipe, corpus))
+    for note in notes:
+        run.progress.note(f"check: {note}")
+    return attrs.evolve(found, notes=notes or None)
+
+
+def _notes(recipe: Recipe, corpus: Corpus) -> Iterator[str]:
+    """What metric suites say of the rows that they will score, and of this machine."""
+    rows = recipe.evaluation.rows or None
+    examples = [*corpus.test[:rows], *corpus.validation[:rows]]
+    for named in recipe.evaluation.suites:
+        if isinstance(named.suite, CheckedSuite):
+            yield from (f'suite "{named.name}": {note}' for note in named.suite.check(examples))
 
 
 def plan(_recipe: Recipe, _corpus: Corpus, _found: Estimate) -> Planned:

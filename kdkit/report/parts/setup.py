@@ -32,7 +32,7 @@ def sections(facts: RunFacts) -> Sections:
         "Fine-tuning of the teacher": _items(_fine_tuning(facts)),
         "Student": _items(_settings(facts.table("student"))),
         "Training of the student": _items(_training(facts)),
-        "Evaluation": _items(_evaluation(facts)),
+        "Evaluation": [*_items(_evaluation(facts)), *_notes(facts)],
         "Logit cache": _items(_cache(facts)),
         "Time by stage": _times(facts),
         "Versions": _items(versions([facts.run])),
@@ -43,6 +43,13 @@ def sections(facts: RunFacts) -> Sections:
 
 def _items(found: Sequence[tuple[str, str]]) -> list[Items]:
     return [Items(tuple(found))] if found else []
+
+
+def _notes(facts: RunFacts) -> list[Remarks]:
+    """What metric suites said before the training."""
+    told = as_table(as_table(as_table(facts.run.get("stages")).get("check")).get("facts")).get("notes")
+    notes = tuple(str(note) for note in told) if isinstance(told, list) else ()
+    return [Remarks(notes)] if notes else []
 
 
 def _without(table: Mapping[str, Any], *names: str) -> dict[str, Any]:

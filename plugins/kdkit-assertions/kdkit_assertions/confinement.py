@@ -1,123 +1,130 @@
-"""What keeps a process that runs generated code apart from everything else: limits, namespaces, Landlock, seccomp.
+"""What keeps a process that runs generated code apart from everything else.
 
-Which of them there are depends on the system: see `Confinement`. Nothing here needs a privilege, and what the kernel
-does not allow is left out, to be told.
+Which parts there are depends on the system: see `Confinement`. Nothing here needs a privilege, and what the kernel does
+not allow is left out, and said.
 
-Sources: the Linux manual pages unshare(2), user_namespaces(7), pid_namespaces(7), mount(2), prctl(2), capset(2) and
-landlock(7), from which the numbers are.
+Sources: the Linux manual pages prctl(2), capset(2), setrlimit(2) and proc(5), from which the numbers are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import math
 import os
 import resource
 import struct
 import sys
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit_assertions.systemcalls import refuse_system_calls
+from kdkit_assertions import landlock
+from kdkit_assertions.systemcalls import ROWS, WORKERS, refuse_system_calls
 
-_NEW_USER, _NEW_PID, _NEW_NET, _NEW_IPC, _NEW_MOUNTS = 0x10000000, 0x20000000, 0x40000000, 0x08000000, 0x00020000
-_MOUNT_NOSUID, _MOUNT_NODEV, _MOUNT_RECURSIVE, _MOUNT_PRIVATE = 2, 4, 1 << 14, 1 << 18
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
-_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kdkit_assertions.namespaces import Namespaces
+
+_PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 3, 4, 36, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 _FILE_BYTES = 16 * 2**20
-_FOLDER_BYTES, _FOLDER_FILES = 64 * 2**20, 4096
-_PROCESSES = 64
+PROCESSES = 64
 _OPEN_FILES = 256
-
-# Of Landlock's rights over files, by the version that they came with: writing, removing and making.
-_WRITE_FILE = 1 << 1
-_WRITING = {1: _WRITE_FILE | sum(1 << bit for bit in range(4, 13)), 2: 1 << 13, 3: 1 << 14}
-_SIGNALS_SINCE, _SCOPE_SIGNAL = 6, 1 << 1
 
 
 @attrs.frozen(kw_only=True)
 class Confinement:
-    """What holds for a process.
+    """What holds for the process of a row.
 
     Attributes:
         network: It is in a network namespace of its own, in which there is nothing.
-        processes: It is the first process of a namespace of its own: whatever is started ends with it, and sees no
-            other process.
+        processes: It is in a process namespace of its own: it can signal no other process, and whatever it starts ends
+            with it.
         files: It can write below one folder only.
-        room: That folder is of bounded size.
-        system_calls: What namespaces and Landlock leave open is refused: sockets that are files, and a file's mode,
-            owner, times and attributes.
+        home: What lies in the user's home, the working folder and the temporary one is closed to it, but for what
+            Python imports from there.
+        room: The folder that it can write to is a file system of its own, of bounded size.
+        system_calls: What namespaces and Landlock leave open is refused: sockets that are files, memory that outlives
+            a process, and a file's mode, owner, times and attributes.
     """
 
     network: bool
     processes: bool
     files: bool
+    home: bool
     room: bool
     system_calls: bool
 
 
-def enter_namespaces() -> tuple[bool, bool]:
-    """New namespaces for network, processes, messages and mounts; whether there is one for network, and for processes.
-
-    The next child is the first process of the new process namespace. Call it in a process with one thread.
-    """
-    if sys.platform != "linux":
-        return False, False
-    user, group = os.getuid(), os.getgid()
-    most = _NEW_PID | _NEW_NET | _NEW_IPC | _NEW_MOUNTS
-    for flags in (_NEW_USER | most, most, _NEW_NET):
-        if _libc().unshare(flags) == 0:
-            if flags & _NEW_USER:
-                Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-                Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="ascii")
-                Path("/proc/self/gid_map").write_text(f"{group} {group} 1", encoding="ascii")
-            return True, bool(flags & _NEW_PID)
-    return False, False
+NO_KERNEL_LAYER = Confinement(network=False, processes=False, files=False, home=False, room=False, system_calls=False)
 
 
-def guard_worker(folder: Path, *, owns_namespace: bool) -> tuple[bool, bool, bool]:
-    """Guard the process that starts rows, and so all that it starts; what holds of files, room and system calls.
+def guard_worker(folder: Path, held: Namespaces) -> None:
+    """Guard a process that imports tests and starts rows, and so all that it starts.
 
     Its memory can be read by no process without privileges, and orphans of its children are its own.
 
     Args:
         folder: Below which it may write.
-        owns_namespace: Whether it is in namespaces of processes and mounts.
+        held: Its namespaces. Where it can mount, all else is read-only by now; rows are still to mount, so Landlock,
+            which forbids that, and a part of the refused system calls wait for them.
     """
     if sys.platform != "linux":
-        return False, False, False
-    _libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    has_room = owns_namespace and _limit_room(folder)
-    is_bound = _landlock(folder)
-    refuses = refuse_system_calls()
-    _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    return is_bound, has_room, refuses
-
-
-def _limit_room(folder: Path) -> bool:
-    """Put a file system in memory over a folder, for the processes of this namespace only; whether it is there."""
+        return
     libc = _libc()
-    if libc.mount(None, b"/", None, ctypes.c_ulong(_MOUNT_RECURSIVE | _MOUNT_PRIVATE), None) != 0:
-        return False  # without this it could show outside
-    options = f"size={_FOLDER_BYTES},nr_inodes={_FOLDER_FILES},mode=0700".encode()
-    flags = ctypes.c_ulong(_MOUNT_NOSUID | _MOUNT_NODEV)
-    if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", flags, options) != 0:
-        return False
-    os.chdir(folder)
-    return True
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if not held.mounts and landlock.version():
+        landlock.restrict([landlock.Place.open(folder), landlock.Place.open(os.devnull)], None, scoped=False)
+    refuse_system_calls(WORKERS if held.apart else ROWS)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def guard_row(*, seconds: float, memory_bytes: int, owns_namespace: bool) -> None:
-    """Limit the process of a row, for good, before it runs anything.
+def confine_row(home: Path, readable: Sequence[landlock.Place], held: Namespaces) -> Confinement:
+    """Confine this process and all that it starts, for good; what holds then.
+
+    Args:
+        home: Below which it may write.
+        readable: What it may read, beside that.
+        held: The namespaces that it is in.
+    """
+    if sys.platform != "linux":
+        return NO_KERNEL_LAYER
+    die_with_parent()
+    _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # so root's programs get no capabilities back
+    is_bound = False
+    if landlock.version():
+        writable = [landlock.Place.open(home), landlock.Place.open(os.devnull)]
+        is_bound = landlock.restrict(writable, readable, scoped=True)
+    refuses = refuse_system_calls(ROWS)
+    _drop_capabilities()
+    return Confinement(
+        network=held.apart,
+        processes=held.apart,
+        files=is_bound or held.mounts,
+        home=is_bound,
+        room=held.mounts,
+        system_calls=refuses,
+    )
+
+
+def die_with_parent() -> None:
+    """End this process when its parent ends, where the kernel does that."""
+    if sys.platform == "linux":
+        _libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
+
+
+def limit_row(*, seconds: float, memory_bytes: int, counts_own: bool) -> None:
+    """Limit this process, for good, before it runs anything.
 
     Args:
         seconds: Time that it may compute.
         memory_bytes: Memory that it may take beyond what it has.
-        owns_namespace: Whether it is in a namespace of processes; elsewhere those of the same user would count as its
-            own.
+        counts_own: Whether the kernel counts its processes apart from the user's others.
     """
     limits = {
         resource.RLIMIT_CORE: 0,
@@ -128,88 +135,114 @@ def guard_row(*, seconds: float, memory_bytes: int, owns_namespace: bool) -> Non
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         limits[resource.RLIMIT_AS] = pages * resource.getpagesize() + memory_bytes
-        if owns_namespace:
-            limits[resource.RLIMIT_NPROC] = _PROCESSES
+        if counts_own:
+            limits[resource.RLIMIT_NPROC] = PROCESSES
     for name, most in limits.items():
         hard = resource.getrlimit(name)[1]
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(name, (allowed, allowed))
     if sys.platform == "linux":
-        _libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)  # it does not outlive the worker
-        _landlock(None)
-        _drop_capabilities()
         _libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
-    sys.addaudithook(_refuse_sockets)  # unlike a replaced function, it cannot be taken off again
+    sys.addaudithook(_refuse_sockets)
 
 
 def _refuse_sockets(event: str, _arguments: object) -> None:
+    """Refuse sockets to code that means no harm: code that does can change this function, or go around it."""
     if event.startswith("socket."):
         raise PermissionError(f"generated code has no network: {event}")
 
 
-def kill_all(pid: int, *, owns_namespace: bool) -> None:
-    """End a child of this process and all that it started, and wait for their ends."""
+@attrs.define
+class _Unseen:
+    """How many callers want this process unseen, and whether it was seen before."""
+
+    lock: threading.Lock = attrs.field(factory=threading.Lock)
+    count: int = 0
+    was_seen: bool = False
+
+
+_unseen = _Unseen()
+
+
+@contextlib.contextmanager
+def unseen() -> Iterator[None]:
+    """While rows run, keep this process's memory and environment from processes of the same user without privileges."""
+    if sys.platform != "linux":
+        yield
+        return
+    libc = _libc()
+    with _unseen.lock:
+        if _unseen.count == 0:
+            _unseen.was_seen = libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1
+            libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        _unseen.count += 1
+    try:
+        yield
+    finally:
+        with _unseen.lock:
+            _unseen.count -= 1
+            if _unseen.count == 0 and _unseen.was_seen:
+                libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def count_tasks(enough: int) -> int:
+    """Processes and threads that this process has started, theirs included; counted no further than `enough`.
+
+    None are seen on other systems than Linux.
+    """
+    count, waiting = 0, ["self"]
+    while waiting and count < enough:
+        process = waiting.pop()
+        try:
+            tasks = list(Path(f"/proc/{process}/task").iterdir())
+            for task in tasks:
+                waiting += (task / "children").read_text(encoding="ascii").split()
+        except OSError:  # it has ended
+            continue
+        count += len(tasks) if process != "self" else 0
+    return count
+
+
+def end_child(pid: int) -> None:
+    """End a child of this process and its group, and wait for its end."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, 9)
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, 9)  # it may not have made its group yet
-    if owns_namespace:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, 9)
-    while True:
-        for child in () if owns_namespace else _children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, 9)
-        try:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
+
+
+def end_orphans(kept: frozenset[int]) -> None:
+    """End what processes that ended have left to this one, and what that leaves, but for children that are kept."""
+    while orphans := children() - kept:
+        for pid in orphans:
+            end_child(pid)
+
+
+def end_others() -> None:
+    """End all others of this process namespace, whose first process this is."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, 9)
+    with contextlib.suppress(ChildProcessError):
+        while True:
             os.waitpid(-1, 0)
-        except ChildProcessError:
-            return
 
 
-def _children() -> list[int]:
+def children() -> frozenset[int]:
+    """The children of this process; none on other systems than Linux."""
     try:
-        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii").split()]
-    except OSError:  # another system than Linux: the group is all that is known
-        return []
+        return frozenset(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii").split()))
+    except OSError:
+        return frozenset()
 
 
+@functools.cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
 def _drop_capabilities() -> None:
-    """Give up what a namespace's first process may do there; it would reach no further, but need not."""
+    """Give up what a namespace's first process, or root, may do."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     _libc().capset(ctypes.create_string_buffer(header), ctypes.create_string_buffer(24))
-
-
-def _landlock(folder: Path | None) -> bool:
-    """Confine this process by Landlock: writing to a folder and `/dev/null`, or signals to what it started itself."""
-    libc = _libc()
-    version = libc.syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
-    rights = sum(bits for since, bits in _WRITING.items() if version >= since) if folder is not None else 0
-    scope = _SCOPE_SIGNAL if folder is None and version >= _SIGNALS_SINCE else 0
-    if version < 1 or not (rights or scope):
-        return False
-    wanted = struct.pack("=QQQ", rights, 0, scope)[: 24 if version >= _SIGNALS_SINCE else 8]
-    rules = libc.syscall(_LANDLOCK_CREATE, wanted, ctypes.c_size_t(len(wanted)), ctypes.c_uint32(0))
-    if rules < 0:
-        return False
-    try:
-        if folder is not None and not (
-            _allow(rules, folder, rights) and _allow(rules, Path(os.devnull), rights & (_WRITE_FILE | _WRITING[3]))
-        ):
-            return False
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        return bool(libc.syscall(_LANDLOCK_RESTRICT, ctypes.c_int(rules), ctypes.c_uint32(0)) == 0)
-    finally:
-        os.close(rules)
-
-
-def _allow(rules: int, path: Path, rights: int) -> bool:
-    opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        rule = struct.pack("=Qi", rights, opened)
-        return bool(_libc().syscall(_LANDLOCK_ADD, ctypes.c_int(rules), ctypes.c_int(1), rule, ctypes.c_uint32(0)) == 0)
-    finally:
-        os.close(opened)

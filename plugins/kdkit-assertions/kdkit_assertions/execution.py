@@ -2,7 +2,7 @@
 
 It is for the rows of the data set `python-tests`. A generated oracle or assertion is put where the true one stood (see
 `kdkit_assertions.placing`), and its test is run up to there, in a process of its own, within limits (see
-`kdkit_assertions.row_worker`). Values of a row, 1 or 0:
+`kdkit_assertions.row_process`). Values of a row, 1 or 0:
 
 - `holds`: the test ran, and the assertion held;
 - `fails`: the test ran, and the assertion did not hold;
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from kdkit.api import Example
     from kdkit_assertions.row_pool import Ask
 
+NOTHING = (
+    "this system keeps generated code apart by nothing: code that is made to do harm can read and change what you can, "
+    "and use the network, so run it where nothing can be lost"
+)
 METRICS = ("holds", "fails", "does_not_run", "truth_holds", "not_runnable", "holds_of_runnable")
 
 
@@ -70,6 +74,27 @@ class Execution:
         if sys.platform == "win32":
             raise ValueError('the suite "execution" needs Linux or macOS, since Windows cannot fork; take it out')
 
+    def check(self, examples: Sequence[Example]) -> Sequence[str]:
+        """Start a process as rows have it; what this machine lacks to keep generated code apart.
+
+        Raises:
+            Mismatch: The rows were made of other versions of the packages than are installed.
+            KdkitError: A process to run tests in cannot be started.
+        """
+        from kdkit_assertions.row_pool import confinement_here
+
+        runnable = [example for example in examples if row_of(example) is not None]
+        _check_versions(runnable)
+        if not runnable:
+            return []
+        confined = attrs.asdict(confinement_here())
+        lacking = [name for name, holds in confined.items() if not holds]
+        where = 'see "Running generated code" in docs/evaluation.md'
+        if len(lacking) == len(confined):
+            return [f"{NOTHING}; {where}"]
+        names = ", ".join(f"`{name}`" for name in lacking)
+        return [f"generated code runs without {names} here; {where}"] if names else []
+
     def score(
         self, generated: Sequence[str], references: Sequence[str], examples: Sequence[Example]
     ) -> Mapping[str, Sequence[float | None]]:
@@ -98,7 +123,7 @@ class Execution:
     def _find_out(self, asks: Sequence[Ask]) -> None:
         """Run what was not run before: the true assertions serve all models."""
         from kdkit_assertions.row_pool import Limits, verdicts_of
-        from kdkit_assertions.row_worker import NOT_THERE
+        from kdkit_assertions.row_process import NOT_THERE
 
         wanted = [ask for ask in dict.fromkeys(asks) if ask not in self._known]
         limits = Limits(seconds=self.time_limit, memory_bytes=self.memory_mb * 2**20)

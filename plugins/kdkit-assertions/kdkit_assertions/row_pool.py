@@ -1,7 +1,8 @@
 """The workers that run rows, as the process sees them that wants to know: started, asked, and replaced when they end.
 
-A worker is a new interpreter with an environment of its own; see `kdkit_assertions.row_worker` for what it does. It has
-one row at a time, so when it ends, or is not heard of in time, it is known which row was at fault.
+A worker is a new interpreter with an environment and a folder of its own, for the tests of one package; see
+`kdkit_assertions.row_worker` for what it does. It has one row at a time, so when it ends, or is not heard of in time,
+it is known which row was at fault.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ import attrs
 
 from kdkit.errors import KdkitError
 from kdkit_assertions.calling import DOES_NOT_RUN, NOT_RUNNABLE
-from kdkit_assertions.confinement import Confinement
+from kdkit_assertions.confinement import Confinement, unseen
+from kdkit_assertions.readable import hidden_places
+from kdkit_assertions.row_process import HOME
+from kdkit_assertions.row_worker import ROOM
+from kdkit_assertions.rows_folder import rows_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +66,7 @@ class Limits:
 
 
 def verdicts_of(asks: Sequence[Ask], limits: Limits, *, workers: int) -> list[str]:
-    """What becomes of each test: one of `kdkit_assertions.row_worker.VERDICTS`.
+    """What becomes of each test: one of `kdkit_assertions.row_process.VERDICTS`.
 
     Args:
         asks: Rows and texts.
@@ -74,12 +79,12 @@ def verdicts_of(asks: Sequence[Ask], limits: Limits, *, workers: int) -> list[st
     batches = _batches(asks)
     found: dict[Ask, str] = {}
     stop = threading.Event()
-    with tempfile.TemporaryDirectory(prefix="kdkit-rows-", ignore_cleanup_errors=True) as folder:
+    with unseen(), rows_folder() as folder:
         waiting = iter(batches)
         lock = threading.Lock()
 
         def work() -> None:
-            with _Worker(Path(folder), limits, stop) as worker:
+            with _Worker(folder, limits, stop) as worker:
                 while not stop.is_set():
                     with lock:
                         batch = next(waiting, None)
@@ -98,13 +103,16 @@ def verdicts_of(asks: Sequence[Ask], limits: Limits, *, workers: int) -> list[st
 
 
 def _batches(asks: Sequence[Ask]) -> list[list[Ask]]:
-    """Each ask once; those of a module together, some at a time, so that a module is imported by few workers."""
+    """Each ask once; those of a module together, some at a time, so that a module is imported by few workers.
+
+    Packages follow one another, since a worker has one.
+    """
     by_module: dict[str, list[Ask]] = {}
     for ask in dict.fromkeys(asks):
         by_module.setdefault(ask[0].module, []).append(ask)
     return [
         rows[start : start + _ROWS_AT_ONCE]
-        for rows in by_module.values()
+        for _, rows in sorted(by_module.items(), key=lambda item: _package_of(item[0]))
         for start in range(0, len(rows), _ROWS_AT_ONCE)
     ]
 
@@ -115,19 +123,23 @@ def confinement_here() -> Confinement:
     Raises:
         KdkitError: A worker cannot be started.
     """
-    with tempfile.TemporaryDirectory(prefix="kdkit-rows-", ignore_cleanup_errors=True) as folder:
-        limits = Limits(seconds=1.0, memory_bytes=2**28)
-        with _Worker(Path(folder), limits, threading.Event()) as worker:
-            return worker.start()
+    limits = Limits(seconds=1.0, memory_bytes=2**28)
+    with unseen(), rows_folder() as folder, _Worker(folder, limits, threading.Event()) as worker:
+        return worker.start("")
+
+
+def _package_of(module: str) -> str:
+    return module.partition(".")[0]
 
 
 class _Worker:
-    """A worker process, replaced by a new one whenever it has ended."""
+    """A worker process, replaced by a new one whenever it has ended, and for another package."""
 
     def __init__(self, folder: Path, limits: Limits, stop: threading.Event) -> None:
-        self._folder, self._limits, self._stop = folder, limits, stop
+        self._all, self._limits, self._stop = folder, limits, stop
         self._process: subprocess.Popen[bytes] | None = None
-        self._imported: dict[str, bool] = {}
+        self._package, self._module = "", ""
+        self._broken: set[str] = set()
         self._errors: IO[bytes] | None = None
         self._confinement: Confinement | None = None
 
@@ -137,28 +149,32 @@ class _Worker:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def start(self) -> Confinement:
-        """Start a process; what it is kept apart by."""
+    def start(self, package: str) -> Confinement:
+        """Start a process for a package; what its rows are confined by."""
+        self._package = package
         self._start()
         assert self._confinement is not None
         return self._confinement
 
     def verdicts(self, batch: Sequence[Ask]) -> list[str]:
         """What becomes of some tests of one module."""
+        package = _package_of(batch[0][0].module)
+        if package != self._package:
+            self._end()
+            self._package = package
         return [self._verdict(row, text) for row, text in batch]
 
     def _verdict(self, row: Row, text: str | None) -> str:
-        if row.module not in self._imported:
-            answer = self._ask({"module": row.module}, _IMPORT_SECONDS)
-            self._imported[row.module] = bool(answer and answer["imported"])
-        if not self._imported[row.module]:
+        if row.module in self._broken:
             return NOT_RUNNABLE
-        request = {
-            "row": attrs.asdict(row),
-            "text": text,
-            "wall_seconds": WALL * self._limits.seconds,
-            **attrs.asdict(self._limits),
-        }
+        if row.module != self._module:
+            answer = self._ask({"module": row.module}, _IMPORT_SECONDS)
+            if not (answer and answer["imported"]):
+                self._broken.add(row.module)
+                return NOT_RUNNABLE
+            self._module = row.module
+        limits = {**attrs.asdict(self._limits), "wall_seconds": WALL * self._limits.seconds}
+        request = {"row": attrs.asdict(row), "text": text, "limits": limits}
         answer = self._ask(request, WALL * self._limits.seconds + _GRACE_SECONDS)
         return DOES_NOT_RUN if answer is None else str(answer["verdict"])
 
@@ -177,17 +193,21 @@ class _Worker:
             answer = self._read(process, seconds)
         if answer is None:
             self._end()
+        elif "broken" in answer:
+            raise KdkitError(f"a process to run tests in has failed: {answer['broken']}")
         return answer
 
     def _start(self) -> subprocess.Popen[bytes]:
+        folder = tempfile.mkdtemp(dir=self._all)
+        told = {"folder": folder, "package": self._package, "hidden": hidden_places()}
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the worker ends
         self._process = process = subprocess.Popen(  # noqa: S603 - this interpreter and our own code
-            [sys.executable, "-P", "-s", "-c", _START, json.dumps(sys.path), str(self._folder)],
+            [sys.executable, "-P", "-s", "-c", _START, json.dumps(sys.path), json.dumps(told)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            cwd=self._folder,
-            env=_environment(self._folder),
+            cwd=folder,
+            env=_environment(Path(folder) / ROOM / HOME),
             start_new_session=True,
         )
         answer = self._read(process, _IMPORT_SECONDS)
@@ -226,15 +246,15 @@ class _Worker:
                 with suppress(BrokenPipeError):
                     pipe.close()
         process.wait()
-        self._imported = {module: known for module, known in self._imported.items() if not known}
+        self._module = ""
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(home: Path) -> dict[str, str]:
     """What a worker finds in its environment: nothing that was meant for others."""
     return {
         **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
+        "HOME": str(home),
+        "TMPDIR": str(home),
         "PYTHONHASHSEED": "0",  # sets have the same order in every run
         "PYTHONDONTWRITEBYTECODE": "1",
         "MPLBACKEND": "Agg",

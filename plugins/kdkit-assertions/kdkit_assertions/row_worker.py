@@ -1,13 +1,14 @@
-"""The process that runs rows: it imports packages and test modules once, and forks a process for each row.
+"""The processes that import packages and test modules, so that each row begins with its module imported.
 
-It reads a JSON line for each thing to do and answers with one. What it answers of a row comes from that row's process
-through a pipe, as the last line, behind a word that is drawn anew for each row. So a text that prints, writes to
-whatever it finds open, ends the interpreter or goes on for ever says nothing. (One that is made to deceive could read
-that word in its own process's memory, and thus say of itself that it holds, as `assert True` does; of other rows it can
-say nothing.)
+Five processes, each the next one's parent: the one that was started, which enters new namespaces and waits; the
+worker, the first process there, which imports pytest and the package under test; one for the test module at hand, which
+imports that; and for each row the first process of its own namespace, and the row itself, which is confined further and
+ended with all that it started (see `kdkit_assertions.row_process`). Where there are no namespaces, three: worker,
+module, row.
 
-Three processes: the one that was started, which enters new namespaces; its child, the worker, the first process there;
-and the worker's children, one a row, each confined further and ended with all that it started.
+So a row comes after the same imports whatever ran before it, and finds in its folders what these imports left there.
+
+The worker reads a JSON line for each thing to do and answers with one.
 """
 
 from __future__ import annotations
@@ -16,41 +17,39 @@ import importlib
 import json
 import os
 import random
-import secrets
 import select
-import shutil
-import sys
-import tempfile
-import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
-from kdkit_assertions.calling import DOES_NOT_RUN, HOLDS, NOT_RUNNABLE, NotRunnable, calls_of, verdict_of
-from kdkit_assertions.confinement import Confinement, enter_namespaces, guard_row, guard_worker, kill_all
-from kdkit_assertions.expectations import Misfit
+from kdkit_assertions.confinement import die_with_parent, end_child, end_orphans, end_others, guard_worker
 from kdkit_assertions.mining import Source, parse
-from kdkit_assertions.placing import REACHED, NotThere, Row, place
+from kdkit_assertions.namespaces import enter, fresh_room, settle
+from kdkit_assertions.placing import Row
+from kdkit_assertions.readable import readable_places
+from kdkit_assertions.row_process import HOME, WORK, Limits, Surroundings, confinement_of, own_room, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from kdkit_assertions.mining import Parsed
 
-NOT_THERE = "not_there"
-VERDICTS = frozenset({HOLDS, "fails", DOES_NOT_RUN, NOT_RUNNABLE, NOT_THERE})
-_LAST_BYTES = 4096
+ROOM = "room"
 
 
-def main(folder: str) -> None:
+def main(told: str) -> None:
     """Answer requests from standard input on standard output, until it ends.
 
     Args:
-        folder: Where rows may write.
+        told: JSON: `folder`, the worker's own; `package`, to be imported before its test modules; and `hidden`, the
+            places that rows may not read.
     """
-    has_network, is_first = enter_namespaces()
-    if is_first and (worker := os.fork()):
+    settings = json.loads(told)
+    folder = Path(settings["folder"])
+    held = enter(folder)
+    if held.apart and (worker := os.fork()):
         os.close(0)
         os._exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) != 0)
     requests, answers = os.dup(0), os.dup(1)
@@ -58,27 +57,165 @@ def main(folder: str) -> None:
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
     os.close(nowhere)
-    has_files, has_room, refuses = guard_worker(Path(folder), owns_namespace=is_first)
+    shows_own = settle(held, folder)
+    room = folder / ROOM
+    for each in (room, room / HOME, room / WORK):
+        each.mkdir(mode=0o700)
+    os.chdir(room / WORK)
+    guard_worker(folder, held)
     random.seed(0)
+    worker_of = _Worker(
+        around=Surroundings(room=room, held=held, shows_own=shows_own, readable=()),
+        package=settings["package"],
+        hidden=settings["hidden"],
+        folder=folder,
+    )
     with os.fdopen(requests, "rb") as lines, os.fdopen(answers, "wb", buffering=0) as out:
-        confinement = Confinement(
-            network=has_network, processes=is_first, files=has_files, room=has_room, system_calls=refuses
-        )
-        _answer(out, attrs.asdict(confinement))
-        modules: dict[str, Parsed | None] = {}
+        worker_of.serve(lines, out)
+
+
+@attrs.define(kw_only=True)
+class _Worker:
+    """What the worker has."""
+
+    around: Surroundings
+    package: str
+    hidden: Sequence[str]
+    folder: Path
+    module: _Module | None = None
+
+    def serve(self, lines: IO[bytes], out: IO[bytes]) -> None:
+        """Say what confines rows here; then answer, until nobody asks any more or the module's process has ended."""
+        readable = readable_places(self.hidden, own_processes=self.around.shows_own, own=self.folder)
+        confined = confinement_of(attrs.evolve(self.around, readable=readable))
+        for place in readable:
+            os.close(place.descriptor)
+        out.write(json.dumps(confined).encode() + b"\n")
+        for name in ("pytest", self.package):
+            with suppress(BaseException):  # a package may raise anything; then its modules do not import either
+                importlib.import_module(name)
         for line in lines:
             request = json.loads(line)
             if "module" in request:
-                modules[request["module"]] = _import(request["module"])
-                _answer(out, {"imported": modules[request["module"]] is not None})
+                answer = self._begin(request["module"], lines, out)
             else:
-                parsed = modules[request["row"]["module"]]
-                assert parsed is not None
-                _answer(out, {"verdict": _verdict(request, parsed, Path(folder), owns_namespace=is_first)})
+                assert self.module is not None
+                answer = self.module.ask(line, lines)
+            if not answer:
+                return
+            out.write(answer)
+
+    def _begin(self, name: str, lines: IO[bytes], out: IO[bytes]) -> bytes:
+        """End the process of one module, and start that of another."""
+        if self.module is not None:
+            self.module.end(self.around)
+        self.module = _Module.start(name, self, unneeded=(lines.fileno(), out.fileno()))
+        return self.module.answer(lines)
 
 
-def _answer(out: Any, answer: dict[str, Any]) -> None:
-    out.write(json.dumps(answer).encode() + b"\n")
+@attrs.frozen(kw_only=True)
+class _Module:
+    """The process that has imported a test module.
+
+    Attributes:
+        pid: Its number.
+        asks: The pipe to it.
+        answers: The pipe from it.
+        room: Held until it has ended.
+    """
+
+    pid: int
+    asks: int
+    answers: int
+    room: ExitStack
+
+    @classmethod
+    def start(cls, name: str, worker: _Worker, *, unneeded: Sequence[int]) -> _Module:
+        """Start one, which answers whether the module can be imported.
+
+        Args:
+            name: The module's.
+            worker: Who starts it.
+            unneeded: What is open here and is to be closed there.
+        """
+        room = ExitStack()
+        room.enter_context(own_room(worker.around))
+        asked, asks = os.pipe()
+        answers, answered = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            for descriptor in (asks, answers, *unneeded):
+                os.close(descriptor)
+            _be_module(name, worker, asked, answered)
+        os.close(asked)
+        os.close(answered)
+        return cls(pid=pid, asks=asks, answers=answers, room=room)
+
+    def ask(self, line: bytes, lines: IO[bytes]) -> bytes:
+        """What it answers to a request, as `answer`."""
+        try:
+            os.write(self.asks, line)
+        except BrokenPipeError:
+            return b""
+        return self.answer(lines)
+
+    def answer(self, lines: IO[bytes]) -> bytes:
+        """The next line from it; nothing where it has ended, or nobody is there any more to ask this worker."""
+        poll = select.poll()
+        poll.register(self.answers, select.POLLIN)
+        poll.register(lines.fileno(), 0)  # of which only the end is told
+        said = b""
+        while not said.endswith(b"\n"):
+            if any(descriptor != self.answers for descriptor, _ in poll.poll()):
+                return b""
+            piece = os.read(self.answers, 65536)
+            if not piece:
+                return b""
+            said += piece
+        return said
+
+    def end(self, around: Surroundings) -> None:
+        """End it and all that it started."""
+        os.close(self.asks)
+        os.close(self.answers)
+        if around.held.apart:
+            end_others()
+        else:
+            end_child(self.pid)
+            end_orphans(frozenset())
+        self.room.close()
+
+
+def _be_module(name: str, worker: _Worker, asked: int, answered: int) -> NoReturn:
+    """The rest of a module's process."""
+    try:
+        die_with_parent()
+        around = worker.around
+        if around.held.mounts:
+            fresh_room(around.room)
+        os.chdir(around.room / WORK)
+        parsed = _import(name)
+        _say(answered, {"imported": parsed is not None})
+        if parsed is not None:
+            readable = readable_places(worker.hidden, own_processes=around.shows_own, own=worker.folder)
+            _answer(parsed, attrs.evolve(around, readable=readable), asked, answered)
+    except Exception as error:  # noqa: BLE001 - it is told to whoever asks
+        _say(answered, {"broken": f"{type(error).__name__}: {error}"})
+    finally:
+        os._exit(0)
+
+
+def _answer(parsed: Parsed, around: Surroundings, asked: int, answered: int) -> None:
+    """Run rows as they are asked for."""
+    with os.fdopen(asked, "rb") as lines:
+        for line in lines:
+            request = json.loads(line)
+            row, limits = Row(**request["row"]), Limits(**request["limits"])
+            _say(answered, {"verdict": verdict(row, request["text"], parsed, around, limits)})
+
+
+def _say(descriptor: int, answer: dict[str, Any]) -> None:
+    os.write(descriptor, json.dumps(answer).encode() + b"\n")
 
 
 def _import(module: str) -> Parsed | None:
@@ -88,96 +225,3 @@ def _import(module: str) -> Parsed | None:
     except BaseException:  # noqa: BLE001 - a module may raise anything: pytest's Skipped is no Exception
         return None
     return parse(Source(module=module, path=Path(str(file)), is_test=True))
-
-
-def _verdict(request: dict[str, Any], parsed: Parsed, folder: Path, *, owns_namespace: bool) -> str:
-    """What a row's process says, or does not get to say within the limits."""
-    word = secrets.token_hex(16)
-    reading, writing = os.pipe()
-    place_of_row = Path(tempfile.mkdtemp(dir=folder))
-    pid = os.fork()
-    if pid == 0:
-        _be_row(request, parsed, place_of_row, word, writing, owns_namespace=owns_namespace)
-    os.close(writing)
-    try:
-        said = _last_said(reading, pid, time.monotonic() + request["wall_seconds"])
-    finally:
-        os.close(reading)
-        kill_all(pid, owns_namespace=owns_namespace)
-        shutil.rmtree(place_of_row, ignore_errors=True)
-    beginning, _, verdict = said.rstrip(b"\n").rpartition(b" ")
-    is_own = beginning.endswith(word.encode())
-    return verdict.decode() if is_own and verdict.decode("ascii", "replace") in VERDICTS else DOES_NOT_RUN
-
-
-def _last_said(pipe: int, pid: int, deadline: float) -> bytes:
-    """The last bytes that came through a pipe until its other end was closed, the child ended, or time was up."""
-    said = b""
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN | select.POLLHUP)
-    has_ended = False
-    while (left := deadline - time.monotonic()) > 0:
-        if poll.poll(0 if has_ended else min(left, 0.05) * 1000):
-            piece = os.read(pipe, 65536)
-            if not piece:
-                break
-            said = (said + piece)[-_LAST_BYTES:]
-        elif has_ended:
-            break
-        else:  # processes that it left behind may keep the pipe open
-            has_ended = os.waitpid(pid, os.WNOHANG)[0] == pid
-    return said
-
-
-def _be_row(
-    request: dict[str, Any], parsed: Parsed, folder: Path, word: str, pipe: int, *, owns_namespace: bool
-) -> None:
-    """The rest of a row's process; it does not return."""
-    # What it takes to end is held here, out of reach of code that replaces things in modules.
-    write, leave, own, pid_of, judge = os.write, os._exit, os.getpid(), os.getpid, verdict_of
-    try:
-        os.setsid()
-        os.chdir(folder)
-        os.dup2(pipe, 3)
-        os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-        try:
-            guard_row(seconds=request["seconds"], memory_bytes=request["memory_bytes"], owns_namespace=owns_namespace)
-            verdict = _run(parsed, Row(**request["row"]), request["text"])
-        except BaseException as error:  # noqa: BLE001 - the code may raise anything, SystemExit as well
-            verdict = judge(error)
-        if pid_of() == own:  # a child that the code forked comes here as well
-            write(3, f"\n{word} {verdict}\n".encode())
-    finally:
-        leave(0)
-
-
-def _run(parsed: Parsed, row: Row, text: str | None) -> str:
-    """Put a text in its test, and run that."""
-    module = sys.modules[row.module]
-    try:
-        placed = place(parsed, row, text)
-    except NotThere:
-        return NOT_THERE
-    except (Misfit, SyntaxError, ValueError):
-        return DOES_NOT_RUN
-    namespace = vars(module)
-    reached: list[bool] = []
-    namespace[REACHED] = lambda: reached.append(True)
-    if text is not None and "approx(" in text and "approx" not in namespace:
-        import pytest
-
-        namespace["approx"] = pytest.approx
-    try:
-        exec(compile(placed.code, str(module.__file__), "exec", dont_inherit=True), namespace)  # noqa: S102 - what it is for
-        _call_all(list(calls_of(namespace, placed.path)))
-    except BaseException:
-        if not reached:
-            raise NotRunnable("its assertion was not reached") from None
-        raise
-    return HOLDS if reached else NOT_RUNNABLE
-
-
-def _call_all(calls: list[Callable[[], object]]) -> None:
-    for call in calls:
-        random.seed(0)
-        call()

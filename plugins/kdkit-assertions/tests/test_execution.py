@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kdkit.api import Example
-from kdkit.errors import Mismatch
+from kdkit.errors import KdkitError, Mismatch
 from kdkit.testing import check_metrics
 from kdkit_assertions import mining, row_pool
 from kdkit_assertions.execution import METRICS, Execution
@@ -367,11 +367,11 @@ def test_sockets_outside_are_out_of_reach_of_native_code(oracles, tmp_path):
             server.accept()
 
 
-def test_modes_owners_times_and_attributes_outside_stay(oracles, tmp_path):
+def test_modes_owners_times_and_attributes_outside_stay(oracles, package):
     """Landlock does not cover them."""
     if not row_pool.confinement_here().system_calls:
         pytest.skip("this system has no seccomp filter of ours")
-    kept = tmp_path / "kept.txt"
+    kept = package.tests[0].path.with_name("kept.txt")  # where it can be read
     kept.write_text("kept")
     before = kept.stat()
     name, opened = repr(str(kept)), f"os.open({str(kept)!r}, 0)"
@@ -427,23 +427,156 @@ def test_nothing_that_a_text_started_is_left(oracles):
         assert not [line for line in command_lines() if mark.encode() in line]
 
 
-def test_without_namespaces_and_landlock_the_rest_still_holds(oracles, monkeypatch):
-    without = (
-        "from kdkit_assertions import confinement; "
-        "confinement.enter_namespaces = lambda: (False, False); confinement._landlock = lambda folder: False; "
+def as_if(monkeypatch, changes):
+    """Workers start as on a system of another kind."""
+    imported = "from kdkit_assertions import confinement, landlock, namespaces, row_worker"
+    start = row_pool._START.replace(
+        "from kdkit_assertions.row_worker", f"{imported}; {changes}; from kdkit_assertions.row_worker"
     )
-    start = row_pool._START.replace("from kdkit_assertions.row_worker", f"{without}from kdkit_assertions.row_worker")
     monkeypatch.setattr(row_pool, "_START", start)
+
+
+NO_NAMESPACES = "row_worker.enter = lambda folder: namespaces.NONE"
+NO_LAYER = f"{NO_NAMESPACES}; landlock.version = lambda: 0; confinement.refuse_system_calls = lambda whose: False"
+
+
+def test_without_any_help_of_the_kernel_the_rest_still_holds(oracles, monkeypatch):
+    as_if(monkeypatch, NO_LAYER)
     row = oracles["test_plain"][0]
+    lock = "open(os.path.join(__import__('tempfile').gettempdir(), 'app.lock'), 'x').write('abc')"
     texts = {
         "== 3.0": "holds",
         "== socket.socket()": "does_not_run",
         "== os.kill(os.getppid(), signal.SIGKILL)": "does_not_run",
         "== [os.fork() or (os.setsid(), time.sleep(60)) for _ in range(3)]": "fails",
         "== 4": "fails",
+        f"== {lock}": "holds",
+        f"== 0 + {lock}": "holds",
+        "== (__import__('shutil').rmtree(os.environ['HOME']) or 3)": "holds",
+        "== 3 + 0 * len(open('/proc/%d/environ' % os.getppid(), 'rb').read())": "does_not_run",
+        f"== 3 + 0 * len(open('/proc/{os.getpid()}/environ', 'rb').read())": "does_not_run",
     }
-    verdicts, _ = scored([(row, text) for text in texts], time_limit=0.5)
+    if sys.platform == "linux":  # of root's, the kernel counts none
+        texts["== 3 + 0 * len([subprocess.Popen(['sleep', '60']) for _ in range(100)])"] = "does_not_run"
+    verdicts, _ = scored([(row, text) for text in texts], time_limit=1.0)
     assert dict(zip(texts, verdicts, strict=True)) == texts
+    notes = Execution(allow_execution=True).check([row])
+    assert len(notes) == 1
+    assert "keeps generated code apart by nothing" in notes[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there are namespaces on Linux alone")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "namespaces.Path.write_text = row_worker.os.chroot",  # ids cannot be mapped, as root without CAP_SETFCAP
+        "namespaces._TRIED = tuple(each for each in namespaces._TRIED if not each.mounts)",
+        NO_NAMESPACES,
+    ],
+    ids=["unmapped", "no mounts", "no namespaces"],
+)
+def test_rows_run_with_what_there_is(oracles, monkeypatch, changes):
+    as_if(monkeypatch, changes)
+    row = oracles["test_plain"][0]
+    lock = "open(os.path.join(os.environ['TMPDIR'], 'app.lock'), 'x').write('abc')"
+    texts = {f"== {lock}": "holds", f"== 0 + {lock}": "holds", "== os.kill(os.getpid(), 9)": "does_not_run"}
+    verdicts, _ = scored([(row, text) for text in texts])
+    assert dict(zip(texts, verdicts, strict=True)) == texts
+    confined = row_pool.confinement_here()
+    assert not confined.room or changes.startswith("namespaces.Path")
+    (note,) = Execution(allow_execution=True).check([row]) or [""]
+    assert ("`room`" in note) is not confined.room
+
+
+MANY = """
+import os
+import sys
+import tempfile
+
+sys.kdkit_imported = [*getattr(sys, "kdkit_imported", ()), __name__]
+with open(os.path.join(tempfile.gettempdir(), __name__), "w") as file:
+    file.write("abc")
+
+
+def taken(name):
+    with open(os.path.join(os.environ["HOME"], name), "x") as file:
+        return file.write("abc")
+
+
+def test_lock():
+    assert taken("app.lock") == 3
+
+
+def test_what_imports_left():
+    assert (len(sys.kdkit_imported), sorted(os.listdir(tempfile.gettempdir()))) == (1, [__name__])
+    assert taken(__name__ + "2") == 3
+"""
+
+
+def test_scores_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch):
+    """Each row finds its folders, and Python, as the imports of its own module left them."""
+    name = "kdkit_tested_many"
+    (tmp_path / name / "tests").mkdir(parents=True)
+    for file in ("__init__.py", "tests/__init__.py"):
+        (tmp_path / name / file).touch()
+    for number in range(3):
+        (tmp_path / name / "tests" / f"test_{number}.py").write_text(MANY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rows = [row for of_test in rows_of(find_package(name), "oracle").values() for row in of_test]
+    pairs = [(row, text) for row in rows for text in (row.target, f"{row.target} ", "is not None")]
+    for workers in (1, 3):
+        verdicts, found = scored(pairs, workers=workers)
+        assert verdicts == ["holds"] * len(pairs)
+        assert set(found["truth_holds"]) == {1.0}
+
+
+def test_secrets_of_the_home_are_not_read(oracles, tmp_path, monkeypatch):
+    if not row_pool.confinement_here().home:
+        pytest.skip("this system has no Landlock")
+    home = tmp_path / "home"
+    (home / ".aws").mkdir(parents=True)
+    for name in (".netrc", ".aws/credentials", "notes.txt"):
+        (home / name).write_text("secret")
+    (home / "kdkit_module.py").write_text("VALUE = 3")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.syspath_prepend(str(home))
+    monkeypatch.chdir(home)
+    texts = {
+        **{f"== 3 + 0 * len(open({str(home / name)!r}).read())": "does_not_run" for name in (".netrc", ".aws/credentials", "notes.txt")},
+        f"== 3 + 0 * len(os.listdir({str(home)!r}))": "does_not_run",
+        "== __import__('kdkit_module').VALUE": "holds",
+        "== 3 + 0 * len(os.listdir('/usr'))": "holds",
+        "== 3 + 0 * len(open('/proc/self/status').read())": "holds",
+    }  # fmt: skip
+    verdicts, _ = scored([(oracles["test_plain"][0], text) for text in texts])
+    assert dict(zip(texts, verdicts, strict=True)) == texts
+
+
+def test_what_no_limit_counts_is_refused(oracles):
+    if not row_pool.confinement_here().system_calls:
+        pytest.skip("this system has no seccomp filter of ours")
+    libc = "__import__('ctypes').CDLL(None)"
+    texts = {
+        f"== 3 + ({libc}.shmget(0, 40 << 20, 0o1600) >= 0)": "holds",
+        f"== 3 + ({libc}.msgget(0, 0o1600) >= 0) + ({libc}.semget(0, 1, 0o1600) >= 0)": "holds",
+        "== 3 + (errno_of(lambda: os.memfd_create('x')) != 1)": "holds",
+        f"== 3 + ({libc}.clone({libc}.getpid, bytes(9999)[-1:], 0x10000000 | 17, 0) >= 0)": "holds",
+        "== 3 + subprocess.run(['true']).returncode": "holds",
+    }
+    verdicts, _ = scored([(oracles["test_plain"][0], text) for text in texts], memory_mb=64)
+    assert dict(zip(texts, verdicts, strict=True)) == texts
+
+
+def test_the_machine_and_the_versions_are_looked_at_before_a_training(oracles, monkeypatch):
+    row = oracles["test_plain"][0]
+    suite = Execution(allow_execution=True)
+    other = Example(id=row.id, source="", target=row.target, meta={**row.meta, "package": f"{PACKAGE} 9.9"})
+    with pytest.raises(Mismatch, match=f"{PACKAGE} 9.9"):
+        suite.check([other])
+    assert suite.check([Example(id="1", source="", target="")]) == []
+    monkeypatch.setattr(row_pool, "_START", "raise OSError('no such thing here')")
+    with pytest.raises(KdkitError, match="could not be started: OSError: no such thing here"):
+        suite.check([row])
 
 
 def test_equal_texts_and_true_ones_run_once(oracles, monkeypatch):

@@ -45,7 +45,7 @@ def test_the_ceiling_is_the_share_of_true_assertions_that_hold(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert set(found["confinement"]) == {"network", "processes", "files", "room", "system_calls"}
+    assert set(found["confinement"]) == {"network", "processes", "files", "home", "room", "system_calls"}
     oracle, assertion = found["ceilings"]
     assert (oracle["task"], oracle["rows"]) == ("oracle", 24)
     assert (oracle["truth_holds"], oracle["not_runnable"]) == pytest.approx((2 / 3, 1 / 3))

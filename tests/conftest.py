@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 
 import pytest
 
 _imported = 0
+
+# Under nohup, in a background job and in many CI runners the process starts with signals ignored, and so would all that
+# it starts. What a run does with a signal is tested as in a terminal; a test of an ignored one ignores it itself.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(_number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

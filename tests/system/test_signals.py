@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +125,16 @@ def test_other_threads_leave_signals_alone():
     thread.start()
     thread.join()
     assert seen == [(False, before)]
+
+
+def test_tests_hear_signals_that_their_runner_ignores():
+    conftest = Path(__file__).parents[1] / "conftest.py"
+    code = f"import runpy, signal; runpy.run_path({str(conftest)!r}); print(*map(signal.getsignal, (1, 2, 15)))"
+    command = f"trap '' HUP INT TERM; {shlex.join([sys.executable, '-c', code])}"
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    assert re.fullmatch(
+        "0 <built-in function default_int_handler> 0\n|.*SIG_DFL.*default_int_handler.*SIG_DFL\n", ended.stdout
+    )
 
 
 def test_what_nohup_ignores_stays_ignored():

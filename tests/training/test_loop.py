@@ -167,6 +167,16 @@ def test_a_signal_while_the_last_checkpoint_is_written_is_heard(tmp_path, whole)
     assert_stops_and_goes_on(tmp_path, whole, LOOP + "_save", 6, "saved a checkpoint of the student at step 6 of 6")
 
 
+def test_a_closed_terminal_that_nohup_ignores_stops_nothing(tmp_path, monkeypatch, whole):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(*tiny.signalling(LOOP + "_step", 2, signal.SIGHUP))
+        tiny.trainer(tmp_path, **OPTIONS).fit()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert_same(tmp_path, whole)
+
+
 def test_a_signal_that_comes_while_processes_agree_is_heard_the_next_time():
     stop = Stop()
 

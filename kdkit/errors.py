@@ -8,7 +8,7 @@
     │   ├── Busy          2   another process is at work on it
     │   └── Mismatch      2   two things that must belong together do not
     ├── DamagedData       4   stored data are not what was written
-    ├── Lost              1   another process of the run is gone
+    ├── Lost              1   another process of the run is gone, or hangs
     ├── Elsewhere         -   another process of the run failed; its code, and it says why
     └── Interrupted     130   stopped by Ctrl-C (143 by SIGTERM, 129 by a closed terminal), after saving what was done
 
@@ -81,7 +81,15 @@ class DamagedData(KdkitError):
 
 
 class Lost(KdkitError):
-    """Another process of the run is gone, and has not said why."""
+    """Another process of the run is gone, and has not said why; or it hangs.
+
+    Attributes:
+        signal_exit_code: 1, or that of a signal which had asked to stop before.
+    """
+
+    def __init__(self, message: str, *, signal_exit_code: int = KdkitError.exit_code) -> None:
+        super().__init__(message)
+        self.signal_exit_code = signal_exit_code
 
 
 class Elsewhere(KdkitError):

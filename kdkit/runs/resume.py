@@ -13,7 +13,7 @@ from kdkit.errors import Interrupted
 from kdkit.runs.facts_table import as_facts
 from kdkit.system.digests import digest_of
 from kdkit.system.folders import delete
-from kdkit.system.signals import leaving
+from kdkit.system.signals import SIGNAL, leaving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ def do(run: Run, stage: Stage, stages: Sequence[Stage]) -> None:
         with leaving(f"stage {stage.name} is not finished, those before it are"):
             entry["facts"] = _work(run, stage)
     except BaseException as error:
-        stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
+        stopped = isinstance(error, (Interrupted, KeyboardInterrupt)) or getattr(error, "signal_exit_code", 0) > SIGNAL
         entry["status"] = run.record["status"] = "interrupted" if stopped else "failed"
         raise
     else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import KdkitError, UsageError
+from kdkit.system.heartbeat import Heartbeat, patience
 from kdkit.system.team import ALONE, FOREVER, Team
 
 if TYPE_CHECKING:
@@ -92,17 +93,20 @@ def _joined() -> Team:
         raise UsageError("kdkit does not run on DeepSpeed; take an accelerate config for several GPUs, or for FSDP")
     import torch.distributed as dist
 
-    store = None
-    if not dist.is_initialized():  # not a script's own
-        store = _met(started())
-    talk = dist.new_group(backend="gloo", timeout=FOREVER)
-    return Team(rank=dist.get_rank(), size=dist.get_world_size(), talk=talk, store=store)
+    if dist.is_initialized():  # by a script
+        talk = dist.new_group(backend="gloo", timeout=FOREVER)
+        return Team(rank=dist.get_rank(), size=dist.get_world_size(), talk=talk)
+    store, heartbeat = _met(started())
+    with heartbeat.ending_waits():
+        talk = dist.new_group(backend="gloo", timeout=FOREVER)
+    return Team(rank=dist.get_rank(), size=dist.get_world_size(), talk=talk, store=store, heartbeat=heartbeat)
 
 
-def _met(own: Started) -> Any:
-    """Have torch connect the processes; gives the store where they met."""
+def _met(own: Started) -> tuple[Any, Heartbeat]:
+    """Have torch connect the processes; gives the store where they met, and the heartbeat that has begun there."""
     import atexit
 
+    seconds = patience()
     import torch
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
@@ -112,6 +116,8 @@ def _met(own: Started) -> Any:
         # Each kind of tensor over the way that is made for it; nothing of NCCL is opened before a GPU's is sent.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        second = dist.TCPStore(*place, is_master=False, wait_for_workers=False)  # type: ignore[attr-defined]
     except ValueError as error:
         raise UsageError(
             f"it is not known where the other {own.size - 1} processes are ({error}); start all with torchrun or "
@@ -123,4 +129,6 @@ def _met(own: Started) -> Any:
             f"({str(error).strip().splitlines()[0][:160]}); see that all are started, and that the port is free"
         ) from error
     atexit.register(dist.destroy_process_group)
-    return store
+    heartbeat = Heartbeat(second, rank, size, seconds)
+    heartbeat.start()
+    return store, heartbeat

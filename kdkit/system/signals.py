@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
+SIGNAL = 128
+"""An exit code is that and the signal's number, where a signal ended the process."""
+
+
 class Kept:
     """What handles a signal that comes where nothing can be saved: it waits for the work that can act on it."""
 
@@ -45,7 +49,7 @@ class Stop:
         """
         number = self.signal if self.signal is not None else signal.SIGINT
         word = "interrupted" if number == signal.SIGINT else "terminated"
-        return Interrupted(f"{word}; {saved}; the same command goes on from there", signal_exit_code=128 + number)
+        return Interrupted(f"{word}; {saved}; the same command goes on from there", signal_exit_code=SIGNAL + number)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle
 import re
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from kdkit.errors import Elsewhere, Interrupted, KdkitError, Lost
+from kdkit.system.heartbeat import SLICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import torch
+
+    from kdkit.system.heartbeat import Heartbeat
 
     T = TypeVar("T")
 
@@ -43,6 +47,8 @@ class Team:
     # A group of torch's for what they tell each other, and the store where they met.
     _talk: Any = None
     _store: Any = None
+    # Whether the others live; None where that is not known: in a script that has connected its processes itself.
+    _heartbeat: Heartbeat | None = None
     _watches: Iterator[int] = attrs.field(factory=itertools.count, init=False)
 
     @property
@@ -114,7 +120,8 @@ class Team:
             return
         number = next(self._watches)
         try:
-            yield
+            with nullcontext() if self._heartbeat is None else self._heartbeat.ending_waits():
+                yield
         except Elsewhere:
             raise
         except BaseException as error:
@@ -142,7 +149,7 @@ class Team:
         said = self.leads or not isinstance(error, (Interrupted, KeyboardInterrupt))
         own = {"rank": self.rank, "code": exit_code_of(error), "sentence": str(error) or "interrupted", "said": said}
         with suppress(RuntimeError):  # the lead may keep that place, and be gone
-            if self._store is not None:
+            if self._store is not None and not (self._heartbeat is not None and self._heartbeat.store_is_silent):
                 found: dict[str, Any] = json.loads(
                     self._store.compare_set(f"kdkit/{number}/first failure", "", json.dumps(own))
                 )
@@ -153,12 +160,18 @@ class Team:
         """What each process gives, in their order."""
         if self.size == 1:
             return [value]
+        import torch
         import torch.distributed as dist
 
-        values: list[Any] = [None] * self.size
+        own = _as_bytes(value)
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
         with self.talking():
-            dist.all_gather_object(values, value, group=self._talk)
-        return values
+            self._until_done(dist.all_gather(sizes, torch.tensor([len(own)]), group=self._talk, async_op=True))
+            most = int(max(sizes))
+            padded = torch.nn.functional.pad(own, (0, most - len(own)))
+            parts = [torch.empty(most, dtype=torch.uint8) for _ in range(self.size)]
+            self._until_done(dist.all_gather(parts, padded, group=self._talk, async_op=True))
+        return [_from_bytes(part[: int(size)]) for part, size in zip(parts, sizes, strict=True)]
 
     def greatest(self, values: torch.Tensor) -> None:
         """Make each number of a tensor on the CPU the greatest that any process holds, in place."""
@@ -167,7 +180,7 @@ class Team:
         import torch.distributed as dist
 
         with self.talking():
-            dist.all_reduce(values, op=dist.ReduceOp.MAX, group=self._talk)
+            self._until_done(dist.all_reduce(values, op=dist.ReduceOp.MAX, group=self._talk, async_op=True))
 
     def copy_from_lead(self, tensors: Sequence[torch.Tensor]) -> None:
         """Make tensors, on the device where they are, what they are in the lead, in place."""
@@ -177,7 +190,7 @@ class Team:
 
         with self.talking():
             for tensor in tensors:
-                dist.broadcast(tensor, src=0)
+                self._until_done(dist.broadcast(tensor, src=0, async_op=True), on=tensor)
 
     def add_up_there(self, tensors: Sequence[torch.Tensor]) -> None:
         """Make tensors, on the device where they are, the sum of what all processes hold, in place: gradients."""
@@ -189,18 +202,44 @@ class Team:
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
             with self.talking():
-                dist.all_reduce(flat)
+                self._until_done(dist.all_reduce(flat, async_op=True), on=flat)
             summed = torch.split(flat, [tensor.numel() for tensor in bucket])
             for tensor, values in zip(bucket, summed, strict=True):
                 tensor.copy_(values.view_as(tensor))
 
     def _from_lead(self, value: Any) -> Any:
+        import torch
         import torch.distributed as dist
 
-        held = [value]
+        content = _as_bytes(value)
+        size = torch.tensor([len(content)])
         with self.talking():
-            dist.broadcast_object_list(held, src=0, group=self._talk)
-        return held[0]
+            self._until_done(dist.broadcast(size, src=0, group=self._talk, async_op=True))
+            if not self.leads:
+                content = torch.empty(int(size), dtype=torch.uint8)
+            self._until_done(dist.broadcast(content, src=0, group=self._talk, async_op=True))
+        return value if self.leads else _from_bytes(content)
+
+    def _until_done(self, work: Any, *, on: torch.Tensor | None = None) -> None:
+        """Wait for the other processes, for as long as they show signs of life; signals are heard meanwhile.
+
+        Args:
+            work: What torch does meanwhile.
+            on: The tensor that it is done to, if that may be on a GPU, where nothing waits here.
+
+        Raises:
+            Lost: One of them hangs.
+        """
+        if self._heartbeat is None or (on is not None and on.is_cuda):
+            work.wait()
+            return
+        while not work.is_completed():
+            try:
+                work.wait(SLICE)
+            except RuntimeError:  # after that time, or in earnest
+                if not work.is_completed():
+                    self._heartbeat.check()
+        work.wait()
 
     @contextmanager
     def talking(self) -> Iterator[None]:
@@ -232,6 +271,16 @@ def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
             bucket = []
         bucket.append(tensor)
     yield bucket
+
+
+def _as_bytes(value: Any) -> torch.Tensor:
+    import torch
+
+    return torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
+
+
+def _from_bytes(content: torch.Tensor) -> Any:
+    return pickle.loads(content.numpy().tobytes())  # noqa: S301 - another process of this run has made it
 
 
 def exit_code_of(error: BaseException) -> int:

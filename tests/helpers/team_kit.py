@@ -14,7 +14,17 @@ from torch.distributed import TCPStore
 from kdkit.system.team import Team
 
 
-def together(target, arguments, folder: Path, *, size: int = 2, at=None, fails=None, seconds: float = 60):
+def together(
+    target,
+    arguments,
+    folder: Path,
+    *,
+    size: int = 2,
+    at=None,
+    fails=None,
+    seconds: float = 60,
+    hangs: int | None = None,
+):
     """`target(arguments)` in forked processes that are told what a launcher tells; gives exit code and output of each.
 
     Args:
@@ -25,6 +35,7 @@ def together(target, arguments, folder: Path, *, size: int = 2, at=None, fails=N
         at: Rank to (function, call, signal): that call of the function is cut short by the signal.
         fails: Rank to (function, call, error): that call of the function raises the error.
         seconds: How long all of them may take.
+        hangs: The rank of a process that stops for good, and is killed once the others have ended.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # As by torchrun, the store where they meet is the launcher's.
@@ -45,8 +56,12 @@ def together(target, arguments, folder: Path, *, size: int = 2, at=None, fails=N
             )
         )
     ends = time.monotonic() + seconds
-    for process in processes:
+    stopped = [] if hangs is None else [processes[hangs]]
+    for process in [each for each in processes if each not in stopped]:
         process.join(max(0.0, ends - time.monotonic()))
+    for process in stopped:
+        process.kill()
+        process.join()
     left = [process for process in processes if process.exitcode is None]
     for process in left:
         process.kill()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,10 +34,10 @@ from kdkit.pipeline.run import run
 from kdkit.recipe import load_recipe
 from kdkit.runs.opening import open_run
 from kdkit.store import predictions
-from kdkit.system import launcher
+from kdkit.system import heartbeat, launcher, signals
 from kdkit.system.devices import pick
 from kdkit.system.progress import Silent
-from kdkit.system.team import ALONE, Team
+from kdkit.system.team import ALONE, Team, exit_code_of
 from kdkit.training import Forward
 
 SIZES = st.integers(1, 4)
@@ -208,6 +209,71 @@ def test_a_team_talks(tmp_path):
     assert [each["two fail"][::2] for each in (said[0], said[2])] == [["Elsewhere", 4]] * 2
     # And of one that fails unexpectedly the others learn by its being gone, and that it has said why.
     assert [type_of(output) for _, output in results] == ["Elsewhere", "Elsewhere", "DamagedData"]
+
+
+def wait_for_one_that_hangs(arguments) -> None:
+    """Run by three processes, of which one stops; the others wait for it here, or within torch."""
+    import torch
+    import torch.distributed as dist
+
+    hangs, within_torch, asks = arguments
+    heartbeat.ONCE_ASKED = 0.5
+    os.environ["KDKIT_PATIENCE"] = "300" if asks else "1"
+    signals.keep_signals()
+    team = launcher.join()
+    team.wait()
+    if team.rank == hangs:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if asks:
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+    try:
+        with team.watching():
+            dist.all_reduce(torch.zeros(1)) if within_torch else team.wait()
+    except KdkitError as error:
+        print(f"error: {error}" if not isinstance(error, Elsewhere) else "")
+        os._exit(exit_code_of(error))
+
+
+@pytest.mark.parametrize(
+    ("hangs", "within_torch", "asks", "code"),
+    [(1, False, False, 1), (0, False, True, 143), (2, True, False, 1), (1, True, True, 143)],
+    ids=["one", "the lead, and a signal", "one within torch", "one within torch, and a signal"],
+)
+def test_a_process_that_hangs_is_named_and_not_waited_for(tmp_path, hangs, within_torch, asks, code):
+    results = team_kit.together(
+        wait_for_one_that_hangs, (hangs, within_torch, asks), tmp_path, size=3, hangs=hangs, seconds=30
+    )
+    others = [result for rank, result in enumerate(results) if rank != hangs]
+    assert [each for each, _ in others] == [code, code], results
+    said = [output for _, output in others if output.strip()]
+    assert len(said) == 1, results
+    assert re.search(rf"^error: process {hangs} of 3 has shown no sign of life for \d s and is not waited for", said[0])
+    assert ("and a signal asked to stop" in said[0]) == asks
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "inf", "nan"])
+def test_patience_is_a_number_of_seconds(text):
+    assert heartbeat.patience({}) == 300
+    assert heartbeat.patience({"KDKIT_PATIENCE": "2.5"}) == 2.5
+    with pytest.raises(UsageError, match=f"KDKIT_PATIENCE is '{text}'; give the seconds"):
+        heartbeat.patience({"KDKIT_PATIENCE": text})
+
+
+def test_a_job_that_was_suspended_misses_nobody(monkeypatch):
+    """The clock has moved on by hours, for this process as for the others."""
+    beat = heartbeat.Heartbeat(None, 0, 2, 300.0)
+    beat._counts = [b"1", b"1"]
+    times = iter([0.0, 2.0, 7200.0, 7202.0, 7204.0])
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: next(times))
+
+    def sleep(_):
+        beat._rounds += 1
+        beat._is_over = beat._rounds == 4
+
+    monkeypatch.setattr(heartbeat.time, "sleep", sleep)
+    beat._watch(None)
+    beat.check()
+    assert 0 < beat._silences[1] < 15
 
 
 def type_of(output: str) -> str:

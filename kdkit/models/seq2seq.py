@@ -129,7 +129,8 @@ class Seq2SeqModel:
         for left in (*folder.parent.glob(f".{folder.name}.*.partial"), *folder.parent.glob(f".{folder.name}.*.old")):
             delete([left])  # of a process that was killed here
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        with disk_full(folder.parent, sum(tensor.nbytes for tensor in self.module.state_dict().values())):
+        size = sum(tensor.nbytes for tensor in self.module.state_dict().values())
+        with disk_full(folder, size, discards=partial):
             make_folder(folder.parent)
             with quiet():
                 self.module.save_pretrained(str(partial))

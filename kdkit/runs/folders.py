@@ -106,6 +106,6 @@ def empty(path: Path, recipe: Recipe) -> None:
 
 def _is_ours(child: Path, recipe: Recipe) -> bool:
     """Whether it is what a run that was killed at its start or while it was deleted leaves in its folder."""
-    return child.name.startswith((LOCK, f".{RECIPE}.", ".run.json.")) or (
+    return child.name.startswith((LOCK, f".{RECIPE}.", ".run.json.", ".reserve")) or (
         child.name == RECIPE and _holds_resolved(child.parent, recipe)
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kdkit.errors import UsageError
 from kdkit.runs.folders import LOCK, check_folders, empty, spare_recipe_file
 from kdkit.runs.record import check_recipe, now, read_record, versions
-from kdkit.runs.run import Run
+from kdkit.runs.run import RESERVE, Run
 from kdkit.store import store_of
 from kdkit.system.devices import threads
 from kdkit.system.files import make_folder
@@ -53,7 +53,8 @@ def open_run(
     """
     path = Path(run_dir)
     with ExitStack() as held:
-        held.enter_context(_turn(progress))
+        if team.size == 1:  # processes that a launcher started do one run at a time
+            held.enter_context(_turn(progress))
         record = team.lead_does(lambda: _take(recipe, path, fresh=fresh, held=held))
         run = Run(
             recipe=recipe,
@@ -75,7 +76,11 @@ def open_run(
             team.lead_does(run.claim)
         saved = team.lead_does((path / "run.json").read_bytes)
         team.all_do(lambda: _check_seen(path, saved))
-        yield run
+        try:
+            yield run
+        finally:
+            if team.leads:
+                (path / RESERVE).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -36,14 +36,15 @@ def do(run: Run, stage: Stage, stages: Sequence[Stage]) -> None:
             entry["facts"] = _work(run, stage)
     except BaseException as error:
         stopped = isinstance(error, (Interrupted, KeyboardInterrupt)) or getattr(error, "signal_exit_code", 0) > SIGNAL
-        entry["status"] = run.record["status"] = "interrupted" if stopped else "failed"
-        raise
-    else:
-        entry["status"] = "done"
-    finally:
+        entry["status"] = "interrupted" if stopped else "failed"
         entry["seconds"] = before + time.perf_counter() - began
         if run.team.leads:
-            run.save()
+            run.fail_as(entry["status"])
+        raise
+    entry["status"] = "done"
+    entry["seconds"] = before + time.perf_counter() - began
+    if run.team.leads:
+        run.save()
 
 
 def restore(run: Run, stage: Stage) -> bool:

@@ -9,17 +9,19 @@ data/  teacher/  student/best/  student/final/  predictions/  evaluation.json  r
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from kdkit.data import corpus
+from kdkit.errors import KdkitError
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import RECIPE
 from kdkit.runs.record import now
 from kdkit.runs.stage_facts import DataRead, TeacherMade
 from kdkit.runs.tracking import UNTRACKED
-from kdkit.system.files import write_atomically, write_json
+from kdkit.system.files import reserve, write_atomically, write_json
 from kdkit.system.team import ALONE, Team
 from kdkit.system.wording import plural
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from kdkit.runs.facts_table import F
     from kdkit.runs.tracking import Tracking
     from kdkit.system.progress import Progress
+
+RESERVE, RESERVED = ".reserve", 2**16
+"""A file that takes this much room while a run is at work: on a full disk its record can still say how it ended."""
 
 
 @attrs.define(kw_only=True)
@@ -111,6 +116,15 @@ class Run:
         self.record |= self._claim
         self.save()
         write_atomically(self.path / RECIPE, self.recipe.to_toml().encode())
+        reserve(self.path / RESERVE, RESERVED)
+
+    def fail_as(self, status: str) -> None:
+        """Note how the run ended, if the disk takes that: what was reserved on it for this is given up."""
+        self.record["status"] = status
+        (self.path / RESERVE).unlink(missing_ok=True)
+        # The error that led here says what is wrong. That nobody works in the folder is seen by its lock.
+        with suppress(KdkitError, OSError):
+            self.save()
 
     def finish(self) -> None:
         """Every stage is done."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdkit.errors import DamagedData
 from kdkit.system.files import copy_synced, disk_full, make_folder, publish, sync_folder, write_json
 from kdkit.system.folders import delete, discard_folder
 from kdkit.system.locks import Lock
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DIGESTS = "kdkit_store.json"
 
@@ -85,15 +87,18 @@ def _copy(source: Path, target: Path) -> None:
     """A copy that is on the disk when this returns; an unfinished one that was there goes."""
     discard_folder(target)
     size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
-    with disk_full(target.parent, size):
-        shutil.copytree(source, target, copy_function=_copy_file)
+    with disk_full(target.parent, size, discards=target):
+        make_folder(target)
+        for each in sorted(source.rglob("*")):
+            copy = target / each.relative_to(source)
+            if each.is_dir():
+                make_folder(copy)
+                continue
+            with disk_full(copy, each.stat().st_size):
+                # No hard link: a file that is changed in place would change in the store and in every run that has it.
+                copy_synced(each, copy)
         for folder in (*(each for each in target.rglob("*") if each.is_dir()), target):
             sync_folder(folder)
-
-
-def _copy_file(source: str, target: str) -> None:
-    # No hard link: a file that is changed in place would change in the store and in every run that has it.
-    copy_synced(Path(source), Path(target))
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -56,7 +56,7 @@ def fill(
     own = own_rows(rows, batch_size, team, done=before)
     predicted: list[Prediction] = []
     with (
-        disk_full(path.parent, 0),  # outermost: closing a stream that a full disk cut short fails once more
+        disk_full(_partial(path, team), 0),  # outermost: closing a stream that a full disk cut short fails once more
         graceful() as stop,
         append(_partial(path, team)) as stream,
         progress.task(name, total=len(before) + len(own), unit="rows", done=len(before)) as task,

@@ -41,7 +41,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         KdkitError: The disk is full, or fails.
     """
     temporary = _temporary(path)
-    with disk_full(path.parent, len(content)):
+    with disk_full(path, len(content)):
         try:
             with create(temporary) as file:
                 file.write(content)
@@ -120,6 +120,17 @@ def make_folder(folder: Path) -> None:
         sync_folder(each.parent)
 
 
+def reserve(path: Path, size: int) -> None:
+    """Make a file that takes room on the disk, where the system can and nothing has its name."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, size)
+        finally:
+            os.close(descriptor)
+
+
 def discard(temporary: Path) -> None:
     """Remove what could not be finished, if it is there; it takes room that a full disk has not."""
     # A disk that fails says so in the error that led here; the next writer clears away what is left.
@@ -162,7 +173,7 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another disk, or a file system without links
         temporary = _temporary(target)
-        with disk_full(target.parent, source.stat().st_size):
+        with disk_full(target, source.stat().st_size):
             copy_synced(source, temporary)
             publish(temporary, target)
     else:
@@ -191,31 +202,49 @@ def sync_tree(folder: Path) -> None:
 
 
 @contextmanager
-def disk_full(folder: Path, needed: int) -> Iterator[None]:
+def disk_full(place: Path, needed: int, *, discards: Path | None = None) -> Iterator[None]:
     """Turn a full disk (or quota, or a limit on a file's size) into one sentence, and a disk that fails too.
 
     Args:
-        folder: Where is written.
+        place: The file that is written; or a folder, where the system may know which file in it.
         needed: Bytes that are needed there for what is being written; 0 where that is not known.
+        discards: What was made for that alone, and takes room for nothing where it fails.
     """
     try:
         yield
     except Exception as error:
-        number = _error_number(error)
-        if number in FAILED_DISK:
-            raise KdkitError(
-                f"{folder} cannot be written ({os.strerror(number)}); see to the disk and run again: what was finished "
-                "before is kept"
-            ) from error
-        if number not in FULL_DISK:
-            raise
-        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-        free = shutil.disk_usage(there).free
+        try:
+            _refuse_disk(error, place, needed)
+        finally:
+            if discards is not None:
+                shutil.rmtree(discards, ignore_errors=True)
+        raise
+
+
+def _refuse_disk(error: Exception, place: Path, needed: int) -> None:
+    """Raise the sentence of an error that is the disk's."""
+    number = _error_number(error)
+    # Of two names, as of a rename or a copy, the second is the one that is written.
+    named = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    file = Path(os.fsdecode(named)) if place.is_dir() and isinstance(named, str | bytes) else place
+    if number in FAILED_DISK:
         raise KdkitError(
-            f"{folder} cannot take {f'{needed:,} bytes ' if needed else ''}more "
-            f"({os.strerror(number)}; {free:,} bytes are free); "
-            "make room and run again: what was finished before is kept"
+            f"{file} cannot be written ({os.strerror(number)}); see to the disk and run again: what was finished "
+            "before is kept"
         ) from error
+    if number not in FULL_DISK:
+        return
+    there = next(each for each in (file, *file.absolute().parents) if each.exists())
+    free = f"{shutil.disk_usage(there).free:,} bytes are free"
+    if hasattr(os, "statvfs") and (entries := os.statvfs(there)).f_files and not entries.f_favail:
+        raise KdkitError(
+            f"{file} cannot be made ({os.strerror(number)}: the file system has no inodes left, one of which each file "
+            f"needs; {free}); delete files there and run again: what was finished before is kept"
+        ) from error
+    raise KdkitError(
+        f"{file} cannot take {f'{needed:,} bytes ' if needed else ''}more ({os.strerror(number)}; {free}); "
+        "make room and run again: what was finished before is kept"
+    ) from error
 
 
 def _error_number(error: Exception) -> int | None:

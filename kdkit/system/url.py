@@ -136,7 +136,7 @@ class RemoteFolder:
             self._fs.get_file(f"{self._root}/{name}", str(path), callback=_pulse(alive))
 
         try:
-            with disk_full(path.parent, 0):
+            with disk_full(path, 0):
                 self._watched("read", f"{self.url}/{name}", get, local=FULL_DISK)
         except FileNotFoundError as error:
             raise MissingInput(f"{self.url}/{name} is missing") from error

@@ -40,12 +40,12 @@ def save(folder: Path, step: int, collected: Mapping[str, torch.Tensor], state: 
     here = folder / f"step-{step:08}"
     discard_folder(here)
     tensors = here / "tensors.safetensors"
-    with disk_full(folder, sum(tensor.nbytes for tensor in collected.values())):
+    with disk_full(tensors, sum(tensor.nbytes for tensor in collected.values()), discards=here):
         make_folder(here)
         save_file(dict(collected), tensors)
         sync_file(tensors)
-    content = {"step": step, "tensors_sha256": _sha256(tensors), **state}
-    write_json(here / "state.json", content | {"sha256": digest_of(content)})
+        content = {"step": step, "tensors_sha256": _sha256(tensors), **state}
+        write_json(here / "state.json", content | {"sha256": digest_of(content)})
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
         delete([old])
 

@@ -67,6 +67,6 @@ class MetricsLog:
             for key, value in facts.items()
         }
         line = json.dumps({"stage": self._stage, **clean}) + "\n"
-        with disk_full(self._path.parent, len(line)), append(self._path) as stream:
+        with disk_full(self._path, len(line)), append(self._path) as stream:
             stream.write(line)
         self._tracking.tell(self._stage, clean)

@@ -311,7 +311,7 @@ class FakeStore:
         (0, Lost("gone"), {"said": False, "code": 143}, Interrupted, 143),
         (2, Lost("gone"), {"said": False, "code": 143}, Elsewhere, 143),
         (2, Interrupted("mine"), {"rank": 2, "said": False, "code": 130}, Elsewhere, 130),
-        (2, Lost("gone"), {"rank": 2, "code": 1}, Lost, None),
+        (2, Lost("gone"), {"rank": 2, "code": 1}, Lost, 1),
     ],
 )
 def test_what_went_wrong_is_said_by_one_process(rank, error, first, expected, code):

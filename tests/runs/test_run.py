@@ -212,6 +212,47 @@ def test_seconds_of_a_stage_add_up_over_tries(folder):
     assert read_record(folder)["stages"]["a"]["seconds"] >= 0.1
 
 
+def full(run) -> None:
+    """What fails on a full disk."""
+    raise KdkitError(f"{run.path / 'x.bin'} cannot take 5 bytes more")
+
+
+def test_a_full_disk_names_the_file_that_failed_and_the_record_says_failed(folder, monkeypatch):
+    """Nothing can be written any more but for what was reserved."""
+    import kdkit.runs.run
+
+    write, is_full = kdkit.runs.run.write_json, []
+
+    def on_full_disk(path, value):
+        if is_full and (folder / ".reserve").exists():
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, value)
+
+    monkeypatch.setattr(kdkit.runs.run, "write_json", on_full_disk)
+    with pytest.raises(KdkitError, match=r"x\.bin cannot take"):
+        Works(b=lambda run: is_full.append(1) or full(run)).run(folder)
+    assert statuses(folder) == {"run": "failed", "a": "done", "b": "failed"}
+    is_full.clear()
+    assert Works().run(folder) == ["b", "c"]
+    assert not (folder / ".reserve").exists()
+
+
+def test_where_not_even_that_can_be_written_the_file_that_failed_is_named(folder, monkeypatch):
+    import kdkit.runs.run
+
+    def refuse(*_):
+        raise KdkitError("run.json cannot take 9 bytes more")
+
+    def work(run):
+        monkeypatch.setattr(kdkit.runs.run, "write_json", refuse)
+        full(run)
+
+    with pytest.raises(KdkitError, match=r"x\.bin cannot take"):
+        Works(b=work).run(folder)
+    monkeypatch.undo()
+    assert Works().run(folder) == ["b", "c"]
+
+
 @pytest.fixture
 def threads():
     """Sets how many threads compute, as OMP_NUM_THREADS does for a process."""

@@ -664,7 +664,7 @@ sys.path.insert(0, sys.argv[1])
 import tiny
 from pathlib import Path
 import kdkit.errors
-from kdkit.store import predictions
+from kdkit.store import folders, predictions
 from kdkit.builtin.losses.kd import KD
 from kdkit.training import MetricsLog, checkpoint
 from kdkit.evaluation.losses import loss_means, loss_samples, row_losses
@@ -685,6 +685,9 @@ work = {
         progress=Silent(), name="x",
     ),
 }
+work["store"] = lambda: folders.put(folder / "kept", folder / "store" / "entry")
+(folder / "kept").mkdir()
+(folder / "kept" / "large").write_bytes(bytes(10_000))
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 for what, write in work.items():
     try:
@@ -700,10 +703,21 @@ def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path):
     process = subprocess.run([sys.executable, "-c", FULL, *arguments], check=False, capture_output=True, text=True)
     assert (process.returncode, process.stderr) == (0, "")
     lines = process.stdout.splitlines()
-    for line, what in zip(lines, ["checkpoint", "model", "log", "predictions"], strict=True):
+    files = {
+        "checkpoint": "step-00000001/tensors.safetensors",
+        "model": "best",
+        "log": "m",
+        "predictions": "p.partial",
+        "store": "store/.entry.partial/large",
+    }
+    for line, (what, file) in zip(lines, files.items(), strict=True):
         assert re.fullmatch(
-            rf"{what}: .* cannot take .*more \(File too large; [\d,]+ bytes are free\); make room .*", line
+            rf"{what}: {tmp_path}/{file} cannot take .*more \(File too large; [\d,]+ bytes are free\); make room .*",
+            line,
         )
+    # What nobody can use takes no room.
+    assert {each.name for each in tmp_path.iterdir()} == {"kept", "m", "p.partial", "store"}
+    assert [each.name for each in (tmp_path / "store").iterdir()] == [".entry.lock"]
 
 
 def test_a_run_that_memory_does_not_suffice_for_names_its_stage(tmp_path, monkeypatch):

@@ -53,6 +53,11 @@ class GrowingShard:
         return not self._file.closed
 
     @property
+    def file(self) -> Path:
+        """What it will be, once it is sealed."""
+        return self._final
+
+    @property
     def size(self) -> int:
         """Bytes of payload."""
         return self._records[-1].end if self._records else 0
@@ -111,7 +116,7 @@ def copy_shard(folder: Path, shard: Shard, records: Iterable[int], number: int) 
     """
     growing = GrowingShard(folder, number, shard.identity, shard.state)
     try:
-        with disk_full(folder, shard.size):
+        with disk_full(growing.file, shard.size):
             for record in read_records(folder / shard.file, shard, records):
                 growing.add(*record)
             return growing.seal()

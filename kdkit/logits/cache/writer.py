@@ -229,7 +229,7 @@ class CacheWriter:
                 "see to the disk and run again: what was sealed is kept"
             )
         try:
-            with disk_full(self.folder, needed):
+            with disk_full(self._growing.file if self._growing is not None else self.folder, needed):
                 yield
         except (KdkitError, OSError):
             self._failed = True

@@ -216,7 +216,7 @@ def _fetch(remote: RemoteFolder, file: str, staging: Path, faults: Iterator[Faul
         raise _damaged(remote, f"{file}: the file is missing") from error
     if fault := next(faults, None):
         raise _damaged(remote, str(fault))
-    with disk_full(folder, 0):
+    with disk_full(staged, 0):
         sync_file(staged)
     publish(staged, folder / file)
 

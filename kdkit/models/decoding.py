@@ -60,6 +60,16 @@ def decoder_inputs(module: Any, labels_BT: torch.Tensor) -> torch.Tensor:
     return shift_right(labels_BT, start=start, pad=pad)
 
 
+def attend_as_configured(module: Any) -> None:
+    """Have an encoder attend as its configuration says, whatever batches it has seen.
+
+    At the first short batch BigBird turns to full attention for good; what a batch gives would depend on the others.
+    """
+    encoder = module.get_encoder()
+    if hasattr(encoder, "set_attention_type"):
+        encoder.set_attention_type(module.config.attention_type)
+
+
 def shift_right(labels_BT: torch.Tensor, *, start: int, pad: int) -> torch.Tensor:
     """Each row begins with the start token and loses its last label; -100 becomes padding."""
     shifted_BT = labels_BT.masked_fill(~label_mask(labels_BT), pad).roll(1, dims=1)

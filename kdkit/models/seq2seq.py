@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.values import EncodedExample, OutputHead
-from kdkit.models.decoding import decoder_inputs, generation_config
+from kdkit.models.decoding import attend_as_configured, decoder_inputs, generation_config
 from kdkit.models.heads import evaluating, follows_head, head_layer, logit_width, states_before, with_bias
 from kdkit.models.loading import quiet
 from kdkit.system.files import disk_full, make_folder, publish, sync_tree
@@ -48,6 +48,7 @@ class Seq2SeqModel:
 
         That pass knows what its head needs (T5 with tied embeddings scales decoder states by d_model^-0.5 first).
         """
+        attend_as_configured(self.module)
         output = self.module(
             input_ids=batch.source_ids_BS,
             attention_mask=batch.source_mask_BS,
@@ -109,6 +110,7 @@ class Seq2SeqModel:
         import torch
 
         self.adopt(options)
+        attend_as_configured(self.module)
         with torch.inference_mode():
             ids_BT = self.module.generate(
                 input_ids=batch.source_ids_BS,

@@ -7,6 +7,8 @@ import tiny
 import torch
 from architectures import GEMMA, batch, hard_losses, table
 
+from kdkit.api.values import EncodedExample
+from kdkit.data.tokens import collate
 from kdkit.models.heads import head_layer
 from kdkit.training.tokenloss import Forward
 
@@ -106,3 +108,16 @@ def test_a_shift_that_writes_into_its_labels_leaves_the_batchs_alone():
     before = rows.labels_BT.clone()
     tiny.model(table("fsmt")).logits(rows)
     assert torch.equal(rows.labels_BT, before)
+
+
+def test_what_a_batch_gives_does_not_depend_on_batches_before_it():
+    """BigBird turns to full attention for good at a short batch, of which a look at the head is one."""
+    sparse = {"attention_type": "block_sparse", "block_size": 2, "num_random_blocks": 1}
+    model = tiny.model(table("bigbird_pegasus", **sparse))
+    long = collate([EncodedExample(id="a", source_ids=(*range(5, 37), 1), target_ids=(5, 1))], pad_id=0)
+    before = model.logits(long)
+    model.head_function()
+    assert torch.equal(model.logits(long), before)
+    full = tiny.model(table("bigbird_pegasus"))
+    full.module.load_state_dict(model.module.state_dict())
+    assert not torch.allclose(full.logits(long), before, atol=1e-5)

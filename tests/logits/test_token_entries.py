@@ -6,7 +6,9 @@ Letters: T target tokens, V vocabulary, D hidden.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import numpy as np
@@ -20,11 +22,13 @@ from kdkit.builtin.codecs.sampled import Sampled
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.codecs.topk import TopK
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
+from kdkit.errors import UsageError
 from kdkit.logits.cache import LogitCache
 from kdkit.logits.encoder import has_states
 from kdkit.logits.token_entries import of_tokens
 from kdkit.losses import distillation_loss
 from kdkit.models import load_tokenizer, target_size
+from kdkit.pipeline import recapture as recapturing
 from kdkit.pipeline.stages import capture
 from kdkit.system.progress import Silent
 
@@ -172,16 +176,21 @@ def test_a_wider_teacher_is_captured_again_without_the_entries_of_no_token(tmp_p
     def stopped(*_):
         raise InterruptedError
 
+    def told():
+        return json.loads((run_dir / "run.json").read_text())["stages"]
+
+    run_dir = tmp_path / "runs/tiny"
     monkeypatch.setattr("kdkit.pipeline.stages.distill.untrained", stopped)
-    notes, told = tiny.Notes(), []
-    for cut in (lambda teacher: teacher, of_tokens):
-        monkeypatch.setattr(capture, "of_tokens", cut)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(capture, "of_tokens", lambda teacher: teacher)
         with pytest.raises(InterruptedError):
-            tiny.run_here(tmp_path, progress=notes, **changes)
-        stages = json.loads((tmp_path / "runs/tiny/run.json").read_text())["stages"]
-        told.append(stages["capture"]["facts"])
-    before, after = told
-    width = target_size(load_tokenizer(str(tmp_path / "runs/tiny" / stages["teacher"]["facts"]["folder"])))
+            tiny.run_here(tmp_path, **changes)
+    before, notes = told()["capture"]["facts"], tiny.Notes()
+    with pytest.raises(InterruptedError):
+        tiny.run_here(tmp_path, progress=notes, **changes)
+    stages = told()
+    after = stages["capture"]["facts"]
+    width = target_size(load_tokenizer(str(run_dir / stages["teacher"]["facts"]["folder"])))
     assert width < config["vocab_size"]
     assert [LogitCache.open(Path(each["cache"])).vocab_size for each in (before, after)] == [288, width]
     assert before["records"] == after["records"]
@@ -190,3 +199,33 @@ def test_a_wider_teacher_is_captured_again_without_the_entries_of_no_token(tmp_p
         f"capture: 288 logits a token are cut to {width}, one for each id of the tokenizer: no token has the other "
         f"{288 - width}; {before['cache']}, where an earlier kdkit kept them all, is not used, and may be deleted"
     )
+
+
+def test_gaps_of_a_cache_with_entries_of_no_token_are_not_filled(tmp_path, monkeypatch):
+    """What `kdkit cache repair --run` asks for: the run's logits are captured, but where they belong now."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    facts = {
+        "identity": "0" * 64, "tokenizer": "1" * 64, "codec": "float", "records": 1, "tokens": 1, "bytes": 4,
+        "bytes_per_token": 4.0,
+    }  # fmt: skip
+    record = {"status": "done", "stages": {"capture": {"status": "done", "facts": facts | {"cache": str(old)}}}}
+    stage = next(each for each in recapturing.STAGES if each.name == "capture")
+
+    @contextmanager
+    def opened(*_, **__):
+        yield SimpleNamespace(record=record, leave_as=None)
+
+    def restored(run, _):
+        run.record["stages"]["capture"]["facts"]["cache"] = str(new)
+        return True
+
+    recipe = SimpleNamespace(device="cpu")
+    for name, fake in (
+        ("check_run", lambda *_: (json.loads(json.dumps(record)), recipe)),
+        ("_stages", lambda *_: [stage]), ("open_run", opened), ("restore", restored),
+    ):  # fmt: skip
+        monkeypatch.setattr(recapturing, name, fake)
+    with pytest.raises(
+        UsageError, match=r"old has logits of entries that no token has, .* are in .*new, and .*old may"
+    ):
+        recapturing.recapture(old, tmp_path / "run", progress=Silent())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kdkit.errors import DamagedData
 from kdkit.testing.blocks import head_block, synthetic_block, synthetic_head, synthetic_states
 from kdkit.testing.codec_fidelity import SIZES, Nearness, check_bound, check_fidelity
+from kdkit.testing.codec_masks import check_masks
 from kdkit.testing.codec_states import check_bad_states, check_same_state
 from kdkit.testing.codec_targets import check_targets
 
@@ -73,6 +74,7 @@ def check_codec(
         _check_shape_of(codec, _synthetic, *shape, nearness)
     _check_small(codec, _synthetic, 50)
     check_fidelity(codec, None, nearness)
+    check_masks(codec)
 
 
 def _synthetic(tokens: int, vocab_size: int, seed: int) -> TeacherBlock:

@@ -11,7 +11,7 @@ from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.codecs.topk import TopK
 from kdkit.builtin.codecs.u4_lz4 import U4LZ4
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.errors import DamagedData
+from kdkit.errors import DamagedData, UsageError
 from kdkit.testing import check_codec
 
 FAULTS = {
@@ -44,9 +44,12 @@ class SixBits:
 
     def encode(self, block):
         x_TV = block.logits_TV
+        if np.isneginf(x_TV).any() and self.fault != "masks lost":
+            raise UsageError("a logit is -inf, for which six bits have no place")
         low_T1, high_T1 = x_TV.min(1, keepdims=True, initial=1e9), x_TV.max(1, keepdims=True, initial=-1e9)
         step_T1 = np.maximum((high_T1 - low_T1) / np.float32(self.steps), np.float32(1e-30))
-        codes_TV = np.rint((x_TV - low_T1) / step_T1).astype(np.uint8)
+        with np.errstate(invalid="ignore"):  # where masks are lost
+            codes_TV = np.rint((x_TV - low_T1) / step_T1).astype(np.uint8)
         return np.concatenate([low_T1, step_T1], axis=1).astype("<f4").tobytes() + codes_TV.tobytes()
 
     def decode(self, payload, *, tokens, vocab_size):
@@ -82,6 +85,12 @@ def test_a_codec_of_six_bits_passes(how):
 def test_each_wrong_codec_is_found(fault, how):
     with pytest.raises(AssertionError, match=r"misses its stated bound|gives? back|nats|keeps the largest"):
         check_codec(SixBits(fault=fault), **HOW[how])
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_masked_logits_are_kept_or_refused(how):
+    with pytest.raises(AssertionError, match=r"-inf.*; keep masked logits, or refuse them with a UsageError"):
+        check_codec(SixBits(fault="masks lost"), **HOW[how])
 
 
 @pytest.mark.parametrize("codec", [U8LZ4(), U4LZ4(), U8LZ4(clip=10.0), Subspace(step=0.3)], ids=repr)

@@ -34,11 +34,16 @@ class Codec(Protocol):
     """
 
     def encode(self, block: TeacherBlock) -> bytes:
-        """The block's logits as bytes. `block.logits_TV` is float32, finite, C-contiguous."""
+        """The block's logits as bytes. `block.logits_TV` is float32 and C-contiguous.
+
+        Raises:
+            UsageError: The codec cannot hold such logits, those of -inf (masked) among them: what is masked is kept or
+                refused, and never lost in silence.
+        """
         ...
 
     def decode(self, payload: bytes, *, tokens: int, vocab_size: int) -> FloatArray:
-        """Float32 `[tokens, vocab_size]`, within the codec's stated bound of what was encoded.
+        """Float32 `[tokens, vocab_size]`, within the codec's stated bound of what was encoded; -inf where masked.
 
         `tokens` and `vocab_size` come from the cache's own index: a payload that does not fit them is refused before
         anything of its claimed size is allocated.

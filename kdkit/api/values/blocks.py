@@ -30,8 +30,8 @@ class TeacherBlock:
 
     Attributes:
         id: The example's id.
-        logits_TV: float32; row i is the distribution of target token i. Fewer rows than target tokens are allowed
-            (recorded logits may be short); the soft loss then covers the rows there are.
+        logits_TV: float32; row i is the distribution of target token i, an entry of -inf being masked. Fewer rows than
+            target tokens are allowed (recorded logits may be short); the soft loss then covers the rows there are.
         grid: The grid on which the logits lie exactly, where they were quantised before kdkit saw them.
     """
 

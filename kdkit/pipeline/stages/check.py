@@ -8,6 +8,7 @@ import attrs
 
 from kdkit.api.interfaces import CheckedSuite
 from kdkit.pipeline.estimate import check_space, estimate
+from kdkit.pipeline.store_access import check_store
 from kdkit.runs.stage import Planned, Stage
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ def fit_together(run: Run) -> Estimate:
 
     Raises:
         Mismatch: See `kdkit.pipeline.estimate.estimate`.
-        UsageError: A metric does not exist, or the disk is too small.
+        UsageError: A metric does not exist, the disk is too small, or the store cannot be written.
         KdkitError: A metric suite will not be able to score here.
     """
     corpus = run.read_corpus()
     found = estimate(run.recipe, corpus)
     check_space({run.path: found.student_bytes})
+    check_store(run, corpus, found)
     notes = tuple(_notes(run.recipe, corpus))
     for note in notes:
         run.progress.note(f"check: {note}")
@@ -50,7 +52,7 @@ def _notes(recipe: Recipe, corpus: Corpus) -> Iterator[str]:
 
 def plan(_recipe: Recipe, _corpus: Corpus, _found: Estimate) -> Planned:
     """What is compared."""
-    return Planned(work="tokenizers, vocabularies, metrics and free disk")
+    return Planned(work="tokenizers, vocabularies, metrics, free disk, and that the store can be written")
 
 
 STAGE = Stage(name="check", work=fit_together, plan=plan)

@@ -84,10 +84,15 @@ def restore(run: Run) -> TeacherMade | None:
     return attrs.evolve(_take(run, stored), reused=told.reused)
 
 
+def entry_of(run: Run, corpus: Corpus) -> Path:
+    """Where the store keeps the teacher that the run makes."""
+    return run.store / "teachers" / _key(run, corpus)
+
+
 def _have_stored(run: Run) -> tuple[Path, bool]:
     """The teacher's folder in the store, and whether it was there; made if it was not."""
     corpus, workshop = run.read_corpus(), run.path / WORKSHOP
-    stored = run.store / "teachers" / run.team.lead_does(lambda: _key(run, corpus))
+    stored = run.team.lead_does(lambda: entry_of(run, corpus))
     note = run.progress.note
     with found_or_making(stored, what="teacher", note=note, is_there=stored.is_dir, team=run.team) as reused:
         run.team.lead_does(lambda: _check_room(run, workshop, reused=reused))

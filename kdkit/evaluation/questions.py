@@ -101,7 +101,7 @@ class Questions:
             generate,
             name=name,
             tokenizer=model.tokenizer,
-            kept_as=kept_as,
+            kept_as=texts.kept_as(kept_as, model) if kept_as is not None else None,
             store=self.store,
             generation=self.generation,
             progress=self.progress,

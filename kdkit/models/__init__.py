@@ -5,6 +5,7 @@ from __future__ import annotations
 from kdkit.models.kinds import EncoderDecoder
 from kdkit.models.languages import adopt_languages, set_languages
 from kdkit.models.layers import config_with_layers, keep_layers
+from kdkit.models.layout import begin_alike, check_beginning, generation_of, new_config, write_like
 from kdkit.models.loading import (
     config_from,
     find_folder,
@@ -21,16 +22,20 @@ __all__ = [
     "EncoderDecoder",
     "Seq2SeqModel",
     "adopt_languages",
+    "begin_alike",
+    "check_beginning",
     "check_same_tokenizer",
     "check_weights",
     "config_from",
     "config_with_layers",
     "count_parameters",
     "find_folder",
+    "generation_of",
     "keep_layers",
     "load_config",
     "load_model",
     "load_tokenizer",
+    "new_config",
     "new_model",
     "set_languages",
     "size_of",
@@ -40,4 +45,5 @@ __all__ = [
     "train_bpe",
     "weight_files",
     "weights_digest",
+    "write_like",
 ]

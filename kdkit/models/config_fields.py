@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import Tokenizer
 
-SPECIAL_TOKENS = (
-    "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "forced_bos_token_id",
-    "forced_eos_token_id",
-)  # fmt: skip
+SPECIAL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 """Fields that a configuration of any type takes, though few types declare them all."""
 FOR_A_DECODER = ("is_decoder", "add_cross_attention")
 """Without these a decoder that is a model of its own, such as BERT, would not look at the encoder."""

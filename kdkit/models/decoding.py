@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import UsageError
 from kdkit.losses.alignment import label_mask
+from kdkit.models.tokenizers import end_id
 
 if TYPE_CHECKING:
     import torch
@@ -20,17 +21,18 @@ MODEL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_t
 def generation_config(module: Any, tokenizer: Tokenizer, options: Generation) -> Any:
     """A transformers `GenerationConfig` of the model's special tokens and the recipe's search, and nothing else.
 
-    What else a model's folder asks for (`min_length`, `length_penalty`, ...) would make a text depend on more than
-    the recipe says.
+    What else a model's folder asks for (`num_beams`, `length_penalty`, ...) would make a text depend on more than the
+    recipe says; `[generation]` has options for it.
     """
     from transformers import GenerationConfig
 
-    tokens = {name: _model_token(module, name) for name in MODEL_TOKENS}
-    for name in ("pad_token_id", "eos_token_id"):
+    tokens = {name: model_token(module, name) for name in MODEL_TOKENS}
+    for name, id_ in (("pad_token_id", tokenizer.pad_token_id), ("eos_token_id", end_id(tokenizer))):
         if tokens[name] is None:
-            tokens[name] = getattr(tokenizer, name)
+            tokens[name] = id_
     return GenerationConfig(
         **tokens,
+        bad_words_ids=never_written(module.generation_config, tokens["pad_token_id"]),
         # The start token counts here. Whoever opens a saved student may give another max_length, which transformers
         # would ignore beside a max_new_tokens that was saved.
         max_length=options.max_new_tokens + 1,
@@ -47,16 +49,16 @@ def decoder_inputs(module: Any, labels_BT: torch.Tensor) -> torch.Tensor:
         UsageError: The model says neither how to shift nor what its decoder starts from.
     """
     if hasattr(module, "prepare_decoder_input_ids_from_labels"):
-        own_BT: torch.Tensor = module.prepare_decoder_input_ids_from_labels(
-            labels=labels_BT.clone()
-        )  # FSMT writes there
+        try:
+            own_BT: torch.Tensor = module.prepare_decoder_input_ids_from_labels(labels=labels_BT.clone())  # FSMT writes
+        except (AttributeError, ValueError, TypeError, AssertionError):
+            for name in ("decoder_start_token_id", "pad_token_id"):
+                _refuse_without(module, name, getattr(module.config, name, None))
+            raise
         return own_BT
-    start, pad = (_model_token(module, name) for name in ("decoder_start_token_id", "pad_token_id"))
-    if start is None or pad is None:
-        raise UsageError(
-            f"the configuration of this {module.config.model_type} model has no "
-            f"{'decoder_start_token_id' if start is None else 'pad_token_id'}; add it to its config.json"
-        )
+    start, pad = (model_token(module, name) for name in ("decoder_start_token_id", "pad_token_id"))
+    _refuse_without(module, "decoder_start_token_id", start)
+    _refuse_without(module, "pad_token_id", pad)
     return shift_right(labels_BT, start=start, pad=pad)
 
 
@@ -70,6 +72,13 @@ def attend_as_configured(module: Any) -> None:
         encoder.set_attention_type(module.config.attention_type)
 
 
+def _refuse_without(module: Any, name: str, token_id: int | None) -> None:
+    if token_id is None:
+        raise UsageError(
+            f"the configuration of this {module.config.model_type} model has no {name}; add it to its config.json"
+        )
+
+
 def shift_right(labels_BT: torch.Tensor, *, start: int, pad: int) -> torch.Tensor:
     """Each row begins with the start token and loses its last label; -100 becomes padding."""
     shifted_BT = labels_BT.masked_fill(~label_mask(labels_BT), pad).roll(1, dims=1)
@@ -77,7 +86,26 @@ def shift_right(labels_BT: torch.Tensor, *, start: int, pad: int) -> torch.Tenso
     return shifted_BT
 
 
-def _model_token(module: Any, name: str) -> Any:
+def never_written(generation: Any, pad_id: int | None) -> list[list[int]] | None:
+    """Padding as a word that is not written, where a generation configuration says so, as Marian's do.
+
+    There padding is the token that the decoder starts from, whose logit is 0 and may be the largest.
+    """
+    return [[pad_id]] if pad_id is not None and [pad_id] in (generation.bad_words_ids or []) else None
+
+
+def text_rules(module: Any) -> str:
+    """What a model's texts depend on beside weights, tokenizer and recipe; "" if that is nothing unusual."""
+    start, forced = (model_token(module, name) for name in ("decoder_start_token_id", "forced_bos_token_id"))
+    rules = [
+        *([f"begins after {start}"] if start != getattr(module.config, "decoder_start_token_id", None) else []),
+        *([f"begins with {forced}"] if forced is not None else []),
+        *(["no padding"] if never_written(module.generation_config, model_token(module, "pad_token_id")) else []),
+    ]
+    return ", ".join(rules)
+
+
+def model_token(module: Any, name: str) -> Any:
     """An id (or several, of ends) of the model's generation configuration, else of its configuration."""
     own = getattr(module.generation_config, name, None)
     return own if own is not None else getattr(module.config, name, None)

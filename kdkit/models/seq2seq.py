@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.values import EncodedExample, OutputHead
-from kdkit.models.decoding import attend_as_configured, decoder_inputs, generation_config
+from kdkit.models.decoding import attend_as_configured, decoder_inputs, generation_config, text_rules
 from kdkit.models.heads import evaluating, follows_head, head_layer, logit_width, states_before, with_bias
 from kdkit.models.loading import quiet
 from kdkit.system.files import disk_full, make_folder, publish, sync_tree
@@ -42,6 +42,11 @@ class Seq2SeqModel:
     def vocab_size(self) -> int:
         """Width of the logits."""
         return logit_width(self.module)
+
+    @property
+    def text_rules(self) -> str:
+        """What the model's texts begin with by its own rules (see `kdkit.api.interfaces.RuledTexts`)."""
+        return text_rules(self.module)
 
     def logits(self, batch: TokenBatch) -> torch.Tensor:
         """Logits `[B, T, V]` under teacher forcing, straight from the model's own forward pass.

@@ -11,6 +11,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from kdkit.api.interfaces import RuledTexts
 from kdkit.errors import DamagedData
 from kdkit.models import tokenizer_digest
 from kdkit.plugins.fields import digested
@@ -49,6 +50,16 @@ def key_of(rows: Sequence[EncodedExample], generation: Generation, *, weights: s
     first = [later.pop(name) for name in ("beams", "max_tokens", "early_stopping", "batch_size")]
     asked = [[row.id, list(row.source_ids)] for row in rows]
     return digest_of([weights, tokenizer, first, asked, *([later] if later else [])])[:32]
+
+
+def kept_as(weights: str, writer: object) -> str:
+    """What stands for a model in the keys of its texts.
+
+    Args:
+        weights: Digest of what determines its logits.
+        writer: The model or teacher, which may begin its texts by rules of its own.
+    """
+    return f"{weights} {writer.text_rules}".rstrip() if isinstance(writer, RuledTexts) else weights
 
 
 def fill(

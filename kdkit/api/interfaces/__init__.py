@@ -29,7 +29,7 @@ from kdkit.api.interfaces.losses_and_suites import (
     ScheduledLoss,
     TemperedLoss,
 )
-from kdkit.api.interfaces.models import HeadModel, LeanModel, ModelKind, TextModel, Tokenizer
+from kdkit.api.interfaces.models import HeadModel, LeanModel, ModelKind, RuledTexts, TextModel, Tokenizer
 from kdkit.api.interfaces.teachers_and_students import HeadTeacher, InputChecker, OpenTeacher, Student, Teacher
 
 __all__ = [
@@ -55,6 +55,7 @@ __all__ = [
     "RecordedSource",
     "Reference",
     "RowSource",
+    "RuledTexts",
     "SampledCodec",
     "SampledLoss",
     "ScheduledLoss",

@@ -140,3 +140,16 @@ class LeanModel(TextModel, Protocol):
             UsageError: The model cannot do it.
         """
         ...
+
+
+@runtime_checkable
+class RuledTexts(Protocol):
+    """A model or teacher whose texts may depend on more than weights, tokenizer and `[generation]`."""
+
+    @property
+    def text_rules(self) -> str:
+        """These rules in words, such as a token that is forced to come first; "" for none.
+
+        Texts in the store are those of one set of rules.
+        """
+        ...

@@ -84,9 +84,11 @@ class HFSeq2SeqStudent:
         from kdkit import models
 
         if self.model:
-            return models.load_config(self.model)
+            config, folder = models.load_config(self.model), models.find_folder(self.model, weights=False)
+            models.check_beginning(config, tokenizer, folder=folder, ours=True)
+            return config
         if self.config is not None:
-            return models.config_from(self.config, tokenizer)
+            return models.new_config(self.config, tokenizer)
         assert self.from_teacher is not None
         if teacher_config is None:
             raise UsageError(
@@ -103,19 +105,22 @@ class HFSeq2SeqStudent:
         if self.model:
             module = models.load_model(self.model)
         elif self.config is not None:
-            module = models.new_model(models.config_from(self.config, tokenizer), seed=seed)
+            module = models.new_model(models.new_config(self.config, tokenizer), seed=seed)
         else:
             assert self.from_teacher is not None
             assert teacher_folder is not None, "model_config refuses this before anything is made"
             teacher = models.load_model(str(teacher_folder))
             layers = self.from_teacher
             module = models.keep_layers(teacher, layers.encoder_layers, layers.decoder_layers, seed=seed)
+        if teacher_folder is not None:
+            models.write_like(module, models.generation_of(teacher_folder))
+        models.begin_alike(module, tokenizer, ours=True)
         return models.Seq2SeqModel(module=module.to(device), tokenizer=tokenizer)
 
     def open(self, folder: Path, *, device: str) -> TextModel:
         """A student that was saved."""
         from kdkit import models
 
-        return models.Seq2SeqModel(
-            module=models.load_model(str(folder)).to(device), tokenizer=models.load_tokenizer(str(folder))
-        )
+        module, tokenizer = models.load_model(str(folder)), models.load_tokenizer(str(folder))
+        models.begin_alike(module, tokenizer, ours=True)
+        return models.Seq2SeqModel(module=module.to(device), tokenizer=tokenizer)

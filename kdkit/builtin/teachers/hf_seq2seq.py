@@ -103,7 +103,11 @@ class HFSeq2SeqTeacher:
         """The transformers configuration."""
         from kdkit import models
 
-        return models.load_config(self.model) if self.config is None else models.config_from(self.config, tokenizer)
+        if self.config is not None:
+            return models.new_config(self.config, tokenizer)
+        config, folder = models.load_config(self.model), models.find_folder(self.model, weights=False)
+        models.check_beginning(config, tokenizer, folder=folder, ours=bool(self.tgt_lang))
+        return config
 
     def find_folder(self) -> Path | None:
         """The named model's folder; None for a new model."""
@@ -119,6 +123,7 @@ class HFSeq2SeqTeacher:
         module = (
             models.load_model(self.model) if self.model else models.new_model(self.model_config(tokenizer), seed=seed)
         )
+        models.begin_alike(module, tokenizer, ours=self.config is not None or bool(self.tgt_lang))
         return models.Seq2SeqModel(module=module.to(device), tokenizer=tokenizer)
 
     def open(
@@ -134,7 +139,9 @@ class HFSeq2SeqTeacher:
 
         assert folder is not None, "this teacher is a model"
         tokenizer = models.load_tokenizer(str(folder)) if self.is_made_here else self.load_tokenizer(corpus)
-        model = models.Seq2SeqModel(module=models.load_model(str(folder)).to(device).eval(), tokenizer=tokenizer)
+        module = models.load_model(str(folder))
+        models.begin_alike(module, tokenizer, ours=self.is_made_here or bool(self.tgt_lang))
+        model = models.Seq2SeqModel(module=module.to(device).eval(), tokenizer=tokenizer)
         return OpenHFTeacher(
             model=model, identity=models.weights_digest(folder), device=device, batch_size=self.capture_batch_size
         )
@@ -160,6 +167,12 @@ class OpenHFTeacher:
         """Width of the model's logits."""
         width: int = self.model.vocab_size
         return width
+
+    @property
+    def text_rules(self) -> str:
+        """What the model's texts begin with by its own rules (see `kdkit.api.interfaces.RuledTexts`)."""
+        rules: str = self.model.text_rules
+        return rules
 
     def head(self) -> OutputHead | None:
         """The model's output head, as float32; None where it is not all that makes logits of states."""

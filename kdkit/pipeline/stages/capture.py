@@ -160,14 +160,14 @@ def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
 
     # Texts that were recorded are no work, and the identity of recorded logits is not that of the texts.
     is_model = run.teacher_folder is not None
-    kept_as = f"{recipe.names['teacher']} {teacher.identity}" if is_model else None
+    weights = f"{recipe.names['teacher']} {teacher.identity}"
     texts.fill(
         path,
         held_out,
         generate,
         name="teacher",
         tokenizer=teacher.tokenizer,
-        kept_as=kept_as,
+        kept_as=texts.kept_as(weights, teacher) if is_model else None,
         store=run.store,
         generation=recipe.generation,
         progress=run.progress,

@@ -71,8 +71,8 @@ def guard_worker(folder: Path, held: Namespaces) -> None:
 
     Args:
         folder: Below which it may write.
-        held: Its namespaces. Where it can mount, all else is read-only by now; rows are still to mount, so Landlock,
-            which forbids that, and a part of the refused system calls wait for them.
+        held: Its namespaces. Where rows are still to mount, Landlock, which forbids that, and a part of the refused
+            system calls wait for them; what is outside is read-only by then.
     """
     if sys.platform != "linux":
         return
@@ -105,7 +105,7 @@ def confine_row(home: Path, readable: Sequence[landlock.Place], held: Namespaces
     return Confinement(
         network=held.apart,
         processes=held.apart,
-        files=is_bound or held.mounts,
+        files=is_bound or held.read_only,
         home=is_bound,
         room=held.mounts,
         system_calls=refuses,

@@ -38,11 +38,15 @@ class Namespaces:
         apart: Those of network, processes and messages.
         mounts: That of mounts, in which file systems can be put over folders.
         user: Whether one of users was needed for it.
+        read_only: Whether all file systems are read-only there, but for one over the worker's folder; since Linux 5.12.
+        shows_own: Whether `/proc` shows the processes of these namespaces alone.
     """
 
     apart: bool
     mounts: bool
     user: bool = False
+    read_only: bool = False
+    shows_own: bool = False
 
 
 NONE = Namespaces(apart=False, mounts=False)
@@ -66,24 +70,21 @@ def enter(folder: Path) -> Namespaces:
     return NONE
 
 
-def settle(held: Namespaces, folder: Path) -> bool:
-    """Make the first process's place in new namespaces: all file systems are read-only, but for one over a folder.
-
-    Returns:
-        Whether `/proc` shows no other process any more.
+def settle(held: Namespaces, folder: Path) -> Namespaces:
+    """Make the first process's place in new namespaces, as far as that is allowed; what there is then.
 
     Raises:
-        OSError: The system does not allow it.
+        OSError: No file system can be put over the folder.
     """
     if not held.mounts:
-        return False
+        return held
     _mount(None, "/", None, _RECURSIVE | _PRIVATE)
     attributes = struct.pack("=QQQQ", _ATTR_READ_ONLY, 0, 0, 0)
     size = ctypes.c_size_t(len(attributes))
-    _check(_libc().syscall(_MOUNT_SETATTR, _HERE, b"/", _AT_RECURSIVE, attributes, size), "mount_setattr")
+    is_read_only = _libc().syscall(_MOUNT_SETATTR, _HERE, b"/", _AT_RECURSIVE, attributes, size) == 0
     _mount("tmpfs", str(folder), "tmpfs", _NOSUID | _NODEV, _ROOM)
     os.chdir(folder)
-    return own_processes()
+    return attrs.evolve(held, read_only=is_read_only, shows_own=own_processes())
 
 
 def own_processes() -> bool:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdkit_assertions import landlock
 from kdkit_assertions.landlock import Place
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def hidden_places() -> list[str]:
 
 
 def readable_places(hidden: Iterable[str], *, own_processes: bool, own: Path) -> list[Place]:
-    """What may be read, open to be named in rules.
+    """What may be read, open to be named in rules; nothing where there is no Landlock to name it to.
 
     Args:
         hidden: Files and folders that are not.
@@ -47,6 +48,8 @@ def readable_places(hidden: Iterable[str], *, own_processes: bool, own: Path) ->
             not of a process.
         own: The worker's folder.
     """
+    if not landlock.version():
+        return []
     closed = {Path(name) for name in hidden}
     closed = {path for path in closed if len(path.parts) > 1 and path.parts[1] not in _NEVER_HIDDEN}
     opened = [*_around(closed if own_processes else closed | {Path("/proc")}), own]

@@ -61,13 +61,11 @@ class Surroundings:
     Attributes:
         room: The folder below which a row may write. It holds `HOME`, which is its temporary folder too, and `WORK`.
         held: The namespaces that there are.
-        shows_own: Whether `/proc` shows the processes of these namespaces alone.
         readable: What a row may read; see `kdkit_assertions.readable`.
     """
 
     room: Path
     held: Namespaces
-    shows_own: bool
     readable: Sequence[Place]
 
 
@@ -193,10 +191,9 @@ def _be_row(work: Callable[[Confinement], str], around: Surroundings, limits: Li
     # What it takes to end is held here, out of reach of code that replaces things in modules.
     write, leave, pid_of = os.write, os._exit, os.getpid
     try:
-        shows_own = around.shows_own
         if around.held.mounts:
             fresh_room(around.room)
-            shows_own = shows_own and own_processes()
+        shows_own = around.held.shows_own and own_processes()
         if around.held.apart and (child := os.fork()):  # a first process ignores signals, and tests send some
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             while os.waitpid(-1, 0)[0] != child:

@@ -57,7 +57,7 @@ def main(told: str) -> None:
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
     os.close(nowhere)
-    shows_own = settle(held, folder)
+    held = settle(held, folder)
     room = folder / ROOM
     for each in (room, room / HOME, room / WORK):
         each.mkdir(mode=0o700)
@@ -65,7 +65,7 @@ def main(told: str) -> None:
     guard_worker(folder, held)
     random.seed(0)
     worker_of = _Worker(
-        around=Surroundings(room=room, held=held, shows_own=shows_own, readable=()),
+        around=Surroundings(room=room, held=held, readable=()),
         package=settings["package"],
         hidden=settings["hidden"],
         folder=folder,
@@ -86,7 +86,7 @@ class _Worker:
 
     def serve(self, lines: IO[bytes], out: IO[bytes]) -> None:
         """Say what confines rows here; then answer, until nobody asks any more or the module's process has ended."""
-        readable = readable_places(self.hidden, own_processes=self.around.shows_own, own=self.folder)
+        readable = readable_places(self.hidden, own_processes=self.around.held.shows_own, own=self.folder)
         confined = confinement_of(attrs.evolve(self.around, readable=readable))
         for place in readable:
             os.close(place.descriptor)
@@ -197,7 +197,7 @@ def _be_module(name: str, worker: _Worker, asked: int, answered: int) -> NoRetur
         parsed = _import(name)
         _say(answered, {"imported": parsed is not None})
         if parsed is not None:
-            readable = readable_places(worker.hidden, own_processes=around.shows_own, own=worker.folder)
+            readable = readable_places(worker.hidden, own_processes=around.held.shows_own, own=worker.folder)
             _answer(parsed, attrs.evolve(around, readable=readable), asked, answered)
     except Exception as error:  # noqa: BLE001 - it is told to whoever asks
         _say(answered, {"broken": f"{type(error).__name__}: {error}"})

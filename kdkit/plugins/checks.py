@@ -98,3 +98,8 @@ def did_you_mean(value: object, known: Sequence[Any]) -> str:
         return ""
     near = get_close_matches(value, [name for name in known if isinstance(name, str)], n=1)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def near_or_all(value: str, known: Sequence[str]) -> str:
+    """`; did you mean "..."?` where something near is known, else all that is known."""
+    return did_you_mean(value, known) or (f"; there are: {', '.join(known)}" if known else ", which has none")

@@ -16,7 +16,7 @@ import attrs
 from kdkit.api.options import NamedSuite, Schedule
 from kdkit.errors import PluginError
 from kdkit.plugins import SINGULAR, Plugins
-from kdkit.plugins.checks import broken_rules, did_you_mean, show
+from kdkit.plugins.checks import broken_rules, near_or_all, show
 from kdkit.plugins.fields import (
     default_of,
     is_free_table,
@@ -28,6 +28,8 @@ from kdkit.plugins.fields import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from kdkit.plugins.fields import KeyPath
 
 
@@ -48,13 +50,21 @@ class Structurer:
             neutral value.
         problems: What was found wrong so far: the path of the key, and a sentence.
         unknown: Those keys of them that there are not.
+        suggestion: What is said of such a key, given what there is in its place.
     """
 
-    def __init__(self, plugins: Plugins, *, is_stored: bool = False) -> None:
+    def __init__(
+        self,
+        plugins: Plugins,
+        *,
+        is_stored: bool = False,
+        suggestion: Callable[[str, Sequence[str]], str] = near_or_all,
+    ) -> None:
         self.plugins = plugins
         self.is_stored = is_stored
         self.problems: list[tuple[KeyPath, str]] = []
         self.unknown: list[KeyPath] = []
+        self.suggestion = suggestion
 
     def component(self, kind: str, table: Any, path: KeyPath, default_name: str | None = None) -> tuple[str, Any]:
         """The component that a table names, and its name."""
@@ -86,10 +96,9 @@ class Structurer:
             return self._wrong(path, f"must be a table, is {show(table)}")
         before = len(self.problems)
         options = {option.name: option for option in options_of(cls)}
-        known = f"; there are: {', '.join(options)}" if options else ", which has none"
         for key in table:
             if key not in options:
-                self.no_key((*path, key), f"an option of {owner}{did_you_mean(key, list(options)) or known}")
+                self.no_key((*path, key), f"an option of {owner}", list(options))
         values = {}
         for name, option in options.items():
             if name in table:
@@ -172,10 +181,10 @@ class Structurer:
                 for within, sentence in broken_rules(field.validator, draft, field, value):
                     self._wrong((*path, field.name, *within), sentence)
 
-    def no_key(self, path: KeyPath, what: str) -> None:
-        """There is no such key: it is not `what`."""
+    def no_key(self, path: KeyPath, what: str, known: Sequence[str]) -> None:
+        """There is no such key: it is not `what`, of which those known are."""
         self.unknown.append(path)
-        self._wrong(path, f"is not {what}")
+        self._wrong(path, f"is not {what}{self.suggestion(str(path[-1]), known)}")
 
     def _wrong(self, path: KeyPath, sentence: str) -> _Wrong:
         self.problems.append((path, sentence))

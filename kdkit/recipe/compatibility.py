@@ -10,6 +10,7 @@ from kdkit.api.interfaces import FeatureLoss, HeadCodec, SampledCodec, SampledLo
 from kdkit.api.options import Schedule
 from kdkit.api.values import Direction
 from kdkit.errors import UsageError
+from kdkit.plugins.checks import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,7 +107,8 @@ def _check_metrics(recipe: Recipe, corpus: Corpus) -> None:
             continue
         metrics = _metrics(named, corpus.validation[: training.validation_rows or None])
         if training.best_by not in metrics:
-            raise UsageError(f'{where}.best_by = "{training.best_by}": the suite has {", ".join(metrics)}')
+            hint = did_you_mean(training.best_by, metrics)
+            raise UsageError(f'{where}.best_by = "{training.best_by}": the suite has {", ".join(metrics)}{hint}')
         if recipe.evaluation.direction_of(training.best_by) is Direction.NEITHER:
             raise UsageError(
                 f'{where}.best_by = "{training.best_by}", of which neither more nor less is better; '

@@ -15,6 +15,7 @@ from kdkit.recipe.document import read_document, read_stored_document, with_over
 from kdkit.recipe.former_names import HINTS
 from kdkit.recipe.requires import unmet
 from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Recipe
+from kdkit.recipe.suggestions import all_options, suggestion
 
 if TYPE_CHECKING:
     import os
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import DataSource, Student
-    from kdkit.api.options import Generation, TokenLimits
+    from kdkit.api.options import Generation, NamedSuite, TokenLimits
     from kdkit.plugins import Plugins
     from kdkit.plugins.fields import KeyPath
     from kdkit.recipe.document import Document, Place
@@ -148,12 +149,12 @@ def _order(found: tuple[Place, KeyPath, str]) -> tuple[bool, Place]:
 def structured(document: Document, path: Path | None, structurer: Structurer) -> Recipe | None:
     """The recipe; None if anything is wrong with it, which the structurer then knows."""
     table, problems = document.table, structurer.problems
+    structurer.suggestion = lambda key, known: suggestion(key, known, all_options(table, structurer.plugins))
     preamble_keys = ["name", *attrs.fields_dict(Preamble)]
     for key in table:
         if key not in SECTIONS and key not in preamble_keys:
             known = [*preamble_keys, "extends", *SECTIONS, SWEEP]
-            hint = did_you_mean(key, known) or f"; there are: {', '.join(known)}"
-            structurer.no_key((key,), f"a key or section of a recipe{hint}")
+            structurer.no_key((key,), "a key or section of a recipe", known)
     name = _name(table.get("name", path.stem if path is not None else "recipe"), structurer)
     given = {key: table[key] for key in attrs.fields_dict(Preamble) if key in table}
     preamble = structurer.instance(Preamble, given, (), owner="a recipe")
@@ -217,12 +218,26 @@ def _check_monitors(sections: Mapping[str, Any], structurer: Structurer) -> None
     evaluation, teacher, training = (sections.get(name, WRONG) for name in ("evaluation", "teacher", "training"))
     if evaluation is WRONG:
         return
-    suites = [suite.name for suite in evaluation.suites]
+    suites = evaluation.suites
     trainings = {("training",): training, ("teacher", "fine_tune"): getattr(teacher, "fine_tune", None)}
-    allowed = ", ".join([*_MONITORS, *(f"{suite}.METRIC" for suite in suites)])
     for path, options in trainings.items():
         if options is None or options is WRONG or options.best_by in _MONITORS:
             continue
-        if not any(options.best_by.startswith(f"{suite}.") for suite in suites):
-            sentence = f'must be one of {allowed}, is "{options.best_by}"; the suites are those of [evaluation]'
+        if evaluation.suite_of(options.best_by) is None:
+            metrics = [metric for suite in suites for metric in _metrics_of(suite)]
+            meant = [metric for metric in metrics if metric.partition(".")[2] == options.best_by]
+            hint = f'; did you mean "{meant[0]}"?' if meant else did_you_mean(options.best_by, [*_MONITORS, *metrics])
+            sentence = (
+                f'must be one of {", ".join([*_MONITORS, *metrics])}, is "{options.best_by}"'
+                f"{hint or '; the suites are those of [evaluation]'}"
+            )
             structurer.problems.append(((*path, "best_by"), sentence))
+
+
+def _metrics_of(named: NamedSuite) -> list[str]:
+    """The metrics of a suite, as `best_by` names them: those that it has of no rows."""
+    try:
+        metrics = list(named.suite.score([], [], []))
+    except Exception:  # noqa: BLE001 - one that cannot do that breaks a rule of its kind; this is about best_by
+        metrics = []
+    return [f"{named.name}.{metric}" for metric in metrics] or [f"{named.name}.METRIC"]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import PluginError
 from kdkit.plugins import SINGULAR
-from kdkit.plugins.checks import did_you_mean, show
+from kdkit.plugins.checks import show
 from kdkit.plugins.fields import options_of
 from kdkit.plugins.structure import dotted
 from kdkit.recipe.sections import SECTIONS, Preamble
+from kdkit.recipe.suggestions import all_options, suggestion
 from kdkit.sweeps.axes import SEED, Axis
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def why_no_axis(axis: Axis, recipe: Mapping[str, Any], plugins: Plugins) -> str 
         return f"{dotted(SEED)} is varied by seeds, not by a search"
     if axis[0] not in SECTIONS:
         known = [option.name for option in options_of(Preamble)]
-        return None if axis[0] in known else _no_key(axis[0], [*known, *SECTIONS], "a recipe")
+        return None if axis[0] in known else _no_key(axis[0], [*known, *SECTIONS], "a recipe", recipe, plugins)
     section = SECTIONS[axis[0]]
     if section.is_optional or axis[1:] in {(), ("name",)}:
         return f"{dotted(axis)} cannot be varied by a search: it is no option"
@@ -40,12 +41,11 @@ def why_no_axis(axis: Axis, recipe: Mapping[str, Any], plugins: Plugins) -> str 
         except PluginError:
             return None
     names = [option.name for option in options_of(cls)] if cls is not None else []
-    return None if axis[1] in names else _no_key(axis[1], names, owner)
+    return None if axis[1] in names else _no_key(axis[1], names, owner, recipe, plugins)
 
 
-def _no_key(key: str, known: Sequence[str], owner: str) -> str:
-    hint = did_you_mean(key, known) or f"; there are: {', '.join(known)}"
-    return f"{show(key)} is not an option of {owner}{hint}"
+def _no_key(key: str, known: Sequence[str], owner: str, recipe: Mapping[str, Any], plugins: Plugins) -> str:
+    return f"{show(key)} is not an option of {owner}{suggestion(key, known, all_options(recipe, plugins))}"
 
 
 def value_text(value: Any) -> str:

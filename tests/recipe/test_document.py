@@ -149,6 +149,11 @@ def test_overriding_a_components_name_drops_the_files_options_but_no_override(lo
     [
         ("loss.alpha=2", "-o loss.alpha=2: loss.alpha: must be at most 1, is 2"),
         ("loss.alhpa=1", '-o loss.alhpa=1: loss.alhpa: is not an option of loss "kd"; did you mean "alpha"?'),
+        ("alpha=0.3", '-o alpha=0.3: alpha: is not a key or section of a recipe; did you mean "loss.alpha"?'),
+        (
+            "training.lr=1e-3",
+            '-o training.lr=1e-3: training.lr: is not an option of [training]; did you mean "learning_rate"?',
+        ),
         ("loss={alpha = 2}", "-o loss={alpha = 2}: loss.alpha: must be at most 1, is 2"),
         ("data.extra.z=[nan]", "-o data.extra.z=[nan]: data.extra.z[0]: must be a finite number, is nan"),
         ("loss", "-o loss: is not of the form section.key=value"),

@@ -102,6 +102,11 @@ def test_the_digest_depends_on_every_option(write, plugins, change):
         ("[loss]\ntemperature = true", "r.toml:12:1: loss.temperature: must be a number, is true"),
         ("[loss]\nalhpa = 1", 'r.toml:12:1: loss.alhpa: is not an option of loss "kd"; did you mean "alpha"?'),
         ("[loss]\nx = 1", 'r.toml:12:1: loss.x: is not an option of loss "kd"; there are: alpha, temperature'),
+        ("[loss]\ntau = 1", 'r.toml:12:1: loss.tau: is not an option of loss "kd"; did you mean "temperature"?'),
+        ("[loss]\nbeams = 1", 'r.toml:12:1: loss.beams: is not an option of loss "kd"; did you mean "generation.beams"?'),
+        ("[training]\nlr = 1e-3", 'r.toml:12:1: training.lr: is not an option of [training]; did you mean "learning_rate"?'),
+        ("[training]\ndevice = 'cpu'", 'r.toml:12:1: training.device: is not an option of [training]; did you mean "device"?'),
+        ("[teacher.fine_tune]\nnum_train_epochs = 1", 'r.toml:12:1: teacher.fine_tune.num_train_epochs: is not an option of [teacher.fine_tune]; did you mean "epochs"?'),
         ("[loss]\nname = 'kdd'", 'r.toml:12:1: loss.name: unknown loss "kdd"; did you mean "kd"?'),
         ("[loss]\nname = 3", "r.toml:12:1: loss.name: must be text, is 3"),
         ("[codec]\nscope = 'rows'", 'r.toml:12:1: codec.scope: must be "row" or "array", is "rows"; did you mean "row"?'),
@@ -131,9 +136,37 @@ def test_a_wrong_line_is_named_with_its_place(problems, line, problem):
 
 
 @pytest.mark.parametrize(
+    ("best_by", "hint"),
+    [
+        ("f1", '; did you mean "text.f1"?'),
+        ("txt.f1", '; did you mean "text.f1"?'),
+        ("sot", '; did you mean "soft"?'),
+        ("zzz", "; the suites are those of [evaluation]"),
+    ],
+)
+def test_a_best_by_that_names_no_suite_is_answered_with_the_metrics_that_there_are(best_by, hint):
+    with pytest.raises(RecipeError) as raised:
+        load_recipe(
+            "quickstart",
+            [f"training.best_by={best_by}", "teacher.fine_tune.best_by=loss", 'evaluation.suites=["text"]'],
+        )
+    metrics = "text.exact_match, text.f1, text.similarity"
+    assert list(raised.value.problems) == [
+        (
+            f"-o training.best_by={best_by}: training.best_by: must be one of loss, hard, soft, {metrics}, "
+            f'is "{best_by}"{hint}'
+        )
+    ]
+
+
+@pytest.mark.parametrize(
     ("line", "problem"),
     [
         ("seed = -1", "r.toml:1:1: seed: must be at least 0, is -1"),
+        ("alpha = 0.3", 'r.toml:1:1: alpha: is not a key or section of a recipe; did you mean "loss.alpha"?'),
+        ("lr = 0.3", 'r.toml:1:1: lr: is not a key or section of a recipe; did you mean "training.learning_rate"?'),
+        ("batch_size = 2", 'r.toml:1:1: batch_size: is not a key or section of a recipe; did you mean "training.batch_size" or "generation.batch_size"?'),
+        ("learnig_rate = 2", 'r.toml:1:1: learnig_rate: is not a key or section of a recipe; did you mean "training.learning_rate"?'),
         ("device = 'gpu'", 'r.toml:1:1: device: must be "auto", "cpu", "cuda", "cuda:N" or "mps", is "gpu"'),
         ("name = 'a/b'", 'r.toml:1:1: name: must do as the name of a folder, is "a/b"'),
         ("name = ''", 'r.toml:1:1: name: must do as the name of a folder, is ""'),

@@ -87,9 +87,12 @@ def _example(source: DataSource, place: str, row: Mapping[str, Any]) -> Example:
 
     from kdkit.api.interfaces import RowSource
     from kdkit.api.values import Example
+    from kdkit.data.given import checked_prompt
 
     made: Example | str
-    made = source.prompt(place, row) if isinstance(source, RowSource) else "it has no field `source`"
+    made = "it has no field `source`"
+    if isinstance(source, RowSource):
+        made = checked_prompt(source.prompt(place, row), owner="the run's data set")
     if isinstance(made, str) and isinstance(row.get("source"), str):
         made = Example(id=place, source=row["source"], target="")
     if isinstance(made, str):

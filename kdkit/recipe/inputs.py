@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kdkit.api.interfaces import FetchedSource, InputChecker
+from kdkit.data.given import checked_corpus
 from kdkit.errors import MissingInput, UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +48,17 @@ def read_rows(recipe: Recipe, progress: Progress, *, when: str) -> Corpus:
             f"data set {recipe.names['data']} has to be fetched {when}, which `kdkit run` does; or say with an "
             "option of [data] where a copy lies"
         )
-    return recipe.data.load(progress)
+    return load_rows(recipe, progress)
+
+
+def load_rows(recipe: Recipe, progress: Progress) -> Corpus:
+    """The rows of a recipe's data set, fetched if need be, and checked.
+
+    Raises:
+        PluginError: The data set gives something else than rows.
+        UsageError: There are no training or no validation rows, or two rows have one id.
+    """
+    return checked_corpus(recipe.data.load(progress), owner=f'data set "{recipe.names["data"]}"')
 
 
 @contextmanager

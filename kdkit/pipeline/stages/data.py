@@ -8,9 +8,10 @@ import attrs
 
 from kdkit.api.values import SPLITS
 from kdkit.data import corpus as corpora
+from kdkit.data.given import reason_of
 from kdkit.data.tokens import encode
-from kdkit.errors import Mismatch, UsageError
-from kdkit.recipe.inputs import check_inputs
+from kdkit.errors import Mismatch
+from kdkit.recipe.inputs import check_inputs, load_rows
 from kdkit.runs.facts_table import as_facts, from_facts
 from kdkit.runs.stage import Planned, Stage
 from kdkit.runs.stage_facts import DataRead
@@ -18,13 +19,10 @@ from kdkit.store import datasets, found_or_making
 from kdkit.system.files import write_json
 
 if TYPE_CHECKING:
-    from kdkit.api.values import Corpus, Drop, SplitName
+    from kdkit.api.values import Corpus, SplitName
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
     from kdkit.runs.stage_facts import Estimate
-
-PLACES_SHOWN = 120
-"""Characters; longer lists of places stand in `data/report.json` only."""
 
 
 def load(run: Run) -> DataRead:
@@ -37,12 +35,12 @@ def load(run: Run) -> DataRead:
     check_inputs(run.recipe)
     entry = datasets.entry_of(run.path, run.recipe.digested)
     if entry is None:
-        return _write(run, _read(run))
+        return _write(run, load_rows(run.recipe, run.progress))
     note, folder = run.progress.note, run.path / "data"
     with found_or_making(entry, what="data set", note=note, is_there=lambda: datasets.is_there(entry)) as is_there:
         if is_there:
             return from_facts(DataRead, datasets.take(entry, folder, note), where=f"what is told of {entry}")
-        told = _write(run, _read(run))
+        told = _write(run, load_rows(run.recipe, run.progress))
         datasets.put(entry, folder, as_facts(told))
         return told
 
@@ -64,19 +62,10 @@ def restore(run: Run) -> DataRead:
     names = ["report.json", *(f"{split}.jsonl" for split in SPLITS if told.rows[split])]
     if all((folder / name).exists() for name in names):
         return told
-    corpus = _read(run)
+    corpus = load_rows(run.recipe, run.progress)
     if corpora.digest(corpus) != told.digest:
         raise Mismatch(f"the data set is not what it was when {run.path} was made; run with --fresh to start anew")
     return _write(run, corpus)
-
-
-def _read(run: Run) -> Corpus:
-    corpus = run.recipe.data.load(run.progress)
-    for split in ("train", "validation"):
-        if not corpus.split(split):
-            raise UsageError(f"the data set has no usable {split} rows{_reasons(corpus.drops)}")
-    _refuse_repeated_ids(corpus)
-    return corpus
 
 
 def _write(run: Run, corpus: Corpus) -> DataRead:
@@ -102,37 +91,18 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
     return DataRead(digest=digest, rows={str(split): count for split, count in rows.items()}, outputs=outputs)
 
 
-def _refuse_repeated_ids(corpus: Corpus) -> None:
-    seen: set[str] = set()
-    for split in SPLITS:
-        for example in corpus.split(split):
-            if example.id in seen:
-                raise UsageError(f'two rows of the data set have the id "{example.id}"; ids must be unique')
-            seen.add(example.id)
-
-
 def _say(run: Run, corpus: Corpus, rows: dict[SplitName, int], repeated: dict[str, int]) -> None:
     """How many rows there are, what was left out, and what should make one doubt the scores."""
     counts = ", ".join(f"{count:,} {split}" for split, count in rows.items() if count)
     run.progress.note(f"data: {counts} rows")
     for drop in corpus.drops:
-        run.progress.note(f"data: {_reason(drop)}")
+        run.progress.note(f"data: {reason_of(drop)}")
     for split, count in repeated.items():
         if count:
             run.progress.note(
                 f"data: {count:,} of the {split} rows stand word for word among the training rows too: "
                 "scores on them show memory as well as skill"
             )
-
-
-def _reasons(drops: tuple[Drop, ...]) -> str:
-    return f": {'; '.join(map(_reason, drops))}" if drops else ""
-
-
-def _reason(drop: Drop) -> str:
-    places = f" ({', '.join(drop.first)}{', ...' if drop.count > len(drop.first) else ''})" if drop.first else ""
-    sentence = f"{drop.count:,} left out, each because {drop.reason}"
-    return sentence + (places if len(places) <= PLACES_SHOWN else "")
 
 
 STAGE = Stage(

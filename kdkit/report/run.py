@@ -53,7 +53,7 @@ def assemble(facts: RunFacts) -> Document:
         verdict=verdict.of_run(facts),
         warned="Not in this report:",
         warnings=facts.missing,
-        gauges=gauges.of_run(pairs.headline(facts), facts.evaluation.costs),
+        gauges=gauges.of_run(pairs.headline(facts), facts.evaluation.costs) if verdict.teaches(facts) else (),
         parts=tuple(part for part in _parts(facts) if part is not None),
         footer="Made by kdkit from the files of the run folder alone.",
     )

@@ -28,6 +28,9 @@ SAME_TIME = 0.1
 def of_run(facts: RunFacts) -> Verdict:
     """The verdict on a run, with what its baselines and its split have to say."""
     pair = pairs.headline(facts)
+    untaught = _untaught(facts, pair)
+    if pair is not None and pair.student is not None and untaught:
+        return Verdict(untaught, _detail(pair, pair.student, facts.split))
     judged = judge(pair, facts.evaluation.costs, split=facts.split)
     if pair is None or not judged.detail:
         return judged
@@ -37,6 +40,41 @@ def of_run(facts: RunFacts) -> Verdict:
     if not gain:
         more.append(_no_labels_only(facts))
     return Verdict(sentence, " ".join(filter(None, more)))
+
+
+def teaches(facts: RunFacts) -> bool:
+    """Whether the teacher is above what learnt nothing, so that a student can be measured by it."""
+    return not _untaught(facts, pairs.headline(facts))
+
+
+def _untaught(facts: RunFacts, pair: Pair | None) -> str:
+    """A sentence on the baselines that the teacher is not above: what a student is beside it says nothing then."""
+    if pair is None or pair.teacher is None or not math.isfinite(pair.teacher.value):
+        return ""
+    told = []
+    for model in ("constant", "nearest"):
+        baseline = pair.score(model)
+        if baseline is None:
+            continue
+        apart = _paired(facts, pair, "teacher", model)
+        if apart is None:
+            is_above = baseline.high < pair.teacher.low if pair.sense > 0 else pair.teacher.high < baseline.low
+            interval = ""
+        else:
+            is_above = apart.value * pair.sense > 0 and not apart.holds_zero
+            interval = (
+                f"; teacher minus that {formats.signed(apart.value)}, 95 % interval {formats.signed_interval(apart)}"
+            )
+        if not is_above:
+            told.append(f"{MODELS[model]} ({formats.metric(baseline.value)}{interval})")
+    if not told:
+        return ""
+    side = "above" if pair.sense > 0 else "better than"
+    less = " (less is better)" if pair.sense < 0 else ""
+    return (
+        f"The teacher, with {formats.metric(pair.teacher.value)} in {pair.metric}{less}, is not clearly {side} what "
+        f"learnt nothing: {' and '.join(told)}. What its student learnt from it this run cannot show."
+    )
 
 
 def _gain(pair: Pair) -> str:
@@ -66,7 +104,7 @@ def _beaten_by(facts: RunFacts, pair: Pair) -> str:
         baseline, student = pair.score(model), pair.student
         if baseline is None or student is None or not (baseline.value - student.value) * pair.sense > 0:
             continue
-        apart = _paired(facts, pair, model)
+        apart = _paired(facts, pair, model, "student")
         if apart is None:
             is_better, interval = baseline.low > student.high or baseline.high < student.low, ""
         else:
@@ -81,25 +119,24 @@ def _beaten_by(facts: RunFacts, pair: Pair) -> str:
     return f"{side} the student {'is' if len(told) == 1 else 'are'} what learnt nothing of this: {' and '.join(told)}."
 
 
-def _paired(facts: RunFacts, pair: Pair, model: str) -> Difference | None:
-    """A baseline minus the student, row by row; None where the run has no values of rows."""
+def _paired(facts: RunFacts, pair: Pair, model: str, other: str) -> Difference | None:
+    """One model minus another, row by row; None where the run has no values of rows."""
     from kdkit.evaluation.resampling import compare as compare_rows
     from kdkit.evaluation.row_scores import RowKey, RowScores
 
-    key = RowKey("student", pair.against, pair.suite, pair.metric)
+    keys = [RowKey(each, pair.against, pair.suite, pair.metric) for each in (model, other)]
     try:
         rows = None if facts.path is None else RowScores.read(facts.path)
     except (MissingInput, DamagedData):
         return None  # the two scores' own intervals tell it
-    if rows is None or not {key, key._replace(model=model)} <= set(rows.keys):
+    if rows is None or not set(keys) <= set(rows.keys):
         return None
     resamples = facts.table("evaluation").get("bootstrap")
     try:
         return compare_rows(
             [rows],
             [rows],
-            key._replace(model=model),
-            key,
+            *keys,
             resamples=resamples if isinstance(resamples, int) else 1000,
             seed=facts.seed,
         )

@@ -65,6 +65,7 @@ def open_run(
             team=team,
             record=record,
             claim={
+                "run_dir": str(path),
                 "versions": versions(),
                 "plugins": plugins,
                 "device": device,

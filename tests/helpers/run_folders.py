@@ -220,6 +220,7 @@ def _run() -> dict:
             "evaluate": stage(16.2, split="test", rows=400),
             "report": stage(1.9),
         },
+        "run_dir": "runs/oracle-small",
         "versions": dict.fromkeys(VERSIONS, "1.0.2") | {"python": "3.11.7", "platform": "Linux-6.1-x86_64"},
         "plugins": {"kdkit": "0.1.0", "kdkit-assertions": "0.1.0"},
         "device": "cpu",

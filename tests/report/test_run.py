@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 
 import numpy as np
@@ -290,7 +291,7 @@ def test_padding_is_a_mean_over_steps_and_a_budget_hides_what_it_replaces(tmp_pa
 
 
 def test_the_metric_that_picks_the_best_epoch_leads(tmp_path):
-    folder = write_run_folder(tmp_path / "run", rows=12)
+    folder = write_run_folder(tmp_path / "run", rows=200)
     (folder / "recipe.toml").write_text(RECIPE.replace('best_by = "text.f1"', 'best_by = "assertions.recall"'))
     facts = read_run(folder)
     first = pairs.pairs(facts, against="truth")[0]
@@ -469,6 +470,83 @@ def changed(folder, tmp_path, **parts):
     return copy
 
 
+def with_scores(folder, tmp_path, suite="text", metric="f1", **values):
+    """A copy in which some models score other than they did, each with an interval of .03 either way."""
+    scores = json.loads((folder / "evaluation.json").read_text())["scores"]
+    for entry in scores:
+        if (entry["suite"], entry["metric"], entry["against"]) == (suite, metric, "truth") and entry["model"] in values:
+            value = values[entry["model"]]
+            entry.update(value=value, low=value - 0.03, high=value + 0.03)
+    return changed(folder, tmp_path, scores=scores)
+
+
+def test_of_a_teacher_that_is_not_above_what_learnt_nothing_only_that_is_said(folder, tmp_path):
+    copy = with_scores(folder, tmp_path, teacher=0.04, student=0.29, constant=0.05, nearest=0.02)
+    page = assemble(read_run(copy))
+    assert page.verdict.sentence == (
+        "The teacher, with .040 in f1, is not clearly above what learnt nothing: constant (.050) and nearest training row "
+        "(.020). What its student learnt from it this run cannot show."
+    )
+    assert page.gauges == ()
+    assert "exceeds" not in closing_text(copy)
+    assert summary(copy)["verdict"] == page.verdict.sentence
+
+
+def test_the_teacher_and_what_learnt_nothing_are_compared_row_by_row_where_rows_are_there(folder, tmp_path):
+    copy = with_scores(folder, tmp_path, teacher=0.12, student=0.1, constant=0.1, nearest=0.11)
+    rows = np.random.default_rng(0).random(200) / 5
+    key = RowKey("teacher", "truth", "text", "f1")
+    RowScores(
+        ids=tuple(map(str, range(200))),
+        values={
+            key: rows + 0.02,  # above by the same in every row, so no interval holds 0
+            key._replace(model="constant"): rows,
+            key._replace(model="nearest"): rows + 0.02 * (np.arange(200) % 2 * 2),
+        },
+    ).write(copy)
+    assert "What its student learnt from it this run cannot show" in assemble(read_run(copy)).verdict.sentence
+    told = assemble(read_run(copy)).verdict.sentence
+    assert "constant (" not in told
+    assert re.search(r"nearest training row \(\.110; teacher minus that \S+, 95 % interval -\S+ to \+\S+\)", told)
+
+
+def test_a_teacher_that_errs_more_than_what_learnt_nothing_is_not_better_than_it(folder, tmp_path):
+    copy = with_failures(folder, tmp_path, direction="lower")
+    scores = json.loads((copy / "evaluation.json").read_text())["scores"]
+    for entry in scores:
+        if (entry["metric"], entry["model"]) == ("does_not_run", "teacher"):
+            entry.update(value=0.5, low=0.4, high=0.6)
+    write_json(copy / "evaluation.json", json.loads((copy / "evaluation.json").read_text()) | {"scores": scores})
+    assert assemble(read_run(copy)).verdict.sentence.startswith(
+        "The teacher, with .500 in does_not_run (less is better), is not clearly better than what learnt nothing: constant"
+    )
+
+
+@pytest.mark.parametrize("run_dir", ["runs/quickstart", "runs/my first run", "it's", "/tmp/x/run"])
+def test_the_command_that_repeats_a_run_works_where_the_run_was_started(folder, run_dir):
+    facts = read_run(folder)
+    words = the_command(evolve(facts, run={**facts.run, "run_dir": run_dir}))
+    assert words == ["kdkit", "run", f"{run_dir}/recipe.toml", "--run-dir", f"{run_dir}-again"]
+
+
+def test_of_a_run_in_the_working_folder_the_command_writes_beside_it(folder):
+    facts = read_run(folder)
+    words = the_command(evolve(facts, run={**facts.run, "run_dir": "."}))
+    assert words == ["kdkit", "run", "recipe.toml", "--run-dir", f"../{facts.folder}-again"]
+
+
+def test_a_run_that_does_not_know_where_it_was_started_is_repeated_from_beside_it(folder):
+    facts = read_run(folder)
+    old = {key: value for key, value in facts.run.items() if key != "run_dir"}
+    assert the_command(evolve(facts, run=old))[2] == f"{facts.folder}/recipe.toml"
+
+
+def the_command(facts):
+    """The words of the command that repeats a run, as a shell reads them."""
+    blocks = [block for part in assemble(facts).parts for block in part.blocks]
+    return shlex.split(next(block.text for block in blocks if getattr(block, "title", "") == "The command"))
+
+
 @given(st.floats(-1, 1), st.floats(0, 0.5), st.sampled_from(["higher", "lower"]))
 def test_nothing_is_called_better_or_worse_that_is_within_noise(value, half, direction):
     difference = apart(value, half, "teacher", direction)
@@ -488,7 +566,8 @@ def with_failures(folder, tmp_path, **direction):
     found = json.loads((folder / "evaluation.json").read_text())
     names = {"against": "truth", "suite": "execution", "metric": "does_not_run", **direction}
     ends = {"low": 0.15, "high": 0.25, "count": 60}
-    failures = [{"model": model, **names, **ends, "value": 0.2} for model in ("teacher", "labels-only", "constant")]
+    failures = [{"model": model, **names, **ends, "value": 0.2} for model in ("labels-only", "constant")]
+    failures.append({"model": "teacher", **names, "value": 0.1, "low": 0.08, "high": 0.12, "count": 60})
     failures.append({"model": "student", **names, "value": 0.4, "low": 0.35, "high": 0.45, "count": 60})
     differences = [
         {**{key: names[key] for key in names if key != "against"}, "value": 0.2, "low": 0.1, "high": 0.3, "count": 60,
@@ -512,7 +591,7 @@ def test_a_rise_of_a_metric_of_which_less_is_better_is_worse(folder, tmp_path, d
     assert [cell.verdict for cell in row.cells] == ["worse", "worse"]
     assert row.note == "less is better"
     assert page.verdict.sentence.startswith(
-        "The student's does_not_run is above the teacher's (.40 against .20; less is better) at 27 %"
+        "The student's does_not_run is above the teacher's (.40 against .10; less is better) at 27 %"
     )
     assert (
         "Distillation is above training on the labels alone by .200 (95 % interval +.100 to +.300; less is better)."
@@ -735,6 +814,8 @@ def test_a_baseline_that_learnt_nothing_and_is_above_the_student_is_in_the_headl
         for each in evaluation["scores"]:
             if (each["model"], each["suite"], each["metric"]) == ("nearest", "text", "f1"):
                 each.update(value=value, low=low, high=high)
+            if (each["model"], each["suite"], each["metric"]) == ("teacher", "text", "f1"):
+                each.update(value=0.9, low=0.8, high=1.0)  # which is above it in any case
         place.write_text(json.dumps(evaluation))
         return summary(copy)["verdict"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdkit.report.numbers.configurations import described
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 
 def of_run(facts: RunFacts) -> Part:
     """A run's settings, times and versions, and its recipe."""
-    again = repeat(facts.folder, "recipe.toml", facts.recipe_text, "this run folder") if facts.recipe_text else []
+    told = facts.run.get("run_dir")
+    run_dir = Path(told) if isinstance(told, str) else None
+    again = repeat(run_dir, facts.folder, "recipe.toml", facts.recipe_text) if facts.recipe_text else []
     return Part(key="origin", title="What was run", blocks=(setup.sections(facts), *again))
 
 
@@ -33,7 +37,10 @@ def of_sweep(sweep: SweepFacts, configurations: Sequence[Configuration]) -> Part
     """A sweep's trials one by one, its versions, and its recipe."""
     recipe = sweep.folder / "sweep.toml"
     text = recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else ""
-    sentence, *listings = repeat(sweep.folder.name, "sweep.toml", text, "this sweep's folder")
+    told = [run.record.get("run_dir") for each in configurations for run in each.runs]
+    # That of a trial ends in trials/ID.
+    run_dir = next((Path(each).parent.parent for each in told if isinstance(each, str)), None)
+    sentence, *listings = repeat(run_dir, sweep.folder.resolve().name, "sweep.toml", text)
     blocks = (sentence, _trials(sweep.trials), *_versions(configurations), *listings)
     return Part(key="origin", title="What was run", blocks=blocks)
 
@@ -62,19 +69,22 @@ def failed(trials: Iterable[TrialFacts]) -> Part | None:
     return Part(key="failed", title="Failed trials", blocks=(told, *listings)) if listings else None
 
 
-def repeat(folder: str, recipe: str, text: str, what: str) -> list[Block]:
+def repeat(run_dir: Path | None, name: str, recipe: str, text: str) -> list[Block]:
     """The command that runs it again, and its recipe.
 
     Args:
-        folder: Name of its folder.
+        run_dir: Its folder as it was given to the command that ran it; None where that was not kept.
+        name: What its folder is called.
         recipe: Name of its recipe there.
         text: What the recipe says; empty where it is not there.
-        what: What its folder is called.
     """
-    command = f"kdkit run {folder}/{recipe} --run-dir {folder}-again"
+    folder = Path(name) if run_dir is None else run_dir
+    beside = f"{folder}-again" if folder.name not in {"", ".."} else str(folder / ".." / f"{name}-again")
+    command = f"kdkit run {shlex.quote(str(folder / recipe))} --run-dir {shlex.quote(beside)}"
+    where = "from the folder that holds this one" if run_dir is None else "from where it was run"
     listing = Listing(title=f"The recipe ({recipe})", text=text.rstrip("\n"), language="toml", folded=True)
     return [
-        f"To repeat it, from a folder in which the recipe's paths hold, with the path of {what}:",
+        f"To repeat it, {where}, if the recipe's paths hold there:",
         Listing(title="The command", text=command, language="sh"),
         *([listing] if text else []),
     ]

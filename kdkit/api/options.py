@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
-from kdkit.api.interfaces.losses_and_suites import DirectedSuite
+from kdkit.api.suites import NamedSuite  # noqa: TC001 - the type of a field, which is resolved
 from kdkit.api.values.results import Direction
-from kdkit.errors import KdkitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kdkit.api.interfaces.losses_and_suites import MetricSuite
     from kdkit.api.values import Moment
 
 
@@ -200,30 +198,6 @@ class Generation:
     )
     early_stopping: bool = option("Whether the search ends when as many beams as asked for have ended.", default=True)
     batch_size: int = option("Rows a batch.", default=4, check=at_least_one)
-
-
-@attrs.frozen
-class NamedSuite:
-    """A metric suite under the name that the recipe gives it: what `Score.suite` says."""
-
-    name: str
-    suite: MetricSuite
-
-    def direction_of(self, metric: str) -> Direction:
-        """Which values of one of its metrics are better, as the suite says.
-
-        Raises:
-            KdkitError: It says something else than "higher", "lower" or "neither".
-        """
-        stated = self.suite.directions if isinstance(self.suite, DirectedSuite) else {}
-        word = stated.get(metric, stated.get(metric.partition("/")[0], Direction.HIGHER))
-        try:
-            return Direction(word)
-        except ValueError as error:
-            raise KdkitError(
-                f'metric suite "{self.name}" says {word!r} of the direction of "{metric}"; '
-                'it must say "higher", "lower" or "neither"'
-            ) from error
 
 
 def _no_suite_twice(_instance: object, _field: object, suites: tuple[NamedSuite, ...]) -> None:

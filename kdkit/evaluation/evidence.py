@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 
 from kdkit.api.values import Direction, Interval, Score
+from kdkit.errors import KdkitError
 from kdkit.evaluation.calibration import BINS, Bins
 from kdkit.evaluation.intervals import weighted_mean
 from kdkit.evaluation.losses import loss_samples
@@ -22,7 +23,7 @@ from kdkit.evaluation.scoring import Column, columns_of, differences_of, scores_
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.api.options import NamedSuite
+    from kdkit.api.suites import NamedSuite
     from kdkit.api.values import Difference, Example
     from kdkit.evaluation.losses import RowLoss
     from kdkit.evaluation.row_scores import Array
@@ -44,6 +45,7 @@ class Evidence:
         together: Rows whose tokens a loss averages together; 0 for all (see `Evaluation.rows_together`).
         scores: What came of it.
         bins: Those of each model's tokens.
+        failures: Of suites that failed, why: they are not asked again, and the others' scores are kept.
     """
 
     examples: Sequence[Example]
@@ -53,6 +55,7 @@ class Evidence:
     together: int
     scores: list[Score] = attrs.field(factory=list, init=False)
     bins: dict[str, Bins] = attrs.field(factory=dict, init=False)
+    failures: dict[str, str] = attrs.field(factory=dict, init=False)
     _columns: dict[tuple[str, str], list[Column]] = attrs.field(factory=dict, init=False)
     _values: dict[RowKey, Array] = attrs.field(factory=dict, init=False)
     _weights: dict[RowKey, Array] = attrs.field(factory=dict, init=False)
@@ -76,7 +79,15 @@ class Evidence:
             references: What each is compared with.
             more: What else is known of them.
         """
-        self.add_columns(model, against, [*columns_of(self.suites, texts, references, self.examples), *more])
+        columns: list[Column] = []
+        for named in self.suites:
+            if named.name in self.failures:
+                continue
+            try:
+                columns += columns_of([named], texts, references, self.examples)
+            except KdkitError as error:
+                self.failures[named.name] = str(error)
+        self.add_columns(model, against, [*columns, *more])
 
     def add_columns(self, model: str, against: str, columns: Sequence[Column]) -> None:
         """Score what is known of texts."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kdkit.api.interfaces import LossMixer, TextModel
-    from kdkit.api.options import Generation, NamedSuite
+    from kdkit.api.options import Generation
+    from kdkit.api.suites import NamedSuite
     from kdkit.api.values import EncodedExample, Example, TokenCounts
     from kdkit.logits.targets import TargetSource
     from kdkit.system.progress import Progress
@@ -205,7 +206,7 @@ class Validator:
     def _scores(self, named: NamedSuite, texts: dict[str, str]) -> dict[str, float]:
         """The metrics of the texts."""
         generated = [texts[example.id] for example in self.examples]
-        by_row = named.suite.score(generated, [example.target for example in self.examples], self.examples)
+        by_row = named.score(generated, [example.target for example in self.examples], self.examples)
         return {f"{named.name}.{metric}": _mean(of_rows) for metric, of_rows in by_row.items()}
 
 

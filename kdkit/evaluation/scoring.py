@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 
 from kdkit.api.values import Difference, Direction, Interval, Score
-from kdkit.errors import KdkitError
 from kdkit.evaluation.intervals import bootstrap_intervals, mean
 
 if TYPE_CHECKING:
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from kdkit.api.options import NamedSuite
+    from kdkit.api.suites import NamedSuite
     from kdkit.api.values import Example
 
     Array: TypeAlias = npt.NDArray[np.float64]
@@ -51,18 +49,18 @@ def columns_of(
         examples: The rows themselves.
 
     Raises:
-        KdkitError: A suite gave something else than one finite number or None a row.
+        KdkitError: A suite fails, or gives something else than one finite number or None a row.
     """
     assert len(generated) == len(references) == len(examples)
     columns = [
         Column(
             suite=named.name,
             metric=metric,
-            values_R=_column(named.name, metric, values, rows=len(examples)),
+            values_R=_column(values),
             direction=named.direction_of(metric),
         )
         for named in suites
-        for metric, values in named.suite.score(generated, references, examples).items()
+        for metric, values in named.score(generated, references, examples).items()
     ]
     return [column for column in columns if not np.isnan(column.values_R).all()]
 
@@ -128,17 +126,6 @@ def _intervals(columns: Sequence[Column], *, resamples: int, seed: int) -> Itera
         yield column, Interval(value=mean(column.values_R), low=float(low), high=float(high), count=count)
 
 
-def _column(suite: str, metric: str, values: Sequence[float | None], *, rows: int) -> Array:
+def _column(values: Sequence[float | None]) -> Array:
     """A metric's values as numbers, NaN where a row does not count."""
-    if len(values) != rows:
-        raise KdkitError(
-            f'metric suite "{suite}" gave {len(values)} values of "{metric}" for {rows} rows; '
-            f"it must give one a row, None where a row does not count"
-        )
-    for row, value in enumerate(values):
-        if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
-            raise KdkitError(
-                f'metric suite "{suite}" gave {value!r} as "{metric}" of row {row}; '
-                f"it must give a finite number, or None where the row does not count"
-            )
     return np.array([math.nan if value is None else float(value) for value in values], dtype=np.float64)

@@ -16,7 +16,8 @@ from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 import attrs
 from attrs import validators
 
-from kdkit.api.options import EachValue, NamedSuite, Schedule
+from kdkit.api.options import EachValue, Schedule
+from kdkit.api.suites import NamedSuite
 from kdkit.errors import PluginError
 
 KeyPath: TypeAlias = tuple[str | int, ...]

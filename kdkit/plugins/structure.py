@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.options import NamedSuite, Schedule
+from kdkit.api.options import Schedule
+from kdkit.api.suites import NamedSuite
 from kdkit.errors import PluginError
 from kdkit.plugins import SINGULAR, Plugins
 from kdkit.plugins.checks import broken_rules, near_or_all, show

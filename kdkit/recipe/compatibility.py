@@ -15,7 +15,7 @@ from kdkit.plugins.checks import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kdkit.api.options import NamedSuite
+    from kdkit.api.suites import NamedSuite
     from kdkit.api.values import Corpus, Example
     from kdkit.recipe.sections import Recipe
 
@@ -122,7 +122,7 @@ def _metrics(named: NamedSuite, examples: Sequence[Example]) -> list[str]:
     One that no row counts for is left out only if it is one of a part of the rows (`recall/throws`): another may be
     None where a text is empty, as precision may.
     """
-    by_row = named.suite.score([""] * len(examples), [example.target for example in examples], examples)
+    by_row = named.score([""] * len(examples), [example.target for example in examples], examples)
     return [
         f"{named.name}.{metric}"
         for metric, values in by_row.items()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit import plugins as plugin_loading
-from kdkit.errors import RecipeError
+from kdkit.errors import KdkitError, RecipeError
 from kdkit.plugins.checks import did_you_mean, show
 from kdkit.plugins.fields import digested, table_of
 from kdkit.plugins.structure import WRONG, Structurer, dotted
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import DataSource, Student
-    from kdkit.api.options import Generation, NamedSuite, TokenLimits
+    from kdkit.api.options import Generation, TokenLimits
+    from kdkit.api.suites import NamedSuite
     from kdkit.plugins import Plugins
     from kdkit.plugins.fields import KeyPath
     from kdkit.recipe.document import Document, Place
@@ -237,7 +238,7 @@ def _check_monitors(sections: Mapping[str, Any], structurer: Structurer) -> None
 def _metrics_of(named: NamedSuite) -> list[str]:
     """The metrics of a suite, as `best_by` names them: those that it has of no rows."""
     try:
-        metrics = list(named.suite.score([], [], []))
-    except Exception:  # noqa: BLE001 - one that cannot do that breaks a rule of its kind; this is about best_by
+        metrics = list(named.score([], [], []))
+    except KdkitError:  # one that cannot do that breaks a rule of its kind; this is about best_by
         metrics = []
     return [f"{named.name}.{metric}" for metric in metrics] or [f"{named.name}.METRIC"]

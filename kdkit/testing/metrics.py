@@ -7,7 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from kdkit.api.interfaces import DirectedSuite
-from kdkit.api.options import NamedSuite
+from kdkit.api.suites import NamedSuite
 from kdkit.api.values import Direction, Example
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdkit.api.options import NamedSuite
+from kdkit.api.suites import NamedSuite
 from kdkit.api.values import Direction, Example, Score
 from kdkit.builtin.metrics.text import Text
 from kdkit.errors import KdkitError

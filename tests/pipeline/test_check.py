@@ -10,8 +10,9 @@ import pytest
 import tiny
 
 from kdkit.api import CheckedSuite
-from kdkit.api.options import NamedSuite
+from kdkit.api.suites import NamedSuite
 from kdkit.errors import KdkitError
+from kdkit.pipeline.run import run
 from kdkit.pipeline.stages.check import fit_together
 from kdkit.recipe import load_recipe
 from kdkit.report.parts import setup
@@ -60,6 +61,60 @@ def test_what_a_suite_says_before_a_training_is_noted_and_reported(tmp_path):
 def test_what_a_suite_refuses_ends_the_run_before_any_training(tmp_path):
     with pytest.raises(KdkitError, match="no such machine"):
         checked(tmp_path, Careful(refused="no such machine"))
+
+
+@attrs.frozen
+class Fails:
+    """A suite that fails where there are as many rows as this."""
+
+    rows: int
+
+    def score(self, generated, references, examples):
+        if len(examples) >= self.rows:
+            raise ZeroDivisionError("division by zero")
+        return {"exact": [1.0] * len(generated)}
+
+
+@pytest.mark.parametrize(
+    ("suite", "message"),
+    [
+        (Fails(3), 'metric suite "careful" fails at 3 rows: ZeroDivisionError: division by zero'),
+        (SimpleNamespace(score=lambda *_: None), 'metric suite "careful" gave None'),
+        (SimpleNamespace(score=lambda *_: {"m": 1.0}), 'gave 1.0 as "m"; it must give one value a row'),
+        (SimpleNamespace(score=lambda *_: {"m": [1.0]}), 'gave 1 values of "m" for 3 rows'),
+        (SimpleNamespace(score=lambda g, *_: {3: [1.0] * len(g)}), "calls a metric 3; a name must be text"),
+        (
+            SimpleNamespace(score=lambda g, *_: {"m": [len(t) and 1.0 for t in g[:-1]] + ["x"]}),
+            "gave 'x' as \"m\" of row 2",
+        ),
+        (
+            SimpleNamespace(score=lambda g, *_: {"m": [1 / 2] * len(g)}, directions={"m": "up"}),
+            "says 'up' of the direction",
+        ),
+    ],
+)
+def test_a_suite_that_fails_does_so_before_any_training(tmp_path, suite, message):
+    with pytest.raises(KdkitError) as raised:
+        checked(tmp_path, suite)
+    assert message in str(raised.value)
+
+
+def test_a_suite_that_fails_when_all_is_trained_loses_no_scores_of_others(tmp_path):
+    recipe = load_recipe(tiny.recipe_table(tmp_path, test=6, training__epochs=1, teacher__fine_tune__epochs=1))
+    suites = (NamedSuite("late", Fails(6)), *recipe.evaluation.suites)
+    late = attrs.evolve(recipe, evaluation=attrs.evolve(recipe.evaluation, suites=suites))
+    folder = tmp_path / "runs" / "late"
+    with pytest.raises(
+        KdkitError, match=r'"late" fails at 6 rows: ZeroDivisionError.*; all other scores are in .*json'
+    ):
+        run(late, folder)
+    kept = json.loads((folder / "evaluation.json").read_text())["scores"]
+    assert {"text", "loss"} <= {score["suite"] for score in kept}
+    assert "late" not in {score["suite"] for score in kept}
+    written = (folder / "predictions" / "student.jsonl").read_bytes()
+    run(recipe, folder)  # with the suite mended: nothing is trained or written again
+    assert (folder / "predictions" / "student.jsonl").read_bytes() == written
+    assert json.loads((folder / "evaluation.json").read_text())["scores"] == kept
 
 
 def test_suites_that_say_nothing_leave_no_note(tmp_path):

@@ -10,7 +10,7 @@ import attrs
 import pytest
 import tiny
 
-from kdkit.api.options import NamedSuite
+from kdkit.api.suites import NamedSuite
 from kdkit.data.rows import rows_of
 from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline.estimate import check_space, estimate

@@ -10,7 +10,8 @@ import pytest
 from attrs import validators
 from fake_plugin import FakeLoss, FakeStudent, FakeTeacher, Rows, Shape
 
-from kdkit.api.options import Evaluation, NamedSuite, Training, one_of, option
+from kdkit.api.options import Evaluation, Training, one_of, option
+from kdkit.api.suites import NamedSuite
 from kdkit.errors import PluginError
 from kdkit.plugins.checks import broken_rules
 from kdkit.plugins.fields import ALL_OF, EACH, IN, NUMBER, OPTIONAL, identity_of, options_of, plain, table_of

@@ -12,12 +12,16 @@ from kdkit.pipeline.store_access import check_store
 from kdkit.runs.stage import Planned, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from kdkit.api.values import Corpus
+    from kdkit.api.suites import NamedSuite
+    from kdkit.api.values import Corpus, Example
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
     from kdkit.runs.stage_facts import Estimate
+
+_TRIED = 3
+"""Rows that each suite scores before anything is trained."""
 
 
 def fit_together(run: Run) -> Estimate:
@@ -46,8 +50,17 @@ def _notes(recipe: Recipe, corpus: Corpus) -> Iterator[str]:
     rows = recipe.evaluation.rows or None
     examples = [*corpus.test[:rows], *corpus.validation[:rows]]
     for named in recipe.evaluation.suites:
+        _try(named, examples[:_TRIED])
         if isinstance(named.suite, CheckedSuite):
             yield from (f'suite "{named.name}": {note}' for note in named.suite.check(examples))
+
+
+def _try(named: NamedSuite, examples: Sequence[Example]) -> None:
+    """Score a few rows: a suite that fails should do so now, and not when all models are trained."""
+    own = [example.target for example in examples]
+    for texts, references in ((own, own), ([*own[1:], ""], own)):
+        for metric in named.score(texts, references, examples):
+            named.direction_of(metric)
 
 
 def plan(_recipe: Recipe, _corpus: Corpus, _found: Estimate) -> Planned:

@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from kdkit.api.values import Direction, Prediction
+from kdkit.errors import KdkitError
 from kdkit.evaluation import baselines, labels_only, record
 from kdkit.evaluation.costs import student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
@@ -63,11 +64,12 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
     _score_texts(evidence, held_out, said, lengths)
     _score_losses(evidence, asked)
     costs = _costs(run, corpus, held_out)
+    validation_scores, failures = _validation_scores(run, asked)
     found = EvaluationRecord(
         split="test" if corpus.test else "validation",
         row_count=len(held_out.examples),
         scores=tuple(evidence.scores),
-        validation_scores=_validation_scores(run, asked),
+        validation_scores=validation_scores,
         differences=tuple(
             each for than in ("teacher", labels_only.NAME) if than in said for each in evidence.differences(than)
         ),
@@ -77,6 +79,11 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
     )
     evidence.rows.write(run.path)
     record.write(run.path, found)
+    for sentence in {**failures, **evidence.failures}.values():
+        raise KdkitError(
+            f"{sentence}; all other scores are in {run.path / record.FILE} and `kdkit report {run.path}` shows them; "
+            "mend the suite and run the same command again, which scores the same texts"
+        )
     return Evaluated(split=found.split, rows=found.row_count)
 
 
@@ -175,10 +182,13 @@ def _score_losses(evidence: Evidence, asked: Asked) -> None:
         evidence.add_tokens(name, answers.tokens)
 
 
-def _validation_scores(run: Run, asked: Asked) -> tuple[Score, ...]:
-    """The student on the validation rows, to choose by where the test rows are reported; none where there are none."""
+def _validation_scores(run: Run, asked: Asked) -> tuple[tuple[Score, ...], dict[str, str]]:
+    """The student on the validation rows, to choose by where the test rows are reported; none where there are none.
+
+    And of suites that failed, why.
+    """
     if asked.validation is None:
-        return ()
+        return (), {}
     rows, answers = asked.validation
     evidence = _evidence(run, rows)
     by_id = {said.id: said.text for said in predictions.read(texts_file(run.path, "student-validation"))}
@@ -187,7 +197,7 @@ def _validation_scores(run: Run, asked: Asked) -> tuple[Score, ...]:
     evidence.add_texts("student", "truth", texts, [example.target for example in rows.examples], more=[length])
     evidence.add_loss("student", "truth", "hard", answers.losses)
     evidence.add_tokens("student", answers.tokens)
-    return tuple(evidence.scores)
+    return tuple(evidence.scores), evidence.failures
 
 
 STAGE = Stage(

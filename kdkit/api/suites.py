@@ -1,0 +1,86 @@
+"""A metric suite under the name that a recipe gives it, and what it says of texts, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.api.interfaces.losses_and_suites import DirectedSuite
+from kdkit.api.values.results import Direction
+from kdkit.errors import KdkitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kdkit.api.interfaces.losses_and_suites import MetricSuite
+    from kdkit.api.values import Example
+
+
+@attrs.frozen
+class NamedSuite:
+    """A metric suite under the name that the recipe gives it: what `Score.suite` says."""
+
+    name: str
+    suite: MetricSuite
+
+    def score(
+        self, generated: Sequence[str], references: Sequence[str], examples: Sequence[Example]
+    ) -> dict[str, list[float | None]]:
+        """What the suite says of texts (see `MetricSuite.score`), checked: of a plugin's, anything may come.
+
+        Raises:
+            KdkitError: It fails, or gives something else than one finite number or None a row.
+        """
+        try:
+            metrics: Any = self.suite.score(generated, references, examples)
+        except KdkitError:
+            raise
+        except Exception as error:
+            raise KdkitError(
+                f'metric suite "{self.name}" fails at {len(examples)} rows: {type(error).__name__}: {error}'
+            ) from error
+        if not isinstance(metrics, Mapping):
+            raise KdkitError(f'metric suite "{self.name}" gave {metrics!r}; it must give the values of each metric')
+        return {metric: self._checked(metric, values, len(examples)) for metric, values in metrics.items()}
+
+    def _checked(self, metric: Any, values: Any, rows: int) -> list[float | None]:
+        if not isinstance(metric, str):
+            raise KdkitError(f'metric suite "{self.name}" calls a metric {metric!r}; a name must be text')
+        try:
+            listed = list(values)
+        except TypeError as error:
+            raise KdkitError(
+                f'metric suite "{self.name}" gave {values!r} as "{metric}"; it must give one value a row'
+            ) from error
+        if len(listed) != rows:
+            raise KdkitError(
+                f'metric suite "{self.name}" gave {len(listed)} values of "{metric}" for {rows} rows; '
+                f"it must give one a row, None where a row does not count"
+            )
+        for row, value in enumerate(listed):
+            if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
+                raise KdkitError(
+                    f'metric suite "{self.name}" gave {value!r} as "{metric}" of row {row}; '
+                    f"it must give a finite number, or None where the row does not count"
+                )
+        return listed
+
+    def direction_of(self, metric: str) -> Direction:
+        """Which values of one of its metrics are better, as the suite says.
+
+        Raises:
+            KdkitError: It says something else than "higher", "lower" or "neither".
+        """
+        stated = self.suite.directions if isinstance(self.suite, DirectedSuite) else {}
+        word = stated.get(metric, stated.get(metric.partition("/")[0], Direction.HIGHER))
+        try:
+            return Direction(word)
+        except ValueError as error:
+            raise KdkitError(
+                f'metric suite "{self.name}" says {word!r} of the direction of "{metric}"; '
+                'it must say "higher", "lower" or "neither"'
+            ) from error

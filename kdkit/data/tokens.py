@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from kdkit.api.values import EncodedExample, TokenBatch
+from kdkit.data.cuts import moved
+from kdkit.data.long_rows import shortened
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import Cut, Example
 
 CHUNK = 1000
+_CHUNK_CHARACTERS = 1 << 22
 
 
 def encode(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> list[EncodedExample]:
@@ -26,14 +29,28 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimit
     A source that is too long is shortened by its `cuts`, in their order, then at its end; a target at its end.
     """
     encoded = []
-    for start in range(0, len(examples), CHUNK):
-        chunk = examples[start : start + CHUNK]
+    for chunk in _chunks(examples, limits):
         sources = source_ids(tokenizer, [example.source for example in chunk])
         targets = target_ids(tokenizer, [example.target for example in chunk], limits.max_target)
         for example, source, target in zip(chunk, sources, targets, strict=True):
             fitting = source if len(source) <= limits.max_source else fit_source(example, tokenizer, limits)
             encoded.append(EncodedExample(id=example.id, source_ids=tuple(fitting), target_ids=tuple(target)))
     return encoded
+
+
+def _chunks(examples: Sequence[Example], limits: TokenLimits) -> Iterator[list[Example]]:
+    """Rows that are tokenized together, their texts of a length that can be."""
+    chunk: list[Example] = []
+    characters = 0
+    for example in examples:
+        row = shortened(example, limits)
+        chunk.append(row)
+        characters += len(row.source) + len(row.target)
+        if len(chunk) == CHUNK or characters >= _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def source_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
@@ -78,7 +95,7 @@ def fit_source(example: Example, tokenizer: Tokenizer, limits: TokenLimits) -> l
     text = example.source
     shifts: list[tuple[int, int]] = []  # (position, characters taken out there)
     for cut in example.cuts:
-        here = _moved(cut, shifts)
+        here = moved(cut, shifts)
         shorter, position = _shorten(text, here, tokenizer, limits.max_source)
         shifts.append((position, len(text) - len(shorter)))
         text = shorter
@@ -86,24 +103,6 @@ def fit_source(example: Example, tokenizer: Tokenizer, limits: TokenLimits) -> l
         if len(ids) <= limits.max_source:
             return ids
     return source_ids(tokenizer, [text], limits.max_source)[0]
-
-
-def _moved(cut: Cut, shifts: Sequence[tuple[int, int]]) -> Cut:
-    """The cut's place in a text that earlier cuts have shortened."""
-    import attrs
-
-    def moved(place: int) -> int:
-        for position, taken in shifts:
-            place = place - taken if place >= position + taken else min(place, position)
-        return place
-
-    return attrs.evolve(
-        cut,
-        start=moved(cut.start),
-        end=moved(cut.end),
-        drop_start=moved(cut.drop_start),
-        drop_end=moved(cut.drop_end),
-    )
 
 
 def _shorten(text: str, cut: Cut, tokenizer: Tokenizer, limit: int) -> tuple[str, int]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+from kdkit.data.long_rows import LONGEST
 from kdkit.data.tokens import source_ids, target_ids
 from kdkit.errors import Mismatch
 
@@ -21,6 +22,7 @@ PROBE = "def f(x):\n    return [1, 2.5, 'a b'] if x == None else \"Grüße\"  # 
 def train_bpe(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
     """A byte-level BPE tokenizer with `<pad>` (0) and `</s>` (1), which it puts at the end of each text.
 
+    Of a text of many thousand characters the first are read: one without spaces takes time for the square of them.
     Deterministic: the same texts in the same order give the same tokenizer. Every byte has a token, so none is unknown;
     other programs (CTranslate2) need the name of one all the same, which is that of the padding.
     """
@@ -37,7 +39,7 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer)
+    backend.train_from_iterator((text[:LONGEST] for text in texts), trainer)
     backend.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=[(EOS, 1)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token=PAD, eos_token=EOS, unk_token=PAD, clean_up_tokenization_spaces=False

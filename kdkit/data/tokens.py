@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1000
 _CHUNK_CHARACTERS = 1 << 22
+# Of a tokenizer: what begins, ends and fills texts, and stands for what it does not know.
+_CONTROL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 def encode(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> list[EncodedExample]:
@@ -60,11 +62,36 @@ def source_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int | None = N
 
 
 def target_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
-    """What a decoder has to write for texts: a translation model's tokenizer marks and splits targets otherwise."""
-    if hasattr(tokenizer, "tgt_vocab_size") and not hasattr(tokenizer, "_switch_to_target_mode"):
-        return source_ids(_turned_round(tokenizer), texts, limit)
-    ids: list[list[int]] = tokenizer(text_target=list(texts), **_cutting(limit))["input_ids"]
+    """What a decoder has to write for texts: a text that spells the end of texts (`</s>`) does not end there."""
+    ids = raw_target_ids(tokenizer, texts, limit)
+    words = control_words(tokenizer)
+    for index, text in enumerate(texts):
+        if any(word in text for word in words):
+            (ids[index],) = raw_target_ids(tokenizer, [text], limit, split_special_tokens=True)
     return ids
+
+
+def raw_target_ids(
+    tokenizer: Tokenizer, texts: Sequence[str], limit: int | None = None, **options: Any
+) -> list[list[int]]:
+    """What the tokenizer by itself makes of targets: words that are its special tokens become these.
+
+    A translation model's tokenizer marks and splits targets otherwise than sources.
+    """
+    options |= _cutting(limit)
+    if hasattr(tokenizer, "tgt_vocab_size") and not hasattr(tokenizer, "_switch_to_target_mode"):
+        ids: list[list[int]] = _turned_round(tokenizer)(list(texts), **options)["input_ids"]
+    else:
+        ids = tokenizer(text_target=list(texts), **options)["input_ids"]
+    return ids
+
+
+def control_words(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """How the tokenizer spells what begins, ends and fills texts, and what it does not know."""
+    words = {name: getattr(tokenizer, name, None) for name in _CONTROL}
+    if words["eos_token"] is None:
+        words["sep_token"] = getattr(tokenizer, "sep_token", None)  # ProphetNet's and FSMT's texts end with that
+    return tuple({word for word in words.values() if isinstance(word, str) and word})
 
 
 def _turned_round(tokenizer: Any) -> Tokenizer:

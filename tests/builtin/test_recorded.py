@@ -156,6 +156,14 @@ def test_rows_with_fewer_logits_than_labels_are_noted_once(folder):
     assert line.startswith("2 of 3 rows have fewer recorded logits than labels")
 
 
+def test_logits_beyond_a_word_that_may_have_been_taken_for_a_token_are_not_used(folder):
+    """Of `f</s>();` whoever recorded may have read three tokens, the end among them; ours are letters there."""
+    spelt = Corpus(train=(example(0, target="f</s>();"), example(1)), validation=(example(9),))
+    rows = [(f"train:{i}", logits(9), None) for i in range(2)]
+    blocks = list(opened(folder, rows, spelt).logits([encoded(0, (1,) * 7), encoded(1, (1,) * 7)], Silent()))
+    assert [len(block.logits_TV) for block in blocks] == [2, 7]
+
+
 def test_rows_whose_vocabularies_differ_are_named(folder):
     rows = [("train:0", logits(), None), ("train:1", logits(width=V + 1), None)]
     with pytest.raises(UsageError, match="logits of row train:1 are over 13 tokens, and those of row train:0 over 12"):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kdkit.api.options import TokenLimits
 from kdkit.api.values import Cut, EncodedExample, Example
-from kdkit.data.tokens import collate, encode, fit_source, length_sorted
+from kdkit.data.tokens import collate, encode, fit_source, length_sorted, raw_target_ids, target_ids
 
 words = st.text(alphabet="abmx 0é€𝄞\n", max_size=30)
 
@@ -179,3 +179,19 @@ def test_sorted_batches_hold_every_row_once_longest_first(sizes, batch):
     flat = [row for one in length_sorted(rows, batch) for row in one]
     assert sorted(row.id for row in flat) == sorted(row.id for row in rows)
     assert [len(row.source_ids) for row in flat] == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("text", ["<s>3</s> 3", "</s>", "<pad>a", "<unk></s>\n</s>"])
+def test_a_target_that_spells_the_end_of_texts_is_text(text):
+    (ids,) = target_ids(tiny.tokenizer(), [text])
+    assert ids.index(tiny.tokenizer().eos_token_id) == len(ids) - 1
+    assert tiny.tokenizer().pad_token_id not in ids
+    assert text_of(ids) == text
+    (row,) = encode([Example(id="a", source="s", target=text)], tiny.tokenizer(), TokenLimits(max_target=3))
+    assert row.target_ids == (*ids[:2], ids[-1])
+
+
+@given(words)
+@settings(max_examples=50, deadline=None)
+def test_any_other_target_has_the_ids_that_the_tokenizer_gives(text):
+    assert target_ids(tiny.tokenizer(), [text, "</s>", text])[::2] == raw_target_ids(tiny.tokenizer(), [text, text])

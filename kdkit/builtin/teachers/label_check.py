@@ -7,12 +7,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdkit.data.tokens import control_words, raw_target_ids, target_ids
+
 if TYPE_CHECKING:
-    from kdkit.api.values import FloatArray
+    from collections.abc import Iterable
+
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.values import Example, FloatArray
 
 T5_BASE_SCALE = 768**-0.5
 OVERCONFIDENT = 0.99
 ACCURACY_GAP = 0.05
+
+
+def aligned_tokens(examples: Iterable[Example], tokenizer: Tokenizer) -> dict[str, int]:
+    """Of rows whose target spells a special token (`</s>`): for how many labels recorded logits are surely the row's.
+
+    Whoever recorded them may have taken the word for the token, so that all later logits are about other labels.
+    """
+    words, found = control_words(tokenizer), {}
+    for example in examples:
+        if any(word in example.target for word in words):
+            (raw_T,), (read_T,) = raw_target_ids(tokenizer, [example.target]), target_ids(tokenizer, [example.target])
+            pairs = enumerate(zip(raw_T, read_T, strict=False))
+            same = next((place for place, (raw, read) in pairs if raw != read), None)
+            if same is not None:
+                found[example.id] = same + 1  # of the first that differ too, all that is before them is the same
+    return found
 
 
 class LabelCheck:

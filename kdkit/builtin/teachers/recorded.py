@@ -17,7 +17,7 @@ from kdkit.api.interfaces import RecordedSource
 from kdkit.api.options import option, positive
 from kdkit.api.values import Grid, Prediction, TeacherBlock
 from kdkit.builtin.teachers import named_tokenizer
-from kdkit.builtin.teachers.label_check import LabelCheck
+from kdkit.builtin.teachers.label_check import LabelCheck, aligned_tokens
 from kdkit.errors import Mismatch, UsageError
 
 if TYPE_CHECKING:
@@ -104,12 +104,14 @@ class RecordedTeacher:
         Raises:
             MissingInput: The tokenizer is not to be had.
         """
+        tokenizer = self.load_tokenizer(corpus)
         return OpenRecorded(
-            tokenizer=self.load_tokenizer(corpus),
+            tokenizer=tokenizer,
             source=source,
             predictions={example.id: example.prediction for split in _splits(corpus) for example in split},
             identity=_digest(source, corpus, self.logit_scale),
             logit_scale=self.logit_scale,
+            aligned=aligned_tokens((example for split in _splits(corpus) for example in split), tokenizer),
         )
 
 
@@ -124,12 +126,14 @@ class OpenRecorded:
         predictions: Mapping[str, str | None],
         identity: str,
         logit_scale: float,
+        aligned: Mapping[str, int],
     ) -> None:
         self._tokenizer = tokenizer
         self._source = source
         self._predictions = predictions
         self._identity = identity
         self._logit_scale = logit_scale
+        self._aligned = aligned
         self._vocabulary: tuple[int, str] | None = None
         self._checked = False
 
@@ -181,7 +185,7 @@ class OpenRecorded:
             labels_T = wanted.pop(recorded.id, None)
             if labels_T is None:
                 continue
-            logits_TV, grid = recorded.read(len(labels_T))
+            logits_TV, grid = recorded.read(min(len(labels_T), self._aligned.get(recorded.id, len(labels_T))))
             self._check_vocabulary(recorded.id, logits_TV, labels_T)
             short += len(logits_TV) < len(labels_T)
             logits_TV, grid = scale_logits(logits_TV, grid, self._logit_scale)

@@ -192,7 +192,8 @@ class Generation:
 
     beams: int = option("Beams of the search; 1 is greedy.", default=4, check=at_least_one)
     max_new_tokens: int = option(
-        "Tokens of a generated text at most, the end included (transformers' max_new_tokens).",
+        "Tokens of a generated text at most, the end included (transformers' max_new_tokens); unless it is given, "
+        "tokens.max_target where that is.",
         default=511,
         check=at_least_one,
     )

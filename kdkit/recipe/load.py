@@ -205,13 +205,20 @@ def _sections(
             continue
         content = table.get(name, {})
         if isinstance(content, dict):
-            content = {**section.default, **content}
+            content = {**section.default, **_following(name, table), **content}
         if section.kind is not None:
             names[name], made[name] = structurer.component(section.kind, content, (name,), section.default_name)
         else:
             assert section.options is not None
             made[name] = structurer.instance(section.options, content, (name,), owner=f"[{name}]")
     return made, names
+
+
+def _following(section: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """What a section says where it is left out, because of what another section says: texts are as long as targets."""
+    tokens = table.get("tokens")
+    longest = tokens.get("max_target") if isinstance(tokens, dict) else None
+    return {"max_new_tokens": longest} if section == "generation" and type(longest) is int and longest >= 1 else {}
 
 
 def _check_monitors(sections: Mapping[str, Any], structurer: Structurer) -> None:

@@ -58,6 +58,8 @@ def _print_plan(plan: Plan) -> None:
         for stage in plan.stages
     ]
     print_table(("stage", "state", "work", "tokens", "at most"), rows)
+    for note in plan.notes:
+        click.echo(f"note: {note}")
 
 
 def _print_room(plan: Plan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kdkit.models.ends import end_ids
 from kdkit.models.kinds import EncoderDecoder
 from kdkit.models.languages import adopt_languages, set_languages
 from kdkit.models.layers import config_with_layers, keep_layers
@@ -29,6 +30,7 @@ __all__ = [
     "config_from",
     "config_with_layers",
     "count_parameters",
+    "end_ids",
     "find_folder",
     "generation_of",
     "keep_layers",

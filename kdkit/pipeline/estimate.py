@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kdkit import models
 from kdkit.data.rows import rows_of
 from kdkit.errors import Mismatch, UsageError
+from kdkit.pipeline.teachable import doubts
 from kdkit.recipe.compatibility import check_compatible
 from kdkit.recipe.inputs import naming
 from kdkit.runs.stage_facts import Estimate
@@ -32,7 +33,7 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     Raises:
         Mismatch: Teacher and student have different tokenizers, or a vocabulary is too small for its tokenizer.
         UsageError: The recipe's parts do not fit each other (see `check_compatible`); or a layer that is named does not
-            exist; or a limit on tokens is beyond a model's positions.
+            exist; or a limit on tokens is beyond a model's positions; or no model could learn to write a target.
     """
     check_compatible(recipe, corpus)
     with naming("teacher"):
@@ -67,6 +68,10 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         "validation": rows_of(corpus.validation, tokenizer, recipe.tokens, at_most=validation_rows).encoded,
         "test": rows_of(corpus.test, tokenizer, recipe.tokens, at_most=recipe.evaluation.rows).encoded,
     }
+    trained = {"student": student_config}
+    if recipe.teacher.fine_tune is not None:
+        trained["teacher"] = teacher_config
+    ends = {role: models.end_ids(config, tokenizer) for role, config in trained.items()}
     held_out = len(corpus.held_out)
     target_tokens = {split: sum(len(row.target_ids) for row in rows) for split, rows in used.items()}
     captured = sum(target_tokens.values()) if recipe.loss.needs_teacher else 0
@@ -91,6 +96,7 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         generated_rows=min(held_out, recipe.evaluation.rows or held_out),
         picking_rows=len(corpus.validation[: recipe.evaluation.rows or None]) if corpus.test else 0,
         baseline_steps=steps if has_baseline else 0,
+        doubts=tuple(doubts(recipe, corpus.train, used["train"], tokenizer, ends)) or None,
         baseline_bytes=_bytes_of_making(student) + bytes_of_weights(student.parameters) if has_baseline else 0,
     )
 

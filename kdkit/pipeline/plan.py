@@ -47,6 +47,7 @@ class Plan:
         stages: Its stages, in order.
         bytes: What the stages that are not done write at most.
         free: Free bytes on the run folder's and the store's disk.
+        notes: What the models will not learn, or learn wrong: a sentence each.
     """
 
     run_dir: Path
@@ -54,6 +55,7 @@ class Plan:
     stages: tuple[PlannedStage, ...]
     bytes: int
     free: dict[str, int]
+    notes: tuple[str, ...] = ()
 
 
 def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
@@ -86,6 +88,7 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
         stages=stages,
         bytes=sum(stage.bytes for stage in stages if not stage.done),
         free={"run_dir": free_bytes(path), "store": free_bytes(store)},
+        notes=found.doubts or (),
     )
 
 
@@ -97,5 +100,6 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "stages": [{"name": stage.name, "done": stage.done, **attrs.asdict(stage)} for stage in plan.stages],
         "bytes": plan.bytes,
         "free": plan.free,
+        "notes": list(plan.notes),
         "fits": plan.bytes <= min(plan.free.values()),
     }

@@ -12,7 +12,7 @@ from kdkit.report.page import formats, terminal
 from kdkit.report.page.document import Document
 from kdkit.report.page.tables import Cell, Table
 from kdkit.report.page.writing import write_page
-from kdkit.report.parts import costs, examples, gauges, provenance, scores, training, verdict
+from kdkit.report.parts import costs, examples, gauges, provenance, scores, teaching, training, verdict
 from kdkit.report.read.run import read_run
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def assemble(facts: RunFacts) -> Document:
 def _parts(facts: RunFacts) -> Iterator[Part | None]:
     """The sections, in their order."""
     yield scores.of_run(facts)
+    yield teaching.of_run(facts)
     yield costs.of_run(facts.evaluation.costs)
     yield training.of_run(facts)
     yield examples.of_run(facts)

@@ -62,6 +62,7 @@ class Estimate(StageFacts):
         baseline_steps: Steps of the student that is trained on the labels alone; 0 where there is none.
         baseline_bytes: Bytes that making it writes.
         notes: What metric suites say of the rows and of the machine; None where they say nothing.
+        doubts: What the models will not learn from the data, or learn wrong: a sentence each; None where there is none.
     """
 
     stage = "check"
@@ -82,6 +83,7 @@ class Estimate(StageFacts):
     baseline_steps: int = 0
     baseline_bytes: int = 0
     notes: tuple[str, ...] | None = None
+    doubts: tuple[str, ...] | None = None
 
     @property
     def trained_tokens(self) -> int:

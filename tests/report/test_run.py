@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import re
 import shlex
 import shutil
 
+import attrs
 import numpy as np
 import pytest
 from attrs import asdict, evolve, has
@@ -898,6 +900,18 @@ def test_the_invented_lines_have_the_keys_of_real_ones(folder, real_folder, name
     assert kinds(folder) == kinds(real_folder)
 
 
+def test_what_was_said_before_training_stands_under_the_scores(folder):
+    facts = read_run(folder)
+    stages = copy.deepcopy(facts.run["stages"])
+    stages["check"]["facts"]["doubts"] = ["generation.max_new_tokens is 8"]
+    page = assemble(attrs.evolve(facts, run={**facts.run, "stages": stages}))
+    keys = [each.key for each in page.parts]
+    assert keys[keys.index("scores") + 1] == "teaching"
+    unknown, limit = part(page, "teaching").blocks
+    assert unknown == "2.10% of the tokens of targets stand for something that the tokenizer does not know."
+    assert limit == "generation.max_new_tokens is 8."
+
+
 def test_every_section_of_a_real_run_is_filled(real_folder):
     facts = read_run(real_folder)
     page = assemble(facts)
@@ -918,7 +932,9 @@ def test_every_section_of_a_real_run_is_filled(real_folder):
         assert rows, table.title
         assert all(len(row.cells) == len(table.columns) - 1 for row in rows)
 
-    rows, lengths = (block for block in told["Data"] if isinstance(block, Table))
+    rows, lengths, written = (block for block in told["Data"] if isinstance(block, Table))
+    assert [row.label for row in written.groups[0].rows] == ["train", "validation", "test"]
+    assert [cell.text for cell in written.groups[0].rows[0].cells] == ["0", "0", "0", "0 %", "0 %"]
     assert [(row.label, *(cell.text for cell in row.cells)) for row in rows.groups[0].rows] == [
         ("train", "40", formats.NONE, formats.NONE), ("validation", "10", "100 %", "0"), ("test", "12", "100 %", "5"),
     ]  # fmt: skip

@@ -40,7 +40,7 @@ def fit_together(run: Run) -> Estimate:
     check_space({run.path: found.student_bytes})
     check_store(run, corpus, found)
     notes = tuple(_notes(run.recipe, corpus))
-    for note in notes:
+    for note in (*(found.doubts or ()), *notes):
         run.progress.note(f"check: {note}")
     return attrs.evolve(found, notes=notes or None)
 

@@ -1,4 +1,4 @@
-"""Data: read the data set once, and say what it is: rows, drops, lengths, leakage."""
+"""Data: read the data set once, and say what it is: rows, drops, lengths, leakage, what a tokenizer makes of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import attrs
 from kdkit.api.values import SPLITS
 from kdkit.data import corpus as corpora
 from kdkit.data.given import reason_of
+from kdkit.data.target_facts import facts_of, notes_on
 from kdkit.data.tokens import encode
 from kdkit.errors import Mismatch
 from kdkit.recipe.inputs import check_inputs, load_rows
@@ -72,10 +73,12 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
     recipe, folder = run.recipe, run.path / "data"
     digest = corpora.write(folder, corpus)
     tokenizer = recipe.teacher.load_tokenizer(corpus)
-    lengths = {}
+    lengths, targets = {}, {}
     for split in SPLITS:
-        if corpus.split(split):
-            lengths[split] = corpora.lengths(encode(corpus.split(split), tokenizer, recipe.tokens), recipe.tokens)
+        if rows_here := corpus.split(split):
+            encoded = encode(rows_here, tokenizer, recipe.tokens)
+            lengths[split] = corpora.lengths(encoded, recipe.tokens)
+            targets[split] = facts_of(rows_here, encoded, tokenizer, recipe.tokens)
     rows = {split: len(corpus.split(split)) for split in SPLITS}
     repeated = corpora.repeated_rows(corpus)
     report = {
@@ -84,9 +87,13 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
         "lengths": lengths,
         "leakage": corpora.leakage(corpus),
         "repeated_rows": repeated,
+        "tokenizer": {split: each.as_table() for split, each in targets.items()},
+        "notes": list(notes_on(list(targets.values()), recipe.tokens)),
     }
     write_json(folder / "report.json", report)
     _say(run, corpus, rows, repeated)
+    for note in report["notes"]:
+        run.progress.note(f"data: {note}")
     outputs = ("data/test.jsonl",) if corpus.test else ()
     return DataRead(digest=digest, rows={str(split): count for split, count in rows.items()}, outputs=outputs)
 

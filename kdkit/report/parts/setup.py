@@ -85,8 +85,32 @@ def _data(facts: RunFacts) -> list[Items | Table | Remarks]:
                 ),
             )
         )
+    found += _tokenizer(facts)
     drops = tuple(map(_drop, map(as_table, facts.data.get("drops") or ())))
     return [*found, *([Remarks(drops)] if drops else [])]
+
+
+def _tokenizer(facts: RunFacts) -> list[Table]:
+    """What `kdkit.data.target_facts` says of each split; older runs do not have it."""
+    told = as_table(facts.data.get("tokenizer"))
+    rows = []
+    for split in (split for split in SPLITS if split in told):
+        table = as_table(told[split])
+        unknown = as_table(table.get("unknown"))
+        counts = (formats.count(number(as_table(table.get(key)).get("rows"))) for key in ("changed", "cut", "spelt"))
+        shares = (_share(number(unknown.get(side))) for side in ("source", "target"))
+        rows.append(Row(label=split, cells=tuple(map(Cell, (*counts, *shares)))))
+    if not rows:
+        return []
+    return [
+        Table.of(
+            ("", "not writable", "cut", "spelling a special token", "unknown in sources", "unknown in targets"),
+            rows,
+            title="What the tokenizer makes of it",
+            note="Not writable: targets that are another text once they are encoded and decoded. Unknown: the share of "
+            "tokens that stand for something that the tokenizer does not know.",
+        )
+    ]
 
 
 def _lengths(sides: Mapping[str, Any]) -> tuple[Row, ...]:

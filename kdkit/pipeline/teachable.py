@@ -1,0 +1,132 @@
+"""What a run's data cannot teach: found before anything is trained, and refused where nothing would be learned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdkit.data.long_rows import longest
+from kdkit.data.tokens import target_ids
+from kdkit.errors import UsageError
+from kdkit.system.wording import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.values import EncodedExample, Example
+    from kdkit.recipe import Recipe
+
+FIRST = 3
+"""So many rows are named."""
+
+
+def doubts(
+    recipe: Recipe,
+    examples: Sequence[Example],
+    rows: Sequence[EncodedExample],
+    tokenizer: Tokenizer,
+    ends: Mapping[str, frozenset[int]],
+) -> Iterator[str]:
+    """A sentence for each thing that the models will not learn, or learn wrong.
+
+    Args:
+        recipe: The recipe.
+        examples: The training rows.
+        rows: The same as token ids.
+        tokenizer: The tokenizer that made them.
+        ends: For each model that is trained ("teacher", "student"), the ids at which its texts end.
+
+    Raises:
+        UsageError: Nothing would be learned: no target ends, all are cut, or none can be written within the limit.
+    """
+    if recipe.teacher.is_made_here and recipe.teacher.fine_tune is None:
+        yield (
+            "the teacher is a new model that nothing trains, so its logits and its texts are noise; give it a "
+            "[teacher.fine_tune], or name a trained one with teacher.model"
+        )
+    for role, ids in ends.items():
+        yield from _without_an_end(role, ids, rows, tokenizer)
+    yield from _cut(recipe, examples, rows, tokenizer)
+    yield from _too_long_to_write(recipe, rows)
+
+
+def _without_an_end(
+    role: str, ends: frozenset[int], rows: Sequence[EncodedExample], tokenizer: Tokenizer
+) -> Iterator[str]:
+    """Targets after whose last token the model would go on."""
+    special = frozenset(getattr(tokenizer, "all_special_ids", ()))
+    endless = [row for row in rows if not _ends(row.target_ids, ends, special)]
+    if not endless:
+        return
+    named = f"its ends are {', '.join(map(str, sorted(ends)))}" if ends else "it has no end"
+    if len(endless) == len(rows):
+        raise UsageError(
+            f"{role}: no training target ends with a token at which the model stops ({named}; the target of "
+            f"{endless[0].id!r} has {list(endless[0].target_ids[-3:])} last), so it would never learn to; take a "
+            "tokenizer that puts the end after each text, or the model that the tokenizer belongs to"
+        )
+    yield (
+        f"{len(endless):,} of {plural(len(rows), 'training target')} do not end with a token at which the {role} stops "
+        f"({named}): {_named(endless)}; after them it learns to go on"
+    )
+
+
+def _ends(ids: Sequence[int], ends: frozenset[int], special: frozenset[int]) -> bool:
+    """Whether an end is the last token, but for other special ones: mBART puts the language after it."""
+    for each in reversed(ids):
+        if each in ends:
+            return True
+        if each not in special:
+            return False
+    return False
+
+
+def _cut(
+    recipe: Recipe, examples: Sequence[Example], rows: Sequence[EncodedExample], tokenizer: Tokenizer
+) -> Iterator[str]:
+    """Targets of which the limit takes the end away."""
+    limit = recipe.tokens.max_target
+    characters = longest(limit)
+    full = [
+        (row, example.target[:characters])
+        for example, row in zip(examples, rows, strict=True)
+        if len(row.target_ids) >= limit
+    ]
+    different = list(dict.fromkeys(target for _, target in full))
+    sizes = dict(zip(different, map(len, target_ids(tokenizer, different)), strict=True)) if different else {}
+    cut = [row for row, target in full if sizes[target] > limit]
+    if not cut:
+        return
+    most = max(sizes.values())
+    if len(cut) == len(rows):
+        raise UsageError(
+            f"tokens.max_target is {limit}, and every training target has more tokens (the longest {most:,}), so that "
+            "each would be cut; raise it"
+        )
+    yield (
+        f"tokens.max_target is {limit}, and {len(cut):,} of {plural(len(rows), 'training target')} have more tokens "
+        f"(the longest {most:,}): {_named(cut)}; they are cut, and the models learn to stop there"
+    )
+
+
+def _too_long_to_write(recipe: Recipe, rows: Sequence[EncodedExample]) -> Iterator[str]:
+    """Targets that no model can write to the end within the limit on what it generates."""
+    limit = recipe.generation.max_new_tokens
+    longer = [row for row in rows if len(row.target_ids) > limit]
+    if not longer:
+        return
+    most = max(len(row.target_ids) for row in longer)
+    if len(longer) == len(rows):
+        raise UsageError(
+            f"generation.max_new_tokens is {limit}, and every training target has more tokens (the longest {most:,}), "
+            f"so that every text would be cut off; set it to {most}"
+        )
+    yield (
+        f"generation.max_new_tokens is {limit}, and {len(longer):,} of {plural(len(rows), 'training target')} have "
+        f"more tokens: {_named(longer)}; texts as long as these are cut off, so set it to {most}"
+    )
+
+
+def _named(rows: Sequence[EncodedExample]) -> str:
+    ids = [repr(row.id) for row in rows[:FIRST]]
+    return ", ".join([*ids, *(["..."] if len(rows) > FIRST else [])])

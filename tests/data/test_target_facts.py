@@ -1,0 +1,75 @@
+"""What a tokenizer cannot write is counted, named and said."""
+
+from __future__ import annotations
+
+import tiny
+import tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from kdkit.api.options import TokenLimits
+from kdkit.api.values import Example
+from kdkit.data.target_facts import facts_of, notes_on
+from kdkit.data.tokens import encode
+
+LIMITS = TokenLimits(max_source=20, max_target=4)
+
+
+def words():
+    """A tokenizer that knows four words and no line ends, as T5 knows no braces."""
+    vocabulary = {"<pad>": 0, "</s>": 1, "<unk>": 2, "a": 3, "b": 4, "c": 5, "d": 6}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    backend.post_processor = tokenizers.processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+def told(targets, tokenizer=None, limits=LIMITS, source="a b"):
+    made = tokenizer or words()
+    examples = [Example(id=f"train:{i}", source=source, target=target) for i, target in enumerate(targets)]
+    return facts_of(examples, encode(examples, made, limits), made, limits)
+
+
+def test_targets_that_come_back_as_another_text_are_counted():
+    found = told(["a b", " a b\n", "a { b }", "a\nb", "a b"])
+    assert found.changed == ("train:2", "train:3")
+    assert found.example == ("a { b }", "a b")
+    table = found.as_table()
+    assert (table["rows"], table["changed"]) == (5, {"rows": 2, "first": ["train:2", "train:3"]})
+    (unwritable, unknown) = notes_on([found], LIMITS)
+    assert unwritable == (
+        "2 of 5 targets (40.0%) cannot be written with this tokenizer, which makes 'a b' of 'a { b }' "
+        "('train:2', 'train:3'): their exact match is 0 whatever is learned"
+    )
+    assert unknown.startswith("6.25% of the tokens of targets")
+
+
+def test_unknown_tokens_are_counted_on_both_sides_and_only_where_there_is_one():
+    assert told(["a x"], source="x y").unknown == {"source": 2, "target": 1}
+    assert told(["€"], tiny.tokenizer(), source="€").unknown == {"source": 0, "target": 0}
+
+
+def test_cut_targets_are_those_beyond_the_limit_and_no_others():
+    found = told(["a b c", "a b c d", "a b c d a"])
+    assert found.cut == ("train:1", "train:2")
+    assert found.changed == ()
+
+
+def test_targets_that_spell_a_special_token_are_named_and_text():
+    found = told(["a </s> b", "a"], tiny.tokenizer(), TokenLimits())
+    assert (found.spelt, found.changed) == (("train:0",), ())
+    (note,) = notes_on([found], LIMITS)
+    assert "1 of 2 targets spell a token that begins, ends or fills texts ('train:0')" in note
+
+
+def test_a_byte_level_tokenizer_writes_everything():
+    found = told(["{a: 1}\n", "Grüße 𝄞", "  x", ""], tiny.tokenizer(), TokenLimits())
+    assert (found.changed, found.cut, list(notes_on([found], LIMITS))) == ((), (), [])
+
+
+def test_texts_that_are_not_read_to_their_end_are_named():
+    found = told(["a"], source="a " * 100_000)
+    (note,) = notes_on([found], LIMITS)
+    assert note == (
+        "1 of 1 row have a text that is not read to its end ('train:0'): 131,072 characters of a source and 131,072 of "
+        "a target are"
+    )

@@ -8,6 +8,7 @@ so the message names the file that has to be deleted if it does not.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -19,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock, Timeout
 
-from kdkit.errors import Busy
+from kdkit.errors import Busy, DamagedData
 from kdkit.system.files import UNSUPPORTED, naming
+from kdkit.system.reading import open_regular, read_json
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,6 +31,7 @@ SUFFIX = ".held"
 WAIT = 600.0
 """Seconds that `with Lock(...)` waits: what is done under one is done quickly."""
 _POLL = 0.05
+_LARGEST = 2**16
 
 
 class HeldError(Exception):
@@ -122,7 +125,23 @@ def is_held(path: Path) -> bool:
         lock.acquire(0)
     except HeldError:
         return True
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return _looks_held(path)
     lock.release()
+    return False
+
+
+def _looks_held(path: Path) -> bool:
+    """The same of a lock whose file may only be read, as in a colleague's folder."""
+    import fcntl
+
+    with open_regular(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in UNSUPPORTED
     return False
 
 
@@ -151,8 +170,8 @@ def _myself() -> dict[str, Any]:
 def _holder_of(file: Path) -> dict[str, Any] | None:
     """What a file says of who made it; None where it is gone, or says nothing yet."""
     try:
-        found = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+        found = read_json(file, at_most=_LARGEST)
+    except (OSError, ValueError, DamagedData):
         return None
     return found if isinstance(found, dict) else None
 

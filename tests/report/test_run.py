@@ -226,7 +226,7 @@ def test_an_unfinished_stage_is_named(tmp_path):
     del run["stages"]["distill"]
     write_json(folder / "run.json", run)
     missing = read_run(folder).missing
-    assert 'Stage "evaluate" is not finished (running).' in missing
+    assert 'Stage "evaluate" is not finished (its process ended before).' in missing
     assert 'Stage "distill" is not finished (not begun).' in missing
 
 

@@ -46,6 +46,18 @@ def test_a_lock_keeps_others_out_until_it_is_given_back(tmp_path, monkeypatch, n
     assert [each.name for each in tmp_path.iterdir()] == [".lock"]
 
 
+def test_whether_a_lock_is_held_is_seen_where_it_may_only_be_read(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = tmp_path / ".lock"
+    with Lock(path), monkeypatch.context() as patch:
+        patch.setattr(Lock, "acquire", refuse)
+        assert is_held(path)
+    monkeypatch.setattr(Lock, "acquire", refuse)
+    assert not is_held(path)
+
+
 def test_an_error_of_another_kind_stays_one(tmp_path, monkeypatch):
     without_locks(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="Input/output error"):
@@ -91,11 +103,15 @@ def test_a_process_of_another_host_may_live_and_its_file_is_named(tmp_path, lock
     assert not is_held(path)
 
 
-def test_a_file_that_says_nothing_counts_as_held(tmp_path, lockless):
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"host": 3, "pid": "x"}', None], ids=repr)
+def test_a_file_that_says_nothing_counts_as_held(tmp_path, lockless, content):
     path = tmp_path / ".lock"
-    left(path)
-    (tmp_path / ".lock.held").write_text("")
-    with pytest.raises(HeldError, match=r"\.lock\.held says; delete that file if no such process is left"):
+    path.touch()
+    if content is None:  # a stranger's
+        os.mkfifo(tmp_path / ".lock.held")
+    else:
+        (tmp_path / ".lock.held").write_text(content)
+    with pytest.raises(HeldError, match=r"\.lock\.held says.*; delete that file if"):
         Lock(path).acquire(0)
 
 

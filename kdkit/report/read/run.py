@@ -13,7 +13,9 @@ from kdkit.errors import MissingInput
 from kdkit.evaluation import record
 from kdkit.report.read import rows
 from kdkit.report.read.files import as_table, json_of, lines_of, object_of, recipe_of, text_of
+from kdkit.runs.folders import LOCK
 from kdkit.runs.stage import STAGE_NAMES
+from kdkit.system.locks import is_held
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,8 +102,10 @@ def read_run(folder: Path) -> RunFacts:
     recipe = recipe_of(folder / "recipe.toml", recipe_text)
     run = json_of(folder / "run.json", "The record of the run", missing)
     stages = as_table(run.get("stages"))
+    ended = None if is_held(folder / LOCK) else "its process ended before"
     for stage in STAGES:
         status = as_table(stages.get(stage)).get("status")
+        status = ended or status if status == "running" else status  # a process that was killed could not note it
         if run and status not in {"done", "skipped"} and not (stage in LATER and stage not in stages):
             missing.append(f'Stage "{stage}" is not finished ({status or "not begun"}).')
     found = _evaluation(folder, missing)

@@ -199,6 +199,35 @@ class Generation:
     )
     early_stopping: bool = option("Whether the search ends when as many beams as asked for have ended.", default=True)
     batch_size: int = option("Rows a batch.", default=4, check=at_least_one)
+    min_new_tokens: int = option(
+        "Tokens of a generated text at least, before its end.", default=0, check=not_negative, neutral=0
+    )
+    length_penalty: float = option(
+        "With 2 beams or more: the power of its length by which a text's log-likelihood is divided. Above 0 longer "
+        "texts win more often, below 0 shorter ones.",
+        default=1.0,
+        check=validators.and_(validators.gt(-10.0), validators.lt(10.0)),
+        neutral=1.0,
+    )
+    no_repeat_ngram_size: int = option(
+        "So many tokens in a row occur once in a text at most; 0 for no such rule.",
+        default=0,
+        check=not_negative,
+        neutral=0,
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """No option that the others leave without effect."""
+        if self.min_new_tokens >= self.max_new_tokens:
+            raise ValueError(
+                f"min_new_tokens is {self.min_new_tokens}, but a text has {self.max_new_tokens} tokens at most "
+                "(max_new_tokens), its end included; set it lower"
+            )
+        if self.length_penalty != 1 and self.beams == 1:
+            raise ValueError(
+                f"length_penalty is {self.length_penalty:g}, but beams is 1, and there is nothing to choose among; "
+                "set beams to 2 or more, or leave length_penalty out"
+            )
 
 
 def _no_suite_twice(_instance: object, _field: object, suites: tuple[NamedSuite, ...]) -> None:

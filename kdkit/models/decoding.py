@@ -39,6 +39,10 @@ def generation_config(module: Any, tokenizer: Tokenizer, options: Generation) ->
         num_beams=options.beams,
         early_stopping=options.early_stopping if options.beams > 1 else False,
         do_sample=False,
+        # None is transformers' own default, of which it says nothing in what is saved.
+        min_length=options.min_new_tokens + 1 if options.min_new_tokens else None,  # the start token counts here too
+        length_penalty=options.length_penalty if options.length_penalty != 1 else None,
+        no_repeat_ngram_size=options.no_repeat_ngram_size or None,
     )
 
 

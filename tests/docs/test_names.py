@@ -220,6 +220,7 @@ def test_every_file_that_is_named_exists(page, tokens):
         *sweep,
         *compared,
         "kdkit_recipe.toml",
+        "generation_config.json",
         "README.md",
         "manifest.json",
         "pyproject.toml",

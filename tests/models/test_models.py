@@ -186,6 +186,42 @@ def test_what_a_models_folder_asks_for_does_not_change_its_texts(tmp_path, beams
     assert leaky.generate(batch_of(), options) == expected
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"min_new_tokens": 6}, {"min_new_tokens": 6}),
+        ({"no_repeat_ngram_size": 1}, {"no_repeat_ngram_size": 1}),
+        ({"beams": 3, "length_penalty": -9.0}, {"num_beams": 3, "length_penalty": -9.0, "early_stopping": True}),
+    ],
+)
+def test_a_recipes_search_is_that_of_transformers(ours, theirs, tmp_path):
+    from transformers import AutoModelForSeq2SeqLM
+
+    model, batch = model_of_texts(ends="min_new_tokens" in ours), batch_of(1)
+    plain = model.module.generate(batch.source_ids_BS, max_new_tokens=8, do_sample=False, **theirs)
+    bare, options = (Generation(**{"beams": 1, "max_new_tokens": 8, **ours, **more}) for more in (NEUTRAL, {}))
+    written = model.generate(batch, options)
+    assert written == model.tokenizer.batch_decode(plain, skip_special_tokens=True)
+    assert written != model.generate(batch, bare)
+    model.adopt(options)
+    model.save(tmp_path / "m", texts={})
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "m").eval()
+    assert torch.equal(again.generate(batch.source_ids_BS), plain)
+
+
+NEUTRAL = {"min_new_tokens": 0, "no_repeat_ngram_size": 0, "length_penalty": 1.0}
+
+
+def model_of_texts(*, ends: bool):
+    """A tiny T5 that writes one token for ever, or the end at once."""
+    model = tiny.model(tiny.T5, tie_word_embeddings=not ends)
+    if ends:
+        head_VD = model.module.lm_head.weight.data
+        [[_, repeated]] = model.module.generate(batch_of(1).source_ids_BS, max_new_tokens=1).tolist()
+        head_VD[model.tokenizer.eos_token_id] = 1.1 * head_VD[repeated]
+    return model
+
+
 def test_special_tokens_stay_the_models_own():
     """A multilingual model writes in the language that is forced first; several ends stay several."""
     model = tiny.model(tiny.BART)

@@ -82,6 +82,13 @@ def test_texts_have_the_key_that_they_had_when_the_start_token_counted(generatio
     assert key_of(rows, generation, weights="0" * 64, tokenizer="1" * 64) == key
 
 
+def test_texts_of_another_search_have_another_key():
+    rows = [EncodedExample(id="a", source_ids=(1, 2, 3), target_ids=(4, 1))]
+    searches = [{}, {"min_new_tokens": 2}, {"length_penalty": 0.5}, {"no_repeat_ngram_size": 3}]
+    keys = {key_of(rows, Generation(**each), weights="0" * 64, tokenizer="1" * 64) for each in searches}
+    assert len(keys) == len(searches)
+
+
 def test_keys_of_trained_models_cover_generation_as_they_did_when_the_start_token_counted():
     found = searched(Generation(beams=2, max_new_tokens=7))
     assert found == {"beams": 2, "max_tokens": 8, "early_stopping": True, "batch_size": 4}

@@ -8,7 +8,7 @@ from fake_plugin import SMALLEST, FakeLoss, FakeStudent, FakeSuite, Rows, Shape,
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kdkit.api.options import Training
+from kdkit.api.options import Generation, Training
 from kdkit.errors import MissingInput, RecipeError, UsageError
 from kdkit.recipe import load_recipe, read_stored
 
@@ -290,3 +290,16 @@ def test_a_required_plugin_that_is_disabled_or_broken_is_said_to_be(write, plugi
         RecipeError, match=r"needs My-Plugin>1, but version 1\.0 is installed: pip install 'My-Plugin>1'"
     ):
         load_recipe(file, ["requires=['My-Plugin>1']"], plugins=old)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"min_new_tokens": 8, "max_new_tokens": 8}, "min_new_tokens is 8, but a text has 8 tokens at most"),
+        ({"beams": 1, "length_penalty": 2.0}, "length_penalty is 2, but beams is 1"),
+        ({"length_penalty": float("nan")}, "length_penalty"),
+    ],
+)
+def test_an_option_of_generation_that_another_leaves_without_effect_is_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Generation(**options)

@@ -57,7 +57,7 @@ def prophetnet(folder: Path):
 
 
 def blenderbot_small(folder: Path):
-    """Ends no text."""
+    """Ends no text by itself."""
     from transformers import BlenderbotSmallTokenizer
 
     tokens = ["__start__", "__end__", "__unk__", "__null__"]

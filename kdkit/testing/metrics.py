@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kdkit.api.interfaces import DirectedSuite
 from kdkit.api.suites import NamedSuite
 from kdkit.api.values import Direction, Example
+from kdkit.testing.values import check_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ def check_metrics(suite: MetricSuite, *, texts: Sequence[str] = TEXTS, meta: Map
 
     Each text is scored against each, and the rules are:
 
+    - it is a value: an attrs class whose fields are its options;
     - no rows can be scored too;
     - each metric has one value a row, a finite number or None;
     - the inputs stay as they were, and the same inputs give the same values;
@@ -53,6 +55,9 @@ def check_metrics(suite: MetricSuite, *, texts: Sequence[str] = TEXTS, meta: Map
     Raises:
         AssertionError: With a sentence that says which rule is broken, and by what.
     """
+    from kdkit.api.interfaces import MetricSuite
+
+    check_value(suite, MetricSuite)
     pairs = list(product(texts, ["", *texts]))  # (reference, generated)
     rows = _score(suite, pairs, meta)
     _score(suite, [], meta)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 import pytest
 
 from kdkit.builtin.metrics.text import Text
@@ -12,11 +15,11 @@ def test_the_conformance_check_passes_a_suite_that_keeps_the_rules():
     check_metrics(Text())
 
 
+@attrs.frozen
 class Errors:
     """A suite of which less is better."""
 
-    def __init__(self, **directions):
-        self.directions = directions
+    directions: dict[str, Any]
 
     def score(self, generated, references, examples):
         wrong = [float(text != reference) for text, reference in zip(generated, references, strict=True)]
@@ -27,27 +30,27 @@ class Errors:
 
 
 def test_a_suite_of_which_less_is_better_passes_where_it_says_so():
-    check_metrics(Errors(errors="lower"))
-    check_metrics(Errors(errors="neither"))
+    check_metrics(Errors({"errors": "lower"}))
+    check_metrics(Errors({"errors": "neither"}))
     with pytest.raises(AssertionError, match="prefers an empty text"):
-        check_metrics(Errors())
+        check_metrics(Errors({}))
 
 
 def test_the_conformance_check_notices_directions_of_metrics_that_are_not_there():
     with pytest.raises(AssertionError, match='directions names "eror", which is not a metric of the suite'):
-        check_metrics(Errors(errors="lower", eror="lower"))
+        check_metrics(Errors({"errors": "lower", "eror": "lower"}))
 
 
 def test_the_conformance_check_notices_a_direction_that_is_none():
     with pytest.raises(AssertionError, match='directions says "less" of "errors", not higher, lower or neither'):
-        check_metrics(Errors(errors="less"))
+        check_metrics(Errors({"errors": "less"}))
 
 
+@attrs.frozen
 class Broken:
     """A suite of one metric, which breaks a rule."""
 
-    def __init__(self, metric):
-        self.metric = metric
+    metric: Any
 
     def score(self, generated, references, examples):
         return {"m": self.metric(generated, references)}
@@ -68,3 +71,15 @@ class Broken:
 def test_the_conformance_check_notices_a_broken_suite(metric, sentence):
     with pytest.raises(AssertionError, match=sentence):
         check_metrics(Broken(metric))
+
+
+class Plain:
+    """Not an attrs class, so no recipe could set its options."""
+
+    def score(self, generated, references, examples):
+        return {"m": [1.0 for _ in generated]}
+
+
+def test_a_suite_whose_options_cannot_be_read_is_refused():
+    with pytest.raises(AssertionError, match="Plain is not an attrs class"):
+        check_metrics(Plain())

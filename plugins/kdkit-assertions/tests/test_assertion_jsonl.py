@@ -10,6 +10,7 @@ import pytest
 
 from kdkit.api import DataSource, Silent
 from kdkit.errors import UsageError
+from kdkit.testing import check_dataset
 from kdkit_assertions.assertion_jsonl import AssertionJsonl, assertion_list
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared/data/java_assertions"
@@ -121,3 +122,8 @@ def test_the_real_rows_are_read_whole():
     share = sum(example.meta["answerable"] for example in corpus.validation + corpus.train) / 16_776
     assert 0.55 < share < 0.61
     assert "commons-lang" in {example.meta["project"] for example in corpus.train}
+
+
+def test_it_keeps_the_promises_of_data_sets(tmp_path):
+    train = write(tmp_path / "train.gz", [row(i) for i in range(3)])
+    check_dataset(AssertionJsonl(train=train, validation=write(tmp_path / "validation.gz", [row(9)])))

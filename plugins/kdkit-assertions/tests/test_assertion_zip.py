@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from kdkit.api import FetchedSource, RecordedSource, Silent
 from kdkit.errors import DamagedData, KdkitError, MissingInput, UsageError
 from kdkit.system.progress import Lines
+from kdkit.testing import check_dataset
 from kdkit_assertions import assertion_zip, decode_compressed_logits, nested_zip, zenodo
 from kdkit_assertions.assertion_zip import AssertionZip
 from kdkit_assertions.compressed_logits import CompressedLogits
@@ -396,3 +397,7 @@ def test_the_home_of_nobody_is_no_path(write, name):
     given = {"path": assertion_zip.PUBLISHED if name == "download_dir" else str(write([row(0)]))}
     with pytest.raises(UsageError, match="~nosuchuser/x cannot be a path: there is no home folder"):
         AssertionZip(**given | {name: "~nosuchuser/x"}).load(Silent())
+
+
+def test_it_keeps_the_promises_of_data_sets(write):
+    check_dataset(AssertionZip(path=str(write([row(i) for i in range(3)]))))

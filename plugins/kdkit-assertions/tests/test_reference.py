@@ -9,6 +9,7 @@ import pytest
 
 import kdkit
 from kdkit.api import Reference
+from kdkit.testing import check_reference
 from kdkit_assertions.thesis_metrics import ThesisAssertions
 from kdkit_assertions.thesis_reference import ThesisCodeT5
 
@@ -67,3 +68,7 @@ def test_every_number_is_the_published_one():
             for metric in ("precision", "recall", "f1", "accuracy", "similarity"):
                 assert run.scores[against, "assertions-thesis", metric] == row[f"{column}.{metric}"]
         assert run.numbers["inference (ms a row)"] == row["inference_ms_per_sample"]
+
+
+def test_it_keeps_the_promises_of_references():
+    check_reference(ThesisCodeT5())

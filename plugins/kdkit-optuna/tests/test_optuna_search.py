@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from search_kit import SPACE, outcome, searched
 
 from kdkit.api import OpenSearch, Search
+from kdkit.testing import check_search
 from kdkit_optuna.search import Optuna
 
 
@@ -148,3 +149,9 @@ def test_a_recipe_with_the_search_needs_no_optuna_to_be_read():
         "Optuna(space={'a': {'low': 1, 'high': 40}}); assert not {'optuna', 'torch', 'numpy'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("storage", ["", "journal"])
+def test_it_keeps_the_promises_of_searches(sampler, storage):
+    check_search(Optuna(space=SPACE, sampler=sampler, storage=storage, startup=2, trials=6))

@@ -74,6 +74,7 @@ class Heartbeat:
         self._silences = [0.0] * size
         self._store_silence = 0.0
         self._signal: int | None = None
+        self._asked = 0.0  # seconds since then
         self._lost: Lost | None = None
         self._lost_rank = -1
         self._thread: int | None = None
@@ -89,10 +90,17 @@ class Heartbeat:
         """Refuse to wait any longer.
 
         Raises:
-            Lost: A process has been silent for too long.
+            Lost: A process has been silent for too long; or a signal has asked to stop for as long.
         """
         if self._lost is not None:
             raise self._lost
+        if self._signal is not None and self._asked > self._patience:
+            raise Lost(
+                f"the other processes have not come in the {self._asked:.0f} s since a signal asked to stop "
+                f"({VARIABLE} is {self._patience:g} s) and are not waited for any longer; the same command goes on "
+                "from what was saved last",
+                signal_exit_code=SIGNAL + self._signal,
+            )
 
     @contextmanager
     def ending_waits(self) -> Iterator[None]:
@@ -124,6 +132,7 @@ class Heartbeat:
             now = time.monotonic()
             elapsed, last = min(now - last, 2 * self._every), now
             self._signal = _signal_in(heard) or self._signal
+            self._asked += elapsed if self._signal is not None else 0.0
             counts, rounds_now = list(self._counts), self._rounds
             if rounds_now == rounds:
                 self._store_silence += elapsed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -249,6 +250,28 @@ def test_a_process_that_hangs_is_named_and_not_waited_for(tmp_path, hangs, withi
     assert len(said) == 1, results
     assert re.search(rf"^error: process {hangs} of 3 has shown no sign of life for \d s and is not waited for", said[0])
     assert ("and a signal asked to stop" in said[0]) == asks
+
+
+def test_once_a_signal_has_asked_no_wait_is_without_end(monkeypatch):
+    """Also where the others live, and count, but one of them never comes."""
+    beat = heartbeat.Heartbeat(None, 0, 2, 300.0)
+    times = itertools.count(0.0, 4.0)
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(heartbeat, "_signal_in", lambda _: signal.SIGTERM)
+
+    def sleep(_):
+        beat._rounds += 1
+        beat._counts = [b"%d" % beat._rounds] * 2
+        beat._is_over = beat._rounds % 70 == 0
+
+    monkeypatch.setattr(heartbeat.time, "sleep", sleep)
+    beat._watch(None)
+    beat.check()
+    beat._is_over = False
+    beat._watch(None)
+    with pytest.raises(Lost, match=r"have not come in the 5\d\d s since a signal asked to stop") as error:
+        beat.check()
+    assert exit_code_of(error.value) == 143
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "inf", "nan"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdkit.errors import MissingInput
 from kdkit.system.files import make_folder, write_atomically
+from kdkit.system.reading import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,4 +38,4 @@ def tracking_id(folder: Path) -> str:
     if not file.exists():
         make_folder(file.parent)
         write_atomically(file, uuid.uuid4().hex[:12].encode())
-    return file.read_text(encoding="ascii")
+    return read_text(file, encoding="ascii")

@@ -13,6 +13,8 @@ import attrs
 from kdkit.api.values import SPLITS, Corpus, Cut, Example
 from kdkit.errors import DamagedData
 from kdkit.system.files import make_folder, write_atomically
+from kdkit.system.parsing import DEEPEST_ROW, parse_json
+from kdkit.system.reading import LARGEST_ROWS, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,10 +47,10 @@ def read(folder: Path, expected_digest: str) -> Corpus:
     contents = []
     for split in SPLITS:
         path = folder / f"{split}.jsonl"
-        contents.append(path.read_bytes() if path.exists() else b"")
+        contents.append(read_bytes(path, at_most=LARGEST_ROWS) if path.exists() else b"")
         try:
             lines = contents[-1].decode("utf-8").split("\n")[:-1]
-            splits[split] = tuple(_example(json.loads(line)) for line in lines)
+            splits[split] = tuple(_example(parse_json(line, deepest=DEEPEST_ROW)) for line in lines)
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedData(
                 f"{path} is damaged ({error}); delete {folder} and run again to read the data anew"

@@ -17,9 +17,12 @@ from kdkit.data import compressed
 from kdkit.data.filetypes import other_type
 from kdkit.errors import DamagedData, MissingInput, UsageError
 from kdkit.system.files import user_path
+from kdkit.system.parsing import DEEPEST_ROW, Beyond, parse_json
+from kdkit.system.reading import NotRegular, open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import io
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FIRST_PLACES = 5
@@ -61,12 +64,15 @@ class DropCount:
         return tuple(Drop(reason=reason, count=n, first=tuple(self._places[reason])) for reason, n in ordered)
 
 
-def open_lines(path: str | Path, *, option: str) -> BinaryIO:
+def open_lines(
+    path: str | Path, *, option: str, opened: Callable[[Path], io.BufferedReader] = open_regular
+) -> BinaryIO:
     """A file of lines as a stream of decompressed bytes.
 
     Args:
         path: The file.
         option: The recipe option that named it, for the error.
+        opened: How it is opened; by default only regular files are.
 
     Raises:
         MissingInput: There is no such file.
@@ -75,11 +81,13 @@ def open_lines(path: str | Path, *, option: str) -> BinaryIO:
     if file.is_dir():
         raise MissingInput(f"{path} is a folder; {option} takes a file of JSON lines")
     try:
-        return compressed.decompressed(file.open("rb"))
+        return compressed.decompressed(opened(file))
     except FileNotFoundError:
         raise MissingInput(
             f"there is no file {path}{_near(file)}; give {option} the path of a file of JSON lines"
         ) from None
+    except NotRegular as error:
+        raise MissingInput(f"{path} is {error.what}; {option} takes a regular file of JSON lines") from error
     except OSError as error:
         raise MissingInput(f"{path} cannot be read ({error.strerror}); {option} takes a file of JSON lines") from error
 
@@ -166,17 +174,15 @@ class _Broken(Exception):
 
 def _parse(line: bytes) -> dict[str, Any]:
     try:
-        row = _JSON.decode(line.decode("utf-8"))
+        row = parse_json(line, decoder=_JSON, deepest=DEEPEST_ROW)
     except UnicodeDecodeError as error:
         raise _Broken(error.start + 1, "it is not UTF-8") from None
     except json.JSONDecodeError as error:
         if line.strip() == b"{":
             raise _Broken(error.colno, "its object ends on a later line") from None
         raise _Broken(error.colno, error.msg.removesuffix(" at").removesuffix(" starting")) from None
-    except RecursionError:
-        raise _Broken(1, "it is nested too deeply") from None
-    except ValueError as error:  # an integer of more digits than Python reads
-        raise _Broken(1, str(error)) from None
+    except Beyond as error:
+        raise _Broken(error.column, error.what) from None
     if not isinstance(row, dict):
         raise _Broken(1, f"it is a {type(row).__name__}")
     found = _SURROGATE.search(line)

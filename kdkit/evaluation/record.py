@@ -9,7 +9,6 @@ score does not say which values are better, the names that had been in use until
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +17,7 @@ import attrs
 from kdkit.api.values import Cost, Difference, Direction, Interval, Report, Score
 from kdkit.errors import DamagedData, Mismatch, MissingInput
 from kdkit.system.files import write_json
+from kdkit.system.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,7 +128,7 @@ def read(folder: Path) -> EvaluationRecord:
     """
     path = folder / FILE
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = read_json(path)
         made = _count(table.get("format", FORMAT))
         if made <= FORMAT:
             return _record(table)

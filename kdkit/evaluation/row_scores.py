@@ -24,7 +24,8 @@ import attrs
 import numpy as np
 
 from kdkit.errors import DamagedData, MissingInput
-from kdkit.system.files import write_atomically
+from kdkit.system.files import size_text, write_atomically
+from kdkit.system.reading import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     Array: TypeAlias = npt.NDArray[np.float64]
 
 FILE = "rows.npz"
-_DAMAGE = (ValueError, KeyError, TypeError, EOFError, RuntimeError)  # what NumPy and zipfile raise of a damaged file
+# What NumPy and zipfile raise of a damaged file; MemoryError of an array's header that is nested too deeply.
+_DAMAGE = (ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError)
+_LARGEST = 2**32
+"""Bytes of all arrays together."""
 
 
 class RowKey(NamedTuple):
@@ -101,7 +105,9 @@ class RowScores:
         """
         path = folder / FILE
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            raw = io.BytesIO(read_bytes(path))
+            _check_size(raw)
+            with np.load(raw, allow_pickle=False) as arrays:
                 found = {name: arrays[name] for name in arrays.files}
             ids = tuple(map(str, found.pop("ids").tolist()))
             kinds: dict[str, dict[RowKey, Array]] = {"": {}, "weights": {}, "gaps": {}}
@@ -118,6 +124,15 @@ class RowScores:
             raise DamagedData(
                 f"{path} is damaged ({error}); delete it and evaluation.json there and run the recipe again"
             ) from error
+
+
+def _check_size(raw: io.BytesIO) -> None:
+    """Refuse an archive that would fill the memory when it is decompressed."""
+    with zipfile.ZipFile(raw) as archive:
+        size = sum(each.file_size for each in archive.infolist())
+    raw.seek(0)
+    if size > _LARGEST:
+        raise ValueError(f"its arrays are said to have {size_text(size)}, and {size_text(_LARGEST)} are read at most")
 
 
 def score_of_sums(sums_X: Array) -> Array:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SPECIAL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 """Fields that a configuration of any type takes, though few types declare them all."""
+LARGEST = {"layer": 10_000, "block": 10_000, "expert": 10_000, "position": 10_000_000}
+"""What may be in the name of a field, and how large such a field may be: more could not even be counted in a day."""
 FOR_A_DECODER = ("is_decoder", "add_cross_attention")
 """Without these a decoder that is a model of its own, such as BERT, would not look at the encoder."""
 
@@ -57,6 +59,21 @@ def check_fields(table: Mapping[str, Any], known: Mapping[str, Any], model_type:
         raise UsageError(f"{place} has fields that a {model_type} model does not know: {', '.join(unknown)}{hint}")
     for name, part, part_known in _parts(table, known, place):
         check_fields(part, part_known, part_known["model_type"], f"{place}.{name}")
+
+
+def check_sizes(table: Mapping[str, Any], place: str) -> None:
+    """Refuse numbers of layers, experts or positions for which making the model would never end.
+
+    Raises:
+        UsageError: Names the field.
+    """
+    for key, value in table.items():
+        if isinstance(value, dict):
+            check_sizes(value, f"{place}.{key}")
+        elif isinstance(value, int):
+            most = next((most for name, most in LARGEST.items() if name in key), None)
+            if most is not None and value > most:
+                raise UsageError(f"{place}.{key} is {value:,}; kdkit opens models of at most {most:,}")
 
 
 def with_tokens(table: Mapping[str, Any], known: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kdkit.errors import MissingInput, UsageError
-from kdkit.models.config_fields import check_fields, check_vocabulary, default_fields, with_tokens
+from kdkit.models.config_fields import check_fields, check_sizes, check_vocabulary, default_fields, with_tokens
 from kdkit.models.weights import FETCH_AGAIN, check_weights, nothing_else, read_table, weight_files
 from kdkit.system.files import user_path
+from kdkit.system.reading import check_regular_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,6 +62,7 @@ def find_folder(name: str, *, weights: bool) -> Path:
     """
     path = user_path(name)
     if path.is_dir():
+        check_regular_files(path)
         return path
     if path.is_file():
         raise MissingInput(f"{name} is a file; name the folder of a model")
@@ -164,6 +166,7 @@ def load_config(name: str) -> Any:
     if not (folder / "config.json").is_file():
         raise MissingInput(f"{name} is not a model folder: there is no config.json in it")
     _refuse_kernels(folder)
+    check_sizes(read_table(folder / "config.json"), str(folder / "config.json"))
     try:
         with quiet():
             config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
@@ -189,6 +192,7 @@ def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
     if not isinstance(model_type, str):
         raise UsageError('config.model_type is missing: name a transformers model type, such as "t5"')
     known = default_fields(model_type)
+    check_sizes(table, "config")
     fields = with_tokens(fields, known, tokenizer)
     try:
         with quiet():

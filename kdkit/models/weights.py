@@ -18,6 +18,8 @@ from safetensors import SafetensorError, safe_open
 
 from kdkit.errors import DamagedData, MissingInput, UsageError
 from kdkit.system.files import link_or_copy, make_folder
+from kdkit.system.parsing import parse_json
+from kdkit.system.reading import open_regular, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +76,7 @@ def weights_digest(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     for file in weight_files(folder):
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     kept = {key: value for key, value in read_table(folder / "config.json").items() if key not in VOLATILE}
     digest.update(json.dumps(kept, sort_keys=True).encode())
@@ -108,10 +110,10 @@ def read_table(path: Path) -> dict[str, Any]:
         DamagedData: It is something else.
     """
     try:
-        table = json.loads(path.read_bytes())
+        table = parse_json(read_bytes(path))  # whose tokenizers have lengths beyond 64 bits
     except FileNotFoundError as error:
         raise MissingInput(f"{path.parent} is not a model folder: there is no {path.name} in it") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DamagedData(f"{path} is not JSON ({error}); {FETCH_AGAIN}") from error
     if not isinstance(table, dict):
         raise DamagedData(f"{path} does not hold a table; {FETCH_AGAIN}")

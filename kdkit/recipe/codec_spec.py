@@ -9,7 +9,8 @@ import attrs
 from kdkit import plugins as plugin_loading
 from kdkit.errors import UsageError
 from kdkit.plugins.structure import Structurer, dotted
-from kdkit.recipe.document import toml_value
+from kdkit.recipe.spelling import toml_value
+from kdkit.system.parsing import Beyond
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,10 @@ def read_codec_spec(text: str, plugins: Plugins | None = None) -> CodecSpec:
             raise UsageError(f'--codec {text}: "{part}" is not of the form key=value')
         if key in table:
             raise UsageError(f"--codec {text}: {key} is given twice")
-        table[key] = toml_value(value)
+        try:
+            table[key] = toml_value(value)
+        except Beyond as error:
+            raise UsageError(f"--codec {text[:60]}: {key}: {error.what}") from error
     structurer = Structurer(plugins if plugins is not None else plugin_loading.load())
     name, codec = structurer.component("codecs", table, ())
     if structurer.problems:

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.errors import MissingInput, RecipeError, UsageError
+from kdkit.errors import DamagedData, MissingInput, RecipeError, UsageError
 from kdkit.plugins.checks import show
 from kdkit.recipe import shipped
 from kdkit.recipe.positions import positions
 from kdkit.recipe.sections import COMPONENT_SECTIONS
+from kdkit.recipe.spelling import parsed_key, toml_value
 from kdkit.recipe.stored import read_stored, without_format
+from kdkit.system.parsing import Beyond, check_value, parse_toml
+from kdkit.system.reading import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from kdkit.plugins.fields import KeyPath
 
 # A recipe that extends another has a name and a description of its own.
+_LARGEST = 2**22
+"""Bytes of a recipe."""
 _NOT_INHERITED = ("name", "description")
 
 
@@ -78,6 +83,7 @@ def read_document(recipe: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[D
     if isinstance(recipe, Mapping):
         try:
             table = without_format(_as_toml(recipe))
+            check_value(table)
         except ValueError as error:
             raise RecipeError([f"<dict>: {error}"]) from error
         document = Document(table=table, places={}, start=Place("<dict>"))
@@ -127,13 +133,17 @@ def with_overrides(document: Document, overrides: Sequence[str]) -> tuple[Docume
     for override in overrides:
         place = Place(f"-o {override}")
         key, equals, text = override.partition("=")
-        path = _key_path(key)
+        path = parsed_key(key)
         if not equals or path is None:
             problems.append(f"{place}: is not of the form section.key=value")
         elif path == ("extends",):
             problems.append(f"{place}: extends: cannot be overridden; write a recipe that extends the other one")
         else:
-            value = toml_value(text)
+            try:
+                value = toml_value(text)
+            except Beyond as error:
+                problems.append(f"{place}: {error.what}")
+                continue
             problems += [f"{place}: {problem}" for problem in _put(table, path, value)]
             places |= dict.fromkeys([path, *paths_in(value, path)], place)
             around |= dict.fromkeys([path[:length] for length in range(1, len(path))], place)
@@ -147,36 +157,6 @@ def paths_in(value: Any, path: KeyPath) -> Iterator[KeyPath]:
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield (*path, key)
             yield from paths_in(item, (*path, key))
-
-
-def key_path(key: str) -> tuple[str, ...]:
-    """The keys that a dotted one is made of; what is no key of TOML is one by itself."""
-    return _key_path(key) or (key,)
-
-
-def _key_path(key: str) -> tuple[str, ...] | None:
-    try:
-        table = tomllib.loads(f"{key} = 0")
-    except tomllib.TOMLDecodeError:
-        return None
-    path: list[str] = []
-    while isinstance(table, dict):
-        if len(table) != 1:
-            return None
-        name, table = next(iter(table.items()))
-        path.append(name)
-    return tuple(path)
-
-
-def toml_value(text: str) -> Any:
-    """A value of the command line: read as TOML; what is no TOML is taken as text."""
-    try:
-        table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    value = table["value"]
-    # A line break in the text could bring keys of its own, and no option is a date.
-    return value if len(table) == 1 and isinstance(value, bool | int | float | str | list | dict) else text
 
 
 def _put(table: dict[str, Any], path: tuple[str, ...], value: Any) -> Iterator[str]:
@@ -193,22 +173,26 @@ def _put(table: dict[str, Any], path: tuple[str, ...], value: Any) -> Iterator[s
 
 
 def _todays_tables(text: str) -> dict[str, Any]:
-    return without_format(tomllib.loads(text))
+    return without_format(parse_toml(text))
 
 
 def _parse(path: Path, read: Callable[[str], dict[str, Any]] = _todays_tables) -> Document:
     try:
         # Windows editors put a byte-order mark at the start, which TOML knows nothing of.
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, at_most=_LARGEST, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        line = error.object[: error.start].count(b"\n") + 1
         raise RecipeError([f"{path}:{line}:1: is not UTF-8 text"]) from error
+    except DamagedData as error:
+        raise RecipeError([str(error)]) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     try:
         table = read(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError([_syntax_error(path, text, str(error))]) from error
+    except Beyond as error:
+        raise RecipeError([f"{path}:{error.line}:{error.column}: {error.what}"]) from error
     except ValueError as error:
         raise RecipeError([f"{path}:1:1: {error}"]) from error
     places = {key: Place(str(path), *position) for key, position in positions(text).items()}
@@ -253,25 +237,26 @@ def laid_over(base: Document, over: Document) -> Document:
     Another component's name drops the options that the section had for the one before.
     """
     table = copy.deepcopy(base.table)
-    places = dict(base.places)
-
-    def forget(path: KeyPath) -> None:
-        for known in [known for known in places if known[: len(path)] == path]:
-            del places[known]
+    replaced: set[KeyPath] = set()
 
     def lay(into: dict[str, Any], values: Mapping[str, Any], path: KeyPath) -> None:
         for key, value in values.items():
             here = (*path, key)
             if not path and _is_other_component(key, into.get(key), value):
                 del into[key]
-                forget(here)
+                replaced.add(here)
             if isinstance(value, dict) and isinstance(into.get(key), dict):
                 lay(into[key], value, here)
             else:
                 into[key] = copy.deepcopy(value)
-                forget(here)
+                replaced.add(here)
 
     lay(table, over.table, ())
+    places = {
+        path: place
+        for path, place in base.places.items()
+        if not any(path[:length] in replaced for length in range(1, len(path) + 1))
+    }
     return Document(table=table, places=places | dict(over.places), start=over.start)
 
 

@@ -6,12 +6,12 @@ number is of format 1 (see `kdkit.recipe.former_names`). A recipe that a person 
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from kdkit.recipe.former_names import todays
+from kdkit.system.parsing import parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ def read_stored(text: str) -> StoredRecipe:
     Raises:
         ValueError: It is not TOML, or a later kdkit wrote it.
     """
-    tables = tomllib.loads(text)
+    tables = parse_toml(text)
     is_former = KEY not in tables
     tables = without_format(tables)
     return StoredRecipe(tables=todays(tables) if is_former else tables, is_former=is_former)

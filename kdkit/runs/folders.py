@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kdkit.errors import UsageError
 from kdkit.store import STORE, logits_of, store_of
 from kdkit.system.folders import delete
+from kdkit.system.reading import read_bytes
 from kdkit.system.url import RemoteFolder, is_meant_as_url
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def spare_recipe_file(recipe: Recipe, path: Path, *, fresh: bool) -> None:
 def _holds_resolved(path: Path, recipe: Recipe) -> bool:
     """Whether a folder's recipe.toml is, to the byte, what a run of this recipe writes there."""
     file = path / RECIPE
-    return file.is_file() and file.read_bytes() == recipe.to_toml().encode()
+    return file.is_file() and read_bytes(file) == recipe.to_toml().encode()
 
 
 def empty(path: Path, recipe: Recipe) -> None:

@@ -19,6 +19,7 @@ from kdkit.system.devices import threads
 from kdkit.system.files import make_folder
 from kdkit.system.folders import check_inside
 from kdkit.system.locks import HeldError, Lock
+from kdkit.system.reading import read_bytes
 from kdkit.system.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def open_run(
         )
         if record["status"] != "done":
             team.lead_does(run.claim)
-        saved = team.lead_does((path / "run.json").read_bytes)
+        saved = team.lead_does(lambda: read_bytes(path / "run.json"))
         team.all_do(lambda: _check_seen(path, saved))
         try:
             yield run
@@ -118,7 +119,7 @@ def _take(recipe: Recipe, path: Path, *, fresh: bool, held: ExitStack) -> dict[s
 def _check_seen(path: Path, saved: bytes) -> None:
     """Refuse a folder that is not the lead's: one of the same name on another machine."""
     file = path / "run.json"
-    if not file.exists() or file.read_bytes() != saved:
+    if not file.exists() or read_bytes(file) != saved:
         raise UsageError(
             f"{path.absolute()} is not the run folder that process 0 has opened; start all processes in one folder, "
             "and put it, or --run-dir, on a file system that all of them see"

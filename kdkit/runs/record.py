@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdkit.errors import DamagedData, Mismatch
 from kdkit.recipe import read_stored
 from kdkit.recipe.sections import OPTIONAL_SECTIONS
+from kdkit.system.reading import read_json, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ def read_record(path: Path) -> dict[str, Any]:
     if not (path / "run.json").exists():
         return {}
     try:
-        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        record = read_json(path / "run.json")
         if not isinstance(record, dict):
             raise TypeError(f"it holds a {type(record).__name__}")  # noqa: TRY301
         missing = [key for key in ("name", "recipe_digest", "status", "stages") if key not in record]
@@ -83,7 +83,7 @@ def check_recipe(
     is_former = False
     if (path / "recipe.toml").exists():
         try:
-            stored = read_stored((path / "recipe.toml").read_text(encoding="utf-8"))
+            stored = read_stored(read_text(path / "recipe.toml"))
         except ValueError as error:
             raise Mismatch(
                 f"{path} holds a run of another recipe, and its recipe.toml is damaged ({error}); {advice}"

@@ -6,7 +6,6 @@ the others copy it. An entry holds the digest of each of its files. It lasts unt
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData
@@ -14,6 +13,7 @@ from kdkit.store import folders, sweep_of
 from kdkit.system.digests import digest_of
 from kdkit.system.files import write_json
 from kdkit.system.folders import delete
+from kdkit.system.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ def take(entry: Path, target: Path, note: Callable[[str], None]) -> dict[str, An
     """
     noted = _facts_of(entry)
     try:
-        facts: dict[str, Any] = json.loads(noted.read_bytes())
+        facts: dict[str, Any] = read_json(noted)
     except ValueError as error:
         raise DamagedData(f"{noted} is damaged ({error}); delete it and run again") from error
     folders.take(entry, target)

@@ -6,14 +6,13 @@ digest of each of its files: copies are made of it for as long as there are runs
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING
 
 from kdkit.errors import DamagedData
 from kdkit.system.files import copy_synced, disk_full, make_folder, publish, sync_folder, write_json
 from kdkit.system.folders import delete, discard_folder
 from kdkit.system.locks import Lock
+from kdkit.system.reading import check_regular_files, file_digest, read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +66,7 @@ def check(entry: Path) -> None:
 
 def _check(folder: Path, *, name: Path) -> None:
     try:
-        expected = json.loads((folder / DIGESTS).read_bytes())
+        expected = read_json(folder / DIGESTS)
     except (FileNotFoundError, ValueError):
         expected = None
     found = _digests(folder)
@@ -86,6 +85,7 @@ def _check(folder: Path, *, name: Path) -> None:
 def _copy(source: Path, target: Path) -> None:
     """A copy that is on the disk when this returns; an unfinished one that was there goes."""
     discard_folder(target)
+    check_regular_files(source)
     size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
     with disk_full(target.parent, size, discards=target):
         make_folder(target)
@@ -107,6 +107,5 @@ def _digests(folder: Path) -> dict[str, str]:
     for file in sorted(each for each in folder.rglob("*") if each.is_file()):
         name = file.relative_to(folder).as_posix()
         if name != DIGESTS:
-            with file.open("rb") as stream:
-                digests[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+            digests[name] = file_digest(file)
     return digests

@@ -15,6 +15,8 @@ from kdkit.api.values import Prediction
 from kdkit.errors import DamagedData
 from kdkit.models.generation import own_rows
 from kdkit.system.files import append, disk_full, make_folder, write_atomically
+from kdkit.system.parsing import parse_json
+from kdkit.system.reading import read_lines
 from kdkit.system.signals import graceful
 from kdkit.system.team import ALONE, Team
 
@@ -112,9 +114,9 @@ def read(path: Path) -> list[Prediction]:
         DamagedData: A line is no prediction.
     """
     predictions = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+    for number, line in enumerate(read_lines(path), 1):
         try:
-            predictions.append(Prediction(**json.loads(line)))
+            predictions.append(Prediction(**parse_json(line)))
         except (ValueError, TypeError) as error:
             raise DamagedData(f"{path}:{number} is no prediction ({error}); delete the file and run again") from error
     return predictions
@@ -122,11 +124,12 @@ def read(path: Path) -> list[Prediction]:
 
 def _whole_lines(path: Path) -> Iterator[Prediction]:
     """The predictions of an unfinished file; a line that a kill cut short is left out."""
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
-        try:
-            yield Prediction(**json.loads(line))
-        except (ValueError, TypeError):
-            return
+    try:
+        for line in read_lines(path):
+            if line.endswith("\n"):
+                yield Prediction(**parse_json(line))
+    except (ValueError, TypeError):
+        return
 
 
 def _line(prediction: Prediction) -> str:

@@ -19,6 +19,7 @@ from kdkit.store import predictions
 from kdkit.store.sharing import found_or_making
 from kdkit.system.digests import digest_of
 from kdkit.system.files import make_folder, write_atomically
+from kdkit.system.reading import LARGEST_ROWS, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -119,7 +120,7 @@ def _take(entry: Path, path: Path, *, name: str, note: Callable[[str], None]) ->
     """Copy the texts from the store, where it has them and the run has not."""
     if path.exists() or not entry.exists():
         return
-    first, _, texts = entry.read_bytes().partition(b"\n")
+    first, _, texts = read_bytes(entry, at_most=LARGEST_ROWS).partition(b"\n")
     if first != _first_line(texts):
         raise DamagedData(
             f"the stored texts {entry} are damaged; delete that file and run again, which generates them anew"
@@ -131,7 +132,7 @@ def _take(entry: Path, path: Path, *, name: str, note: Callable[[str], None]) ->
 
 def _put(path: Path, entry: Path) -> None:
     if not entry.exists():
-        texts = path.read_bytes()
+        texts = read_bytes(path, at_most=LARGEST_ROWS)
         make_folder(entry.parent)
         write_atomically(entry, _first_line(texts) + b"\n" + texts)
 

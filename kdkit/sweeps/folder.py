@@ -11,7 +11,6 @@ results.json  results.csv  report.html  report.md
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,11 +18,12 @@ import attrs
 
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.plugins.structure import dotted
-from kdkit.recipe.document import key_path
 from kdkit.recipe.former_names import todays_axis
+from kdkit.recipe.spelling import key_path
 from kdkit.runs.record import read_record
 from kdkit.system.files import write_json
 from kdkit.system.locks import is_held
+from kdkit.system.reading import read_json, read_tail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +40,8 @@ NEEDED = ("recipe.toml", "evaluation.json", "rows.npz")
 # What a trial has before its run.json; locks and files that were being written aside.
 _BEFORE = {"recipe.toml"}
 # What `kdkit run` says when a signal has ended it.
+_LOG_TAIL = 2**20
+"""Bytes of a log that are looked through from its end."""
 _STOPPED = ("error: interrupted", "error: terminated")
 Status = Literal["done", "running", "interrupted", "failed", "waiting"]
 
@@ -110,7 +112,7 @@ def read_sweep(folder: str | PathLike[str]) -> SweepFacts:
     if not is_sweep(path):
         raise MissingInput(f"{path} is no sweep's folder: it has no {SWEEP}; name the folder that `kdkit run` made")
     try:
-        table = json.loads((path / SWEEP).read_bytes())
+        table = read_json(path / SWEEP)
         if table["kdkit_sweep"] == _FORMER:
             table = _todays(table)
         elif table["kdkit_sweep"] != VERSION:
@@ -133,8 +135,8 @@ def read_sweep(folder: str | PathLike[str]) -> SweepFacts:
 def is_former(folder: Path) -> bool:
     """Whether a sweep's folder was made by an earlier kdkit, for which its trials had other digests."""
     try:
-        return bool(json.loads((folder / SWEEP).read_bytes())["kdkit_sweep"] == _FORMER)
-    except (ValueError, KeyError, TypeError):
+        return bool(read_json(folder / SWEEP)["kdkit_sweep"] == _FORMER)
+    except (DamagedData, ValueError, KeyError, TypeError):
         return False  # a damaged one is written again
 
 
@@ -211,7 +213,7 @@ def last_error(log: Path) -> str:
     """The last line of a log that is an error; else its last line; empty where there is none."""
     if not log.is_file():
         return ""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in read_tail(log, _LOG_TAIL).splitlines() if line.strip()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return errors[-1] if errors else lines[-1] if lines else ""
 
@@ -223,7 +225,7 @@ def is_worked_on(folder: Path, trial: str) -> bool:
 
 def ends_with_error(log: Path) -> bool:
     """Whether the last thing that a log says is that its trial failed."""
-    lines = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines() if log.is_file() else []
+    lines = read_tail(log, _LOG_TAIL).rstrip().splitlines() if log.is_file() else []
     return bool(lines) and lines[-1].startswith("error: ") and not lines[-1].startswith(_STOPPED)
 
 

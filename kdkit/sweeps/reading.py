@@ -11,9 +11,10 @@ from kdkit import plugins as plugin_loading
 from kdkit.errors import RecipeError
 from kdkit.plugins.checks import did_you_mean
 from kdkit.plugins.structure import WRONG, Structurer, dotted
-from kdkit.recipe.document import Document, key_path, read_document, with_overrides
+from kdkit.recipe.document import Document, read_document, with_overrides
 from kdkit.recipe.load import made_of, said, structured
 from kdkit.recipe.sections import SECTIONS, SWEEP, Recipe
+from kdkit.recipe.spelling import key_path
 from kdkit.sweeps.axes import SEED, Axis, Combination, Setting, SweepReader, is_apart
 from kdkit.sweeps.overlay import document_of
 from kdkit.sweeps.swept_keys import value_text, why_no_axis

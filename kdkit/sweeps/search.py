@@ -15,6 +15,7 @@ from kdkit.runs.folders import RECIPE
 from kdkit.sweeps.folder import trial_facts
 from kdkit.sweeps.swept_keys import value_text
 from kdkit.system.digests import digest_of
+from kdkit.system.reading import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -151,7 +152,7 @@ def known_groups(sweep: Sweep, folder: Path) -> list[Group]:
     places = [place for place in (folder / "trials").glob("*") if (place / RECIPE).is_file()]
     for place in sorted(places, key=lambda place: ((place / RECIPE).stat().st_mtime, place.name)):
         try:
-            values = _values_of(sweep, read_stored((place / RECIPE).read_text(encoding="utf-8")).tables)
+            values = _values_of(sweep, read_stored(read_text(place / RECIPE)).tables)
             group = sweep.proposed(values)
         except (RecipeError, ValueError, KeyError, TypeError):
             continue
@@ -196,7 +197,7 @@ def _noting(watcher: Watcher) -> Iterator[None]:
 
 
 def _values_of(sweep: Sweep, table: Mapping[str, Any]) -> dict[str, Any]:
-    from kdkit.recipe.document import key_path
+    from kdkit.recipe.spelling import key_path
 
     values = {}
     for axis in sweep.axes:

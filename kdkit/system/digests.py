@@ -7,9 +7,7 @@ import json
 from typing import Any
 
 from kdkit.errors import DamagedData
-
-# Levels of tables and lists in each other.
-DEEPEST = 64
+from kdkit.system.parsing import parse_json
 
 
 def canonical_json(value: Any) -> str:
@@ -22,31 +20,19 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()
 
 
-def parse_json(raw: bytes) -> Any:
-    """The value of a JSON text.
+def parse_strictly(raw: bytes) -> Any:
+    """The value of a JSON text that can be read in one way only.
 
     Raises:
         DamagedData: It is none, or says something twice, or is too deep, or a name holds half a character.
     """
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        value = parse_json(raw, decoder=_STRICT)
         # Neither a lone surrogate, which cannot be printed, nor a number beyond float64 passes this.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-        _check_depth(value)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DamagedData(f"it is no JSON that kdkit writes ({error})") from error
     return value
-
-
-def _check_depth(value: Any) -> None:
-    """What is deeper than anything that kdkit writes would exhaust the stack of some function that walks it later."""
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > DEEPEST:
-            raise ValueError(f"it is more than {DEEPEST} levels deep")
-        children = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
-        level = [child for parent in children for child in parent if isinstance(child, dict | list)]
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -58,3 +44,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)

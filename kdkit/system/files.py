@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import KdkitError, UsageError
+from kdkit.system.folders import discard_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -217,7 +218,7 @@ def disk_full(place: Path, needed: int, *, discards: Path | None = None) -> Iter
             _refuse_disk(error, place, needed)
         finally:
             if discards is not None:
-                shutil.rmtree(discards, ignore_errors=True)
+                discard_folder(discards)
         raise
 
 

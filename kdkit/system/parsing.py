@@ -15,6 +15,10 @@ DEEPEST = 64
 LARGEST_INTEGER = 2**64 - 1
 """Whole numbers beyond it, up or down, are neither counts nor seeds, and no float can hold all of them."""
 
+DEEPEST_ROW = 200
+"""The same of a row of data, whose fields kdkit knows nothing of."""
+
+_DECODER = json.JSONDecoder()
 _MARKS = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|[\[\]{}]')
 _DIGITS = re.compile(r"\d{4301}")
 # `a.b.c = 1`: TOML takes time that grows with the square of such a key's parts.
@@ -22,25 +26,44 @@ _PART = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
 _LONG_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{DEEPEST}}}", re.MULTILINE)
 
 
-def parse_json(raw: bytes | str, **options: Any) -> Any:
+class Beyond(ValueError):
+    """A text goes beyond what is read, though it may be right.
+
+    Attributes:
+        line: Where, from 1.
+        column: Where in the line, from 1.
+        what: What is beyond which limit.
+    """
+
+    def __init__(self, text: str, offset: int, what: str) -> None:
+        self.line, self.column = text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+        self.what = what
+        super().__init__(f"line {self.line}, column {self.column}: {what}")
+
+
+def parse_json(raw: bytes | str, *, decoder: json.JSONDecoder = _DECODER, deepest: int = DEEPEST) -> Any:
     """The value of a JSON text.
 
     Args:
         raw: The text, as UTF-8 if it is bytes.
-        **options: For `json.loads`.
+        decoder: What decodes it, if not Python's own.
+        deepest: How many lists and tables may be in each other.
 
     Raises:
-        ValueError: It is not JSON, or deeper or with longer numbers than kdkit writes; says where.
+        json.JSONDecodeError: It is not JSON.
+        UnicodeDecodeError: It is not even text.
+        Beyond: It is nested deeper, or has a number of more digits than Python reads.
     """
     text = raw if isinstance(raw, str) else raw.decode("utf-8")
     try:
-        value = json.loads(text, **options)
+        value = decoder.decode(text)
     except RecursionError:
-        raise ValueError(_too_deep(text)) from None
+        raise _too_deep(text, deepest) from None
+    except json.JSONDecodeError:
+        raise
     except ValueError as error:
         raise _with_place(error, text) from None
-    check_depth(value, text)
-    _check_integers(value, text)
+    _check_depth(value, text, deepest)
     return value
 
 
@@ -48,47 +71,46 @@ def parse_toml(text: str) -> dict[str, Any]:
     """The tables of a TOML text.
 
     Raises:
-        ValueError: It is not TOML (`tomllib.TOMLDecodeError`), or too deep, or holds numbers that are too long.
+        tomllib.TOMLDecodeError: It is not TOML.
+        Beyond: It is nested too deeply, or a whole number is beyond 64 bits.
     """
     if long := _LONG_KEY.search(text):
-        raise ValueError(f"{place_in(text, long.start())}: a key has more than {DEEPEST} parts")
+        raise Beyond(text, long.start(), f"a key has more than {DEEPEST} parts")
     try:
         tables = tomllib.loads(text)
     except RecursionError:
-        raise ValueError(_too_deep(text)) from None
+        raise _too_deep(text, DEEPEST) from None
+    except tomllib.TOMLDecodeError:
+        raise
     except ValueError as error:
         raise _with_place(error, text) from None
-    check_depth(tables, text)
-    _check_integers(tables, text)
+    check_value(tables, text)
     return tables
 
 
-def check_depth(value: Any, text: str, *, deepest: int = DEEPEST) -> None:
-    """Refuse what would exhaust the stack of some function that walks it later.
+def check_value(value: Any, text: str = "") -> None:
+    """Refuse what a recipe or a record cannot hold, so that nothing that walks it or computes with it fails.
 
     Args:
         value: Lists and dictionaries in each other.
         text: What it was parsed from, for the place.
-        deepest: How deep it may be.
 
     Raises:
-        ValueError: It is deeper.
+        Beyond: It is nested too deeply, or a whole number is beyond 64 bits.
     """
-    for depth, _ in enumerate(_levels(value), 1):
-        if depth > deepest:
-            raise ValueError(_too_deep(text, deepest))
-
-
-def _check_integers(value: Any, text: str) -> None:
-    """Refuse whole numbers that neither a float nor 64 bits can hold."""
+    _check_depth(value, text, DEEPEST)
     for level in _levels(value):
         for one in level:
             for each in one.values() if isinstance(one, dict) else one:
                 if type(each) is int and not -LARGEST_INTEGER <= each <= LARGEST_INTEGER:
-                    digits = str(abs(each))
-                    found = re.search(digits, text)
-                    place = f"{place_in(text, found.start())}: " if found else ""
-                    raise ValueError(f"{place}a whole number of {len(digits)} digits is beyond 64 bits")
+                    raise _too_large(text, each)
+
+
+def _check_depth(value: Any, text: str, deepest: int) -> None:
+    """Refuse what would exhaust the stack of some function that walks it later."""
+    for depth, _ in enumerate(_levels(value), 1):
+        if depth > deepest:
+            raise _too_deep(text, deepest)
 
 
 def _levels(value: Any) -> Iterator[list[Any]]:
@@ -100,22 +122,24 @@ def _levels(value: Any) -> Iterator[list[Any]]:
         level = [child for parent in children for child in parent if isinstance(child, dict | list)]
 
 
-def _too_deep(text: str, deepest: int = DEEPEST) -> str:
-    """A sentence with the place of the first bracket that is too deep; without one where keys with dots are it."""
-    depth = 0
+def _too_deep(text: str, deepest: int) -> Beyond:
+    """Says where the first bracket stands that is too deep; keys with dots have none."""
+    depth, offset = 0, 0
     for found in _MARKS.finditer(text):
         depth += (found[0] in "[{") - (found[0] in "]}")
         if depth > deepest:
-            return f"{place_in(text, found.start())}: it is nested more than {deepest} levels deep"
-    return f"it is nested more than {deepest} levels deep"
+            offset = found.start()
+            break
+    return Beyond(text, offset, f"it is nested more than {deepest} levels deep")
+
+
+def _too_large(text: str, number: int) -> Beyond:
+    digits = len(str(abs(number))) if abs(number) < 10**4300 else "over 4,300"
+    found = re.search(str(abs(number)), text) if digits != "over 4,300" else None
+    return Beyond(text, found.start() if found else 0, f"a whole number of {digits} digits is beyond 64 bits")
 
 
 def _with_place(error: ValueError, text: str) -> ValueError:
     """What Python says of a number of too many digits has no place."""
     found = _DIGITS.search(text) if "digits" in str(error) else None
-    return ValueError(f"{place_in(text, found.start())}: a number has over 4,300 digits") if found else error
-
-
-def place_in(text: str, offset: int) -> str:
-    """`line 3, column 12`, both counted from 1."""
-    return f"line {text.count(chr(10), 0, offset) + 1}, column {offset - text.rfind(chr(10), 0, offset)}"
+    return Beyond(text, found.start(), "a number has more than 4,300 digits") if found else error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData
 from kdkit.system.files import kind_of, naming, size_text
-from kdkit.system.parsing import parse_json
+from kdkit.system.parsing import check_value, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LARGEST_RECORD = 2**28
 """Bytes of a file that is read as a whole: `run.json`, `sweep.json` of very many trials, the rows of an evaluation."""
+LARGEST_ROWS = 2**34
+"""The same of a file with a line for each row of a data set."""
 LARGEST_LINE = 2**26
 """Bytes of a line of a file that is read line by line."""
 
@@ -128,11 +130,14 @@ def read_json(path: Path, *, at_most: int = LARGEST_RECORD) -> Any:
         DamagedData: It is not a regular file, or larger than it may be.
         ValueError: It is not JSON, or deeper or with longer numbers than kdkit writes.
     """
-    return parse_json(read_bytes(path, at_most=at_most))
+    text = read_bytes(path, at_most=at_most).decode("utf-8")
+    value = parse_json(text)
+    check_value(value, text)
+    return value
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a text file, one at a time, without their newlines; other separators may stand in a line.
+    """The lines of a text file, one at a time, with their newlines; other separators may stand in a line.
 
     Raises:
         DamagedData: It is not a regular file, or a line is longer than it may be.
@@ -146,7 +151,31 @@ def read_lines(path: Path) -> Iterator[str]:
                 raise DamagedData(
                     f"{path}:{number}: the line has more than {size_text(LARGEST_LINE)}; kdkit reads no longer ones"
                 )
-            yield line.decode().removesuffix("\n")
+            yield line.decode()
+
+
+def count_lines(path: Path) -> int:
+    """How many lines a file has, a last one without an end included.
+
+    Raises:
+        NotRegular: It is a named pipe, a device or a socket.
+    """
+    count, last = 0, b"\n"
+    with naming(path), open_regular(path) as file:
+        while piece := file.read(2**20):
+            count, last = count + piece.count(b"\n"), piece
+    return count + (not last.endswith(b"\n"))
+
+
+def read_tail(path: Path, at_most: int) -> str:
+    """The last lines of a text file, whatever is in them; the first of them may be cut.
+
+    Raises:
+        DamagedData: It is not a regular file.
+    """
+    with naming(path), open_regular(path) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - at_most))
+        return file.read(at_most).decode(errors="replace")
 
 
 def file_digest(path: Path) -> str:

@@ -6,8 +6,6 @@ step-00000500/state.json            where the loop stands, and the digests of it
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from kdkit.errors import DamagedData
 from kdkit.system.digests import digest_of
 from kdkit.system.files import disk_full, make_folder, sync_file, write_json
 from kdkit.system.folders import delete, discard_folder
+from kdkit.system.reading import file_digest, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ def save(folder: Path, step: int, collected: Mapping[str, torch.Tensor], state: 
         make_folder(here)
         save_file(dict(collected), tensors)
         sync_file(tensors)
-        content = {"step": step, "tensors_sha256": _sha256(tensors), **state}
+        content = {"step": step, "tensors_sha256": file_digest(tensors), **state}
         write_json(here / "state.json", content | {"sha256": digest_of(content)})
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
         delete([old])
@@ -61,9 +61,9 @@ def newest(folder: Path) -> Path | None:
             continue
         try:
             state = _read(here)
-            if _sha256(here / "tensors.safetensors") != state["tensors_sha256"]:
+            if file_digest(here / "tensors.safetensors") != state["tensors_sha256"]:
                 raise ValueError("its tensors are not those that were written")  # noqa: TRY301
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (DamagedData, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             warnings.warn(f"checkpoint {here} is damaged ({error}); taking the one before it", stacklevel=2)
             delete([here])
             continue
@@ -78,7 +78,7 @@ def load(here: Path, modules: Modules, optimizer: torch.optim.Optimizer) -> dict
 
 
 def _read(here: Path) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((here / "state.json").read_text(encoding="utf-8"))
+    state: dict[str, Any] = read_json(here / "state.json")
     if state.pop("sha256") != digest_of(state):
         raise ValueError("its state is not what was written")
     return state
@@ -144,8 +144,3 @@ def _restore(tensors: dict[str, torch.Tensor], modules: Modules, optimizer: torc
             states[number] = state
     # The optimizer knows on which device each part of its state has to be.
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit.runs.tracking import UNTRACKED
 from kdkit.system.files import append, disk_full, sync_file, sync_folder, write_atomically
+from kdkit.system.parsing import parse_json
+from kdkit.system.reading import read_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,14 +45,14 @@ class MetricsLog:
         if not self._path.exists():
             return
         kept = []
-        for text in self._path.read_text(encoding="utf-8").splitlines():
+        for text in read_lines(self._path):
             try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
+                line = parse_json(text)
+            except ValueError:
                 continue
             again = line["step"] > step or (line["kind"] == "validation" and line["epoch"] > epochs)
             if line["stage"] != self._stage or not again:
-                kept.append(text + "\n")
+                kept.append(text.removesuffix("\n") + "\n")
         write_atomically(self._path, "".join(kept).encode())
 
     def sync(self) -> None:

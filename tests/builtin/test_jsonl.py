@@ -98,8 +98,9 @@ BROKEN = {
     "cut": ('{"a": "b', "f:2:7: .*Unterminated string;"),
     "a list": ("[1]", "f:2:1: .*a list"),
     "half a surrogate pair": (r'{"a": "\ud800"}', "f:2:8: .*surrogate"),
-    "too deep": ("[" * 100_000, "f:2:1: .*nested too deeply"),
-    "too many digits": ('{"a": ' + "1" * 5000 + "}", "f:2:1: "),
+    "a list too deep for as_text": ('{"a": ' + "[" * 900 + "]" * 900 + "}", "f:2:206: .*nested more than 200 levels"),
+    "too deep": ("[" * 100_000, "f:2:201: .*nested more than 200 levels deep"),
+    "too many digits": ('{"a": ' + "1" * 5000 + "}", "f:2:7: .*more than 4,300 digits"),
     "not UTF-8": (b'{"a": "\xff"}', "f:2:8: .*not UTF-8"),
 }
 

@@ -22,7 +22,9 @@ RECIPES = st.fixed_dictionaries(
             optional={
                 "limit": st.integers(0, 9),
                 "columns": st.lists(st.text("abc", max_size=3), max_size=3),
-                "extra": st.dictionaries(st.text("ab.", max_size=3), st.integers() | st.booleans() | st.text("x")),
+                "extra": st.dictionaries(
+                    st.text("ab.", max_size=3), st.integers(-(2**63), 2**64 - 1) | st.booleans() | st.text("x")
+                ),
             },
         ),
         "teacher": st.fixed_dictionaries({"name": st.just("big")}, optional={"fine_tune": TRAINED}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -61,3 +62,12 @@ def test_a_decoder_that_does_not_see_padding_starts_with_another_token(model_typ
 def test_a_wrong_field_within_is_named_with_its_place(fields, sentence):
     with pytest.raises(UsageError, match=re.escape(sentence)):
         models.config_from(table("t5gemma", **fields), tiny.tokenizer())
+
+
+@pytest.mark.parametrize(("field", "value"), [("num_layers", 2**62), ("num_decoder_layers", 10**9)])
+def test_a_model_that_would_never_be_made_is_refused(tmp_path, field, value):
+    with pytest.raises(UsageError, match=rf"config.{field} is {value:,}; kdkit opens models of at most 10,000"):
+        models.config_from({**tiny.T5, field: value}, tiny.tokenizer())
+    (tmp_path / "config.json").write_text(json.dumps({**tiny.T5, field: value}))
+    with pytest.raises(UsageError, match=rf"config.json.{field} is {value:,}; kdkit opens"):
+        models.load_config(str(tmp_path))

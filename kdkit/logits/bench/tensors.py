@@ -11,6 +11,7 @@ import numpy as np
 from kdkit.api.values import OutputHead
 from kdkit.errors import MissingInput, UsageError
 from kdkit.logits.bench.records import Material, Record, check_finite, first_quarter, offsets_of, quarter_sentence
+from kdkit.system.reading import check_regular
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class _File:
 
         if not path.is_file():
             raise MissingInput(f"there is no file {path}; benchmarks/real_logits.py makes one")
+        check_regular(path)
         try:
             handle = safe_open(path, framework="pt")
         except SafetensorError as error:

@@ -19,6 +19,7 @@ from kdkit.errors import DamagedData
 from kdkit.logits.cache.header import INDEX, LARGEST_HEADER, read_header
 from kdkit.logits.cache.identity import KEY_BYTES
 from kdkit.system.files import naming
+from kdkit.system.reading import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +121,7 @@ def read_shard(path: Path) -> Shard:
         UsageError: A newer kdkit wrote it.
     """
     try:
-        with naming(path), path.open("rb") as file:
+        with naming(path), open_regular(path) as file:
             return _read(file, path.name)
     except FileNotFoundError as error:
         raise DamagedData("the file is missing") from error

@@ -17,7 +17,8 @@ import attrs
 from kdkit.errors import DamagedData, UsageError
 from kdkit.logits.cache.identity import KEY_BYTES, CacheIdentity
 from kdkit.logits.cache.state import NO_STATE
-from kdkit.system.digests import canonical_json, parse_json
+from kdkit.system.digests import canonical_json, parse_strictly
+from kdkit.system.parsing import parse_json
 
 FORMAT = "kdkit-logit-cache"
 VERSION = 2
@@ -105,7 +106,7 @@ def read_header(header: bytes, room: int) -> Header:
 
 def _any_header(header: bytes, room: int) -> Header:
     """What a header says, whoever wrote it."""
-    tables = parse_json(header)
+    tables = parse_strictly(header)
     identity, index_sha256, state = _check_metadata(tables.pop("__metadata__", None))
     records, spans = _check_tensors(tables, room)
     return Header(identity=identity, index_sha256=index_sha256, state=state, records=records, spans=spans)
@@ -145,7 +146,7 @@ def _own_header(header: bytes, room: int) -> Header | None:
         spans[name] = (begin, end)
     if ",".join(texts).encode("ascii") != tensors:
         return None
-    identity, its_digest = _identity(json.loads(token))
+    identity, its_digest = _identity(parse_json(token))
     if its_digest != digest.decode("ascii"):
         return None
     return Header(
@@ -181,7 +182,7 @@ def _check_metadata(metadata: Any) -> tuple[CacheIdentity, str, str]:
 @lru_cache(maxsize=16)
 def _identity(text: str) -> tuple[CacheIdentity, str]:
     """An identity and its digest; all shards of a cache say the same."""
-    identity = CacheIdentity.from_table(parse_json(text.encode("utf-8")))
+    identity = CacheIdentity.from_table(parse_strictly(text.encode("utf-8")))
     return identity, identity.digest
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +10,7 @@ import attrs
 
 from kdkit.errors import DamagedData
 from kdkit.system.digests import canonical_json
+from kdkit.system.parsing import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ def record_key(teacher: str, tokenizer: str, source_ids: Sequence[int], target_i
 
 def _as_read(options: Mapping[str, Any]) -> dict[str, Any]:
     """A table as JSON gives it back: two that are written alike are equal."""
-    return cast(dict[str, Any], json.loads(canonical_json(dict(options))))
+    return cast(dict[str, Any], parse_json(canonical_json(dict(options))))
 
 
 @attrs.frozen(kw_only=True)

@@ -14,8 +14,9 @@ from kdkit.logits.cache.format import SHARD_FILE, sealed_shards
 from kdkit.logits.cache.header import FORMAT, READ_VERSIONS, SHA256, VERSION, version_error
 from kdkit.logits.cache.identity import CacheIdentity
 from kdkit.logits.cache.state import NO_STATE
-from kdkit.system.digests import parse_json
+from kdkit.system.digests import parse_strictly
 from kdkit.system.files import naming, write_atomically
+from kdkit.system.reading import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,7 +123,7 @@ class Manifest:
         body, tail = raw[:-_TAIL_BYTES], raw[-_TAIL_BYTES:]
         if tail != _TAIL % zlib.crc32(body):
             raise DamagedData("its content does not match its checksum")
-        table = parse_json(raw)
+        table = parse_strictly(raw)
         if not isinstance(table, dict) or table.get("format") != FORMAT:
             raise DamagedData("it is not of a logit cache")
         version = table.get("version")
@@ -188,7 +189,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        with naming(path), path.open("rb") as file:
+        with naming(path), open_regular(path) as file:
             raw = file.read(LARGEST_MANIFEST)
     except (FileNotFoundError, NotADirectoryError) as error:
         if folder.is_dir() and sealed_shards(folder):
@@ -209,5 +210,5 @@ def read_manifest(folder: Path) -> Manifest:
 
 def shards_named_in(folder: Path) -> set[str]:
     """The shard files that a cache's manifest names, however damaged it is."""
-    with (folder / MANIFEST).open("rb") as file:
+    with open_regular(folder / MANIFEST) as file:
         return {name.decode("ascii") for name in _NAMED.findall(file.read(LARGEST_MANIFEST))}

@@ -18,6 +18,7 @@ import numpy as np
 
 from kdkit.errors import DamagedData
 from kdkit.system.files import naming
+from kdkit.system.reading import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +40,7 @@ def is_mirror(folder: Path) -> bool:
 
 def check_records(path: Path, shard: Shard) -> Iterator[bool]:
     """Whether each record of a shard is whole, in turn; at most 4 MiB are in memory at a time."""
-    with naming(path), path.open("rb") as file:
+    with naming(path), open_regular(path) as file:
         file.seek(shard.payload_start)
         for length, crc32 in zip(np.diff(shard.offsets_M).tolist(), shard.crc32_N.tolist(), strict=True):
             yield _crc32(file, length) == crc32
@@ -63,7 +64,7 @@ def read_records(path: Path, shard: Shard, numbers: Iterable[int]) -> Iterator[t
     Raises:
         DamagedData: A record is not whole any more.
     """
-    with naming(path), path.open("rb") as file:
+    with naming(path), open_regular(path) as file:
         for number in numbers:
             start, end = shard.offsets_M[number : number + 2].tolist()
             file.seek(shard.payload_start + start)
@@ -90,7 +91,7 @@ class SoughtFiles:
 
     def read(self, path: Path, start: int, length: int) -> bytes:
         """So many bytes from there on; fewer where the file ends."""
-        with naming(path), path.open("rb") as file:
+        with naming(path), open_regular(path) as file:
             file.seek(start)
             return file.read(length)
 
@@ -112,7 +113,7 @@ class MappedFiles:
         with self._lock:
             mapped = self._maps.get(path)
             if mapped is None:
-                with path.open("rb") as file:
+                with open_regular(path) as file:
                     mapped = self._maps[path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
                 if len(self._maps) > self.at_most:
                     # Not closed here: another thread may be reading it, and the last one to let go of it closes it.

@@ -14,6 +14,7 @@ import numpy as np
 
 from kdkit.errors import DamagedData
 from kdkit.system.files import naming, write_atomically
+from kdkit.system.reading import LARGEST_ROWS, open_regular, read_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ def write_state(folder: Path, state: CodecState) -> str:
     raw = pack_state(state)
     sha256 = hashlib.sha256(raw).hexdigest()
     path = folder / state_name(sha256)
-    if not (path.exists() and path.stat().st_size == len(raw) and path.read_bytes() == raw):
+    if not (path.exists() and path.stat().st_size == len(raw) and read_bytes(path, at_most=LARGEST_ROWS) == raw):
         write_atomically(path, raw)
     return sha256
 
@@ -65,7 +66,7 @@ def read_state(folder: Path, sha256: str) -> dict[str, npt.NDArray[np.generic]]:
 
     path = folder / state_name(sha256)
     try:
-        with naming(path), path.open("rb") as file:
+        with naming(path), open_regular(path) as file:
             # A file of any size may lie there; not before it is known to be the right one is it read as a whole.
             is_right = hashlib.file_digest(file, "sha256").hexdigest() == sha256
             file.seek(0)
@@ -91,6 +92,6 @@ def copy_state(source: Path, target: Path, sha256: str) -> None:
     if sha256 == NO_STATE:
         return
     read_state(source, sha256)
-    raw, path = (source / state_name(sha256)).read_bytes(), target / state_name(sha256)
-    if not (path.exists() and path.read_bytes() == raw):
+    raw, path = read_bytes(source / state_name(sha256), at_most=LARGEST_ROWS), target / state_name(sha256)
+    if not (path.exists() and read_bytes(path, at_most=LARGEST_ROWS) == raw):
         write_atomically(path, raw)

@@ -14,6 +14,7 @@ from kdkit.report.page.tables import Cell, Group, Row, Table
 from kdkit.report.parts import setup
 from kdkit.report.parts.cells import seeds_note
 from kdkit.report.read.scored import SEED
+from kdkit.system.reading import read_text
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def of_run(facts: RunFacts) -> Part:
 def of_sweep(sweep: SweepFacts, configurations: Sequence[Configuration]) -> Part:
     """A sweep's trials one by one, its versions, and its recipe."""
     recipe = sweep.folder / "sweep.toml"
-    text = recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else ""
+    text = read_text(recipe, errors="replace") if recipe.is_file() else ""
     told = [run.record.get("run_dir") for each in configurations for run in each.runs]
     # That of a trial ends in trials/ID.
     run_dir = next((Path(each).parent.parent for each in told if isinstance(each, str)), None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData
 from kdkit.recipe import read_stored
+from kdkit.system.parsing import DEEPEST_ROW, parse_json
+from kdkit.system.reading import read_lines, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +34,7 @@ def number(value: object) -> float | None:
 def text_of(path: Path, what: str, missing: list[str]) -> str | None:
     """The text of a file; None, and a sentence for `missing`, where there is none."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except FileNotFoundError:
         missing.append(f"{what} is left out: there is no {path.parent.name}/{path.name} yet.")
         return None
@@ -58,8 +59,8 @@ def json_of(path: Path, what: str, missing: list[str]) -> Mapping[str, Any]:
 def object_of(text: str, place: str) -> Mapping[str, Any]:
     """A JSON object."""
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
+        value = parse_json(text, deepest=DEEPEST_ROW)
+    except ValueError as error:
         raise DamagedData(f"{place} is not JSON: {error}; delete it and run the recipe again") from error
     if not isinstance(value, dict):
         raise DamagedData(f"{place} holds a {type(value).__name__} where an object belongs")
@@ -68,10 +69,9 @@ def object_of(text: str, place: str) -> Mapping[str, Any]:
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines that are not blank, split at newlines only: texts may hold other separators."""
-    with path.open(encoding="utf-8", newline="\n") as lines:
-        for index, line in enumerate(lines, 1):
-            if line.strip():
-                yield index, line
+    for index, line in enumerate(read_lines(path), 1):
+        if line.strip():
+            yield index, line
 
 
 def objects_of(path: Path) -> Iterator[Mapping[str, Any]]:

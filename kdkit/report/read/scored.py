@@ -11,6 +11,7 @@ from kdkit.evaluation import record
 from kdkit.evaluation.row_scores import FILE, RowKey, RowScores
 from kdkit.report.read.files import recipe_of
 from kdkit.runs.record import read_record
+from kdkit.system.reading import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +98,7 @@ def read_recipe(folder: Path) -> Mapping[str, Any]:
         DamagedData: It is no TOML.
     """
     path = folder / "recipe.toml"
-    table = recipe_of(path, path.read_text(encoding="utf-8")) if path.is_file() else {}
+    table = recipe_of(path, read_text(path)) if path.is_file() else {}
     return flat({key: value for key, value in table.items() if key not in NO_TABLE})
 
 

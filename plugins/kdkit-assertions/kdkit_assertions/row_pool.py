@@ -211,10 +211,9 @@ class _Worker:
             start_new_session=True,
         )
         answer = self._read(process, _IMPORT_SECONDS)
-        if answer is None or "broken" in answer:
+        if answer is None:
             self._errors.seek(0)
             said = self._errors.read().decode(errors="replace").strip().rpartition("\n")[2]
-            said = answer["broken"] if answer is not None else said
             raise KdkitError(f"a process to run tests in could not be started: {said or 'it did not answer'}")
         self._confinement = Confinement(**answer)
         return process

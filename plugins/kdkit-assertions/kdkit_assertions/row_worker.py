@@ -86,10 +86,10 @@ class _Worker:
 
     def serve(self, lines: IO[bytes], out: IO[bytes]) -> None:
         """Say what confines rows here; then answer, until nobody asks any more or the module's process has ended."""
-        try:
-            confined = self._confinement()
-        except Exception as error:  # noqa: BLE001 - it is told to whoever asks
-            confined = {"broken": f"{type(error).__name__}: {error}"}
+        readable = readable_places(self.hidden, own_processes=self.around.held.shows_own, own=self.folder)
+        confined = confinement_of(attrs.evolve(self.around, readable=readable))
+        for place in readable:
+            os.close(place.descriptor)
         out.write(json.dumps(confined).encode() + b"\n")
         for name in ("pytest", self.package):
             with suppress(BaseException):  # a package may raise anything; then its modules do not import either
@@ -104,13 +104,6 @@ class _Worker:
             if not answer:
                 return
             out.write(answer)
-
-    def _confinement(self) -> dict[str, Any]:
-        readable = readable_places(self.hidden, own_processes=self.around.held.shows_own, own=self.folder)
-        confined = confinement_of(attrs.evolve(self.around, readable=readable))
-        for place in readable:
-            os.close(place.descriptor)
-        return confined
 
     def _begin(self, name: str, lines: IO[bytes], out: IO[bytes]) -> bytes:
         """End the process of one module, and start that of another."""

@@ -497,16 +497,6 @@ def test_rows_run_with_what_there_is(oracles, monkeypatch, changes):
     assert all(f"`{name}`" in note for name in lacking) or "by nothing" in note
 
 
-def test_a_process_that_fails_by_itself_ends_the_run_with_its_words(oracles, monkeypatch):
-    """Rather than have rows count as texts that do not run."""
-    as_if(monkeypatch, "row_worker.Limits = lambda **_: open(row_worker.ROOM + '/nothing')")
-    with pytest.raises(KdkitError, match=r"has failed: FileNotFoundError: .*room/nothing"):
-        scored([(oracles["test_plain"][0], "== 3.0")])
-    as_if(monkeypatch, "import kdkit_assertions.row_process as process; process.limit_row = None")
-    with pytest.raises(KdkitError, match=r"could not be started: OSError: .* could not be set up"):
-        row_pool.confinement_here()
-
-
 MANY = """
 import os
 import sys

@@ -27,6 +27,7 @@ from kdkit.logits.cache.remote.mirror import (
 )
 from kdkit.logits.cache.state import read_state, state_name
 from kdkit.system.files import size_text
+from kdkit.system.reading import open_regular
 from kdkit.system.url import RemoteFolder, is_url
 from kdkit.system.wording import plural
 
@@ -236,7 +237,7 @@ def _upload_parts(
 
 def _begins_alike(remote: RemoteFolder, folder: Path, entry: ShardEntry) -> bool:
     """Whether a remote file has the header of a shard; in it is the checksum of the index, in that those of records."""
-    with (folder / entry.file).open("rb") as file:
+    with open_regular(folder / entry.file) as file:
         raw = file.read(8)
         raw += file.read(int.from_bytes(raw, "little"))
     return remote.read(entry.file, len(raw)) == raw

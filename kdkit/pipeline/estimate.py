@@ -13,7 +13,7 @@ from kdkit.recipe.compatibility import check_compatible
 from kdkit.recipe.inputs import naming
 from kdkit.runs.stage_facts import Estimate
 from kdkit.system.files import size_text
-from kdkit.training.batching import Lengths, epoch_steps
+from kdkit.training.batching import Lengths, total_steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Corpus, ModelSize
     from kdkit.recipe import Recipe
+
+_EPOCHS = 20
+"""Epochs whose batches are made for an estimate, where they differ."""
 
 FP32 = 4
 COPIES_OF_A_CHECKPOINT = 3  # parameters and AdamW's two moments
@@ -76,7 +79,7 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     target_tokens = {split: sum(len(row.target_ids) for row in rows) for split, rows in used.items()}
     captured = sum(target_tokens.values()) if recipe.loss.needs_teacher else 0
     fine_tune, lengths = recipe.teacher.fine_tune, Lengths.of(used["train"])
-    steps = sum(epoch_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed)))
+    steps = total_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed), tried=_EPOCHS)
     has_baseline = recipe.evaluation.baselines and recipe.loss.needs_teacher
     return Estimate(
         rows={split: len(rows) for split, rows in used.items()},
@@ -89,7 +92,7 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         capture_bytes=int(captured * recipe.codec.bytes_per_token(least["target"])),
         teacher_bytes=_bytes_of_making(teacher) if teacher is not None and recipe.teacher.is_made_here else 0,
         student_bytes=_bytes_of_making(student),
-        teacher_steps=sum(epoch_steps(lengths, fine_tune, seed=fine_tune.own_seed(recipe.seed)))
+        teacher_steps=total_steps(lengths, fine_tune, seed=fine_tune.own_seed(recipe.seed), tried=_EPOCHS)
         if fine_tune is not None
         else 0,
         student_steps=steps,

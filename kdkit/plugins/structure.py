@@ -39,6 +39,8 @@ class _Wrong:
 
 
 WRONG = _Wrong()
+MOST_TOLD = 20
+"""Unknown keys of a table that are named; of more it is said how many there are."""
 _SCALARS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -97,9 +99,11 @@ class Structurer:
             return self._wrong(path, f"must be a table, is {show(table)}")
         before = len(self.problems)
         options = {option.name: option for option in options_of(cls)}
-        for key in table:
-            if key not in options:
-                self.no_key((*path, key), f"an option of {owner}", list(options))
+        unknown = [key for key in table if key not in options]
+        for key in unknown[:MOST_TOLD]:
+            self.no_key((*path, key), f"an option of {owner}", list(options))
+        if len(unknown) > MOST_TOLD:
+            self._wrong(path, f"has {len(unknown) - MOST_TOLD:,} more keys that are not options of {owner}")
         values = {}
         for name, option in options.items():
             if name in table:

@@ -10,7 +10,7 @@ from kdkit import plugins as plugin_loading
 from kdkit.errors import KdkitError, RecipeError
 from kdkit.plugins.checks import did_you_mean, show
 from kdkit.plugins.fields import digested, table_of
-from kdkit.plugins.structure import WRONG, Structurer, dotted
+from kdkit.plugins.structure import MOST_TOLD, WRONG, Structurer, dotted
 from kdkit.recipe.document import read_document, read_stored_document, with_overrides
 from kdkit.recipe.former_names import HINTS
 from kdkit.recipe.requires import unmet
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from kdkit.recipe.document import Document, Place
 
 _FOR_WRITING = ("data", "tokens", "student", "generation")
+_MOST_SAID = 200
+"""Problems of a recipe that are said one by one."""
+_LONGEST_KEY = 200
 _MONITORS = ("loss", "hard", "soft")
 
 
@@ -137,8 +140,19 @@ def made_of(
 
 
 def said(problems: Iterable[tuple[Place, KeyPath, str]]) -> list[str]:
-    """Problems as sentences, in the order in which they stand."""
-    return [f"{place}: {dotted(key)}: {sentence}" for place, key, sentence in sorted(problems, key=_order)]
+    """Problems as sentences, in the order in which they stand; of very many the first, and how many more there are."""
+    ordered = sorted(problems, key=_order)
+    sentences = [f"{place}: {_shortened(dotted(key))}: {sentence}" for place, key, sentence in ordered[:_MOST_SAID]]
+    more = len(ordered) - len(sentences)
+    return (
+        [*sentences, f"{ordered[-1][0]}: {more:,} more problems up to here; correct those above first"]
+        if more
+        else sentences
+    )
+
+
+def _shortened(key: str) -> str:
+    return key if len(key) <= _LONGEST_KEY else f"{key[: _LONGEST_KEY - 4]} ..."
 
 
 def _order(found: tuple[Place, KeyPath, str]) -> tuple[bool, Place]:
@@ -152,10 +166,11 @@ def structured(document: Document, path: Path | None, structurer: Structurer) ->
     table, problems = document.table, structurer.problems
     structurer.suggestion = lambda key, known: suggestion(key, known, all_options(table, structurer.plugins))
     preamble_keys = ["name", *attrs.fields_dict(Preamble)]
-    for key in table:
-        if key not in SECTIONS and key not in preamble_keys:
-            known = [*preamble_keys, "extends", *SECTIONS, SWEEP]
-            structurer.no_key((key,), "a key or section of a recipe", known)
+    unknown = [key for key in table if key not in SECTIONS and key not in preamble_keys]
+    for key in unknown[:MOST_TOLD]:
+        structurer.no_key((key,), "a key or section of a recipe", [*preamble_keys, "extends", *SECTIONS, SWEEP])
+    if len(unknown) > MOST_TOLD:
+        problems.append(((unknown[-1],), f"is one of {len(unknown) - MOST_TOLD:,} more that a recipe does not have"))
     name = _name(table.get("name", path.stem if path is not None else "recipe"), structurer)
     given = {key: table[key] for key in attrs.fields_dict(Preamble) if key in table}
     preamble = structurer.instance(Preamble, given, (), owner="a recipe")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
 from kdkit.plugins.checks import did_you_mean, show
-from kdkit.plugins.structure import dotted
-from kdkit.recipe.document import key_path
+from kdkit.plugins.structure import MOST_TOLD, dotted
 from kdkit.recipe.sections import COMPONENT_SECTIONS, OPTIONAL_SECTIONS, SWEEP
+from kdkit.recipe.spelling import key_path
+from kdkit.sweeps.skipping import agrees
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 Axis: TypeAlias = tuple[str, ...]
 """A key of a recipe that is varied: `("loss", "alpha")`."""
 SEED: Axis = ("training", "seed")
+MOST_TRIALS = 10_000
+"""Trials of a sweep, those that `skip` leaves out included: each is checked before the first one runs."""
 KEYS = ("grid", "zip", "points", "seeds", "skip", "search")
 # What is not part of a recipe's digest makes no other trial.
 _CHANGES_NOTHING = {"name", "description", "extends", "requires", SWEEP, *OPTIONAL_SECTIONS}
@@ -70,7 +74,7 @@ class SweepReader:
         if not isinstance(table, Mapping):
             self._wrong((SWEEP,), f"must be a table, is {show(table)}")
         for key in self._table:
-            if key not in KEYS:
+            if key not in KEYS and len(self.problems) < MOST_TOLD:
                 hint = did_you_mean(key, KEYS) or f"; there are: {', '.join(KEYS)}"
                 self._wrong((SWEEP, key), f"is not a key of [{SWEEP}]{hint}")
 
@@ -107,6 +111,10 @@ class SweepReader:
         if seeds and SEED in axes:
             self._wrong((SWEEP, "seeds"), f"{dotted(SEED)} is varied by grid, zip or points as well; say it once")
         axes.pop(SEED, None)
+        count = sum(max(len(own), 1) for _, own in own_seeds)
+        if count > MOST_TRIALS:
+            self._wrong((SWEEP,), f"asks for {count:,} trials, and a sweep has at most {MOST_TRIALS:,}")
+            return Trials(axes=tuple(axes), combinations=())
         kept = self._kept(list(_with_seeds(own_seeds)), {*axes, SEED})
         if not self.problems and not self.unvaried and not kept:
             self._wrong((SWEEP,), self._why_none())
@@ -164,13 +172,19 @@ class SweepReader:
 
     def _check_apart(self, axes: Sequence[Axis]) -> None:
         """A section that is replaced, and a key in it, cannot both be varied."""
-        for outer, inner in itertools.permutations(axes, 2):
-            if _is_in(inner, outer):
-                self._wrong((SWEEP,), f"{dotted(outer)} and {dotted(inner)}, which is in it, cannot both be varied")
+        for outer, inner in _nested(axes):
+            self._wrong((SWEEP,), f"{dotted(outer)} and {dotted(inner)}, which is in it, cannot both be varied")
 
     def _crossed(
         self, varied: Mapping[Axis, list[Setting]], together: Mapping[Axis, list[Setting]]
     ) -> list[Combination]:
+        count = math.prod(map(len, varied.values())) * max(map(len, together.values()), default=1)
+        if count > MOST_TRIALS:
+            self._wrong(
+                (SWEEP, "grid" if varied else "zip"),
+                f"asks for {count:,} trials, and a sweep has at most {MOST_TRIALS:,}",
+            )
+            return []
         zipped: Iterable[Combination] = zip(*together.values(), strict=False) if together else [()]
         return [(*grid, *row) for grid, row in itertools.product(itertools.product(*varied.values()), list(zipped))]
 
@@ -217,8 +231,8 @@ class SweepReader:
             for setting in wanted:
                 if setting.axis not in axes:
                     self.unvaried.append((setting.at, setting.axis))
-            skipped.append(wanted)
-        return [each for each in combinations if not any(wanted and _agrees(each, wanted) for wanted in skipped)]
+            skipped += [[(setting.axis, setting.value) for setting in wanted]] if wanted else []
+        return [each for each in combinations if not any(agrees(_values(each), wanted) for wanted in skipped)]
 
     @property
     def is_skip_sound(self) -> bool:
@@ -231,12 +245,16 @@ class SweepReader:
 
 def is_apart(combination: Combination) -> bool:
     """Whether no setting of a combination lies in what another one replaces."""
-    axes = [each.axis for each in combination]
-    return not any(_is_in(inner, outer) for outer, inner in itertools.permutations(axes, 2))
+    return not any(_nested([each.axis for each in combination]))
 
 
-def _is_in(inner: Axis, outer: Axis) -> bool:
-    return inner[: len(outer)] == outer and inner != outer
+def _nested(axes: Sequence[Axis]) -> Iterator[tuple[Axis, Axis]]:
+    """Each of the axes that lies in another one, after that one."""
+    known = set(axes)
+    for inner in axes:
+        for length in range(1, len(inner)):
+            if inner[:length] in known:
+                yield inner[:length], inner
 
 
 def _leaves(table: Mapping[str, Any], axis: Axis, at: KeyPath, axes: set[Axis]) -> Iterator[Setting]:
@@ -266,21 +284,5 @@ def _with_seeds(combinations: Sequence[tuple[Combination, list[Setting]]]) -> It
                 yield (*combination, seeds[number])
 
 
-def _agrees(combination: Combination, wanted: Sequence[Setting]) -> bool:
-    values = {setting.axis: setting.value for setting in combination}
-    return all(each.axis in values and _fits(values[each.axis], each.value) for each in wanted)
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    """Whether a value is the wanted one, or one of several, or a table that says all that the wanted one says."""
-    if _same(value, wanted):
-        return True
-    if isinstance(wanted, list):
-        return any(_fits(value, each) for each in wanted)
-    if isinstance(value, Mapping) and isinstance(wanted, Mapping):
-        return all(key in value and _fits(value[key], each) for key, each in wanted.items())
-    return False
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+def _values(combination: Combination) -> dict[Axis, Any]:
+    return {setting.axis: setting.value for setting in combination}

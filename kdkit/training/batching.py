@@ -105,21 +105,29 @@ def epoch_order(lengths: Lengths, options: Training, *, seed: int, epoch: int) -
     return [batches[place] for place in generator.permutation(len(batches))] if grouped else batches
 
 
-def epoch_steps(lengths: Lengths, options: Training, *, seed: int) -> list[int]:
-    """Optimizer steps of each epoch, known before the first: their sum is the length of the training.
+def total_steps(lengths: Lengths, options: Training, *, seed: int, tried: int | None = None) -> int:
+    """Optimizer steps of a training, known before its first.
 
-    Epochs that `max_steps` leaves out are not listed, and one that it cuts short has the steps that are left.
+    Args:
+        lengths: The rows' lengths.
+        options: How batches are made, and how long.
+        seed: The training's.
+        tried: How many epochs are tried at most where batches are budgets of tokens, which come out differently in each
+            epoch: the others are taken to be like these, for an estimate. By default each epoch is, and the steps are
+            exact.
     """
-    steps: list[int] = []
-    left = options.max_steps or math.inf
-    while len(steps) < options.epochs and left:
-        if options.batch_tokens and (options.shuffle or not steps):
-            batches = len(epoch_order(lengths, options, seed=seed, epoch=len(steps)))
-        elif not options.batch_tokens:
+    differ = options.batch_tokens and options.shuffle
+    counted = min(options.epochs, tried or options.epochs) if differ else 1
+    steps = epochs = 0
+    while epochs < counted and not (options.max_steps and steps >= options.max_steps):
+        if options.batch_tokens:
+            batches = len(epoch_order(lengths, options, seed=seed, epoch=epochs))
+        else:
             batches = -(-_rows_taken(len(lengths), options) // options.batch_size)
-        steps.append(int(min(-(-batches // options.accumulation), left)))
-        left -= steps[-1]
-    return steps
+        steps += -(-batches // options.accumulation)
+        epochs += 1
+    total = steps * options.epochs // epochs
+    return min(total, options.max_steps) if options.max_steps else total
 
 
 def _rows_taken(rows: int, options: Training) -> int:

@@ -25,7 +25,7 @@ from kdkit.system.files import make_folder
 from kdkit.system.signals import Stop, graceful
 from kdkit.system.team import ALONE, Team
 from kdkit.training import checkpoint, sharded
-from kdkit.training.batching import Lengths, epoch_order, epoch_steps
+from kdkit.training.batching import Lengths, epoch_order, total_steps
 from kdkit.training.feature_setup import helper_of
 from kdkit.training.loading import AHEAD, Loader
 from kdkit.training.prefetch import ahead
@@ -107,7 +107,7 @@ class Trainer:
         """
         self._prepare()
         state, options = self._state, self.options
-        self._total = sum(epoch_steps(self._lengths, options, seed=self.seed))
+        self._total = total_steps(self._lengths, options, seed=self.seed)
         with (
             lean(self.model, options),
             self._replicas.guard(),

@@ -303,3 +303,46 @@ def test_a_required_plugin_that_is_disabled_or_broken_is_said_to_be(write, plugi
 def test_an_option_of_generation_that_another_leaves_without_effect_is_refused(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         Generation(**options)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("x = " + "[" * 5000 + "]" * 5000, "r.toml:1:69: it is nested more than 64 levels deep"),
+        ("x." * 3000 + "x = 1", "r.toml:1:1: a key has more than 64 parts"),
+        ("seed = 1" + "0" * 400, "r.toml:1:8: a whole number of 401 digits is beyond 64 bits"),
+        ("seed = 1" + "0" * 5000, "r.toml:1:8: a number has more than 4,300 digits"),
+    ],
+)
+def test_what_no_function_could_walk_or_compute_is_one_sentence(problems, line, said):
+    assert problems(f"{line}\n{SMALLEST}") == [said]
+
+
+def test_a_number_beyond_64_bits_is_refused_wherever_it_comes_from(problems, plugins):
+    huge = "1" + "0" * 30
+    assert problems(SMALLEST, f"teacher.config.d_model={huge}") == [
+        f"-o teacher.config.d_model={huge}: a whole number of 31 digits is beyond 64 bits"
+    ]
+    with pytest.raises(RecipeError, match=r"<dict>: .*a whole number of 31 digits is beyond 64 bits"):
+        load_recipe({"seed": 10**30}, plugins=plugins)
+
+
+def test_a_recipe_is_no_data_set(problems):
+    found = problems(SMALLEST + "# " + "x" * 5_000_000)
+    assert found == ["r.toml has 5.0 MB, and kdkit reads at most 4.2 MB there"]
+
+
+def test_of_very_many_unknown_keys_some_are_named_and_the_others_counted(problems):
+    found = problems(SMALLEST + "[training]\n" + "".join(f"key{number} = 1\n" for number in range(30_000)))
+    assert len(found) == 21
+    assert "training: has 29,980 more keys that are not options of [training]" in found[0]
+    assert "training.key19: is not an option of [training]" in found[-1]
+    found = problems("".join(f"key{number} = 1\n" for number in range(300)) + SMALLEST)
+    assert len(found) == 21
+    assert "is one of 280 more that a recipe does not have" in found[-1]
+
+
+def test_of_very_many_wrong_values_some_are_said_and_the_others_counted(problems):
+    found = problems(SMALLEST + "[evaluation]\nsuites = [" + "1, " * 3000 + "]")
+    assert len(found) == 201
+    assert found[-1].endswith("2,800 more problems up to here; correct those above first")

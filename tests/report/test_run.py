@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import shutil
+import sys
 
 import attrs
 import numpy as np
@@ -39,6 +40,7 @@ from kdkit.report.read.rows import ScoredRow
 from kdkit.report.read.run import read_run
 from kdkit.report.run import assemble, closing_table, closing_text
 from kdkit.report.summary import summary
+from kdkit.system.wording import visible
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def test_names_and_reasons_are_as_harmless_as_texts_of_models(tmp_path):
 
 def test_the_markdown_shows_what_a_model_wrote_inside_a_fence(folder):
     text = (folder / "report.md").read_text(encoding="utf-8")
-    assert f"\n`````\n{formats.visible(HOSTILE)}\n`````\n" in text
+    assert f"\n`````\n{visible(HOSTILE)}\n`````\n" in text
     outside, fence = [], None
     for line in text.split("\n"):
         ticks = re.match(r"`{3,}", line)
@@ -129,7 +131,7 @@ def test_plain_text_in_markdown_has_no_live_markup(text):
 
 @given(st.text(st.characters(codec=None)))
 def test_visible_text_can_be_written_anywhere(text):
-    shown = formats.visible(text)
+    shown = visible(text)
     shown.encode("utf-8")
     assert not any(ord(character) < 32 and character not in "\n\t" for character in shown)
 
@@ -985,3 +987,14 @@ def test_links_in_a_stranger_s_folder_lead_the_report_to_no_other_file(tmp_path)
     assert done.exit_code == 0, done.output
     assert kept.read_text() == "years of work"
     assert (folder / "report.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_of_very_many_lines_of_training_some_are_drawn(tmp_path, monkeypatch):
+    folder = write_run_folder(tmp_path / "run", rows=12)
+    whole = read_run(folder).metrics
+    monkeypatch.setattr(sys.modules["kdkit.report.read.run"], "_MOST_LINES", 50)
+    facts = read_run(folder)
+    kinds = [line["kind"] for line in facts.metrics]
+    assert kinds.count("validation") == [line["kind"] for line in whole].count("validation")
+    assert len(facts.metrics) < len(whole) / 2
+    assert "Of each 4 lines of training in metrics.jsonl one is drawn, for there are very many." in facts.missing

@@ -286,3 +286,13 @@ def test_values_are_shown_in_a_few_words():
     assert [value_text(each) for each in (0.5, True, "linear", None, {"name": "topk", "k": 64}, {"name": "float"})] == [
         "0.5", "true", "linear", "-", "topk (k 64)", "float",
     ]  # fmt: skip
+
+
+def test_a_grid_of_more_trials_than_anyone_runs_is_refused_before_they_are_made(plugins):
+    axes = {f"training.{key}": list(range(1, 41)) for key in ("epochs", "batch_size", "accumulation")}
+    table = {**tomllib.loads(SMALLEST), "sweep": {"grid": axes}}
+    with pytest.raises(RecipeError, match=r"sweep.grid: asks for 64,000 trials, and a sweep has at most 10,000"):
+        load_sweep(table, plugins=plugins)
+    table["sweep"] = {"grid": {"training.epochs": list(range(1, 201))}, "seeds": list(range(100))}
+    with pytest.raises(RecipeError, match=r"sweep: asks for 20,000 trials, and a sweep has at most 10,000"):
+        load_sweep(table, plugins=plugins)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kdkit.api.options import Training
 from kdkit.api.values import EncodedExample
 from kdkit.errors import UsageError
-from kdkit.training.batching import Lengths, epoch_order, epoch_steps, padding_share
+from kdkit.training.batching import Lengths, epoch_order, padding_share, total_steps
 
 seeds = st.integers(0, 2**32 - 1)
 epochs = st.integers(0, 5)
@@ -159,7 +159,7 @@ def test_steps_are_known_before_the_first(pairs, options, seed):
     lengths = lengths_of(pairs)
     if not taken(len(pairs), options):
         with pytest.raises(UsageError, match="do not fill one batch"):
-            epoch_steps(lengths, options, seed=seed)
+            total_steps(lengths, options, seed=seed)
         return
     steps: list[int] = []
     for epoch in range(options.epochs):
@@ -167,7 +167,15 @@ def test_steps_are_known_before_the_first(pairs, options, seed):
         whole = math.ceil(len(batches) / options.accumulation)
         left = options.max_steps - sum(steps) if options.max_steps else whole
         steps += [min(whole, left)] if left else []
-    assert epoch_steps(lengths, options, seed=seed) == steps
+    assert total_steps(lengths, options, seed=seed) == sum(steps)
+
+
+@pytest.mark.parametrize("budget", [0, 12])
+def test_an_estimate_of_very_many_epochs_takes_no_longer_than_one_of_few(budget):
+    lengths = lengths_of([(number % 5 + 1, 2) for number in range(40)])
+    options = Training(epochs=10**9, batch_size=4, batch_tokens=budget)
+    few = total_steps(lengths, attrs.evolve(options, epochs=20), seed=0)
+    assert total_steps(lengths, options, seed=0, tried=20) == few * (10**9 // 20)
 
 
 @given(pairs, st.integers(1, 9))

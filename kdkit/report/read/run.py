@@ -16,6 +16,7 @@ from kdkit.report.read.files import as_table, json_of, lines_of, object_of, reci
 from kdkit.runs.folders import LOCK
 from kdkit.runs.stage import STAGE_NAMES
 from kdkit.system.locks import is_held
+from kdkit.system.reading import count_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 STAGES = tuple(name for name in STAGE_NAMES if name != "report")  # which is the stage that writes the page
 LATER = {"baseline"}
 """Stages that older runs do not have."""
+_MOST_LINES = 20_000
+"""Lines of `metrics.jsonl` that are read one by one: more than any figure can show."""
 
 
 @attrs.frozen(kw_only=True)
@@ -142,9 +145,15 @@ def _metrics(path: Path, missing: list[str]) -> tuple[Mapping[str, Any], ...]:
     if not path.is_file():
         missing.append("The loss curves are left out: there is no metrics.jsonl yet.")
         return ()
-    lines = list(lines_of(path))
-    if lines and not lines[-1][1].endswith("\n"):
-        # A run that was killed may leave half a line behind; every line before it is whole.
-        missing.append(f"Line {lines[-1][0]} of metrics.jsonl is left out: it ends in the middle.")
-        lines.pop()
-    return tuple(object_of(line, f"{path}:{index}") for index, line in lines)
+    every = max(1, -(-count_lines(path) // _MOST_LINES))
+    if every > 1:
+        missing.append(f"Of each {every:,} lines of training in metrics.jsonl one is drawn, for there are very many.")
+    found: list[Mapping[str, Any]] = []
+    for index, line in lines_of(path):
+        is_kept = index % every == 0 or ('"validation"' in line and len(found) < 2 * _MOST_LINES)
+        if not line.endswith("\n"):
+            # A run that was killed may leave half a line behind; every line before it is whole.
+            missing.append(f"Line {index} of metrics.jsonl is left out: it ends in the middle.")
+        elif is_kept:
+            found.append(object_of(line, f"{path}:{index}"))
+    return tuple(found)

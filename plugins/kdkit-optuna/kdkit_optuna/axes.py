@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 _DIGITS = 6
+MOST_VALUES = 10_000
+"""An axis of more values has too many to try each of them, as one of fractions has."""
 OFF_GRID = 1e-6  # of a step; what adding up a step in floating point can be off by is far less
 
 
@@ -84,8 +86,9 @@ class Whole:
 
     @property
     def values(self) -> tuple[Any, ...] | None:
-        """All of them."""
-        return tuple(range(self.low, self.high + 1, self.step))
+        """All of them, unless they are too many to be counted out."""
+        count = (self.high - self.low) // self.step + 1
+        return tuple(range(self.low, self.high + 1, self.step)) if count <= MOST_VALUES else None
 
     def ends(self) -> Iterator[tuple[tuple[str | int, ...], Any]]:
         """The least and the greatest."""
@@ -121,8 +124,8 @@ class Fraction:
 
     @property
     def values(self) -> tuple[Any, ...] | None:
-        """All of them, with a step."""
-        if self.step is None:
+        """All of them, with a step, unless they are too many to be counted out."""
+        if self.step is None or self._steps >= MOST_VALUES:
             return None
         return tuple(self._on_grid(number) for number in range(self._steps + 1))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from optuna.distributions import BaseDistribution
 
+LARGEST = 2**53
+"""Up to it each whole number is a float."""
 KEYS = ("low", "high", "step", "log", "choices")
 
 
@@ -135,14 +138,16 @@ def _choices(spec: Mapping[str, Any]) -> Choices:
     if not isinstance(choices, list | tuple) or not choices:
         raise ValueError(f"has choices = {text_of(choices)}; it must be a list of one value or more")
     labels = [text_of(choice) for choice in choices]
-    for label in labels:
-        if labels.count(label) > 1:
+    for label, count in Counter(labels).items():
+        if count > 1:
             raise ValueError(f"lists {label} more than once in choices")
     return Choices(tuple(choices))
 
 
 def _check_range(numbers: Mapping[str, Any], *, log: bool) -> None:
     low, high, step = numbers["low"], numbers["high"], numbers.get("step")
+    if low < -LARGEST or high > LARGEST or (step is not None and (high - low) / LARGEST > step > 0):
+        raise ValueError(f"has low = {low:.12g} and high = {high:.12g}; no float can tell such numbers apart")
     if low >= high:
         raise ValueError(f"has low = {low} and high = {high}; low must be less than high")
     if log and low <= 0:

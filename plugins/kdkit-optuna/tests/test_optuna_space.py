@@ -141,6 +141,8 @@ WRONG_SPACES = [
     ({"a": {"lo": 1, "high": 2}}, 'has "lo", which an axis does not know; did you mean "low"?'),
     ({"a": {"mean": 1}}, "there are: low, high, step, log, choices"),
     ({}, "names no axis"),
+    ({"a": {"low": 1, "high": 2**60}}, "no float can tell such numbers apart"),
+    ({"a": {"low": 0.0, "high": 1.0, "step": 1e-300}}, "no float can tell such numbers apart"),
 ]
 
 
@@ -184,3 +186,10 @@ def test_what_is_wrong_with_an_option_is_said_when_it_is_made(options, said):
         Optuna(**{"space": {"a": {"low": 0.0, "high": 1.0}}, **options})
     assert said in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_axis_of_very_many_values_is_not_counted_out():
+    for spec in ({"low": 1, "high": 10**12, "step": 3}, {"low": 0.0, "high": 1.0, "step": 1e-9}):
+        search = Optuna(space={"a": spec, "b": {"choices": list(range(3000))}}, trials=4000)
+        assert read_space(search.space).size is None
+    assert read_space({"a": {"low": 1, "high": 10_000}}).size == 10_000

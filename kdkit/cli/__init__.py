@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 import rich_click as click
 
+from kdkit.cli.output import say
 from kdkit.errors import Elsewhere, KdkitError, RecipeError, UsageError
 from kdkit.system.files import FULL_DISK
 from kdkit.system.launcher import Started, started
@@ -158,5 +159,5 @@ def _fail(error: BaseException, sentences: Sequence[str], code: int, own: Starte
     if os.environ.get(DEBUG, "0") not in {"", "0"}:
         traceback.print_exception(error)
     for sentence in sentences:
-        click.echo(f"error: {'' if own.leads else f'{own.name}: '}{sentence}", err=True)
+        say(f"error: {'' if own.leads else f'{own.name}: '}{sentence}", err=True)
     return code

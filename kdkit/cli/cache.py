@@ -9,7 +9,7 @@ from typing import Any
 import rich_click as click
 
 from kdkit.cli.cache_facts import caches_at, facts, is_finished, manifest_of, numbers, size_of, summary_of, with_state
-from kdkit.cli.output import print_json
+from kdkit.cli.output import print_json, say
 from kdkit.cli.places import folder_of, folders_of, place_of, url_of
 from kdkit.errors import DamagedData
 from kdkit.system.wording import plural
@@ -37,10 +37,10 @@ def info(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click pas
         print_json(tables[0] if single else tables)
     elif single:
         for name, value in tables[0].items():
-            click.echo(f"{name + ':':17}{_shown(value)}")
+            say(f"{name + ':':17}{_shown(value)}")
     else:
         for table in tables:
-            click.echo(_line(table))
+            say(_line(table))
 
 
 @command.command()
@@ -59,10 +59,10 @@ def verify(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click p
     else:
         for cache in caches:
             if not single and not is_finished(cache):
-                click.echo(f"{cache}: not verified: its capture has not finished", err=True)
+                say(f"{cache}: not verified: its capture has not finished", err=True)
         for result in results:
             prefix = "" if single else f"{result['folder']}: "
-            click.echo("\n".join(f"{prefix}{line}" for line in _verdict(result)))
+            say("\n".join(f"{prefix}{line}" for line in _verdict(result)))
     faults = sum(len(result["faults"]) for result in results)
     if faults and isinstance(folder, str):
         from kdkit.logits.cache.remote.mirror import push_advice
@@ -96,7 +96,7 @@ def merge(out: Path, parts: tuple[Path, ...], as_json: bool) -> None:  # noqa: F
         new = {"new_shards": merged.shards, "new_records": merged.records, "repeated": merged.repeated}
         print_json({"folder": str(out), **new, **summary})
     else:
-        click.echo(f"{out}: {numbers(summary)} ({merged.describe()})")
+        say(f"{out}: {numbers(summary)} ({merged.describe()})")
 
 
 @command.command()
@@ -125,7 +125,7 @@ def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: 
         check_run(folder, run_dir)
     repaired = cache.repair(folder, progress=shown)
     for fault in repaired.faults:
-        click.echo(f"thrown away: {fault}" if fault.record is not None else f"found: {fault}", err=True)
+        say(f"thrown away: {fault}" if fault.record is not None else f"found: {fault}", err=True)
     finished, records, still = repaired.finished, repaired.kept, repaired.missing
     if run_dir is not None and not finished:
         from kdkit.pipeline.recapture import recapture
@@ -144,7 +144,7 @@ def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: 
     if as_json:
         print_json(table)
     else:
-        click.echo("\n".join(_repair_lines(table)))
+        say("\n".join(_repair_lines(table)))
     if not finished and repaired.lost:
         raise DamagedData(
             f"{repaired.lost} of {folder} {'is' if repaired.lost == '1 record' else 'are'} lost; "
@@ -175,7 +175,7 @@ def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa:
         sizes = {"source_bytes": before["bytes"], "source_state_bytes": before["state_bytes"]}
         print_json({"folder": str(out), **sizes, **summary})
     else:
-        click.echo(f"{out}: {numbers(summary)}; {size_of(before)} before")
+        say(f"{out}: {numbers(summary)}; {size_of(before)} before")
 
 
 @command.command()
@@ -190,7 +190,7 @@ def fetch(url: str, as_json: bool) -> None:  # noqa: FBT001 - click passes a fla
     if as_json:
         print_json({"url": url, "folder": str(folder)})
     else:
-        click.echo(folder)
+        say(folder)
 
 
 @command.command()
@@ -211,7 +211,7 @@ def push(folder: Path, url: str, mend: bool, as_json: bool) -> None:  # noqa: FB
     if as_json:
         print_json({"url": url, "folder": str(folder), **summary})
     else:
-        click.echo(f"{url}: {numbers(summary)}")
+        say(f"{url}: {numbers(summary)}")
 
 
 def _in_words(results: list[dict[str, Any]]) -> str:

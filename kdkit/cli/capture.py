@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from kdkit.cli.output import say
 from kdkit.cli.run import recipe_options
 
 if TYPE_CHECKING:
@@ -50,4 +51,4 @@ def command(
         print_json({"part": part, **{name: getattr(told, name) for name in names}})
     else:
         numbers = f"{plural(told.records, 'record')}, {plural(told.tokens, 'token')}"
-        click.echo(f"part {part}: {numbers}, {size_text(told.bytes)} in {told.cache}")
+        say(f"part {part}: {numbers}, {size_text(told.bytes)} in {told.cache}")

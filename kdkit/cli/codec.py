@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from kdkit.cli.output import say
 from kdkit.cli.places import place_of
 from kdkit.errors import UsageError
 
@@ -168,8 +169,8 @@ def _print(facts: dict[str, Any], results: Sequence[Result], temperatures: Seque
         print_json({**facts, "results": [result.to_json() for result in results]})
         return
     print_table(*table_of(results, temperatures))
-    click.echo(f"{facts['tokens']:,} tokens in {facts['records']:,} records of {facts['file']}: {facts['learnt_from']}")
-    click.echo(f"student: {facts['student']}")
+    say(f"{facts['tokens']:,} tokens in {facts['records']:,} records of {facts['file']}: {facts['learnt_from']}")
+    say(f"student: {facts['student']}")
 
 
 def table_of(results: Sequence[Result], temperatures: Sequence[float]) -> tuple[list[str], list[list[str]]]:

@@ -1,20 +1,39 @@
-"""Results on standard output: JSON, and tables that are plain text unless a terminal shows them."""
+"""What the command line prints: lines, JSON, and tables that are plain text unless a terminal shows them.
+
+Names, ids and texts of models come from anywhere, so none reaches a terminal as it is: control characters are shown.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from kdkit.system.wording import visible
+
+# Within JSON these stand in strings only.
+_CONTROLS = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """A line on standard output, or on standard error."""
+    click.echo(visible(str(text)), err=err, nl=nl)
+
+
 def to_json(value: Any, *, ascii_only: bool = False) -> str:
     """One JSON document, indented."""
-    return json.dumps(value, indent=2, ensure_ascii=ascii_only, allow_nan=False)
+    return harmless(json.dumps(value, indent=2, ensure_ascii=ascii_only, allow_nan=False))
+
+
+def harmless(text: str) -> str:
+    """JSON with the same values whose control characters beyond those of ASCII are escaped too."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def print_json(value: Any) -> None:
@@ -28,9 +47,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if sys.stdout.isatty():
         _draw(columns, rows)
         return
+    rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(row[index]) for row in [columns, *rows]) for index in range(len(columns))]
     for row in [columns, *rows]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -41,7 +61,7 @@ def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(Text(visible(column)), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # not markup: a cell may hold brackets
+        table.add_row(*(Text(visible(cell)) for cell in row))  # not markup: a cell may hold brackets
     Console().print(table)

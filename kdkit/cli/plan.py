@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from kdkit.cli.output import say
 from kdkit.cli.run import recipe_options
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as
         print_json(plans.as_json(plan))
     else:
         _print_plan(plan)
-        click.echo(f"run folder {plan.run_dir}, shared store {plan.store}")
+        say(f"run folder {plan.run_dir}, shared store {plan.store}")
         _print_room(plan)
 
 
@@ -59,7 +60,7 @@ def _print_plan(plan: Plan) -> None:
     ]
     print_table(("stage", "state", "work", "tokens", "at most"), rows)
     for note in plan.notes:
-        click.echo(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _print_room(plan: Plan) -> None:
@@ -67,7 +68,7 @@ def _print_room(plan: Plan) -> None:
 
     free = min(plan.free.values())
     verdict = "fits" if plan.bytes <= free else "DOES NOT FIT, unless the store has enough of it"
-    click.echo(f"still to write: at most {size_text(plan.bytes)}; free: {size_text(free)}: {verdict}")
+    say(f"still to write: at most {size_text(plan.bytes)}; free: {size_text(free)}: {verdict}")
 
 
 def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool) -> None:
@@ -94,16 +95,14 @@ def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool) -> None:
         print_json({"run_dir": str(folder), **counts, "plans": listed})
         return
     state = f"{done} done, {len(facts) - done} to do" if not proposed else "proposed by a search"
-    click.echo(f"sweep {folder}: {plural(proposed or len(facts), 'trial')}, {state}")
+    say(f"sweep {folder}: {plural(proposed or len(facts), 'trial')}, {state}")
     for line in _axes_of(sweep):
-        click.echo(line)
+        say(line)
     for trials, plan in planned:
-        click.echo(f"\none of {plural(len(trials), 'trial')} with this data set, teacher and codec:")
+        say(f"\none of {plural(len(trials), 'trial')} with this data set, teacher and codec:")
         _print_plan(plan)
         _print_room(plan)
-    click.echo(
-        "\nWhat the store has by then is made once for all trials that need it: teacher, logits, texts, baseline."
-    )
+    say("\nWhat the store has by then is made once for all trials that need it: teacher, logits, texts, baseline.")
 
 
 def _alike(sweep: Sweep) -> list[list[Trial]]:

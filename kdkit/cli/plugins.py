@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from kdkit import plugins as plugin_loading
-from kdkit.cli.output import print_json, print_table
+from kdkit.cli.output import print_json, print_table, say
 from kdkit.errors import PluginError
 from kdkit.plugins.checks import number, show
 from kdkit.plugins.fields import options_of
@@ -91,8 +91,8 @@ def show_(name: str, *, as_json: bool) -> None:
         )
         return
     for index, (entry, cls) in enumerate(components):
-        click.echo(("\n" if index else "") + f"{plugin_loading.SINGULAR[entry.kind]} {entry.name} ({entry.plugin})")
-        click.echo(_summary(cls) + "\n")
+        say(("\n" if index else "") + f"{plugin_loading.SINGULAR[entry.kind]} {entry.name} ({entry.plugin})")
+        say(_summary(cls) + "\n")
         rows = [
             (path, option.type, _default(option), _allowed(option), option.help)
             for path, option in _flat(options_of(cls))
@@ -100,7 +100,7 @@ def show_(name: str, *, as_json: bool) -> None:
         if rows:
             print_table(("option", "type", "default", "allowed", "help"), rows)
         else:
-            click.echo("It has no options.")
+            say("It has no options.")
 
 
 def _summary(cls: type) -> str:
@@ -130,8 +130,8 @@ def _allowed(option: Option) -> str:
 
 def _warn(found: Plugins) -> None:
     for failure in found.failures:
-        click.echo(f"warning: plugin {failure.plugin} failed to load: {failure.cause}", err=True)
+        say(f"warning: plugin {failure.plugin} failed to load: {failure.cause}", err=True)
     for choice in found.choices():
-        click.echo(f"warning: {choice}", err=True)
+        say(f"warning: {choice}", err=True)
     if found.disabled:
-        click.echo(f"note: {plugin_loading.DISABLE} disables {', '.join(found.disabled)}", err=True)
+        say(f"note: {plugin_loading.DISABLE} disables {', '.join(found.disabled)}", err=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from kdkit.cli.output import harmless
 from kdkit.errors import MissingInput, UsageError
 from kdkit.runs.model_card import RECIPE_FILE
 
@@ -51,7 +52,7 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
     from kdkit.recipe import load_for_writing
 
     recipe = load_for_writing(folder / RECIPE_FILE, overrides)
-    with open_lines(input_path, option="--input") as lines:
+    with open_lines(input_path, option="--input", opened=lambda file: file.open("rb")) as lines:
         examples = [
             _example(recipe.data, f"{input_path}:{number}", row)
             for number, row in json_lines(lines, str(input_path), advice="correct it or take it out")
@@ -78,7 +79,7 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
     with output.open("w", encoding="utf-8") if output is not None else nullcontext(sys.stdout) as stream:
         for example in examples:
             line = {"id": example.meta["given_id"], "prediction": texts[example.id]}
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+            stream.write(harmless(json.dumps(line, ensure_ascii=False)) + "\n")
 
 
 def _example(source: DataSource, place: str, row: Mapping[str, Any]) -> Example:

@@ -9,9 +9,10 @@ import rich_click as click
 
 from kdkit import plugins as plugin_loading
 from kdkit import recipe as recipes
-from kdkit.cli.output import print_json, print_table, to_json
+from kdkit.cli.output import print_json, print_table, say, to_json
 from kdkit.errors import RecipeError, UsageError
 from kdkit.sweeps.reading import load_any
+from kdkit.system.reading import read_text
 
 overrides_option = click.option(
     "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Override an option: loss.alpha=0.3."
@@ -44,11 +45,11 @@ def list_(*, as_json: bool) -> None:
 def show_(name: str, overrides: tuple[str, ...], *, resolved: bool) -> None:
     """Print the recipe NAME, a file or a shipped one."""
     if resolved:
-        click.echo(recipes.load_recipe(name, overrides).to_toml(), nl=False)
+        say(recipes.load_recipe(name, overrides).to_toml(), nl=False)
     elif overrides:
         raise UsageError("an override shows only in the resolved recipe: add --resolved")
     else:
-        click.echo(recipes.find_recipe(name).read_text(encoding="utf-8"), nl=False)
+        say(read_text(recipes.find_recipe(name)), nl=False)
 
 
 @command.command("validate")
@@ -72,9 +73,9 @@ def validate(files: tuple[str, ...], overrides: tuple[str, ...], *, as_json: boo
         print_json(verdicts)
     else:
         for verdict in verdicts:
-            click.echo(f"{verdict['recipe']}: {'valid' if verdict['valid'] else 'wrong'}")
+            say(f"{verdict['recipe']}: {'valid' if verdict['valid'] else 'wrong'}")
             for problem in verdict["problems"]:
-                click.echo(f"error: {problem}", err=True)
+                say(f"error: {problem}", err=True)
     return 0 if all(verdict["valid"] for verdict in verdicts) else UsageError.exit_code
 
 
@@ -84,7 +85,7 @@ def schema(output: Path | None) -> None:
     """Print the JSON Schema of recipes, for editors."""
     text = to_json(recipes.json_schema(plugin_loading.load()))
     if output is None:
-        click.echo(text)
+        say(text)
         return
     try:
         output.write_text(text + "\n", encoding="utf-8")

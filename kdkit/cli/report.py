@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from kdkit.cli.output import print_json, print_table
+from kdkit.cli.output import print_json, print_table, say
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,14 +58,14 @@ def print_closing_table(run_dir: Path) -> None:
 
         Console().print(closing_table(run_dir))
     else:
-        click.echo(closing_text(run_dir), nl=False)
+        say(closing_text(run_dir), nl=False)
 
 
 def _is_writable(folder: Path) -> bool:
     """Whether pages can be written into a folder; if not, that is said, and the numbers are printed all the same."""
     if not folder.is_dir() or os.access(folder, os.W_OK):
         return True  # what is not a folder is refused by whoever reads it
-    click.echo(
+    say(
         f"warning: report.html and report.md were not written, since {folder} is not yours to write in; "
         "copy the folder to have them",
         err=True,
@@ -91,7 +91,7 @@ def _report_sweep(folder: Path, *, as_json: bool) -> None:
     report = sweep.write(folder) if _is_writable(folder) else sweep.assemble(folder)
     document, stats, best = report.document, report.stats, report.selection.best
     for damage in report.damages:
-        click.echo(f"warning: {damage}", err=True)
+        say(f"warning: {damage}", err=True)
     if as_json:
         counts: dict[str, int] = {}
         for trial in report.sweep.trials:
@@ -152,12 +152,11 @@ def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
 
 def _print(verdict: str, stats: Statistics, page: Path) -> None:
     from kdkit.report import summary
-    from kdkit.report.page import formats
 
-    click.echo(formats.visible(verdict))
+    say(verdict)
     columns, rows = summary.lines(stats)
     if rows:
-        click.echo()
-        print_table(columns, [[formats.visible(text) for text in row] for row in rows])
-    click.echo()
-    click.echo(f"report: {formats.visible(str(page))}")
+        say()
+        print_table(columns, rows)
+    say()
+    say(f"report: {page}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import rich_click as click
 
+from kdkit.cli.output import say
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def command(
     from kdkit.system import launcher
 
     if hint := launcher.hint():
-        click.echo(f"note: {hint}", err=True)
+        say(f"note: {hint}", err=True)
     team = launcher.join()
     loaded = team.all_do(lambda: load_any(recipe, overrides))
     if isinstance(loaded, Sweep):
@@ -130,5 +131,5 @@ def _sweep(sweep: Sweep, run_dir: Path | None, *, fresh: bool, jobs: int, part: 
         print_json({"run_dir": str(end.facts.folder), "trials": rows_of(end.facts)})
     else:
         print_table(*as_table(end.facts))
-        click.echo(f"{end.facts.folder / 'report.html'}")
+        say(f"{end.facts.folder / 'report.html'}")
     return end.exit_code

@@ -14,6 +14,7 @@ from kdkit.report.page.tables import Cell, Table
 from kdkit.report.page.writing import write_page
 from kdkit.report.parts import costs, examples, gauges, provenance, scores, teaching, training, verdict
 from kdkit.report.read.run import read_run
+from kdkit.system.wording import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +119,7 @@ def _difference(cell: Cell) -> Cell:
 def _lower_is_better(apart: Table) -> str:
     """Of which rows of a table less is better, all losses as one; empty where it is of none."""
     names = [
-        "losses" if group.title == suite_title(LOSS) else formats.visible(row.label)
+        "losses" if group.title == suite_title(LOSS) else visible(row.label)
         for group in apart.groups
         for row in group.rows
         if row.note == scores.LESS

@@ -10,7 +10,8 @@ import attrs
 
 from kdkit.sweeps.state import Board, in_columns
 from kdkit.system.progress import Bars, clock
-from kdkit.system.wording import plural
+from kdkit.system.reading import read_tail
+from kdkit.system.wording import plural, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -93,7 +94,7 @@ class Table:
 
     def note(self, message: str) -> None:
         """One line above the table."""
-        self.console.print(message, markup=False, highlight=False)
+        self.console.print(visible(message), markup=False, highlight=False, emoji=False)
 
     def tick(self) -> None:
         """Draw the table anew, twice a second."""
@@ -130,12 +131,12 @@ class Table:
         has_seed = any(entry.trial.seed is not None for entry in self.board.entries)
         table = RichTable(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, expand=has_line)
         for column in (*heads, *(["seed"] if has_seed else []), "state", "time", "best"):
-            table.add_column(column, no_wrap=True)
+            table.add_column(Text(visible(column)), no_wrap=True)
         if has_line:
             table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
         for entry, values in zip(entries, in_columns(entries), strict=True):
             cells = [*values, entry.state, _time_of(entry), _best_of(entry), *([_what_of(entry)] if has_line else [])]
-            table.add_row(*(Text(cell) for cell in cells), style=_STYLE.get(entry.state))
+            table.add_row(*(Text(visible(cell)) for cell in cells), style=_STYLE.get(entry.state))
         return table
 
 
@@ -203,8 +204,6 @@ def _what_of(entry: Entry) -> str:
     """What a running trial said last; why another failed."""
     if entry.state != "running" or not entry.log.is_file():
         return entry.error
-    with entry.log.open("rb") as log:
-        log.seek(max(0, log.seek(0, 2) - _LOG_TAIL))
-        lines = log.read().decode(errors="replace").split("\n")[:-1]
+    lines = read_tail(entry.log, _LOG_TAIL).split("\n")[:-1]
     last = next((line for line in reversed(lines) if line.strip()), "")
     return "" if last.startswith("--- ") else last

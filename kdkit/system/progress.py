@@ -7,6 +7,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from kdkit.system.wording import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
@@ -75,7 +77,7 @@ class Lines:
 
     def note(self, message: str) -> None:
         """One line."""
-        print(message, file=self._stream, flush=True)
+        print(visible(message), file=self._stream, flush=True)
 
 
 class _LineTask:
@@ -116,21 +118,21 @@ class Bars:
         self.console = console if console is not None else Console(stderr=True)
         self._open = 0
         self._shown = bars.Progress(
-            bars.TextColumn("{task.description:<10}"),
+            bars.TextColumn("{task.description:<10}", markup=False),
             bars.BarColumn(bar_width=24),
             bars.MofNCompleteColumn(),
-            bars.TextColumn("{task.fields[unit]}"),
+            bars.TextColumn("{task.fields[unit]}", markup=False),
             bars.TimeElapsedColumn(),
             bars.TextColumn("eta"),
             bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.fields[facts]}"),
+            bars.TextColumn("{task.fields[facts]}", markup=False),
             console=self.console,
         )
 
     @contextmanager
     def task(self, name: str, *, total: int | None, unit: str, done: int = 0) -> Iterator[Task]:
         """A bar with what is done, how long it took, and how long it will take."""
-        bar = self._shown.add_task(name, total=total, completed=done, unit=unit, facts="")
+        bar = self._shown.add_task(visible(name), total=total, completed=done, unit=unit, facts="")
         self._open += 1
         self._shown.start()
         try:
@@ -143,7 +145,7 @@ class Bars:
 
     def note(self, message: str) -> None:
         """One line above the bars."""
-        self.console.print(message, markup=False, highlight=False)
+        self.console.print(visible(message), markup=False, highlight=False, emoji=False)
 
 
 class _BarTask:

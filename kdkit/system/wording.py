@@ -1,11 +1,25 @@
-"""Texts: what is compared of one, and the plural of a noun."""
+"""Texts: what is compared of one, how one is shown, and the plural of a noun."""
 
 from __future__ import annotations
+
+# Control characters of ASCII, those beyond it (a terminal may take U+009B for the start of a command), and marks that
+# let a reader see a text in another order than it has.
+_BEYOND = (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_SHOWN: dict[int, int | str] = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
+_SHOWN |= {127: 0x2421, **{code: f"\\u{code:04x}" for code in _BEYOND}}
 
 
 def trim(text: str) -> str:
     """The text with line ends written as newlines and without white space at its ends."""
     return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def visible(text: str) -> str:
+    """Text that no page or terminal can trip over: control characters and what turns text around are shown, not obeyed.
+
+    Those that a keyboard has are pictures, others escapes as in JSON, half characters a question mark.
+    """
+    return text.replace("\r\n", "\n").translate(_SHOWN).encode("utf-8", "replace").decode("utf-8")
 
 
 def millions(count: int) -> str:

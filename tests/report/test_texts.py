@@ -14,10 +14,11 @@ from run_folders import RECIPE, write_run_folder
 
 from kdkit.report import run as report
 from kdkit.report.numbers import outcomes
-from kdkit.report.page import formats, html, textdiff
+from kdkit.report.page import html, textdiff
 from kdkit.report.parts import row_browser
 from kdkit.report.read.rows import ScoredRow
 from kdkit.report.read.run import read_run
+from kdkit.system.wording import visible
 
 TEXTS = st.text(st.sampled_from("ab1_ =!()\n\t<>\u00e9\U0001f600"), max_size=30) | st.text(max_size=20)
 
@@ -50,7 +51,7 @@ def test_json_in_the_page_is_read_as_it_was_written_and_ends_no_element(text):
     written = row_browser.safe_json({"text": text})
     assert json.loads(written) == {"text": text}
     assert not set(written) & set("<>&\u2028\u2029\r\n\x00\x7f")
-    assert formats.visible(written) == written, "what makes a page harmless leaves it alone"
+    assert visible(written) == written, "what makes a page harmless leaves it alone"
     written.encode("utf-8")
 
 

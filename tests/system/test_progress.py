@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from rich.console import Console
 
+from kdkit.cli import main
+from kdkit.cli.output import print_json, print_table, say
 from kdkit.system import progress
 from kdkit.system.progress import Bars, Lines, Silent
 
@@ -109,3 +112,51 @@ def test_bars_are_for_terminals(monkeypatch):
     assert isinstance(progress.for_stderr(), Lines)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert isinstance(progress.for_stderr(), Bars)
+
+
+HOSTILE = "x\x1b]0;OWNED\x07 [red]y[/red] \x9b31m :warning: \u202eabc"
+SHOWN = "x\u241b]0;OWNED\u2407 [red]y[/red] \\u009b31m :warning: \\u202eabc"
+
+
+def test_what_names_of_others_hold_is_shown_and_not_obeyed():
+    stream = io.StringIO()
+    Lines(stream).note(HOSTILE)
+    assert stream.getvalue() == f"{SHOWN}\n"
+    console = Console(file=io.StringIO(), force_terminal=True, width=200, no_color=True)
+    bars = Bars(console)
+    bars.note(HOSTILE)
+    with bars.task(HOSTILE, total=1, unit="rows"):
+        pass
+    drawn = console.file.getvalue()
+    assert SHOWN in drawn
+    assert drawn.count(SHOWN) >= 2
+    assert "OWNED\x07" not in drawn
+    assert "\x9b" not in drawn
+
+
+def test_the_command_line_shows_control_characters(capsys, monkeypatch):
+    say(HOSTILE)
+    print_table((HOSTILE,), [(HOSTILE,)])
+    assert capsys.readouterr().out.splitlines() == [SHOWN] * 3
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    print_table(("id",), [(HOSTILE,)])
+    shown = capsys.readouterr().out
+    assert "[red]" in shown
+    assert "\x1b]" not in shown
+    assert not {"\x07", "\x9b", "\u202e"} & set(shown)
+
+
+def test_json_has_the_same_values_and_no_control_characters(capsys):
+    print_json({"id": HOSTILE + "\x7f"})
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == {"id": HOSTILE + "\x7f"}
+    assert not {"\x1b", "\x07", "\x9b", "\x7f", "\u202e"} & set(shown)
+
+
+def test_an_id_in_an_error_reaches_no_terminal_as_it_is(tmp_path, capsys):
+    model = tmp_path / "no\x1b]0;OWNED\x07model"
+    with pytest.raises(SystemExit):
+        main(["report", str(model)])
+    shown = capsys.readouterr().err
+    assert "no\u241b]0;OWNED\u2407model" in shown
+    assert "\x1b" not in shown

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from kdkit.system.files import size_text
+from kdkit.system.wording import visible
 
 if TYPE_CHECKING:
     from kdkit.api.values import Interval
@@ -167,13 +168,6 @@ def _table(table: Mapping[str, object], real: Callable[[float], str]) -> str:
 def spelt(value: object) -> str:
     """A recipe's value as labels have it: numbers without the zero before their point."""
     return setting(value, lambda number: bare(f"{number:g}"))
-
-
-def visible(text: str) -> str:
-    """Text that no page or terminal can trip over: control characters as pictures, half characters as a question."""
-    text = text.replace("\r\n", "\n")
-    table = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
-    return text.translate(table).encode("utf-8", "replace").decode("utf-8")
 
 
 def shortened(text: str, limit: int) -> str:

@@ -8,8 +8,8 @@ from importlib import resources
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from kdkit.report.page import formats
 from kdkit.report.page.excerpts import Excerpts
+from kdkit.system.wording import visible
 
 if TYPE_CHECKING:
     from kdkit.report.page.document import Chart, Document
@@ -38,7 +38,7 @@ def render(page: Document) -> str:
     browsed = any(part.each(Excerpts) for part in page.parts)
     script = resources.files("kdkit.report.page").joinpath("browser.js").read_text(encoding="utf-8") if browsed else ""
     text = environment.get_template("page.html.j2").render(page=page, script=script, policy=policy(script))
-    return formats.visible(text)
+    return visible(text)
 
 
 def policy(code: str) -> str:

@@ -6,10 +6,10 @@ import re
 from functools import singledispatch
 from typing import TYPE_CHECKING
 
-from kdkit.report.page import formats
 from kdkit.report.page.document import Figures, Items, Listing, Remarks, Sections
 from kdkit.report.page.excerpts import Excerpts
 from kdkit.report.page.tables import Table
+from kdkit.system.wording import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def render(page: Document) -> str:
     """The page as Markdown. The same content gives the same text."""
-    return formats.visible("\n".join(_page(page)) + "\n")
+    return visible("\n".join(_page(page)) + "\n")
 
 
 def fenced(text: str, language: str = "") -> str:

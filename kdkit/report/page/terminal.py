@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from kdkit.report.page import formats
+from kdkit.system.wording import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,11 +28,11 @@ def closing(verdict: str, tables: Iterable[Table], page: Path) -> RenderableType
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(formats.visible(verdict), style="bold")]
+    parts: list[RenderableType] = [Text(visible(verdict), style="bold")]
     for table in tables:
         parts += [Text(""), lines(table)]
     # Long folder names run on in one piece, so that a terminal's own links and copying work.
-    parts += [Text(""), Text(f"report: {formats.visible(str(page))}", overflow="ignore", no_wrap=True)]
+    parts += [Text(""), Text(f"report: {visible(str(page))}", overflow="ignore", no_wrap=True)]
     return Group(*parts)
 
 
@@ -53,9 +53,9 @@ def lines(table: Table) -> RenderableType:
 
     parts: list[RenderableType] = [_grid(table)]
     for group in table.groups:
-        parts += [Text(formats.visible(group.title), style="dim")] if group.title else []
+        parts += [Text(visible(group.title), style="dim")] if group.title else []
         parts.append(_grid(table, group.rows))
-    return Group(*parts, *([Text(""), Text(table.note, style="dim")] if table.note else []))
+    return Group(*parts, *([Text(""), Text(visible(table.note), style="dim")] if table.note else []))
 
 
 def _grid(table: Table, rows: Sequence[Row] | None = None) -> Grid:
@@ -81,15 +81,15 @@ def _grid(table: Table, rows: Sequence[Row] | None = None) -> Grid:
     if beside:
         grid.add_column(width=beside, style="dim", no_wrap=True)
     if rows is None:
-        grid.add_row("", *(Text(head, style="bold") for head in heads), *([""] if beside else []))
+        grid.add_row("", *(Text(visible(head), style="bold") for head in heads), *([""] if beside else []))
     for row in rows or ():
-        cells = (Text(cell.text) for cell in row.cells)
+        cells = (Text(visible(cell.text)) for cell in row.cells)
         grid.add_row(Text(_label(row)), *cells, *([Text(_beside(row))] if beside else []))
     return grid
 
 
 def _label(row: Row) -> str:
-    return f"  {formats.visible(row.label)}"
+    return f"  {visible(row.label)}"
 
 
 def _beside(row: Row) -> str:

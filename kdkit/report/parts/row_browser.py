@@ -11,6 +11,7 @@ from kdkit.report.numbers.outcomes import ordered, same
 from kdkit.report.page import formats
 from kdkit.report.page.excerpts import Rows
 from kdkit.report.page.textdiff import pieces
+from kdkit.system.wording import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,7 @@ def collect(rows: Sequence[ScoredRow], *, seed: int, most: int = ROWS, budget: i
         if budget < 0:
             break
         encoded.append(line)
-    names = {model: formats.visible(MODELS[model]) for model in models}
+    names = {model: visible(MODELS[model]) for model in models}
     head = safe_json({"models": [[model, name] for model, name in names.items()], "kinds": kinds})
     return Rows(
         json=f'{head[:-1]}, "rows": [' + ",\n".join(encoded) + "]}",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import COLOURS, MARKS, WIDTH, bare, styled, to_svg
+from kdkit.system.wording import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ class Curve:
                     xytext=(-4 if side == "right" else 4, -3), textcoords="offset points", va="top", ha=side,
                 )  # fmt: skip
             axes.set_xlabel(self.x_label, color=COLOURS["muted"])
-            axes.set_ylabel(formats.visible(self.y_label), color=COLOURS["muted"])
+            axes.set_ylabel(visible(self.y_label), color=COLOURS["muted"])
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
             axes.margins(x=0.03, y=0.12)

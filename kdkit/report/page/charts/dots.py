@@ -8,6 +8,7 @@ import attrs
 
 from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import COLOURS, MARKS, WIDTH, bare, is_known, reach, styled, to_svg
+from kdkit.system.wording import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +61,7 @@ class Dots:
                 axes.set_xlim(min(0.0, axes.get_xlim()[0]), highest * 1.06 or 1.0)
             else:
                 axes.set_xlim(*reach(every))
-            axes.set_xlabel(formats.visible(self.x_label), color=COLOURS["muted"])
+            axes.set_xlabel(visible(self.x_label), color=COLOURS["muted"])
             bare(axes)
             axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
             axes.grid(axis="x", color=COLOURS["rule"], linewidth=0.8)

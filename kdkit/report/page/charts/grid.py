@@ -6,6 +6,7 @@ import attrs
 
 from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import COLOURS, WIDTH, bare, styled, to_svg
+from kdkit.system.wording import visible
 
 
 @attrs.frozen(kw_only=True)
@@ -49,10 +50,10 @@ class HeatMap:
                     )  # fmt: skip
             axes.set_xlim(-0.5, len(self.columns) - 0.5)
             axes.set_ylim(len(self.rows) - 0.5, -0.5)
-            axes.set_xticks(range(len(self.columns)), [formats.visible(text) for text in self.columns])
-            axes.set_yticks(range(len(self.rows)), [formats.visible(text) for text in self.rows])
-            axes.set_xlabel(formats.visible(self.x_label), color=COLOURS["muted"])
-            axes.set_ylabel(formats.visible(self.y_label), color=COLOURS["muted"])
+            axes.set_xticks(range(len(self.columns)), [visible(text) for text in self.columns])
+            axes.set_yticks(range(len(self.rows)), [visible(text) for text in self.rows])
+            axes.set_xlabel(visible(self.x_label), color=COLOURS["muted"])
+            axes.set_ylabel(visible(self.y_label), color=COLOURS["muted"])
             bare(axes)
             axes.spines["bottom"].set_visible(False)
             return to_svg(figure, key=key, label=f"{self.title} by {self.x_label} and {self.y_label}")

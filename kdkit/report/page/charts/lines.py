@@ -10,6 +10,7 @@ import attrs
 
 from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import COLOURS, WIDTH, bare, is_known, reach, styled, to_svg
+from kdkit.system.wording import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +74,7 @@ class LineChart:
             from matplotlib.ticker import MaxNLocator, NullLocator
             from matplotlib.transforms import ScaledTranslation
 
-            labels = ["\n".join(wrap(formats.visible(line.label), LONGEST)) for line in self.lines]
+            labels = ["\n".join(wrap(visible(line.label), LONGEST)) for line in self.lines]
             entries = [*labels, *(level.label for level in self.levels)]
             entries += ["published"] if any(line.published for line in self.lines) else []
             # Two columns hold labels of half a figure's width.
@@ -116,8 +117,8 @@ class LineChart:
                 axes.xaxis.set_minor_locator(NullLocator())
             ticks = readable_ticks(values, log=log)
             axes.set_xticks(ticks, [formats.tick(value) for value in ticks])
-            axes.set_xlabel(formats.visible(self.x_label), color=COLOURS["muted"])
-            axes.set_ylabel(formats.visible(self.y_label), color=COLOURS["muted"])
+            axes.set_xlabel(visible(self.x_label), color=COLOURS["muted"])
+            axes.set_ylabel(visible(self.y_label), color=COLOURS["muted"])
             axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
             axes.yaxis.set_major_formatter(lambda value, _: formats.tick(round(value, 9)))
             _limits(axes, self, values, log=log)

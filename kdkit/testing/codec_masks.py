@@ -17,18 +17,23 @@ _TIMES_THE_MEAN = 3
 
 
 def check_masks(codec: Codec) -> None:
-    """Entries of -inf leave the others as they are and are no likelier than these, or the codec refuses them.
+    """Masked entries leave the others as they are and are no likelier than these, or the codec refuses them.
 
     Raises:
         AssertionError: The codec gives back something else.
     """
+    for mask in (-float("inf"), -1e4):  # either is a usual way to mask
+        _check_mask(codec, mask)
+
+
+def _check_mask(codec: Codec, mask: float) -> None:
     import attrs
     import numpy as np
 
     block = synthetic_block(_TOKENS, _VOCAB)
     masked_V = np.arange(_VOCAB) % _EVERY == 0
     masked_TV = masked_V & (block.logits_TV < block.logits_TV.max(axis=1, keepdims=True))
-    logits_TV = np.where(masked_TV, np.float32(-np.inf), block.logits_TV)
+    logits_TV = np.where(masked_TV, np.float32(mask), block.logits_TV)
     try:
         payload = codec.encode(attrs.evolve(block, logits_TV=logits_TV))
     except UsageError:
@@ -37,14 +42,16 @@ def check_masks(codec: Codec) -> None:
     advice = "keep masked logits, or refuse them with a UsageError"
     with np.errstate(invalid="ignore"):
         found_TV = log_softmax(decoded_TV)
-    assert not np.isnan(found_TV).any(), f"{codec!r} gives back logits of -inf as no distribution; {advice}"
+    assert not np.isnan(found_TV).any(), (
+        f"{codec!r} gives back rows with logits of {mask:g} as no distribution; {advice}"
+    )
     is_other_TV = ~masked_TV & (block.logits_TV < block.logits_TV.max(axis=1, keepdims=True))
     others_T = np.where(is_other_TV, np.exp(log_softmax(block.logits_TV.astype(np.float64))), 0).sum(1)
     mean_T1 = others_T[:, None] / is_other_TV.sum(1, keepdims=True)
     times = float(np.where(masked_TV, np.exp(found_TV) / mean_T1, 0).max())
     assert times <= _TIMES_THE_MEAN, (
-        f"{codec!r} gives back an entry of -inf {times:.3g} times as likely as the others are on average; {advice}"
+        f"{codec!r} gives back an entry of {mask:g} {times:.3g} times as likely as the others are on average; {advice}"
     )
     assert (decoded_TV.argmax(axis=1) == block.logits_TV.argmax(axis=1)).all(), (
-        f"{codec!r} loses the largest logit of a row that has others of -inf; {advice}"
+        f"{codec!r} loses the largest logit of a row that has others of {mask:g}; {advice}"
     )

@@ -46,6 +46,8 @@ class SixBits:
         x_TV = block.logits_TV
         if np.isneginf(x_TV).any() and self.fault != "masks lost":
             raise UsageError("a logit is -inf, for which six bits have no place")
+        if x_TV.min(initial=0) <= -1e4 and self.fault not in {"masks lost", "low masks lost"}:
+            raise UsageError("a logit is so low that six bits have no step left for the others")
         low_T1, high_T1 = x_TV.min(1, keepdims=True, initial=1e9), x_TV.max(1, keepdims=True, initial=-1e9)
         step_T1 = np.maximum((high_T1 - low_T1) / np.float32(self.steps), np.float32(1e-30))
         with np.errstate(invalid="ignore"):  # where masks are lost
@@ -88,9 +90,16 @@ def test_each_wrong_codec_is_found(fault, how):
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_masked_logits_are_kept_or_refused(how):
-    with pytest.raises(AssertionError, match=r"-inf.*; keep masked logits, or refuse them with a UsageError"):
-        check_codec(SixBits(fault="masks lost"), **HOW[how])
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("masks lost", r"-inf.*; keep masked logits, or refuse them with a UsageError"),
+        ("low masks lost", r"loses the largest logit of a row that has others of -10000; keep masked logits"),
+    ],
+)
+def test_masked_logits_are_kept_or_refused(how, fault, message):
+    with pytest.raises(AssertionError, match=message):
+        check_codec(SixBits(fault=fault), **HOW[how])
 
 
 @pytest.mark.parametrize("codec", [U8LZ4(), U4LZ4(), U8LZ4(clip=10.0), Subspace(step=0.3)], ids=repr)

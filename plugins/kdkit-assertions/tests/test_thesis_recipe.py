@@ -105,7 +105,7 @@ def test_eight_bit_logits_reach_the_student_as_they_were_published(tmp_path, mod
     write_assertion_zip(path, rows, rows[:2])
     recipe = kdkit.load_recipe(
         RECIPES / "codet5_assert.toml",
-        [f"data.path={path}", f"teacher.tokenizer={model}", f"student.model={model}", "generation.max_new_tokens=7",
+        [f"data.path={path}", f"teacher.tokenizer={model}", f"student.model={model}", "generation.max_new_tokens=11",
          "evaluation.bootstrap=10", "training.epochs=1"],
     )  # fmt: skip
     kdkit.run(recipe, tmp_path / "run")

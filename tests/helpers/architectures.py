@@ -112,11 +112,14 @@ def table(model_type: str, **fields: Any) -> dict[str, Any]:
     return {"model_type": model_type, **CONFIGS[model_type], **fields}
 
 
-def batch():
+def batch(tokenizer=None):
     """Some rows."""
-    from kdkit.data.tokens import collate
+    from kdkit.api.options import TokenLimits
+    from kdkit.data.tokens import collate, encode
 
-    return collate(tiny.encoded(5)[1], pad_id=tiny.tokenizer().pad_token_id)
+    tokenizer = tokenizer if tokenizer is not None else tiny.tokenizer()
+    rows = encode(tiny.encoded(5)[0], tokenizer, TokenLimits(max_source=24, max_target=8))
+    return collate(rows, pad_id=tokenizer.pad_token_id)
 
 
 def hard_losses(model) -> tuple[float, float]:
@@ -126,7 +129,7 @@ def hard_losses(model) -> tuple[float, float]:
     from kdkit.models.decoding import decoder_inputs
     from kdkit.training.tokenloss import Forward
 
-    rows, more = batch(), {}
+    rows, more = batch(model.tokenizer), {}
     if model.module.config.model_type == "fsmt":  # which makes no decoder inputs of its labels
         more = {"decoder_input_ids": decoder_inputs(model.module, rows.labels_BT)}
     with torch.no_grad(), warnings.catch_warnings():

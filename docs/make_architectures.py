@@ -1,0 +1,100 @@
+"""Writes `docs/architectures.md` from `docs/results/architectures.json`: `python docs/make_architectures.py`.
+
+The file is what `benchmarks/architectures.py` has found; a test compares the page with it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).with_name("architectures.md")
+RESULTS = Path(__file__).with_name("results") / "architectures.json"
+WORKS = "works"
+COLUMNS = {
+    "config": "from `config`",
+    "subspace": "`subspace`",
+    "from_teacher": "`from_teacher`",
+    "folder": "from a folder",
+    "predict": "predict",
+    "reopened": "reopened",
+    "hard_loss": "hard loss",
+}
+OPENING = """\
+# Architectures
+
+This page says which encoder-decoders of transformers {version} work as teacher and as student. Each was tried with tiny
+models of random weights by `python benchmarks/architectures.py`; its output is
+[results/architectures.json](results/architectures.json). The page is made from that file by
+`docs/make_architectures.py`, and a test compares the two. Three of the types run in the test suite.
+
+| column | what was tried |
+|---|---|
+| from `config` | a run with a new teacher, fine-tuned, and a new student, both from `config`; codec `u8-lz4` |
+| `subspace` | the same with the codec `subspace` |
+| `from_teacher` | the same with a student of the teacher's encoder layer 0 and decoder layer 1 |
+| from a folder | a run whose teacher and student are folders with a tokenizer of that type's own class |
+| predict | `kdkit predict` with the students of these runs |
+| reopened | plain transformers opens these students, and `generate` writes the same texts |
+| hard loss | the loss that each model reports for its labels is the one that kdkit trains and scores |
+"""
+CLOSING = """\
+## Notes on some types
+
+- **Mixtures of experts** (switch_transformers, nllb-moe). The hard loss is that of the target tokens. The terms
+  that such models may add to balance their experts (`output_router_logits`) are left out. These types have a sparse
+  block at every n-th place, so `from_teacher` can keep a sparse block only at such a place; otherwise the run is
+  refused, and the message names layers that work. All rows of a batch share the room of an expert
+  (`expert_capacity`), in generation too.
+- **Soft caps** (t5gemma). Where a model does more to its head's output than to add a bias, kdkit takes the model's
+  own logits, those of a whole batch at once. That needs more memory than a head in chunks (see
+  [losses.md](losses.md)), and `subspace` learns from logits.
+- **ProphetNet**. Its own loss includes predictions of later tokens; with `disable_ngram_loss = true`, as tried
+  here, it is that of the target tokens. kdkit trains on the target tokens in both cases. Its head gives several
+  streams, so kdkit takes the model's own logits here too.
+- **Layers that differ**. Pegasus-X staggers the blocks of every other encoder layer, LED has an attention window
+  for each layer, T5Gemma a kind of attention. `from_teacher` keeps these with their layers, and refuses an order of
+  layers that the type cannot have.
+- **BigBird-Pegasus**. With `attention_type = "block_sparse"` transformers changes to full attention for good at the
+  first short batch. kdkit sets the configured kind again before each batch.
+- **Pairs of models** (encoder-decoder, such as bert2bert). `config` holds a table for each side, `encoder = {{
+  model_type = "bert", ... }}` and `decoder = {{ ... }}`; kdkit fills in vocabulary and special tokens.
+- **Tokenizers**. Those of Marian, M2M100 and PLBart need the package sentencepiece, and FSMT's needs sacremoses.
+
+## Types that were not tried
+
+transformers lists these among its encoder-decoders too:
+
+"""
+
+
+def render() -> str:
+    """The page."""
+    found = json.loads(RESULTS.read_text())
+    notes: list[str] = []
+    rows = [_row(name, results, notes) for name, results in found["types"].items()]
+    parts = [
+        OPENING.format(version=found["transformers"]),
+        f"| type | {' | '.join(COLUMNS.values())} |\n|---|{'---|' * len(COLUMNS)}",
+        *rows,
+        "",
+        *(f"{number}. {note}" for number, note in enumerate(notes, 1)),
+        *([""] if notes else []),
+        CLOSING.format(),
+    ]
+    return "\n".join(parts) + "\n".join(f"- {name}: {why}" for name, why in found["others"].items()) + "\n"
+
+
+def _row(name: str, results: dict[str, Any], notes: list[str]) -> str:
+    cells = []
+    for column in COLUMNS:
+        said = results[column]
+        if said != WORKS and said not in notes:
+            notes.append(said)
+        cells.append("yes" if said == WORKS else f"no ({notes.index(said) + 1})")
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")

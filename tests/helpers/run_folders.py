@@ -224,6 +224,7 @@ def _run() -> dict:
         "versions": dict.fromkeys(VERSIONS, "1.0.2") | {"python": "3.11.7", "platform": "Linux-6.1-x86_64"},
         "plugins": {"kdkit": "0.1.0", "kdkit-assertions": "0.1.0"},
         "device": "cpu",
+        "threads": 2,
     }  # fmt: skip
 
 

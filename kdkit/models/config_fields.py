@@ -76,6 +76,35 @@ def check_sizes(table: Mapping[str, Any], place: str) -> None:
                 raise UsageError(f"{place}.{key} is {value:,}; kdkit opens models of at most {most:,}")
 
 
+def check_token_ids(table: Mapping[str, Any], config: Any, place: str) -> None:
+    """Refuse ids of special tokens that no vocabulary of a model has: the first batch would fail in its embedding.
+
+    Args:
+        table: Where the ids are: a configuration or a generation configuration.
+        config: The model's configuration.
+        place: What the table is called in the message.
+
+    Raises:
+        UsageError: Names the field.
+    """
+    size = max(_sizes(config), default=0)
+    for key in (*SPECIAL_TOKENS, "forced_bos_token_id", "forced_eos_token_id"):
+        ids = table.get(key)
+        for each in ids if isinstance(ids, list) else [ids]:
+            if isinstance(each, int) and each >= size > 0 and key != "bos_token_id":  # which few models look at
+                raise UsageError(f"{place}.{key} is {each}, but the vocabulary's ids end with {size - 1}; correct it")
+
+
+def _sizes(config: Any) -> Iterator[int]:
+    """The vocabularies of a configuration and of those within it."""
+    for name in ("vocab_size", "src_vocab_size", "tgt_vocab_size", "decoder_vocab_size"):
+        size = getattr(config, name, None)
+        if isinstance(size, int):
+            yield size
+    for name in config.sub_configs:
+        yield from _sizes(getattr(config, name))
+
+
 def with_tokens(table: Mapping[str, Any], known: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     """The table with vocabulary size and special token ids of the tokenizer where it does not give them.
 

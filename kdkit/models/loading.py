@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kdkit.errors import MissingInput, UsageError
-from kdkit.models.config_fields import check_fields, check_sizes, check_vocabulary, default_fields, with_tokens
+from kdkit.models.config_fields import (
+    check_fields,
+    check_sizes,
+    check_token_ids,
+    check_vocabulary,
+    default_fields,
+    with_tokens,
+)
 from kdkit.models.weights import FETCH_AGAIN, check_weights, nothing_else, read_table, weight_files
 from kdkit.system.files import user_path
 from kdkit.system.reading import check_regular_files
@@ -177,6 +184,9 @@ def load_config(name: str) -> Any:
         raise UsageError(
             f"{name} is a {config.model_type} model, which is no encoder-decoder; take one that is, such as a T5"
         )
+    for path in (folder / "config.json", folder / "generation_config.json"):
+        if path.is_file():
+            check_token_ids(read_table(path), config, str(path))
     return config
 
 
@@ -203,6 +213,7 @@ def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
         raise UsageError(f'config.model_type "{model_type}" is no encoder-decoder; take one that is, such as "t5"')
     check_fields(table, known, model_type)
     check_vocabulary(config, tokenizer)
+    check_token_ids(table, config, "config")
     return config
 
 

@@ -71,3 +71,14 @@ def test_a_model_that_would_never_be_made_is_refused(tmp_path, field, value):
     (tmp_path / "config.json").write_text(json.dumps({**tiny.T5, field: value}))
     with pytest.raises(UsageError, match=rf"config.json.{field} is {value:,}; kdkit opens"):
         models.load_config(str(tmp_path))
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
+@pytest.mark.parametrize(("field", "value"), [("pad_token_id", 300), ("eos_token_id", [1, 10**6])])
+def test_a_special_token_beyond_the_vocabulary_is_refused(tmp_path, file, field, value):
+    (tmp_path / "config.json").write_text(json.dumps({**tiny.T5, "vocab_size": 300}))
+    models.load_config(str(tmp_path))
+    table = {**tiny.T5, "vocab_size": 300} if file == "config.json" else {}
+    (tmp_path / file).write_text(json.dumps({**table, field: value}))
+    with pytest.raises(UsageError, match=rf"{file}.{field} is \d+, but the vocabulary's ids end with 299; correct it"):
+        models.load_config(str(tmp_path))

@@ -76,12 +76,17 @@ def guard_worker(folder: Path, held: Namespaces) -> None:
     """
     if sys.platform != "linux":
         return
-    libc = _libc()
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     if not held.mounts and landlock.version():
         landlock.restrict([landlock.Place.open(folder), landlock.Place.open(os.devnull)], None, scoped=False)
     refuse_system_calls(WORKERS if held.apart else ROWS)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes whose own parent ends, if this process started them or one that did."""
+    if sys.platform == "linux":
+        _libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def confine_row(home: Path, readable: Sequence[landlock.Place], held: Namespaces) -> Confinement:
@@ -183,24 +188,6 @@ def unseen() -> Iterator[None]:
             _unseen.count -= 1
             if _unseen.count == 0 and _unseen.was_seen:
                 libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
-
-
-def count_tasks(enough: int) -> int:
-    """Processes and threads that this process has started, theirs included; counted no further than `enough`.
-
-    None are seen on other systems than Linux.
-    """
-    count, waiting = 0, ["self"]
-    while waiting and count < enough:
-        process = waiting.pop()
-        try:
-            tasks = list(Path(f"/proc/{process}/task").iterdir())
-            for task in tasks:
-                waiting += (task / "children").read_text(encoding="ascii").split()
-        except OSError:  # it has ended
-            continue
-        count += len(tasks) if process != "self" else 0
-    return count
 
 
 def end_child(pid: int) -> None:

@@ -42,6 +42,7 @@ Ask: TypeAlias = "tuple[Row, str | None]"
 WALL = 3  # other processes may be at work as well
 _IMPORT_SECONDS = 120.0
 _GRACE_SECONDS = 10.0
+_END_SECONDS = 5.0
 _ROWS_AT_ONCE = 25
 _ANSWER_BYTES = 65536
 # All that is passed on of the environment: where things are, and in which language.
@@ -239,12 +240,16 @@ class _Worker:
         process, self._process = self._process, None
         if process is None:
             return
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()  # then it ends by itself, and before that all that its rows have started
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        for pipe in (process.stdin, process.stdout, self._errors):
+        for pipe in (process.stdout, self._errors):
             if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+                pipe.close()
         process.wait()
         self._module = ""
 

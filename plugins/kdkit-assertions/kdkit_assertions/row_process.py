@@ -27,7 +27,6 @@ from kdkit_assertions.confinement import (
     PROCESSES,
     children,
     confine_row,
-    count_tasks,
     end_child,
     end_orphans,
     limit_row,
@@ -36,6 +35,7 @@ from kdkit_assertions.expectations import Misfit
 from kdkit_assertions.landlock import Place
 from kdkit_assertions.namespaces import copy_files, fork_first, fresh_room, own_processes
 from kdkit_assertions.placing import REACHED, NotThere, Row, place
+from kdkit_assertions.usage import count_tasks, takes_more
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -144,7 +144,7 @@ def _said_by(work: Callable[[Confinement], str], around: Surroundings, limits: L
             _be_row(work, around, limits, word, writing)
         os.close(writing)
         try:
-            said = _last_said(reading, pid, time.monotonic() + limits.wall_seconds)
+            said = _last_said(reading, pid, limits)
         finally:
             os.close(reading)
             end_child(pid)
@@ -154,15 +154,16 @@ def _said_by(work: Callable[[Confinement], str], around: Surroundings, limits: L
     return last.decode("ascii", "replace") if beginning.endswith(word.encode()) else ""
 
 
-def _last_said(pipe: int, pid: int, deadline: float) -> bytes:
+def _last_said(pipe: int, pid: int, limits: Limits) -> bytes:
     """The last bytes that came through a pipe until its other end was closed, the child ended, or time was up.
 
-    Nothing, if there are too many processes: root's are not counted by the kernel.
+    Nothing, if there are too many processes, or they take too much memory together: the kernel does not count root's,
+    and memory of each alone.
 
     Raises:
         OSError: The child ended before it said that it had begun.
     """
-    said, has_begun = b"", False
+    said, has_begun, deadline = b"", False, time.monotonic() + limits.wall_seconds
     poll = select.poll()
     poll.register(pipe, select.POLLIN | select.POLLHUP)
     has_ended = False
@@ -171,7 +172,9 @@ def _last_said(pipe: int, pid: int, deadline: float) -> bytes:
         if now >= look:
             if count_tasks(PROCESSES + 2) > PROCESSES + 1:  # the first process of a namespace is not the row's
                 return b""
-            look = now + _LOOK_SECONDS
+            if takes_more(limits.memory_bytes):
+                return b""
+            look = time.monotonic() + _LOOK_SECONDS
         if poll.poll(0 if has_ended else min(deadline - now, _LOOK_SECONDS) * 1000):
             piece = os.read(pipe, 65536)
             if not piece:

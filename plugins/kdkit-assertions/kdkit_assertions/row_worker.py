@@ -24,7 +24,14 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
-from kdkit_assertions.confinement import die_with_parent, end_child, end_orphans, end_others, guard_worker
+from kdkit_assertions.confinement import (
+    adopt_orphans,
+    die_with_parent,
+    end_child,
+    end_orphans,
+    end_others,
+    guard_worker,
+)
 from kdkit_assertions.mining import Source, parse
 from kdkit_assertions.namespaces import enter, fresh_room, settle
 from kdkit_assertions.placing import Row
@@ -71,7 +78,10 @@ def main(told: str) -> None:
         folder=folder,
     )
     with os.fdopen(requests, "rb") as lines, os.fdopen(answers, "wb", buffering=0) as out:
-        worker_of.serve(lines, out)
+        try:
+            worker_of.serve(lines, out)
+        finally:
+            end_orphans(frozenset())  # whatever is still at work, when nobody asks any more
 
 
 @attrs.define(kw_only=True)
@@ -190,6 +200,7 @@ def _be_module(name: str, worker: _Worker, asked: int, answered: int) -> NoRetur
     """The rest of a module's process."""
     try:
         die_with_parent()
+        adopt_orphans()  # so what a row leaves ends with that row
         around = worker.around
         if around.held.mounts:
             fresh_room(around.room)

@@ -601,6 +601,28 @@ def test_equal_texts_and_true_ones_run_once(oracles, monkeypatch):
     assert [text for _, text in asked] == [None, "== 4"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process has started")
+def test_nothing_that_a_text_started_is_left_to_the_next_one(oracles, monkeypatch, tmp_path):
+    as_if(monkeypatch, NO_LAYER)
+    row, file = oracles["test_plain"][0], str(tmp_path / "pid")
+    started = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)"
+    leaves = f"== 3 + [os.fork() or (open({file!r}, 'w').write(str({started}.pid)), os._exit(0)), os.wait()[1]][1]"
+    is_gone = f"== 3 + (errno_of(lambda: os.kill(int(open({file!r}).read()), 0)) != 3)"
+    verdicts, _ = scored([(row, leaves), (row, is_gone)])
+    assert verdicts == ["holds", "holds"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what memory processes take")
+def test_memory_of_all_that_a_text_started_is_limited_together(oracles):
+    takes = "(lambda b: [b.__setitem__(i, 1) for i in range(0, len(b), 4096)] and time.sleep(1))(bytearray(40 * 2**20))"
+    texts = {
+        f"== 3 + 0 * len([[os.fork() or ({takes}, os._exit(0)) for _ in range({number})], os.wait()])": verdict
+        for number, verdict in {1: "holds", 6: "does_not_run"}.items()
+    }
+    verdicts, _ = scored([(oracles["test_plain"][0], text) for text in texts], memory_mb=96)
+    assert dict(zip(texts, verdicts, strict=True)) == texts
+
+
 def test_rows_of_another_version_or_file_are_refused(oracles):
     row = oracles["test_plain"][0]
     suite = Execution(allow_execution=True, workers=1)

@@ -6,7 +6,15 @@ from kdkit.models.ends import end_ids
 from kdkit.models.kinds import EncoderDecoder
 from kdkit.models.languages import adopt_languages, set_languages
 from kdkit.models.layers import config_with_layers, keep_layers
-from kdkit.models.layout import begin_alike, check_beginning, generation_of, new_config, write_like
+from kdkit.models.layout import (
+    begin_alike,
+    check_beginning,
+    generation_of,
+    logits_digest,
+    new_config,
+    rules_beside,
+    write_like,
+)
 from kdkit.models.loading import (
     config_from,
     find_folder,
@@ -37,8 +45,10 @@ __all__ = [
     "load_config",
     "load_model",
     "load_tokenizer",
+    "logits_digest",
     "new_config",
     "new_model",
+    "rules_beside",
     "set_languages",
     "size_of",
     "source_size",

@@ -100,11 +100,15 @@ def never_written(generation: Any, pad_id: int | None) -> list[list[int]] | None
 
 def text_rules(module: Any) -> str:
     """What a model's texts depend on beside weights, tokenizer and recipe; "" if that is nothing unusual."""
-    start, forced = (model_token(module, name) for name in ("decoder_start_token_id", "forced_bos_token_id"))
+    start, forced, end, pad = (
+        model_token(module, f"{name}_token_id") for name in ("decoder_start", "forced_bos", "eos", "pad")
+    )
     rules = [
         *([f"begins after {start}"] if start != getattr(module.config, "decoder_start_token_id", None) else []),
         *([f"begins with {forced}"] if forced is not None else []),
-        *(["no padding"] if never_written(module.generation_config, model_token(module, "pad_token_id")) else []),
+        *(["no padding"] if never_written(module.generation_config, pad) else []),
+        *([f"ends with {end}"] if end != getattr(module.config, "eos_token_id", None) else []),
+        *([f"padded with {pad}"] if pad != getattr(module.config, "pad_token_id", None) else []),
     ]
     return ", ".join(rules)
 

@@ -16,10 +16,12 @@ import attrs
 
 from kdkit.data.tokens import target_ids
 from kdkit.errors import UsageError
-from kdkit.models.decoding import decoder_inputs, model_token, never_written
+from kdkit.models.decoding import MODEL_TOKENS, decoder_inputs, model_token, never_written
 from kdkit.models.languages import marks_languages
-from kdkit.models.loading import config_from, quiet
+from kdkit.models.loading import config_from, load_config, quiet
 from kdkit.models.making import empty_model
+from kdkit.models.weights import read_table, weights_digest
+from kdkit.system.digests import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,6 +142,43 @@ def generation_of(folder: Path) -> Any:
             return GenerationConfig.from_pretrained(str(folder))
         # Old folders have it in here, where a configuration does not take it from.
         return GenerationConfig.from_pretrained(str(folder), config_file_name="config.json", _from_model_config=True)
+
+
+def logits_digest(folder: Path, module: Any) -> str:
+    """SHA-256 of what determines the logits of a folder's model under teacher forcing.
+
+    That of its weights and configuration; where the decoder starts from what only the generation configuration says, of
+    that token too.
+
+    Args:
+        folder: The folder.
+        module: The model, opened from there and begun alike.
+    """
+    digest, start = weights_digest(folder), generation_of(folder).decoder_start_token_id
+    if start != module.generation_config.decoder_start_token_id or start in _configured(
+        folder, "decoder_start_token_id"
+    ):
+        return digest
+    return digest_of([digest, start])
+
+
+def rules_beside(folder: Path) -> dict[str, Any]:
+    """What the generation configuration of a model's folder says of special tokens and its config.json does not.
+
+    It goes with the model into whatever is made of it.
+    """
+    generation = generation_of(folder)
+    said = {name: getattr(generation, name, None) for name in MODEL_TOKENS}
+    rules = {
+        name: value for name, value in said.items() if value is not None and value not in _configured(folder, name)
+    }
+    unwritten = never_written(generation, generation.pad_token_id)
+    return {**rules, **({"bad_words_ids": unwritten} if unwritten is not None else {})}
+
+
+def _configured(folder: Path, name: str) -> tuple[Any, Any]:
+    """A special token as config.json has it and as transformers completes it."""
+    return read_table(folder / "config.json").get(name), getattr(load_config(str(folder)), name, None)
 
 
 def write_like(module: Any, teacher: Any) -> None:

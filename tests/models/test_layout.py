@@ -180,3 +180,33 @@ def test_a_teacher_without_a_generation_configuration_has_its_rules_in_its_confi
     path.write_text(json.dumps(json.loads(path.read_text()) | {"forced_bos_token_id": 2}))
     student = STUDENTS["config"].build(tokenizer, tmp_path / "teacher", seed=1, device="cpu")
     assert student.module.generation_config.forced_bos_token_id == 2
+
+
+def test_logits_that_begin_after_a_token_of_the_generation_configuration_alone_are_its_own(tmp_path):
+    """A config.json without decoder_start_token_id leaves it to generation_config.json, where training looks too."""
+    batch, found = collate(tiny.encoded(3)[1], pad_id=0), {}
+    plain = saved(tiny.model(), tmp_path / "plain")
+    for start in (0, 5):
+        folder = tmp_path / str(start)
+        saved(tiny.model(), folder, decoder_start_token_id=start)
+        fields = json.loads((folder / "config.json").read_text())
+        del fields["decoder_start_token_id"]
+        (folder / "config.json").write_text(json.dumps(fields))
+        opened = HFSeq2SeqTeacher(model=str(folder)).open(folder, None, NOTHING, device="cpu")
+        with torch.inference_mode():
+            found[opened.identity] = opened.model.logits(batch)
+    one, other = found.values()
+    assert not torch.equal(one, other)
+    as_ever = HFSeq2SeqTeacher(model=plain).open(tmp_path / "plain", None, NOTHING, device="cpu")
+    assert as_ever.identity == models.weights_digest(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("rules", [{"eos_token_id": [1, 5]}, {"pad_token_id": 7}])
+def test_texts_and_made_teachers_depend_on_the_rules_of_a_generation_configuration(rules, tmp_path):
+    saved(tiny.model(), tmp_path / "plain")
+    saved(tiny.model(), tmp_path / "ruled", **rules)
+    folders = [tmp_path / name for name in ("plain", "ruled")]
+    plain, ruled = (HFSeq2SeqTeacher(model=str(each)).open(each, None, NOTHING, device="cpu") for each in folders)
+    assert plain.identity == ruled.identity, "their logits are the same"
+    assert texts.kept_as("w", plain) == "w" != texts.kept_as("w", ruled)
+    assert [models.rules_beside(each) for each in folders] == [{}, rules]

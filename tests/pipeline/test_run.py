@@ -580,14 +580,19 @@ def test_a_teacher_tuned_from_a_folder_is_not_shared_once_the_folder_changed(tmp
     tiny.model(tiny.T5).save(model, texts={})
     changes = {"teacher__config": None, "teacher__model": str(model), "loss__alpha": 0.0, "training__epochs": 1}
     reused = []
-    for name in ("one", "two", "three"):
+    for name in ("one", "two", "three", "four"):
+        if name == "four":
+            rules = json.loads((model / "generation_config.json").read_text())
+            (model / "generation_config.json").write_text(json.dumps({**rules, "eos_token_id": [1, 5]}))
         if name == "three":
             weights = load_file(model / "model.safetensors")
             weights["shared.weight"] = weights["shared.weight"] + 1
             save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
         tiny.run_here(tmp_path, name, **changes)
         reused.append(record(tmp_path / "runs" / name)["stages"]["teacher"]["facts"]["reused"])
-    assert reused == [False, True, False]
+    assert reused == [False, True, False, False]
+    made = json.loads((tmp_path / "runs" / "four" / "teacher" / "generation_config.json").read_text())
+    assert made["eos_token_id"] == [1, 5]
 
 
 def test_a_model_that_is_used_as_it_is_stays_where_it_lies(tmp_path):

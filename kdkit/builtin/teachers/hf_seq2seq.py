@@ -143,7 +143,10 @@ class HFSeq2SeqTeacher:
         models.begin_alike(module, tokenizer, ours=self.is_made_here or bool(self.tgt_lang))
         model = models.Seq2SeqModel(module=module.to(device).eval(), tokenizer=tokenizer)
         return OpenHFTeacher(
-            model=model, identity=models.weights_digest(folder), device=device, batch_size=self.capture_batch_size
+            model=model,
+            identity=models.logits_digest(folder, module),
+            device=device,
+            batch_size=self.capture_batch_size,
         )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.api.interfaces import RuledTexts
 from kdkit.data import corpus as corpora
 from kdkit.evaluation import labels_only
 from kdkit.logits.targets import NoTargets
@@ -117,6 +118,8 @@ def _key(recipe: Recipe, corpus: Corpus, untouched: TextModel) -> str:
         "data": corpora.digest(attrs.evolve(corpus, test=())),
         "tokenizer": tokenizer_digest(untouched.tokenizer),
     }
+    if isinstance(untouched, RuledTexts) and untouched.text_rules:
+        depends["rules"] = untouched.text_rules  # of the teacher, and saved with the baseline
     depends |= chosen_by(training.best_by, recipe.evaluation, recipe.generation, options)
     return digest_of(depends)[:32]
 

@@ -9,7 +9,7 @@ import attrs
 from kdkit.data import corpus as corpora
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
-from kdkit.models import tokenizer_digest, weights_digest
+from kdkit.models import rules_beside, tokenizer_digest, weights_digest
 from kdkit.pipeline.estimate import bytes_of_weights, check_space
 from kdkit.pipeline.fitting import Fitting, chosen_by
 from kdkit.runs.model_card import model_texts
@@ -170,6 +170,8 @@ def _key(run: Run, corpus: Corpus) -> str:
         "tokenizer": tokenizer_digest(run.recipe.teacher.load_tokenizer(corpus)),
         "start": weights_digest(start) if start is not None else None,
     }
+    if start is not None and (rules := rules_beside(start)):
+        depends["rules"] = rules  # which the made teacher takes over
     fine_tune = run.recipe.teacher.fine_tune
     if fine_tune is not None:
         depends |= chosen_by(fine_tune.best_by, run.recipe.evaluation, run.recipe.generation, options)

@@ -24,7 +24,14 @@ from kdkit.models.loading import (
 )
 from kdkit.models.making import new_model, size_of
 from kdkit.models.seq2seq import Seq2SeqModel, count_parameters
-from kdkit.models.tokenizers import check_same_tokenizer, source_size, target_size, tokenizer_digest, train_bpe
+from kdkit.models.tokenizers import (
+    check_same_tokenizer,
+    decoding_digest,
+    source_size,
+    target_size,
+    tokenizer_digest,
+    train_bpe,
+)
 from kdkit.models.weights import check_weights, weight_files, weights_digest
 
 __all__ = [
@@ -38,6 +45,7 @@ __all__ = [
     "config_from",
     "config_with_layers",
     "count_parameters",
+    "decoding_digest",
     "end_ids",
     "find_folder",
     "generation_of",

@@ -66,6 +66,16 @@ def tokenizer_digest(tokenizer: Tokenizer) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def decoding_digest(tokenizer: Tokenizer) -> str:
+    """SHA-256 of what a tokenizer makes of ids: the text of its whole vocabulary, and which tokens texts leave out."""
+    ids = sorted(set(_target_vocabulary(tokenizer).values()))
+    whole: Any = tokenizer
+    texts = whole.batch_decode([ids, ids[:1]], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    added = {token_id: token.special for token_id, token in whole.added_tokens_decoder.items()}
+    facts = {"texts": texts, "special": sorted({*whole.all_special_ids, *(each for each, on in added.items() if on)})}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
 def check_same_tokenizer(teacher: Tokenizer, student: Tokenizer) -> None:
     """Refuse a student whose ids mean other tokens than the teacher's.
 

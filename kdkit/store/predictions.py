@@ -2,6 +2,7 @@
 
 NAME.partial        what the process that leads has so far
 NAME.partial-1 ...  what the others have, where there are several
+NAME.KEY.partial    where a model that lies elsewhere may change between two tries: KEY is that of its texts
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def fill(
     name: str,
     team: Team = ALONE,
     batch_size: int = 1,
+    key: str = "",
 ) -> None:
     """Write a prediction for each row: what an earlier try left, then the rest; the finished file appears at once.
 
@@ -51,16 +53,18 @@ def fill(
         name: What is done, for the bar.
         team: The processes that do this.
         batch_size: Rows of like length that are predicted together, and so by one process.
+        key: What an earlier try must have had too for its predictions to count.
     """
-    before = team.lead_does(lambda: _take_up(path, rows))
+    partial = path.with_name(f"{path.name}.{key}.partial" if key else f"{path.name}.partial")
+    before = team.lead_does(lambda: _take_up(path, partial, rows))
     if before is None:
         return
     own = own_rows(rows, batch_size, team, done=before)
     predicted: list[Prediction] = []
     with (
-        disk_full(_partial(path, team), 0),  # outermost: closing a stream that a full disk cut short fails once more
+        disk_full(_own(partial, team), 0),  # outermost: closing a stream that a full disk cut short fails once more
         graceful() as stop,
-        append(_partial(path, team)) as stream,
+        append(_own(partial, team)) as stream,
         progress.task(name, total=len(before) + len(own), unit="rows", done=len(before)) as task,
     ):
         for prediction in generate(rows, {row.id for row in rows} - own) if own else ():
@@ -74,31 +78,36 @@ def fill(
     team.lead_does(lambda: _finish(path, rows, [*before.values(), *(each for share in everyones for each in share)]))
 
 
-def _take_up(path: Path, rows: Sequence[EncodedExample]) -> dict[str, Prediction] | None:
+def _take_up(path: Path, partial: Path, rows: Sequence[EncodedExample]) -> dict[str, Prediction] | None:
     """What earlier tries have left of these rows, by id, now all in one partial file; None where all is finished."""
     if path.exists() and [prediction.id for prediction in read(path)] == [row.id for row in rows]:
         return None
     make_folder(path.parent)
-    left = sorted(path.parent.glob(f"{path.name}.partial*"))
-    found = {prediction.id: prediction for partial in left for prediction in _whole_lines(partial)}
+    left = sorted(path.parent.glob(f"{partial.name}*"))
+    found = {prediction.id: prediction for each in left for prediction in _whole_lines(each)}
     done = {row.id: found[row.id] for row in rows if row.id in found}
-    write_atomically(_partial(path, ALONE), "".join(map(_line, done.values())).encode())
-    for partial in left:
-        if partial != _partial(path, ALONE):
-            partial.unlink()
+    write_atomically(partial, "".join(map(_line, done.values())).encode())
+    for each in _partials(path):
+        if each != partial:
+            each.unlink()
     return done
 
 
 def _finish(path: Path, rows: Sequence[EncodedExample], predictions: Sequence[Prediction]) -> None:
     by_id = {prediction.id: prediction for prediction in predictions}
     write(path, [by_id[row.id] for row in rows])
-    for partial in path.parent.glob(f"{path.name}.partial*"):
+    for partial in _partials(path):
         partial.unlink()
 
 
-def _partial(path: Path, team: Team) -> Path:
+def _partials(path: Path) -> list[Path]:
+    """All unfinished files, whoever's."""
+    return [*path.parent.glob(f"{path.name}.partial*"), *path.parent.glob(f"{path.name}.*.partial*")]
+
+
+def _own(partial: Path, team: Team) -> Path:
     """Where a process keeps what it has predicted."""
-    return path.with_name(f"{path.name}.partial{'' if team.leads else f'-{team.rank}'}")
+    return partial if team.leads else partial.with_name(f"{partial.name}-{team.rank}")
 
 
 def write(path: Path, predictions: Sequence[Prediction]) -> None:

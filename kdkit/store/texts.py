@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit.api.interfaces import RuledTexts
 from kdkit.errors import DamagedData
-from kdkit.models import tokenizer_digest
+from kdkit.models import decoding_digest, tokenizer_digest
 from kdkit.plugins.fields import digested
 from kdkit.store import predictions
 from kdkit.store.sharing import found_or_making
 from kdkit.system.digests import digest_of
 from kdkit.system.files import make_folder, write_atomically
+from kdkit.system.folders import delete
 from kdkit.system.reading import LARGEST_ROWS, read_bytes
 
 if TYPE_CHECKING:
@@ -96,35 +97,40 @@ def fill(
     """
     doing = f"{name} writes"
 
-    def write() -> None:
+    def write(key: str = "") -> None:
         predictions.fill(
-            path, rows, generate, progress=progress, name=doing, team=team, batch_size=generation.batch_size
+            path, rows, generate, progress=progress, name=doing, team=team, batch_size=generation.batch_size, key=key
         )
 
     if kept_as is None:
         write()
         return
-    key = key_of(rows, generation, weights=kept_as, tokenizer=tokenizer_digest(tokenizer))
+    key = key_of(
+        rows, generation, weights=kept_as, tokenizer=f"{tokenizer_digest(tokenizer)} {decoding_digest(tokenizer)}"
+    )
     entry = store / "texts" / f"{key}.jsonl"
 
-    def is_there() -> bool:  # `predictions.fill` looks whether a file in the run folder is of these rows
-        return path.exists() or entry.exists()
-
-    with found_or_making(entry, what="texts", note=progress.note, is_there=is_there, team=team):
+    with found_or_making(entry, what="texts", note=progress.note, is_there=entry.exists, team=team):
         team.lead_does(lambda: _take(entry, path, name=doing, note=progress.note))
-        write()
+        write(key)
         team.lead_does(lambda: _put(path, entry))
 
 
 def _take(entry: Path, path: Path, *, name: str, note: Callable[[str], None]) -> None:
-    """Copy the texts from the store, where it has them and the run has not."""
-    if path.exists() or not entry.exists():
+    """Have in the run folder what the store has, and nothing where it has nothing.
+
+    A file in the run folder may be of an earlier try, before which the model was another.
+    """
+    if not entry.exists():
+        delete([path])
         return
     first, _, texts = read_bytes(entry, at_most=LARGEST_ROWS).partition(b"\n")
     if first != _first_line(texts):
         raise DamagedData(
             f"the stored texts {entry} are damaged; delete that file and run again, which generates them anew"
         )
+    if path.exists() and path.read_bytes() == texts:
+        return
     make_folder(path.parent)
     write_atomically(path, texts)
     note(f"{name}: texts taken from {entry}")

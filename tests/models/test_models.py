@@ -75,6 +75,24 @@ def test_a_tokenizer_has_one_digest_before_saving_and_after_loading(tmp_path):
     models.check_same_tokenizer(tiny.tokenizer(), models.load_tokenizer(str(tmp_path / "a")))
 
 
+def test_tokenizers_that_write_ids_otherwise_have_another_digest_of_that(tmp_path):
+    """What they make of texts is the same, and so is `tokenizer_digest`."""
+    tiny.tokenizer().save_pretrained(str(tmp_path / "plain"))
+    content = json.loads((tmp_path / "plain" / "tokenizer.json").read_text())
+    rare = max(content["model"]["vocab"], key=content["model"]["vocab"].get)
+    token = {**content["added_tokens"][0], "id": content["model"]["vocab"][rare], "content": rare}
+    others = {"bytes": {"decoder": None}, "special": {"added_tokens": [*content["added_tokens"], token]}}
+    found = [models.load_tokenizer(str(tmp_path / "plain")), tiny.tokenizer()]
+    for name, changes in others.items():
+        shutil.copytree(tmp_path / "plain", tmp_path / name)
+        (tmp_path / name / "tokenizer.json").write_text(json.dumps(content | changes))
+        found.append(models.load_tokenizer(str(tmp_path / name)))
+    assert len({models.tokenizer_digest(each) for each in found}) == 1
+    loaded, made, *changed = map(models.decoding_digest, found)
+    assert loaded == made
+    assert len({made, *changed}) == 3
+
+
 def test_the_first_token_that_differs_is_named():
     other = models.train_bpe(["zebra zebra zebra max of"], vocab_size=262)
     ours = {v: k for k, v in tiny.tokenizer().get_vocab().items()}

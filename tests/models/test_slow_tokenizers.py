@@ -47,6 +47,7 @@ def test_a_slow_tokenizer_reads_sources_and_writes_targets(slow):
 def test_a_slow_tokenizer_has_one_digest_before_saving_and_after_loading(slow, tmp_path):
     again = models.load_tokenizer(kit.saved(slow, tmp_path / "again"))
     assert models.tokenizer_digest(again) == models.tokenizer_digest(slow)
+    assert models.decoding_digest(again) == models.decoding_digest(slow)
     models.check_same_tokenizer(slow, again)
 
 

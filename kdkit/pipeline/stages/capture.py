@@ -180,7 +180,7 @@ STAGE = Stage(
     work=fill,
     plan=plan,
     outputs=("predictions/teacher.jsonl",),
-    leftovers=("predictions/teacher.jsonl.partial*",),
+    leftovers=("predictions/teacher.jsonl.*partial*",),
     restore=restore,
     together=True,
 )

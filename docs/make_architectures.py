@@ -61,6 +61,8 @@ CLOSING = """\
 - **Pairs of models** (encoder-decoder, such as bert2bert). `config` holds a table for each side, `encoder = {{
   model_type = "bert", ... }}` and `decoder = {{ ... }}`; kdkit fills in vocabulary and special tokens.
 - **Tokenizers**. Those of Marian, M2M100 and PLBart need the package sentencepiece, and FSMT's needs sacremoses.
+  A Gemma tokenizer (t5gemma, t5gemma2) and Blenderbot's may put no end after a text; a run is then refused, since its
+  models would never learn to stop. Set `"add_eos_token": true` where the folder configures its tokenizer, as here.
 
 ## Types that were not tried
 

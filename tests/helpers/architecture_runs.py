@@ -26,7 +26,7 @@ FIELDS: dict[str, dict[str, Any]] = {"prophetnet": {"disable_ngram_loss": True}}
 """What a type is tried with beside its sizes, so that its own loss is of the target tokens alone."""
 
 
-def byte_level(kind: str) -> Callable[[Path], Any]:
+def byte_level(kind: str, **options: Any) -> Callable[[Path], Any]:
     """A tokenizer of BART's kin."""
 
     def make(_folder: Path) -> Any:
@@ -35,7 +35,7 @@ def byte_level(kind: str) -> Callable[[Path], Any]:
 
         special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
         vocabulary = {token: i for i, token in enumerate([*special, *sorted(ByteLevel.alphabet())])}
-        return getattr(transformers, kind)(vocab=vocabulary, merges=[])
+        return getattr(transformers, kind)(vocab=vocabulary, merges=[], **options)
 
     return make
 
@@ -87,11 +87,11 @@ def of_language_kit(name: str, **languages: str) -> Callable[[Path], Any]:
 T5 = unigram("T5Tokenizer", ("<pad>", "</s>", "<unk>"), extra_ids=2)
 PEGASUS = unigram("PegasusTokenizer", ("<pad>", "</s>", "<unk>", "<mask_2>"))
 SEAMLESS = merged("SeamlessM4TTokenizer", ("<pad>", "<unk>", "<s>", "</s>", "__eng__", "__fra__"))
-GEMMA = merged("GemmaTokenizer", ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>"))
+GEMMA = merged("GemmaTokenizer", ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>"), add_eos_token=True)
 OWN: dict[str, Callable[[Path], Any]] = {
     "bart": byte_level("RobertaTokenizer"),
     "bigbird_pegasus": PEGASUS,
-    "blenderbot": byte_level("BlenderbotTokenizer"),
+    "blenderbot": byte_level("BlenderbotTokenizer", add_eos_token=True),
     "blenderbot-small": language_kit.blenderbot_small,
     "encoder-decoder": bert,
     "fsmt": language_kit.fsmt,

@@ -43,7 +43,28 @@ def generation_config(module: Any, tokenizer: Tokenizer, options: Generation) ->
         min_length=options.min_new_tokens + 1 if options.min_new_tokens else None,  # the start token counts here too
         length_penalty=options.length_penalty if options.length_penalty != 1 else None,
         no_repeat_ngram_size=options.no_repeat_ngram_size or None,
+        # Plain transformers, which opens what is saved, can do without a cache. `own_cache` is faster.
+        use_cache=not outgrows_cache(module),
     )
+
+
+def outgrows_cache(module: Any) -> bool:
+    """Whether a decoder has more layers than transformers makes a cache for, so that generating with it fails.
+
+    T5 and its kin call the number of the encoder's layers `num_hidden_layers`, which is what a cache is made by.
+    """
+    config = module.config
+    layers = getattr(config, "num_decoder_layers", None)
+    return isinstance(layers, int) and layers > config.get_text_config(decoder=True).num_hidden_layers
+
+
+def own_cache(module: Any) -> dict[str, Any]:
+    """Arguments of `generate` that give such a decoder a cache which grows; none for others."""
+    from transformers import DynamicCache, EncoderDecoderCache
+
+    if not outgrows_cache(module):
+        return {}
+    return {"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache()), "use_cache": True}
 
 
 def decoder_inputs(module: Any, labels_BT: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.values import EncodedExample, OutputHead
-from kdkit.models.decoding import attend_as_configured, decoder_inputs, generation_config, text_rules
+from kdkit.models.decoding import attend_as_configured, decoder_inputs, generation_config, own_cache, text_rules
 from kdkit.models.heads import evaluating, follows_head, head_layer, logit_width, states_before, with_bias
 from kdkit.models.loading import quiet
 from kdkit.system.files import disk_full, make_folder, publish, sync_tree
@@ -120,6 +120,7 @@ class Seq2SeqModel:
             ids_BT = self.module.generate(
                 input_ids=batch.source_ids_BS,
                 attention_mask=batch.source_mask_BS,
+                **own_cache(self.module),
                 synced_gpus=False,  # a model under FSDP is whole by now, and other processes write other texts
             )
         return self.tokenizer.batch_decode(ids_BT, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -75,6 +75,24 @@ def test_a_tokenizer_has_one_digest_before_saving_and_after_loading(tmp_path):
     models.check_same_tokenizer(tiny.tokenizer(), models.load_tokenizer(str(tmp_path / "a")))
 
 
+@pytest.mark.parametrize("model_type", ["t5", "switch_transformers"])
+def test_a_decoder_deeper_than_its_encoder_writes_here_and_in_plain_transformers(model_type, tmp_path):
+    """transformers makes a cache for as many layers as the encoder has."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    model = tiny.model({**tiny.T5, "model_type": model_type, "num_layers": 1, "num_decoder_layers": 3})
+    with torch.no_grad():
+        for parameter in model.module.parameters():
+            parameter.mul_(3)
+    batch = collate(tiny.encoded(3)[1], pad_id=0)
+    written = model.generate(batch, Generation(beams=2, max_new_tokens=7))
+    model.save(tmp_path / "m", texts={})
+    plain = AutoModelForSeq2SeqLM.from_pretrained(str(tmp_path / "m")).eval()
+    ids_BT = plain.generate(input_ids=batch.source_ids_BS, attention_mask=batch.source_mask_BS)
+    assert model.tokenizer.batch_decode(ids_BT, skip_special_tokens=True) == written
+    assert any(written)
+
+
 def test_tokenizers_that_write_ids_otherwise_have_another_digest_of_that(tmp_path):
     """What they make of texts is the same, and so is `tokenizer_digest`."""
     tiny.tokenizer().save_pretrained(str(tmp_path / "plain"))

@@ -32,7 +32,7 @@ from kdkit.models.tokenizers import (
     tokenizer_digest,
     train_bpe,
 )
-from kdkit.models.weights import check_weights, weight_files, weights_digest
+from kdkit.models.weights import check_weights, unchanged, weight_files, weights_digest
 
 __all__ = [
     "EncoderDecoder",
@@ -63,6 +63,7 @@ __all__ = [
     "target_size",
     "tokenizer_digest",
     "train_bpe",
+    "unchanged",
     "weight_files",
     "weights_digest",
     "write_like",

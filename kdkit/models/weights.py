@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from kdkit.errors import DamagedData, MissingInput, UsageError
+from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
 from kdkit.system.files import link_or_copy, make_folder
 from kdkit.system.parsing import parse_json
 from kdkit.system.reading import open_regular, read_bytes
@@ -102,6 +102,19 @@ def nothing_else(folder: Path) -> Iterator[Path]:
         yield shown
 
 
+@contextmanager
+def unchanged(folder: Path) -> Iterator[None]:
+    """Refuse what was read of a model's folder in the block if its files were replaced meanwhile.
+
+    Raises:
+        Mismatch: They were: what was loaded and the digest that stands for it may be of two models.
+    """
+    before = _stamps(folder)
+    yield
+    if _stamps(folder) != before:
+        raise Mismatch(f"the model in {folder} was changed while it was read; run again when nobody writes there")
+
+
 def read_table(path: Path) -> dict[str, Any]:
     """A JSON file that holds a table: a configuration or an index.
 
@@ -147,6 +160,12 @@ def _found(folder: Path) -> tuple[Path, tuple[Path, ...]]:
             f"{folder} lacks {missing[0].relative_to(folder)}, which its {chosen.name} names; {FETCH_AGAIN}"
         )
     return chosen, files
+
+
+def _stamps(folder: Path) -> list[tuple[str, int, int, int]]:
+    files = [*weight_files(folder), *(folder / each for each in CONFIGURATIONS if (folder / each).is_file())]
+    stats = [(file, file.stat()) for file in files]
+    return [(str(file), stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
 
 
 def _inside(folder: Path, name: object, *, of: str) -> Path:

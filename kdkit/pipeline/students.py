@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdkit.models import check_same_tokenizer
+from kdkit.pipeline.teacher_folder import same_folder
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import TextModel
@@ -16,10 +17,10 @@ def untrained(run: Run, corpus: Corpus) -> TextModel:
     """A run's student as it starts: the same weights each time.
 
     Raises:
-        Mismatch: It has another tokenizer than the teacher.
+        Mismatch: It has another tokenizer than the teacher; or the teacher's folder has changed.
     """
     recipe = run.recipe
     tokenizer, seed = recipe.teacher.load_tokenizer(corpus), recipe.training.own_seed(recipe.seed)
-    model = recipe.student.build(tokenizer, run.teacher_folder, seed=seed, device=run.device)
+    model = recipe.student.build(tokenizer, same_folder(run), seed=seed, device=run.device)
     check_same_tokenizer(tokenizer, model.tokenizer)
     return model

@@ -103,9 +103,9 @@ class TeacherMade(StageFacts):
     Attributes:
         made: Whether a run made it; else it is used as it is.
         folder: Where it lies, in the run folder or elsewhere; None where it is not a model.
+        weights: Digest of its weights and configuration; None where it is not a model, or the record is an old one.
         reused: Whether an earlier run had made it; this and what follows of a teacher that a run made.
         store: Where the store keeps it.
-        weights: Digest of its weights.
         outputs: Its files.
     """
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kdkit import models
-from kdkit.errors import DamagedData, MissingInput, UsageError
+from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -249,3 +249,14 @@ def test_models_are_opened_and_made_in_several_threads_at_once(saved):
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(16)))
+
+
+def test_a_folder_that_is_replaced_while_it_is_read_is_refused(saved, tmp_path):
+    folder, state = copy(saved, tmp_path / "m"), load_file(saved / "model.safetensors")
+    with models.unchanged(folder):
+        models.load_model(str(folder))
+    with (
+        pytest.raises(Mismatch, match=r"the model in \S+ was changed while it was read; run again"),
+        models.unchanged(folder),
+    ):
+        save_file(scaled(state, 3.0), folder / "model.safetensors", metadata={"format": "pt"})

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from kdkit import models
 from kdkit.data import corpus as corpora
 from kdkit.data.tokens import collate, encode
-from kdkit.errors import Mismatch, UsageError
+from kdkit.errors import Interrupted, Mismatch, UsageError
 from kdkit.pipeline.run import STAGES
 
 NAMES = [stage.name for stage in STAGES]
@@ -593,6 +593,27 @@ def test_a_teacher_tuned_from_a_folder_is_not_shared_once_the_folder_changed(tmp
     assert reused == [False, True, False, False]
     made = json.loads((tmp_path / "runs" / "four" / "teacher" / "generation_config.json").read_text())
     assert made["eos_token_id"] == [1, 5]
+
+
+def test_a_teacher_that_is_replaced_while_a_run_is_under_way_is_refused(tmp_path, monkeypatch):
+    """The student would be made of the new one's layers and trained on the logits of the other."""
+    model = tmp_path / "m"
+    tiny.model(tiny.T5).save(model, texts={})
+    changes = {"teacher": {"name": "hf-seq2seq", "model": str(model)}, "training__epochs": 1}
+    with monkeypatch.context() as patched:
+        patched.setattr(*tiny.signalling("kdkit.training.loop:Trainer._step", 1, signal.SIGINT))
+        with pytest.raises(Interrupted):
+            tiny.run_here(tmp_path, **changes)
+    kept = tmp_path / "kept"
+    model.rename(kept)
+    tiny.model(tiny.T5, seed=2).save(model, texts={})
+    with pytest.raises(
+        Mismatch, match=r"the teacher in \S+ has other weights .* put the former files back, or run with"
+    ):
+        tiny.run_here(tmp_path, **changes)
+    shutil.rmtree(model)
+    kept.rename(model)
+    tiny.run_here(tmp_path, **changes)
 
 
 def test_a_model_that_is_used_as_it_is_stays_where_it_lies(tmp_path):

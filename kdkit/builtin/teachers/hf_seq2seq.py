@@ -139,15 +139,12 @@ class HFSeq2SeqTeacher:
 
         assert folder is not None, "this teacher is a model"
         tokenizer = models.load_tokenizer(str(folder)) if self.is_made_here else self.load_tokenizer(corpus)
-        module = models.load_model(str(folder))
-        models.begin_alike(module, tokenizer, ours=self.is_made_here or bool(self.tgt_lang))
+        with models.unchanged(folder):
+            module = models.load_model(str(folder))
+            models.begin_alike(module, tokenizer, ours=self.is_made_here or bool(self.tgt_lang))
+            identity = models.logits_digest(folder, module)
         model = models.Seq2SeqModel(module=module.to(device).eval(), tokenizer=tokenizer)
-        return OpenHFTeacher(
-            model=model,
-            identity=models.logits_digest(folder, module),
-            device=device,
-            batch_size=self.capture_batch_size,
-        )
+        return OpenHFTeacher(model=model, identity=identity, device=device, batch_size=self.capture_batch_size)
 
 
 @attrs.define(kw_only=True, eq=False)

@@ -42,7 +42,9 @@ def fit(run: Run) -> TeacherMade:
     """
     if not run.recipe.teacher.is_made_here:
         folder = run.recipe.teacher.find_folder()
-        return TeacherMade(made=False, folder=str(folder.absolute()) if folder is not None else None)
+        if folder is None:
+            return TeacherMade(made=False, folder=None)
+        return TeacherMade(made=False, folder=str(folder.absolute()), weights=weights_digest(folder))
     stored, reused = _have_stored(run)
     # From the store also where it was made here: another run may have put the same teacher there first.
     told = run.team.lead_does(lambda: _take(run, stored))

@@ -387,7 +387,7 @@ WAYS = [
     Way(
         "picks the best by a suite that is not asked for",
         2,
-        r'r\.toml:\d+:1: training\.best_by: must be one of loss, hard, soft, text\.METRIC, is "assertions\.f1"; the suites are those of \[evaluation\]',
+        r'r\.toml:\d+:1: training\.best_by: must be one of loss, hard, soft, text\.exact_match, text\.f1, text\.similarity, is "assertions\.f1"; the suites are those of \[evaluation\]',
         prepare=changed('best_by = "loss"', 'best_by = "assertions.f1"'),
     ),
     Way("picks the best by a metric that the suite lacks", 2, r'training\.best_by = "text\.f2": .*text\.f1.*', prepare=changed('best_by = "loss"', 'best_by = "text.f2"')),
@@ -430,8 +430,8 @@ WAYS = [
     Way("names a model without weights", 2, r"\S*model holds no weights: there is neither model\.safetensors nor .*", prepare=model_without("*.safetensors")),
     Way(
         "names a model whose configuration is damaged",
-        2,
-        r"teacher: the (configuration|tokenizer) of model cannot be read \(.*\); fetch that folder again or, .*",
+        4,
+        r"\S*model/config\.json is not JSON \(.*\); fetch that folder again or, .*",
         prepare=teacher_model(lambda user: (user.copy_model("model"), user.write("model/config.json", "{"))),
     ),
     Way(

@@ -918,7 +918,7 @@ def test_every_section_of_a_real_run_is_filled(real_folder):
     facts = read_run(real_folder)
     page = assemble(facts)
     assert page.warnings == ()
-    assert len(page.gauges) == 4
+    assert page.gauges == ()  # on twelve rows this teacher is not above the nearest training row
     assert part(page, "examples").each(Excerpts)[0].shown
     told = sections(page)
     assert list(told) == [

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FIRST = 3
 """So many rows are named."""
+SHOWN = 60
+"""Characters of a text in a message."""
 
 
 def doubts(
@@ -44,10 +46,43 @@ def doubts(
             "the teacher is a new model that nothing trains, so its logits and its texts are noise; give it a "
             "[teacher.fine_tune], or name a trained one with teacher.model"
         )
+    yield from _alike(recipe, examples, rows)
     for role, ids in ends.items():
         yield from _without_an_end(role, ids, rows, tokenizer)
     yield from _cut(recipe, examples, rows, tokenizer)
     yield from _too_long_to_write(recipe, rows)
+
+
+def _alike(recipe: Recipe, examples: Sequence[Example], rows: Sequence[EncodedExample]) -> Iterator[str]:
+    """Rows that do not say what a target depends on."""
+    if len({example.target for example in examples}) == 1 < len(examples):
+        target = examples[0].target
+        yield (
+            f"all {len(examples):,} training targets are the same text ({target[:SHOWN]!r}), "
+            "which the models will learn to write whatever they read"
+        )
+        return
+    read: dict[tuple[int, ...], list[int]] = {}
+    for place, row in enumerate(rows):
+        read.setdefault(row.source_ids, []).append(place)
+    limit = f"tokens.max_source is {recipe.tokens.max_source}"
+    if len(read) == 1 < len(rows):
+        yield (
+            f"all {len(rows):,} training sources are read as the same tokens ({limit}), so that no target can be "
+            "learned from its source"
+        )
+        return
+    groups = [
+        places
+        for places in read.values()
+        if len({examples[place].source for place in places}) > 1 < len({examples[place].target for place in places})
+    ]
+    lost = [rows[place] for places in groups for place in places]
+    if lost:
+        yield (
+            f"{len(lost):,} of {plural(len(rows), 'training source')} are read as the same tokens as another that has "
+            f"another text and another target ({limit}): {_named(lost)}; what tells them apart is not read"
+        )
 
 
 def _without_an_end(

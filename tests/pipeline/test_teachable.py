@@ -38,6 +38,32 @@ def test_a_teacher_that_nothing_trains_is_named_before_anything_runs(tmp_path):
     assert as_json(plan)["notes"] == [note]
 
 
+def test_targets_that_are_all_the_same_are_named(tmp_path):
+    (note,) = found(tmp_path, ["yes"] * 20)
+    assert note == (
+        "all 20 training targets are the same text ('yes'), which the models will learn to write whatever they read"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sources", "sentence"),
+    [
+        (["the same"] * 20, "all 20 training sources are read as the same tokens (tokens.max_source is 24), so"),
+        ([f"{'long ' * 30}{i}" for i in range(20)], "all 20 training sources are read as the same tokens (tok"),
+        (
+            [f"{'long ' * 30 * (i < 2)}{i}" for i in range(20)],
+            "2 of 20 training sources are read as the same tokens as another that has another text and another target (",
+        ),
+    ],
+    ids=["equal", "equal once cut", "some equal once cut"],
+)
+def test_sources_that_cannot_be_told_apart_are_named(tmp_path, sources, sentence):
+    rows = [{"text": source, "answer": f"== {i % 10}"} for i, source in enumerate(sources)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (note,) = found(tmp_path)
+    assert note.startswith(sentence)
+
+
 def tokenizer_without_an_end(folder: Path, **config) -> str:
     """The tiny tokenizer without its post-processor."""
     tiny.tokenizer().save_pretrained(folder)

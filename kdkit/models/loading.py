@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from kdkit.errors import MissingInput, UsageError
+from kdkit.data.tokens import source_ids
+from kdkit.errors import KdkitError, MissingInput, UsageError
 from kdkit.models.config_fields import (
     check_fields,
     check_sizes,
@@ -17,7 +18,8 @@ from kdkit.models.config_fields import (
     default_fields,
     with_tokens,
 )
-from kdkit.models.weights import FETCH_AGAIN, check_weights, nothing_else, read_table, weight_files
+from kdkit.models.tokenizers import PROBE
+from kdkit.models.weights import FETCH_AGAIN, check_enough, check_weights, nothing_else, read_table, weight_files
 from kdkit.system.files import user_path
 from kdkit.system.reading import check_regular_files
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 # The last three are vocabularies of slow tokenizers.
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.spm", "*.tokenizer", "*.codes"]
 VOCABULARIES = ("tokenizer*.json", "vocab*.json", "vocab.txt", "*.model", "*.spm", "*.tokenizer")
+RUST_PANIC = "PanicException"
+"""What a fault within the library tokenizers comes as: no Exception, and its class can be imported from nowhere."""
 LACKS_PACKAGE = re.compile(r"requires the (\w+) library|need to install (\w+)", re.IGNORECASE)
 
 
@@ -114,13 +118,16 @@ def load_tokenizer(name: str) -> Tokenizer:
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+            source_ids(tokenizer, [PROBE])  # what it says of itself may be wrong where only a text shows it
     except ImportError as error:
         said = LACKS_PACKAGE.search(str(error))
         package = next(filter(None, said.groups())).lower() if said is not None else error.name or _first_line(error)
         raise UsageError(
             f"the tokenizer of {name} needs the package {package}, which is not installed: pip install {package}"
         ) from error
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != RUST_PANIC:
+            raise
         _refuse_own_code(folder, "tokenizer_config.json", "config.json")
         raise UsageError(
             f"the tokenizer of {name} cannot be read ({type(error).__name__}: {_first_line(error)}); {FETCH_AGAIN}"
@@ -141,15 +148,20 @@ def load_model(name: str) -> Any:
     import torch
     from transformers import AutoModelForSeq2SeqLM
 
-    load_config(name)
+    config = load_config(name)
     folder = find_folder(name, weights=True)
     check_weights(folder)
     try:
+        with quiet(), torch.device("meta"):
+            parameters = AutoModelForSeq2SeqLM.from_config(config, trust_remote_code=False).num_parameters()
+        check_enough(folder, parameters)
         with quiet(), nothing_else(folder) as shown:
             model, found = AutoModelForSeq2SeqLM.from_pretrained(
                 str(shown), dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
         model.name_or_path = model.config._name_or_path = str(folder)  # noqa: SLF001 - which transformers saves
+    except KdkitError:
+        raise
     except Exception as error:
         raise UsageError(f"{name} cannot be opened as an encoder-decoder model: {_first_line(error)}") from error
     if found["missing_keys"]:
@@ -248,7 +260,7 @@ def _refuse_kernels(folder: Path) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].endswith(":"):  # a heading without what it heads says nothing
         lines[0] += f" {lines[1]}"

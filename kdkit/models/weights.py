@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
-from kdkit.system.files import link_or_copy, make_folder
+from kdkit.system.files import link_or_copy, make_folder, size_text
 from kdkit.system.parsing import parse_json
 from kdkit.system.reading import open_regular, read_bytes
 
@@ -33,6 +33,8 @@ SINGLE_OR_INDEX = (
 )
 """What transformers looks for in a folder; it takes the first that is there."""
 CONFIGURATIONS = ("config.json", "generation_config.json")
+_NUMBERS_IN_A_BYTE, _MADE_UP = 4, 2**26
+"""How many parameters a byte of a file may hold, packed as tightly as can be; and how many need not be in a file."""
 VOLATILE = ("_name_or_path", "transformers_version", "architectures", "torch_dtype", "dtype", "use_cache")
 
 
@@ -64,6 +66,20 @@ def check_weights(folder: Path) -> None:
                     pass
             except SafetensorError as error:
                 raise DamagedData(f"the weights of {folder} are damaged ({error}); {FETCH_AGAIN}") from error
+
+
+def check_enough(folder: Path, parameters: int) -> None:
+    """Refuse a model of far more parameters than the weight files can hold: transformers makes up what they lack.
+
+    Raises:
+        UsageError: It is.
+    """
+    held = sum(file.stat().st_size for file in weight_files(folder))
+    if parameters > _NUMBERS_IN_A_BYTE * held + _MADE_UP:
+        raise UsageError(
+            f"the config.json of {folder} is of a model of {parameters:,} parameters, and the weights there have "
+            f"{size_text(held)}: they are not of one model; {FETCH_AGAIN}"
+        )
 
 
 def weights_digest(folder: Path) -> str:

@@ -510,6 +510,31 @@ def test_a_folder_that_is_no_model_is_one_sentence(saved, tmp_path, spoil, error
     assert str(folder) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("tokenizer.json", {"model": {"continuing_subword_prefix": "a" * 100}}),  # a panic within the library
+        ("tokenizer_config.json", {"model_max_length": "none"}),  # seen with the first text
+    ],
+)
+def test_a_tokenizer_that_fails_in_its_library_or_at_a_text_is_one_sentence(saved, tmp_path, file, change):
+    folder = shutil.copytree(saved, tmp_path / "spoilt")
+    table = json.loads((folder / file).read_text())
+    for key, value in change.items():
+        table[key] = {**table[key], **value} if isinstance(value, dict) else value
+    (folder / file).write_text(json.dumps(table))
+    with pytest.raises(UsageError, match=r"the tokenizer of .*spoilt cannot be read"):
+        models.load_tokenizer(str(folder))
+
+
+def test_a_configuration_of_far_more_parameters_than_weights_is_refused_at_once(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "spoilt")
+    table = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**table, "relative_attention_num_buckets": 10**9}))
+    with pytest.raises(UsageError, match=r"a model of 4,000,\d\d\d,\d\d\d parameters, and the weights there have \d"):
+        models.load_model(str(folder))
+
+
 def test_a_folder_without_tokenizer_is_one_sentence(saved, tmp_path):
     folder = copy(saved, tmp_path)
     for path in folder.glob("tokenizer*"):

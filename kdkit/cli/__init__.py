@@ -93,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: Those after the program's name; by default the process's own.
     """
     own = Started()
+    _open_standard_streams()
     _write_any_character()
     try:
         own = started()
@@ -113,6 +114,20 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if own.size > 1:
         ignore_signals()
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Let the standard streams lead nowhere where a process was started without them: `>&-`, some daemons.
+
+    Else files would be opened under their numbers, and get what libraries write to them.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _write_any_character() -> None:

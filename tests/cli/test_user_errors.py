@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -740,6 +741,17 @@ def test_a_student_writes_without_the_plugins_of_its_codec_and_suites(user, caps
     recipe.write_text(text, encoding="utf-8")
     code, out, err = kdkit(capsys, PREDICT)
     assert (code, SENTENCE.findall(err), len(out.splitlines())) == (0, [], VALIDATION_ROWS)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+def test_a_process_without_standard_streams_does_its_work(user):
+    in_run()(user)
+    page = user.folder / "runs" / "r" / "report.html"
+    page.unlink(missing_ok=True)
+    command = f"exec {shlex.quote(sys.executable)} -m kdkit report runs/r <&- >&- 2>&-"
+    ended = subprocess.run(["sh", "-c", command], cwd=user.folder, timeout=120, check=False)
+    assert ended.returncode == 0
+    assert page.is_file()
 
 
 def test_plain_rows_that_are_called_gz_are_read_all_the_same(user, capsys):

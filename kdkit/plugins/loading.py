@@ -65,7 +65,9 @@ def load(extra: tuple[ModuleType | object, ...] = ()) -> Plugins:
             continue
         try:
             _add(manager, one.load(), one.name, registry)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may raise anything
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a stranger's module may raise anything, as pytest's Skipped
             failures.append(Failure(plugin=one.name, cause=cause_of(error)))
         else:
             loaded[one.name] = one.version
@@ -91,7 +93,7 @@ def _add(manager: pluggy.PluginManager, plugin: object, name: str, registry: Reg
         for kind in KINDS:
             hook = manager.subset_hook_caller(f"register_{kind}", others)
             hook(register=_collector(kind, name, mine, registry.entries))
-    except Exception as error:
+    except BaseException as error:
         if manager.is_registered(plugin):
             manager.unregister(plugin)
         if isinstance(error, pluggy.PluginValidationError):

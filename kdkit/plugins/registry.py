@@ -90,7 +90,9 @@ class Entry:
         module, _, attribute = str(self.target).partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # whatever a stranger's module raises is that plugin's failure
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a stranger's module raises is that plugin's failure
             raise PluginError(
                 f'{SINGULAR[self.kind]} "{self.name}" of plugin {self.plugin} cannot be imported '
                 f"from {self.target}: {cause_of(error)}"

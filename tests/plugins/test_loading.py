@@ -91,6 +91,7 @@ def test_a_component_named_by_a_string_is_imported_only_when_asked_for(install):
         ("import module_that_is_not_there", "ModuleNotFoundError: No module named 'module_that_is_not_there'"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("raise SystemExit(3)", "SystemExit: 3"),
+        ("import pytest; pytest.skip('not here', allow_module_level=True)", "Skipped: "),  # no Exception
         ("def broken(:", "SyntaxError: "),
         (GOOD.replace("losses", "loses"), "register_loses is not a hook of kdkit 0.1.0; did you mean register_losses?"),
         (GOOD.replace("losses", "optimizers"), "is not a hook of kdkit 0.1.0; there are: register_datasets, register_teachers"),

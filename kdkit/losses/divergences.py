@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def forward_kl(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) -> torch.Tensor:
     """KL(p || q) (Hinton et al., 2015): the student must have mass wherever the teacher has."""
     if teacher_logp_V.requires_grad:
-        return _kl(teacher_logp_V, student_logp_V)
+        return kl(teacher_logp_V, student_logp_V)
     from kdkit.losses.forward_kl_gradient import ForwardKL
 
     value: torch.Tensor = ForwardKL.apply(teacher_logp_V, student_logp_V)  # type: ignore[no-untyped-call]  # torch's own
@@ -40,23 +40,23 @@ def forward_kl(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) -> to
 
 def reverse_kl(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) -> torch.Tensor:
     """KL(q || p) (Gu et al., MiniLLM, 2024): the student must have no mass where the teacher has none."""
-    return _kl(student_logp_V, teacher_logp_V)
+    return kl(student_logp_V, teacher_logp_V)
 
 
 def jensen_shannon(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor, *, beta: float) -> torch.Tensor:
     """`beta KL(p || m) + (1 - beta) KL(q || m)` with `m = beta p + (1 - beta) q` (Agarwal et al., GKD, 2024)."""
     mixture_logp_V = _log_mixture(teacher_logp_V, student_logp_V, beta)
-    return beta * _kl(teacher_logp_V, mixture_logp_V) + (1 - beta) * _kl(student_logp_V, mixture_logp_V)
+    return beta * kl(teacher_logp_V, mixture_logp_V) + (1 - beta) * kl(student_logp_V, mixture_logp_V)
 
 
 def skew_forward_kl(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor, *, skew: float) -> torch.Tensor:
     """`KL(p || skew p + (1 - skew) q)` (Ko et al., DistiLLM, 2024)."""
-    return _kl(teacher_logp_V, _log_mixture(teacher_logp_V, student_logp_V, skew))
+    return kl(teacher_logp_V, _log_mixture(teacher_logp_V, student_logp_V, skew))
 
 
 def skew_reverse_kl(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor, *, skew: float) -> torch.Tensor:
     """`KL(q || (1 - skew) p + skew q)` (Ko et al., DistiLLM, 2024)."""
-    return _kl(student_logp_V, _log_mixture(teacher_logp_V, student_logp_V, 1 - skew))
+    return kl(student_logp_V, _log_mixture(teacher_logp_V, student_logp_V, 1 - skew))
 
 
 def total_variation(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) -> torch.Tensor:
@@ -137,17 +137,32 @@ def parameter_refusal(parameter: str, value: float, divergence: str) -> str | No
     return f"must be greater than 0 and less than 1, is {value:g}; use the divergence {' and '.join(instead)}"
 
 
-def _kl(first_logp_V: torch.Tensor, second_logp_V: torch.Tensor) -> torch.Tensor:
-    """KL(first || second) = sum_v first (log first - log second), where first = 0 contributes nothing."""
-    first_p_V = first_logp_V.exp()
-    return (first_p_V * (first_logp_V - second_logp_V).masked_fill(first_p_V == 0, 0.0)).sum(-1)
+def kl(first_logp_V: torch.Tensor, second_logp_V: torch.Tensor) -> torch.Tensor:
+    """KL(first || second) = sum_v first (log first - log second), where first = 0 contributes nothing.
+
+    To each entry `second - first` is added, which sums to 0: no entry is below 0 then, and the rounding of the two
+    normalisers, which all entries share, cancels. Without it, two distributions that are nearly the same, as those of a
+    high temperature are, have a divergence of rounding errors.
+    """
+    import torch
+
+    first_p_V, second_p_V = first_logp_V.exp(), second_logp_V.exp()
+    absent_V = first_p_V == 0
+    between_V = (first_logp_V - second_logp_V).masked_fill(absent_V, 0.0)
+    near_V = between_V.clamp(-1, 1)
+    return torch.where(
+        (between_V == near_V) & ~absent_V,
+        first_p_V * (near_V + torch.expm1(-near_V)),
+        first_p_V * between_V - first_p_V + second_p_V,
+    ).sum(-1)
 
 
 def _log_mixture(first_logp_V: torch.Tensor, second_logp_V: torch.Tensor, share: float) -> torch.Tensor:
     """log(share first + (1 - share) second).
 
-    Where both are 0 it is that of first = 0 and second = 1, without a gradient: `_kl` leaves such entries out.
+    Where both are 0 it is 0 too, without a gradient.
     """
     absent_V = first_logp_V.isneginf() & second_logp_V.isneginf()
     second_logp_V = second_logp_V.masked_fill(absent_V, 0.0)
-    return (first_logp_V + math.log(share)).logaddexp(second_logp_V + math.log1p(-share))
+    mixture_V = (first_logp_V + math.log(share)).logaddexp(second_logp_V + math.log1p(-share))
+    return mixture_V.masked_fill(absent_V, -math.inf)

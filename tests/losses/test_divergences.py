@@ -179,3 +179,17 @@ def test_only_the_forward_kl_divergence_takes_samples():
 def test_what_is_no_divergence_is_refused(name, parameters, message):
     with pytest.raises(UsageError, match=message):
         divergence_of(name, **parameters)
+
+
+@pytest.mark.parametrize("name", ["reverse-kl", "jensen-shannon", "skew-forward-kl", "skew-reverse-kl"])
+def test_distributions_that_are_nearly_the_same_have_the_divergence_of_float64(name):
+    """At temperature 100 half of it was the rounding of the two normalisers, and it could be below 0."""
+    draw = torch.Generator().manual_seed(0)
+    teacher_MV, other_MV = (torch.randn(16, 5000, generator=draw) for _ in range(2))
+    student_MV = 0.9 * teacher_MV + 0.1 * other_MV
+    single, double = (
+        divergence_of(name)(*(torch.log_softmax(each.to(kind) / 100, dim=-1) for each in (teacher_MV, student_MV)))
+        for kind in (torch.float32, torch.float64)
+    )
+    assert single.double().mean().item() == pytest.approx(double.mean().item(), rel=1e-3)
+    assert (divergence_of(name)(*[torch.log_softmax(teacher_MV / 100, dim=-1)] * 2) >= 0).all()

@@ -18,7 +18,7 @@ from kdkit.builtin.codecs.parts.frames import (
     zstd_compress,
     zstd_decompress,
 )
-from kdkit.errors import DamagedData
+from kdkit.errors import DamagedData, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,8 @@ DTYPES: dict[str, tuple[int, float, str]] = {
 TORCH_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 # The bits of infinity.
 INFINITE = {"fp32": 0x7F800000, "fp16": 0x7C00, "bf16": 0x7F80}
+# From here on, rounding moves a logit by 1 or more.
+COARSE = {"fp16": 2048.0, "bf16": 256.0}
 # Smallest, default and largest level.
 LEVELS = {"lz4": (0, 0, 16), "zstd": (1, 3, 22)}
 
@@ -80,11 +82,15 @@ class Float:
         """The block's logits as floats.
 
         Raises:
-            UsageError: A logit is infinity, no number, or too large for the dtype; or a row has -inf alone.
+            UsageError: A logit is infinity, no number, or too large for the dtype; or a row has -inf alone, or lies so
+                far from 0 that rounding moves more than half of its probabilities.
         """
         _, limit, advice = DTYPES[self.dtype]
         logits_TV = masked_logits(block, limit=limit, advice=advice)
-        content = _to_stored(logits_TV, self.dtype).tobytes()
+        stored_TV = _to_stored(logits_TV, self.dtype)
+        if self.dtype != "fp32":
+            _check_kept(block.id, logits_TV, stored_TV, self.dtype)
+        content = stored_TV.tobytes()
         if self.planes:
             content = _transposed(content, -1, DTYPES[self.dtype][0])
         if self.compression == "lz4":
@@ -99,12 +105,8 @@ class Float:
         Raises:
             DamagedData: The payload is not what `encode` writes for such logits.
         """
-        import numpy as np
-
         stored_TV = self._read(payload, tokens, vocab_size)
-        if self.dtype == "bf16":
-            return (stored_TV.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        return stored_TV.astype(np.float32)
+        return _numbers(stored_TV, self.dtype)
 
     def targets(self, records: Sequence[tuple[bytes, int]], *, vocab_size: int, device: str) -> DenseTargets:
         """The targets of a batch, in floats as they are stored.
@@ -178,6 +180,38 @@ def _to_bf16(logits_TV: FloatArray) -> npt.NDArray[np.uint16]:
     half_TV = ((bits_TV >> np.uint32(16)) & np.uint32(1)) + np.uint32(0x7FFF)
     rounded_TV: npt.NDArray[np.uint16] = ((bits_TV + half_TV) >> np.uint32(16)).astype("<u2")
     return rounded_TV
+
+
+def _numbers(stored_TV: npt.NDArray[Any], dtype: str) -> FloatArray:
+    """Stored floats in float32."""
+    import numpy as np
+
+    if dtype == "bf16":
+        return (stored_TV.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return stored_TV.astype(np.float32)
+
+
+def _check_kept(id_: str, logits_TV: FloatArray, stored_TV: npt.NDArray[Any], dtype: str) -> None:
+    """Refuse rows of which rounding leaves another distribution: their largest logits are far from 0.
+
+    Raises:
+        UsageError: Names the first.
+    """
+    import numpy as np
+
+    def probabilities(row_V: FloatArray) -> npt.NDArray[np.float64]:
+        weight_V = np.exp(row_V.astype(np.float64) - float(row_V.max()))
+        return np.asarray(weight_V / weight_V.sum())
+
+    if not logits_TV.size:
+        return
+    for place in np.flatnonzero(np.abs(logits_TV.max(axis=1)) >= COARSE[dtype]):
+        before_V, after_V = (probabilities(row_V) for row_V in (logits_TV[place], _numbers(stored_TV[place], dtype)))
+        if np.abs(before_V - after_V).sum() > 1:
+            raise UsageError(
+                f"rounded to {dtype}, the logits of target token {place} of example {id_!r} are another distribution: "
+                f'around {logits_TV[place].max():g} {dtype} has too few numbers; set dtype = "fp32"'
+            )
 
 
 def _numpy_dtype(dtype: str) -> np.dtype[Any]:

@@ -43,6 +43,7 @@ def checked(folder, suite, **changes):
     run = SimpleNamespace(
         recipe=recipe,
         path=folder,
+        store=folder / "store",
         progress=SimpleNamespace(note=said.append),
         read_corpus=lambda: recipe.data.load(Silent()),
     )

@@ -571,7 +571,7 @@ def small(tmp_path_factory):
             (2, 2),
             ("error: no room", None),
         ),
-        ({0: ("kdkit.pipeline.stages.data:_read", 1, KdkitError("no data"))}, (1, 1), ("error: no data", None)),
+        ({0: ("kdkit.pipeline.stages.data:load_rows", 1, KdkitError("no data"))}, (1, 1), ("error: no data", None)),
     ],
     ids=["in the other", "in the lead", "while the other waits", "where the lead works alone"],
 )

@@ -19,6 +19,7 @@ from kdkit.runs.model_card import model_texts
 from kdkit.runs.stage import Planned, Stage
 from kdkit.runs.stage_facts import BaselineMade, Estimate
 from kdkit.store import folders, found_or_making
+from kdkit.store.tokenized import entry_for
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes
 from kdkit.system.folders import discard_folder
@@ -70,7 +71,8 @@ def restore(run: Run) -> BaselineMade | None:
 def _have(run: Run) -> BaselineMade:
     corpus, workshop, recipe = run.read_corpus(), run.path / labels_only.NAME, run.recipe
     model = untrained(run, corpus)
-    entry = run.store / "baselines" / _key(recipe, corpus, model)
+    named = run.store / "baselines" / _key(recipe, corpus, model)
+    entry = run.team.lead_does(lambda: entry_for(named, model.tokenizer, corpus, recipe.tokens))
     note = run.progress.note
     with found_or_making(entry, what="baseline", note=note, is_there=entry.is_dir, team=run.team) as reused:
         if reused:

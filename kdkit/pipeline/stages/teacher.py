@@ -16,6 +16,7 @@ from kdkit.runs.model_card import model_texts
 from kdkit.runs.stage import Planned, Stage
 from kdkit.runs.stage_facts import Estimate, TeacherMade
 from kdkit.store import folders, found_or_making, sweep_of
+from kdkit.store.tokenized import entry_for
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes, weight_files
 from kdkit.system.folders import discard_folder
@@ -24,6 +25,7 @@ from kdkit.system.wording import millions
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
@@ -88,7 +90,9 @@ def restore(run: Run) -> TeacherMade | None:
 
 def entry_of(run: Run, corpus: Corpus) -> Path:
     """Where the store keeps the teacher that the run makes."""
-    return run.store / "teachers" / _key(run, corpus)
+    tokenizer = run.recipe.teacher.load_tokenizer(corpus)
+    entry = run.store / "teachers" / _key(run, corpus, tokenizer)
+    return entry_for(entry, tokenizer, corpus, run.recipe.tokens)
 
 
 def _have_stored(run: Run) -> tuple[Path, bool]:
@@ -159,7 +163,7 @@ def _seed(run: Run) -> int:
     return fine_tune.own_seed(run.recipe.seed) if fine_tune is not None else run.recipe.seed
 
 
-def _key(run: Run, corpus: Corpus) -> str:
+def _key(run: Run, corpus: Corpus, tokenizer: Tokenizer) -> str:
     """Everything that the made teacher depends on: of the recipe, of the data, and what it starts from."""
     options, start = run.recipe.digested, run.recipe.teacher.find_folder()
     # Of what lies in a folder the content counts, not the name.
@@ -169,7 +173,7 @@ def _key(run: Run, corpus: Corpus) -> str:
         "tokens": options["tokens"],
         "seed": _seed(run),
         "data": corpora.digest(attrs.evolve(corpus, test=())),
-        "tokenizer": tokenizer_digest(run.recipe.teacher.load_tokenizer(corpus)),
+        "tokenizer": tokenizer_digest(tokenizer),
         "start": weights_digest(start) if start is not None else None,
     }
     if start is not None and (rules := rules_beside(start)):

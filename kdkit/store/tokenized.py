@@ -1,0 +1,46 @@
+"""Entries of the store that hold a model trained on rows: one for each way of writing those rows as ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kdkit.data.tokens import encode
+from kdkit.models import load_tokenizer
+from kdkit.system.digests import digest_of
+from kdkit.system.parsing import parse_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.options import TokenLimits
+    from kdkit.api.values import Corpus
+
+
+def entry_for(entry: Path, tokenizer: Tokenizer, corpus: Corpus, limits: TokenLimits) -> Path:
+    """Where the store keeps what was trained on the ids that a tokenizer makes of a corpus.
+
+    The name of an entry covers a tokenizer's vocabulary and what it makes of one text, in which a tokenizer of other
+    merges may agree. So the tokenizer that lies in an entry is asked about the rows themselves; where it writes them
+    with other ids, the entry is another's, and ours has those ids in its name.
+    """
+    if not entry.is_dir():
+        return entry
+    there = load_tokenizer(str(entry))
+    if _pipeline(there) is not None and _pipeline(there) == _pipeline(tokenizer):
+        return entry
+    ours = _ids(tokenizer, corpus, limits)
+    return entry if ours == _ids(there, corpus, limits) else entry.with_name(digest_of([entry.name, ours])[:32])
+
+
+def _pipeline(tokenizer: Tokenizer) -> Any:
+    """All that a fast tokenizer does with a text, but for how it was last told to cut and pad; None of a slow one."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    return {key: part for key, part in parse_json(backend.to_str()).items() if key not in {"truncation", "padding"}}
+
+
+def _ids(tokenizer: Tokenizer, corpus: Corpus, limits: TokenLimits) -> str:
+    rows = encode([*corpus.train, *corpus.validation], tokenizer, limits)
+    return digest_of([[row.source_ids, row.target_ids] for row in rows])

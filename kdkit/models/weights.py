@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
@@ -35,6 +37,8 @@ SINGLE_OR_INDEX = (
 CONFIGURATIONS = ("config.json", "generation_config.json")
 _NUMBERS_IN_A_BYTE, _MADE_UP = 4, 2**26
 """How many parameters a byte of a file may hold, packed as tightly as can be; and how many need not be in a file."""
+_SETTLED_NS = 10 * 10**9
+"""Only then are a file's times trusted: of one that was written just now, a second write may have the same."""
 VOLATILE = ("_name_or_path", "transformers_version", "architectures", "torch_dtype", "dtype", "use_cache")
 
 
@@ -85,11 +89,24 @@ def check_enough(folder: Path, parameters: int) -> None:
 def weights_digest(folder: Path) -> str:
     """SHA-256 of what determines a model's logits: the weight files that are loaded, and its configuration.
 
-    Loads nothing.
+    Loads nothing. A process that asks again reads the files again only if they may have changed.
 
     Raises:
         MissingInput: The folder holds no weights.
     """
+    stamps = _stamps(folder)
+    newest = max(each.changed_ns for each in stamps)
+    if time.time_ns() - newest < _SETTLED_NS:
+        return _digest_of(folder)
+    return _digest_at(folder, stamps)
+
+
+@lru_cache(maxsize=16)
+def _digest_at(folder: Path, _stamps: tuple[_Stamp, ...]) -> str:
+    return _digest_of(folder)
+
+
+def _digest_of(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in weight_files(folder):
         with open_regular(file) as stream:
@@ -178,10 +195,23 @@ def _found(folder: Path) -> tuple[Path, tuple[Path, ...]]:
     return chosen, files
 
 
-def _stamps(folder: Path) -> list[tuple[str, int, int, int]]:
+class _Stamp(NamedTuple):
+    """By what a file that was changed or replaced is told from what it was."""
+
+    path: str
+    inode: int
+    size: int
+    written_ns: int
+    changed_ns: int
+
+
+def _stamps(folder: Path) -> tuple[_Stamp, ...]:
     files = [*weight_files(folder), *(folder / each for each in CONFIGURATIONS if (folder / each).is_file())]
     stats = [(file, file.stat()) for file in files]
-    return [(str(file), stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+    return tuple(
+        _Stamp(str(file), stat.st_ino, stat.st_size, stat.st_mtime_ns, max(stat.st_mtime_ns, stat.st_ctime_ns))
+        for file, stat in stats
+    )
 
 
 def _inside(folder: Path, name: object, *, of: str) -> Path:

@@ -133,6 +133,22 @@ def test_the_digest_of_a_plain_folder_is_that_of_earlier_versions(saved):
     assert models.weights_digest(saved) == hashlib.sha256(files[0] + files[1].encode()).hexdigest()
 
 
+def test_files_that_have_settled_are_read_once_and_again_when_they_change(saved, tmp_path, monkeypatch):
+    read = []
+    inner = models.weights._digest_of
+    monkeypatch.setattr("kdkit.models.weights._digest_of", lambda folder: read.append(folder) or inner(folder))
+    folder = copy(saved, tmp_path / "m")
+    first = [models.weights_digest(folder) for _ in range(2)]
+    assert len(read) == 2  # a second write within the clock's tick would show nowhere
+    monkeypatch.setattr("kdkit.models.weights._SETTLED_NS", 0)
+    assert {models.weights_digest(folder) for _ in range(3)} == set(first)
+    assert len(read) == 3
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dropout_rate": 0.5}))
+    assert models.weights_digest(folder) not in first
+    assert len(read) == 4
+
+
 def index_of(**places):
     def spoil(folder):
         (folder / "model.safetensors").unlink()

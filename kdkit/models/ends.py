@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdkit.errors import UsageError
+from kdkit.models.layout import generation_of
 from kdkit.models.tokenizers import end_id
 
 if TYPE_CHECKING:
@@ -23,23 +23,8 @@ def end_ids(config: Any, tokenizer: Tokenizer) -> frozenset[int]:
         UsageError: The generation configuration in the model's folder cannot be read.
     """
     folder = getattr(config, "_name_or_path", "")
-    own = _of_folder(Path(folder)) if folder else None
+    own = generation_of(Path(folder)).eos_token_id if folder else None
     for found in (own, getattr(config, "eos_token_id", None), end_id(tokenizer)):
         if found is not None:
             return frozenset(found if isinstance(found, list) else [found])
     return frozenset()
-
-
-def _of_folder(folder: Path) -> Any:
-    """What the generation configuration in a model's folder says; None where there is none."""
-    from transformers import GenerationConfig
-
-    if not (folder / "generation_config.json").is_file():
-        return None
-    try:
-        return GenerationConfig.from_pretrained(str(folder)).eos_token_id
-    except Exception as error:
-        raise UsageError(
-            f"{folder / 'generation_config.json'} cannot be read ({str(error).strip().splitlines()[0]}); "
-            "correct it, or fetch that folder again"
-        ) from error

@@ -134,14 +134,24 @@ def check_beginning(config: Any, tokenizer: Tokenizer, *, folder: Path, ours: bo
 
 
 def generation_of(folder: Path) -> Any:
-    """The generation configuration of a model's folder, without loading the model."""
+    """The generation configuration of a model's folder, without loading the model.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
     from transformers import GenerationConfig
 
-    with quiet():
-        if (folder / "generation_config.json").is_file():
-            return GenerationConfig.from_pretrained(str(folder))
-        # Old folders have it in here, where a configuration does not take it from.
-        return GenerationConfig.from_pretrained(str(folder), config_file_name="config.json", _from_model_config=True)
+    own = folder / "generation_config.json"
+    # Old folders have it in config.json, where a configuration does not take it from.
+    place = {} if own.is_file() else {"config_file_name": "config.json", "_from_model_config": True}
+    try:
+        with quiet():
+            return GenerationConfig.from_pretrained(str(folder), **place)
+    except Exception as error:
+        raise UsageError(
+            f"{folder / 'config.json' if place else own} cannot be read ({str(error).strip().splitlines()[0]}); "
+            "correct it, or fetch that folder again"
+        ) from error
 
 
 def logits_digest(folder: Path, module: Any) -> str:

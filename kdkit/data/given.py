@@ -30,9 +30,7 @@ def checked_corpus(given: Any, *, owner: str) -> Corpus:
         UsageError: There are no training or no validation rows, or two rows have one id.
     """
     for sentence in _faults(given):
-        raise PluginError(
-            f"{owner} {sentence}; the plugin that brings it has to be mended (kdkit.testing.check_dataset)"
-        )
+        raise PluginError(f"{owner} {sentence}; {_MENDED} (kdkit.testing.check_dataset)")
     assert isinstance(given, Corpus)
     for split in ("train", "validation"):
         if not given.split(split):

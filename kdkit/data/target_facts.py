@@ -8,7 +8,7 @@ import attrs
 
 from kdkit.data.long_rows import is_long, longest
 from kdkit.data.tokens import CHUNK, control_words, target_ids
-from kdkit.system.wording import plural, trim
+from kdkit.system.wording import first_few, plural, quoted, trim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import EncodedExample, Example
 
 FIRST = 3
-"""So many rows are named of each kind."""
-_SHOWN = 60
-"""Characters of a text in a message."""
+"""So many rows are named of each kind in `data/report.json`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -107,14 +105,14 @@ def notes_on(found: Sequence[TargetFacts], limits: TokenLimits) -> Iterator[str]
 
     def named(name: str) -> tuple[int, str]:
         ids = [id_ for each in found for id_ in getattr(each, name)]
-        return len(ids), f"{', '.join(map(_shown, ids[:FIRST]))}{', ...' if len(ids) > FIRST else ''}"
+        return len(ids), first_few(ids)
 
     count, first = named("changed")
     example = next((each.example for each in found if each.example is not None), None)
     if example is not None:
         yield (
             f"{count:,} of {plural(rows, 'target')} ({count / rows:.1%}) cannot be written with this tokenizer, which "
-            f"makes {_shown(example[1])} of {_shown(example[0])} ({first}): their exact match is 0 whatever is learned"
+            f"makes {quoted(example[1])} of {quoted(example[0])} ({first}): their exact match is 0 whatever is learned"
         )
     for side in ("target", "source"):
         share = sum(each.unknown[side] for each in found) / max(1, sum(each.tokens[side] for each in found))
@@ -149,8 +147,3 @@ def _unknown_id(tokenizer: Tokenizer) -> int | None:
     unknown = getattr(tokenizer, "unk_token_id", None)
     others = {getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad")}
     return None if unknown in others else unknown
-
-
-def _shown(text: str) -> str:
-    """A text in a message, on one line and cut where it is long."""
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")

@@ -123,8 +123,8 @@ class Stack:
 
     def difference(self, other: Stack, layers: Sequence[int]) -> tuple[int, str] | None:
         """Where another stack's layers differ from these of this one, and in what."""
+        first_only = self.only_first
         for place, (mine, its) in enumerate(zip((self.layers[layer] for layer in layers), other.layers, strict=True)):
-            first_only = self.only_first
             names, its_names = set(mine.state_dict()), set(its.state_dict())
             lacks = names - its_names - (first_only if layers[place] == 0 and place else set())
             more = its_names - names - (set() if place else first_only)

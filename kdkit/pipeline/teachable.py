@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kdkit.data.long_rows import longest
 from kdkit.data.tokens import target_ids
 from kdkit.errors import UsageError
-from kdkit.system.wording import plural
+from kdkit.system.wording import first_few, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from kdkit.api.values import EncodedExample, Example
     from kdkit.recipe import Recipe
 
-FIRST = 3
-"""So many rows are named."""
 SHOWN = 60
 """Characters of a text in a message."""
 
@@ -163,5 +161,4 @@ def _too_long_to_write(recipe: Recipe, rows: Sequence[EncodedExample]) -> Iterat
 
 
 def _named(rows: Sequence[EncodedExample]) -> str:
-    ids = [repr(row.id) for row in rows[:FIRST]]
-    return ", ".join([*ids, *(["..."] if len(rows) > FIRST else [])])
+    return first_few([row.id for row in rows])

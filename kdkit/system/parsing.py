@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,14 +56,8 @@ def parse_json(raw: bytes | str, *, decoder: json.JSONDecoder = _DECODER, deepes
         Beyond: It is nested deeper, or has a number of more digits than Python reads.
     """
     text = raw if isinstance(raw, str) else raw.decode("utf-8")
-    try:
+    with _naming_limits(text, deepest):
         value = decoder.decode(text)
-    except RecursionError:
-        raise _too_deep(text, deepest) from None
-    except json.JSONDecodeError:
-        raise
-    except ValueError as error:
-        raise _with_place(error, text) from None
     _check_depth(value, text, deepest)
     return value
 
@@ -76,16 +71,26 @@ def parse_toml(text: str) -> dict[str, Any]:
     """
     if long := _LONG_KEY.search(text):
         raise Beyond(text, long.start(), f"a key has more than {DEEPEST} parts")
-    try:
+    with _naming_limits(text, DEEPEST):
         tables = tomllib.loads(text)
-    except RecursionError:
-        raise _too_deep(text, DEEPEST) from None
-    except tomllib.TOMLDecodeError:
-        raise
-    except ValueError as error:
-        raise _with_place(error, text) from None
     check_value(tables, text)
     return tables
+
+
+@contextmanager
+def _naming_limits(text: str, deepest: int) -> Iterator[None]:
+    """Say where a text goes beyond what Python's own parsers take, which they say without a place or by a traceback."""
+    try:
+        yield
+    except RecursionError:
+        raise _too_deep(text, deepest) from None
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError):
+        raise
+    except ValueError as error:
+        found = _DIGITS.search(text) if "digits" in str(error) else None
+        if found is None:
+            raise
+        raise Beyond(text, found.start(), "a number has more than 4,300 digits") from None
 
 
 def check_value(value: Any, text: str = "") -> None:
@@ -137,9 +142,3 @@ def _too_large(text: str, number: int) -> Beyond:
     digits = len(str(abs(number))) if abs(number) < 10**4300 else "over 4,300"
     found = re.search(str(abs(number)), text) if digits != "over 4,300" else None
     return Beyond(text, found.start() if found else 0, f"a whole number of {digits} digits is beyond 64 bits")
-
-
-def _with_place(error: ValueError, text: str) -> ValueError:
-    """What Python says of a number of too many digits has no place."""
-    found = _DIGITS.search(text) if "digits" in str(error) else None
-    return Beyond(text, found.start(), "a number has more than 4,300 digits") if found else error

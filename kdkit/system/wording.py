@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 # Control characters of ASCII, those beyond it (a terminal may take U+009B for the start of a command), and marks that
 # let a reader see a text in another order than it has.
 _BEYOND = (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _SHOWN: dict[int, int | str] = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
 _SHOWN |= {127: 0x2421, **{code: f"\\u{code:04x}" for code in _BEYOND}}
+
+
+_FIRST, _LONGEST = 3, 60
+"""Of many texts in a message, how many are named, and how many characters of each."""
 
 
 def trim(text: str) -> str:
@@ -20,6 +29,16 @@ def visible(text: str) -> str:
     Those that a keyboard has are pictures, others escapes as in JSON, half characters a question mark.
     """
     return text.replace("\r\n", "\n").translate(_SHOWN).encode("utf-8", "replace").decode("utf-8")
+
+
+def first_few(texts: Sequence[str]) -> str:
+    """The first of many texts, each on one line and cut where it is long: `'a', 'b', 'c', ...`."""
+    return ", ".join([*map(quoted, texts[:_FIRST]), *(["..."] if len(texts) > _FIRST else [])])
+
+
+def quoted(text: str) -> str:
+    """A text in a message, on one line and cut where it is long."""
+    return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
 def millions(count: int) -> str:

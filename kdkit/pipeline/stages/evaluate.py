@@ -79,9 +79,10 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
     )
     evidence.rows.write(run.path)
     record.write(run.path, found)
-    for sentence in {**failures, **evidence.failures}.values():
+    if failed := {**failures, **evidence.failures}:
+        first = next(iter(failed.values()))
         raise KdkitError(
-            f"{sentence}; all other scores are in {run.path / record.FILE} and `kdkit report {run.path}` shows them; "
+            f"{first}; all other scores are in {run.path / record.FILE} and `kdkit report {run.path}` shows them; "
             "mend the suite and run the same command again, which scores the same texts"
         )
     return Evaluated(split=found.split, rows=found.row_count)

@@ -82,7 +82,7 @@ class Float:
         """The block's logits as floats.
 
         Raises:
-            UsageError: A logit is infinity, no number, or too large for the dtype; or a row has -inf alone, or lies so
+            UsageError: A logit is infinity, NaN, or too large for the dtype; or a row has -inf alone, or lies so
                 far from 0 that rounding moves more than half of its probabilities.
         """
         _, limit, advice = DTYPES[self.dtype]
@@ -237,10 +237,10 @@ def _bits_of(kind: np.dtype[Any], sign: str) -> np.dtype[Any]:
 
 
 def _check_numbers(stored_TV: npt.NDArray[Any], dtype: str) -> None:
-    """Refuse +inf, and what is no number, by their bits: those of their exponents are all set.
+    """Refuse +inf and NaN by their bits: those of their exponents are all set.
 
-    Read as integers with a sign, +inf and what is no number are above every finite number; read without, what is no
-    number and has the sign is above -inf, and that above all else.
+    Read as integers with a sign, +inf and NaN are above every finite number; read without, a NaN with the sign is above
+    -inf, and that above all else.
     NumPy finds the greatest integer a hundred times as fast as the greatest number in half precision.
     """
     if stored_TV.size == 0:

@@ -77,7 +77,7 @@ class Sampled:
         """Draws from the block's distributions.
 
         Raises:
-            UsageError: The largest logit of a token is beyond 1e38 or -inf, or a logit is no number.
+            UsageError: The largest logit of a token is beyond 1e38 or -inf, or a logit is NaN.
         """
         import numpy as np
 

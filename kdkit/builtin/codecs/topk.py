@@ -85,7 +85,7 @@ class TopK:
         """The block's largest logits.
 
         Raises:
-            UsageError: The largest logit of a token is beyond 1e38 or -inf, or a logit is no number.
+            UsageError: The largest logit of a token is beyond 1e38 or -inf, or a logit is NaN.
         """
         import numpy as np
 

@@ -23,7 +23,7 @@ def moderate_logits(block: TeacherBlock, *, codec: str) -> FloatArray:
     The others may lie below it by any distance, -inf included: such entries have no probability.
 
     Raises:
-        UsageError: The largest of a row is beyond that or -inf, or a logit is no number; the message names the codec.
+        UsageError: The largest of a row is beyond that or -inf, or a logit is NaN; the message names the codec.
     """
     import numpy as np
 
@@ -47,7 +47,7 @@ def masked_logits(block: TeacherBlock, *, limit: float, advice: str) -> FloatArr
         advice: What to do about a finite logit beyond it, as the end of a sentence.
 
     Raises:
-        UsageError: A logit is beyond the limit or no number, or all of a row are -inf; the message says which.
+        UsageError: A logit is beyond the limit or NaN, or all of a row are -inf; the message says which.
     """
     import numpy as np
 
@@ -69,7 +69,7 @@ def finite_logits(block: TeacherBlock, *, limit: float, advice: str, mask_advice
         mask_advice: The same for one of -inf.
 
     Raises:
-        UsageError: A logit is beyond the limit, infinite, or no number; the message says which.
+        UsageError: A logit is beyond the limit, infinite, or NaN; the message says which.
     """
     import numpy as np
 

@@ -113,7 +113,7 @@ class UniformGridLZ4:
         """The block's logits as one LZ4 frame.
 
         Raises:
-            UsageError: The largest logit of a token is beyond 1e38 or -inf, or a logit is no number; or the logits do
+            UsageError: The largest logit of a token is beyond 1e38 or -inf, or a logit is NaN; or the logits do
                 not lie on the grid that the block names, or are too far apart for one grid.
         """
         logits_TV = moderate_logits(block, codec=f"u{self.bits}-lz4")

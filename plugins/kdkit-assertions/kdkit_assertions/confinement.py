@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import math
 import os
 import resource
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit_assertions import landlock
+from kdkit_assertions.libc import give_up_new_privileges, libc
 from kdkit_assertions.systemcalls import ROWS, WORKERS, refuse_system_calls
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from kdkit_assertions.namespaces import Namespaces
 
-_PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 3, 4, 36, 38
+_PR_SET_PDEATHSIG, _PR_GET_DUMPABLE, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 3, 4, 36
 _CAPABILITY_VERSION_3 = 0x20080522
 _FILE_BYTES = 16 * 2**20
 PROCESSES = 64
@@ -80,13 +80,13 @@ def guard_worker(folder: Path, held: Namespaces) -> None:
     if not held.mounts and landlock.version():
         landlock.restrict([landlock.Place.open(folder), landlock.Place.open(os.devnull)], None, scoped=False)
     refuse_system_calls(WORKERS if held.apart else ROWS)
-    _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def adopt_orphans() -> None:
     """Become the parent of processes whose own parent ends, if this process started them or one that did."""
     if sys.platform == "linux":
-        _libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def confine_row(home: Path, readable: Sequence[landlock.Place], held: Namespaces) -> Confinement:
@@ -100,7 +100,7 @@ def confine_row(home: Path, readable: Sequence[landlock.Place], held: Namespaces
     if sys.platform != "linux":
         return NO_KERNEL_LAYER
     die_with_parent()
-    _libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # so root's programs get no capabilities back
+    give_up_new_privileges()  # so root's programs get no capabilities back
     is_bound = False
     if landlock.version():
         writable = [landlock.Place.open(home), landlock.Place.open(os.devnull)]
@@ -120,7 +120,7 @@ def confine_row(home: Path, readable: Sequence[landlock.Place], held: Namespaces
 def die_with_parent() -> None:
     """End this process when its parent ends, where the kernel does that."""
     if sys.platform == "linux":
-        _libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
+        libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
 
 
 def limit_row(*, seconds: float, memory_bytes: int, counts_own: bool) -> None:
@@ -147,7 +147,7 @@ def limit_row(*, seconds: float, memory_bytes: int, counts_own: bool) -> None:
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(name, (allowed, allowed))
     if sys.platform == "linux":
-        _libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+        libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
     sys.addaudithook(_refuse_sockets)
 
 
@@ -175,11 +175,10 @@ def unseen() -> Iterator[None]:
     if sys.platform != "linux":
         yield
         return
-    libc = _libc()
     with _unseen.lock:
         if _unseen.count == 0:
-            _unseen.was_seen = libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1
-            libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+            _unseen.was_seen = libc().prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1
+            libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
         _unseen.count += 1
     try:
         yield
@@ -187,7 +186,7 @@ def unseen() -> Iterator[None]:
         with _unseen.lock:
             _unseen.count -= 1
             if _unseen.count == 0 and _unseen.was_seen:
-                libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+                libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 def end_child(pid: int) -> None:
@@ -224,12 +223,7 @@ def children() -> frozenset[int]:
         return frozenset()
 
 
-@functools.cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
 def _drop_capabilities() -> None:
     """Give up what a namespace's first process, or root, may do."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    _libc().capset(ctypes.create_string_buffer(header), ctypes.create_string_buffer(24))
+    libc().capset(ctypes.create_string_buffer(header), ctypes.create_string_buffer(24))

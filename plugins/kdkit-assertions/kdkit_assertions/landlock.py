@@ -7,7 +7,6 @@ from which the numbers are.
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import stat
 import struct
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit_assertions.libc import give_up_new_privileges, libc
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
-_PR_SET_NO_NEW_PRIVS = 38
 # Rights over files, and which of them there are for a file that is no folder. Truncating came with version 3.
 _EXECUTE, _WRITE, _READ, _LIST, _TRUNCATE = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 14
 _READING = _EXECUTE | _READ | _LIST
@@ -53,7 +53,7 @@ def version() -> int:
     """The version of Landlock that the kernel has; 0 where it has none."""
     if sys.platform != "linux":
         return 0
-    return max(0, int(_libc().syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1))))
+    return max(0, int(libc().syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1))))
 
 
 def restrict(writable: Iterable[Place], readable: Sequence[Place] | None, *, scoped: bool) -> bool:
@@ -71,8 +71,7 @@ def restrict(writable: Iterable[Place], readable: Sequence[Place] | None, *, sco
     handled = writing | (_READING if readable is not None else 0)
     scope = _SCOPE_SIGNAL if scoped and since >= _SIGNALS_SINCE else 0
     wanted = struct.pack("=QQQ", handled, 0, scope)[: 24 if since >= _SIGNALS_SINCE else 8]
-    libc = _libc()
-    rules = libc.syscall(_CREATE, wanted, ctypes.c_size_t(len(wanted)), ctypes.c_uint32(0))
+    rules = libc().syscall(_CREATE, wanted, ctypes.c_size_t(len(wanted)), ctypes.c_uint32(0))
     if rules < 0:
         return False
     try:
@@ -80,17 +79,12 @@ def restrict(writable: Iterable[Place], readable: Sequence[Place] | None, *, sco
         allowed += [(place, _READING) for place in readable or ()]
         if not all(_allow(rules, place, rights) for place, rights in allowed):
             return False
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        return bool(libc.syscall(_RESTRICT, ctypes.c_int(rules), ctypes.c_uint32(0)) == 0)
+        give_up_new_privileges()
+        return bool(libc().syscall(_RESTRICT, ctypes.c_int(rules), ctypes.c_uint32(0)) == 0)
     finally:
         os.close(rules)
 
 
 def _allow(rules: int, place: Place, rights: int) -> bool:
     rule = struct.pack("=Qi", rights if place.is_folder else rights & _OF_A_FILE, place.descriptor)
-    return bool(_libc().syscall(_ADD, ctypes.c_int(rules), ctypes.c_int(1), rule, ctypes.c_uint32(0)) == 0)
-
-
-@functools.cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+    return bool(libc().syscall(_ADD, ctypes.c_int(rules), ctypes.c_int(1), rule, ctypes.c_uint32(0)) == 0)

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit_assertions.libc import libc
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -81,7 +83,7 @@ def settle(held: Namespaces, folder: Path) -> Namespaces:
     _mount(None, "/", None, _RECURSIVE | _PRIVATE)
     attributes = struct.pack("=QQQQ", _ATTR_READ_ONLY, 0, 0, 0)
     size = ctypes.c_size_t(len(attributes))
-    is_read_only = _libc().syscall(_MOUNT_SETATTR, _HERE, b"/", _AT_RECURSIVE, attributes, size) == 0
+    is_read_only = libc().syscall(_MOUNT_SETATTR, _HERE, b"/", _AT_RECURSIVE, attributes, size) == 0
     _mount("tmpfs", str(folder), "tmpfs", _NOSUID | _NODEV, _ROOM)
     os.chdir(folder)
     return attrs.evolve(held, read_only=is_read_only, shows_own=own_processes())
@@ -104,7 +106,7 @@ def fresh_room(room: Path) -> None:
     """
     below = os.open(room, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _check(_libc().unshare(_NEW_MOUNTS), "unshare")
+        _check(libc().unshare(_NEW_MOUNTS), "unshare")
         _mount("tmpfs", str(room), "tmpfs", _NOSUID | _NODEV, _ROOM)
         copy_files(Path(f"/proc/self/fd/{below}"), room)
     finally:
@@ -133,13 +135,13 @@ def fork_first() -> int:
     """
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _check(_libc().unshare(_NEW_PID), "unshare")
+        _check(libc().unshare(_NEW_PID), "unshare")
         child = os.fork()
         if child == 0:
-            if _libc().unshare(_NEW_IPC) != 0:
+            if libc().unshare(_NEW_IPC) != 0:
                 os._exit(1)
         else:
-            _check(_libc().setns(own, _NEW_PID), "setns")
+            _check(libc().setns(own, _NEW_PID), "setns")
     finally:
         os.close(own)
     return child
@@ -148,7 +150,7 @@ def fork_first() -> int:
 def _enter(wanted: Namespaces) -> None:
     user, group = os.getuid(), os.getgid()
     flags = _NEW_PID | _NEW_NET | _NEW_IPC | (_NEW_MOUNTS if wanted.mounts else 0) | (_NEW_USER if wanted.user else 0)
-    _check(_libc().unshare(flags), "unshare")
+    _check(libc().unshare(flags), "unshare")
     if wanted.user:
         Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1", encoding="ascii")
@@ -187,15 +189,10 @@ def _succeeds(work: Callable[[], object]) -> bool:
 
 def _mount(source: str | None, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
     source_, kind_, options_ = (None if each is None else os.fsencode(each) for each in (source, kind, options))
-    _check(_libc().mount(source_, os.fsencode(target), kind_, ctypes.c_ulong(flags), options_), "mount")
+    _check(libc().mount(source_, os.fsencode(target), kind_, ctypes.c_ulong(flags), options_), "mount")
 
 
 def _check(result: int, call: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{call}: {os.strerror(number)}")
-
-
-@functools.cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)

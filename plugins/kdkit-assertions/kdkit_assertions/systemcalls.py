@@ -24,10 +24,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit_assertions.libc import give_up_new_privileges, libc
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
+_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 ALLOW, REFUSE, MISSING = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _LOAD, _IF_EQUAL, _IF_NOT_BELOW, _IF_ANY, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24  # where they stand in what a filter is shown
@@ -128,9 +130,8 @@ def refuse_system_calls(whose: str) -> bool:
     code = program(platform.machine(), whose)
     instructions = ctypes.create_string_buffer(code, len(code))
     filter_ = struct.pack("@HP", len(code) // 8, ctypes.addressof(instructions))
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    return bool(libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, filter_, 0, 0) == 0)
+    give_up_new_privileges()
+    return bool(libc().prctl(_PR_SET_SECCOMP, _MODE_FILTER, filter_, 0, 0) == 0)
 
 
 def program(name: str, whose: str) -> bytes:

@@ -18,7 +18,7 @@ from kdkit.data.tokens import target_ids
 from kdkit.errors import UsageError
 from kdkit.models.decoding import MODEL_TOKENS, decoder_inputs, model_token, never_written
 from kdkit.models.languages import marks_languages
-from kdkit.models.loading import config_from, load_config, quiet
+from kdkit.models.loading import config_from, first_line, load_config, quiet
 from kdkit.models.making import empty_model
 from kdkit.models.weights import read_table, weights_digest
 from kdkit.system.digests import digest_of
@@ -149,7 +149,7 @@ def generation_of(folder: Path) -> Any:
             return GenerationConfig.from_pretrained(str(folder), **place)
     except Exception as error:
         raise UsageError(
-            f"{folder / 'config.json' if place else own} cannot be read ({str(error).strip().splitlines()[0]}); "
+            f"{folder / 'config.json' if place else own} cannot be read ({first_line(error)}); "
             "correct it, or fetch that folder again"
         ) from error
 

@@ -96,10 +96,9 @@ def _fetch(name: str, patterns: list[str]) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # the hub client's errors share no base class; all mean that the model is not available
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise MissingInput(
             f'model "{name}" is not a local folder, and the hub does not give it ({type(error).__name__}: '
-            f"{reason[:200]}); give the path of a downloaded folder instead"
+            f"{first_line(error)[:200]}); give the path of a downloaded folder instead"
         ) from error
 
 
@@ -121,7 +120,7 @@ def load_tokenizer(name: str) -> Tokenizer:
             source_ids(tokenizer, [PROBE])  # what it says of itself may be wrong where only a text shows it
     except ImportError as error:
         said = LACKS_PACKAGE.search(str(error))
-        package = next(filter(None, said.groups())).lower() if said is not None else error.name or _first_line(error)
+        package = next(filter(None, said.groups())).lower() if said is not None else error.name or first_line(error)
         raise UsageError(
             f"the tokenizer of {name} needs the package {package}, which is not installed: pip install {package}"
         ) from error
@@ -130,7 +129,7 @@ def load_tokenizer(name: str) -> Tokenizer:
             raise
         _refuse_own_code(folder, "tokenizer_config.json", "config.json")
         raise UsageError(
-            f"the tokenizer of {name} cannot be read ({type(error).__name__}: {_first_line(error)}); {FETCH_AGAIN}"
+            f"the tokenizer of {name} cannot be read ({type(error).__name__}: {first_line(error)}); {FETCH_AGAIN}"
         ) from error
     if tokenizer.pad_token_id is None:
         raise UsageError(f"the tokenizer of {name} has no padding token")
@@ -163,7 +162,7 @@ def load_model(name: str) -> Any:
     except KdkitError:
         raise
     except Exception as error:
-        raise UsageError(f"{name} cannot be opened as an encoder-decoder model: {_first_line(error)}") from error
+        raise UsageError(f"{name} cannot be opened as an encoder-decoder model: {first_line(error)}") from error
     if found["missing_keys"]:
         raise UsageError(
             f"{name} lacks {len(found['missing_keys'])} of the weights that its config.json asks for, such as "
@@ -191,7 +190,7 @@ def load_config(name: str) -> Any:
             config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:
         _refuse_own_code(folder, "config.json")
-        raise UsageError(f"the configuration of {name} cannot be read ({_first_line(error)}); {FETCH_AGAIN}") from error
+        raise UsageError(f"the configuration of {name} cannot be read ({first_line(error)}); {FETCH_AGAIN}") from error
     if not config.is_encoder_decoder:
         raise UsageError(
             f"{name} is a {config.model_type} model, which is no encoder-decoder; take one that is, such as a T5"
@@ -220,7 +219,7 @@ def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
         with quiet():
             config = AutoConfig.for_model(model_type, **fields)
     except Exception as error:
-        raise UsageError(f"config is not one of a {model_type} model: {_first_line(error)}") from error
+        raise UsageError(f"config is not one of a {model_type} model: {first_line(error)}") from error
     if not config.is_encoder_decoder:
         raise UsageError(f'config.model_type "{model_type}" is no encoder-decoder; take one that is, such as "t5"')
     check_fields(table, known, model_type)
@@ -260,7 +259,8 @@ def _refuse_kernels(folder: Path) -> None:
         )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, in so many characters as a sentence has room for."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].endswith(":"):  # a heading without what it heads says nothing
         lines[0] += f" {lines[1]}"

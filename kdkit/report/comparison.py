@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kdkit.report.numbers.configurations import Configuration, described
 from kdkit.report.numbers.statistics import Statistics
 from kdkit.report.page.document import Document
-from kdkit.report.page.formats import spelt
+from kdkit.report.page.formats import setting
 from kdkit.report.page.writing import write_page
 from kdkit.report.parts import cautions, comparison_verdict, costs, differences, provenance, recipes, scores
 from kdkit.report.read.scored import SEED, read_scored
@@ -108,7 +108,7 @@ def _parts(stats: Statistics) -> Iterator[Part | None]:
 def _name(group: Sequence[ScoredRun], keys: Sequence[str], runs: Sequence[ScoredRun]) -> str:
     values: Mapping[str, Any] = {key: group[0].recipe.get(key) for key in keys}
     told = {key: value for key, value in values.items() if value is not None}
-    if 0 < len(keys) <= MOST_KEYS and told and all(len(spelt(value)) <= 40 for value in told.values()):
+    if 0 < len(keys) <= MOST_KEYS and told and all(len(setting(value)) <= 40 for value in told.values()):
         return described(told)
     return _folder_name(group, runs)
 

@@ -124,7 +124,7 @@ def lines(stats: Statistics) -> tuple[list[str], list[list[str]]]:
     for each in stats.configurations:
         measure = stats.measure(each, key)
         if measure is not None:
-            rows.append([each.label, str(measure.seeds), f"{measure.value:.3f}", formats.interval(measure)])
+            rows.append([each.label, str(measure.seeds), formats.metric(measure.value), formats.interval(measure)])
     return ["", "seeds", f"{key.suite}.{key.metric}", "95 % interval"], rows
 
 

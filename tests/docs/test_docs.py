@@ -171,7 +171,7 @@ def test_the_recipes_of_the_results_are_valid_and_listed():
 
 def test_every_interval_in_the_results_is_one_of_a_report_beside_them():
     """As `.185 (.171 to .200)`; reports say `-.003 (-.011 to +.007, within noise)` and `(+.026, +.012 to +.041)` too."""
-    number = r"[+-]?\d*\.\d+"
+    number = r"[+\u2212-]?\d*\.\d+"
     told = re.findall(rf"({number})\s+\(({number}) to\s+({number})[,)]", read(RESULTS / "README.md"))
     shown = {
         found

@@ -18,6 +18,7 @@ from kdkit.evaluation.resampling import compare
 from kdkit.evaluation.row_scores import RowKey
 from kdkit.report import comparison
 from kdkit.report.numbers.statistics import Unpaired
+from kdkit.report.page import formats
 from kdkit.report.page.html import render
 
 __all__ = ["browser"]  # a fixture
@@ -40,7 +41,7 @@ def test_runs_that_differ_by_the_seed_of_training_alone_are_seeds_of_one_configu
     folders = [trial("a", alpha=0.1), trial("b", alpha=0.5), trial("c", alpha=0.1, seed=2)]
     stats = comparison.compared(folders)
     assert [[run.name for run in each.runs] for each in stats.configurations] == [["a", "c"], ["b"]]
-    assert [each.label for each in stats.configurations] == ["alpha .1", "alpha .5"]
+    assert [each.label for each in stats.configurations] == ["alpha 0.1", "alpha 0.5"]
 
 
 def test_the_same_run_done_twice_is_no_second_seed(trial):
@@ -55,7 +56,7 @@ def test_only_the_keys_that_differ_are_shown(trial):
     document = comparison.assemble(comparison.compared([trial("a", alpha=0.1, temperature=2.0), trial("b", alpha=0.5)]))
     (table,) = tables(document, "recipes")
     assert [(row.label, *(cell.text for cell in row.cells)) for row in table.groups[0].rows] == [
-        ("loss.alpha", ".1", ".5"), ("loss.temperature", "2", "1"),
+        ("loss.alpha", "0.1", "0.5"), ("loss.temperature", "2", "1"),
     ]  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def test_what_changes_no_score_that_is_compared_is_in_no_label(trial):
     text = (other / "recipe.toml").read_text()
     (other / "recipe.toml").write_text(text.replace("bootstrap = 200", "bootstrap = 200\nbaselines = false"))
     assert "baselines = false" in (other / "recipe.toml").read_text()
-    assert [each.label for each in comparison.compared([one, other]).configurations] == ["alpha .1", "alpha .5"]
+    assert [each.label for each in comparison.compared([one, other]).configurations] == ["alpha 0.1", "alpha 0.5"]
 
 
 def test_differences_are_those_of_the_paired_bootstrap_and_turn_their_sign_with_the_order(trial):
@@ -85,15 +86,15 @@ def test_differences_are_those_of_the_paired_bootstrap_and_turn_their_sign_with_
     back = turned.difference(turned.configurations[1], turned.configurations[0], F1)
     assert (back.value, back.low, back.high) == pytest.approx((-apart.value, -apart.high, -apart.low))
     table = tables(comparison.assemble(stats), "differences")[0]
-    row = next(row for row in table.groups[0].rows if row.label == "f1")
-    assert row.cells[1].text.lstrip("+-") == f"{abs(apart.value):.3f}".replace("0.", ".", 1)
+    row = next(row for row in table.groups[0].rows if row.label == "F1")
+    assert row.cells[1].text.lstrip(f"+{formats.MINUS}") == f"{abs(apart.value):.3f}"
 
 
 def test_runs_on_other_rows_are_not_paired_and_the_page_says_so(trial):
     document = comparison.assemble(comparison.compared([trial("a", alpha=0.1), trial("b", alpha=0.5, rows=30)]))
     assert tables(document, "differences") == ()
     assert part(document, "differences").each(str) == (
-        "alpha .5 has no paired differences: they were scored on different rows.",
+        "alpha 0.5 has no paired differences: they were scored on different rows.",
     )
     assert "cannot be compared row by row" in document.verdict.sentence
 
@@ -128,7 +129,7 @@ def test_the_command_writes_the_page_where_it_is_told_and_in_this_folder_else(tr
     monkeypatch.chdir(tmp_path)
     shown = CliRunner().invoke(command, folders, catch_exceptions=False)
     assert shown.output.rstrip().endswith("report: comparison.html")
-    assert "alpha .1  1" in shown.output
+    assert "alpha 0.1  1" in shown.output
     page = outline((tmp_path / "comparison.html").read_text(encoding="utf-8"))
     assert "What differs" in page.texts
     assert (tmp_path / "comparison.md").read_text(encoding="utf-8").startswith("# Comparison of 2 runs")

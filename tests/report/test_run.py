@@ -372,14 +372,14 @@ PRICE = "at 27 % of its parameters and 0.40 of its time per sample"
 @pytest.mark.parametrize(
     ("student", "teacher", "costs", "sentence"),
     [
-        (0.31, 0.39, SMALL, f"The student keeps 79 % of the teacher's f1 (.31 of .39) {PRICE}."),
-        (0.39, 0.30, SMALL, f"The student exceeds the teacher's f1 by 30 % (.39 against .30) {PRICE}."),
-        (0.35, 0.37, SMALL, f"The student's f1 is within noise of the teacher's (.35 against .37) {PRICE}."),
-        (0.371, 0.372, {}, "The student's f1 is within noise of the teacher's (.371 against .372)."),
-        (0.0, 0.37, {}, "The student keeps nothing of the teacher's f1 (0 of .37)."),
-        (0.37, 0.0, {}, "The student's f1 is above the teacher's (.37 against 0)."),
-        (0.0, 0.0, SMALL, "Neither the teacher nor the student scores anything in f1."),
-        (0.31, None, {}, "The student scores .31 in f1, and there is no score of the teacher to compare it with."),
+        (0.31, 0.39, SMALL, f"The student keeps 79 % of the teacher's F1 (0.310 of 0.390) {PRICE}."),
+        (0.39, 0.30, SMALL, f"The student exceeds the teacher's F1 by 30 % (0.390 against 0.300) {PRICE}."),
+        (0.35, 0.37, SMALL, f"The student's F1 is within noise of the teacher's (0.350 against 0.370) {PRICE}."),
+        (0.371, 0.372, {}, "The student's F1 is within noise of the teacher's (0.371 against 0.372)."),
+        (0.0, 0.37, {}, "The student keeps nothing of the teacher's F1 (0.000 of 0.370)."),
+        (0.37, 0.0, {}, "The student's F1 is above the teacher's (0.370 against 0.000)."),
+        (0.0, 0.0, SMALL, "Neither the teacher nor the student scores anything in F1."),
+        (0.31, None, {}, "The student scores 0.310 in F1, and there is no score of the teacher to compare it with."),
         (None, 0.37, SMALL, "This run has no score of its student yet."),
         (math.nan, 0.37, SMALL, "This run has no score of its student yet."),
     ],
@@ -415,7 +415,7 @@ def test_the_verdict_claims_no_saving_that_was_not_measured(student, price):
         suite="text", metric="f1", against="truth", teacher=score("teacher", 0.5), student=score("student", 0.3)
     )
     sentence = verdict.judge(pair, {"teacher": cost(1000, 1.0), "student": student}, split="test").sentence
-    assert sentence == f"The student keeps 60 % of the teacher's f1 (.30 of .50) {price}".strip() + "."
+    assert sentence == f"The student keeps 60 % of the teacher's F1 (0.300 of 0.500) {price}".strip() + "."
 
 
 def apart(value, half, than, direction="higher"):
@@ -428,18 +428,27 @@ def apart(value, half, than, direction="higher"):
 @pytest.mark.parametrize(
     ("gain", "said"),
     [
-        (0.03, "Distillation is above training on the labels alone by .030 (95 % interval +.010 to +.050)."),
-        (-0.03, "Distillation is below training on the labels alone by .030 (95 % interval -.050 to -.010)."),
-        (0.01, "Distillation is within noise of training on the labels alone (+.010; 95 % interval -.010 to +.030)."),
-        (0.02, "Distillation is within noise of training on the labels alone (+.020; 95 % interval .000 to +.040)."),
+        (0.03, "Distillation is above training on the labels alone by 0.030 (95 % interval +0.010 to +0.050)."),
+        (
+            -0.03,
+            "Distillation is below training on the labels alone by 0.030 (95 % interval \u22120.050 to \u22120.010).",
+        ),
+        (
+            0.01,
+            "Distillation is within noise of training on the labels alone (+0.010; 95 % interval \u22120.010 to +0.030).",
+        ),
+        (0.02, "Distillation is within noise of training on the labels alone (+0.020; 95 % interval 0.000 to +0.040)."),
     ],
 )
 def test_the_verdict_says_whether_the_teacher_was_worth_it(folder, tmp_path, gain, said):
     copy = changed(folder, tmp_path, differences=[apart(gain, 0.02, "labels-only"), apart(-0.1, 0.02, "teacher")])
     page = assemble(read_run(copy))
     assert page.verdict.sentence.endswith(f". {said}")
-    assert "Student minus teacher, row by row: -.100 (95 % interval -.120 to -.080)." in page.verdict.detail
-    assert "picked on the rows of validation (by text.f1), where the student has .349" in page.verdict.detail
+    assert (
+        "Student minus teacher, row by row: \u22120.100 (95 % interval \u22120.120 to \u22120.080)."
+        in page.verdict.detail
+    )
+    assert "picked on the rows of validation (by text.f1), where the student has 0.349" in page.verdict.detail
     assert said in closing_text(copy).replace("\n", " ")
 
 
@@ -475,7 +484,7 @@ def changed(folder, tmp_path, **parts):
 
 
 def with_scores(folder, tmp_path, suite="text", metric="f1", **values):
-    """A copy in which some models score other than they did, each with an interval of .03 either way."""
+    """A copy in which some models score other than they did, each with an interval of 0.03 either way."""
     scores = json.loads((folder / "evaluation.json").read_text())["scores"]
     for entry in scores:
         if (entry["suite"], entry["metric"], entry["against"]) == (suite, metric, "truth") and entry["model"] in values:
@@ -488,8 +497,8 @@ def test_of_a_teacher_that_is_not_above_what_learnt_nothing_only_that_is_said(fo
     copy = with_scores(folder, tmp_path, teacher=0.04, student=0.29, constant=0.05, nearest=0.02)
     page = assemble(read_run(copy))
     assert page.verdict.sentence == (
-        "The teacher, with .040 in f1, is not clearly above what learnt nothing: constant (.050) and nearest training row "
-        "(.020). What its student learnt from it this run cannot show."
+        "The teacher, with 0.040 in F1, is not clearly above what learnt nothing: constant (0.050) and nearest training row "
+        "(0.020). What its student learnt from it this run cannot show."
     )
     assert page.gauges == ()
     assert "exceeds" not in closing_text(copy)
@@ -511,7 +520,7 @@ def test_the_teacher_and_what_learnt_nothing_are_compared_row_by_row_where_rows_
     assert "What its student learnt from it this run cannot show" in assemble(read_run(copy)).verdict.sentence
     told = assemble(read_run(copy)).verdict.sentence
     assert "constant (" not in told
-    assert re.search(r"nearest training row \(\.110; teacher minus that \S+, 95 % interval -\S+ to \+\S+\)", told)
+    assert re.search(r"nearest training row \(0\.110; teacher minus that \S+, 95 % interval \u2212\S+ to \+\S+\)", told)
 
 
 def test_a_teacher_that_errs_more_than_what_learnt_nothing_is_not_better_than_it(folder, tmp_path):
@@ -522,7 +531,7 @@ def test_a_teacher_that_errs_more_than_what_learnt_nothing_is_not_better_than_it
             entry.update(value=0.5, low=0.4, high=0.6)
     write_json(copy / "evaluation.json", json.loads((copy / "evaluation.json").read_text()) | {"scores": scores})
     assert assemble(read_run(copy)).verdict.sentence.startswith(
-        "The teacher, with .500 in does_not_run (less is better), is not clearly better than what learnt nothing: constant"
+        "The teacher, with 0.500 in does not run (less is better), is not clearly better than what learnt nothing: constant"
     )
 
 
@@ -595,13 +604,16 @@ def test_a_rise_of_a_metric_of_which_less_is_better_is_worse(folder, tmp_path, d
     assert [cell.verdict for cell in row.cells] == ["worse", "worse"]
     assert row.note == "less is better"
     assert page.verdict.sentence.startswith(
-        "The student's does_not_run is above the teacher's (.40 against .10; less is better) at 27 %"
+        "The student's does not run is above the teacher's (0.400 against 0.100; less is better) at 27 %"
     )
     assert (
-        "Distillation is above training on the labels alone by .200 (95 % interval +.100 to +.300; less is better)."
+        "Distillation is above training on the labels alone by 0.200 (95 % interval +0.100 to +0.300; less is better)."
         in page.verdict.sentence
     )
-    assert "Better than the student is what learnt nothing of this: constant (.200; -.200)." in page.verdict.sentence
+    assert (
+        "Better than the student is what learnt nothing of this: constant (0.200; \u22120.200)."
+        in page.verdict.sentence
+    )
     (told,) = [each for each in summary(copy)["rows"] if each["metric"] == "does_not_run"]
     assert told["better"] == "less"
     assert "Of losses, does not run and calibration error, less is better." in closing_text(copy).replace("\n", " ")
@@ -632,8 +644,8 @@ def test_a_share_that_is_neither_all_nor_nothing_is_never_shown_as_such(share):
 @pytest.mark.parametrize(
     ("shown", "text"),
     [
-        (formats.metric(0.3), ".300"),
-        (formats.metric(-0.0001), ".000"),
+        (formats.metric(0.3), "0.300"),
+        (formats.metric(-0.0001), "0.000"),
         (formats.metric(1.5), "1.500"),
         (formats.metric(10.04), "10.040"),
         (formats.metric(math.nan), formats.NONE),
@@ -708,10 +720,10 @@ def test_the_choice_of_examples_does_not_hang_on_the_order_of_rows(outcomes, amo
 @pytest.mark.parametrize(
     ("is_old", "line"),
     [
-        (False, r"^  exact match +\.342 +\.263 +\.238 +\.000 +\.061 +\.085 +0\.77$"),
+        (False, r"^  exact match +0\.342 +0\.263 +0\.238 +0\.000 +0\.061 +0\.085 +0\.77$"),
         (False, r"^  exact match +within noise +within noise$"),
-        (False, r"^  hard +-\.072 \(-\.102 to -\.042\) +\u2013$"),
-        (True, r"^  exact match +\.342 +\.263 +0\.77 +within noise$"),
+        (False, r"^  hard +\u22120\.072 \(\u22120\.102 to \u22120\.042\) +\u2013$"),
+        (True, r"^  exact match +0\.342 +0\.263 +0\.77 +within noise$"),
         (True, r"^  time per sample +31 ms +12 ms +0\.40$"),
     ],
 )
@@ -746,7 +758,7 @@ def test_long_names_still_fit_eighty_columns(tmp_path):
     write_json(folder / "evaluation.json", evaluation)
     table, _ = closing_text(folder).rsplit("\nreport: ", 1)
     assert all(len(line) <= 80 for line in table.splitlines())
-    assert ".342" in table
+    assert "0.342" in table
     outline(html.render(assemble(read_run(folder))))
 
 
@@ -825,14 +837,14 @@ def test_a_baseline_that_learnt_nothing_and_is_above_the_student_is_in_the_headl
 
     told = "Above the student is what learnt nothing of this: nearest training row"
     assert told not in nearest_is(0.36, 0.3, 0.42)
-    assert f"{told} (.600; +.248)." in nearest_is(0.6, 0.5, 0.7)
+    assert f"{told} (0.600; +0.248)." in nearest_is(0.6, 0.5, 0.7)
     rows = np.random.default_rng(0).random(200)
     key = RowKey("student", "truth", "text", "f1")
     RowScores(ids=tuple(map(str, range(200))), values={key: rows, key._replace(model="nearest"): rows + 0.008}).write(
         copy
     )
     # Row by row it is above, though its interval is that of the student's.
-    assert f"{told} (.360; +.008, 95 % interval +.008 to +.008)." in nearest_is(0.36, 0.3, 0.42)
+    assert f"{told} (0.360; +0.008, 95 % interval +0.008 to +0.008)." in nearest_is(0.36, 0.3, 0.42)
 
 
 def test_nothing_heavy_is_imported_before_a_report_is_drawn():

@@ -32,7 +32,7 @@ from kdkit.report.page import html, markdown
 from kdkit.report.page.charts.lines import Line, LineChart, Point, is_log, readable_ticks, tick_gap
 from kdkit.report.page.charts.svg import reach
 from kdkit.report.page.document import Listing
-from kdkit.report.page.formats import metric, signed, signed_interval, spelt
+from kdkit.report.page.formats import metric, setting, signed, signed_interval
 from kdkit.report.page.tables import Table
 from kdkit.report.parts import along, by_metric, grids, published
 from kdkit.report.parts.cells import apart
@@ -94,7 +94,7 @@ def test_the_best_is_chosen_on_the_validation_rows_whatever_the_test_rows_say(tm
     assert found.selection.best.values == {"loss.alpha": 0.1, "loss.temperature": 1.0}
     told = found.stats.measure(found.selection.best, F1).value
     assert told < found.stats.measure(configuration(found, alpha=0.5, temperature=1.0), F1).value
-    assert found.document.verdict.sentence.startswith("Best on validation: alpha .1, temperature 1, whose f1 is")
+    assert found.document.verdict.sentence.startswith("Best on validation: alpha 0.1, temperature 1, whose F1 is")
     assert "0.99" not in found.document.verdict.sentence
 
 
@@ -144,7 +144,7 @@ def test_a_configuration_that_does_as_well_is_named_as_within_noise_and_one_that
     kinds = {each.configuration.values["loss.temperature"]: each.kind for each in others(found.stats, best, F1)}
     assert kinds == {1.05: "within noise", 64.0: "worse"}
     (table,) = by_metric.of_sweep(found.stats, "test").each(Table)
-    row = next(row for row in table.groups[0].rows if row.label == "f1")
+    row = next(row for row in table.groups[0].rows if row.label == "F1")
     assert [row.cells[index].text for index in (0, 2, 3, 4)] == [
         "temperature 1", "none", "temperature 1.05", "temperature 64",
     ]  # fmt: skip
@@ -222,7 +222,7 @@ def test_every_configuration_stands_beside_labels_only(tmp_path):
     found = sweep.assemble(path)
     (table,) = tables(found.document, "gains")
     assert [row.label for row in table.groups[0].rows] == ["temperature 1", "temperature 2"]
-    column = next(index for index, name in enumerate(table.columns) if "f1 (" in name)
+    column = next(index for index, name in enumerate(table.columns) if "F1 (" in name)
     for row, configuration in zip(table.groups[0].rows, found.stats.configurations, strict=True):
         gain = versus_labels.against_labels(found.stats, configuration, F1)
         assert row.cells[column - 1].text == signed(gain.value)
@@ -234,7 +234,7 @@ def test_axes_that_change_together_are_one(tmp_path):
     assert axes.numeric_axes(found.stats.configurations) == ["loss.alpha"]
     figure = along.along(found.stats, "loss.alpha", (F1,), None)
     assert [[point.x for point in line.points] for line in figure.chart.lines] == [[0.1, 0.5, 0.9]]
-    assert figure.table.groups[0].rows[1].label == "alpha .5, temperature 2"
+    assert figure.table.groups[0].rows[1].label == "alpha 0.5, temperature 2"
     assert grids.figures(found.stats, F1) == []
     assert part(found.document, "along-0").title == "What loss.alpha with loss.temperature does"
 
@@ -254,9 +254,9 @@ def test_scores_that_are_equal_everywhere_are_told_once_by_all_their_names(tmp_p
     after = sweep.assemble(path)
     titles = [[figure.chart.title for figure in figures(found.document, "along-0")] for found in (before, after)]
     assert len(titles[1]) == len(titles[0]) - 2  # against the truth, and against the teacher
-    assert "Exact match, f1, against the truth, by alpha" in titles[1]
-    assert tables(after.document, "scores")[0].columns == ("", "exact match, f1")
-    assert "exact match, f1" in [row.label for row in tables(after.document, "best")[0].groups[0].rows]
+    assert "Exact match, F1, against the truth, by alpha" in titles[1]
+    assert tables(after.document, "scores")[0].columns == ("", "exact match, F1")
+    assert "exact match, F1" in [row.label for row in tables(after.document, "best")[0].groups[0].rows]
 
 
 def test_beside_a_best_of_labels_only_there_is_no_second_column_of_it(tmp_path):
@@ -303,7 +303,7 @@ def test_an_axis_holds_all_values_and_no_interval_dwarfs_them(drawn):
     assert high - low <= 1.2 * (5 * span + 0.5 * max(map(abs, values))) + 0.2
 
 
-LONG = "learning_rate .0001, train a-file-with-a-very-long-name-indeed.jsonl"
+LONG = "learning_rate 0.0001, train a-file-with-a-very-long-name-indeed.jsonl"
 
 
 @pytest.mark.parametrize("labels", [["a", "b"], [f"{LONG}, temperature {each}" for each in (1, 2)]])
@@ -375,13 +375,13 @@ def test_every_figure_has_a_table_of_its_own_with_the_values_drawn(report):
         told = {cell.text for group in figure.table.groups for row in group.rows for cell in row.cells}
         drawn = [point.at.value for line in figure.chart.lines for point in line.points]
         assert len(drawn) >= 4
-        assert {f"{value:.3f}".replace("0.", ".", 1) for value in drawn} <= told
+        assert {f"{value:.3f}" for value in drawn} <= told
 
 
 def test_along_an_axis_a_line_holds_the_trials_that_differ_in_it_alone(report):
     chart = along.along(report.stats, "loss.temperature", (F1,), None).chart
     (line,) = chart.lines
-    assert (line.label, [point.x for point in line.points]) == ("alpha .5", [0.1, 0.5, 1.0, 2.0, 4.0])
+    assert (line.label, [point.x for point in line.points]) == ("alpha 0.5", [0.1, 0.5, 1.0, 2.0, 4.0])
     assert [level.model for level in chart.levels] == ["teacher", "labels-only"]
     assert all(level.at.low < level.at.value < level.at.high for level in chart.levels)
 
@@ -391,7 +391,7 @@ def test_a_heat_map_is_drawn_of_axes_that_cross_and_of_no_others(tmp_path, repor
     crossing = [{"loss.alpha": a, "loss.temperature": t} for a in (0.1, 0.5) for t in (1.0, 2.0)]
     found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", crossing, seeds=(1,), rows=40))
     (figure,) = grids.figures(found.stats, F1)
-    assert (figure.chart.columns, figure.chart.rows) == ((".1", ".5"), ("1", "2"))
+    assert (figure.chart.columns, figure.chart.rows) == (("0.1", "0.5"), ("1", "2"))
     assert figure.chart.values[1][0] == found.stats.measure(configuration(found, alpha=0.1, temperature=2.0), F1).value
 
 
@@ -418,8 +418,8 @@ def test_published_values_stand_beside_the_trial_that_is_set_up_alike(report):
     beside, rest = published.tables(report.stats, reference)
     (row,) = beside.groups[0].rows
     ours = report.stats.measure(best, F1).value
-    assert (row.label, row.note) == ("alpha .5, temperature 1", "one")
-    assert row.cells[0].note == f".250, +{ours - 0.25:.3f}".replace("0.", ".")
+    assert (row.label, row.note) == ("alpha 0.5, temperature 1", "one")
+    assert row.cells[0].note == f"0.250, +{ours - 0.25:.3f}"
     assert [row.note for row in rest.groups[0].rows] == ["other"]
     (line,) = along.along(report.stats, "loss.temperature", (F1,), reference).chart.lines
     assert [(point.x, point.at.value) for point in line.published] == [(1.0, 0.25)]
@@ -439,7 +439,7 @@ def test_failed_and_waiting_trials_are_told_with_their_errors_and_left_out_of_th
     for file in waiting.iterdir():
         file.unlink()
     found = sweep.assemble(path)
-    assert [each.label for each in found.stats.configurations] == ["alpha .5, temperature 1"]
+    assert [each.label for each in found.stats.configurations] == ["alpha 0.5, temperature 1"]
     assert any("1 of 3 trials done, 1 failed, 1 waiting." in warning for warning in found.document.warnings)
     (listing,) = part(found.document, "failed").each(Listing)
     assert listing.title.startswith("alpha 0, temperature 1, seed 1")
@@ -515,14 +515,14 @@ def test_the_command_writes_the_report_and_prints_what_it_came_to(small):
     verdict = sweep.assemble(small).document.verdict.sentence
     shown = CliRunner().invoke(command, [str(small)], catch_exceptions=False)
     assert shown.output.startswith(verdict)
-    assert "alpha .1, temperature 1  2" in shown.output
+    assert "alpha 0.1, temperature 1  2" in shown.output
     assert shown.output.rstrip().endswith("report.html")
     told = json.loads(CliRunner().invoke(command, [str(small), "--json"], catch_exceptions=False).output)
     assert (told["verdict"], told["chosen_by"]) == (verdict, "text.f1")
     assert told["best"] == {"loss.alpha": 0.5, "loss.temperature": 1.0}
     assert told["trials"] == {"done": 4}
     assert len(told["configurations"]) == 2
-    assert {each["than"] for each in told["differences"]} == {"alpha .5, temperature 1"}
+    assert {each["than"] for each in told["differences"]} == {"alpha 0.5, temperature 1"}
 
 
 def test_a_folder_that_is_neither_a_run_nor_a_sweep_is_refused(tmp_path):
@@ -560,7 +560,7 @@ def test_values_of_recipes_are_the_same_if_toml_says_the_same_number(one, other)
 def test_keys_are_as_short_as_they_can_be_told_apart():
     keys = ["loss.alpha", "training.epochs", "teacher.fine_tune.epochs", "codec.name"]
     assert [short_key(key, keys) for key in keys] == ["alpha", "training.epochs", "fine_tune.epochs", "codec"]
-    assert spelt({"name": "topk", "k": 8}) == "topk (k 8)"
+    assert setting({"name": "topk", "k": 8}) == "topk (k 8)"
 
 
 def test_what_learnt_from_labels_only_is_known_by_its_evaluation(report):

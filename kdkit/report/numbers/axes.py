@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.report.numbers.configurations import described, shared_values
-from kdkit.report.page.formats import spelt
+from kdkit.report.page.formats import setting
 from kdkit.report.read.files import number
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def zipped_with(configurations: Sequence[Configuration], axis: str) -> list[str]
     """The other axes that change whenever this one does and only then, as in a zip: they are one axis with it."""
 
     def distinct(*axes: str) -> int:
-        return len({tuple(spelt(each.values.get(name)) for name in axes) for each in configurations})
+        return len({tuple(setting(each.values.get(name)) for name in axes) for each in configurations})
 
     every = dict.fromkeys(name for each in configurations for name in each.values)
     own = distinct(axis)
@@ -61,7 +61,7 @@ def series(configurations: Sequence[Configuration], axis: str) -> tuple[list[Ser
         x = value_on(each, axis)
         others = {name: value for name, value in each.values.items() if name not in along_too}
         if x is not None:
-            told = repr(sorted((name, spelt(value)) for name, value in others.items()))
+            told = repr(sorted((name, setting(value)) for name, value in others.items()))
             grouped.setdefault(told, (others, {}))[1][x] = each
     found = sorted((each for each in grouped.values() if len(each[1]) > 1), key=lambda each: -len(each[1]))
     drawn = found[:MOST_LINES]

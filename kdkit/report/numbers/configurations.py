@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.report.page.formats import spelt
+from kdkit.report.page.formats import setting
 from kdkit.system.digests import canonical_json
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Configuration:
 
     @property
     def label(self) -> str:
-        """Its name, else its values in words: `alpha .5, temperature 2`."""
+        """Its name, else its values in words: `alpha 0.5, temperature 2`."""
         return self.name or described(self.values)
 
 
@@ -45,9 +45,8 @@ def by_configuration(runs: Iterable[tuple[Mapping[str, Any], ScoredRun]]) -> lis
 
 def described(values: Mapping[str, Any]) -> str:
     """Values of a recipe's keys in words, each key as short as it can be told from the others."""
-    return (
-        ", ".join(f"{short_key(key, values)} {spelt(value)}" for key, value in values.items()) or "as the recipe has it"
-    )
+    told = (f"{short_key(key, values)} {setting(value)}" for key, value in values.items())
+    return ", ".join(told) or "as the recipe has it"
 
 
 def shared_values(among: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

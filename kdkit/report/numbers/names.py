@@ -29,13 +29,15 @@ METRICS = {
     ("texts", "length"): "tokens written",
 }
 """What kdkit itself measures, in words; metrics of suites go by their own names."""
+ABBREVIATIONS = {"f1": "F1", "bleu": "BLEU", "rouge": "ROUGE", "chrf": "chrF"}
+"""Words of a metric's name that are not written as other words are."""
 SUITES = {LOSS: "Loss", "tokens": "Tokens under teacher forcing", "texts": "Texts"}
 """Headings of what is no metric suite."""
 
 
 def metric_label(suite: str, metric: str) -> str:
-    """A metric in words, beside its suite."""
-    return METRICS.get((suite, metric), metric.replace("_", " "))
+    """A metric in words, beside its suite: `exact match`, `F1`."""
+    return METRICS.get((suite, metric)) or " ".join(ABBREVIATIONS.get(word, word) for word in metric.split("_"))
 
 
 def metric_name(key: RowKey) -> str:
@@ -47,7 +49,7 @@ def metric_name(key: RowKey) -> str:
 
 
 def group_name(group: Sequence[RowKey]) -> str:
-    """Scores that are equal, by their names: `precision, recall, f1`."""
+    """Scores that are equal, by their names: `precision, recall, F1`."""
     return ", ".join(dict.fromkeys(map(metric_name, group)))
 
 

@@ -48,7 +48,7 @@ class Judged:
 
     @property
     def told(self) -> str:
-        """Its name and by how much it differs: `alpha .5 (+.022, +.005 to +.039)`."""
+        """Its name and by how much it differs: `alpha 0.5 (+0.022, +0.005 to +0.039)`."""
         if isinstance(self.found, Unpaired):
             return self.configuration.label
         ends = formats.signed_interval(self.found)
@@ -113,7 +113,7 @@ def named(judged: Sequence[Judged], *, most: int = MOST_NAMED) -> str:
 
 
 def _counted(judged: Sequence[Judged], what: str, split: str) -> str:
-    """`Of the 9 other configurations 8 are within noise of it and 1 is better on test: NAME (+.02, +.01 to +.03)`."""
+    """`Of the 9 other configurations 8 are within noise of it and 1 is better on test: NAME (+0.020, ...)`."""
     of = len(judged)
     found = {kind: [each for each in judged if each.kind == kind] for kind in (NOISE, WORSE, BETTER, UNKNOWN)}
     said = {

@@ -1,4 +1,4 @@
-"""Numbers and texts as a reader wants them."""
+"""Numbers and texts as a reader wants them: the one place that decides how a number looks on a page or a terminal."""
 
 from __future__ import annotations
 
@@ -13,33 +13,19 @@ if TYPE_CHECKING:
     from kdkit.api.values import Interval
 
 EN_DASH = "\u2013"
+MINUS = "\u2212"
 NONE = EN_DASH
 """Stands where there is no number."""
 
 
 def metric(value: float | None, decimals: int = 3) -> str:
-    """A score, without the zero before the point: `.312`, `1.024`, `-.050`; large values with fewer decimals."""
+    """A score: `0.312`, `1.024`, with a true minus sign where it is below 0; large values with fewer decimals."""
     if value is None or not math.isfinite(value):
         return NONE
     if abs(value) >= 100:
         decimals = 1
     text = f"{value:.{decimals}f}"
-    return bare(text.removeprefix("-") if float(text) == 0 else text)
-
-
-def bare(number: str) -> str:
-    """A number without the zero before its point."""
-    return number.replace("0.", ".", 1) if number.startswith(("0.", "-0.")) else number
-
-
-def metrics_apart(*values: float) -> list[str]:
-    """Scores with two decimals, or more where different values would look the same or a small one like none."""
-    for decimals in (2, 3, 4, 6):
-        texts = [metric(value, decimals) for value in values]
-        told_apart = len(set(texts)) == len(set(values))
-        if told_apart and all(value == 0 or text.strip("-.0") for value, text in zip(values, texts, strict=True)):
-            break
-    return ["0" if value == 0 else text for value, text in zip(values, texts, strict=True)]
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", MINUS)
 
 
 def span(low: float, high: float, show: Callable[[float], str]) -> str:
@@ -53,9 +39,9 @@ def interval(found: Interval) -> str:
 
 
 def signed(value: float | None) -> str:
-    """A difference with its sign: `+.021`, `-.010`; `.000` where it rounds to none."""
+    """A difference with its sign: `+0.021`; `0.000` where it rounds to none."""
     text = metric(value)
-    return text if text == NONE or text.startswith("-") or not text.strip(".0") else f"+{text}"
+    return text if text == NONE or text.startswith(MINUS) or not text.strip(".0") else f"+{text}"
 
 
 def signed_interval(found: Interval) -> str:
@@ -129,45 +115,35 @@ def duration(seconds: float | None) -> str:
 
 
 def tick(value: float) -> str:
-    """A value of an axis, as short as it can be: `.5`, `2`, `4,100`."""
-    return f"{value:,.0f}" if abs(value) >= 100 else bare(f"{value:.6g}")
+    """A value of an axis, as short as it can be: `0.5`, `2`, `4,100`."""
+    return (f"{value:,.0f}" if abs(value) >= 100 else f"{value:.6g}").replace("-", MINUS)
 
 
-def setting(value: object, real: Callable[[float], str] = "{:g}".format) -> str:
-    """A recipe's value in words: `0.5`, `yes`, `u8-lz4 (scope row)`, `from 1 to 4`, `1, then 2`.
-
-    Args:
-        value: The value.
-        real: How a number that is not whole is written.
-    """
+def setting(value: object) -> str:
+    """A recipe's value in words: `0.5`, `yes`, `u8-lz4 (scope row)`, `from 1 to 4`, `1, then 2`."""
     if isinstance(value, Mapping):
-        return _table(value, real)
+        return _table(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return real(value)
+        return f"{value:g}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list | tuple):
-        return ", ".join(setting(each, real) for each in value) or "none"
+        return ", ".join(map(setting, value)) or "none"
     return str(value)
 
 
-def _table(table: Mapping[str, object], real: Callable[[float], str]) -> str:
+def _table(table: Mapping[str, object]) -> str:
     """A component and its options, a schedule, or anything with keys."""
-    told = {key: setting(value, real) for key, value in table.items()}
+    told = {key: setting(value) for key, value in table.items()}
     if table and table.keys() <= {"start", "end", "epochs"}:
         epochs = table.get("epochs")
         if isinstance(epochs, list | tuple) and epochs:
-            return ", then ".join(setting(each, real) for each in epochs)
+            return ", then ".join(map(setting, epochs))
         return f"from {told.get('start')} to {told.get('end')}"
     rest = ", ".join(f"{key} {text}" for key, text in told.items() if key != "name")
     return f"{told['name']} ({rest})" if rest and "name" in told else told.get("name", f"({rest})")
-
-
-def spelt(value: object) -> str:
-    """A recipe's value as labels have it: numbers without the zero before their point."""
-    return setting(value, lambda number: bare(f"{number:g}"))
 
 
 def shortened(text: str, limit: int) -> str:

@@ -101,5 +101,5 @@ def _published(published: Published | None, configuration: Configuration, key: R
 def _place(axis: str, axes: Sequence[str], x: float, configuration: Configuration, zipped: Sequence[str]) -> str:
     """A point of an axis in words, with the values that go with it."""
     own = {name: configuration.values.get(name) for name in zipped}
-    told = [f"{short_key(name, axes)} {formats.spelt(value)}" for name, value in own.items()]
+    told = [f"{short_key(name, axes)} {formats.setting(value)}" for name, value in own.items()]
     return ", ".join([f"{short_key(axis, axes)} {formats.tick(x)}", *told])

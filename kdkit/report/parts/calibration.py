@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from kdkit.report.read.run import RunFacts
 
 HOW_TO_READ = (
-    "A token that a model gives a probability of .8 should be right 8 times in 10: then a dot lies on the dashed line. "
-    "Below it a model is too sure of itself. Under teacher forcing, over all label tokens."
+    "A token that a model gives a probability of 0.8 should be right 8 times in 10: then a dot lies on the dashed "
+    "line. Below it a model is too sure of itself. Under teacher forcing, over all label tokens."
 )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kdkit.report.numbers.configurations import short_key
 from kdkit.report.numbers.versions import version_warnings
-from kdkit.report.page.formats import spelt
+from kdkit.report.page.formats import setting
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def what_was_varied(sweep: SweepFacts) -> str:
-    """A sentence: `Varied: alpha (.1, .5), temperature (1, 2); seeds 1, 2, 3`."""
+    """A sentence: `Varied: alpha (0.1, 0.5), temperature (1, 2); seeds 1, 2, 3`."""
     told = []
     for axis in sweep.axes:
-        values = list(dict.fromkeys(spelt(trial.values.get(axis)) for trial in sweep.trials))
+        values = list(dict.fromkeys(setting(trial.values.get(axis)) for trial in sweep.trials))
         told.append(f"{short_key(axis, sweep.axes)} ({', '.join(values)})")
     seeds = f"; {'seeds' if len(sweep.seeds) > 1 else 'seed'} {', '.join(map(str, sweep.seeds))}" if sweep.seeds else ""
     return f"Varied: {', '.join(told) or 'nothing'}{seeds}."

@@ -29,4 +29,4 @@ def of_comparison(configurations: Sequence[Configuration]) -> Part:
 def _cells(key: str, configurations: Iterable[Configuration]) -> Iterable[Cell]:
     for each in configurations:
         value = each.values.get(key)
-        yield Cell(formats.NONE if value is None else formats.spelt(value))
+        yield Cell(formats.NONE if value is None else formats.setting(value))

@@ -72,7 +72,7 @@ def _untaught(facts: RunFacts, pair: Pair | None) -> str:
     side = "above" if pair.sense > 0 else "better than"
     less = " (less is better)" if pair.sense < 0 else ""
     return (
-        f"The teacher, with {formats.metric(pair.teacher.value)} in {pair.metric}{less}, is not clearly {side} what "
+        f"The teacher, with {formats.metric(pair.teacher.value)} in {pair.label}{less}, is not clearly {side} what "
         f"learnt nothing: {' and '.join(told)}. What its student learnt from it this run cannot show."
     )
 
@@ -199,13 +199,13 @@ def judge(pair: Pair | None, costs: Mapping[str, Cost], *, split: str) -> Verdic
 
 
 def _quality(pair: Pair, student: Score) -> str:
-    name, teacher = pair.metric, pair.teacher
+    name, teacher = pair.label, pair.teacher
     if teacher is None or not math.isfinite(teacher.value):
-        (text,) = formats.metrics_apart(student.value)
+        text = formats.metric(student.value)
         return f"The student scores {text} in {name}, and there is no score of the teacher to compare it with"
     if student.value == 0 and teacher.value == 0 and pair.sense > 0:
         return f"Neither the teacher nor the student scores anything in {name}"
-    ours, theirs = formats.metrics_apart(student.value, teacher.value)
+    ours, theirs = formats.metric(student.value), formats.metric(teacher.value)
     if pair.within_noise:
         return f"The student's {name} is within noise of the teacher's ({ours} against {theirs})"
     if pair.sense <= 0:
@@ -217,7 +217,7 @@ def _quality(pair: Pair, student: Score) -> str:
 def _difference(name: str, student: float, teacher: float, ours: str, theirs: str) -> str:
     """What to say of two values that differ by more than noise."""
     if student == 0 and teacher > 0:
-        return f"The student keeps nothing of the teacher's {name} (0 of {theirs})"
+        return f"The student keeps nothing of the teacher's {name} ({ours} of {theirs})"
     if teacher <= 0 or student < 0:
         better = "above" if student > teacher else "below"
         return f"The student's {name} is {better} the teacher's ({ours} against {theirs})"
@@ -275,7 +275,7 @@ def _detail(pair: Pair, student: Score, split: str) -> str:
         for model, score in (("teacher", pair.teacher), ("student", student))
         if score is not None and formats.interval(score)
     ]
-    sentence = f"{pair.metric} of suite {pair.suite}, against the ground truth of {plural(student.count, 'row')}"
+    sentence = f"{pair.label} of suite {pair.suite}, against the ground truth of {plural(student.count, 'row')}"
     shown = f"; 95 % intervals: {', '.join(intervals)}" if intervals else ""
     picked = " The best epoch was picked on rows of the same split." if split == "validation" else ""
     return f"{sentence} of {split}{shown}.{picked}"

@@ -37,7 +37,7 @@ STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 11,
-    "axes.unicode_minus": False,
+    "axes.unicode_minus": True,
     "axes.axisbelow": True,
     "xtick.color": COLOURS["muted"],
     "ytick.color": COLOURS["muted"],

@@ -40,7 +40,8 @@ class Outline(HTMLParser):
         for name, value in attrs:
             if name == "id":
                 self.ids.append(value)
-            if name in {"href", "xlink:href", "src"}:
+            # The icon is in the page itself.
+            if name in {"href", "xlink:href", "src"} and not value.startswith("data:image/svg+xml,"):
                 self.references.append(value)
             self.references += re.findall(r"url\(([^)]*)\)", value or "")
 

@@ -86,7 +86,8 @@ def test_the_policy_of_the_page_allows_its_own_script_and_no_other(tmp_path):
     rules = dict(rule.split(" ", 1) for rule in policy.replace("&#39;", "'").split("; "))
     assert rules["default-src"] == "'none'"
     assert rules["script-src"] == f"'sha256-{digest}'"
-    assert rules.keys() == {"default-src", "script-src", "style-src", "base-uri", "form-action"}
+    assert rules["img-src"] == "data:"
+    assert rules.keys() == {"default-src", "img-src", "script-src", "style-src", "base-uri", "form-action"}
 
 
 def test_a_page_for_many_rows_stays_small(tmp_path):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import attrs
 
+from kdkit.report.page.dotplot import DotPlot
 from kdkit.report.page.excerpts import Excerpts
 from kdkit.report.page.tables import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _Kind = TypeVar("_Kind")
 
@@ -94,7 +98,20 @@ class Sections:
     sections: tuple[Section, ...]
 
 
-Block = str | Table | Figures | Items | Listing | Sections | Excerpts
+@attrs.frozen(kw_only=True)
+class Choice:
+    """Blocks of which one set is seen at a time: the first, until the reader picks another. It needs no script.
+
+    Attributes:
+        label: What is picked: "Metric".
+        options: The name of each set, and its blocks.
+    """
+
+    label: str
+    options: tuple[tuple[str, tuple[Block, ...]], ...]
+
+
+Block = str | Table | Figures | Items | Listing | Sections | Excerpts | DotPlot | Choice
 """What a part is made of; a text is a paragraph."""
 
 
@@ -113,8 +130,16 @@ class Part:
     blocks: tuple[Block, ...]
 
     def each(self, kind: type[_Kind]) -> tuple[_Kind, ...]:
-        """Its blocks of a kind."""
-        return tuple(block for block in self.blocks if isinstance(block, kind))
+        """Its blocks of a kind, those in choices too."""
+        return tuple(block for block in _flat(self.blocks) if isinstance(block, kind))
+
+
+def _flat(blocks: Iterable[Block]) -> Iterator[Block]:
+    for block in blocks:
+        yield block
+        if isinstance(block, Choice):
+            for _, inner in block.options:
+                yield from _flat(inner)
 
 
 @attrs.frozen(kw_only=True)
@@ -142,6 +167,7 @@ class Document:
         kind: What it is, for the window's title: "sweep report".
         description: What was done.
         verdict: What came of it.
+        opening: What shows it at a glance, right below.
         warned: What the warnings are.
         warnings: What is missing or to be careful about.
         gauges: Quantities to be seen at a glance.
@@ -153,6 +179,7 @@ class Document:
     kind: str
     description: str
     verdict: Verdict
+    opening: tuple[Block, ...] = ()
     warned: str = "Before you rely on this:"
     warnings: tuple[str, ...]
     gauges: tuple[Gauge, ...] = ()

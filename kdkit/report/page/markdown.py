@@ -6,7 +6,8 @@ import re
 from functools import singledispatch
 from typing import TYPE_CHECKING
 
-from kdkit.report.page.document import Figures, Items, Listing, Remarks, Sections
+from kdkit.report.page.document import Choice, Figures, Items, Listing, Remarks, Sections
+from kdkit.report.page.dotplot import DotPlot
 from kdkit.report.page.excerpts import Excerpts
 from kdkit.report.page.tables import Table
 from kdkit.system.wording import visible
@@ -43,6 +44,8 @@ def _page(page: Document) -> Iterator[str]:
     yield f"**{plain(page.verdict.sentence)}**\n"
     if page.verdict.detail:
         yield f"{plain(page.verdict.detail)}\n"
+    for block in page.opening:
+        yield from _block(block)
     if page.warnings:
         yield f"{page.warned}\n"
         yield _listed(map(plain, page.warnings))
@@ -101,6 +104,19 @@ def _(block: Figures, level: int = 3) -> Iterator[str]:  # noqa: ARG001 - its he
     for figure in block.figures:
         if figure.table is not None:
             yield _folded(f"{figure.chart.title} (drawn in the HTML page)", tabled(figure.table).rstrip("\n"))
+
+
+@_block.register(DotPlot)
+def _(block: DotPlot, level: int = 3) -> Iterator[str]:
+    yield tabled(block.table(), level)
+
+
+@_block.register(Choice)
+def _(block: Choice, level: int = 3) -> Iterator[str]:
+    """The first set of blocks, and the others folded."""
+    for index, (name, inner) in enumerate(block.options):
+        text = "\n".join(line for each in inner for line in _block(each, level))
+        yield _folded(f"{block.label}: {name}", text.rstrip("\n")) if index else text
 
 
 @_block.register(Excerpts)

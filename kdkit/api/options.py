@@ -135,6 +135,14 @@ class Training:
         default=None,
         check=validators.optional(validators.and_(validators.ge(0), validators.lt(2**32))),
     )
+    rows: int = option(
+        "Train on this many of the training rows alone, drawn by a digest of their ids: a smaller number takes some of "
+        "those that a larger one takes. 0 for all. In [training] it is the rows of the student and of the one trained "
+        "on the labels alone, and those whose logits are captured.",
+        default=0,
+        check=not_negative,
+        neutral=0,
+    )
     epochs: int = option("Passes over the training rows.", default=3, check=at_least_one)
     max_steps: int = option("Stop after this many steps; 0 for no limit.", default=0, check=not_negative)
     batch_size: int = option("Rows a micro-batch, unless batch_tokens is set.", default=2, check=at_least_one)

@@ -99,7 +99,9 @@ def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool) -> None:
     for line in _axes_of(sweep):
         say(line)
     for trials, plan in planned:
-        say(f"\none of {plural(len(trials), 'trial')} with this data set, teacher and codec:")
+        rows = trials[0].recipe.training.rows
+        these = f"{rows:,} rows of this data set" if rows else "this data set"
+        say(f"\none of {plural(len(trials), 'trial')} with {these}, teacher and codec:")
         _print_plan(plan)
         _print_room(plan)
     say("\nWhat the store has by then is made once for all trials that need it: teacher, logits, texts, baseline.")
@@ -112,6 +114,7 @@ def _alike(sweep: Sweep) -> list[list[Trial]]:
     groups: dict[str, list[Trial]] = {}
     for trial in sweep.trials or sweep.proposed({}):
         parts = {section: trial.recipe.digested[section] for section in ("data", "tokens", "teacher", "codec")}
+        parts["rows"] = trial.recipe.training.rows
         groups.setdefault(digest_of(parts), []).append(trial)
     return list(groups.values())
 

@@ -4,6 +4,8 @@ labels-only   the same student, trained in the same way on the labels alone (see
 untouched     the student before any training
 constant      the most frequent training target, whatever the source
 nearest       the target of the most similar training source
+
+The last two know the rows that the student trains on: all, or those that `training.rows` draws.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdkit import models
 from kdkit.data.rows import rows_of
+from kdkit.data.splitting import drawn
 from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline.teachable import doubts
 from kdkit.recipe.compatibility import check_compatible
@@ -66,8 +67,9 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     validation_rows = recipe.training.validation_rows
     if not corpus.test:  # then validation is what is scored
         validation_rows = _more(validation_rows, recipe.evaluation.rows)
+    trained_on = drawn(corpus.train, _most_rows(recipe))
     used = {
-        "train": rows_of(corpus.train, tokenizer, recipe.tokens).encoded,
+        "train": rows_of(trained_on, tokenizer, recipe.tokens).encoded,
         "validation": rows_of(corpus.validation, tokenizer, recipe.tokens, at_most=validation_rows).encoded,
         "test": rows_of(corpus.test, tokenizer, recipe.tokens, at_most=recipe.evaluation.rows).encoded,
     }
@@ -76,32 +78,47 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         trained["teacher"] = teacher_config
     ends = {role: models.end_ids(config, tokenizer) for role, config in trained.items()}
     held_out = len(corpus.held_out)
-    target_tokens = {split: sum(len(row.target_ids) for row in rows) for split, rows in used.items()}
-    captured = sum(target_tokens.values()) if recipe.loss.needs_teacher else 0
-    fine_tune, lengths = recipe.teacher.fine_tune, Lengths.of(used["train"])
+    taught, fine_tune = drawn(used["train"], recipe.training.rows), recipe.teacher.fine_tune
+    captured = [*taught, *used["validation"], *used["test"]] if recipe.loss.needs_teacher else []
+    captured_tokens = sum(len(row.target_ids) for row in captured)
+    lengths = Lengths.of(taught)
     steps = total_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed), tried=_EPOCHS)
+    teacher_lengths = Lengths.of(drawn(used["train"], fine_tune.rows) if fine_tune is not None else ())
     has_baseline = recipe.evaluation.baselines and recipe.loss.needs_teacher
     return Estimate(
         rows={split: len(rows) for split, rows in used.items()},
         source_tokens={split: sum(len(row.source_ids) for row in rows) for split, rows in used.items()},
-        target_tokens=target_tokens,
+        target_tokens={split: sum(len(row.target_ids) for row in rows) for split, rows in used.items()},
         teacher=teacher,
         student=student,
-        capture_rows=sum(map(len, used.values())) if captured else 0,
-        capture_tokens=captured,
-        capture_bytes=int(captured * recipe.codec.bytes_per_token(least["target"])),
+        capture_rows=len(captured),
+        capture_tokens=captured_tokens,
+        capture_bytes=int(captured_tokens * recipe.codec.bytes_per_token(least["target"])),
         teacher_bytes=_bytes_of_making(teacher) if teacher is not None and recipe.teacher.is_made_here else 0,
         student_bytes=_bytes_of_making(student),
-        teacher_steps=total_steps(lengths, fine_tune, seed=fine_tune.own_seed(recipe.seed), tried=_EPOCHS)
+        teacher_steps=total_steps(teacher_lengths, fine_tune, seed=fine_tune.own_seed(recipe.seed), tried=_EPOCHS)
         if fine_tune is not None
         else 0,
         student_steps=steps,
         generated_rows=min(held_out, recipe.evaluation.rows or held_out),
         picking_rows=len(corpus.validation[: recipe.evaluation.rows or None]) if corpus.test else 0,
         baseline_steps=steps if has_baseline else 0,
-        doubts=tuple(doubts(recipe, corpus.train, used["train"], tokenizer, ends)) or None,
+        doubts=tuple(doubts(recipe, trained_on, used["train"], tokenizer, ends)) or None,
         baseline_bytes=_bytes_of_making(student) + bytes_of_weights(student.parameters) if has_baseline else 0,
+        student_tokens=_tokens(lengths),
+        teacher_tokens=_tokens(teacher_lengths),
     )
+
+
+def _most_rows(recipe: Recipe) -> int:
+    """How many of the training rows are read by the training that reads most of them; 0 for all."""
+    fine_tune = recipe.teacher.fine_tune
+    counts = [recipe.training.rows, *([fine_tune.rows] if fine_tune is not None else [])]
+    return max(counts) if all(counts) else 0
+
+
+def _tokens(lengths: Lengths) -> int:
+    return int(lengths.sources_N.sum() + lengths.targets_N.sum())
 
 
 def check_space(needs: Mapping[Path, int]) -> None:

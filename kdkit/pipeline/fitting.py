@@ -8,6 +8,7 @@ import attrs
 
 from kdkit.api.values import END
 from kdkit.data.rows import rows_of
+from kdkit.data.splitting import drawn
 from kdkit.evaluation.losses import Validator
 from kdkit.losses import loss_at
 from kdkit.store.texts import searched
@@ -86,7 +87,7 @@ class Fitting:
 
         Args:
             model: What is trained.
-            corpus: Training and validation rows.
+            corpus: Training and validation rows; of the former those that the options ask for are drawn.
             options: How.
             loss: The loss.
             targets_of: Called with all rows that will be read, gives what gives a batch its teacher logits.
@@ -94,7 +95,7 @@ class Fitting:
             folder: `best/`, `final/` and `checkpoints/` go here.
             texts: Text files that are saved with the model.
         """
-        training = rows_of(corpus.train, model.tokenizer, self.tokens)
+        training = rows_of(drawn(corpus.train, options.rows), model.tokenizer, self.tokens)
         validation = rows_of(corpus.validation, model.tokenizer, self.tokens, at_most=options.validation_rows)
         targets = targets_of([*training.encoded, *validation.encoded])
         validate = Validator(

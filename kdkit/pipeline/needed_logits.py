@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.data.rows import rows_of
+from kdkit.data.splitting import drawn
 from kdkit.logits.cache import CacheIdentity, LogitCache
 from kdkit.logits.cache.manifest import MANIFEST
 from kdkit.logits.cache.remote.mirror import mirror_of
@@ -102,7 +103,7 @@ def needed_rows(
 ) -> list[EncodedExample]:
     """The rows whose logits some stage will read: training, validation, and those that are scored."""
     parts = (
-        (corpus.train, 0),
+        (drawn(corpus.train, training.rows), 0),
         (corpus.validation, training.validation_rows),
         (corpus.held_out, evaluation.rows),
     )

@@ -11,6 +11,7 @@ from kdkit.api.options import Schedule
 from kdkit.api.values import Direction
 from kdkit.errors import UsageError
 from kdkit.plugins.checks import did_you_mean
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,15 +25,27 @@ def check_compatible(recipe: Recipe, corpus: Corpus) -> None:
     """Refuse a recipe whose parts do not fit each other.
 
     Raises:
-        UsageError: A metric that picks the best epoch does not exist; or the codec does not know the logits at a
-            temperature of the loss, or as well as its divergence needs them, or keeps no hidden states to compare; or
-            a schedule has more epochs than the training.
+        UsageError: A training asks for more rows than there are; a metric that picks the best epoch does not exist; the
+            codec does not know the logits at a temperature of the loss, or as well as its divergence needs them, or
+            keeps no hidden states to compare; or a schedule has more epochs than the training.
     """
+    _check_rows(recipe, corpus)
     _check_schedules(recipe)
     _check_states(recipe)
     _check_temperatures(recipe)
     _check_samples(recipe)
     _check_metrics(recipe, corpus)
+
+
+def _check_rows(recipe: Recipe, corpus: Corpus) -> None:
+    """How many rows a training has is what its recipe says: a curve over sizes depends on it."""
+    there = len(corpus.train)
+    for where, training in (("training", recipe.training), ("teacher.fine_tune", recipe.teacher.fine_tune)):
+        if training is not None and training.rows > there:
+            raise UsageError(
+                f"{where}.rows is {training.rows:,}, but the data set has {plural(there, 'training row')}; lower it, "
+                "or leave it out to train on all of them"
+            )
 
 
 def _check_schedules(recipe: Recipe) -> None:

@@ -63,6 +63,8 @@ class Estimate(StageFacts):
         baseline_bytes: Bytes that making it writes.
         notes: What metric suites say of the rows and of the machine; None where they say nothing.
         doubts: What the models will not learn from the data, or learn wrong: a sentence each; None where there is none.
+        student_tokens: Tokens that an epoch of the student's training reads.
+        teacher_tokens: The same of the teacher's; 0 where none is trained.
     """
 
     stage = "check"
@@ -84,11 +86,8 @@ class Estimate(StageFacts):
     baseline_bytes: int = 0
     notes: tuple[str, ...] | None = None
     doubts: tuple[str, ...] | None = None
-
-    @property
-    def trained_tokens(self) -> int:
-        """Tokens that an epoch of training reads."""
-        return self.source_tokens["train"] + self.target_tokens["train"]
+    student_tokens: int = 0
+    teacher_tokens: int = 0
 
     def texts_in_words(self, beams: int) -> str:
         """The texts that a model writes at the end."""

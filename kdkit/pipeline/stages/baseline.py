@@ -49,7 +49,7 @@ def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
         return Planned(work="none to train")
     return Planned(
         work=f"the same student, {found.baseline_steps:,} steps on the labels alone (unless the store has it)",
-        tokens=found.trained_tokens * recipe.training.epochs,
+        tokens=found.student_tokens * recipe.training.epochs,
         bytes=found.baseline_bytes,
     )
 

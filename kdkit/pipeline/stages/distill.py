@@ -63,13 +63,14 @@ def fit(run: Run) -> StudentMade:
     )
 
 
-def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
+def plan(recipe: Recipe, corpus: Corpus, found: Estimate) -> Planned:
     """How big the student is, and how long it is trained."""
     training = recipe.training
+    of = f" over {training.rows:,} of {len(corpus.train):,} rows" if training.rows else ""
     return Planned(
         work=f"{millions(found.student.parameters)} parameters, {found.student_steps:,} steps, "
-        f"{plural(training.epochs, 'epoch')}, loss {recipe.names['loss']}",
-        tokens=found.trained_tokens * training.epochs,
+        f"{plural(training.epochs, 'epoch')}{of}, loss {recipe.names['loss']}",
+        tokens=found.student_tokens * training.epochs,
         bytes=found.student_bytes,
     )
 

@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from kdkit.api.values import Direction, Prediction
+from kdkit.data.splitting import drawn
 from kdkit.errors import KdkitError
 from kdkit.evaluation import baselines, labels_only, record
 from kdkit.evaluation.costs import student_cost, teacher_cost
@@ -116,8 +117,9 @@ def _all_texts(run: Run, corpus: Corpus, held_out: Rows) -> tuple[dict[str, list
     facts: dict[str, Any] = {}
     names = ["teacher", "student"]
     if run.recipe.evaluation.baselines:
-        constant = baselines.most_frequent_target(corpus.train)
-        nearest = baselines.nearest_targets(corpus.train, [example.source for example in held_out.examples])
+        known = drawn(corpus.train, run.recipe.training.rows)
+        constant = baselines.most_frequent_target(known)
+        nearest = baselines.nearest_targets(known, [example.source for example in held_out.examples])
         for name, texts in (("constant", [constant] * len(nearest)), ("nearest", nearest)):
             ids = [example.id for example in held_out.examples]
             predictions.write(

@@ -62,7 +62,7 @@ def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
     fine_tune, tokens = recipe.teacher.fine_tune, 0
     if fine_tune is not None:
         how = f"{found.teacher_steps:,} steps on the ground truth (unless the store has it)"
-        tokens = found.trained_tokens * fine_tune.epochs
+        tokens = found.teacher_tokens * fine_tune.epochs
     elif recipe.teacher.is_made_here:
         how = "new and untrained (unless the store has it)"
     else:

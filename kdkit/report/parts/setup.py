@@ -137,7 +137,7 @@ def _drop(drop: Mapping[str, Any]) -> str:
 
 def _fine_tuning(facts: RunFacts) -> list[tuple[str, str]]:
     """How the teacher was fine-tuned; nothing where it was not."""
-    items = _training_settings(as_table(facts.table("teacher").get("fine_tune")))
+    items = _training_settings(as_table(facts.table("teacher").get("fine_tune")), facts)
     items += _padding(facts, "teacher")
     reused = facts.stage("teacher").get("reused")
     if items and isinstance(reused, bool):
@@ -149,7 +149,7 @@ def _training(facts: RunFacts) -> list[tuple[str, str]]:
     training, done = facts.table("training"), facts.stage("distill")
     loss = _settings(facts.table("loss"))
     items = [("loss", ", ".join(text if key == "name" else f"{key} {text}" for key, text in loss))] if loss else []
-    items += _training_settings(training)
+    items += _training_settings(training, facts)
     for label, key in (("steps taken", "steps"), ("best at step", "best_step"), ("best value", "best_value")):
         value = number(done.get(key))
         if value is not None:
@@ -160,10 +160,14 @@ def _training(facts: RunFacts) -> list[tuple[str, str]]:
     return items
 
 
-def _training_settings(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _training_settings(training: Mapping[str, Any], facts: RunFacts) -> list[tuple[str, str]]:
     """The settings of a training, without those that a token budget takes the place of."""
     replaced = ("batch_size", "drop_last") if training.get("batch_tokens") else ()
-    return _settings(_without(training, *replaced))
+    all_rows = number(as_table(facts.data.get("rows")).get("train"))
+    return [
+        (key, f"{text} of {formats.count(all_rows)}" if key == "rows" and all_rows is not None else text)
+        for key, text in _settings(_without(training, *replaced))
+    ]
 
 
 def _padding(facts: RunFacts, stage: str) -> list[tuple[str, str]]:

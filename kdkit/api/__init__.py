@@ -29,7 +29,7 @@ from kdkit.api.options import (
 from kdkit.api.trackers import TRACKING_FOLDER, require_package, tracking_id
 from kdkit.api.values import *  # noqa: F403 - the same
 from kdkit.system.files import size_text, user_path
-from kdkit.system.progress import Progress, Silent, Task
+from kdkit.system.progress import Progress, Silent, StageShown, Task
 
 if TYPE_CHECKING:
     from kdkit.api.arrays import CodecState, FloatArray
@@ -44,6 +44,7 @@ __all__ = [
     "Register",
     "Schedule",
     "Silent",
+    "StageShown",
     "Task",
     "TokenLimits",
     "Training",

@@ -14,7 +14,7 @@ from kdkit.runs.opening import open_run
 from kdkit.runs.resume import are_done, do
 from kdkit.runs.stage import STAGE_NAMES
 from kdkit.system import devices, launcher
-from kdkit.system.progress import Silent
+from kdkit.system.progress import chosen
 from kdkit.system.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run(
     run_dir: str | PathLike[str] | None = None,
     *,
     fresh: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Report:
     """Run a recipe from the first unfinished stage to the report.
 
@@ -48,7 +48,8 @@ def run(
         recipe: See `kdkit.load_recipe`.
         run_dir: The run folder; by default `runs/NAME`.
         fresh: Delete what an earlier run left in the folder first.
-        progress: Where progress is shown; by default nowhere. Of several processes, only the first shows any.
+        progress: Where progress is shown. By default in a notebook and on a terminal and nowhere else; True for lines
+            elsewhere too, False for none. Of several processes, only the first shows any.
 
     Returns:
         The scores, the costs, and where everything lies.
@@ -58,7 +59,7 @@ def run(
     """
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
     team = launcher.join()
-    shown = progress if progress is not None and team.leads else Silent()
+    shown = chosen(progress if team.leads else False)
     with team.watching(), open_here(recipe, path, fresh=fresh, progress=shown, team=team) as opened:
         with _followed(opened, STAGES):
             do_all(opened, STAGES)

@@ -22,7 +22,7 @@ from kdkit.sweeps.state import Board, columns_of
 from kdkit.system.files import make_folder, write_atomically
 from kdkit.system.folders import check_inside, delete
 from kdkit.system.locks import Lock
-from kdkit.system.progress import Silent
+from kdkit.system.progress import chosen
 from kdkit.system.signals import graceful
 from kdkit.system.wording import plural
 
@@ -69,7 +69,7 @@ def run_sweep(
     jobs: int = 1,
     part: Part | None = None,
     fresh: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     launch: Launch | None = None,
 ) -> SweepEnd:
     """Run every trial of a sweep that is not done, each in a process of its own, and write results and report.
@@ -82,7 +82,7 @@ def run_sweep(
         jobs: How many trials work at a time.
         part: Which part of the trials; by default all of them.
         fresh: Delete what earlier trials left in the folder first.
-        progress: Where progress is shown; by default nowhere.
+        progress: Where progress is shown; see `kdkit.run`.
         launch: Starts a trial; by default as a process on this machine.
 
     Returns:
@@ -106,7 +106,7 @@ def run_sweep(
             f"--fresh with --part would delete what other parts have done; delete {folder} before all of them"
         )
     _check_folder(folder, fresh=fresh)
-    show = progress if progress is not None else Silent()
+    show = chosen(progress)
     if fresh:
         _empty(folder)
     make_folder(folder)

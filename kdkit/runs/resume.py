@@ -13,6 +13,7 @@ from kdkit.errors import Interrupted
 from kdkit.runs.facts_table import as_facts
 from kdkit.system.digests import digest_of
 from kdkit.system.folders import delete
+from kdkit.system.progress import StageShown
 from kdkit.system.signals import SIGNAL, leaving
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ def do(run: Run, stage: Stage, stages: Sequence[Stage]) -> None:
     entry = run.record["stages"][stage.name]
     began, before = time.perf_counter(), entry["seconds"]
     try:
-        with leaving(f"stage {stage.name} is not finished, those before it are"):
+        with (
+            leaving(f"stage {stage.name} is not finished, those before it are"),
+            run.progress.stage(shown_stage(run, stage, stages, before=before)),
+        ):
             entry["facts"] = _work(run, stage)
     except BaseException as error:
         stopped = isinstance(error, (Interrupted, KeyboardInterrupt)) or getattr(error, "signal_exit_code", 0) > SIGNAL
@@ -80,6 +84,26 @@ def is_done(record: dict[str, Any], path: Path, recipe: Recipe, stage: Stage, st
 def are_done(run: Run, stages: Sequence[Stage]) -> bool:
     """Whether all stages of a run are finished."""
     return all(is_done(run.record, run.path, run.recipe, stage, stages) for stage in stages)
+
+
+def shown_stage(run: Run, stage: Stage, stages: Sequence[Stage], *, before: float) -> StageShown:
+    """A stage as it is shown, with what the stages that are finished tell of the time that is left."""
+    number = stages.index(stage) + 1
+    took = {name: entry["seconds"] for name, entry in run.record["stages"].items() if entry["status"] == "done"}
+
+    def later(seconds: float) -> float | None:
+        known = [each.seconds(run, {**took, stage.name: seconds}) for each in stages[number:]]
+        return None if None in known else sum(filter(None, known))
+
+    return StageShown(
+        name=stage.name,
+        number=number,
+        count=len(stages),
+        began=run.began,
+        before=before,
+        expected=stage.seconds(run, took),
+        later=later,
+    )
 
 
 def _begin(run: Run, stage: Stage, stages: Sequence[Stage]) -> bool:

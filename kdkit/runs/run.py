@@ -9,6 +9,7 @@ data/  teacher/  student/best/  student/final/  predictions/  evaluation.json  r
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ class Run:
         team: The processes that do this run.
         tracking: Who is told the numbers of its trainings.
         record: What `run.json` holds.
+        began: When it was opened here, by the monotonic clock.
     """
 
     recipe: Recipe
@@ -61,6 +63,7 @@ class Run:
     team: Team = ALONE
     tracking: Tracking = UNTRACKED
     record: dict[str, Any] = attrs.field(factory=dict)
+    began: float = attrs.field(factory=time.monotonic)
     _claim: dict[str, Any] = attrs.field(factory=dict)
 
     @property

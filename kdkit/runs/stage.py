@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
@@ -49,6 +49,8 @@ class Stage:
             stage now tells. So a loss that can be made good costs no finished stage after it. It gives None where the
             same cannot be made: the stage and those after it are then done again. Done by the lead alone.
         together: Whether all processes of a run do it; else the lead does, and the others wait.
+        seconds: How many seconds it will take at most, by those that other stages of this run took; None where nothing
+            tells.
     """
 
     name: str
@@ -58,3 +60,4 @@ class Stage:
     leftovers: tuple[str, ...] = ()
     restore: Callable[[Run], StageFacts | None] | None = None
     together: bool = False
+    seconds: Callable[[Run, Mapping[str, float]], float | None] = lambda *_: None

@@ -145,7 +145,7 @@ class Notes:
         from kdkit.system.progress import Silent
 
         self.notes: list[str] = []
-        self.task = Silent().task
+        self.task, self.stage = Silent().task, Silent().stage
 
     def note(self, message: str) -> None:
         self.notes.append(message)

@@ -17,7 +17,10 @@ from kdkit import models
 from kdkit.data import corpus as corpora
 from kdkit.data.tokens import collate, encode
 from kdkit.errors import Interrupted, Mismatch, UsageError
-from kdkit.pipeline.run import STAGES
+from kdkit.pipeline.run import STAGES, open_here
+from kdkit.recipe import load_recipe
+from kdkit.runs.resume import shown_stage
+from kdkit.system.progress import Silent
 
 NAMES = [stage.name for stage in STAGES]
 # In each stage a function that it calls, and one of its calls.
@@ -96,6 +99,24 @@ def test_a_run_leaves_what_others_rely_on(whole):
     assert {path.suffix for path in whole.rglob("*") if path.is_file()} <= {
         *(".json", ".jsonl", ".npz", ".toml", ".safetensors", ".html", ".md", ""),
     }
+
+
+def test_the_time_that_is_left_is_told_by_what_other_stages_of_the_run_took(recipe, whole):
+    with open_here(load_recipe(recipe), whole, fresh=False, progress=Silent()) as opened:
+        facts = opened.record["stages"]["check"]["facts"]
+        facts |= {"student_steps": 10, "baseline_steps": 20, "generated_rows": 4, "picking_rows": 2}
+        texts = [
+            json.loads(line)["seconds"] for line in (whole / "predictions" / "teacher.jsonl").read_text().splitlines()
+        ]
+        texts_seconds = (2 * 4 + 2) * sum(texts) / len(texts)
+        stages = {stage.name: stage for stage in STAGES}
+        shown = shown_stage(opened, stages["distill"], STAGES, before=0.0)
+        assert (str(shown), shown.count) == ("stage 5 of 8: distill", 8)
+        assert shown.later(30.0) == pytest.approx(60.0 + texts_seconds)
+        assert shown_stage(opened, stages["evaluate"], STAGES, before=0.0).expected == pytest.approx(texts_seconds)
+        assert shown_stage(opened, stages["teacher"], STAGES, before=0.0).later(30.0) is None, "no student trained yet"
+    begun = re.findall(r"^stage (\d) of 8: (\w+); \d:\d\d so far", recipe.with_name("log").read_text(), re.MULTILINE)
+    assert begun == [(str(number), name) for number, name in enumerate(NAMES, 1)]
 
 
 def test_models_of_a_run_open_with_plain_transformers(whole):

@@ -37,7 +37,7 @@ ALLOWED = {
     ("system/files.py", "reads"),
     ("system/files.py", "writes"),
     ("system/folders.py", "deletes"),
-    ("system/progress.py", "prints"),
+    ("system/progress/lines.py", "prints"),
     ("cli/output.py", "prints"),
     # What the user names on the command line, which may be a pipe or a link.
     ("cli/predict.py", "reads"),

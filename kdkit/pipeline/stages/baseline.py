@@ -25,6 +25,7 @@ from kdkit.system.files import folder_bytes
 from kdkit.system.folders import discard_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from kdkit.api.interfaces import TextModel
@@ -52,6 +53,15 @@ def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
         tokens=found.student_tokens * recipe.training.epochs,
         bytes=found.baseline_bytes,
     )
+
+
+def seconds(run: Run, took: Mapping[str, float]) -> float | None:
+    """As many steps as the student's, none of them slower: there is no teacher to follow."""
+    found = run.told(Estimate)
+    if not found.baseline_steps:
+        return 0.0
+    distilled = took.get("distill")
+    return None if distilled is None else distilled * found.baseline_steps / found.student_steps
 
 
 def restore(run: Run) -> BaselineMade | None:
@@ -126,4 +136,6 @@ def _key(recipe: Recipe, corpus: Corpus, untouched: TextModel) -> str:
     return digest_of(depends)[:32]
 
 
-STAGE = Stage(name="baseline", work=fit, plan=plan, leftovers=(labels_only.NAME,), restore=restore, together=True)
+STAGE = Stage(
+    name="baseline", work=fit, plan=plan, leftovers=(labels_only.NAME,), restore=restore, together=True, seconds=seconds
+)

@@ -19,11 +19,13 @@ from kdkit.evaluation.record import EvaluationRecord
 from kdkit.evaluation.scoring import Column
 from kdkit.pipeline.asking import ask_all, student_folder, texts_file
 from kdkit.runs.stage import Planned, Stage
-from kdkit.runs.stage_facts import BaselineMade, Evaluated
+from kdkit.runs.stage_facts import BaselineMade, Estimate, Evaluated
 from kdkit.store import predictions
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import Corpus, Cost, Score
     from kdkit.data.rows import Rows
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from kdkit.pipeline.asking import Asked
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
-    from kdkit.runs.stage_facts import Estimate
 
 IMITATORS = ("student", labels_only.NAME)
 """Whose texts every suite compares with the teacher's, too."""
@@ -47,13 +48,29 @@ def score(run: Run) -> Evaluated:
     return run.team.lead_does(lambda: _write(run, corpus, asked))
 
 
+def seconds(run: Run, _took: Mapping[str, float]) -> float | None:
+    """Each model's texts in the time that the teacher's took, for a student is smaller; losses and scores are quick."""
+    file, found = texts_file(run.path, "teacher"), run.told(Estimate)
+    if not file.exists():
+        return None
+    taken = [said.seconds for said in predictions.read(file)]
+    known = [each for each in taken if each is not None]
+    texts = _writers(run.recipe, found) * found.generated_rows + found.picking_rows
+    return texts * sum(known) / len(known) if known else None
+
+
 def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
     """How many texts are written, and what scores them."""
-    writers = 1 + recipe.evaluation.baselines + bool(found.baseline_steps)
+    writers = _writers(recipe, found)
     by = f" by each of {writers} models" if writers > 1 else ""
     picking = f", of {plural(found.picking_rows, 'validation row')} by the student" if found.picking_rows else ""
     suites = ", ".join(named.name for named in recipe.evaluation.suites)
     return Planned(work=f"{found.texts_in_words(recipe.generation.beams)}{by}{picking}; {suites}")
+
+
+def _writers(recipe: Recipe, found: Estimate) -> int:
+    """How many models write texts: the student, the untouched one, and the one of the labels alone."""
+    return 1 + recipe.evaluation.baselines + bool(found.baseline_steps)
 
 
 def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
@@ -210,4 +227,5 @@ STAGE = Stage(
     outputs=("predictions/student.jsonl", "evaluation.json", "rows.npz"),
     leftovers=tuple(f"predictions/{name}.jsonl*" for name in WRITTEN),
     together=True,
+    seconds=seconds,
 )

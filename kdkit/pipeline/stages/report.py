@@ -26,4 +26,10 @@ def write(folder: Path) -> None:
     run.write(folder)
 
 
-STAGE = Stage(name="report", work=lambda run: write(run.path), plan=plan, outputs=("report.html", "report.md"))
+STAGE = Stage(
+    name="report",
+    work=lambda run: write(run.path),
+    plan=plan,
+    outputs=("report.html", "report.md"),
+    seconds=lambda *_: 0.0,  # a second or two
+)

@@ -1,0 +1,21 @@
+"""Progress: bars on a terminal and in a notebook, lines elsewhere, nothing in scripts that do not ask for it."""
+
+from kdkit.system.progress.bars import Bars
+from kdkit.system.progress.choice import chosen, for_stderr
+from kdkit.system.progress.interface import Progress, Silent, StageShown, Task
+from kdkit.system.progress.lines import Lines
+from kdkit.system.progress.notebook import Notebook
+from kdkit.system.progress.work import clock
+
+__all__ = [
+    "Bars",
+    "Lines",
+    "Notebook",
+    "Progress",
+    "Silent",
+    "StageShown",
+    "Task",
+    "chosen",
+    "clock",
+    "for_stderr",
+]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from kdkit.data.compressed import decompressed
 from kdkit.data.fields import RowReader, Template, as_text, field_value, require_rows
 from kdkit.data.jsonlines import DropCount, json_lines, open_lines
-from kdkit.data.splitting import split_off
+from kdkit.data.splitting import is_split_off, split_off
+from kdkit.data.streams import gathered, require_streamed
 
 __all__ = [
     "DropCount",
@@ -14,8 +15,11 @@ __all__ = [
     "as_text",
     "decompressed",
     "field_value",
+    "gathered",
+    "is_split_off",
     "json_lines",
     "open_lines",
     "require_rows",
+    "require_streamed",
     "split_off",
 ]

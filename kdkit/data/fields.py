@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.data.jsonlines import DropCount, json_lines, open_lines
+from kdkit.data.streams import no_rows
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from kdkit.api.values import Corpus, Drop, Example, SplitName
     from kdkit.system.progress import Task
@@ -145,14 +146,19 @@ class RowReader:
         return self._drops.drops()
 
     def read(self, path: str, split: SplitName, *, limit: int = 0) -> tuple[Example, ...]:
-        """The examples of a file, at most `limit` of them (0 for all).
+        """The examples of a file, all in memory: see `stream`."""
+        return tuple(self.stream(path, split, limit=limit))
+
+    def stream(self, path: str, split: SplitName, *, limit: int = 0) -> Iterator[Example]:
+        """The examples of a file, at most `limit` of them (0 for all), one after the other.
 
         Raises:
             MissingInput: There is no such file.
-            UsageError: A line is broken, two rows have one id, or an option names a field that no row has.
+            UsageError: A line is broken, two rows have one id, or an option names a field that no row has; the last at
+                the end of the file.
             DamagedData: The file is compressed, and cut or damaged.
         """
-        examples: list[Example] = []
+        given = 0
         seen: set[str] = set()
         with open_lines(path, option=split) as stream:
             for number, row in json_lines(stream, path, skip=self._skip):
@@ -163,12 +169,12 @@ class RowReader:
                 if isinstance(example, str):
                     self._drops.add(example, place)
                     continue
-                examples.append(example)
-                if limit and len(examples) >= limit:
+                yield example
+                given += 1
+                if limit and given >= limit:
                     break
         if seen:
             self._check_fields(seen, path)
-        return tuple(examples)
 
     def _id_of(self, row: Mapping[str, Any], split: str, number: int, place: str) -> str:
         given = field_value(row, self._id_field) if self._id_field else None
@@ -206,10 +212,7 @@ def require_rows(corpus: Corpus, *, train: str, validation: str) -> Corpus:
     """
     for name, rows, origin in (("training", corpus.train, train), ("validation", corpus.validation, validation)):
         if not rows:
-            why = "; ".join(
-                f"{drop.count} dropped because {drop.reason} ({', '.join(drop.first)})" for drop in corpus.drops
-            )
-            raise UsageError(f"there is no usable {name} row in {origin}: {why or 'it is empty'}")
+            raise UsageError(no_rows(name, origin, corpus.drops))
     return corpus
 
 

@@ -10,7 +10,9 @@ from kdkit.api.values import SPLITS, Corpus, Cut, Drop, Example
 from kdkit.errors import PluginError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from kdkit.api.values import SplitName
 
 PLACES_SHOWN = 120
 """Characters; longer lists of places stand in `data/report.json` only."""
@@ -42,6 +44,22 @@ def checked_corpus(given: Any, *, owner: str) -> Corpus:
                 raise UsageError(f'two rows of the data set have the id "{example.id}"; ids must be unique')
             seen.add(example.id)
     return given
+
+
+def checked_stream(given: Iterable[Any], *, owner: str) -> Iterator[tuple[SplitName, Example] | Drop]:
+    """What `kdkit.api.StreamedSource.stream` gives, each a split with what `checked_corpus` takes for a row, or a drop.
+
+    Raises:
+        PluginError: It gives something else.
+    """
+    for each in given:
+        is_row = isinstance(each, tuple) and len(each) == len(("split", "row")) and each[0] in SPLITS
+        if not is_row and not isinstance(each, Drop):
+            raise PluginError(
+                f"{owner} streams {_kind(each)} instead of a kdkit.api.Drop or one of {', '.join(SPLITS)} with a "
+                f"kdkit.api.Example; {_MENDED} (kdkit.testing.check_dataset)"
+            )
+        yield each
 
 
 def checked_prompt(given: Any, *, owner: str) -> Example | str:

@@ -26,7 +26,7 @@ def split_off(rows: Iterable[Example], share: float) -> tuple[tuple[Example, ...
     stay: list[Example] = []
     off: list[Example] = []
     for row in rows:
-        (off if _place_in_unit(row.id) < share else stay).append(row)
+        (off if is_split_off(row.id, share) else stay).append(row)
     return tuple(stay), tuple(off)
 
 
@@ -41,6 +41,11 @@ def drawn(rows: Sequence[R], count: int) -> Sequence[R]:
         return rows
     chosen = sorted(range(len(rows)), key=lambda place: _digest_of(f"drawn {rows[place].id}"))[:count]
     return tuple(rows[place] for place in sorted(chosen))
+
+
+def is_split_off(id_: str, share: float) -> bool:
+    """Whether the row with that id is among the share that `split_off` splits off."""
+    return _place_in_unit(id_) < share
 
 
 def _place_in_unit(id_: str) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kdkit.api.interfaces import FetchedSource, InputChecker
-from kdkit.data.given import checked_corpus
+from kdkit.api.interfaces import FetchedSource, InputChecker, StreamedSource
+from kdkit.data import gathered
+from kdkit.data.given import checked_corpus, checked_stream
 from kdkit.errors import MissingInput, UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ def load_rows(recipe: Recipe, progress: Progress) -> Corpus:
         PluginError: The data set gives something else than rows.
         UsageError: There are no training or no validation rows, or two rows have one id.
     """
-    return checked_corpus(recipe.data.load(progress), owner=f'data set "{recipe.names["data"]}"')
+    owner, source = f'data set "{recipe.names["data"]}"', recipe.data
+    if isinstance(source, StreamedSource):
+        return checked_corpus(gathered(checked_stream(source.stream(progress), owner=owner)), owner=owner)
+    return checked_corpus(source.load(progress), owner=owner)
 
 
 @contextmanager

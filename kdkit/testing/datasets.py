@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kdkit.api.interfaces import DataSource
-    from kdkit.api.interfaces.data import RecordedSource, RowSource
+    from kdkit.api.interfaces.data import RecordedSource, RowSource, StreamedSource
     from kdkit.api.values import Corpus, RecordedLogits
 
 # Rows as somebody's file may hold them.
@@ -27,6 +27,7 @@ def check_dataset(source: DataSource, *, rows: Sequence[Mapping[str, Any]] = ())
     - `load` gives a `kdkit.api.Corpus` of `kdkit.api.Example`: ids, sources and targets that are text, ids that are
       unique, cuts within their source, `meta` that JSON can hold, and rows in train and in validation.
     - Every reading gives the same rows in the same order.
+    - A `kdkit.api.StreamedSource` streams the same rows and drops.
     - A `kdkit.api.FetchedSource` is here once it was loaded.
     - A `kdkit.api.RecordedSource` gives the logits of every row once: float32, finite, `[T, V]` of one width V, and of
       fewer rows the first.
@@ -41,12 +42,14 @@ def check_dataset(source: DataSource, *, rows: Sequence[Mapping[str, Any]] = ())
         AssertionError: A promise is broken; the message says which and by what.
     """
     from kdkit.api.interfaces import DataSource, FetchedSource, RowSource
-    from kdkit.api.interfaces.data import RecordedSource
+    from kdkit.api.interfaces.data import RecordedSource, StreamedSource
 
     check_value(source, DataSource)
     corpus = _loaded(source)
     _check_same(source, corpus, _loaded(source), "a second reading")
     _check_same(source, corpus, _loaded(attrs.evolve(source)), "a data set with the same options")  # type: ignore[misc]
+    if isinstance(source, StreamedSource):
+        _check_streamed(source, corpus)
     if isinstance(source, FetchedSource):
         assert source.is_here() is True, f"{source!r} was loaded, and says that it has not been fetched"
     if isinstance(source, RecordedSource):
@@ -75,6 +78,17 @@ def _check_same(source: DataSource, one: Corpus, other: Corpus, what: str) -> No
         assert ids == others, f"{source!r} gives other ids, or another order, in {split} at {what}"
         for row, again in zip(one.split(split), other.split(split), strict=True):
             assert row == again, f'{source!r} gives another row "{row.id}" at {what}'
+
+
+def _check_streamed(source: StreamedSource, corpus: Corpus) -> None:
+    from kdkit.data import gathered
+    from kdkit.data.given import checked_stream
+    from kdkit.data.streams import merged
+    from kdkit.system.progress import Silent
+
+    streamed = gathered(checked_stream(source.stream(Silent()), owner=repr(source)))
+    _check_same(source, corpus, streamed, "streaming")
+    assert streamed.drops == merged(corpus.drops), f"{source!r} streams other drops than `load` gives"
 
 
 def _check_recorded(source: RecordedSource, corpus: Corpus) -> None:

@@ -1,4 +1,23 @@
-"""Where rows come from."""
+r"""Where rows come from.
+
+A data set of your own is ten lines. It yields its rows, and nothing has to hold them all:
+
+    @attrs.frozen(kw_only=True)
+    class Quotes:
+        path: str = option("The file: on each line a text, a tab and who said it.")
+
+        def stream(self, progress):
+            with open(self.path, encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):
+                    text, _, name = line.rstrip("\n").partition("\t")
+                    row = Example(id=f"line {number}", source=text, target=name)
+                    yield "validation" if is_split_off(row.id, 0.1) else "train", row
+
+        def load(self, progress):
+            return gathered(self.stream(progress))
+
+`gathered` and `is_split_off` are in `kdkit.data`, beside readers of files; `kdkit.testing.check_dataset` is its test.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from kdkit.api.values import Corpus, Example, RecordedLogits
+    from kdkit.api.values import Corpus, Drop, Example, RecordedLogits, SplitName
     from kdkit.system.progress import Progress
 
 
@@ -21,6 +40,22 @@ class DataSource(Protocol):
         Raises:
             MissingInput: The data are not where the options say.
             UsageError: There is no usable row in train or in validation.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamedSource(DataSource, Protocol):
+    """A data set whose rows need not fit in memory: kdkit then reads them by `stream`, and never calls `load`."""
+
+    def stream(self, progress: Progress) -> Iterator[tuple[SplitName, Example] | Drop]:
+        """Every row with its split, in the order of `load` within each; and what was left out, at any time.
+
+        Drops of one reason are counted together, so a `Drop` may be of one row.
+
+        Raises:
+            MissingInput: The data are not where the options say.
+            UsageError: A row is wrong; or, at the end, there was no usable row in train or in validation.
         """
         ...
 

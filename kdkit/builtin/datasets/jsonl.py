@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import validators
 
 from kdkit.api.options import not_negative, option
-from kdkit.api.values import Corpus, Example
-from kdkit.data import RowReader, Template, as_text, field_value, require_rows, split_off
+from kdkit.api.values import Example
+from kdkit.data import RowReader, Template, as_text, field_value, gathered, is_split_off, require_streamed
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from kdkit.api.values import Corpus, Drop, SplitName
     from kdkit.system.progress import Progress
 
 DEFAULT_SHARE = 0.1
@@ -69,6 +71,14 @@ class Jsonl:
             UsageError: A line is broken, an id comes twice, no row has a field that is named here, or no row is usable.
             DamagedData: A compressed file is cut or damaged.
         """
+        return gathered(self.stream(progress))
+
+    def stream(self, progress: Progress) -> Iterator[tuple[SplitName, Example] | Drop]:
+        """Read every row, one after the other; raises what `load` raises."""
+        origin = self.validation or f"the validation_share of {self.train}"
+        yield from require_streamed(self._rows(progress), train=self.train, validation=origin)
+
+    def _rows(self, progress: Progress) -> Iterator[tuple[SplitName, Example] | Drop]:
         with progress.task("data", total=None, unit="rows") as task:
             reader = RowReader(
                 _Maker(self).example,
@@ -78,14 +88,27 @@ class Jsonl:
                 task=task,
             )
             if self.validation is not None:
-                train = reader.read(self.train, "train", limit=self.train_rows)
-                validation = reader.read(self.validation, "validation", limit=self.validation_rows)
+                yield from (("train", row) for row in reader.stream(self.train, "train", limit=self.train_rows))
+                rows = reader.stream(self.validation, "validation", limit=self.validation_rows)
+                yield from (("validation", row) for row in rows)
             else:
-                train, validation = self._split(reader.read(self.train, "train"))
-            test = reader.read(self.test, "test", limit=self.test_rows) if self.test is not None else ()
-        corpus = Corpus(train=train, validation=validation, test=test, drops=reader.drops)
-        origin = self.validation or f"the validation_share of {self.train}"
-        return require_rows(corpus, train=self.train, validation=origin)
+                yield from self._split(reader.stream(self.train, "train"))
+            if self.test is not None:
+                yield from (("test", row) for row in reader.stream(self.test, "test", limit=self.test_rows))
+            yield from reader.drops
+
+    def _split(self, rows: Iterable[Example]) -> Iterator[tuple[SplitName, Example]]:
+        """The rows of one file, a share of them for validation, and no more of each than are wanted."""
+        share = DEFAULT_SHARE if self.validation_share is None else self.validation_share
+        left: dict[SplitName, float] = {
+            "train": self.train_rows or math.inf,
+            "validation": self.validation_rows or math.inf,
+        }
+        for row in rows:
+            split: SplitName = "validation" if is_split_off(row.id, share) else "train"
+            if left[split]:
+                left[split] -= 1
+                yield split, row
 
     def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
         """The input that a row makes, its target left empty; or why it makes none."""
@@ -94,11 +117,6 @@ class Jsonl:
         if source is None:
             return f"it lacks {' or '.join(template.fields)}, of which its source is made"
         return Example(id=row_id, source=source, target="")
-
-    def _split(self, rows: tuple[Example, ...]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-        share = DEFAULT_SHARE if self.validation_share is None else self.validation_share
-        train, validation = split_off(rows, share)
-        return train[: self.train_rows or None], validation[: self.validation_rows or None]
 
     def _fields(self) -> dict[str, tuple[str, ...]]:
         return {

@@ -1,15 +1,15 @@
 """What can go wrong, and the exit code of each.
 
     KdkitError            1   the run failed
-    ├── UsageError        2   what was asked for cannot be done as asked (also a ValueError)
+    ├── UsageError        2   a request that cannot be carried out as it stands (also a ValueError)
     │   ├── RecipeError   2   a recipe is wrong; carries every problem found, with its place
     │   ├── PluginError   2   a plugin is missing, broken or collides with another
-    │   ├── MissingInput  2   a file, model or data set is not there
-    │   ├── Busy          2   another process is at work on it
+    │   ├── MissingInput  2   a file, model or data set does not exist
+    │   ├── Busy          2   another process is using it
     │   └── Mismatch      2   two things that must belong together do not
-    ├── DamagedData       4   stored data are not what was written
-    ├── Lost              1   another process of the run is gone, or hangs
-    ├── Elsewhere         -   another process of the run failed; its code, and it says why
+    ├── DamagedData       4   stored data have changed since they were written
+    ├── Lost              1   another process of the run ended without a word, or hangs
+    ├── Elsewhere         -   another process of the run failed (with its exit code) and reports the cause
     └── Interrupted     130   stopped by Ctrl-C (143 by SIGTERM, 129 by a closed terminal), after saving what was done
 
 A message is one sentence: the offending value, where it stands, and what to do next.
@@ -41,7 +41,7 @@ class KdkitError(Exception):
 
 
 class UsageError(KdkitError, ValueError):
-    """What was asked for cannot be done as asked."""
+    """The request cannot be carried out as it stands."""
 
     exit_code: ClassVar[int] = 2
 
@@ -50,7 +50,7 @@ class RecipeError(UsageError):
     """A recipe is wrong.
 
     Attributes:
-        problems: Every problem found, each a line `file:line:column: path: message`.
+        problems: Every problem, each a line `file:line:column: path: message`.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -63,11 +63,11 @@ class PluginError(UsageError):
 
 
 class MissingInput(UsageError):
-    """A file, model or data set is not there."""
+    """A file, model or data set does not exist."""
 
 
 class Busy(UsageError):
-    """Another process is at work on what is to be written."""
+    """Another process is using what this one must write."""
 
 
 class Mismatch(UsageError):
@@ -75,16 +75,16 @@ class Mismatch(UsageError):
 
 
 class DamagedData(KdkitError):
-    """Stored data are not what was written."""
+    """Stored data have changed since they were written."""
 
     exit_code: ClassVar[int] = 4
 
 
 class Lost(KdkitError):
-    """Another process of the run is gone, and has not said why; or it hangs.
+    """Another process of the run ended without saying why, or it hangs.
 
     Attributes:
-        signal_exit_code: 1, or that of a signal which had asked to stop before.
+        signal_exit_code: 1, or the code of a signal that asked for a stop before.
     """
 
     def __init__(self, message: str, *, signal_exit_code: int = KdkitError.exit_code) -> None:
@@ -93,10 +93,10 @@ class Lost(KdkitError):
 
 
 class Elsewhere(KdkitError):
-    """Another process of the run failed, and says what of.
+    """Another process of the run failed and reports the cause itself.
 
     Attributes:
-        signal_exit_code: The code that one ends with.
+        signal_exit_code: The exit code of that process.
     """
 
     def __init__(self, message: str, *, exit_code_there: int) -> None:
@@ -105,7 +105,7 @@ class Elsewhere(KdkitError):
 
 
 class Interrupted(KdkitError):
-    """Stopped by a signal after what was done had been saved.
+    """A signal stopped the command, after it had saved its work.
 
     Attributes:
         signal_exit_code: 128 and the signal's number: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.

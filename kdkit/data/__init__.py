@@ -1,4 +1,4 @@
-"""Rows, as text and as token ids: read, checked, split and kept. Public is what a data set reads files with."""
+"""Rows, as text and as token ids: reads, checks, splits and keeps them. Public: the readers that data sets use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What gzip and zstandard files hold, as the programs of these names give it, a piece at a time."""
+"""The contents of gzip and zstandard files, a piece at a time, as the programs of these names give them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 ERRORS = (EOFError, zlib.error, zstandard.ZstdError)
-"""What reading raises where a file is cut or damaged."""
+"""The errors that reading raises where a file is cut or damaged."""
 # Frames that hold no data, with any of 16 first bytes: pzstd writes one before each of its frames.
 _SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
 _PIECE = 1 << 16
@@ -23,7 +23,7 @@ _ZSTD_PIECE = 1 << 10
 
 
 def decompressed(stream: io.BufferedReader[Any]) -> BinaryIO:
-    """The stream itself, or what its gzip or zstandard frames hold; closing the result closes it."""
+    """The stream itself, or the contents of its gzip or zstandard frames; closing the result closes the stream."""
     magic = stream.peek(4)[:4]
     if magic.startswith(GZIP_MAGIC):
         return io.BufferedReader(_Gunzip(stream), _PIECE)
@@ -49,7 +49,7 @@ class _Frames(io.RawIOBase):
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
-        """It is there to be read."""
+        """Always readable."""
         return True
 
     def readinto(self, buffer: Any) -> int:
@@ -61,7 +61,7 @@ class _Frames(io.RawIOBase):
                 self._frame = self._begin()
             data = self._rest or self._stream.read(self.piece)
             if not data:
-                raise EOFError(f"a {self.format} frame has no end")
+                raise EOFError(f"the file ends inside a {self.format} frame")
             self._ready = memoryview(self._decompress(data))
             if self._frame.eof:
                 self._frame = None
@@ -76,7 +76,7 @@ class _Frames(io.RawIOBase):
         self._stream.close()
 
     def _find_frame(self) -> bool:
-        """Whether another frame begins; what is read of it is kept."""
+        """Whether another frame begins; bytes read of it are kept."""
         self._rest = self._rest or self._stream.read(self.piece)
         return bool(self._rest)
 
@@ -84,12 +84,12 @@ class _Frames(io.RawIOBase):
         raise NotImplementedError
 
     def _decompress(self, data: bytes) -> bytes:
-        """Some of what the data stand for; what is left of them is kept."""
+        """Some decompressed bytes; the rest of the data is kept."""
         raise NotImplementedError
 
 
 class _Gunzip(_Frames):
-    """As gzip does, what follows the last member is passed over: zeros, and bytes that begin no member."""
+    """Skip what follows the last member, as gzip does: zeros, and bytes that do not begin a member."""
 
     format = "gzip"
 
@@ -112,7 +112,7 @@ class _Gunzip(_Frames):
 
 
 class _Unzstd(_Frames):
-    """The library's own reader takes a stream that is cut inside a frame for one that has ended; this one does not."""
+    """Unlike the library's own reader, this one refuses a stream that ends inside a frame."""
 
     format = "zstandard"
     piece = _ZSTD_PIECE

@@ -1,4 +1,4 @@
-"""A corpus on disk: one JSON line a row and split, so that a run reads its data once and always sees the same."""
+"""A corpus on disk: one JSON line per row, so that a run reads its data once and always sees the same."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def write(folder: Path, corpus: Corpus) -> str:
-    """Write every split that has rows; gives the corpus's digest."""
+    """Write every split that has rows; returns the corpus's digest."""
     make_folder(folder)
     for split in SPLITS:
         rows = corpus.split(split)
@@ -53,10 +53,12 @@ def read(folder: Path, expected_digest: str) -> Corpus:
             splits[split] = tuple(_example(parse_json(line, deepest=DEEPEST_ROW)) for line in lines)
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedData(
-                f"{path} is damaged ({error}); delete {folder} and run again to read the data anew"
+                f"{path} is damaged ({error}); delete {folder} and run again to read the data again"
             ) from error
     if _digest_of(contents) != expected_digest:
-        raise DamagedData(f"{folder} is not what this run wrote there; delete it and run again to read the data anew")
+        raise DamagedData(
+            f"{folder} has changed since this run wrote it; delete it and run again to read the data again"
+        )
     return Corpus(train=splits["train"], validation=splits["validation"], test=splits["test"])
 
 
@@ -66,7 +68,7 @@ def digest(corpus: Corpus) -> str:
 
 
 def _digest_of(files: Iterable[bytes]) -> str:
-    """The digest of a corpus, of what its files hold."""
+    """The digest of a corpus, from its files."""
     whole = hashlib.sha256()
     for content in files:
         whole.update(hashlib.sha256(content).digest())
@@ -84,7 +86,7 @@ def leakage(corpus: Corpus) -> dict[str, float]:
 
 
 def repeated_rows(corpus: Corpus) -> dict[str, int]:
-    """How many held-out rows, source and target, stand word for word among the training rows, by split."""
+    """How many held-out rows, source and target, occur word for word among the training rows, by split."""
     known = {(example.source, example.target) for example in corpus.train}
     return {
         split: sum((example.source, example.target) in known for example in corpus.split(split))
@@ -116,7 +118,7 @@ def _lines(rows: Sequence[Example]) -> bytes:
 
 
 def _finite(value: Any) -> Any:
-    """The value with null for NaN and the infinities, which are not JSON."""
+    """The value with null instead of NaN and the infinities, which are not JSON."""
     if isinstance(value, dict):
         return {key: _finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Where the cuts of a source are once characters before or in them are gone."""
+"""Moves the cuts of a source after characters before or inside them were removed."""
 
 from __future__ import annotations
 

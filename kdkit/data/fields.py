@@ -1,4 +1,4 @@
-"""Rows of JSON lines as examples: fields by name or path, texts made of them, and checks that all data sets share."""
+"""Rows of JSON lines as examples: fields by name or path, texts made of fields, and checks for all data sets."""
 
 from __future__ import annotations
 
@@ -77,19 +77,19 @@ class Template:
         """
         if "{" not in text and "}" not in text:
             if not text.strip():
-                raise UsageError(f"{text!r} names no field; give a field's name, or a text with field names in braces")
+                raise UsageError(
+                    f"{text!r} does not name a field; give a field's name, or a text with field names in braces"
+                )
             return cls(pieces=(("", text),))
         try:
             parsed = list(string.Formatter().parse(text))
         except ValueError as error:
-            raise UsageError(
-                f"the template {text!r} is wrong: {error}; double a brace that stands for itself"
-            ) from None
+            raise UsageError(f"the template {text!r} is wrong: {error}; write a literal brace twice") from None
         for _, name, code, conversion in parsed:
             if name is not None and (not name.strip() or code or conversion):
-                raise UsageError(f"the template {text!r} is wrong: braces hold the name of a field and nothing else")
+                raise UsageError(f"the template {text!r} is wrong: write only the name of a field in braces")
         if all(name is None for _, name, _, _ in parsed):
-            raise UsageError(f"the template {text!r} has no field in it; write field names in braces")
+            raise UsageError(f"the template {text!r} has no field; write field names in braces")
         return cls(pieces=tuple((literal, name) for literal, name, _, _ in parsed))
 
     @property
@@ -142,7 +142,7 @@ class RowReader:
 
     @property
     def drops(self) -> tuple[Drop, ...]:
-        """What was left out so far."""
+        """The rows left out so far."""
         return self._drops.drops()
 
     def read(self, path: str, split: SplitName, *, limit: int = 0) -> tuple[Example, ...]:
@@ -182,8 +182,8 @@ class RowReader:
         other = self._places.setdefault(name, place)
         if other != place:
             raise UsageError(
-                f'{place} has the id "{name}", which {other} has too; ids must be unique over all files, '
-                "so name another field as id, or none"
+                f'{place} has the id "{name}", and so does {other}; ids must be unique over all files, so '
+                "choose another field as id, or none"
             )
         return name
 
@@ -200,7 +200,7 @@ class RowReader:
 
 
 def require_rows(corpus: Corpus, *, train: str, validation: str) -> Corpus:
-    """The corpus, if both its parts have rows.
+    """The corpus; refused if a part that it needs has no rows.
 
     Args:
         corpus: The rows.

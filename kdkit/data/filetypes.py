@@ -39,18 +39,18 @@ _BEGINNINGS: Mapping[bytes, FileType] = {
     b"\xfd7zXZ\x00": FileType("compressed by xz", "decompress it first (`xz -d`)"),
     b"BZh": FileType("compressed by bzip2", "decompress it first (`bzip2 -d`)"),
     b"\x04\x22\x4d\x18": FileType("compressed by lz4", "decompress it first (`lz4 -d`)"),
-    b"PK\x03\x04": FileType("a ZIP archive", "take the file with the rows out of it"),
-    b"PK\x05\x06": FileType("an empty ZIP archive", "look for the file with the rows elsewhere"),
-    b"7z\xbc\xaf\x27\x1c": FileType("a 7z archive", "take the file with the rows out of it"),
+    b"PK\x03\x04": FileType("a ZIP archive", "extract the file with the rows"),
+    b"PK\x05\x06": FileType("an empty ZIP archive", "give another file, with the rows"),
+    b"7z\xbc\xaf\x27\x1c": FileType("a 7z archive", "extract the file with the rows"),
     b"\xff\xfe\x00\x00": FileType("UTF-32 text", _UTF8),
     b"\x00\x00\xfe\xff": FileType("UTF-32 text", _UTF8),
     b"\xff\xfe": FileType("UTF-16 text", _UTF8),
     b"\xfe\xff": FileType("UTF-16 text", _UTF8),
     b"{\x00": FileType("UTF-16 text", _UTF8),
     b"\x00{": FileType("UTF-16 text", _UTF8),
-    b"version https://git-lfs": FileType("a pointer of Git LFS", "fetch the file itself (`git lfs pull`)"),
-    b"<!DOCTYPE html": FileType("a web page", "fetch the file itself"),
-    b"<html": FileType("a web page", "fetch the file itself"),
+    b"version https://git-lfs": FileType("a pointer of Git LFS", "download the file itself (`git lfs pull`)"),
+    b"<!DOCTYPE html": FileType("a web page", "download the file itself"),
+    b"<html": FileType("a web page", "download the file itself"),
 }
 _TAR = slice(257, 262)
 _ARRAY = FileType("a JSON array", "write each of its rows on a line of its own, for example with `jq -c '.[]'`")
@@ -61,7 +61,7 @@ _COMPRESSED = (".gz", ".zst", ".zstd")
 
 
 def other_type(head: bytes, name: str) -> FileType | None:
-    """What a file is that is not JSON lines; None where it may well be.
+    """The kind of a file that is not JSON lines; None if it may be JSON lines.
 
     Args:
         head: Its first line, decompressed, or the beginning of that.
@@ -71,7 +71,7 @@ def other_type(head: bytes, name: str) -> FileType | None:
         if head.startswith(beginning):
             return known
     if head[_TAR] == b"ustar":
-        return FileType("a tar archive", "take the file with the rows out of it")
+        return FileType("a tar archive", "extract the file with the rows")
     if _BEGINS_AN_ARRAY.match(head):
         return _ARRAY
     plain = name.lower()

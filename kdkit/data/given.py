@@ -1,4 +1,4 @@
-"""What a data set gives, checked once where it is taken: of a plugin's, anything may come."""
+"""Checks once what a data set returns: a plugin's may return anything."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 PLACES_SHOWN = 120
 """Characters; longer lists of places stand in `data/report.json` only."""
 _SHOWN = 60
-_MENDED = "the plugin that brings it has to be mended"
+_MENDED = "its plugin must be fixed"
 
 
 def checked_corpus(given: Any, *, owner: str) -> Corpus:
-    """What `kdkit.api.DataSource.load` gave, if it is a corpus that can be used.
+    """The result of `kdkit.api.DataSource.load`, if it is a usable corpus.
 
     Args:
         given: What it gave.
@@ -63,7 +63,7 @@ def checked_stream(given: Iterable[Any], *, owner: str) -> Iterator[tuple[SplitN
 
 
 def checked_prompt(given: Any, *, owner: str) -> Example | str:
-    """What `kdkit.api.RowSource.prompt` gave: an example, or why there is none.
+    """The result of `kdkit.api.RowSource.prompt`: an example, or the reason why there is none.
 
     Raises:
         PluginError: It is neither.
@@ -71,13 +71,13 @@ def checked_prompt(given: Any, *, owner: str) -> Example | str:
     if isinstance(given, str):
         return given
     for sentence in _faults_of_row(given):
-        raise PluginError(f"{owner} makes of a row {sentence}; {_MENDED}")
+        raise PluginError(f"{owner} makes {sentence} from a row; {_MENDED}")
     assert isinstance(given, Example)
     return given
 
 
 def reason_of(drop: Drop) -> str:
-    """What was left out, as a sentence."""
+    """The rows left out, as a sentence."""
     places = f" ({', '.join(drop.first)}{', ...' if drop.count > len(drop.first) else ''})" if drop.first else ""
     sentence = f"{drop.count:,} left out, each because {drop.reason}"
     return sentence + (places if len(places) <= PLACES_SHOWN else "")
@@ -89,19 +89,19 @@ def _reasons(drops: tuple[Drop, ...]) -> str:
 
 def _faults(given: Any) -> Iterator[str]:
     if not isinstance(given, Corpus):
-        yield f"gives {_kind(given)} instead of a kdkit.api.Corpus"
+        yield f"returns {_kind(given)} instead of a kdkit.api.Corpus"
         return
     for split in SPLITS:
         rows: Any = given.split(split)
         if not isinstance(rows, tuple | list):
-            yield f"gives {_kind(rows)} as {split} rows instead of a tuple of kdkit.api.Example"
+            yield f"returns {_kind(rows)} as {split} rows instead of a tuple of kdkit.api.Example"
             return
         for number, row in enumerate(rows):
             for sentence in _faults_of_row(row):
-                yield f"gives as row {number} of {split} {sentence}"
+                yield f"returns {sentence} as row {number} of {split}"
     for drop in given.drops:
         if not isinstance(drop, Drop):
-            yield f"gives {_kind(drop)} among its drops instead of a kdkit.api.Drop"
+            yield f"returns {_kind(drop)} among its drops instead of a kdkit.api.Drop"
 
 
 def _faults_of_row(row: Any) -> Iterator[str]:
@@ -113,33 +113,33 @@ def _faults_of_row(row: Any) -> Iterator[str]:
         texts["prediction"] = row.prediction
     for name, value in texts.items():
         if not isinstance(value, str):
-            yield f"one whose {name} is {_kind(value)}, where text must be"
+            yield f"an example whose {name} is {_kind(value)} instead of text"
         elif not _is_unicode(value):
-            yield f"one whose {name} holds half a character (a lone surrogate), which UTF-8 cannot hold"
+            yield f"an example whose {name} holds half a character (a lone surrogate), which UTF-8 cannot hold"
     if isinstance(row.id, str) and not row.id:
-        yield "one without an id"
+        yield "an example without an id"
     if isinstance(row.source, str):
         yield from _faults_of_cuts(row)
     if not isinstance(row.meta, Mapping):
-        yield f"one whose meta is {_kind(row.meta)}, where a mapping must be"
+        yield f"an example whose meta is {_kind(row.meta)} instead of a mapping"
     elif row.meta and not _is_json(row.meta):
-        yield "one whose meta holds what JSON cannot"
+        yield "an example whose meta holds a value that JSON cannot"
 
 
 def _faults_of_cuts(row: Example) -> Iterator[str]:
     cuts: Any = row.cuts
     if not isinstance(cuts, tuple | list):
-        yield f"one whose cuts are {_kind(cuts)}, where a tuple of kdkit.api.Cut must be"
+        yield f"an example whose cuts are {_kind(cuts)} instead of a tuple of kdkit.api.Cut"
         return
     for cut in cuts:
         if not isinstance(cut, Cut):
-            yield f"one with {_kind(cut)} among its cuts instead of a kdkit.api.Cut"
+            yield f"an example with {_kind(cut)} among its cuts instead of a kdkit.api.Cut"
         elif not (
             all(isinstance(place, int) for place in (cut.start, cut.end, cut.drop_start, cut.drop_end))
             and 0 <= cut.start <= cut.end <= len(row.source)
             and 0 <= cut.drop_start <= cut.drop_end <= len(row.source)
         ):
-            yield f"one with a cut that is not within its source of {len(row.source)} characters: {cut}"
+            yield f"an example with a cut that is not within its source of {len(row.source)} characters: {cut}"
 
 
 def _is_unicode(text: str) -> bool:
@@ -159,7 +159,7 @@ def _is_json(meta: Mapping[str, Any]) -> bool:
 
 
 def _kind(value: Any) -> str:
-    """A value of the wrong kind, for messages: what it is, and what it says if that is short."""
+    """A value of the wrong kind, for messages: its type, and its text if that is short."""
     if value is None:
         return "None"
     shown = repr(value)

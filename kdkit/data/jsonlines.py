@@ -1,4 +1,4 @@
-"""JSON lines: plain, gzip or zstandard, read one line at a time, every fault with its place.
+"""Reads JSON lines (plain, gzip or zstandard) one line at a time, and names the place of every fault.
 
 How a file is compressed is told by its first bytes, not by its name. Places are `file:line` or `file:line:column`,
 counted from 1.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FIRST_PLACES = 5
-SKIP_THEM = "correct it, or set skip_broken = true to leave such lines out"
+SKIP_THEM = "correct the line, or set skip_broken = true to leave such lines out"
 _HEAD = 4096
 """Bytes of a file in which its kind is looked for, before a first line without an end is read."""
 _LONGEST = 1 << 28
@@ -59,7 +59,7 @@ class DropCount:
             places.append(place)
 
     def drops(self) -> tuple[Drop, ...]:
-        """What was left out, most frequent reason first."""
+        """The rows left out, most frequent reason first."""
         ordered = sorted(self._counts.items(), key=lambda item: -item[1])
         return tuple(Drop(reason=reason, count=n, first=tuple(self._places[reason])) for reason, n in ordered)
 
@@ -187,7 +187,7 @@ def _parse(line: bytes) -> dict[str, Any]:
         raise _Broken(1, f"it is a {type(row).__name__}")
     found = _SURROGATE.search(line)
     if found is not None and not _is_text(row):
-        raise _Broken(found.start() + 1, "it holds half a surrogate pair, which is no character")
+        raise _Broken(found.start() + 1, "it holds half a surrogate pair, which is not a character")
     return row
 
 

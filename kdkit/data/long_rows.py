@@ -1,4 +1,4 @@
-"""Texts that are far too long, cut before they are tokenized: that takes time and memory for every character."""
+"""Cuts texts that are far too long before they are tokenized, since every character takes time and memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PER_TOKEN = 128
 
 
 def longest(tokens: int) -> int:
-    """Characters of a text that are read where so many tokens of it are used: generous, so that no token is lost."""
+    """How many characters of a text are read to get so many tokens: generous, so that no token is lost."""
     return max(LONGEST, _PER_TOKEN * tokens)
 
 
@@ -29,7 +29,7 @@ def is_long(example: Example, limits: TokenLimits) -> bool:
 
 
 def shortened(example: Example, limits: TokenLimits) -> Example:
-    """The row with texts of a length that can be tokenized; what its `cuts` keep is kept.
+    """The row with texts of a length that can be tokenized; text that its `cuts` keep stays.
 
     Each stretch that may be shortened keeps the end that it would keep; then the end of the source is cut off.
     """

@@ -1,4 +1,4 @@
-"""Rows chosen by a hash of their ids: a share that is held out, or so many to train on."""
+"""Chooses rows by a hash of their ids: a share that is held out, or so many to train on."""
 
 from __future__ import annotations
 

@@ -71,4 +71,4 @@ def require_streamed(stream: Stream, *, train: str, validation: str) -> Iterator
 def no_rows(name: str, origin: str, drops: Sequence[Drop]) -> str:
     """The sentence for a part without a row."""
     why = "; ".join(f"{drop.count} dropped because {drop.reason} ({', '.join(drop.first)})" for drop in drops)
-    return f"there is no usable {name} row in {origin}: {why or 'it is empty'}"
+    return f"{origin} has no usable {name} row: {why or 'it is empty'}"

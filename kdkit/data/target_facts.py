@@ -1,4 +1,4 @@
-"""What a tokenizer makes of a data set: targets that come back as they were, tokens that it does not know, cuts."""
+"""What a tokenizer does to a data set: targets that it cannot write, tokens that it does not know, cuts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIRST = 3
 
 @attrs.frozen(kw_only=True)
 class TargetFacts:
-    """What a tokenizer makes of the rows of a split.
+    """What a tokenizer does to the rows of a split.
 
     Attributes:
         rows: How many there are.
@@ -47,7 +47,7 @@ class TargetFacts:
     example: tuple[str, str] | None
 
     def as_table(self) -> dict[str, Any]:
-        """As `data/report.json` has it: of rows how many and the first few, of tokens the share."""
+        """As `data/report.json` states it: for rows their number and the first few, for tokens their share."""
         named = {name: getattr(self, name) for name in ("changed", "cut", "spelt", "long")}
         return {
             "rows": self.rows,
@@ -67,7 +67,7 @@ class _Written:
 def facts_of(
     examples: Sequence[Example], encoded: Sequence[EncodedExample], tokenizer: Tokenizer, limits: TokenLimits
 ) -> TargetFacts:
-    """What a tokenizer makes of some rows.
+    """What a tokenizer does to some rows.
 
     Args:
         examples: The rows.
@@ -100,7 +100,7 @@ def facts_of(
 
 
 def notes_on(found: Sequence[TargetFacts], limits: TokenLimits) -> Iterator[str]:
-    """What a person should know of all splits before a model is trained: a sentence each."""
+    """Warnings about all splits before a model is trained: a sentence each."""
     rows = sum(each.rows for each in found)
 
     def named(name: str) -> tuple[int, str]:
@@ -111,23 +111,27 @@ def notes_on(found: Sequence[TargetFacts], limits: TokenLimits) -> Iterator[str]
     example = next((each.example for each in found if each.example is not None), None)
     if example is not None:
         yield (
-            f"{count:,} of {plural(rows, 'target')} ({count / rows:.1%}) cannot be written with this tokenizer, which "
-            f"makes {quoted(example[1])} of {quoted(example[0])} ({first}): their exact match is 0 whatever is learned"
+            f"{count:,} of {plural(rows, 'target')} ({count / rows:.1%}) cannot be written with this "
+            f"tokenizer, which turns {quoted(example[0])} into {quoted(example[1])} ({first}): their exact "
+            "match is 0 whatever a model learns"
         )
     for side in ("target", "source"):
         share = sum(each.unknown[side] for each in found) / max(1, sum(each.tokens[side] for each in found))
         if share:
-            yield f"{share:.2%} of the tokens of {side}s stand for something that the tokenizer does not know"
+            yield (f"{share:.2%} of the tokens of {side}s are the unknown token: the tokenizer does not know that text")
     count, first = named("spelt")
     if count:
         yield (
-            f"{count:,} of {plural(rows, 'target')} spell a token that begins, ends or fills texts ({first}); there it "
-            "is read as text"
+            f"{count:,} of {plural(rows, 'target')} contain the text of a special token that begins, ends or "
+            f"pads texts ({first}); the tokenizer reads it as plain text"
         )
     count, first = named("long")
     if count:
         most = f"{longest(limits.max_source):,} characters of a source and {longest(limits.max_target):,} of a target"
-        yield f"{count:,} of {plural(rows, 'row')} have a text that is not read to its end ({first}): {most} are"
+        yield (
+            f"{count:,} of {plural(rows, 'row')} have a text that is too long to be read to its end "
+            f"({first}): {most} are read"
+        )
 
 
 def _written(targets: Sequence[str], tokenizer: Tokenizer) -> dict[str, _Written]:

@@ -41,7 +41,7 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimit
 
 
 def _chunks(examples: Sequence[Example], limits: TokenLimits) -> Iterator[list[Example]]:
-    """Rows that are tokenized together, their texts of a length that can be."""
+    """Rows that are tokenized together, their texts shortened if they are far too long."""
     chunk: list[Example] = []
     characters = 0
     for example in examples:
@@ -56,13 +56,13 @@ def _chunks(examples: Sequence[Example], limits: TokenLimits) -> Iterator[list[E
 
 
 def source_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
-    """What an encoder reads for texts."""
+    """The ids that an encoder reads for texts."""
     ids: list[list[int]] = tokenizer(list(texts), **_cutting(limit))["input_ids"]
     return ids
 
 
 def target_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int | None = None) -> list[list[int]]:
-    """What a decoder has to write for texts: a text that spells the end of texts (`</s>`) does not end there."""
+    """The ids that a decoder has to write for texts: a text that spells `</s>` does not end there."""
     ids = raw_target_ids(tokenizer, texts, limit)
     words = control_words(tokenizer)
     for index, text in enumerate(texts):
@@ -74,7 +74,7 @@ def target_ids(tokenizer: Tokenizer, texts: Sequence[str], limit: int | None = N
 def raw_target_ids(
     tokenizer: Tokenizer, texts: Sequence[str], limit: int | None = None, **options: Any
 ) -> list[list[int]]:
-    """What the tokenizer by itself makes of targets: words that are its special tokens become these.
+    """The tokenizer's own ids for targets: words that spell its special tokens become those tokens.
 
     A translation model's tokenizer marks and splits targets otherwise than sources. Blenderbot-small's leaves the end
     of a text to whoever trains the model.
@@ -92,7 +92,7 @@ def raw_target_ids(
 
 
 def _leaves_out_the_end(tokenizer: Any) -> bool:
-    """Whether a slow tokenizer adds nothing to a text; a fast one that does not was made so, and is refused later."""
+    """Whether a slow tokenizer adds nothing to a text; a fast one that adds nothing is refused later."""
     return not getattr(tokenizer, "is_fast", True) and tokenizer.num_special_tokens_to_add() == 0
 
 
@@ -125,9 +125,10 @@ def fit_source(example: Example, tokenizer: Tokenizer, limits: TokenLimits) -> l
     """
     if example.cuts and not getattr(tokenizer, "is_fast", True):
         raise UsageError(
-            f"the source of row {example.id} has more tokens than tokens.max_source ({limits.max_source}), and the "
-            f"data set says which of its parts to shorten, but a slow tokenizer ({type(tokenizer).__name__}) cannot "
-            "say where in a text its tokens lie; raise tokens.max_source, or leave such rows out"
+            f"the source of row {example.id} has more tokens than tokens.max_source ({limits.max_source}), "
+            f"and the data set says which part to shorten, but a slow tokenizer ({type(tokenizer).__name__}) "
+            "does not give the positions of its tokens in the text; raise tokens.max_source, or leave such "
+            "rows out"
         )
     text = example.source
     shifts: list[tuple[int, int]] = []  # (position, characters taken out there)

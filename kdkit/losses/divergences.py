@@ -113,7 +113,7 @@ def divergence_of(name: str, **parameters: float | None) -> PerToken:
         UsageError: There is no such divergence, it has no such parameter, or the parameter is out of range.
     """
     if name not in DIVERGENCES:
-        raise UsageError(f'unknown divergence "{name}"; there are: {", ".join(DIVERGENCES)}')
+        raise UsageError(f'unknown divergence "{name}"; available: {", ".join(DIVERGENCES)}')
     found = DIVERGENCES[name]
     given = {key: value for key, value in parameters.items() if value is not None}
     for key, value in given.items():

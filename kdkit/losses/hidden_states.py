@@ -96,7 +96,7 @@ def with_distance(
     import torch
 
     if distance not in DISTANCES:
-        raise UsageError(f'unknown distance "{distance}"; there are: {", ".join(DISTANCES)}')
+        raise UsageError(f'unknown distance "{distance}"; available: {", ".join(DISTANCES)}')
     if not weight >= 0:
         raise UsageError(f"the weight of a distance must be at least 0, is {weight:g}")
     with torch.set_grad_enabled(torch.is_grad_enabled() and weight > 0):

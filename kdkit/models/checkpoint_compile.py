@@ -1,4 +1,4 @@
-"""Gradient checkpointing and compilation: training takes less memory or time while they last.
+"""Gradient checkpointing and compilation, which save memory or time during training.
 
 Both are contexts, and leave the module as it was. Within them they work while the module is in training mode alone:
 what is generated or measured between two epochs goes the plain way, with its cache.
@@ -39,7 +39,8 @@ def lean(model: TextModel, options: Training) -> AbstractContextManager[None]:
         return nullcontext()
     if not isinstance(model, LeanModel):
         raise UsageError(
-            f"{wanted[0]} = true, but a {type(model).__name__} leaves how it is computed to itself; set it to false"
+            f"{wanted[0]} = true, but a {type(model).__name__} does not let kdkit change how it is "
+            "computed; set it to false"
         )
     return model.lean(options)
 
@@ -54,7 +55,7 @@ def recomputed(module: Any) -> Iterator[None]:
     if not module.supports_gradient_checkpointing:
         raise UsageError(
             f"gradient_checkpointing = true, but transformers' {type(module).__name__} does not support it; "
-            "set it to false, and take smaller micro-batches with more accumulation to save memory"
+            "set it to false; to save memory use smaller micro-batches with more accumulation"
         )
     with warnings.catch_warnings():
         # Newer releases call it activation checkpointing, and will have both names until version 6.
@@ -80,7 +81,7 @@ def _says_more(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def compiled(module: Any) -> Iterator[None]:
-    """Compile encoder and decoder, for all lengths and numbers of rows at once; the output head is left.
+    """Compile encoder and decoder, for all lengths and numbers of rows at once, but not the output head.
 
     Raises:
         UsageError: The model has no encoder and decoder that can be compiled apart from its head.
@@ -96,15 +97,15 @@ def _parts(module: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
     inner = [part for part in (encoder, decoder) if isinstance(part, torch.nn.Module) and part is not module]
     if len(inner) < 2 or encoder is decoder or any(head is each for part in inner for each in part.modules()):
         raise UsageError(
-            f"compile = true, but {type(module).__name__} has no encoder and decoder apart from its output head, "
-            "and only these are compiled; set it to false"
+            f"compile = true, but {type(module).__name__} has no encoder and decoder separate from its output "
+            "head, which are the parts that kdkit compiles; set it to false"
         )
     return encoder, decoder
 
 
 @contextmanager
 def _compiled_in_training(part: torch.nn.Module) -> Iterator[None]:
-    """Put a compiled forward pass in the place of the plain one, inside of the module's hooks."""
+    """Replace the plain forward pass with a compiled one, inside the module's hooks."""
     plain = part.forward
     # Past a limit of its own, torch goes on without compiling: there is no end of compilations.
     quick = _refusing(torch.compile(plain, dynamic=True))
@@ -130,8 +131,8 @@ def _refusing(compiled: Callable[..., Any]) -> Callable[..., Any]:
         except TorchDynamoException as error:
             said = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UsageError(
-                f"compile = true, but torch.compile fails here ({said[:200]}); "
-                "install what it asks for (on the CPU a C++ compiler), or set it to false"
+                f"compile = true, but torch.compile fails here ({said[:200]}); install what it needs (on the "
+                "CPU a C++ compiler), or set it to false"
             ) from error
 
     return run

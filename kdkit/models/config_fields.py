@@ -1,4 +1,4 @@
-"""The fields of a new model's configuration: those that its tokenizer decides, and those that its type knows.
+"""The fields of a new model's configuration: which its tokenizer decides, and which its type knows.
 
 Some types keep encoder and decoder in configurations of their own, within the model's: T5Gemma, `encoder-decoder`.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SPECIAL_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
 """Fields that a configuration of any type takes, though few types declare them all."""
 LARGEST = {"layer": 10_000, "block": 10_000, "expert": 10_000, "position": 10_000_000}
-"""What may be in the name of a field, and how large such a field may be: more could not even be counted in a day."""
+"""Parts of names of fields, and the largest value of such a field: a larger model could not be counted in a day."""
 FOR_A_DECODER = ("is_decoder", "add_cross_attention")
 """Without these a decoder that is a model of its own, such as BERT, would not look at the encoder."""
 
@@ -41,7 +41,7 @@ def default_fields(model_type: str, place: str = "config") -> dict[str, Any]:
 
 
 def config_of_side(config: Any, side: str) -> Any:
-    """What says how an encoder or a decoder is made: a configuration within the model's, or the model's own."""
+    """The configuration that describes an encoder or a decoder: one within the model's, or the model's own."""
     inner = getattr(config, side, None)
     return inner.get_text_config() if inner is not None else config
 
@@ -56,7 +56,7 @@ def check_fields(table: Mapping[str, Any], known: Mapping[str, Any], model_type:
     if unknown:
         near = get_close_matches(unknown[0], known, n=1)
         hint = f'; did you mean "{near[0]}" for "{unknown[0]}"?' if near else ""
-        raise UsageError(f"{place} has fields that a {model_type} model does not know: {', '.join(unknown)}{hint}")
+        raise UsageError(f"{place} has fields that a {model_type} model does not have: {', '.join(unknown)}{hint}")
     for name, part, part_known in _parts(table, known, place):
         check_fields(part, part_known, part_known["model_type"], f"{place}.{name}")
 
@@ -92,7 +92,9 @@ def check_token_ids(table: Mapping[str, Any], config: Any, place: str) -> None:
         ids = table.get(key)
         for each in ids if isinstance(ids, list) else [ids]:
             if isinstance(each, int) and each >= size > 0 and key != "bos_token_id":  # which few models look at
-                raise UsageError(f"{place}.{key} is {each}, but the vocabulary's ids end with {size - 1}; correct it")
+                raise UsageError(
+                    f"{place}.{key} is {each}, but the largest id of the vocabulary is {size - 1}; correct it"
+                )
 
 
 def _sizes(config: Any) -> Iterator[int]:
@@ -126,8 +128,8 @@ def with_tokens(table: Mapping[str, Any], known: Mapping[str, Any], tokenizer: T
             fields.setdefault("share_encoder_decoder_embeddings", False)
         elif "tgt_vocab_size" not in known and not isinstance(decoder, dict):
             raise UsageError(
-                "the tokenizer has a vocabulary for targets alone, and models of this type have one for sources and "
-                'targets; take config.model_type = "marian" or "fsmt"'
+                "the tokenizer has a vocabulary of its own for targets, but models of this type have one for "
+                'sources and targets; set config.model_type = "marian" or "fsmt"'
             )
     return fields
 
@@ -151,7 +153,7 @@ def _check(config: Any, source: int, target: int, place: str) -> None:
 
 
 def _vocabularies(source: int, target: int) -> dict[str, int]:
-    """The fields that say how many tokens there are: FSMT and Marian may have targets of another vocabulary."""
+    """The fields with the size of a vocabulary: FSMT and Marian may have another vocabulary for targets."""
     own = {"decoder_vocab_size": target} if target != source else {}
     return {"vocab_size": source, "src_vocab_size": source, "tgt_vocab_size": target, **own}
 

@@ -1,4 +1,4 @@
-"""What a decoder reads and how it is searched: special tokens are the model's, all else is the recipe's."""
+"""What a decoder reads and how texts are searched: special tokens come from the model, all else from the recipe."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def decoder_inputs(module: Any, labels_BT: torch.Tensor) -> torch.Tensor:
 
 
 def attend_as_configured(module: Any) -> None:
-    """Have an encoder attend as its configuration says, whatever batches it has seen.
+    """Make an encoder attend as its configuration says, whatever batches it has seen.
 
     At the first short batch BigBird turns to full attention for good; what a batch gives would depend on the others.
     """
@@ -100,7 +100,7 @@ def attend_as_configured(module: Any) -> None:
 def _refuse_without(module: Any, name: str, token_id: int | None) -> None:
     if token_id is None:
         raise UsageError(
-            f"the configuration of this {module.config.model_type} model has no {name}; add it to its config.json"
+            f"the configuration of this {module.config.model_type} model lacks {name}; add it to its config.json"
         )
 
 
@@ -112,7 +112,7 @@ def shift_right(labels_BT: torch.Tensor, *, start: int, pad: int) -> torch.Tenso
 
 
 def never_written(generation: Any, pad_id: int | None) -> list[list[int]] | None:
-    """Padding as a word that is not written, where a generation configuration says so, as Marian's do.
+    """Padding as a word that is never written, if a generation configuration says so, as Marian's do.
 
     There padding is the token that the decoder starts from, whose logit is 0 and may be the largest.
     """
@@ -120,7 +120,7 @@ def never_written(generation: Any, pad_id: int | None) -> list[list[int]] | None
 
 
 def text_rules(module: Any) -> str:
-    """What a model's texts depend on beside weights, tokenizer and recipe; "" if that is nothing unusual."""
+    """What else a model's texts depend on, beside weights, tokenizer and recipe; "" if nothing is unusual."""
     start, forced, end, pad = (
         model_token(module, f"{name}_token_id") for name in ("decoder_start", "forced_bos", "eos", "pad")
     )
@@ -135,6 +135,6 @@ def text_rules(module: Any) -> str:
 
 
 def model_token(module: Any, name: str) -> Any:
-    """An id (or several, of ends) of the model's generation configuration, else of its configuration."""
+    """An id (or several ids of ends) from the model's generation configuration, else from its configuration."""
     own = getattr(module.generation_config, name, None)
     return own if own is not None else getattr(module.config, name, None)

@@ -1,4 +1,4 @@
-"""Texts of a model for many rows, in batches of like length; several processes take the batches in turn."""
+"""Generates texts for many rows in batches of similar length; several processes take the batches in turn."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def predict(
 def own_rows(
     rows: Sequence[EncodedExample], batch_size: int, team: Team, *, done: Collection[str] = ()
 ) -> frozenset[str]:
-    """Ids of the rows that this process of a team has to predict: whole batches of those that are not all done."""
+    """Ids of the rows that this process of a team has to predict: whole batches that are not finished."""
     batches = [batch for batch in length_sorted(rows, batch_size) if not all(row.id in done for row in batch)]
     return frozenset(row.id for batch in team.own(batches) for row in batch if row.id not in done)

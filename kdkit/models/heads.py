@@ -1,4 +1,4 @@
-"""The output head of a model: its layer, the width of its logits, and whether its logits are all that layer's.
+"""The output head of a model: its layer, the width of its logits, and whether anything else shapes the logits.
 
 Letters: B batch, T target tokens, V vocabulary, D hidden.
 """
@@ -20,7 +20,7 @@ LARGEST = 12.0
 
 
 def head_layer(module: Any) -> torch.nn.Linear | None:
-    """The linear layer that makes a model's logits; None if there is no telling.
+    """The linear layer that makes a model's logits; None if that cannot be told.
 
     FSMT names the decoder's embeddings, which need not even share their weights with that layer.
     """
@@ -41,8 +41,7 @@ def logit_width(module: Any) -> int:
     named = module.get_output_embeddings()
     if named is None:
         raise UsageError(
-            f"{type(module).__name__} does not say which layer makes its logits; take a model with a "
-            "language-model head"
+            f"{type(module).__name__} does not say which layer makes its logits; use a model with a language-model head"
         )
     return int(named.weight.shape[0])
 

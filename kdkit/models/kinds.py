@@ -1,4 +1,4 @@
-"""What follows from the kind of a model alone: its task, its size, its positions, how plain transformers opens it."""
+"""What the kind of a model decides: its task, its size, its positions, and how plain transformers opens it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EncoderDecoder:
 
     @property
     def pipeline_tag(self) -> str:
-        """What the Hugging Face hub calls the task of such models."""
+        """The Hugging Face hub's name for the task of such models."""
         return "text2text-generation"
 
     def code(self, folder: str, generation: Generation) -> str:
@@ -48,7 +48,7 @@ print(tokenizer.decode(model.generate(ids, max_length={generation.max_new_tokens
         return size_of(config)
 
     def check_positions(self, config: Any, limits: TokenLimits, generation: Generation) -> None:
-        """Refuse limits beyond a model's positions.
+        """Refuse limits that exceed a model's positions.
 
         Raises:
             UsageError: Names the limit and the greatest value that the model takes.
@@ -67,7 +67,7 @@ print(tokenizer.decode(model.generate(ids, max_length={generation.max_new_tokens
 
 
 def _positions(config: Any, fields: tuple[str, ...]) -> int | None:
-    """For how many tokens an encoder or a decoder has positions; None where there is no end."""
+    """How many positions an encoder or a decoder has; None if there is no limit."""
     if any(getattr(config, field, None) is not None for field in DISTANCES):
         return None
     return next((value for field in fields if isinstance(value := getattr(config, field, None), int)), None)

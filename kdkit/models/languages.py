@@ -28,7 +28,9 @@ def set_languages(tokenizer: Tokenizer, *, src_lang: str, tgt_lang: str) -> None
     if not marks_languages(tokenizer):
         for name, code in (("src_lang", src_lang), ("tgt_lang", tgt_lang)):
             if code:
-                raise UsageError(f'{name} is "{code}", but the tokenizer marks no text with its language; leave it out')
+                raise UsageError(
+                    f'{name} is "{code}", but the tokenizer does not mark texts with a language; leave it out'
+                )
         return
     for name, code, encode in (("src_lang", src_lang, source_ids), ("tgt_lang", tgt_lang, target_ids)):
         if code:
@@ -36,8 +38,9 @@ def set_languages(tokenizer: Tokenizer, *, src_lang: str, tgt_lang: str) -> None
     if _language(tokenizer, "src_lang") is not None and _language(tokenizer, "tgt_lang") is None:
         # transformers would mark targets as texts of the source's language.
         raise UsageError(
-            f'the tokenizer marks texts with their language, sources with "{_language(tokenizer, "src_lang")}", and '
-            "its folder says none for targets; set teacher.tgt_lang to the targets' language"
+            "the tokenizer marks texts with their language, sources with "
+            f'"{_language(tokenizer, "src_lang")}", but its folder does not say which one targets have; set '
+            "teacher.tgt_lang to the targets' language"
         )
 
 

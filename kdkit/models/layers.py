@@ -1,4 +1,4 @@
-"""Students of some of a teacher's layers: their configuration, and the teacher's weights in them.
+"""Makes students from some of a teacher's layers: their configuration, and the teacher's weights in them.
 
 What a configuration says of single layers (attention windows, kinds of attention, which blocks are mixtures of
 experts) must go with them. So a student's layers are compared with the teacher's, both made without data: layers of
@@ -28,7 +28,7 @@ OF_EACH_LAYER = ("attention_window", "layer_types")
 """Fields that may be a list with an entry a layer: of LED's encoder, and of either side of T5Gemma."""
 
 WHERE_IT_IS = ("layer_idx", "layer_id", "seed", "has_relative_attention_bias")
-"""Settings that say which layer one is. BigBird draws blocks by it, and T5's first layer has the bias for all."""
+"""Settings that number the layers. BigBird draws blocks by it, and T5's first layer has the bias for all."""
 
 SETTINGS = (bool, int, float, str, list, tuple, type(None))
 
@@ -101,7 +101,7 @@ class Stack:
 
     @classmethod
     def of(cls, module: Any, side: str) -> Stack:
-        """That of a model; side is `encoder` or `decoder`.
+        """The layers of a model; side is `encoder` or `decoder`.
 
         Raises:
             UsageError: There is no telling which layers they are.
@@ -160,9 +160,9 @@ def _with_same_layers(chosen: Any, theirs: Stack, side: str, layers: Sequence[in
         differences.append(found)
     place, what = differences[0]
     raise UsageError(
-        f"from_teacher.{side}_layers = {list(layers)} is not possible: layer {place} of a {chosen.model_type} model "
-        f"cannot be as the teacher's layer {layers[place]} ({what}); keep kinds of layers in the order that the "
-        f"teacher has, such as {list(range(len(layers)))}, or give config"
+        f"from_teacher.{side}_layers = {list(layers)} is not possible: layer {place} of a {chosen.model_type} "
+        f"model cannot be as the teacher's layer {layers[place]} ({what}); keep kinds of layers in the "
+        f"teacher's order, such as {list(range(len(layers)))}, or give config"
     )
 
 

@@ -34,7 +34,7 @@ PROBES = ("probe", "x = 1")
 
 @attrs.frozen(kw_only=True)
 class Layout:
-    """What the decoder of a model begins with.
+    """The tokens that the decoder of a model begins with.
 
     Attributes:
         start: The token that it reads before a target's first.
@@ -48,7 +48,7 @@ class Layout:
 
     @classmethod
     def of(cls, module: Any, tokenizer: Tokenizer) -> Layout:
-        """How a model is trained on what its tokenizer makes of targets.
+        """How a model is trained on its tokenizer's ids of targets.
 
         Raises:
             UsageError: The model does not say what its decoder starts from.
@@ -67,7 +67,7 @@ class Layout:
 
 
 def begin_alike(module: Any, tokenizer: Tokenizer, *, ours: bool) -> None:
-    """Have a model's generation begin with what its training begins with.
+    """Make a model's generation begin as its training does.
 
     Args:
         module: The model; its generation configuration is completed.
@@ -86,9 +86,10 @@ def begin_alike(module: Any, tokenizer: Tokenizer, *, ours: bool) -> None:
         generation.decoder_start_token_id = layout.start
     elif said != layout.start:
         raise UsageError(
-            f"this {config.model_type} model is trained to begin a text after {_token(tokenizer, layout.start)}, but "
-            f"generation would begin it after {_token(tokenizer, said)}; set decoder_start_token_id to {layout.start} "
-            f"where it is {said} (config in the recipe, or the config.json and generation_config.json of the model's "
+            f"this {config.model_type} model is trained to begin a text after "
+            f"{_token(tokenizer, layout.start)}, but generation would begin it after "
+            f"{_token(tokenizer, said)}; set decoder_start_token_id to {layout.start} instead of {said} "
+            "(config in the recipe, or the config.json and generation_config.json of the model's "
             f"folder){_or_language(layout)}"
         )
     forced = model_token(module, "forced_bos_token_id")
@@ -173,7 +174,7 @@ def logits_digest(folder: Path, module: Any) -> str:
 
 
 def rules_beside(folder: Path) -> dict[str, Any]:
-    """What the generation configuration of a model's folder says of special tokens and its config.json does not.
+    """Special tokens that the generation configuration of a model's folder states and its config.json does not.
 
     It goes with the model into whatever is made of it.
     """
@@ -192,7 +193,7 @@ def _configured(folder: Path, name: str) -> tuple[Any, Any]:
 
 
 def write_like(module: Any, teacher: Any) -> None:
-    """Have a student begin and end its texts by the rules of its teacher, where its own configuration says nothing.
+    """Make a student begin and end its texts by its teacher's rules, where its own configuration says nothing.
 
     Args:
         module: The student.

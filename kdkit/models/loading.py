@@ -1,4 +1,4 @@
-"""Models and tokenizers by name or path: local first, the hub second, with one sentence where neither has it."""
+"""Opens models and tokenizers by name or path, local first, then the hub; one sentence if neither has it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.spm", "*.tokenizer", "*.codes"]
 VOCABULARIES = ("tokenizer*.json", "vocab*.json", "vocab.txt", "*.model", "*.spm", "*.tokenizer")
 RUST_PANIC = "PanicException"
-"""What a fault within the library tokenizers comes as: no Exception, and its class can be imported from nowhere."""
+"""The error of a fault inside the library tokenizers: not an Exception, and a class that nobody can import."""
 LACKS_PACKAGE = re.compile(r"requires the (\w+) library|need to install (\w+)", re.IGNORECASE)
 
 
@@ -76,7 +76,7 @@ def find_folder(name: str, *, weights: bool) -> Path:
         check_regular_files(path)
         return path
     if path.is_file():
-        raise MissingInput(f"{name} is a file; name the folder of a model")
+        raise MissingInput(f"{name} is a file; give the folder of a model")
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise MissingInput(f"there is no model folder {name}; give the path of one, or the name of a model of the hub")
     folder = _fetch(name, TOKENIZER_FILES)
@@ -97,7 +97,7 @@ def _fetch(name: str, patterns: list[str]) -> Path:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # the hub client's errors share no base class; all mean that the model is not available
         raise MissingInput(
-            f'model "{name}" is not a local folder, and the hub does not give it ({type(error).__name__}: '
+            f'model "{name}" is not a local folder, and the hub did not provide it ({type(error).__name__}: '
             f"{first_line(error)[:200]}); give the path of a downloaded folder instead"
         ) from error
 
@@ -113,7 +113,7 @@ def load_tokenizer(name: str) -> Tokenizer:
 
     folder = find_folder(name, weights=False)
     if not any(any(folder.glob(pattern)) for pattern in VOCABULARIES):
-        raise MissingInput(f"{name} holds no tokenizer: there is no tokenizer.json in it")
+        raise MissingInput(f"{name} has no tokenizer: tokenizer.json is missing there")
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
@@ -165,7 +165,7 @@ def load_model(name: str) -> Any:
         raise UsageError(f"{name} cannot be opened as an encoder-decoder model: {first_line(error)}") from error
     if found["missing_keys"]:
         raise UsageError(
-            f"{name} lacks {len(found['missing_keys'])} of the weights that its config.json asks for, such as "
+            f"{name} lacks {len(found['missing_keys'])} of the weights that its config.json requires, such as "
             f"{min(found['missing_keys'])}; it is not a complete {model.config.model_type} model"
         )
     return model
@@ -182,7 +182,7 @@ def load_config(name: str) -> Any:
 
     folder = find_folder(name, weights=False)
     if not (folder / "config.json").is_file():
-        raise MissingInput(f"{name} is not a model folder: there is no config.json in it")
+        raise MissingInput(f"{name} is not a model folder: config.json is missing there")
     _refuse_kernels(folder)
     check_sizes(read_table(folder / "config.json"), str(folder / "config.json"))
     try:
@@ -192,9 +192,7 @@ def load_config(name: str) -> Any:
         _refuse_own_code(folder, "config.json")
         raise UsageError(f"the configuration of {name} cannot be read ({first_line(error)}); {FETCH_AGAIN}") from error
     if not config.is_encoder_decoder:
-        raise UsageError(
-            f"{name} is a {config.model_type} model, which is no encoder-decoder; take one that is, such as a T5"
-        )
+        raise UsageError(f"{name} is a {config.model_type} model, not an encoder-decoder; use one such as T5")
     for path in (folder / "config.json", folder / "generation_config.json"):
         if path.is_file():
             check_token_ids(read_table(path), config, str(path))
@@ -211,7 +209,7 @@ def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
     fields = dict(table)
     model_type = fields.pop("model_type", None)
     if not isinstance(model_type, str):
-        raise UsageError('config.model_type is missing: name a transformers model type, such as "t5"')
+        raise UsageError('config.model_type is missing: give a model type of transformers, such as "t5"')
     known = default_fields(model_type)
     check_sizes(table, "config")
     fields = with_tokens(fields, known, tokenizer)
@@ -219,9 +217,9 @@ def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
         with quiet():
             config = AutoConfig.for_model(model_type, **fields)
     except Exception as error:
-        raise UsageError(f"config is not one of a {model_type} model: {first_line(error)}") from error
+        raise UsageError(f"config does not make a {model_type} model: {first_line(error)}") from error
     if not config.is_encoder_decoder:
-        raise UsageError(f'config.model_type "{model_type}" is no encoder-decoder; take one that is, such as "t5"')
+        raise UsageError(f'config.model_type "{model_type}" is not an encoder-decoder; use one such as "t5"')
     check_fields(table, known, model_type)
     check_vocabulary(config, tokenizer)
     check_token_ids(table, config, "config")
@@ -229,7 +227,7 @@ def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
 
 
 def _refuse_own_code(folder: Path, *files: str) -> None:
-    """Say of a folder that cannot be opened that it asks for Python code of its own, if it does.
+    """Say that a folder which cannot be opened asks for Python code of its own, if it does.
 
     A folder that transformers has a class for is opened with that class, whatever code lies beside it.
     """
@@ -237,8 +235,9 @@ def _refuse_own_code(folder: Path, *files: str) -> None:
         path = folder / name
         if path.is_file() and "auto_map" in read_table(path):
             raise UsageError(
-                f"{path} asks for Python code that comes with the model (auto_map), and kdkit runs no such code; take "
-                "a model whose type transformers knows, or register its classes with transformers in a plugin"
+                f"{path} asks for Python code that comes with the model (auto_map), which kdkit never runs; "
+                "use a model whose type transformers knows, or register its classes with transformers in a "
+                "plugin"
             )
 
 
@@ -255,12 +254,12 @@ def _refuse_kernels(folder: Path) -> None:
     path = folder / "config.json"
     for name in kernels(read_table(path)):
         raise UsageError(
-            f"{path} asks for the kernel {name!r}, which is code that kdkit does not fetch or run; delete that field"
+            f"{path} asks for the kernel {name!r}, code that kdkit does not fetch or run; delete that field"
         )
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, in so many characters as a sentence has room for."""
+    """The text of a library's error, shortened to what fits into a sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].endswith(":"):  # a heading without what it heads says nothing
         lines[0] += f" {lines[1]}"

@@ -1,4 +1,4 @@
-"""New encoder-decoders from a configuration, with weights or without."""
+"""Makes encoder-decoders from a configuration, with weights or without."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def empty_model(config: Any) -> Any:
         module = _from_config(config)
     empty = next((name for name, parameter in module.named_parameters() if not parameter.numel()), None)
     if empty is not None:
-        raise UsageError(f"config makes a {config.model_type} model whose {empty} is empty; no width in it may be 0")
+        raise UsageError(
+            f"config makes a {config.model_type} model whose {empty} is empty; set every width in it above 0"
+        )
     return module
 
 
@@ -55,10 +57,10 @@ def size_of(config: Any) -> ModelSize:
 
 
 def _from_config(config: Any) -> Any:
-    """A model, with no other thread in transformers: call it within `quiet`."""
+    """A new model; call within `quiet`, so that no other thread is in transformers."""
     from transformers import AutoModelForSeq2SeqLM
 
     try:
         return AutoModelForSeq2SeqLM.from_config(config, trust_remote_code=False)
     except (ValueError, RuntimeError, ArithmeticError, TypeError) as error:
-        raise UsageError(f"config makes no {config.model_type} model: {error}") from error
+        raise UsageError(f"config does not make a {config.model_type} model: {error}") from error

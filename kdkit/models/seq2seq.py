@@ -45,7 +45,7 @@ class Seq2SeqModel:
 
     @property
     def text_rules(self) -> str:
-        """What the model's texts begin with by its own rules (see `kdkit.api.interfaces.RuledTexts`)."""
+        """The tokens that the model's own rules begin texts with (see `kdkit.api.interfaces.RuledTexts`)."""
         return text_rules(self.module)
 
     def logits(self, batch: TokenBatch) -> torch.Tensor:
@@ -64,9 +64,9 @@ class Seq2SeqModel:
         return logits_BTV
 
     def states(self, batch: TokenBatch) -> torch.Tensor:
-        """What goes into the output head, `[B, T, D]`, under teacher forcing: the forward pass ends there."""
+        """The input of the output head, `[B, T, D]`, under teacher forcing: the forward pass ends there."""
         layer = head_layer(self.module)
-        assert layer is not None, "head_function says whether there are states"
+        assert layer is not None, "head_function tells whether the model has states"
         return states_before(layer, lambda: self.logits(batch))
 
     def head_function(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
@@ -100,7 +100,7 @@ class Seq2SeqModel:
 
     @contextmanager
     def lean(self, options: Training) -> Iterator[None]:
-        """Gradient checkpointing and compilation, for the time of a training (see `kdkit.api.interfaces.LeanModel`)."""
+        """Gradient checkpointing and compilation during a training (see `kdkit.api.interfaces.LeanModel`)."""
         from kdkit.models.checkpoint_compile import compiled, recomputed
 
         with ExitStack() as stack:
@@ -126,14 +126,14 @@ class Seq2SeqModel:
         return self.tokenizer.batch_decode(ids_BT, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def adopt(self, options: Generation) -> None:
-        """Make these options the module's own generation configuration: what it does by default, and what is saved.
+        """Make these options the module's own generation configuration, used by default and saved with it.
 
         Passing them to transformers is not enough: it fills what they leave open from the module's configuration.
         """
         self.module.generation_config = generation_config(self.module, self.tokenizer, options)
 
     def save(self, folder: Path, *, texts: Mapping[str, str]) -> None:
-        """Write the model whole or not at all: into a folder beside it, then renamed."""
+        """Write the model whole or not at all: into a temporary folder, which is then renamed."""
         for left in (*folder.parent.glob(f".{folder.name}.*.partial"), *folder.parent.glob(f".{folder.name}.*.old")):
             delete([left])  # of a process that was killed here
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -156,5 +156,5 @@ class Seq2SeqModel:
 
 
 def count_parameters(module: torch.nn.Module) -> int:
-    """Trainable parameters; a tensor that is shared counts once."""
+    """Number of trainable parameters; a shared tensor counts once."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -48,7 +48,7 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
 
 
 def tokenizer_digest(tokenizer: Tokenizer) -> str:
-    """SHA-256 of a tokenizer's vocabulary, special ids and what it makes of a probe text.
+    """SHA-256 of a tokenizer's vocabulary, special ids and its ids of a probe text.
 
     The same before saving and after loading, wherever the tokenizer lies. What it does otherwise with targets than with
     sources counts too; of most tokenizers that is nothing.
@@ -67,7 +67,7 @@ def tokenizer_digest(tokenizer: Tokenizer) -> str:
 
 
 def decoding_digest(tokenizer: Tokenizer) -> str:
-    """SHA-256 of what a tokenizer makes of ids: the text of its whole vocabulary, and which tokens texts leave out."""
+    """SHA-256 of how a tokenizer turns ids into text: its whole vocabulary, and which tokens texts leave out."""
     ids = sorted(set(_target_vocabulary(tokenizer).values()))
     whole: Any = tokenizer
     texts = whole.batch_decode([ids, ids[:1]], skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -89,15 +89,16 @@ def check_same_tokenizer(teacher: Tokenizer, student: Tokenizer) -> None:
         for token_id in range(max(*here, *there) + 1):
             if here.get(token_id) != there.get(token_id):
                 raise Mismatch(
-                    f"teacher and student have different tokenizers: id {token_id}{side} is {here.get(token_id)!r} to "
-                    f"the teacher ({len(here)} tokens) and {there.get(token_id)!r} to the student "
-                    f"({len(there)} tokens); logits can be distilled only between models of one tokenizer"
+                    f"teacher and student have different tokenizers: id {token_id}{side} is "
+                    f"{here.get(token_id)!r} to the teacher ({len(here)} tokens) and {there.get(token_id)!r} "
+                    f"to the student ({len(there)} tokens); use a student with the teacher's tokenizer, since "
+                    "logits can be distilled only between models of one tokenizer"
                 )
     probes = tuple(zip(("text", "target"), _probed(teacher), _probed(student), strict=True))
     what, ours, theirs = next((probe for probe in probes if probe[1] != probe[2]), probes[0])
     raise Mismatch(
-        "teacher and student have tokenizers of one vocabulary that split text differently, or begin or end it "
-        f"otherwise (a probe {what} gives {_ends(ours)} and {_ends(theirs)})"
+        "the tokenizers of teacher and student have one vocabulary, but split, begin or end text differently "
+        f"(a probe {what} gives {_ends(ours)} and {_ends(theirs)}); use a student with the teacher's tokenizer"
     )
 
 
@@ -114,7 +115,7 @@ def source_size(tokenizer: Tokenizer) -> int:
 
 
 def target_size(tokenizer: Tokenizer) -> int:
-    """The same of a decoder's vocabulary: the width of logits at least."""
+    """How many entries a decoder's vocabulary needs: at least the width of logits."""
     if has_target_vocabulary(tokenizer):
         return max(_target_vocabulary(tokenizer).values()) + 1
     return source_size(tokenizer)

@@ -1,4 +1,4 @@
-"""The weight files of a model's folder: those that the loader takes, no others, and the digest that stands for them.
+"""The weight files of a model's folder that the loader reads, and the digest that stands for them.
 
 A folder may hold more files than the loader reads: an adapter, an optimizer, a second format, an older save. So the
 files are found once, here, by the loader's own rules; the digest is of exactly these, and the loader is shown exactly
@@ -26,19 +26,19 @@ from kdkit.system.reading import open_regular, read_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FETCH_AGAIN = "fetch that folder again or, if a run made it, delete it and run again"
+FETCH_AGAIN = "download that folder again or, if a run made it, delete it and run again"
 SINGLE_OR_INDEX = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""What transformers looks for in a folder; it takes the first that is there."""
+"""The files that transformers looks for in a folder; it takes the first that exists."""
 CONFIGURATIONS = ("config.json", "generation_config.json")
 _NUMBERS_IN_A_BYTE, _MADE_UP = 4, 2**26
-"""How many parameters a byte of a file may hold, packed as tightly as can be; and how many need not be in a file."""
+"""The most parameters that a byte of a file can hold; and how many need not be in a file."""
 _SETTLED_NS = 10 * 10**9
-"""Only then are a file's times trusted: of one that was written just now, a second write may have the same."""
+"""A file's times are trusted only after so long: a second write just after the first may have the same times."""
 VOLATILE = ("_name_or_path", "transformers_version", "architectures", "torch_dtype", "dtype", "use_cache")
 
 
@@ -81,8 +81,8 @@ def check_enough(folder: Path, parameters: int) -> None:
     held = sum(file.stat().st_size for file in weight_files(folder))
     if parameters > _NUMBERS_IN_A_BYTE * held + _MADE_UP:
         raise UsageError(
-            f"the config.json of {folder} is of a model of {parameters:,} parameters, and the weights there have "
-            f"{size_text(held)}: they are not of one model; {FETCH_AGAIN}"
+            f"the config.json of {folder} describes a model of {parameters:,} parameters, but the weights "
+            f"there have {size_text(held)}, so they belong to another model; {FETCH_AGAIN}"
         )
 
 
@@ -118,7 +118,7 @@ def _digest_of(folder: Path) -> str:
 
 @contextmanager
 def nothing_else(folder: Path) -> Iterator[Path]:
-    """A folder with a model's weight files and configurations and nothing else, for the loader; gone after the block.
+    """A folder with only a model's weight files and configurations, for the loader; removed after the block.
 
     Its files are links, so nothing is copied (where there are no symbolic links, hard links or copies). Without it the
     loader would add an adapter (`adapter_config.json`), or prefer a distributed checkpoint, and the digest would stand
@@ -137,7 +137,7 @@ def nothing_else(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def unchanged(folder: Path) -> Iterator[None]:
-    """Refuse what was read of a model's folder in the block if its files were replaced meanwhile.
+    """Refuse a model that the block read if the files of its folder were replaced meanwhile.
 
     Raises:
         Mismatch: They were: what was loaded and the digest that stands for it may be of two models.
@@ -145,7 +145,7 @@ def unchanged(folder: Path) -> Iterator[None]:
     before = _stamps(folder)
     yield
     if _stamps(folder) != before:
-        raise Mismatch(f"the model in {folder} was changed while it was read; run again when nobody writes there")
+        raise Mismatch(f"the model in {folder} changed while it was read; run again when no other program writes there")
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def read_table(path: Path) -> dict[str, Any]:
     try:
         table = parse_json(read_bytes(path))  # whose tokenizers have lengths beyond 64 bits
     except FileNotFoundError as error:
-        raise MissingInput(f"{path.parent} is not a model folder: there is no {path.name} in it") from error
+        raise MissingInput(f"{path.parent} is not a model folder: {path.name} is missing there") from error
     except ValueError as error:
         raise DamagedData(f"{path} is not JSON ({error}); {FETCH_AGAIN}") from error
     if not isinstance(table, dict):
@@ -178,7 +178,7 @@ def _found(folder: Path) -> tuple[Path, tuple[Path, ...]]:
         first = next((path for path in there if path.is_file()), None)
         if first is None:
             raise MissingInput(
-                f"{folder} holds no weights: there is neither {' nor '.join(SINGLE_OR_INDEX)} in it{_instead(folder)}"
+                f"{folder} has no weights: neither {' nor '.join(SINGLE_OR_INDEX)} is there{_instead(folder)}"
             )
         chosen = first
     if chosen.suffix != ".json":
@@ -196,7 +196,7 @@ def _found(folder: Path) -> tuple[Path, tuple[Path, ...]]:
 
 
 class _Stamp(NamedTuple):
-    """By what a file that was changed or replaced is told from what it was."""
+    """How a changed or replaced file is recognised."""
 
     path: str
     inode: int
@@ -217,15 +217,15 @@ def _stamps(folder: Path) -> tuple[_Stamp, ...]:
 def _inside(folder: Path, name: object, *, of: str) -> Path:
     """A file that a model's folder names, as long as it lies in the folder."""
     if not isinstance(name, str) or not name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise UsageError(f"{folder / of} names {name!r} as a weight file, which does not lie in that folder")
+        raise UsageError(f"{folder / of} names {name!r} as a weight file, which is not in that folder")
     return folder / name
 
 
 def _instead(folder: Path) -> str:
-    """What a folder without weights has that might be taken for them."""
+    """A hint about files in a folder that look like weights but are not."""
     other = sorted(file.name for pattern in ("*.safetensors", "*.bin") for file in folder.glob(pattern))
     if (folder / "adapter_config.json").is_file():
-        return "; it holds an adapter: merge it into its base model, save that, and name the folder"
+        return "; it holds an adapter: merge the adapter into its base model, save that, and give its folder"
     return f" (it holds {other[0]}, which transformers does not look for)" if other else ""
 
 

@@ -1,4 +1,4 @@
-"""Plugins: found, loaded and asked once for their components; and a component's options, read off its fields."""
+"""Plugins: finds and loads them, collects their components once, and reads a component's options off its fields."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _SHOWN = 60
 def broken_rules(
     validator: Any, draft: object | None, field: attrs.Attribute[Any], value: Any
 ) -> Iterator[tuple[KeyPath, str]]:
-    """What is wrong with a value of the right type: where within it (for members of a list), and a sentence.
+    """The faults of a value of the right type: where each is (for members of a list), and a sentence.
 
     Args:
         validator: The field's.
@@ -47,7 +47,7 @@ def broken_rules(
 
 
 def _complaint(rule: Any, draft: object | None, field: attrs.Attribute[Any], value: Any) -> str | None:
-    """What one rule has against a value, if anything."""
+    """Why one rule refuses a value; None if it accepts the value."""
     if isinstance(rule, IN):
         fits = value in rule.options
         return None if fits else f"must be {either(rule.options)}, is {show(value)}{did_you_mean(value, rule.options)}"
@@ -63,7 +63,7 @@ def _complaint(rule: Any, draft: object | None, field: attrs.Attribute[Any], val
 
 
 def show(value: Any) -> str:
-    """A value as the recipe would spell it, cut when it is long."""
+    """A value as a recipe spells it, shortened when it is long."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -82,7 +82,7 @@ def show(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """A number as one would say it: 1 for 1.0."""
+    """A number as a person writes it: 1 for 1.0."""
     return repr(value).removesuffix(".0")
 
 
@@ -93,7 +93,7 @@ def either(choices: Sequence[Any]) -> str:
 
 
 def did_you_mean(value: object, known: Sequence[Any]) -> str:
-    """`; did you mean "..."?` where something near is known, else nothing."""
+    """`; did you mean "..."?` if a known name is near, else nothing."""
     if not isinstance(value, str):
         return ""
     near = get_close_matches(value, [name for name in known if isinstance(name, str)], n=1)
@@ -101,5 +101,5 @@ def did_you_mean(value: object, known: Sequence[Any]) -> str:
 
 
 def near_or_all(value: str, known: Sequence[str]) -> str:
-    """`; did you mean "..."?` where something near is known, else all that is known."""
-    return did_you_mean(value, known) or (f"; there are: {', '.join(known)}" if known else ", which has none")
+    """`; did you mean "..."?` if a known name is near, else every known name."""
+    return did_you_mean(value, known) or (f"; available: {', '.join(known)}" if known else ", which has no options")

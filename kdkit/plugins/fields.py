@@ -1,4 +1,4 @@
-"""What options a component has, read off its attrs fields: for `kdkit plugins show`, the docs and the JSON Schema.
+"""The options of a component, read off its attrs fields: for `kdkit plugins show`, the docs and the JSON Schema.
 
 A component's fields are its options; nothing is written down twice. The field types that a recipe can express are
 bool, int, float, str, `tuple[T, ...]`, `T | None`, attrs classes, `float | Schedule` (a number or that table),
@@ -72,7 +72,7 @@ class Option:
     nested: tuple[Option, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The option as JSON can hold it, without what says nothing."""
+        """The option as JSON; empty facts are left out."""
         table: dict[str, Any] = {"name": self.name, "type": self.type, "required": self.required}
         if not self.required:
             table["default"] = self.default
@@ -103,8 +103,8 @@ def _options_of(cls: type[Any]) -> tuple[Option, ...]:
         hints = get_type_hints(cls)
     except NameError as error:
         raise PluginError(
-            f"a field type of {where(cls)} cannot be resolved ({error}); "
-            "import it at the module's top, not under TYPE_CHECKING"
+            f"a field type of {where(cls)} cannot be resolved ({error}); import the type at the top of the "
+            "module, not under TYPE_CHECKING"
         ) from error
     return tuple(_option(cls, field, hints[field.name]) for field in attrs.fields(cls) if field.init)
 
@@ -124,7 +124,7 @@ def without_none(annotation: Any) -> Any:
 
 
 def member_type(annotation: Any) -> Any:
-    """T of `tuple[T, ...]`, None for what is no such type."""
+    """T of `tuple[T, ...]`; None for any other type."""
     arguments = get_args(annotation)
     return arguments[0] if get_origin(annotation) is tuple and arguments[1:] == (...,) else None
 
@@ -170,7 +170,7 @@ def default_of(field: attrs.Attribute[Any], draft: object | None = None) -> Any:
 
 
 def table_of(component: Any) -> dict[str, Any]:
-    """Every option of a component, as a recipe would spell it; what is None is left out."""
+    """Every option of a component, as a recipe spells it; options that are None are left out."""
     return _table(component, has_neutral=True)
 
 
@@ -180,7 +180,7 @@ def digested(component: Any) -> dict[str, Any]:
 
 
 def identity_of(component: Any) -> dict[str, Any]:
-    """The options that tell a codec from others: `digested` without what is false and is so by default."""
+    """The options that tell a codec from others: `digested` without options that are false by default and left so."""
     fields = attrs.fields_dict(type(component))
     return {
         name: value
@@ -190,7 +190,7 @@ def identity_of(component: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value of an option as a recipe would spell it: instances become tables, tuples lists; None is left out."""
+    """A value of an option as a recipe spells it: instances become tables, tuples lists; None is left out."""
     return _plain(value, has_neutral=True)
 
 

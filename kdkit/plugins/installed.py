@@ -1,4 +1,4 @@
-"""The plugins that are installed: which there are, which the environment leaves out, and which kdkit they need."""
+"""The installed plugins: which the environment disables, and which version of kdkit each needs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Installed:
         return self.entry_point.load()
 
     def _check_kdkit(self) -> None:
-        """Before anything of it runs, which on another kdkit fails in ways that do not name the cause."""
+        """Refuse the plugin before its code runs: with another kdkit it would fail without naming the cause."""
         from packaging.requirements import InvalidRequirement, Requirement
         from packaging.utils import canonicalize_name
 
@@ -61,8 +61,8 @@ class Installed:
                 continue
             if not needed.specifier.contains(ours, prereleases=True):
                 raise PluginError(
-                    f"version {self.version} of it is made for kdkit {needed.specifier}, and this is kdkit {ours}: "
-                    f"install such a kdkit, or a version of {self.name} that is made for kdkit {ours}"
+                    f"version {self.version} needs kdkit {needed.specifier}, and this is kdkit {ours}: "
+                    f"install a kdkit in that range, or a version of {self.name} made for kdkit {ours}"
                 )
 
 

@@ -1,4 +1,4 @@
-"""Plugins: found by the entry-point group `kdkit`, loaded one by one, asked once for their components.
+"""Finds plugins by the entry-point group `kdkit`, loads them one by one, and collects their components once.
 
 A plugin that fails to load is kept as a `Failure` and stops only the recipe that needs it; so is one with a function
 whose name looks like a hook and is none, or with a component of a name that kdkit's own have. Of two plugins with a
@@ -103,18 +103,18 @@ def _add(manager: pluggy.PluginManager, plugin: object, name: str, registry: Reg
 
 
 def _check_hook_names(manager: pluggy.PluginManager, plugin: object) -> None:
-    """Refuse what pluggy passes over in silence: a hook that is misspelt or not marked as one."""
+    """Refuse what pluggy ignores silently: a misspelt hook, or one that is not marked."""
     known = [f"register_{kind}" for kind in KINDS]
     for attribute in dir(plugin):
         if not attribute.startswith("register_"):
             continue
         if attribute not in known:
             near = get_close_matches(attribute.removeprefix("register_"), KINDS, n=1)
-            hint = f"did you mean register_{near[0]}?" if near else f"there are: {', '.join(known)}"
+            hint = f"did you mean register_{near[0]}?" if near else f"kdkit's hooks are: {', '.join(known)}"
             ours = importlib.metadata.version("kdkit")
             raise PluginError(
-                f"{attribute} is not a hook of kdkit {ours}; {hint} (If it is one of a later kdkit, the plugin should "
-                'say so in its dependencies, as "kdkit>=...".)'
+                f"{attribute} is not a hook of kdkit {ours}; {hint} (If a later kdkit has it, the plugin "
+                'should depend on that: "kdkit>=...".)'
             )
         if manager.parse_hookimpl_opts(plugin, attribute) is None:
             raise PluginError(f"{attribute} is not marked as a hook; put @hookimpl of kdkit.api.hookspecs above it")
@@ -127,7 +127,9 @@ def _collector(
         if not _NAME.fullmatch(name):
             raise PluginError(f'"{name}" cannot name a {SINGULAR[kind]}: use letters, digits, - and _')
         if not isinstance(target, type) and not _TARGET.fullmatch(str(target)):
-            raise PluginError(f'{SINGULAR[kind]} "{name}" must be a class or "package.module:Class", is {target!r}')
+            raise PluginError(
+                f'{SINGULAR[kind]} "{name}" must be a class or text such as "package.module:Class", is {target!r}'
+            )
         entry = Entry(kind=kind, name=name, target=target, plugin=plugin)
         if (kind, name) in mine:
             raise PluginError(two_claim(mine[kind, name], entry))
@@ -135,7 +137,9 @@ def _collector(
         if other is not None and other.plugin == plugin:
             raise PluginError(two_claim(other, entry))
         if other is not None and other.plugin == OURS:
-            raise PluginError(f"{two_claim(other, entry)}; kdkit's own keeps it, so the plugin has to take another")
+            raise PluginError(
+                f"{two_claim(other, entry)}; kdkit keeps the name for its own component, so rename the plugin's"
+            )
         mine[kind, name] = entry
 
     return register

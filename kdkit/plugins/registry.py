@@ -1,4 +1,4 @@
-"""What is registered: the components of all plugins by kind and name, and what is wrong with plugins."""
+"""The registry: the components of all plugins by kind and name, and the faults of plugins."""
 
 from __future__ import annotations
 
@@ -77,9 +77,14 @@ class Entry:
         cls = self._imported() if isinstance(self.target, str) else self.target
         label = f'{SINGULAR[self.kind]} "{self.name}" of plugin {self.plugin}'
         if not isinstance(cls, type) or not attrs.has(cls):
-            raise PluginError(f"{label} is no attrs class, so its options cannot be read: {cls!r}")
+            raise PluginError(
+                f"{label} is not an attrs class, so its options cannot be read: {cls!r}; put "
+                "@attrs.frozen(kw_only=True) above it"
+            )
         if "name" in attrs.fields_dict(cls):
-            raise PluginError(f'{label} has a field "name", which in a recipe picks the component; rename the field')
+            raise PluginError(
+                f'{label} has a field "name", but in a recipe `name` picks the component; rename the field'
+            )
         lacking = {interface: _missing(cls, interface) for interface in INTERFACES[self.kind]}
         nearest = min(lacking, key=lambda interface: len(lacking[interface]))
         if lacking[nearest]:
@@ -127,7 +132,7 @@ class Plugins:
 
     @property
     def all(self) -> list[Entry]:
-        """Every entry, those of contested names too, by kind and name."""
+        """Every entry by kind and name, contested names included."""
         found = [*self.entries.values(), *(entry for rivals in self.contested.values() for entry in rivals)]
         return sorted(found, key=lambda entry: (KINDS.index(entry.kind), entry.name, entry.plugin))
 
@@ -136,11 +141,11 @@ class Plugins:
         return sorted(name for entry_kind, name in self.entries if entry_kind == kind)
 
     def choices(self) -> list[str]:
-        """For each contested name who claims it, and how to choose."""
+        """For each contested name, who claims it and how to choose."""
         return [_choice(rivals, self.loaded) for rivals in self.contested.values()]
 
     def find(self, name: str) -> list[Entry]:
-        """The entries of that name, of whatever kind."""
+        """The entries of that name, of any kind."""
         return [entry for entry in self.all if entry.name == name]
 
     def get(self, kind: str, name: str) -> Entry:
@@ -155,7 +160,7 @@ class Plugins:
         if (kind, name) in self.contested:
             raise PluginError(_choice(self.contested[kind, name], self.loaded))
         near = get_close_matches(name, self.names(kind), n=1)
-        hint = f'; did you mean "{near[0]}"?' if near else f"; there are: {', '.join(self.names(kind)) or 'none'}"
+        hint = f'; did you mean "{near[0]}"?' if near else f"; available: {', '.join(self.names(kind)) or 'none'}"
         broken = "".join(f"; plugin {failure.plugin} failed to load ({failure.cause})" for failure in self.failures)
         disabled = f"; {DISABLE} disables {', '.join(self.disabled)}" if self.disabled else ""
         raise PluginError(f'unknown {SINGULAR[kind]} "{name}"{hint}{broken}{disabled}')
@@ -163,7 +168,7 @@ class Plugins:
 
 @attrs.define
 class Registry:
-    """What is registered so far: (kind, name) to the only entry of that name, or to several."""
+    """The entries so far: (kind, name) to the only entry of that name, or to several."""
 
     entries: dict[tuple[str, str], Entry] = attrs.field(factory=dict)
     contested: dict[tuple[str, str], tuple[Entry, ...]] = attrs.field(factory=dict)
@@ -187,15 +192,15 @@ def two_claim(*rivals: Entry) -> str:
 
 
 def _choice(rivals: Sequence[Entry], loaded: Mapping[str, str]) -> str:
-    """Who claims a name, and how to choose: a module that was handed over has no version, and cannot be disabled."""
+    """Who claims a name, and how to choose; a module given by the caller has no version and cannot be disabled."""
     claims = " and ".join(f"{entry.plugin} ({entry.module})" for entry in rivals)
     ways = []
     for keep in rivals:
         others = [entry.plugin for entry in rivals if entry is not keep]
         if all(loaded.get(plugin) for plugin in others):
-            ways.append(f"{DISABLE}={','.join(others)} for that of {keep.plugin}")
+            ways.append(f"{DISABLE}={','.join(others)} to use that of {keep.plugin}")
     what = f'{len(rivals)} plugins have a {SINGULAR[rivals[0].kind]} "{rivals[0].name}"'
-    return f"{what}: {claims}; choose by leaving others out: set {', or '.join(ways)}"
+    return f"{what}: {claims}; disable all but one: set {', or '.join(ways)}"
 
 
 def _missing(cls: type[Any], interface: type[Any]) -> list[str]:
@@ -205,5 +210,5 @@ def _missing(cls: type[Any], interface: type[Any]) -> list[str]:
 
 
 def cause_of(error: BaseException) -> str:
-    """What was raised, as a sentence."""
+    """The error as a sentence."""
     return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Tables to components: every value checked, every problem kept, none of them repaired.
+"""Tables to components: checks every value, keeps every problem, repairs none.
 
 This is not left to cattrs. It would structure the values, but attrs checks them while the object is made and stops at
 the first that is wrong, in words meant for programmers; and once coercion, messages and places are all our own, what
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 
 class _Wrong:
-    """Stands for a value that could not be made; what is wrong with it has been noted."""
+    """Stands for a value that could not be made; its problem has been noted."""
 
 
 WRONG = _Wrong()
 MOST_TOLD = 20
-"""Unknown keys of a table that are named; of more it is said how many there are."""
+"""Unknown keys of a table that a message names; it counts the rest."""
 _SCALARS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -103,7 +103,7 @@ class Structurer:
         for key in unknown[:MOST_TOLD]:
             self.no_key((*path, key), f"an option of {owner}", list(options))
         if len(unknown) > MOST_TOLD:
-            self._wrong(path, f"has {len(unknown) - MOST_TOLD:,} more keys that are not options of {owner}")
+            self._wrong(path, f"has {len(unknown) - MOST_TOLD:,} more keys, none of them an option of {owner}")
         values = {}
         for name, option in options.items():
             if name in table:
@@ -111,7 +111,7 @@ class Structurer:
             elif self.is_stored and option.neutral is not attrs.NOTHING:
                 values[name] = option.neutral
             elif option.required:
-                self._wrong((*path, name), f"is missing: {option.help or 'it has no default'}")
+                self._wrong((*path, name), f"is missing: {option.help or 'the option has no default'}")
         self._check(cls, values, path, complete=len(self.problems) == before)
         if len(self.problems) > before:
             return WRONG
@@ -121,7 +121,7 @@ class Structurer:
             return self._wrong(path, str(error.args[0] if error.args else error))
 
     def value(self, annotation: Any, raw: Any, path: KeyPath) -> Any:
-        """A value of a type, from what the recipe has: nothing is converted but whole numbers where any will do."""
+        """A value of a type, from the recipe's value; only whole numbers are converted, where any number will do."""
         wanted = without_none(annotation)
         if is_scheduled(wanted):
             wanted = Schedule if isinstance(raw, Mapping) else float
@@ -158,7 +158,7 @@ class Structurer:
 
     def _suite(self, raw: Any, path: KeyPath) -> Any:
         if not isinstance(raw, str | Mapping):
-            return self._wrong(path, f"must be the name of a metric suite or a table with one, is {show(raw)}")
+            return self._wrong(path, f"must be the name of a metric suite, or a table with a name, is {show(raw)}")
         is_name = isinstance(raw, str)
         name, suite = self.component("metrics", {"name": raw} if is_name else raw, path)
         return suite if suite is WRONG else NamedSuite(name=name, suite=suite)
@@ -187,7 +187,7 @@ class Structurer:
                     self._wrong((*path, field.name, *within), sentence)
 
     def no_key(self, path: KeyPath, what: str, known: Sequence[str]) -> None:
-        """There is no such key: it is not `what`, of which those known are."""
+        """Refuse an unknown key: it is not `what`; the message suggests a known one."""
         self.unknown.append(path)
         self._wrong(path, f"is not {what}{self.suggestion(str(path[-1]), known)}")
 
@@ -197,7 +197,7 @@ class Structurer:
 
 
 def dotted(path: KeyPath) -> str:
-    """A path as a reader would write it: `evaluation.suites[1].name`."""
+    """A path as a person writes it: `evaluation.suites[1].name`."""
     text = ""
     for key in path:
         text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key

@@ -1,4 +1,4 @@
-"""Recipes: a TOML file says what is distilled, and how; `load_recipe` checks all of it."""
+"""Recipes: TOML files that say what is distilled, and how; `load_recipe` checks all of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A codec as one word of the command line: `NAME`, or `NAME:key=value,...` with the options of its `[codec]`."""
+"""A codec as one word on the command line: `NAME`, or `NAME:key=value,...` with the options of its `[codec]`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OPENING, _CLOSING, _QUOTES = "[{", "]}", "\"'"
 
 @attrs.frozen(kw_only=True)
 class CodecSpec:
-    """A codec that was named on the command line.
+    """A codec named on the command line.
 
     Attributes:
         text: What was written.
@@ -54,7 +54,7 @@ def read_codec_spec(text: str, plugins: Plugins | None = None) -> CodecSpec:
     for part in _parts(rest):
         key, equals, value = (each.strip() for each in part.partition("="))
         if not key or not equals:
-            raise UsageError(f'--codec {text}: "{part}" is not of the form key=value')
+            raise UsageError(f'--codec {text}: "{part}" must have the form key=value')
         if key in table:
             raise UsageError(f"--codec {text}: {key} is given twice")
         try:

@@ -49,7 +49,7 @@ def _check_rows(recipe: Recipe, corpus: Corpus) -> None:
 
 
 def _check_schedules(recipe: Recipe) -> None:
-    """Values for epochs that never come are a mistake."""
+    """Refuse a schedule with values for epochs that never come."""
     epochs = recipe.training.epochs
     for name, schedule in _schedules(recipe.loss, "loss"):
         if len(schedule.epochs) > epochs:
@@ -70,17 +70,17 @@ def _schedules(options: Any, path: str) -> Iterator[tuple[str, Schedule]]:
 
 
 def _check_states(recipe: Recipe) -> None:
-    """Hidden states are to be had from a codec that keeps them."""
+    """Refuse a loss on hidden states if the codec does not keep them."""
     loss = recipe.loss
     if isinstance(loss, FeatureLoss) and loss.needs_states and not isinstance(recipe.codec, HeadCodec):
         raise UsageError(
-            f'this loss compares hidden states, and the codec "{recipe.names["codec"]}" does not keep the teacher\'s; '
-            'set codec.name = "subspace", or leave loss.features out'
+            f'this loss compares hidden states, but the codec "{recipe.names["codec"]}" does not keep the '
+            'teacher\'s; set codec.name = "subspace", or leave loss.features out'
         )
 
 
 def _check_temperatures(recipe: Recipe) -> None:
-    """A codec that keeps some of the logits knows their probabilities at some temperatures."""
+    """Refuse a temperature that the codec did not keep probabilities for."""
     loss, codec = recipe.loss, recipe.codec
     if not (loss.needs_teacher and isinstance(loss, TemperedLoss) and isinstance(codec, SparseCodec)):
         return
@@ -88,33 +88,37 @@ def _check_temperatures(recipe: Recipe) -> None:
     unknown = [each for each in wanted or () if each not in known]
     if wanted is not None and not unknown:
         return
-    what = f"is {unknown[0]:g}" if wanted is not None else "moves along a line"
+    what = f"is {unknown[0]:g}" if wanted is not None else "changes along a line"
     raise UsageError(
         f"loss.temperature {what}, but the codec keeps logits for temperature "
-        f"{', '.join(f'{each:g}' for each in known)} only; set one of these, or the codec's to the loss's"
+        f"{', '.join(f'{each:g}' for each in known)} only; set the loss to one of these, or the codec's "
+        "temperatures to the loss's"
     )
 
 
 def _check_samples(recipe: Recipe) -> None:
-    """Of a sample of the teacher's probabilities, only a loss that is linear in them has an unbiased gradient."""
+    """Refuse a biased loss: from sampled probabilities, only a loss linear in them has an unbiased gradient."""
     loss, codec = recipe.loss, recipe.codec
     if not (loss.needs_teacher and isinstance(codec, SampledCodec) and codec.is_sample):
         return
     if not (isinstance(loss, SampledLoss) and loss.takes_samples):
         raise UsageError(
-            f'the codec "{recipe.names["codec"]}" keeps samples of the teacher\'s distributions, which bias this loss; '
-            'set loss.divergence = "forward-kl" where the loss has it, or take another codec'
+            f'the codec "{recipe.names["codec"]}" keeps samples of the teacher\'s distributions, which bias '
+            'this loss; set loss.divergence = "forward-kl" if the loss has it, or use another codec'
         )
 
 
 def _check_metrics(recipe: Recipe, corpus: Corpus) -> None:
-    """A misspelt metric is found now, not at the end of the first epoch."""
+    """Refuse a misspelt metric now, not at the end of the first epoch."""
     for where, training, needs_teacher in (
         ("training", recipe.training, recipe.loss.needs_teacher),
         ("teacher.fine_tune", recipe.teacher.fine_tune, False),
     ):
         if training is not None and training.best_by == "soft" and not needs_teacher:
-            raise UsageError(f'{where}.best_by = "soft", but there is no soft loss: this training reads no teacher')
+            raise UsageError(
+                f'{where}.best_by = "soft", but this training has no soft loss, since it reads no teacher; '
+                'set "loss" or a metric'
+            )
         named = recipe.evaluation.suite_of(training.best_by) if training is not None else None
         if training is None or named is None:
             continue
@@ -124,13 +128,13 @@ def _check_metrics(recipe: Recipe, corpus: Corpus) -> None:
             raise UsageError(f'{where}.best_by = "{training.best_by}": the suite has {", ".join(metrics)}{hint}')
         if recipe.evaluation.direction_of(training.best_by) is Direction.NEITHER:
             raise UsageError(
-                f'{where}.best_by = "{training.best_by}", of which neither more nor less is better; '
-                "take a metric that can pick an epoch"
+                f'{where}.best_by = "{training.best_by}", a metric of which neither higher nor lower is '
+                "better; use one that can pick an epoch"
             )
 
 
 def _metrics(named: NamedSuite, examples: Sequence[Example]) -> list[str]:
-    """The metrics that some row has, as "SUITE.METRIC": empty texts, which cost nothing, are scored.
+    """The metrics of a suite's rows, as "SUITE.METRIC", found by scoring empty texts, which costs nothing.
 
     One that no row counts for is left out only if it is one of a part of the rows (`recall/throws`): another may be
     None where a text is empty, as precision may.

@@ -1,4 +1,4 @@
-"""A recipe as tables, before anything is known of components: read, extended, overridden, each key with its place."""
+"""A recipe as tables, before components are looked up: reads, extends and overrides it, with the place of each key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NOT_INHERITED = ("name", "description")
 
 @attrs.frozen(order=True)
 class Place:
-    """Where something stands: a line of a file, or (without a line) an override on the command line."""
+    """The place of a key or value: a line of a file, or (without a line) an override on the command line."""
 
     file: str
     line: int = 0
@@ -93,7 +93,7 @@ def read_document(recipe: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[D
 
 
 def read_stored_document(path: Path) -> Document:
-    """Read a recipe that kdkit wrote, this kdkit or an earlier one.
+    """Read a recipe that this kdkit or an earlier one wrote.
 
     Raises:
         UsageError: The file cannot be read.
@@ -112,16 +112,16 @@ def find_recipe(recipe: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        raise MissingInput(f'"{path}" is a folder, not a recipe; name the file in it')
+        raise MissingInput(f'"{path}" is a folder, not a recipe; give the file in it')
     known = shipped.recipes()
     if str(recipe) in known:
         return known[str(recipe)]
     hint = shipped.near(path)
-    raise MissingInput(f'there is no recipe "{path}": neither a file nor a shipped recipe{hint}')
+    raise MissingInput(f'there is no recipe "{path}": it is neither a file nor the name of a shipped recipe{hint}')
 
 
 def with_overrides(document: Document, overrides: Sequence[str]) -> tuple[Document, list[str]]:
-    """The document with `section.key=value` overrides laid over it, and what is wrong with those that are none.
+    """The document with `section.key=value` overrides applied, and the faults of malformed ones.
 
     A value is read as TOML; what is no TOML is taken as text. As in `extends`, another component's name drops
     the options that the section had for the one before.
@@ -135,9 +135,9 @@ def with_overrides(document: Document, overrides: Sequence[str]) -> tuple[Docume
         key, equals, text = override.partition("=")
         path = parsed_key(key)
         if not equals or path is None:
-            problems.append(f"{place}: is not of the form section.key=value")
+            problems.append(f"{place}: must have the form section.key=value")
         elif path == ("extends",):
-            problems.append(f"{place}: extends: cannot be overridden; write a recipe that extends the other one")
+            problems.append(f"{place}: extends: cannot be overridden; write a recipe that extends the other recipe")
         else:
             try:
                 value = toml_value(text)
@@ -160,11 +160,14 @@ def paths_in(value: Any, path: KeyPath) -> Iterator[KeyPath]:
 
 
 def _put(table: dict[str, Any], path: tuple[str, ...], value: Any) -> Iterator[str]:
-    """Set a key deep in a table; gives a sentence if another override stands in the way."""
+    """Set a key deep in a table; returns a sentence if another override is in the way."""
     for index, key in enumerate(path[:-1]):
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
-            yield f"{'.'.join(path[: index + 1])}: is overridden with a value as well, which cannot have keys"
+            yield (
+                f"{'.'.join(path[: index + 1])}: is also overridden with a plain value, which cannot have "
+                "keys; drop one of the two overrides"
+            )
             return
     if isinstance(value, dict) and isinstance(table.get(path[-1]), dict):
         table[path[-1]] |= value
@@ -223,7 +226,9 @@ def _extended(document: Document, folder: Path, chain: tuple[Path, ...]) -> Docu
     except MissingInput as error:
         raise RecipeError([f"{place}: extends: {error}"]) from error
     if path.resolve() in chain:
-        raise RecipeError([f'{place}: extends: "{target}" extends this recipe in turn'])
+        raise RecipeError(
+            [f'{place}: extends: "{target}" extends this recipe too, which makes a circle; remove one `extends`']
+        )
     base = _extended(_parse(path), path.parent, (*chain, path.resolve()))
     inherited = {key: value for key, value in base.table.items() if key not in _NOT_INHERITED}
     merged = laid_over(attrs.evolve(base, table=inherited), document)

@@ -1,4 +1,4 @@
-"""Former names of options: what kdkit wrote with them is read under today's, what a person writes is told of them."""
+"""Former names of options: stored recipes are read under today's names; in yours, a message gives the new name."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class _Renamed:
 
 
 def _less_one(value: Any) -> Any:
-    """A number less one; anything else as it is, so that the check of recipes says what is wrong with it."""
+    """A number less one; any other value unchanged, so that the check of recipes refuses it."""
     return value - 1 if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 _RENAMED = (
-    _Renamed(was=("cache",), name="store", hint="is called store now"),
+    _Renamed(was=("cache",), name="store", hint="is now called store"),
     _Renamed(
         was=("generation", "max_tokens"),
         name="max_new_tokens",
-        hint="is called max_new_tokens now, and is less by one: the decoder's start token does not count",
+        hint="is now called max_new_tokens and is one less, since the decoder's start token does not count",
         value=_less_one,
     ),
 )
 STORE_VARIABLE = "KDKIT_CACHE"
-"""What the environment variable `KDKIT_STORE` was called."""
+"""The former name of the environment variable `KDKIT_STORE`."""
 HINTS: Mapping[KeyPath, str] = {each.was: each.hint for each in _RENAMED}
 """What a message says of a former name."""
 

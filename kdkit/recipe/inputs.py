@@ -1,4 +1,4 @@
-"""What a recipe names beside itself: whether teacher and student are there, and the rows of its data set."""
+"""What a recipe refers to: checks that teacher and student exist, and reads the rows of its data set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_inputs(recipe: Recipe) -> None:
-    """Refuse, before the data are read, a teacher or student that names what is not there.
+    """Refuse, before the data are read, a teacher or student whose files do not exist.
 
     Raises:
         MissingInput: A model or tokenizer is not to be had.
@@ -32,7 +32,7 @@ def check_inputs(recipe: Recipe) -> None:
 
 
 def read_rows(recipe: Recipe, progress: Progress, *, when: str) -> Corpus:
-    """The rows of a recipe's data set, for whoever does not fetch one.
+    """The rows of a recipe's data set, for commands that do not fetch it.
 
     Args:
         recipe: The recipe.
@@ -46,8 +46,8 @@ def read_rows(recipe: Recipe, progress: Progress, *, when: str) -> Corpus:
     check_inputs(recipe)
     if isinstance(recipe.data, FetchedSource) and not recipe.data.is_here():
         raise MissingInput(
-            f"data set {recipe.names['data']} has to be fetched {when}, which `kdkit run` does; or say with an "
-            "option of [data] where a copy lies"
+            f"data set {recipe.names['data']} must be fetched {when}; `kdkit run` does that, or set an option "
+            "of [data] to the path of a copy"
         )
     return load_rows(recipe, progress)
 
@@ -67,7 +67,7 @@ def load_rows(recipe: Recipe, progress: Progress) -> Corpus:
 
 @contextmanager
 def naming(role: str) -> Iterator[None]:
-    """Say of an error within whether it is about the teacher or the student."""
+    """Add to an error raised within whether it is about the teacher or the student."""
     try:
         yield
     except UsageError as error:

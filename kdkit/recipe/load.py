@@ -1,4 +1,4 @@
-"""A recipe from a file, the name of a shipped one, or a dict: all of it, or everything that is wrong with it."""
+"""Loads a recipe from a file, the name of a shipped one, or a dict; or reports everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 _FOR_WRITING = ("data", "tokens", "student", "generation")
 _MOST_SAID = 200
-"""Problems of a recipe that are said one by one."""
+"""Problems of a recipe that are listed one by one."""
 _LONGEST_KEY = 200
 _MONITORS = ("loss", "hard", "soft")
 
 
 @attrs.frozen(kw_only=True)
 class WritingRecipe:
-    """What of a recipe a trained student needs to write texts: how rows become inputs, and inputs become texts."""
+    """The part of a recipe that a trained student needs to generate: how rows become inputs, and inputs texts."""
 
     data: DataSource
     tokens: TokenLimits
@@ -67,15 +67,15 @@ def load_recipe(
     loaded = plugins if plugins is not None else plugin_loading.load()
     if SWEEP in document.table:
         sentence = (
-            "this recipe is a sweep of many trials, and a single run is needed here; `kdkit run`, `kdkit plan` and "
-            "`kdkit recipes validate` take sweeps, and kdkit.load_sweep reads them"
+            "this recipe is a sweep of many trials, and a single run is needed here; use `kdkit run`, `kdkit "
+            "plan` or `kdkit recipes validate`, which take sweeps, or kdkit.load_sweep"
         )
         raise RecipeError(said([(document.place((SWEEP,)), (SWEEP,), sentence)]))
     return made_of(document, path, loaded, malformed)
 
 
 def load_stored(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read and check a recipe that kdkit wrote, this kdkit or an earlier one, into a run's folder or beside a model.
+    """Read and check a recipe that this kdkit or an earlier one wrote into a run's folder or beside a model.
 
     Args:
         path: The file.
@@ -89,7 +89,7 @@ def load_stored(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def load_for_writing(path: Path, overrides: Sequence[str] = ()) -> WritingRecipe:
-    """Read what a student needs to write texts from the recipe that lies beside it.
+    """Read what a student needs to generate from the recipe beside it.
 
     The rest is not looked at: its plugins (those of codec, loss, metric suites, ...) need not be installed.
 
@@ -105,7 +105,9 @@ def load_for_writing(path: Path, overrides: Sequence[str] = ()) -> WritingRecipe
     for override in overrides:
         key = override.partition("=")[0].strip()
         if key.split(".")[0] not in keys and not malformed:
-            malformed.append(f"-o {override}: {key}: is not used here; of a student's recipe {', '.join(keys)} are")
+            malformed.append(
+                f"-o {override}: {key}: is not used here; from a student's recipe only {', '.join(keys)} are used"
+            )
     structurer = Structurer(plugin_loading.load(), is_stored=True)
     given = {key: value for key, value in document.table.items() if key == "device"}
     preamble = structurer.instance(Preamble, given, (), owner="a recipe")
@@ -140,12 +142,12 @@ def made_of(
 
 
 def said(problems: Iterable[tuple[Place, KeyPath, str]]) -> list[str]:
-    """Problems as sentences, in the order in which they stand; of very many the first, and how many more there are."""
+    """Problems as sentences, in the order of the file; of very many, the first and the number of the rest."""
     ordered = sorted(problems, key=_order)
     sentences = [f"{place}: {_shortened(dotted(key))}: {sentence}" for place, key, sentence in ordered[:_MOST_SAID]]
     more = len(ordered) - len(sentences)
     return (
-        [*sentences, f"{ordered[-1][0]}: {more:,} more problems up to here; correct those above first"]
+        [*sentences, f"{ordered[-1][0]}: {more:,} more problems up to here; correct the ones above first"]
         if more
         else sentences
     )
@@ -162,7 +164,7 @@ def _order(found: tuple[Place, KeyPath, str]) -> tuple[bool, Place]:
 
 
 def structured(document: Document, path: Path | None, structurer: Structurer) -> Recipe | None:
-    """The recipe; None if anything is wrong with it, which the structurer then knows."""
+    """The recipe; None if anything is wrong, which the structurer has then noted."""
     table, problems = document.table, structurer.problems
     structurer.suggestion = lambda key, known: suggestion(key, known, all_options(table, structurer.plugins))
     preamble_keys = ["name", *attrs.fields_dict(Preamble)]
@@ -170,7 +172,7 @@ def structured(document: Document, path: Path | None, structurer: Structurer) ->
     for key in unknown[:MOST_TOLD]:
         structurer.no_key((key,), "a key or section of a recipe", [*preamble_keys, "extends", *SECTIONS, SWEEP])
     if len(unknown) > MOST_TOLD:
-        problems.append(((unknown[-1],), f"is one of {len(unknown) - MOST_TOLD:,} more that a recipe does not have"))
+        problems.append(((unknown[-1],), f"is one of {len(unknown) - MOST_TOLD:,} more unknown keys"))
     name = _name(table.get("name", path.stem if path is not None else "recipe"), structurer)
     given = {key: table[key] for key in attrs.fields_dict(Preamble) if key in table}
     preamble = structurer.instance(Preamble, given, (), owner="a recipe")
@@ -199,7 +201,7 @@ def structured(document: Document, path: Path | None, structurer: Structurer) ->
 def _name(raw: Any, structurer: Structurer) -> Any:
     name = structurer.value(str, raw, ("name",))
     if name is not WRONG and (not name.strip() or name in {".", ".."} or any(c in "/\\" or ord(c) < 32 for c in name)):
-        structurer.problems.append((("name",), f"must do as the name of a folder, is {show(name)}"))
+        structurer.problems.append((("name",), f"must be usable as the name of a folder, is {show(name)}"))
     return name
 
 
@@ -230,14 +232,14 @@ def _sections(
 
 
 def _following(section: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """What a section says where it is left out, because of what another section says: texts are as long as targets."""
+    """Defaults of a section that follow from another section: texts are as long as targets."""
     tokens = table.get("tokens")
     longest = tokens.get("max_target") if isinstance(tokens, dict) else None
     return {"max_new_tokens": longest} if section == "generation" and type(longest) is int and longest >= 1 else {}
 
 
 def _check_monitors(sections: Mapping[str, Any], structurer: Structurer) -> None:
-    """What picks the best epoch must be a loss or a metric of a suite that is there to be asked."""
+    """Refuse a `best_by` that is neither a loss nor a metric of a configured suite."""
     evaluation, teacher, training = (sections.get(name, WRONG) for name in ("evaluation", "teacher", "training"))
     if evaluation is WRONG:
         return
@@ -251,14 +253,14 @@ def _check_monitors(sections: Mapping[str, Any], structurer: Structurer) -> None
             meant = [metric for metric in metrics if metric.partition(".")[2] == options.best_by]
             hint = f'; did you mean "{meant[0]}"?' if meant else did_you_mean(options.best_by, [*_MONITORS, *metrics])
             sentence = (
-                f'must be one of {", ".join([*_MONITORS, *metrics])}, is "{options.best_by}"'
-                f"{hint or '; the suites are those of [evaluation]'}"
+                f"must be one of {', '.join([*_MONITORS, *metrics])}, is "
+                f'"{options.best_by}"{hint or "; the suites are listed in [evaluation]"}'
             )
             structurer.problems.append(((*path, "best_by"), sentence))
 
 
 def _metrics_of(named: NamedSuite) -> list[str]:
-    """The metrics of a suite, as `best_by` names them: those that it has of no rows."""
+    """The metrics of a suite, as `best_by` names them, found by scoring no rows."""
     try:
         metrics = list(named.score([], [], []))
     except KdkitError:  # one that cannot do that breaks a rule of its kind; this is about best_by

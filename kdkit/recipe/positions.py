@@ -1,4 +1,4 @@
-"""Where each key of a TOML document stands: tomllib reads values but keeps no positions.
+"""The position of each key of a TOML document, which tomllib does not keep.
 
 The scanner is given only text that tomllib has accepted. So it need not find faults, only its way: it knows strings,
 arrays, inline tables, headers and dotted keys, and takes whatever else there is for a number, date or boolean.
@@ -56,7 +56,7 @@ class _Scanner:
             table = self._header() if self.text[self.at] == "[" else self._pair(table)
 
     def _header(self) -> KeyPath:
-        """[a.b] or [[a.b]]; gives the path of the table that it opens."""
+        """[a.b] or [[a.b]]; returns the path of the table that it opens."""
         start = self.at
         is_array = self.text.startswith("[[", start)
         self.at += 2 if is_array else 1
@@ -72,7 +72,7 @@ class _Scanner:
         return path
 
     def _pair(self, table: KeyPath) -> KeyPath:
-        """A key, `=` and a value; gives back the table that it stands in."""
+        """A key, `=` and a value; returns the table that it is in."""
         path = table
         for key, offset in self._dotted_key():
             path = self._note((*path, key), offset)
@@ -126,7 +126,7 @@ class _Scanner:
 
     def _take(self, pattern: re.Pattern[str]) -> str:
         match = pattern.match(self.text, self.at)
-        assert match is not None, f"not the TOML that was expected at offset {self.at}"
+        assert match is not None, f"unexpected TOML at offset {self.at}"
         self.at = match.end()
         return match.group()
 

@@ -1,4 +1,4 @@
-"""`requires`: whether the plugins that a recipe needs are there, and what to do when one is not."""
+"""`requires`: checks that the plugins that a recipe needs are installed, and says what to do if one is not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def unmet(requirement: str, plugins: Plugins) -> str | None:
-    """What is wrong with one entry of `requires`, or None if it is met.
+    """Why one entry of `requires` is not met, or None.
 
     Args:
         requirement: The name of a distribution, with a version specifier (PEP 440) or without.
@@ -33,7 +33,7 @@ def unmet(requirement: str, plugins: Plugins) -> str | None:
         # A module that was handed over has no version, and is taken as it is.
         if not versions[name] or wanted.specifier.contains(versions[name], prereleases=True):
             return None
-        how = "install such a kdkit" if name == "kdkit" else f"pip install '{requirement}'"
+        how = "install a kdkit in that range" if name == "kdkit" else f"pip install '{requirement}'"
         return f"needs {requirement}, but version {versions[name]} is installed: {how}"
     return _why_not_loaded(wanted, plugins)
 

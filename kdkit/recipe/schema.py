@@ -33,18 +33,18 @@ _LIMITS = {"minimum": "minimum", "maximum": "maximum", "above": "exclusiveMinimu
 
 
 def json_schema(plugins: Plugins) -> Schema:
-    """The schema of recipes made of the components there are."""
+    """The schema of recipes with the registered components."""
     keys: Schema = {
         "name": {
             "type": "string",
             "minLength": 1,
-            "description": "What the run is called; the file's stem by default.",
+            "description": "Name of the run; by default the file's name without its ending.",
         },
         "extends": {
             "type": "string",
-            "description": "A recipe to start from: its path as seen from this file, or a shipped recipe's name.",
+            "description": "A recipe to start from: its path relative to this file, or the name of a shipped recipe.",
         },
-        KEY: {"const": FORMAT, "description": "The format of a recipe that kdkit wrote; in yours it may be left out."},
+        KEY: {"const": FORMAT, "description": "The format of a recipe that kdkit wrote; you can leave it out."},
         **{option.name: _of_option(option, plugins, complete=True) for option in options_of(Preamble)},
     }
     return {
@@ -68,28 +68,28 @@ def _of_sweep(plugins: Plugins) -> Schema:
     seeds: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
     table: Schema = {"type": "object", "minProperties": 1}
     return {
-        "description": "Many trials: what is varied, and how.",
+        "description": "Many trials: which keys vary, and how.",
         "type": "object",
         "properties": {
-            "grid": {**_AXES, "description": "Keys and lists of values: each value with each of the others."},
-            "zip": {**_AXES, "description": "Keys and lists of values of one length, varied together."},
+            "grid": {**_AXES, "description": "Keys and lists of values: every combination is a trial."},
+            "zip": {**_AXES, "description": "Keys and lists of values of equal length, varied together."},
             "points": {
                 "type": "array",
                 "minItems": 1,
                 "items": {**table, "properties": {"seeds": seeds}},
-                "description": "Further single trials: keys and values; also `seeds` of their own.",
+                "description": "More single trials: keys and values, and if you like their own `seeds`.",
             },
-            "seeds": {**seeds, "description": "Seeds of the training: each trial once with each."},
+            "seeds": {**seeds, "description": "Seeds of the training: every trial runs once with each."},
             "skip": {
                 "type": "array",
                 "minItems": 1,
                 "items": table,
-                "description": "Trials that are left out: those that agree with all keys of such a table. "
-                "A value may be a list: any of these.",
+                "description": "Trials to leave out: a trial that matches all keys of one of these tables. A "
+                "list as a value matches any of its members.",
             },
             "search": {
                 **_of_component("searches", plugins, None, complete=False),
-                "description": "What proposes the trials, one by one, instead of grid, zip and points.",
+                "description": "A search that proposes the trials one by one, instead of grid, zip and points.",
             },
         },
         "additionalProperties": False,
@@ -108,7 +108,7 @@ def _of_section(section: Section, plugins: Plugins, *, complete: bool) -> Schema
 
 
 def _of_component(kind: str, plugins: Plugins, default_name: str | None, *, complete: bool) -> Schema:
-    """A table whose `name` says what else may stand in it."""
+    """A table whose `name` decides which other keys it may have."""
     names: Schema = {"enum": plugins.names(kind)}
     if default_name is not None:
         names["default"] = default_name

@@ -1,4 +1,4 @@
-"""What a recipe consists of: its own few keys, and its sections."""
+"""The parts of a recipe: a few keys of its own, and its sections."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ class Section:
 
 
 SECTIONS: Mapping[str, Section] = {
-    "data": Section(help="The data set.", kind="datasets"),
-    "tokens": Section(help="How long a row may be.", options=TokenLimits),
+    "data": Section(help="The data set to learn from.", kind="datasets"),
+    "tokens": Section(help="How many tokens a row may have.", options=TokenLimits),
     "teacher": Section(help="The teacher.", kind="teachers"),
     "codec": Section(help="How logits are stored.", kind="codecs", default_name="u8-lz4"),
     "store": Section(help="Where runs keep what they share.", options=StoreOptions),
     "student": Section(help="The student.", kind="students"),
-    "loss": Section(help="What the student is trained on.", kind="losses", default_name="kd"),
+    "loss": Section(help="The loss that the student is trained on.", kind="losses", default_name="kd"),
     "training": Section(help="How the student is trained.", options=Training),
-    "generation": Section(help="How texts are generated.", options=Generation),
+    "generation": Section(help="How models generate texts.", options=Generation),
     "evaluation": Section(help="How models are scored.", options=Evaluation, default={"suites": ["text"]}),
-    "reference": Section(help="Published numbers to print beside ours.", kind="references", is_optional=True),
-    "track": Section(help="Who is told the numbers while they come.", kind="trackers", is_optional=True),
+    "reference": Section(help="Published numbers to print beside yours.", kind="references", is_optional=True),
+    "track": Section(help="Where metrics are sent during a run.", kind="trackers", is_optional=True),
 }
 COMPONENT_SECTIONS: Mapping[str, Section] = {
     name: section for name, section in SECTIONS.items() if section.kind is not None
@@ -76,17 +76,17 @@ def _is_device(_instance: object, _field: object, value: str) -> None:
 
 @attrs.frozen(kw_only=True)
 class Preamble:
-    """The keys of a recipe that stand before its sections, but for its name."""
+    """The keys of a recipe before its sections, except its name."""
 
-    description: str = option("What the recipe does, in a sentence.", default="")
+    description: str = option("What the recipe does, in one sentence.", default="")
     seed: int = option(
         "Seed of everything random.", default=42, check=validators.and_(validators.ge(0), validators.lt(2**32))
     )
     requires: tuple[str, ...] = option(
-        "Plugins that must be installed: names of distributions, with a version range where it matters.", default=()
+        "Plugins that must be installed: names of distributions, with a version range if it matters.", default=()
     )
     device: str = option(
-        'Where models live: "auto", "cpu", "cuda", "cuda:N" or "mps".', default="auto", check=_is_device
+        'Device that models run on: "auto", "cpu", "cuda", "cuda:N" or "mps".', default="auto", check=_is_device
     )
 
 
@@ -124,7 +124,7 @@ class Recipe(Preamble):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the recipe asks for, whatever it is called, however it is spelt and wherever it lies."""
+        """SHA-256 of what the recipe asks for; its name, spelling and place do not matter."""
         return digest_of({key: value for key, value in self.digested.items() if key not in _NOT_IN_DIGEST})
 
     def to_toml(self) -> str:

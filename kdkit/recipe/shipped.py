@@ -1,4 +1,4 @@
-"""The recipes that come with kdkit: found in the wheel, or in `recipes/` of a checkout."""
+"""Finds the recipes that come with kdkit: in the wheel, or in `recipes/` of a checkout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def folder() -> Path:
-    """Where they lie."""
+    """Their folder."""
     package = Path(str(resources.files("kdkit")))
     in_wheel = package / "recipes"
     return in_wheel if in_wheel.is_dir() else package.parent / "recipes"
@@ -20,9 +20,9 @@ def recipes() -> dict[str, Path]:
 
 
 def near(path: Path) -> str:
-    """A hint for a recipe that is not there: a file beside it or a shipped recipe that is spelt nearly so."""
+    """A hint for a recipe that does not exist: a file beside it or a shipped recipe with a similar name."""
     beside = [str(other) for other in sorted(path.parent.glob("*.toml"))] if path.parent.is_dir() else []
     found = get_close_matches(str(path), beside, n=1, cutoff=0.75) or get_close_matches(path.stem, recipes(), n=1)
     if found:
         return f'; did you mean "{found[0]}"?'
-    return f"; shipped are: {', '.join(recipes())}" if recipes() else ""
+    return f"; shipped recipes: {', '.join(recipes())}" if recipes() else ""

@@ -9,12 +9,12 @@ from kdkit.system.parsing import parse_toml
 
 
 def key_path(key: str) -> tuple[str, ...]:
-    """The keys that a dotted one is made of; what is no key of TOML is one by itself."""
+    """The keys in a dotted key; text that is not a TOML key is returned whole."""
     return parsed_key(key) or (key,)
 
 
 def parsed_key(key: str) -> tuple[str, ...] | None:
-    """The keys that a dotted one is made of; None where it is no key of TOML."""
+    """The keys in a dotted key; None if it is not a TOML key."""
     try:
         table = parse_toml(f"{key} = 0")
     except ValueError:
@@ -29,7 +29,7 @@ def parsed_key(key: str) -> tuple[str, ...] | None:
 
 
 def toml_value(text: str) -> Any:
-    """A value of the command line: read as TOML; what is no TOML is taken as text.
+    """A value from the command line: read as TOML if it is TOML, else as text.
 
     Raises:
         Beyond: It is nested too deeply, or a whole number is beyond 64 bits.

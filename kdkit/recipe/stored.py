@@ -1,4 +1,4 @@
-"""Recipes that kdkit wrote into folders, and reads from them again: `recipe.toml`, `sweep.toml`, `kdkit_recipe.toml`.
+"""Recipes that kdkit writes into folders and reads again: `recipe.toml`, `sweep.toml`, `kdkit_recipe.toml`.
 
 They outlive the run, and so say which names their options have: `kdkit_recipe = 2` for today's. A recipe without that
 number is of format 1 (see `kdkit.recipe.former_names`). A recipe that a person writes has today's names without it.
@@ -22,7 +22,7 @@ FORMAT = 2
 
 @attrs.frozen
 class StoredRecipe:
-    """A recipe that kdkit wrote.
+    """A recipe written by kdkit.
 
     Attributes:
         tables: The recipe under today's names.
@@ -61,6 +61,6 @@ def without_format(tables: Mapping[str, Any]) -> dict[str, Any]:
     number = tables.get(KEY, FORMAT)
     if number != FORMAT or isinstance(number, bool):
         raise ValueError(
-            f"{KEY} is {number!r}, and this kdkit reads recipes of format {FORMAT}; use the kdkit that wrote it"
+            f"{KEY} is {number!r}, but this kdkit reads recipes of format {FORMAT}; use the kdkit that wrote this one"
         )
     return {key: value for key, value in tables.items() if key != KEY}

@@ -1,4 +1,4 @@
-"""What somebody who wrote an unknown key may have meant: another toolkit's name, a slip, or an option elsewhere."""
+"""What an unknown key may have meant: another toolkit's name, a slip, or an option of another section."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _MEANT = {alias: name for name, aliases in _ALIASES.items() for alias in aliases
 
 
 def suggestion(key: str, known: Sequence[str], options: Mapping[str, Sequence[str]]) -> str:
-    """`; did you mean ...?`, or what there is.
+    """`; did you mean ...?`, or the known names.
 
     Args:
         key: The key that is not known.
@@ -70,11 +70,11 @@ def suggestion(key: str, known: Sequence[str], options: Mapping[str, Sequence[st
         paths = [path for name in get_close_matches(key, options, n=1, cutoff=0.8) for path in options[name]]
     if paths:
         return "; did you mean " + " or ".join(f'"{path}"' for path in paths) + "?"
-    return f"; there are: {', '.join(known)}" if known else ", which has none"
+    return f"; available: {', '.join(known)}" if known else ", which has no options"
 
 
 def all_options(recipe: Mapping[str, Any], plugins: Plugins) -> dict[str, list[str]]:
-    """Every option of a recipe's sections by name, with the paths that it has.
+    """Every option of a recipe's sections by name, with its paths.
 
     Args:
         recipe: The recipe as tables: which components it names.
@@ -88,7 +88,7 @@ def all_options(recipe: Mapping[str, Any], plugins: Plugins) -> dict[str, list[s
 
 
 def _classes(recipe: Mapping[str, Any], plugins: Plugins) -> Iterator[tuple[str, type[Any]]]:
-    """Each section and the class of its options; a section whose component is wrong, which is said, is left out."""
+    """Each section and the class of its options; a section whose component is wrong is left out."""
     yield "", Preamble
     for name, section in SECTIONS.items():
         if section.options is not None:

@@ -1,4 +1,4 @@
-"""The store: the folder where runs keep what they share, and where it is.
+"""The store: the folder in which runs keep what they share, and its place.
 
 cache/
 teachers/KEY/       teachers that a run made (see `kdkit.store.folders`)

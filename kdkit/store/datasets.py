@@ -1,4 +1,4 @@
-"""Data sets that the trials of a sweep share: `data/KEY/` in the sweep's folder, and what the stage said beside it.
+"""Data sets that the trials of a sweep share: `data/KEY/` in the sweep's folder, and the facts of the stage.
 
 Reading a data set can take long, and a sweep's trials should see the same one: the first that needs it writes it there,
 the others copy it. An entry holds the digest of each of its files. It lasts until the sweep is run with `--fresh`.
@@ -25,7 +25,7 @@ _DEPENDS = ("data", "tokens", "teacher")
 
 
 def entry_of(run_dir: Path, tables: Mapping[str, Any]) -> Path | None:
-    """Where the data set of a sweep's trial is kept for the others; None where the run is not a trial.
+    """The folder of a trial's data set, shared with the other trials; None if the run is not a trial.
 
     Args:
         run_dir: The run folder.
@@ -43,7 +43,7 @@ def is_there(entry: Path) -> bool:
 
 
 def take(entry: Path, target: Path, note: Callable[[str], None]) -> dict[str, Any]:
-    """Copy an entry to the folder of a run's data; gives the facts of the run that made it.
+    """Copy an entry to the folder of a run's data; returns the facts of the run that made it.
 
     Raises:
         DamagedData: A file of the entry is not what was put there.
@@ -59,7 +59,7 @@ def take(entry: Path, target: Path, note: Callable[[str], None]) -> dict[str, An
 
 
 def put(entry: Path, source: Path, facts: dict[str, Any]) -> None:
-    """Keep a run's data set, and what its stage said, for the other trials."""
+    """Keep a run's data set and the facts of its stage for the other trials."""
     if entry.is_dir():  # left by a kill before its facts were written
         delete([entry])
     folders.put(source, entry)

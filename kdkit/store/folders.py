@@ -1,4 +1,4 @@
-"""Folders that a run made, kept for others: teachers, students trained on the labels alone, the data of a sweep.
+"""Keeps folders that a run made for other runs: teachers, labels-only students, the data of a sweep.
 
 An entry appears whole, by one rename, and never changes afterwards, so that reading it needs no lock. It holds the
 digest of each of its files: copies are made of it for as long as there are runs, and a damaged one must not spread.
@@ -21,7 +21,7 @@ DIGESTS = "kdkit_store.json"
 
 
 def put(source: Path, entry: Path) -> None:
-    """Keep a copy of a folder, unless another run has kept the same by now.
+    """Keep a copy of a folder, unless another run has already kept the same one.
 
     Raises:
         KdkitError: The disk is full.
@@ -36,7 +36,7 @@ def put(source: Path, entry: Path) -> None:
 
 
 def take(entry: Path, target: Path) -> None:
-    """Copy an entry to a run, whole or not at all; what was there is replaced.
+    """Copy an entry to a run, whole or not at all, replacing the run's own.
 
     Raises:
         DamagedData: A file of the entry is not what was put there.
@@ -77,13 +77,13 @@ def _check(folder: Path, *, name: Path) -> None:
     if first is not None:
         kind = name.parent.name.removesuffix("s")
         raise DamagedData(
-            f"the stored {kind} {name} is damaged (its {first} is not what was kept there); "
-            f"delete that folder and run again, which makes the {kind} anew"
+            f"the stored {kind} {name} is damaged (its {first} has changed since it was stored); delete that "
+            f"folder and run again to make the {kind} again"
         )
 
 
 def _copy(source: Path, target: Path) -> None:
-    """A copy that is on the disk when this returns; an unfinished one that was there goes."""
+    """Make a copy that is on the disk when this returns; an unfinished copy is replaced."""
     discard_folder(target)
     check_regular_files(source)
     size = sum(file.stat().st_size for file in source.rglob("*") if file.is_file())
@@ -102,7 +102,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file but the one that holds these, by its path in the folder."""
+    """SHA-256 of each file except the one with these digests, by its path in the folder."""
     digests = {}
     for file in sorted(each for each in folder.rglob("*") if each.is_file()):
         name = file.relative_to(folder).as_posix()

@@ -41,5 +41,5 @@ def logits_of(named: str, store: Path) -> Path | str:
 
 def _named(named: str) -> list[str]:
     if FORMER in os.environ and STORE not in os.environ:
-        raise UsageError(f"the environment variable {FORMER} is called {STORE} now; rename it, or unset it")
+        raise UsageError(f"the environment variable {FORMER} is now called {STORE}; rename it, or unset it")
     return [each for each in (named, os.environ.get(STORE, "")) if each]

@@ -1,4 +1,4 @@
-"""Predictions on disk: written as they come, so that a run that was stopped goes on where it was.
+"""Predictions on disk, written as they come, so that a run that was stopped resumes where it was.
 
 NAME.partial        what the process that leads has so far
 NAME.partial-1 ...  what the others have, where there are several
@@ -40,7 +40,7 @@ def fill(
     batch_size: int = 1,
     key: str = "",
 ) -> None:
-    """Write a prediction for each row: what an earlier try left, then the rest; the finished file appears at once.
+    """Write a prediction for each row: first those of an earlier try, then the rest; the finished file appears at once.
 
     A finished file of these rows is left as it is: a model that changed has had its predictions deleted. Of several
     processes each predicts some of the rows; how many they are may change between two tries.
@@ -79,7 +79,7 @@ def fill(
 
 
 def _take_up(path: Path, partial: Path, rows: Sequence[EncodedExample]) -> dict[str, Prediction] | None:
-    """What earlier tries have left of these rows, by id, now all in one partial file; None where all is finished."""
+    """Predictions that earlier tries left for these rows, by id, now in one partial file; None if all is finished."""
     if path.exists() and [prediction.id for prediction in read(path)] == [row.id for row in rows]:
         return None
     make_folder(path.parent)
@@ -101,7 +101,7 @@ def _finish(path: Path, rows: Sequence[EncodedExample], predictions: Sequence[Pr
 
 
 def _partials(path: Path) -> list[Path]:
-    """All unfinished files, whoever's."""
+    """The unfinished files of all processes."""
     return [*path.parent.glob(f"{path.name}.partial*"), *path.parent.glob(f"{path.name}.*.partial*")]
 
 
@@ -111,7 +111,7 @@ def _own(partial: Path, team: Team) -> Path:
 
 
 def write(path: Path, predictions: Sequence[Prediction]) -> None:
-    """Write predictions that are all there, whole or not at all."""
+    """Write a complete set of predictions, whole or not at all."""
     make_folder(path.parent)
     write_atomically(path, "".join(map(_line, predictions)).encode())
 
@@ -127,7 +127,9 @@ def read(path: Path) -> list[Prediction]:
         try:
             predictions.append(Prediction(**parse_json(line)))
         except (ValueError, TypeError) as error:
-            raise DamagedData(f"{path}:{number} is no prediction ({error}); delete the file and run again") from error
+            raise DamagedData(
+                f"{path}:{number} is not a prediction ({error}); delete the file and run again"
+            ) from error
     return predictions
 
 

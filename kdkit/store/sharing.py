@@ -1,4 +1,4 @@
-"""How runs that share a store make each entry of it once: whoever needs it takes it, or makes it while others wait."""
+"""Lets runs that share a store make each entry once: a run takes the entry, or makes it while others wait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def found_or_making(
     entry: Path, *, what: str, note: Callable[[str], None], is_there: Callable[[], bool], team: Team = ALONE
 ) -> Iterator[bool]:
-    """Say whether an entry of the store is there; where it is not, no other run makes it within the block.
+    """Tell whether an entry of the store exists; if not, no other run can make it within the block.
 
     All processes of a team enter the block together; their lead looks, and holds the lock.
 
@@ -45,7 +45,7 @@ def found_or_making(
 
 @contextmanager
 def making(entry: Path, note: Callable[[str], None], *, what: str) -> Iterator[None]:
-    """Within the block no other run makes the same entry of the store; whoever comes second waits, however long.
+    """Within the block no other run can make the same entry of the store; the second one waits, however long.
 
     Look for the entry inside the block: the one that was waited for has made it, unless it failed.
 
@@ -62,7 +62,7 @@ def making(entry: Path, note: Callable[[str], None], *, what: str) -> Iterator[N
     try:
         lock.acquire(0)
     except HeldError as held:
-        note(f"waits for another run that makes the same {what} ({entry}){held.who}")
+        note(f"waiting for another run that makes the same {what} ({entry}){held.who}")
         lock.acquire()
     try:
         yield

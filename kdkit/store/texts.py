@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def searched(generation: Generation) -> dict[str, Any]:
-    """How texts are searched for, in the form that keys of the store cover: the decoder's start token counts."""
+    """The options of generation, in the form that keys of the store cover: the decoder's start token counts."""
     table = digested(generation)
     return {"max_tokens": table.pop("max_new_tokens") + 1, **table}
 
@@ -55,7 +55,7 @@ def key_of(rows: Sequence[EncodedExample], generation: Generation, *, weights: s
 
 
 def kept_as(weights: str, writer: object) -> str:
-    """What stands for a model in the keys of its texts.
+    """The text that stands for a model in the keys of its texts.
 
     Args:
         weights: Digest of what determines its logits.
@@ -77,7 +77,7 @@ def fill(
     progress: Progress,
     team: Team,
 ) -> None:
-    """Write a model's predictions to a file of the run folder, from the store if they are there; else keep them there.
+    """Write a model's predictions to a file of the run folder, from the store if it has them; else store them too.
 
     Args:
         path: The file.
@@ -117,7 +117,7 @@ def fill(
 
 
 def _take(entry: Path, path: Path, *, name: str, note: Callable[[str], None]) -> None:
-    """Have in the run folder what the store has, and nothing where it has nothing.
+    """Copy the store's entry to the run folder; remove the run's own if the store has none.
 
     A file in the run folder may be of an earlier try, before which the model was another.
     """
@@ -127,7 +127,7 @@ def _take(entry: Path, path: Path, *, name: str, note: Callable[[str], None]) ->
     first, _, texts = read_bytes(entry, at_most=LARGEST_ROWS).partition(b"\n")
     if first != _first_line(texts):
         raise DamagedData(
-            f"the stored texts {entry} are damaged; delete that file and run again, which generates them anew"
+            f"the stored texts {entry} are damaged; delete that file and run again to generate them again"
         )
     if path.exists() and read_bytes(path, at_most=LARGEST_ROWS) == texts:
         return

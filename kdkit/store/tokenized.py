@@ -1,4 +1,4 @@
-"""Entries of the store that hold a model trained on rows: one for each way of writing those rows as ids."""
+"""Entries of the store for a model trained on rows: one for each way of writing those rows as ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def entry_for(entry: Path, tokenizer: Tokenizer, corpus: Corpus, limits: TokenLimits) -> Path:
-    """Where the store keeps what was trained on the ids that a tokenizer makes of a corpus.
+    """The store's entry for a model trained on a tokenizer's ids of a corpus.
 
     The name of an entry covers a tokenizer's vocabulary and what it makes of one text, in which a tokenizer of other
     merges may agree. So the tokenizer that lies in an entry is asked about the rows themselves; where it writes them
@@ -34,7 +34,7 @@ def entry_for(entry: Path, tokenizer: Tokenizer, corpus: Corpus, limits: TokenLi
 
 
 def _pipeline(tokenizer: Tokenizer) -> Any:
-    """All that a fast tokenizer does with a text, but for how it was last told to cut and pad; None of a slow one."""
+    """Everything a fast tokenizer does to a text, except how it last cut and padded; None for a slow one."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return None

@@ -75,7 +75,7 @@ class SweepReader:
             self._wrong((SWEEP,), f"must be a table, is {show(table)}")
         for key in self._table:
             if key not in KEYS and len(self.problems) < MOST_TOLD:
-                hint = did_you_mean(key, KEYS) or f"; there are: {', '.join(KEYS)}"
+                hint = did_you_mean(key, KEYS) or f"; available: {', '.join(KEYS)}"
                 self._wrong((SWEEP, key), f"is not a key of [{SWEEP}]{hint}")
 
     @property

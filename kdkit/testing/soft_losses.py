@@ -37,7 +37,7 @@ class Claim:
         for is_wrong, sentence in (
             (
                 is_name and self.divergence not in REFERENCES,
-                f"cannot be compared with {self.divergence!r}; there are: {', '.join(REFERENCES)}",
+                f"cannot be compared with {self.divergence!r}; available: {', '.join(REFERENCES)}",
             ),
             (
                 self.divergence is not None and not loss.needs_teacher,

@@ -153,7 +153,7 @@ TOPK = {"name": "topk", "k": 4, "temperatures": [1, 4]}
         (TOPK, {"temperature": {"epochs": [4.0, 1.0]}}, ""),
         (TOPK, {"temperature": {"start": 4.0, "end": 4.0}}, ""),
         (TOPK, {"temperature": {"epochs": [4.0, 2.0]}}, "loss.temperature is 2, but the codec keeps"),
-        (TOPK, {"temperature": {"start": 4.0, "end": 1.0}}, "loss.temperature moves along a line, but the codec keeps"),
+        (TOPK, {"temperature": {"start": 4.0, "end": 1.0}}, "loss.temperature changes along a line, but the codec keeps"),
         (TOPK, {"temperature": {"start": 4.0, "end": 1.0}, "alpha": {"start": 0, "end": 0}}, ""),
         (TOPK, {"divergence": "reverse-kl"}, ""),
         ({"name": "float"}, {"temperature": {"start": 4.0, "end": 1.0}}, ""),

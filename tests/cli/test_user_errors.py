@@ -344,8 +344,8 @@ PREDICT = ["predict", "runs/r", "--input", "valid.jsonl"]
 WAYS = [
     # The recipe as a file.
     Way("names a recipe that is not there", 2, r'there is no recipe "rr\.toml": .*did you mean "r\.toml"\?', ["run", "rr.toml"]),
-    Way("names a recipe that is nowhere near", 2, r'there is no recipe "zebra": neither a file nor a shipped recipe.*', ["run", "zebra"]),
-    Way("names a folder", 2, r'"\." is a folder, not a recipe; name the file in it', ["run", "."]),
+    Way("names a recipe that is nowhere near", 2, r'there is no recipe "zebra": it is neither a file nor the name of a shipped recipe.*', ["run", "zebra"]),
+    Way("names a folder", 2, r'"\." is a folder, not a recipe; give the file in it', ["run", "."]),
     Way("names a file that is no text", 2, r"r\.toml:1:1: is not UTF-8 text", prepare=written("r.toml", b"\xff\xfe\x00")),
     Way(
         "names an empty recipe", 2, (r"r\.toml:1:1: data: is missing: a recipe needs \[data\] with a name, one of: .*jsonl.*", r"r\.toml:1:1: teacher: is missing: .*", r"r\.toml:1:1: student: is missing: .*"), prepare=written("r.toml", "")
@@ -354,7 +354,7 @@ WAYS = [
     Way("leaves a bracket open", 2, r"r\.toml:1:6: is not valid TOML: .*", prepare=changed("[data]", "[data")),
     Way("gives a key twice", 2, r"r\.toml:\d+:\d+: is not valid TOML: cannot overwrite a value", prepare=changed("alpha = 0.5", "alpha = 0.5\nalpha = 0.5")),
     Way("extends what is not there", 2, r'r\.toml:1:1: extends: there is no recipe "base\.toml".*', prepare=changed("[data]", 'extends = "base.toml"\n[data]')),
-    Way("extends itself", 2, r'r\.toml:1:1: extends: "r\.toml" extends this recipe in turn', prepare=changed("[data]", 'extends = "r.toml"\n[data]')),
+    Way("extends itself", 2, r'r\.toml:1:1: extends: "r\.toml" extends this recipe too, which makes a circle; remove one `extends`', prepare=changed("[data]", 'extends = "r.toml"\n[data]')),
     # Its keys and values.
     Way("misspells a key", 2, r'r\.toml:26:1: loss\.alhpa: is not an option of loss "kd"; did you mean "alpha"\?', prepare=changed("alpha =", "alhpa =")),
     Way("misspells a section", 2, r'r\.toml:29:2: trainig: is not a key or section of a recipe; did you mean "training"\?', prepare=changed("[training]", "[trainig]")),
@@ -369,7 +369,7 @@ WAYS = [
     Way("asks for a negative batch", 2, r"r\.toml:\d+:1: training\.batch_size: must be at least 1, is -8", prepare=changed("batch_size = 8\nlearning", "batch_size = -8\nlearning")),
     Way("names no data set that is", 2, r'r\.toml:2:1: data\.name: unknown data set "jsnol"; did you mean "jsonl"\?', prepare=changed('name = "jsonl"', 'name = "jsnol"')),
     Way("names no teacher that is", 2, r'-o teacher\.name=hf-seqseq: teacher\.name: unknown teacher "hf-seqseq"; did you mean "hf-seq2seq"\?', over("teacher.name=hf-seqseq")),
-    Way("names no student that is", 2, r'-o student\.name=bert: student\.name: unknown student "bert"; there are: .*hf-seq2seq', over("student.name=bert")),
+    Way("names no student that is", 2, r'-o student\.name=bert: student\.name: unknown student "bert"; available: .*hf-seq2seq', over("student.name=bert")),
     Way("names no codec that is", 2, r'r\.toml:22:1: codec\.name: unknown codec "u8-lz5"; did you mean "u8-lz4"\?', prepare=changed('"u8-lz4"', '"u8-lz5"')),
     Way("names no loss that is", 2, r'r\.toml:25:1: loss\.name: unknown loss "kdd"; did you mean "kd"\?', prepare=changed('"kd"', '"kdd"')),
     Way("names no metric that is", 2, r'r\.toml:\d+:\d+: evaluation\.suites\[0\](\.name)?: unknown metric suite "txet"; did you mean "text"\?', prepare=changed('suites = ["text"]', 'suites = ["txet"]')),
@@ -388,26 +388,26 @@ WAYS = [
     Way(
         "picks the best by a suite that is not asked for",
         2,
-        r'r\.toml:\d+:1: training\.best_by: must be one of loss, hard, soft, text\.exact_match, text\.f1, text\.similarity, is "assertions\.f1"; the suites are those of \[evaluation\]',
+        r'r\.toml:\d+:1: training\.best_by: must be one of loss, hard, soft, text\.exact_match, text\.f1, text\.similarity, is "assertions\.f1"; the suites are listed in \[evaluation\]',
         prepare=changed('best_by = "loss"', 'best_by = "assertions.f1"'),
     ),
     Way("picks the best by a metric that the suite lacks", 2, r'training\.best_by = "text\.f2": .*text\.f1.*', prepare=changed('best_by = "loss"', 'best_by = "text.f2"')),
     # Overrides.
-    Way("overrides without a value", 2, r"-o loss\.alpha: is not of the form section\.key=value", over("loss.alpha")),
+    Way("overrides without a value", 2, r"-o loss\.alpha: must have the form section\.key=value", over("loss.alpha")),
     Way("overrides an unknown key", 2, r'-o loss\.alpa=1: loss\.alpa: is not an option of loss "kd"; did you mean "alpha"\?', over("loss.alpa=1")),
     Way("overrides an unknown section", 2, r'-o los\.alpha=1: los: is not a key or section of a recipe; did you mean "loss"\?', over("los.alpha=1")),
     Way("overrides with the wrong type", 2, r'-o training\.epochs=many: training\.epochs: must be a whole number, is "many"', over("training.epochs=many")),
-    Way("overrides an option of another component", 2, r'-o data\.path=x: data\.path: is not an option of data set "jsonl"; there are: train, .*', over("data.path=x")),
+    Way("overrides an option of another component", 2, r'-o data\.path=x: data\.path: is not an option of data set "jsonl"; available: train, .*', over("data.path=x")),
     # Plugins.
     Way("requires a plugin that is not installed", 2, r"r\.toml:1:\d+: requires\[0\]: needs plugin kdkit-nowhere, which is not installed: pip install kdkit-nowhere", prepare=changed("[data]", 'requires = ["kdkit-nowhere"]\n[data]')),
-    Way("requires a newer kdkit", 2, r"r\.toml:1:\d+: requires\[0\]: needs kdkit>=99, but version \S+ is installed: install such a kdkit", prepare=changed("[data]", 'requires = ["kdkit>=99"]\n[data]')),
+    Way("requires a newer kdkit", 2, r"r\.toml:1:\d+: requires\[0\]: needs kdkit>=99, but version \S+ is installed: install a kdkit in that range", prepare=changed("[data]", 'requires = ["kdkit>=99"]\n[data]')),
     Way("requires a plugin that is disabled", 2, r"r\.toml:1:\d+: requires\[0\]: needs plugin kdkit-assertions, which (KDKIT_DISABLE_PLUGINS disables|is not installed: .*)", prepare=no_plugins),
     Way("requires what is no name", 2, r'r\.toml:1:\d+: requires\[0\]: must be the name of a distribution, as in .*, is "a b"', prepare=changed("[data]", 'requires = ["a b"]\n[data]')),
     # Data.
     Way("names data that are not there", 2, r"there is no file tarin\.jsonl \(did you mean train\.jsonl\?\); give train the path of a file of JSON lines", over("data.train=tarin.jsonl")),
     Way("names a folder as data", 2, r"data is a folder; train takes a file of JSON lines", over("data.train=data"), written("data/x", "")),
-    Way("has an empty training file", 2, r"there is no usable training row in train\.jsonl: it is empty", prepare=written("train.jsonl", "")),
-    Way("has an empty validation file", 2, r"there is no usable validation row in valid\.jsonl: it is empty", prepare=written("valid.jsonl", "\n\n")),
+    Way("has an empty training file", 2, r"train\.jsonl has no usable training row: it is empty", prepare=written("train.jsonl", "")),
+    Way("has an empty validation file", 2, r"valid\.jsonl has no usable validation row: it is empty", prepare=written("valid.jsonl", "\n\n")),
     Way("has a broken line", 2, r"train\.jsonl:2:\d+: this line is not a JSON object: .*skip_broken.*", prepare=written("train.jsonl", '{"text": "a", "answer": "b"}\n{"text": "a", \n')),
     Way("has a line that is no object", 2, r"train\.jsonl:1:1: this line is not a JSON object: it is a list; .*", prepare=written("train.jsonl", "[1]\n")),
     Way("has text that is no UTF-8", 2, r"train\.jsonl:1:11: this line is not a JSON object: it is not UTF-8; .*", prepare=written("train.jsonl", b'{"text": "\xff"}\n')),
@@ -415,20 +415,20 @@ WAYS = [
     Way(
         "has rows of which none is usable",
         2,
-        r"there is no usable training row in train\.jsonl: 2 dropped because it has no target \(train\.jsonl:1, train\.jsonl:2\)",
+        r"train\.jsonl has no usable training row: 2 dropped because it has no target \(train\.jsonl:1, train\.jsonl:2\)",
         prepare=written("train.jsonl", '{"text": "a", "answer": ""}\n{"text": "a", "answer": null}\n'),
     ),
     Way("writes a template that is wrong", 2, r"r\.toml:5:1: data\.source: the template '.*' is wrong: .*", prepare=changed('source = "text"', 'source = "{text"')),
-    Way("has ids twice", 2, r'train\.jsonl:2 has the id "1", which train\.jsonl:1 has too; ids must be unique .*', over("data.id=n"), written("train.jsonl", '{"n": 1, "text": "a", "answer": "b"}\n' * 2)),
+    Way("has ids twice", 2, r'train\.jsonl:2 has the id "1", and so does train\.jsonl:1; ids must be unique .*', over("data.id=n"), written("train.jsonl", '{"n": 1, "text": "a", "answer": "b"}\n' * 2)),
     Way("has a gzip file that is cut", 4, r"train\.jsonl:1: the compressed data end early or are damaged here \(.*\); fetch the file again", prepare=written("train.jsonl", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03abc")),
     Way("asks for a batch larger than the data", 2, rf"{TRAIN_ROWS} training rows do not fill one batch of 100; lower .*batch_size or set .*drop_last = false", over("training.batch_size=100")),
     # Models and tokenizers.
     Way("names a model folder that is not there", 2, r"teacher: there is no model folder \./model; give the path of one, or the name of a model of the hub", prepare=teacher_model(name="./model")),
     Way("names a folder that is no model", 2, r"teacher: the tokenizer of model cannot be read \(.*\); fetch that folder again or, .*", prepare=teacher_model(written("model/tokenizer.json", "{}"))),
     Way("names an empty folder as a model", 2, r"teacher: model (is not a model folder|holds no tokenizer): there is no .*", prepare=teacher_model(written("model/readme", ""))),
-    Way("names a file as a model", 2, r"teacher: model is a file; name the folder of a model", prepare=teacher_model(written("model", ""))),
-    Way("names a model without a tokenizer", 2, r"teacher: model holds no tokenizer: there is no tokenizer\.json in it.*", prepare=model_without("tokenizer*")),
-    Way("names a model without weights", 2, r"\S*model holds no weights: there is neither model\.safetensors nor .*", prepare=model_without("*.safetensors")),
+    Way("names a file as a model", 2, r"teacher: model is a file; give the folder of a model", prepare=teacher_model(written("model", ""))),
+    Way("names a model without a tokenizer", 2, r"teacher: model has no tokenizer: tokenizer\.json is missing there.*", prepare=model_without("tokenizer*")),
+    Way("names a model without weights", 2, r"\S*model has no weights: neither model\.safetensors nor .*", prepare=model_without("*.safetensors")),
     Way(
         "names a model whose configuration is damaged",
         4,
@@ -442,11 +442,11 @@ WAYS = [
     Way(
         "takes a decoder-only model as teacher",
         2,
-        r"teacher: model is a gpt2 model, which is no encoder-decoder; take one that is, such as a T5",
+        r"teacher: model is a gpt2 model, not an encoder-decoder; use one such as T5",
         prepare=teacher_model(lambda user: (user.copy_model("model"), user.write("model/config.json", '{"model_type": "gpt2"}'))),
     ),
-    Way("takes a decoder-only configuration", 2, r'teacher: config\.model_type "gpt2" is no encoder-decoder; take one that is, such as "t5"', prepare=changed(CONFIG, 'config = { model_type = "gpt2" }')),
-    Way("misspells a field of the configuration", 2, r'teacher: config has fields that a t5 model does not know: d_modle; did you mean "d_model" for "d_modle"\?', prepare=changed("d_model", "d_modle")),
+    Way("takes a decoder-only configuration", 2, r'teacher: config\.model_type "gpt2" is not an encoder-decoder; use one such as "t5"', prepare=changed(CONFIG, 'config = { model_type = "gpt2" }')),
+    Way("misspells a field of the configuration", 2, r'teacher: config has fields that a t5 model does not have: d_modle; did you mean "d_model" for "d_modle"\?', prepare=changed("d_model", "d_modle")),
     Way("names an unknown model type", 2, r'teacher: config\.model_type "t6" .*', prepare=changed('model_type = "t5"', 'model_type = "t6"')),
     Way("names no model type", 2, r"teacher: config\.model_type is missing: .*", prepare=changed('model_type = "t5", ', "")),
     Way("gives a field of the configuration a wrong type", 2, r"teacher: config .*", prepare=changed("d_model = 16", 'd_model = "big"')),
@@ -469,10 +469,10 @@ WAYS = [
         r"step \d+ of the student's training: the .* is not finite .*; lower the learning rate of this training.*",
         over("training.learning_rate=1e30", "training.max_grad_norm=0", "training.epochs=3", "training.warmup_ratio=0"),
     ),
-    Way("asks for a width of 0", 2, r"teacher: config makes a t5 model whose \S+ is empty; no width in it may be 0", prepare=changed("d_model = 16", "d_model = 0")),
-    Way("asks for a negative width", 2, r"teacher: config makes no t5 model: .*", prepare=changed("d_model = 16", "d_model = -1")),
+    Way("asks for a width of 0", 2, r"teacher: config makes a t5 model whose \S+ is empty; set every width in it above 0", prepare=changed("d_model = 16", "d_model = 0")),
+    Way("asks for a negative width", 2, r"teacher: config does not make a t5 model: .*", prepare=changed("d_model = 16", "d_model = -1")),
     Way("asks for texts of no token", 2, r"r\.toml:\d+:1: generation\.max_new_tokens: must be at least 1, is 0", prepare=changed("max_new_tokens = 7", "max_new_tokens = 0")),
-    Way("picks the best by the soft loss where there is none", 2, r'training\.best_by = "soft", but there is no soft loss: .*', over("loss.alpha=0", "training.best_by=soft")),
+    Way("picks the best by the soft loss where there is none", 2, r'training\.best_by = "soft", but this training has no soft loss: .*', over("loss.alpha=0", "training.best_by=soft")),
     # Machines.
     Way("asks for a GPU where there is none", 2, r'device = "cuda", but torch finds none here; use device = "auto" or "cpu"', over("device=cuda"), no_gpu),
     Way("asks for a second GPU where there is one", 2, r'device = "cuda:1", but torch finds 1 here, counted from 0; name one of them', over("device=cuda:1"), one_gpu),
@@ -518,7 +518,7 @@ WAYS = [
     Way(
         "goes on with damaged rows",
         4,
-        r"runs/r/data/train\.jsonl is damaged \(.*\); delete runs/r/data and run again to read the data anew",
+        r"runs/r/data/train\.jsonl is damaged \(.*\); delete runs/r/data and run again to read the data again",
         prepare=in_run(without("evaluation.json", "predictions/student.jsonl"), lambda user, folder: user.write("runs/r/data/train.jsonl", '{"id": \n')),
         remedy=("runs/r/data",),
         kept=("runs/r/student/*/*", "runs/r/predictions/teacher.jsonl"),
@@ -526,7 +526,7 @@ WAYS = [
     Way(
         "goes on with rows that are cut",
         4,
-        r"runs/r/data is not what this run wrote there; delete it and run again to read the data anew",
+        r"runs/r/data has changed since this run wrote it; delete it and run again to read the data again",
         prepare=in_run(without("evaluation.json", "predictions/student.jsonl"), cut("data/train.jsonl")),
         remedy=("runs/r/data",),
         kept=("runs/r/student/*/*", "runs/r/predictions/teacher.jsonl"),
@@ -549,7 +549,7 @@ WAYS = [
     Way(
         "goes on with damaged predictions",
         4,
-        r"runs/r/predictions/teacher\.jsonl:1 is no prediction \(.*\); delete the file and run again",
+        r"runs/r/predictions/teacher\.jsonl:1 is not a prediction \(.*\); delete the file and run again",
         prepare=in_run(without("evaluation.json", "predictions/student.jsonl"), lambda user, folder: user.write("runs/r/predictions/teacher.jsonl", "{}\n")),
         remedy=("runs/r/predictions/teacher.jsonl",),
         kept=("runs/r/student/*/*",),
@@ -557,7 +557,7 @@ WAYS = [
     Way(
         "goes on with a damaged student",
         4,
-        r"the weights of runs/r/student/best are damaged \(.*\); fetch that folder again or, if a run made it, delete it and run again",
+        r"the weights of runs/r/student/best are damaged \(.*\); download that folder again or, if a run made it, delete it and run again",
         prepare=in_run(without("evaluation.json"), cut("student/best/model.safetensors")),
         remedy=("runs/r/student/best",),
         kept=("runs/r/teacher/*", "runs/r/predictions/teacher.jsonl"),
@@ -565,15 +565,15 @@ WAYS = [
     Way(
         "goes on with a damaged teacher",
         4,
-        r"the weights of runs/r/teacher are damaged \(.*\); fetch that folder again or, if a run made it, delete it and run again",
+        r"the weights of runs/r/teacher are damaged \(.*\); download that folder again or, if a run made it, delete it and run again",
         prepare=in_run(without("evaluation.json", "predictions"), cut("teacher/model.safetensors")),
         remedy=("runs/r/teacher",),
     ),
     Way(
         "shares a damaged teacher",
         4,
-        r"the stored teacher \S*/cache/teachers/\w+ is damaged \(its model\.safetensors is not what was kept there\); "
-        "delete that folder and run again, which makes the teacher anew",
+        r"the stored teacher \S*/cache/teachers/\w+ is damaged \(its model\.safetensors has changed since it was stored\); "
+        "delete that folder and run again to make the teacher again",
         prepare=in_run(lambda user, folder: shutil.rmtree(folder), cut("../cache/teachers/*/model.safetensors")),
         remedy=("runs/cache/teachers/*",),
     ),
@@ -623,7 +623,7 @@ WAYS = [
     Way("predicts on a row that cannot be used", 2, r"valid\.jsonl:2: the row cannot be used because it lacks text, of which its source is made", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", '{"text": "a"}\n{"txt": "a"}\n'))),
     Way("predicts on a broken line", 2, r"valid\.jsonl:1:\d+: this line is not a JSON object: .*", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", "{\n"))),
     Way("predicts on nothing", 2, r"valid\.jsonl has no rows; give --input a file with .*", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", ""))),
-    Way("predicts with an option that is not used", 2, r"-o training\.epochs=2: training\.epochs: is not used here; of a student's recipe data, tokens, student, generation, device are", [*PREDICT, "-o", "training.epochs=2"], in_run()),
+    Way("predicts with an option that is not used", 2, r"-o training\.epochs=2: training\.epochs: is not used here; from a student's recipe only data, tokens, student, generation, device are used", [*PREDICT, "-o", "training.epochs=2"], in_run()),
     Way("predicts into a folder that is not there", 2, r"nowhere/out\.jsonl cannot be written: .*", [*PREDICT, "--output", "nowhere/out.jsonl"], in_run()),
     Way("predicts with a damaged student", 4, r"the weights of runs/r/student/best are damaged \(.*\); .*", PREDICT, in_run(cut("student/best/model.safetensors"))),
     Way("reports on no run", 2, r"\. is not a run folder: .*", ["report", "."]),
@@ -777,7 +777,7 @@ def process(user, *arguments, **environment):
 
 def test_a_user_who_is_off_line_and_names_a_model_of_the_hub(user):
     user.change(CONFIG, 'model = "kdkit-nobody/no-such-model"')
-    sentence = r'teacher: model "kdkit-nobody/no-such-model" is not a local folder, and the hub does not give it \(.*\); give .*'
+    sentence = r'teacher: model "kdkit-nobody/no-such-model" is not a local folder, and the hub did not provide it \(.*\); give .*'
     way = Way("", 2, sentence)
     check_sentences(way, *process(user, *RUN, HF_HUB_OFFLINE="1", HF_HOME=str(user.folder / "hub")))
 

@@ -106,7 +106,7 @@ def test_damage_is_noticed_and_the_sentence_says_what_to_do(tmp_path, damage):
     digest = corpora.write(tmp_path, CORPUS)
     path = tmp_path / "train.jsonl"
     path.write_text(damage(path.read_text()))
-    with pytest.raises(DamagedData, match="run again to read the data anew"):
+    with pytest.raises(DamagedData, match="run again to read the data again"):
         corpora.read(tmp_path, digest)
 
 

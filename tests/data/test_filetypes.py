@@ -41,7 +41,7 @@ def archive(kind: str) -> bytes:
 OTHERS = {
     "xz": (lzma.compress(ROWS), "compressed by xz, .*xz -d"),
     "bzip2": (bz2.compress(ROWS), "compressed by bzip2, .*bzip2 -d"),
-    "zip": (archive("zip"), "a ZIP archive, .*take the file"),
+    "zip": (archive("zip"), "a ZIP archive, .*extract the file"),
     "tar": (archive("tar"), "a tar archive"),
     "tar in gzip": (gzip.compress(archive("tar")), "a tar archive"),
     "parquet": (b"PAR1\x15\x04\x15\x10", "a Parquet file, .*lines=True"),

@@ -31,20 +31,20 @@ def test_a_corpus_of_examples_comes_back_as_it_is():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (None, "gives None instead of a kdkit.api.Corpus"),
-        ({"train": []}, "gives dict {'train': []} instead of a kdkit.api.Corpus"),
+        (None, "returns None instead of a kdkit.api.Corpus"),
+        ({"train": []}, "returns dict {'train': []} instead of a kdkit.api.Corpus"),
         (corpus(validation=iter([OTHER])), "as validation rows instead of a tuple of kdkit.api.Example"),
-        (corpus({"id": "a"}), "gives as row 0 of train dict {'id': 'a'} instead of a kdkit.api.Example"),
-        (corpus(attrs.evolve(ROW, source=None)), "row 0 of train one whose source is None, where text must be"),
-        (corpus(attrs.evolve(ROW, target=3.5)), "one whose target is float 3.5, where text must be"),
-        (corpus(attrs.evolve(ROW, id=7)), "one whose id is int 7, where text must be"),
-        (corpus(attrs.evolve(ROW, id="")), "one without an id"),
-        (corpus(attrs.evolve(ROW, prediction=b"x")), "one whose prediction is bytes b'x', where text must be"),
-        (corpus(attrs.evolve(ROW, target="\ud800")), "one whose target holds half a character"),
-        (corpus(attrs.evolve(ROW, meta=None)), "one whose meta is None, where a mapping must be"),
-        (corpus(attrs.evolve(ROW, meta={"x": {1, 2}})), "one whose meta holds what JSON cannot"),
-        (corpus(attrs.evolve(ROW, meta={1: 2})), "one whose meta holds what JSON cannot"),
-        (corpus(attrs.evolve(ROW, cuts=None)), "one whose cuts are None"),
+        (corpus({"id": "a"}), "returns dict {'id': 'a'} instead of a kdkit.api.Example as row 0 of train"),
+        (corpus(attrs.evolve(ROW, source=None)), "an example whose source is None instead of text as row 0 of train"),
+        (corpus(attrs.evolve(ROW, target=3.5)), "an example whose target is float 3.5 instead of text"),
+        (corpus(attrs.evolve(ROW, id=7)), "an example whose id is int 7 instead of text"),
+        (corpus(attrs.evolve(ROW, id="")), "an example without an id"),
+        (corpus(attrs.evolve(ROW, prediction=b"x")), "an example whose prediction is bytes b'x' instead of text"),
+        (corpus(attrs.evolve(ROW, target="\ud800")), "an example whose target holds half a character"),
+        (corpus(attrs.evolve(ROW, meta=None)), "an example whose meta is None instead of a mapping"),
+        (corpus(attrs.evolve(ROW, meta={"x": {1, 2}})), "an example whose meta holds a value that JSON cannot"),
+        (corpus(attrs.evolve(ROW, meta={1: 2})), "an example whose meta holds a value that JSON cannot"),
+        (corpus(attrs.evolve(ROW, cuts=None)), "an example whose cuts are None"),
         (corpus(attrs.evolve(ROW, cuts=((0, 1),))), "among its cuts instead of a kdkit.api.Cut"),
         (corpus(attrs.evolve(ROW, cuts=(Cut(start=0, end=99, drop_start=0, drop_end=99),))), "not within its source"),
         (corpus(drops=("why",)), "among its drops instead of a kdkit.api.Drop"),
@@ -53,9 +53,9 @@ def test_a_corpus_of_examples_comes_back_as_it_is():
 def test_values_of_the_wrong_kind_end_in_a_sentence(given, sentence):
     with pytest.raises(PluginError) as raised:
         checked_corpus(given, owner='data set "mine"')
-    assert str(raised.value).startswith('data set "mine" gives ')
+    assert str(raised.value).startswith('data set "mine" returns ')
     assert sentence in str(raised.value)
-    assert str(raised.value).endswith("; the plugin that brings it has to be mended (kdkit.testing.check_dataset)")
+    assert str(raised.value).endswith("; its plugin must be fixed (kdkit.testing.check_dataset)")
 
 
 def test_two_rows_of_one_id_and_splits_without_rows_are_refused():
@@ -68,5 +68,5 @@ def test_two_rows_of_one_id_and_splits_without_rows_are_refused():
 def test_the_input_that_a_row_makes_is_checked_too():
     assert checked_prompt("it has no text", owner="it") == "it has no text"
     assert checked_prompt(ROW, owner="it") is ROW
-    with pytest.raises(PluginError, match="it makes of a row None instead of"):
+    with pytest.raises(PluginError, match="it makes None instead of"):
         checked_prompt(None, owner="it")

@@ -37,8 +37,8 @@ def test_targets_that_come_back_as_another_text_are_counted():
     assert (table["rows"], table["changed"]) == (5, {"rows": 2, "first": ["train:2", "train:3"]})
     (unwritable, unknown) = notes_on([found], LIMITS)
     assert unwritable == (
-        "2 of 5 targets (40.0%) cannot be written with this tokenizer, which makes 'a b' of 'a { b }' "
-        "('train:2', 'train:3'): their exact match is 0 whatever is learned"
+        "2 of 5 targets (40.0%) cannot be written with this tokenizer, which turns 'a { b }' into 'a b' "
+        "('train:2', 'train:3'): their exact match is 0 whatever a model learns"
     )
     assert unknown.startswith("6.25% of the tokens of targets")
 
@@ -58,7 +58,7 @@ def test_targets_that_spell_a_special_token_are_named_and_text():
     found = told(["a </s> b", "a"], tiny.tokenizer(), TokenLimits())
     assert (found.spelt, found.changed) == (("train:0",), ())
     (note,) = notes_on([found], LIMITS)
-    assert "1 of 2 targets spell a token that begins, ends or fills texts ('train:0')" in note
+    assert "1 of 2 targets contain the text of a special token that begins, ends or pads texts ('train:0')" in note
 
 
 def test_a_byte_level_tokenizer_writes_everything():
@@ -70,6 +70,6 @@ def test_texts_that_are_not_read_to_their_end_are_named():
     found = told(["a"], source="a " * 100_000)
     (note,) = notes_on([found], LIMITS)
     assert note == (
-        "1 of 1 row have a text that is not read to its end ('train:0'): 131,072 characters of a source and 131,072 of "
-        "a target are"
+        "1 of 1 row have a text that is too long to be read to its end ('train:0'): 131,072 characters of a source and "
+        "131,072 of a target are read"
     )

@@ -152,7 +152,7 @@ def test_a_baseline_of_the_store_that_is_damaged_is_named(whole, tmp_path):
     runs = shutil.copytree(whole[0], tmp_path / "runs")
     (entry,) = (runs / "cache" / "baselines").glob("*/model.safetensors")
     entry.write_bytes(entry.read_bytes()[:-1] + b"\xff")
-    with pytest.raises(DamagedData, match=r"the stored baseline .* which makes the baseline anew"):
+    with pytest.raises(DamagedData, match=r"the stored baseline .* to make the baseline again"):
         tiny.run_here(tmp_path, "third", loss__alpha=0.3, **SMALL)
 
 

@@ -257,7 +257,7 @@ def _data(rows: int) -> dict:
             }
             for split, count in counts.items()
         },
-        "notes": ["2.10% of the tokens of targets stand for something that the tokenizer does not know"],
+        "notes": ["2.10% of the tokens of targets are the unknown token: the tokenizer does not know that text"],
     }
 
 

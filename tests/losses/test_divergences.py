@@ -165,7 +165,7 @@ def test_only_the_forward_kl_divergence_takes_samples():
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
-        ("kl", {}, 'unknown divergence "kl"; there are: forward-kl, reverse-kl'),
+        ("kl", {}, 'unknown divergence "kl"; available: forward-kl, reverse-kl'),
         ("forward-kl", {"beta": 0.5}, 'beta is for the divergence "jensen-shannon"; "forward-kl" has none'),
         ("jensen-shannon", {"skew": 0.5}, 'skew is for the divergence "skew-forward-kl" and "skew-reverse-kl"; '),
         (

@@ -51,7 +51,7 @@ def test_a_decoder_that_does_not_see_padding_starts_with_another_token(model_typ
     [
         (
             {"decoder": {**GEMMA, "hiden_size": 4}},
-            "config.decoder has fields that a t5_gemma_module model does not know",
+            "config.decoder has fields that a t5_gemma_module model does not have",
         ),
         ({"decoder": {**GEMMA, "hiden_size": 4}}, 'did you mean "hidden_size" for "hiden_size"?'),
         ({"encoder": {**GEMMA, "vocab_size": 9}}, "config.encoder.vocab_size is 9, but the tokenizer has 270 tokens"),
@@ -80,5 +80,7 @@ def test_a_special_token_beyond_the_vocabulary_is_refused(tmp_path, file, field,
     models.load_config(str(tmp_path))
     table = {**tiny.T5, "vocab_size": 300} if file == "config.json" else {}
     (tmp_path / file).write_text(json.dumps({**table, field: value}))
-    with pytest.raises(UsageError, match=rf"{file}.{field} is \d+, but the vocabulary's ids end with 299; correct it"):
+    with pytest.raises(
+        UsageError, match=rf"{file}.{field} is \d+, but the largest id of the vocabulary is 299; correct it"
+    ):
         models.load_config(str(tmp_path))

@@ -68,7 +68,7 @@ def test_the_digest_of_a_tokenizer_covers_the_language_of_targets(marks):
     one, other = make(src_lang=src_lang, tgt_lang=tgt_lang), make(src_lang=src_lang, tgt_lang=src_lang)
     assert one("max of 3")["input_ids"] == other("max of 3")["input_ids"]
     assert models.tokenizer_digest(one) != models.tokenizer_digest(other)
-    with pytest.raises(Mismatch, match=r"begin or end it otherwise \(a probe target gives"):
+    with pytest.raises(Mismatch, match=r"begin or end text differently \(a probe target gives"):
         models.check_same_tokenizer(one, other)
 
 
@@ -95,11 +95,15 @@ def test_a_student_of_a_model_of_its_own_has_the_teachers_languages(marks, tmp_p
 @pytest.mark.parametrize(
     ("made", "options", "sentence"),
     [
-        (kit.nllb, {}, 'sources with "eng_Latn", and its folder says none for targets; set teacher.tgt_lang'),
+        (
+            kit.nllb,
+            {},
+            'sources with "eng_Latn", but its folder does not say which one targets have; set teacher.tgt_lang',
+        ),
         (kit.nllb, {"tgt_lang": "deu_Lat"}, 'tgt_lang is "deu_Lat", a language that the tokenizer does not know'),
         (kit.nllb, {"tgt_lang": "deu_Lat"}, 'such as "deu_Latn"'),
         (kit.mbart, {"src_lang": "de", "tgt_lang": "en_XX"}, 'src_lang is "de", a language that'),
-        (tiny.tokenizer, {"tgt_lang": "de"}, 'tgt_lang is "de", but the tokenizer marks no text with its language'),
+        (tiny.tokenizer, {"tgt_lang": "de"}, 'tgt_lang is "de", but the tokenizer does not mark texts with a language'),
     ],
 )
 def test_a_language_that_is_missing_or_unknown_is_one_sentence(made, options, sentence, tmp_path):

@@ -126,7 +126,7 @@ def test_a_t5_that_names_no_start_is_told_so_when_it_is_planned(tmp_path):
         del fields["decoder_start_token_id"]
         (tmp_path / "m" / name).write_text(json.dumps(fields))
     teacher = HFSeq2SeqTeacher(model=str(tmp_path / "m"))
-    with pytest.raises(UsageError, match=r"this t5 model has no decoder_start_token_id; add it to its config\.json"):
+    with pytest.raises(UsageError, match=r"this t5 model lacks decoder_start_token_id; add it to its config\.json"):
         teacher.model_config(teacher.load_tokenizer(NOTHING))
 
 

@@ -112,5 +112,5 @@ def test_a_new_model_has_room_for_both_vocabularies(name, tmp_path):
     size = models.size_of(config)
     assert (size.source_vocab_size, size.vocab_size) == (models.source_size(tokenizer), models.target_size(tokenizer))
     assert config.eos_token_id == end_id(tokenizer)
-    with pytest.raises(UsageError, match="a vocabulary for targets alone"):
+    with pytest.raises(UsageError, match="a vocabulary of its own for targets"):
         models.config_from(tiny.T5, tokenizer)

@@ -160,8 +160,8 @@ def index_of(**places):
 @pytest.mark.parametrize(
     ("spoil", "error", "sentence"),
     [
-        (index_of(x="../other/model.safetensors"), UsageError, "'../other/model.safetensors'.* does not lie in that"),
-        (index_of(x="/etc/passwd"), UsageError, "does not lie in that folder"),
+        (index_of(x="../other/model.safetensors"), UsageError, "'../other/model.safetensors'.* is not in that"),
+        (index_of(x="/etc/passwd"), UsageError, "is not in that folder"),
         (
             index_of(x="lost.safetensors"),
             MissingInput,
@@ -185,7 +185,7 @@ def test_an_adapter_alone_is_named_as_one(saved, tmp_path):
     (folder / "model.safetensors").unlink()
     (folder / "adapter_config.json").write_text("{}")
     stray(folder)
-    with pytest.raises(MissingInput, match="it holds an adapter: merge it into its base model"):
+    with pytest.raises(MissingInput, match="it holds an adapter: merge the adapter into its base model"):
         models.load_model(str(folder))
 
 
@@ -209,7 +209,7 @@ def test_a_model_of_unknown_type_with_code_is_refused_without_a_question(saved, 
     folder = copy(saved, tmp_path / "m")
     mark = with_code(folder, "config.json", model_type="nobody", auto_map=CODE)
     for ask in (models.load_config, models.load_model):
-        with pytest.raises(UsageError, match=r"config.json asks for Python code .*kdkit runs no such code"):
+        with pytest.raises(UsageError, match=r"config.json asks for Python code .*which kdkit never runs"):
             ask(str(folder))
     assert not mark.exists()
 
@@ -272,7 +272,7 @@ def test_a_folder_that_is_replaced_while_it_is_read_is_refused(saved, tmp_path):
     with models.unchanged(folder):
         models.load_model(str(folder))
     with (
-        pytest.raises(Mismatch, match=r"the model in \S+ was changed while it was read; run again"),
+        pytest.raises(Mismatch, match=r"the model in \S+ changed while it was read; run again"),
         models.unchanged(folder),
     ):
         save_file(scaled(state, 3.0), folder / "model.safetensors", metadata={"format": "pt"})

@@ -63,8 +63,14 @@ def test_without_a_soft_loss_nothing_is_captured(tmp_path):
     [
         ({"training__best_by": "text.f2"}, r'training.best_by = "text.f2": the suite has .*text\.f1'),
         ({"teacher__fine_tune__best_by": "text.f2"}, r'teacher.fine_tune.best_by = "text.f2"'),
-        ({"teacher__fine_tune__best_by": "soft"}, r'teacher.fine_tune.best_by = "soft", but there is no soft loss'),
-        ({"loss__alpha": 0.0, "training__best_by": "soft"}, r'training.best_by = "soft", but there is no soft loss'),
+        (
+            {"teacher__fine_tune__best_by": "soft"},
+            r'teacher.fine_tune.best_by = "soft", but this training has no soft loss',
+        ),
+        (
+            {"loss__alpha": 0.0, "training__best_by": "soft"},
+            r'training.best_by = "soft", but this training has no soft loss',
+        ),
         ({"training__batch_size": 64}, "40 training rows do not fill one batch of 64"),
         ({"student__from_teacher__encoder_layers": [2]}, "the teacher's encoder has layers 0 to 1"),
         ({"teacher__config__vocab_size": 20}, "vocab_size is 20, but the tokenizer has 270"),
@@ -87,7 +93,9 @@ def test_a_temperature_that_the_codec_does_not_know_is_refused_with_those_that_i
     tables = tiny.recipe_table(tmp_path, loss__alpha=0.5, loss__temperature=2.0)
     recipe = load_recipe({**tables, "codec": codec})
     corpus = recipe.data.load(Silent())
-    with pytest.raises(UsageError, match=rf"loss.temperature is 2, .* temperature {known} only; set one of these"):
+    with pytest.raises(
+        UsageError, match=rf"loss.temperature is 2, .* temperature {known} only; set the loss to one of these"
+    ):
         estimate(recipe, corpus)
     for fitting in (recipe.codec.exact_temperatures[0], recipe.codec.exact_temperatures[-1]):
         estimate(attrs.evolve(recipe, loss=attrs.evolve(recipe.loss, temperature=fitting)), corpus)
@@ -139,7 +147,7 @@ def test_a_metric_of_which_neither_more_nor_less_is_better_picks_no_epoch(tmp_pa
         evaluation=attrs.evolve(recipe.evaluation, suites=(NamedSuite("parts", Parts()),)),
     )
     with pytest.raises(
-        UsageError, match=r'training.best_by = "parts.length", of which neither more nor less is better'
+        UsageError, match=r'training.best_by = "parts.length", a metric of which neither higher nor lower is better'
     ):
         estimate(recipe, recipe.data.load(Silent()))
 

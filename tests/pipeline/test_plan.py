@@ -153,7 +153,7 @@ def test_a_model_that_is_not_there_is_named_before_the_data_are_read(tmp_path, b
 
 def test_a_plan_fetches_no_data(tmp_path):
     recipe = attrs.evolve(load_recipe(tiny.recipe_table(tmp_path)), data=Unread(here=False))
-    with pytest.raises(MissingInput, match=r"^data set jsonl has to be fetched before it can be planned with"):
+    with pytest.raises(MissingInput, match=r"^data set jsonl must be fetched before it can be planned with"):
         make_plan(recipe, tmp_path / "run", Silent())
 
 

@@ -314,7 +314,9 @@ def test_a_damaged_store_costs_no_student(recipe, whole, tmp_path):
     flip_last_byte(weights)
     code, said = tiny.kdkit("run", recipe, "--run-dir", folder, log=tmp_path / "log")
     assert code == 4
-    assert "is damaged (its model.safetensors is not what was kept there); delete that folder and run again" in said
+    assert (
+        "is damaged (its model.safetensors has changed since it was stored); delete that folder and run again" in said
+    )
     assert student(folder) == student(whole)
     shutil.rmtree(weights.parent)
     code, said = tiny.kdkit("run", recipe, "--run-dir", folder, log=tmp_path / "log")
@@ -409,7 +411,9 @@ def test_a_stored_teacher_that_is_damaged_without_a_trace_in_its_header_is_refus
     flip_last_byte(weights)
     code, said = tiny.kdkit("run", recipe, "--run-dir", folder.with_name("new"), log=tmp_path / "log")
     assert code == 4
-    assert "is damaged (its model.safetensors is not what was kept there); delete that folder and run again" in said
+    assert (
+        "is damaged (its model.safetensors has changed since it was stored); delete that folder and run again" in said
+    )
     assert not list((folder.with_name("new")).glob("*teacher*"))
 
 

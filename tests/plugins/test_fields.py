@@ -64,7 +64,7 @@ def test_a_class_whose_options_cannot_be_read_is_a_plugin_error():
 
     with pytest.raises(PluginError, match=r"Odd\.values has the type set\[int\], which a recipe cannot express"):
         options_of(Odd)
-    with pytest.raises(PluginError, match="import it at the module's top, not under TYPE_CHECKING"):
+    with pytest.raises(PluginError, match="import the type at the top of the module, not under TYPE_CHECKING"):
         options_of(Unresolved)
     with pytest.raises(PluginError, match="is not an attrs class"):
         options_of(int)

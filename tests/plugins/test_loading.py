@@ -94,16 +94,16 @@ def test_a_component_named_by_a_string_is_imported_only_when_asked_for(install):
         ("import pytest; pytest.skip('not here', allow_module_level=True)", "Skipped: "),  # no Exception
         ("def broken(:", "SyntaxError: "),
         (GOOD.replace("losses", "loses"), "register_loses is not a hook of kdkit 0.1.0; did you mean register_losses?"),
-        (GOOD.replace("losses", "optimizers"), "is not a hook of kdkit 0.1.0; there are: register_datasets, register_teachers"),
-        (GOOD.replace("losses", "optimizers"), "If it is one of a later kdkit, the plugin should say so"),
+        (GOOD.replace("losses", "optimizers"), "is not a hook of kdkit 0.1.0; kdkit's hooks are: register_datasets, register_teachers"),
+        (GOOD.replace("losses", "optimizers"), "If a later kdkit has it, the plugin should depend on that"),
         (GOOD.replace("@hookimpl", ""), "register_losses is not marked as a hook; put @hookimpl of kdkit.api.hookspecs"),
         (GOOD.replace("register_losses", "add_losses"), "unknown hook 'add_losses'"),
         (GOOD.replace("(register)", "(registry)"), "registry"),
         (GOOD.replace('"mine"', '"kd"'), 'two components claim the name "kd" of a loss: kdkit.builtin.losses.kd and module'),
-        (GOOD.replace('"mine"', '"kd"'), "kdkit's own keeps it, so the plugin has to take another"),
+        (GOOD.replace('"mine"', '"kd"'), "kdkit keeps the name for its own component, so rename the plugin's"),
         (GOOD + '    register("mine", "other_module:Mine")', 'the name "mine" of a loss: module_that_is_not_there and other_module'),
         (GOOD.replace('"mine"', '"a.b"'), '"a.b" cannot name a loss: use letters, digits, - and _'),
-        (GOOD.replace(":Mine", ""), 'loss "mine" must be a class or "package.module:Class", is \'module_that_is_not_there\''),
+        (GOOD.replace(":Mine", ""), 'loss "mine" must be a class or text such as "package.module:Class", is \'module_that_is_not_there\''),
     ],
 )  # fmt: skip
 def test_a_broken_plugin_is_a_failure_that_says_why_and_leaves_nothing_behind(install, source, cause):
@@ -143,8 +143,8 @@ def test_a_plugin_for_another_kdkit_is_refused_before_it_runs(install, requires)
     install("kdkit-new", "new_plugin_module", "raise AssertionError('it ran')", requires=requires)
     (failure,) = [each for each in plugin_loading.load().failures if each.plugin == "kdkit-new"]
     assert re.fullmatch(
-        r"version 1\.5 of it is made for kdkit \S+, and this is kdkit 0\.1\.0: install such a kdkit, "
-        r"or a version of kdkit-new that is made for kdkit 0\.1\.0",
+        r"version 1\.5 needs kdkit \S+, and this is kdkit 0\.1\.0: install a kdkit in that range, "
+        r"or a version of kdkit-new made for kdkit 0\.1\.0",
         failure.cause,
     )
 
@@ -170,8 +170,8 @@ def test_of_two_plugins_with_one_name_neither_is_taken_and_how_to_choose_is_said
         found.get("losses", "mine")
     assert str(raised.value) == (
         '2 plugins have a loss "mine": kdkit-good (module_that_is_not_there) and kdkit-other (other_module); '
-        "choose by leaving others out: set KDKIT_DISABLE_PLUGINS=kdkit-other for that of kdkit-good, "
-        "or KDKIT_DISABLE_PLUGINS=kdkit-good for that of kdkit-other"
+        "disable all but one: set KDKIT_DISABLE_PLUGINS=kdkit-other to use that of kdkit-good, "
+        "or KDKIT_DISABLE_PLUGINS=kdkit-good to use that of kdkit-other"
     )
     monkeypatch.setenv(plugin_loading.DISABLE, "kdkit-good")
     assert plugin_loading.load().get("losses", "mine").plugin == "kdkit-other"
@@ -180,7 +180,7 @@ def test_of_two_plugins_with_one_name_neither_is_taken_and_how_to_choose_is_said
 def test_a_module_that_was_handed_over_and_an_installed_plugin_may_claim_one_name_too(install):
     install("kdkit-good", "good_plugin_module", GOOD)
     found = plugin_loading.load(extra=(registering("losses", ("mine", FakeLoss)),))
-    with pytest.raises(PluginError, match=r"set KDKIT_DISABLE_PLUGINS=kdkit-good for that of plugin_of_losses$"):
+    with pytest.raises(PluginError, match=r"set KDKIT_DISABLE_PLUGINS=kdkit-good to use that of plugin_of_losses$"):
         found.get("losses", "mine")
 
 
@@ -205,7 +205,7 @@ def test_a_module_can_be_handed_over_and_is_not_taken_twice(install):
         (registering("losses", ("kd", FakeLoss)), "kdkit.builtin.losses.kd and fake_plugin"),
         (module(register_losses=lambda register: None), "register_losses is not marked as a hook"),
         (module(register_lossses=hookimpl(lambda register: None)), "did you mean register_losses"),
-        (registering("losses", ("x", 3)), 'must be a class or "package.module:Class", is 3'),
+        (registering("losses", ("x", 3)), 'must be a class or text such as "package.module:Class", is 3'),
     ],
 )
 def test_a_broken_plugin_that_was_handed_over_is_an_error(plugin, message):
@@ -227,7 +227,7 @@ def test_a_name_that_nobody_registered_is_answered_with_what_there_is():
     with pytest.raises(PluginError, match=r'^unknown codec "u8-lz"; did you mean "u8-lz4"\?'):
         found.get("codecs", "u8-lz")
     with pytest.raises(
-        PluginError, match=r'^unknown codec "zzz"; there are: float, sampled, subspace, topk, u4-lz4, u8-lz4'
+        PluginError, match=r'^unknown codec "zzz"; available: float, sampled, subspace, topk, u4-lz4, u8-lz4'
     ):
         found.get("codecs", "zzz")
 
@@ -239,9 +239,9 @@ class NotAttrs:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (NotAttrs, "is no attrs class"),
+        (NotAttrs, "is not an attrs class"),
         (Rows, r"lacks needs_teacher, __call__; see kdkit\.api\.LossMixer"),
-        ("kdkit.plugins:KINDS", "is no attrs class"),
+        ("kdkit.plugins:KINDS", "is not an attrs class"),
         ("kdkit.plugins:Entry", 'has a field "name"'),
         ("kdkit.plugins:NoSuchClass", "cannot be imported from kdkit.plugins:NoSuchClass: AttributeError"),
     ],

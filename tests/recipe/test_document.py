@@ -89,16 +89,16 @@ def test_a_problem_is_placed_in_the_file_that_it_stands_in(load, folder):
 def test_a_circle_is_refused(load, folder):
     (folder / "base.toml").write_text('extends = "child.toml"')
     assert problems(load, 'extends = "base.toml"') == [
-        'base.toml:1:1: extends: "child.toml" extends this recipe in turn'
+        'base.toml:1:1: extends: "child.toml" extends this recipe too, which makes a circle; remove one `extends`'
     ]
     assert problems(load, 'extends = "child.toml"') == [
-        'child.toml:1:1: extends: "child.toml" extends this recipe in turn'
+        'child.toml:1:1: extends: "child.toml" extends this recipe too, which makes a circle; remove one `extends`'
     ]
 
 
 def test_a_base_that_is_missing_is_named_with_a_near_one(load):
     assert problems(load, '\nextends = "bsae.toml"') == [
-        'child.toml:2:1: extends: there is no recipe "bsae.toml": neither a file nor a shipped recipe; did you mean "base.toml"?'
+        'child.toml:2:1: extends: there is no recipe "bsae.toml": it is neither a file nor the name of a shipped recipe; did you mean "base.toml"?'
     ]
     assert problems(load, "extends = 3") == [
         "child.toml:1:1: extends: must be text, the path or name of a recipe, is 3"
@@ -158,11 +158,11 @@ def test_overriding_a_components_name_drops_the_files_options_but_no_override(lo
         ),
         ("loss={alpha = 2}", "-o loss={alpha = 2}: loss.alpha: must be at most 1, is 2"),
         ("data.extra.z=[nan]", "-o data.extra.z=[nan]: data.extra.z[0]: must be a finite number, is nan"),
-        ("loss", "-o loss: is not of the form section.key=value"),
-        ("loss..alpha=1", "-o loss..alpha=1: is not of the form section.key=value"),
-        ("=1", "-o =1: is not of the form section.key=value"),
-        ("a\nb=1", "-o a\nb=1: is not of the form section.key=value"),
-        ("extends=x", "-o extends=x: extends: cannot be overridden; write a recipe that extends the other one"),
+        ("loss", "-o loss: must have the form section.key=value"),
+        ("loss..alpha=1", "-o loss..alpha=1: must have the form section.key=value"),
+        ("=1", "-o =1: must have the form section.key=value"),
+        ("a\nb=1", "-o a\nb=1: must have the form section.key=value"),
+        ("extends=x", "-o extends=x: extends: cannot be overridden; write a recipe that extends the other recipe"),
         ("seed.x=1", "-o seed.x=1: seed: must be a whole number, is a table"),
         ("data.name=rows2", '-o data.name=rows2: data.name: unknown data set "rows2"; did you mean "rows"?'),
     ],
@@ -179,7 +179,7 @@ def test_an_override_does_not_take_the_place_of_the_section_it_reaches_into(load
 
 def test_overrides_that_contradict_each_other_are_refused(load):
     assert problems(load, 'extends = "base.toml"', "data.extra=1", "data.extra.x=2")[-1] == (
-        "-o data.extra.x=2: data.extra: is overridden with a value as well, which cannot have keys"
+        "-o data.extra.x=2: data.extra: is also overridden with a plain value, which cannot have keys; drop one of the two overrides"
     )
 
 

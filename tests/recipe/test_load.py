@@ -101,7 +101,7 @@ def test_the_digest_depends_on_every_option(write, plugins, change):
         ("[loss]\ntemperature = '1'", 'r.toml:12:1: loss.temperature: must be a number, is "1"'),
         ("[loss]\ntemperature = true", "r.toml:12:1: loss.temperature: must be a number, is true"),
         ("[loss]\nalhpa = 1", 'r.toml:12:1: loss.alhpa: is not an option of loss "kd"; did you mean "alpha"?'),
-        ("[loss]\nx = 1", 'r.toml:12:1: loss.x: is not an option of loss "kd"; there are: alpha, temperature'),
+        ("[loss]\nx = 1", 'r.toml:12:1: loss.x: is not an option of loss "kd"; available: alpha, temperature'),
         ("[loss]\ntau = 1", 'r.toml:12:1: loss.tau: is not an option of loss "kd"; did you mean "temperature"?'),
         ("[loss]\nbeams = 1", 'r.toml:12:1: loss.beams: is not an option of loss "kd"; did you mean "generation.beams"?'),
         ("[training]\nlr = 1e-3", 'r.toml:12:1: training.lr: is not an option of [training]; did you mean "learning_rate"?'),
@@ -117,7 +117,7 @@ def test_the_digest_depends_on_every_option(write, plugins, change):
         ("[training]\nschedule = 1979-05-27", "r.toml:12:1: training.schedule: must be text, is the date or time 1979-05-27"),
         (
             "[training]\nbest_by = 'txt.f1'",
-            'r.toml:12:1: training.best_by: must be one of loss, hard, soft, text.METRIC, is "txt.f1"; the suites are those of [evaluation]',
+            'r.toml:12:1: training.best_by: must be one of loss, hard, soft, text.METRIC, is "txt.f1"; the suites are listed in [evaluation]',
         ),
         ("[trainig]", 'r.toml:11:2: trainig: is not a key or section of a recipe; did you mean "training"?'),
         ("[evaluation]\nsuites = 'text'", 'r.toml:12:1: evaluation.suites: must be a list, is "text"'),
@@ -141,7 +141,7 @@ def test_a_wrong_line_is_named_with_its_place(problems, line, problem):
         ("f1", '; did you mean "text.f1"?'),
         ("txt.f1", '; did you mean "text.f1"?'),
         ("sot", '; did you mean "soft"?'),
-        ("zzz", "; the suites are those of [evaluation]"),
+        ("zzz", "; the suites are listed in [evaluation]"),
     ],
 )
 def test_a_best_by_that_names_no_suite_is_answered_with_the_metrics_that_there_are(best_by, hint):
@@ -168,8 +168,8 @@ def test_a_best_by_that_names_no_suite_is_answered_with_the_metrics_that_there_a
         ("batch_size = 2", 'r.toml:1:1: batch_size: is not a key or section of a recipe; did you mean "training.batch_size" or "generation.batch_size"?'),
         ("learnig_rate = 2", 'r.toml:1:1: learnig_rate: is not a key or section of a recipe; did you mean "training.learning_rate"?'),
         ("device = 'gpu'", 'r.toml:1:1: device: must be "auto", "cpu", "cuda", "cuda:N" or "mps", is "gpu"'),
-        ("name = 'a/b'", 'r.toml:1:1: name: must do as the name of a folder, is "a/b"'),
-        ("name = ''", 'r.toml:1:1: name: must do as the name of a folder, is ""'),
+        ("name = 'a/b'", 'r.toml:1:1: name: must be usable as the name of a folder, is "a/b"'),
+        ("name = ''", 'r.toml:1:1: name: must be usable as the name of a folder, is ""'),
         ("loss = 'kd'", 'r.toml:1:1: loss: must be a table, is "kd"'),
         ("requires = ['kd kit']", 'r.toml:1:13: requires[0]: must be the name of a distribution, as in "kdkit-assertions>=0.1", is "kd kit"'),
         ("requires = ['no-such-thing']", "r.toml:1:13: requires[0]: needs plugin no-such-thing, which is not installed: pip install no-such-thing"),
@@ -335,14 +335,14 @@ def test_a_recipe_is_no_data_set(problems):
 def test_of_very_many_unknown_keys_some_are_named_and_the_others_counted(problems):
     found = problems(SMALLEST + "[training]\n" + "".join(f"key{number} = 1\n" for number in range(30_000)))
     assert len(found) == 21
-    assert "training: has 29,980 more keys that are not options of [training]" in found[0]
+    assert "training: has 29,980 more keys, none of them an option of [training]" in found[0]
     assert "training.key19: is not an option of [training]" in found[-1]
     found = problems("".join(f"key{number} = 1\n" for number in range(300)) + SMALLEST)
     assert len(found) == 21
-    assert "is one of 280 more that a recipe does not have" in found[-1]
+    assert "is one of 280 more unknown keys" in found[-1]
 
 
 def test_of_very_many_wrong_values_some_are_said_and_the_others_counted(problems):
     found = problems(SMALLEST + "[evaluation]\nsuites = [" + "1, " * 3000 + "]")
     assert len(found) == 201
-    assert found[-1].endswith("2,800 more problems up to here; correct those above first")
+    assert found[-1].endswith("2,800 more problems up to here; correct the ones above first")

@@ -44,7 +44,7 @@ def test_former_names_may_be_missing():
 @pytest.mark.parametrize("number", ["3", "1", "true", "'2'"])
 def test_a_recipe_of_another_format_is_refused(tmp_path, number):
     with pytest.raises(
-        ValueError, match=f"^{KEY} is .*, and this kdkit reads recipes of format {FORMAT}; use the kdkit"
+        ValueError, match=f"^{KEY} is .*, but this kdkit reads recipes of format {FORMAT}; use the kdkit"
     ):
         read_stored(f"{KEY} = {number}\n")
     (tmp_path / "r.toml").write_text(f"{KEY} = {number}\n", encoding="utf-8")

@@ -922,7 +922,7 @@ def test_what_was_said_before_training_stands_under_the_scores(folder):
     keys = [each.key for each in page.parts]
     assert keys[keys.index("scores") + 1] == "teaching"
     unknown, limit = part(page, "teaching").blocks
-    assert unknown == "2.10% of the tokens of targets stand for something that the tokenizer does not know."
+    assert unknown == "2.10% of the tokens of targets are the unknown token: the tokenizer does not know that text."
     assert limit == "generation.max_new_tokens is 8."
 
 

@@ -119,5 +119,5 @@ def test_no_rows_give_an_empty_file(tmp_path):
 def test_a_damaged_line_is_named(tmp_path, line):
     path = tmp_path / "p.jsonl"
     path.write_text('{"id": "a", "text": "t"}\n' + line + "\n")
-    with pytest.raises(DamagedData, match=r"p\.jsonl:2 is no prediction .*delete the file and run again"):
+    with pytest.raises(DamagedData, match=r"p\.jsonl:2 is not a prediction .*delete the file and run again"):
         predictions.read(path)

@@ -240,7 +240,7 @@ def test_what_is_told_apart_by_is_no_part_of_the_digest(sweep):
             "[sweep.grid]\nloss = [{ name = 'kd' }]\n'loss.alpha' = [7]",
             [(1, 2, "sweep: loss and loss.alpha, which is in it, cannot both be varied")],
         ),
-        ("[sweep.search]\nname = 'x'", [(2, 1, 'sweep.search.name: unknown search "x"; there are: none')]),
+        ("[sweep.search]\nname = 'x'", [(2, 1, 'sweep.search.name: unknown search "x"; available: none')]),
         ("[sweep.grid]\ncodec = [{ name = 'plain' }]\ncodec.x = [1]", None),
     ],
 )  # fmt: skip

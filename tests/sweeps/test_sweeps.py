@@ -390,7 +390,7 @@ def test_who_makes_what_another_makes_waits_and_says_so(tmp_path):
     for thread in threads:
         thread.join()
     assert made in (["a in", "a out", "b in", "b out"], ["b in", "b out", "a in", "a out"])
-    assert notes == [f"waits for another run that makes the same teacher ({entry})"]
+    assert notes == [f"waiting for another run that makes the same teacher ({entry})"]
 
 
 def test_the_table_has_never_more_rows_than_the_screen_and_shows_what_runs(tmp_path):

@@ -207,7 +207,7 @@ def test_reverse_kl_under_the_name_of_forward_kl_is_found(loss):
         (Strange(), {"divergence": "reverse-kl", "temperature": 2.0}, "the soft loss is"),
         (Strange(), {"temperature": 2.0}, "temperature= without divergence="),
         (Strange(), {"divergence": "forward-kl", "over_logits": True}, "both divergence= and over_logits="),
-        (Strange(), {"divergence": "foward-kl"}, "there are: forward-kl, reverse-kl"),
+        (Strange(), {"divergence": "foward-kl"}, "available: forward-kl, reverse-kl"),
         (Mixture(), {"divergence": "forward-kl", "temperature": 2.0}, "says its temperature itself"),
         (MyForwardKL(), {"divergence": "reverse-kl"}, "the soft loss is"),
         (HardLoss(), {"divergence": "forward-kl"}, "needs no teacher"),
@@ -254,7 +254,7 @@ def test_a_loss_that_is_no_value_is_refused():
         def __call__(self, *_):
             raise NotImplementedError
 
-    with pytest.raises(AssertionError, match="is no attrs class"):
+    with pytest.raises(AssertionError, match="is not an attrs class"):
         check_loss(Plain())
     with pytest.raises(AssertionError, match="lacks a method"):
         check_loss(object())

@@ -121,7 +121,7 @@ def test_data_sets_that_keep_the_promises_pass(tmp_path):
         ("tokens", "have 3 rows, and 5 are promised"),
         ("last rows", "are others where fewer rows are read"),
         ("prompt raises", "with KeyError"),
-        ("prompt None", "makes of a row None"),
+        ("prompt None", "makes None"),
         ("prompt id", 'the id "mine" instead of the given one'),
         ("prompt target", "gives an input a target"),
         ("prompt source", "another source than when it is loaded"),

@@ -93,7 +93,7 @@ def test_a_distance_that_there_is_not_and_a_weight_below_0_are_refused():
     parts = LossParts(**dict.fromkeys(("total", "hard", "soft"), torch.tensor(0.0)))
     options = {"distance": "mse", "weight": 1.0, "counts": TokenCounts(soft=1)}
     state_MR = torch.zeros(1, 2)
-    with pytest.raises(UsageError, match='unknown distance "l1"; there are: mse, cosine'):
+    with pytest.raises(UsageError, match='unknown distance "l1"; available: mse, cosine'):
         with_distance(parts, state_MR, state_MR, **{**options, "distance": "l1"})
     with pytest.raises(UsageError, match="must be at least 0, is -1"):
         with_distance(parts, state_MR, state_MR, **{**options, "weight": -1.0})
@@ -468,8 +468,8 @@ def test_features_follow_their_schedule_and_need_a_teacher_even_without_a_soft_l
     ("codec", "features", "said"),
     [
         ("subspace", {}, ""),
-        ("u8-lz4", {}, 'this loss compares hidden states, and the codec "u8-lz4" does not keep the teacher\'s; set codec'),
-        ("topk", {}, 'this loss compares hidden states, and the codec "topk" does not'),
+        ("u8-lz4", {}, 'this loss compares hidden states, but the codec "u8-lz4" does not keep the teacher\'s; set codec'),
+        ("topk", {}, 'this loss compares hidden states, but the codec "topk" does not'),
         ("topk", {"weight": 0.0}, ""),
         ("subspace", {"weight": {"epochs": [1, 0.5, 0]}}, "loss.features.weight.epochs has 3 values, but"),
     ],

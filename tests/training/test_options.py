@@ -216,7 +216,7 @@ def test_both_together_give_the_same_gradients(traced):
 def test_a_model_without_two_stacks_beside_its_head_is_refused(monkeypatch):
     model = tiny.model()
     monkeypatch.setattr(type(model.module), "get_decoder", lambda self: self)
-    with pytest.raises(UsageError, match=r"compile = true, but T5For.* has no encoder and decoder apart from"):
+    with pytest.raises(UsageError, match=r"compile = true, but T5For.* has no encoder and decoder separate from"):
         lean(model, COMPILE).__enter__()
 
 

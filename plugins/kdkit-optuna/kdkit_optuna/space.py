@@ -103,7 +103,7 @@ def _axis(spec: Any) -> Axis:
     for key in spec:
         if key not in KEYS:
             near = get_close_matches(key, KEYS, n=1)
-            hint = f'; did you mean "{near[0]}"?' if near else f"; there are: {', '.join(KEYS)}"
+            hint = f'; did you mean "{near[0]}"?' if near else f"; available: {', '.join(KEYS)}"
             raise ValueError(f'has "{key}", which an axis does not know{hint}')
     return _choices(spec) if "choices" in spec else _range(spec)
 

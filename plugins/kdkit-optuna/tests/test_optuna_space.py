@@ -139,7 +139,7 @@ WRONG_SPACES = [
     ({"a": {"choices": [1, 2, 1]}}, "lists 1 more than once in choices"),
     ({"a": {"choices": [1], "low": 2}}, "choices and a range; give one of them"),
     ({"a": {"lo": 1, "high": 2}}, 'has "lo", which an axis does not know; did you mean "low"?'),
-    ({"a": {"mean": 1}}, "there are: low, high, step, log, choices"),
+    ({"a": {"mean": 1}}, "available: low, high, step, log, choices"),
     ({}, "names no axis"),
     ({"a": {"low": 1, "high": 2**60}}, "no float can tell such numbers apart"),
     ({"a": {"low": 0.0, "high": 1.0, "step": 1e-300}}, "no float can tell such numbers apart"),

@@ -611,10 +611,10 @@ def test_a_file_that_is_none_is_refused(tmp_path):
         ("u8-lz4:clp=3", 'clp: is not an option of codec "u8-lz4"; did you mean "clip"?'),
         ("u8-lz4:level=fast", 'level: must be a whole number, is "fast"'),
         ("u8-lz4:level=99", "level: must be at most 16, is 99"),
-        ("u8-lz4:clip", '"clip" is not of the form key=value'),
+        ("u8-lz4:clip", '"clip" must have the form key=value'),
         ("float:planes=true", "planes is true"),
         ("u8-lz4:level=1,level=2", "level is given twice"),
-        ("u8-lz4:level=1,", '"" is not of the form key=value'),
+        ("u8-lz4:level=1,", '"" must have the form key=value'),
     ],
 )
 def test_a_codec_that_is_misspelt_is_refused_in_one_sentence(spec, sentence):

@@ -181,7 +181,7 @@ def test_a_codec_is_named_with_its_options():
         ("u8-lz4:scop=row", 'scop: is not an option .*did you mean "scope"'),
         ("u8-lz4:level=high", 'level: must be a whole number, is "high"'),
         ("u8-lz4:scope=column,level=high", "level: must be .*; .*scope: must be"),
-        ("u8-lz4:scope", '"scope" is not of the form key=value'),
+        ("u8-lz4:scope", '"scope" must have the form key=value'),
         ("u8-lz4:level=1,level=2", "level is given twice"),
         ("u8-lz4:name=float", "name is given twice"),
         ("", "unknown codec"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from kdkit.report.numbers import pairs
+from kdkit.report.numbers.conclusion import conclude
 from kdkit.report.numbers.names import LOSS, MODELS, suite_title
 from kdkit.report.page import formats, terminal
 from kdkit.report.page.document import Document
@@ -29,7 +29,7 @@ HEADS = {
     MODELS["labels-only"]: "labels only",
     MODELS["untouched"]: "un- touched",
     MODELS["nearest"]: "nearest row",
-    "retention": "ratio",
+    "retention": "kept",
     scores.DISTILLED: "student minus labels only",
 }
 """Shorter names of columns: six models and a ratio have 80 columns of a terminal."""
@@ -47,14 +47,15 @@ def write(folder: Path) -> None:
 
 def assemble(facts: RunFacts) -> Document:
     """The page of a run."""
+    found = conclude(facts)
     return Document(
         title=facts.name,
         kind="distillation report",
         description=_description(facts),
-        verdict=verdict.of_run(facts),
+        verdict=verdict.of_run(facts, found),
         warned="Not in this report:",
         warnings=facts.missing,
-        gauges=gauges.of_run(pairs.headline(facts), facts.evaluation.costs) if verdict.teaches(facts) else (),
+        gauges=gauges.of_run(found),
         parts=tuple(part for part in _parts(facts) if part is not None),
         footer="Made by kdkit from the files of the run folder alone.",
     )
@@ -81,7 +82,7 @@ def _description(facts: RunFacts) -> str:
 def closing_table(folder: Path) -> RenderableType:
     """The verdict, a row for each metric and cost, and where the report is, for a rich console."""
     facts = read_run(folder)
-    return terminal.closing(verdict.of_run(facts).sentence, map(_short, _closing(facts)), folder / "report.html")
+    return terminal.closing(verdict.of_run(facts).text, map(_short, _closing(facts)), folder / "report.html")
 
 
 def closing_text(folder: Path) -> str:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.report.numbers import pairs
+from kdkit.report.numbers.conclusion import conclude
 from kdkit.report.numbers.names import MODELS
+from kdkit.report.numbers.next_step import next_step
 from kdkit.report.numbers.selection import headline
 from kdkit.report.numbers.statistics import Unpaired
+from kdkit.report.numbers.student_folder import student_folder
 from kdkit.report.page import formats
 from kdkit.report.parts import verdict
 from kdkit.report.read.files import number
@@ -33,22 +36,28 @@ def summary(folder: Path) -> dict[str, Any]:
         DamagedData: A file in it cannot be read.
     """
     run = read_run(folder)
-    judged = verdict.of_run(run)
-    found = [
+    found = conclude(run)
+    judged = verdict.of_run(run, found)
+    scored = [
         *pairs.pairs(run, against="truth"),
         *pairs.pairs(run, against="teacher"),
         *pairs.losses(run),
     ]
+    student, step = student_folder(run), next_step(run, found)
     return {
         "run_dir": str(folder),
         "html": str(folder / "report.html"),
         "markdown": str(folder / "report.md"),
         "split": run.split,
         "row_count": run.evaluation.row_count,
-        "verdict": judged.sentence,
+        "verdict": judged.text,
+        "ending": found.ending,
+        "headline": None if found.pair is None else f"{found.pair.suite}.{found.pair.metric}",
         "detail": judged.detail,
         "missing": list(run.missing),
-        "rows": list(map(_row, found)),
+        "rows": list(map(_row, scored)),
+        "student": None if student is None else student.path,
+        "next": [] if step is None else list(step.commands),
         "costs": {model: _plain(attrs.asdict(cost)) for model, cost in run.evaluation.costs.items()},
         "calibration": {model: [attrs.asdict(each) for each in bins] for model, bins in run.calibration.items()},
     }
@@ -63,7 +72,7 @@ def _row(pair: Pair) -> dict[str, Any]:
         "better": {1: "more", -1: "less", 0: None}[pair.sense],
         "teacher": None if pair.teacher is None else number(pair.teacher.value),
         "student": None if pair.student is None else number(pair.student.value),
-        "ratio": pair.ratio,
+        "retention": pair.retention,
         "within_noise": pair.within_noise,
         "scores": {model: _numbers(score) for model, score in scores.items()},
         "student_minus_teacher": _difference(pair.difference),

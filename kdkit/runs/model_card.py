@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from kdkit.runs.record import versions
@@ -10,11 +11,13 @@ if TYPE_CHECKING:
     from kdkit.recipe import Recipe
 
 RECIPE_FILE = "kdkit_recipe.toml"
+CARD_FILE = "README.md"
+_FOLDER = "PATH/OF/THIS/FOLDER"
 
 
 def model_texts(recipe: Recipe, *, role: str) -> dict[str, str]:
     """The text files of a model's folder: its card, and the recipe that `kdkit predict` reads."""
-    return {"README.md": model_card(recipe, role=role), RECIPE_FILE: recipe.to_toml()}
+    return {CARD_FILE: model_card(recipe, role=role), RECIPE_FILE: recipe.to_toml()}
 
 
 def model_card(recipe: Recipe, *, role: str) -> str:
@@ -42,7 +45,7 @@ tags:
 {made} with kdkit, from the recipe below (digest `{recipe.digest[:16]}`).
 
 ```python
-{kind.code("PATH/OF/THIS/FOLDER", recipe.generation)}
+{kind.code(_FOLDER, recipe.generation)}
 ```
 
 Sources are cut to {recipe.tokens.max_source} tokens and targets to {recipe.tokens.max_target}. Its scores are in the
@@ -56,6 +59,12 @@ run's `report.md`.
 
 Made with {packages}.
 """
+
+
+def code_of(card: str, *, folder: str) -> str:
+    """The Python of a model card, for a model in this folder; empty where the card has none."""
+    found = re.search(r"^```python\n(.*?)^```$", card, re.DOTALL | re.MULTILINE)
+    return found[1].strip().replace(_FOLDER, folder) if found else ""
 
 
 def _made(recipe: Recipe, role: str) -> str:

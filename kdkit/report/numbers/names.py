@@ -15,13 +15,15 @@ LABELS_ONLY = "labels-only"
 MODELS = {
     "teacher": "teacher",
     "student": "student",
-    LABELS_ONLY: "labels only (alpha = 0)",
+    LABELS_ONLY: "labels only",
     "untouched": "untouched student",
     "constant": "constant",
     "nearest": "nearest training row",
 }
 """The models of an evaluation and their names in a report, in the order of its columns."""
 BASELINES = tuple(MODELS)[2:]
+UNTAUGHT = ("untouched", "constant", "nearest")
+"""Baselines that no training of a run has taught anything."""
 METRICS = {
     ("tokens", "ece"): "calibration error",
     ("tokens", "agreement"): "same token as the teacher",

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.api.values import Direction
-from kdkit.report.numbers.names import BASELINES, LABELS_ONLY, LOSS, MODELS, metric_label
+from kdkit.report.numbers.names import BASELINES, LABELS_ONLY, LOSS, MODELS, UNTAUGHT, capital, metric_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kdkit.api.values import Difference, Score
     from kdkit.report.read.run import RunFacts
+
+NEAR_ZERO = 0.02
+"""A teacher that scores no more has nothing of which a student could keep a share."""
 
 
 @attrs.frozen(kw_only=True)
@@ -54,14 +57,26 @@ class Pair:
         return metric_label(self.suite, self.metric)
 
     @property
+    def name(self) -> str:
+        """The metric as a sentence or a row begins with it: `Exact match`."""
+        return capital(self.label)
+
+    @property
     def sense(self) -> int:
         """1 where more is better, -1 where less is, 0 where neither is."""
         return self.direction.sense
 
     @property
-    def ratio(self) -> float | None:
-        """Student over teacher; None where one is missing or the teacher has nothing."""
-        if self.teacher is None or self.student is None or not self.teacher.value > 0:
+    def retention(self) -> float | None:
+        """Student over teacher; None where that says nothing.
+
+        That is where less is better or neither more nor less, where the teacher is near 0, and where the teacher is no
+        better than what learnt nothing: a share of that is not a share of anything learnt.
+        """
+        if self.sense <= 0 or self.teacher is None or self.student is None:
+            return None
+        least = max((each.value for model in UNTAUGHT if (each := self.score(model)) is not None), default=0.0)
+        if not self.teacher.value > max(least, NEAR_ZERO):
             return None
         found = self.student.value / self.teacher.value
         return found if math.isfinite(found) else None

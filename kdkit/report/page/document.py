@@ -88,7 +88,7 @@ class Section:
     """A smaller heading with blocks of its own."""
 
     title: str
-    blocks: tuple[Table | Items | Remarks, ...]
+    blocks: tuple[Table | Items | Remarks | Listing, ...]
 
 
 @attrs.frozen
@@ -152,10 +152,22 @@ class Gauge:
 
 @attrs.frozen
 class Verdict:
-    """What came of something, in a sentence or some, and what they stand on."""
+    """What came of something.
+
+    Attributes:
+        sentence: It, in a sentence.
+        detail: What its numbers are of, and how they came about.
+        support: The numbers that it stands on, in a line below it.
+    """
 
     sentence: str
     detail: str = ""
+    support: str = ""
+
+    @property
+    def text(self) -> str:
+        """The sentence and its numbers."""
+        return f"{self.sentence} {self.support}".strip()
 
 
 @attrs.frozen(kw_only=True)

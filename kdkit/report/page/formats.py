@@ -49,20 +49,18 @@ def signed_interval(found: Interval) -> str:
     return span(found.low, found.high, signed)
 
 
-def ratio(value: float | None) -> str:
-    """A ratio: `0.84`, `1.12`, `0.0041`, `27`."""
-    if value is None or not math.isfinite(value):
+def interval_words(found: Interval) -> str:
+    """A difference's interval in a sentence: `95 % interval +0.010 to +0.050`."""
+    return f"95 % interval {signed_interval(found) or 'not known'}"
+
+
+def percent(share: float | None) -> str:
+    """A share in per cent; what is less or more than all is never shown as 100 %, what is not nothing never as 0 %."""
+    if share is None:
         return NONE
-    if value == 0:
-        return "0"
-    if abs(value) < 0.095:
-        return f"{value:.2g}"
-    return f"{value:.2f}" if abs(value) < 9.95 else f"{value:,.0f}"
-
-
-def percent(share: float) -> str:
-    """A share in per cent; what is not all is never shown as 100 %, what is not nothing never as 0 %."""
     points = share * 100
+    if points > 100:
+        return f"{max(points, 100.1):,.{0 if round(points) > 100 else 1}f} %"
     if points in {0, 100}:
         return f"{points:.0f} %"
     for decimals in (0, 1, 2):

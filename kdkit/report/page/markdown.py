@@ -42,6 +42,8 @@ def _page(page: Document) -> Iterator[str]:
     if page.description:
         yield f"{plain(page.description)}\n"
     yield f"**{plain(page.verdict.sentence)}**\n"
+    if page.verdict.support:
+        yield f"{plain(page.verdict.support)}\n"
     if page.verdict.detail:
         yield f"{plain(page.verdict.detail)}\n"
     for block in page.opening:

@@ -38,13 +38,12 @@ def table(costs: Mapping[str, Cost]) -> Table | None:
         values = [math.nan if cost is None else _or_nan(get(cost)) for cost in (teacher, student)]
         share = values[1] / values[0] if values[0] > 0 and values[1] > 0 else None
         cells = [Cell(formats.NONE) if cost is None else show(cost) for cost in (teacher, student)]
-        return Row(label=label, note=note, cells=(*cells, Cell(formats.ratio(share))))
+        return Row(label=label, note=note, cells=(*cells, Cell(formats.percent(share))))
 
     rows = [
         row("parameters", lambda cost: cost.parameters, lambda cost: Cell(formats.parameters(cost.parameters))),
         row("size on disk", lambda cost: cost.bytes_on_disk, lambda cost: Cell(formats.size(cost.bytes_on_disk))),
         row("time per sample", lambda cost: cost.seconds_per_sample, _time),
-        row("samples per second", _rate, _throughput),
     ]
     known = [cost for cost in (teacher, student) if cost is not None]
     if any(cost.latency is not None for cost in known):
@@ -56,7 +55,7 @@ def table(costs: Mapping[str, Cost]) -> Table | None:
     return Table(
         title="Size, time and memory",
         note=" ".join(filter(None, ("Of times the median, in small print the quartiles.", longer(teacher, student)))),
-        columns=("", "teacher", "student", "ratio"),
+        columns=("", "teacher", "student", "of teacher"),
         look="narrow",
         groups=(Group(title="Cost", note=measured_with(costs), rows=tuple(rows)),),
     )
@@ -71,7 +70,7 @@ def longer(teacher: Cost | None, student: Cost | None) -> str:
         return ""
     said = (
         f"The student writes longer texts than the teacher ({student.tokens_per_sample:.1f} tokens against "
-        f"{teacher.tokens_per_sample:.1f}, {formats.ratio(ratio)} times as many), and each token takes its time"
+        f"{teacher.tokens_per_sample:.1f}, {formats.percent(ratio - 1)} more), and each token takes its time"
     )
     ours, theirs = (cost.seconds_per_sample / (cost.tokens_per_sample or 1) for cost in (student, teacher))
     if not (ours > 0 and theirs > 0):
@@ -128,18 +127,6 @@ def _spread(middle: float | None, lowest: float | None, highest: float | None) -
     if low.split()[-1] == high.split()[-1]:
         low = low.rsplit(" ", 1)[0]
     return Cell(formats.duration(middle), f"{low}{formats.EN_DASH}{high}")
-
-
-def _rate(cost: Cost) -> float:
-    return 1 / cost.seconds_per_sample if cost.seconds_per_sample > 0 else math.nan
-
-
-def _throughput(cost: Cost) -> Cell:
-    if not cost.seconds_per_sample > 0:
-        return Cell(formats.NONE)
-    ends = (cost.seconds_high, cost.seconds_low)
-    spread = formats.EN_DASH.join(formats.ratio(1 / end) for end in ends) if all(end > 0 for end in ends) else ""
-    return Cell(formats.ratio(_rate(cost)), spread)
 
 
 def _tokens(cost: Cost) -> Cell:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kdkit.report.numbers.conclusion import Ending
 from kdkit.report.page import formats
 from kdkit.report.page.document import Gauge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from kdkit.api.values import Cost
-    from kdkit.report.numbers.pairs import Pair
+    from kdkit.report.numbers.conclusion import Conclusion
 
 
-def of_run(pair: Pair | None, costs: Mapping[str, Cost]) -> tuple[Gauge, ...]:
-    """Gauges of what is known of both models."""
+def of_run(found: Conclusion) -> tuple[Gauge, ...]:
+    """Gauges of what is known of both models; none of a teacher that is not worth imitating."""
+    if found.ending is Ending.TEACHER_NOT_WORTH_IT:
+        return ()
+    pair, costs = found.pair, found.costs
     gauges: list[Gauge | None] = []
     if pair is not None and pair.teacher is not None and pair.student is not None:
-        name = pair.metric.replace("_", " ")
-        gauges.append(_gauge(name, formats.metric, pair.teacher.value, pair.student.value))
+        gauges.append(_gauge(pair.name, formats.metric, pair.teacher.value, pair.student.value))
     if costs.keys() >= {"teacher", "student"}:
         for title, field, show in (
             ("parameters", "parameters", formats.parameters),
             ("size on disk", "bytes_on_disk", formats.size),
-            ("time per sample", "seconds_per_sample", formats.duration),
         ):
             gauges.append(_gauge(title, show, *(getattr(costs[model], field) for model in ("teacher", "student"))))
     return tuple(gauge for gauge in gauges if gauge is not None)

@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 DISTILLED = "distilled minus labels only"
 LESS = "less is better"
 """Said beside a metric."""
-RATIO = "Retention: student over teacher."
+RETENTION = (
+    "Retention: the student's share of the teacher's score; left out where less is better, and where the teacher is "
+    "near 0 or no better than what learnt nothing."
+)
 INTERVALS = "In small print 95 % bootstrap intervals over rows."
 
 
@@ -66,9 +69,7 @@ def comparison(facts: RunFacts) -> list[Table]:
     shown = ["teacher", "student", *models]
     tables = []
     if whole or losses:
-        note = f"{INTERVALS} {RATIO}"
-        if any(pair.sense < 0 for pair in (*whole, *losses)):
-            note += " Where less is better, a retention above 1 is a loss."
+        note = f"{INTERVALS} {RETENTION}"
         groups = (*_suites(whole, facts.evaluation.row_count, shown), *_losses(losses, facts, shown))
         tables.append(Table(title="Against the ground truth", note=note, columns=_columns(shown), groups=groups))
     if parts:
@@ -211,8 +212,15 @@ def _note(pair: Pair, row_count: int) -> str:
 def _cells(pair: Pair, models: Sequence[str], *, has_ratio: bool = True) -> tuple[Cell, ...]:
     cells = [score_cell(pair.score(model)) for model in models]
     if has_ratio:
-        cells.append(Cell(formats.ratio(pair.ratio), "within noise" if pair.within_noise else ""))
+        cells.append(_retention(pair))
     return tuple(cells)
+
+
+def _retention(pair: Pair) -> Cell:
+    """Blank where it says nothing."""
+    if pair.retention is None:
+        return Cell("")
+    return Cell(formats.percent(round(pair.retention, 2)), "within noise" if pair.within_noise else "")
 
 
 def _losses(pairs: Sequence[Pair], facts: RunFacts, models: Sequence[str]) -> list[Group]:

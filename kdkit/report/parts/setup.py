@@ -62,7 +62,7 @@ def _data(facts: RunFacts) -> list[Items | Table | Remarks]:
     splits = [split for split in SPLITS if rows.get(split)]
     found: list[Items | Table | Remarks] = [*_items(_settings(facts.table("data")))]
     if splits:
-        told = {split: (formats.count(number(rows[split])), _share(number(leakage.get(split))),
+        told = {split: (formats.count(number(rows[split])), formats.percent(number(leakage.get(split))),
                         formats.count(number(repeated.get(split)))) for split in splits}  # fmt: skip
         found.append(
             Table.of(
@@ -98,7 +98,7 @@ def _tokenizer(facts: RunFacts) -> list[Table]:
         table = as_table(told[split])
         unknown = as_table(table.get("unknown"))
         counts = (formats.count(number(as_table(table.get(key)).get("rows"))) for key in ("changed", "cut", "spelt"))
-        shares = (_share(number(unknown.get(side))) for side in ("source", "target"))
+        shares = (formats.percent(number(unknown.get(side))) for side in ("source", "target"))
         rows.append(Row(label=split, cells=tuple(map(Cell, (*counts, *shares)))))
     if not rows:
         return []
@@ -224,7 +224,7 @@ def _times(facts: RunFacts) -> list[Table]:
         return []
     total = sum(known.values())
     rows = [
-        Row(label=stage, cells=(Cell(formats.duration(value)), Cell(_share(value / total if total else None))))
+        Row(label=stage, cells=(Cell(formats.duration(value)), Cell(formats.percent(value / total if total else None))))
         for stage, value in known.items()
     ]
     rows.append(Row(label="together", cells=(Cell(formats.duration(total)), Cell(""))))
@@ -256,7 +256,3 @@ def _settings(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
         elif value not in {None, ""} and not (value == 0 and key.endswith(NO_LIMIT)):
             found.append((f"{prefix}{key}", formats.setting(value)))
     return found
-
-
-def _share(value: float | None) -> str:
-    return formats.NONE if value is None else formats.percent(value)

@@ -95,12 +95,15 @@ def command(
 def _run(recipe: Recipe, run_dir: Path | None, *, fresh: bool, as_json: bool, leads: bool) -> None:
     from kdkit.cli.output import print_json
     from kdkit.evaluation import record
-    from kdkit.pipeline.run import run
+    from kdkit.pipeline.run import reread, run
     from kdkit.system import progress
     from kdkit.system.devices import flushing_denormals
 
-    with flushing_denormals():
-        report = run(recipe, run_dir, fresh=fresh, progress=progress.for_stderr())
+    shown, folder = progress.for_stderr(), run_dir if run_dir is not None else Path("runs") / recipe.name
+    report = None if fresh else reread(recipe, folder, progress=shown)
+    if report is None:
+        with flushing_denormals():  # which imports torch
+            report = run(recipe, folder, fresh=fresh, progress=shown)
     if not leads:
         return
     if as_json:

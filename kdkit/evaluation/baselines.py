@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Example
 
-NAMES = ("labels-only", "untouched", "constant", "nearest")
+LABELS_ONLY = "labels-only"
+NAMES = (LABELS_ONLY, "untouched", "constant", "nearest")
 
 TOKENS = r"\w+|[^\w\s]"
 """What sources are compared by: words, names and numbers, and each other sign."""

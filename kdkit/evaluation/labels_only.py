@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
+from kdkit.evaluation import baselines
 from kdkit.models.weights import VOLATILE
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import LossMixer, TextModel
     from kdkit.api.options import Evaluation, Training
 
-NAME = "labels-only"
+NAME = baselines.LABELS_ONLY
 
 
 def is_wanted(evaluation: Evaluation, loss: LossMixer) -> bool:

@@ -9,8 +9,8 @@ import attrs
 
 from kdkit.errors import UsageError
 from kdkit.logits.cache.manifest import MANIFEST
-from kdkit.pipeline.run import STAGES, do_all, open_here
-from kdkit.pipeline.stages import capture
+from kdkit.pipeline.run import do_all, open_here
+from kdkit.pipeline.stages import STAGES, capture
 from kdkit.runs.stage import Stage
 from kdkit.runs.stage_facts import PartCaptured
 from kdkit.system.digests import digest_of

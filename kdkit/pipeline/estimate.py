@@ -14,6 +14,7 @@ from kdkit.recipe.compatibility import check_compatible
 from kdkit.recipe.inputs import naming
 from kdkit.runs.stage_facts import Estimate
 from kdkit.system.files import size_text
+from kdkit.system.folders import existing
 from kdkit.training.batching import Lengths, total_steps
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def check_space(needs: Mapping[Path, int]) -> None:
     """
     by_device: dict[int, tuple[int, Path]] = {}
     for folder, size in needs.items():
-        there = _existing(folder)
+        there = existing(folder)
         device = there.stat().st_dev
         by_device[device] = (by_device.get(device, (0, there))[0] + size, there)
     for size, there in by_device.values():
@@ -142,16 +143,6 @@ def check_space(needs: Mapping[Path, int]) -> None:
                 f"the run may write {size_text(size)} below {there}, where {size_text(free)} are free; "
                 "choose a smaller codec, fewer rows, or another disk for store.dir or --run-dir"
             )
-
-
-def free_bytes(folder: Path) -> int:
-    """Free space where a folder lies or will lie."""
-    return shutil.disk_usage(_existing(folder)).free
-
-
-def _existing(folder: Path) -> Path:
-    folder = folder.absolute()
-    return next(each for each in (folder, *folder.parents) if each.exists())
 
 
 def bytes_of_weights(parameters: int) -> int:

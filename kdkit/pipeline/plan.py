@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.data import corpus as corpora
-from kdkit.pipeline.estimate import estimate, free_bytes
-from kdkit.pipeline.run import STAGES
+from kdkit.pipeline.stages import STAGES
 from kdkit.recipe.inputs import read_rows
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import check_folders
@@ -18,6 +17,7 @@ from kdkit.runs.resume import is_done
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import DataRead
 from kdkit.store import store_of
+from kdkit.system.folders import free_bytes
 
 if TYPE_CHECKING:
     from kdkit.recipe import Recipe
@@ -79,6 +79,8 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
         if data is not None
         else read_rows(recipe, progress, when="before it can be planned with")
     )
+    from kdkit.pipeline.estimate import estimate
+
     store, found = store_of(recipe.store.dir, path), estimate(recipe, corpus)
     planned = {stage.name: stage.plan(recipe, corpus, found) for stage in STAGES}
     stages = tuple(PlannedStage(name=name, done=done[name], **attrs.asdict(each)) for name, each in planned.items())

@@ -9,7 +9,7 @@ from kdkit import plugins
 from kdkit.errors import MissingInput, UsageError
 from kdkit.logits.cache import LogitCache, Part
 from kdkit.pipeline.capture_part import part_stages
-from kdkit.pipeline.run import STAGES
+from kdkit.pipeline.stages import STAGES
 from kdkit.recipe import load_stored
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import RECIPE

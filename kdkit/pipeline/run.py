@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdkit import plugins
 from kdkit.evaluation.record import read_report
+from kdkit.pipeline.stages import STAGES
 from kdkit.runs import tracking
+from kdkit.runs.folders import check_folders
 from kdkit.runs.opening import open_run
-from kdkit.runs.resume import are_done, do
-from kdkit.runs.stage import STAGE_NAMES
+from kdkit.runs.record import check_recipe, read_record
+from kdkit.runs.resume import are_done, are_whole, do
 from kdkit.system import devices, launcher
 from kdkit.system.progress import chosen
 from kdkit.system.team import ALONE, Team
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from kdkit.runs.run import Run
     from kdkit.runs.stage import Stage
     from kdkit.system.progress import Progress
-
-
-STAGES: tuple[Stage, ...] = tuple(import_module(f"kdkit.pipeline.stages.{name}").STAGE for name in STAGE_NAMES)
-"""In order; each is what a module of `kdkit.pipeline.stages` ends with."""
 
 
 def run(
@@ -58,12 +55,35 @@ def run(
         KdkitError: See `kdkit.errors` for what can go wrong.
     """
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
+    if not fresh and (report := reread(recipe, path, progress=chosen(progress))) is not None:
+        return report
     team = launcher.join()
     shown = chosen(progress if team.leads else False)
     with team.watching(), open_here(recipe, path, fresh=fresh, progress=shown, team=team) as opened:
         with _followed(opened, STAGES):
             do_all(opened, STAGES)
         return team.all_do(lambda: read_report(path))
+
+
+def reread(recipe: Recipe, path: Path, *, progress: Progress) -> Report | None:
+    """The report of a run that is finished and whole; else None. No device is asked for, and torch is not imported.
+
+    Of several processes, which have to agree, none looks.
+
+    Raises:
+        Mismatch: The folder belongs to another recipe; the message gives the differences.
+        UsageError: The folder holds something else.
+    """
+    if launcher.started().size > 1:
+        return None
+    check_folders(recipe, path)
+    check_recipe(path, recipe)
+    record = read_record(path)
+    if record.get("status") != "done" or not are_whole(record, path, recipe, STAGES):
+        return None
+    for stage in STAGES:
+        progress.note(f"{stage.name}: done before")
+    return read_report(path)
 
 
 def do_all(opened: Run, stages: Sequence[Stage]) -> None:

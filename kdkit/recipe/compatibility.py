@@ -30,11 +30,20 @@ def check_compatible(recipe: Recipe, corpus: Corpus) -> None:
             keeps no hidden states to compare; or a schedule has more epochs than the training.
     """
     _check_rows(recipe, corpus)
+    check_parts(recipe)
+    _check_metrics(recipe, corpus)
+
+
+def check_parts(recipe: Recipe) -> None:
+    """Refuse a recipe whose parts do not fit each other, whatever the data are: known before any row is read.
+
+    Raises:
+        UsageError: As of `check_compatible`, but for metrics.
+    """
     _check_schedules(recipe)
     _check_states(recipe)
     _check_temperatures(recipe)
     _check_samples(recipe)
-    _check_metrics(recipe, corpus)
 
 
 def _check_rows(recipe: Recipe, corpus: Corpus) -> None:

@@ -9,6 +9,7 @@ from kdkit.api.interfaces import FetchedSource, InputChecker, StreamedSource
 from kdkit.data import gathered
 from kdkit.data.given import checked_corpus, checked_stream
 from kdkit.errors import MissingInput, UsageError
+from kdkit.recipe.compatibility import check_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 
 
 def check_inputs(recipe: Recipe) -> None:
-    """Refuse, before the data are read, a teacher or student whose files do not exist.
+    """Refuse, before the data are read, parts that do not fit, and a teacher or student whose files do not exist.
 
     Raises:
         MissingInput: A model or tokenizer is not to be had.
         UsageError: What is there is no such thing.
     """
+    check_parts(recipe)
     for role, component in (("teacher", recipe.teacher), ("student", recipe.student)):
         if isinstance(component, InputChecker):
             with naming(role):

@@ -106,6 +106,11 @@ def shown_stage(run: Run, stage: Stage, stages: Sequence[Stage], *, before: floa
     )
 
 
+def are_whole(record: dict[str, Any], path: Path, recipe: Recipe, stages: Sequence[Stage]) -> bool:
+    """Whether a run folder with this record holds every stage finished, and all that they leave there."""
+    return all(is_done(record, path, recipe, stage, stages) and _has_outputs(record, path, stage) for stage in stages)
+
+
 def _begin(run: Run, stage: Stage, stages: Sequence[Stage]) -> bool:
     """Note that a stage is being done; whether it has to be."""
     later = stages[stages.index(stage) + 1 :]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kdkit.runs.stage_facts import Estimate, StageFacts
 
 STAGE_NAMES = ("data", "check", "teacher", "capture", "distill", "baseline", "evaluate", "report")
-"""In order. Each is a module of `kdkit.pipeline.stages`, which ends with the stage."""
+"""In order. Each is a module of `kdkit.pipeline.stages`, where a table says what it leaves."""
 
 
 @attrs.frozen(kw_only=True)

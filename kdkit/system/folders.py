@@ -46,3 +46,14 @@ def discard_folder(folder: Path) -> None:
     """Delete a folder that nobody needs any more, if it is there; what cannot be deleted takes room and no more."""
     with suppress(OSError):
         delete([folder])
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space where a folder lies or will lie."""
+    return shutil.disk_usage(existing(folder)).free
+
+
+def existing(folder: Path) -> Path:
+    """A folder, or the nearest one above it that is there."""
+    folder = folder.absolute()
+    return next(each for each in (folder, *folder.parents) if each.exists())

@@ -28,7 +28,7 @@ from kdkit import plugins as plugin_loading
 from kdkit.cli import VERBS, Verb
 from kdkit.errors import Interrupted, KdkitError
 from kdkit.evaluation.baselines import NAMES as BASELINES
-from kdkit.pipeline.run import STAGES
+from kdkit.pipeline.stages import STAGES
 from kdkit.plugins.fields import options_of
 from kdkit.plugins.registry import INTERFACES
 from kdkit.recipe import SECTIONS

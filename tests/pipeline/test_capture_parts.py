@@ -22,7 +22,8 @@ from kdkit.logits.cache import CacheWriter, LogitCache, Part, verify
 from kdkit.logits.cache.format import read_shard
 from kdkit.pipeline.capture_part import capture_part
 from kdkit.pipeline.recapture import recapture
-from kdkit.pipeline.run import STAGES, do_all, open_here
+from kdkit.pipeline.run import do_all, open_here
+from kdkit.pipeline.stages import STAGES
 from kdkit.recipe import load_recipe
 from kdkit.runs.resume import restore
 from kdkit.runs.stage_facts import Captured, PartCaptured

@@ -11,7 +11,7 @@ import kdkit
 from kdkit import models
 from kdkit.errors import Mismatch, MissingInput
 from kdkit.pipeline.plan import as_json, make_plan
-from kdkit.pipeline.run import STAGES
+from kdkit.pipeline.stages import STAGES
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
 

@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +19,8 @@ from kdkit import models
 from kdkit.data import corpus as corpora
 from kdkit.data.tokens import collate, encode
 from kdkit.errors import Interrupted, Mismatch, UsageError
-from kdkit.pipeline.run import STAGES, open_here
+from kdkit.pipeline.run import open_here
+from kdkit.pipeline.stages import STAGES
 from kdkit.recipe import load_recipe
 from kdkit.runs.resume import shown_stage
 from kdkit.system.progress import Silent
@@ -340,6 +343,16 @@ def test_a_finished_run_is_left_as_it_is(recipe, whole):
     assert code == 0
     assert done_before(said) == NAMES
     assert {path: path.read_bytes() for path in files} == files
+
+
+def test_a_finished_run_is_known_without_torch(recipe, whole):
+    code = (
+        "import atexit, sys; atexit.register(lambda: print(sorted({'torch', 'transformers'} & set(sys.modules))));"
+        f"from kdkit.cli import main; main(['run', {str(recipe)!r}, '--run-dir', {str(whole)!r}])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == "[]"
+    assert done_before(said.stderr) == NAMES
 
 
 OUTPUTS = {

@@ -10,7 +10,7 @@ import pytest
 
 from kdkit.api.values import ModelSize
 from kdkit.errors import DamagedData
-from kdkit.pipeline.run import STAGES
+from kdkit.pipeline.stages import STAGES
 from kdkit.runs import stage_facts
 from kdkit.runs.facts_table import as_facts, facts_in, from_facts
 from kdkit.runs.record import read_record

@@ -16,7 +16,7 @@ from kdkit.pipeline.estimate import bytes_of_weights, check_space
 from kdkit.pipeline.fitting import Fitting, chosen_by
 from kdkit.pipeline.students import untrained
 from kdkit.runs.model_card import model_texts
-from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import BaselineMade, Estimate
 from kdkit.store import folders, found_or_making
 from kdkit.store.tokenized import entry_for
@@ -134,8 +134,3 @@ def _key(recipe: Recipe, corpus: Corpus, untouched: TextModel) -> str:
         depends["rules"] = untouched.text_rules  # of the teacher, and saved with the baseline
     depends |= chosen_by(training.best_by, recipe.evaluation, recipe.generation, options)
     return digest_of(depends)[:32]
-
-
-STAGE = Stage(
-    name="baseline", work=fit, plan=plan, leftovers=(labels_only.NAME,), restore=restore, together=True, seconds=seconds
-)

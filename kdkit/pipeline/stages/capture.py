@@ -20,7 +20,7 @@ from kdkit.models import target_size, tokenizer_digest
 from kdkit.pipeline.cache_filling import CacheFilling
 from kdkit.pipeline.needed_logits import NeededLogits, is_finished, needed_rows
 from kdkit.pipeline.teacher_folder import same_folder
-from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Captured, TeacherAsked
 from kdkit.store import logits_of, texts
 
@@ -174,14 +174,3 @@ def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
         progress=run.progress,
         team=run.team,
     )
-
-
-STAGE = Stage(
-    name="capture",
-    work=fill,
-    plan=plan,
-    outputs=("predictions/teacher.jsonl",),
-    leftovers=("predictions/teacher.jsonl.*partial*",),
-    restore=restore,
-    together=True,
-)

@@ -9,7 +9,7 @@ import attrs
 from kdkit.api.interfaces import CheckedSuite
 from kdkit.pipeline.estimate import check_space, estimate
 from kdkit.pipeline.store_access import check_store
-from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage import Planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,6 +66,3 @@ def _try(named: NamedSuite, examples: Sequence[Example]) -> None:
 def plan(_recipe: Recipe, _corpus: Corpus, _found: Estimate) -> Planned:
     """What is compared."""
     return Planned(work="tokenizers, vocabularies, metrics, free disk, and that the store can be written")
-
-
-STAGE = Stage(name="check", work=fit_together, plan=plan)

@@ -14,7 +14,7 @@ from kdkit.data.tokens import encode
 from kdkit.errors import Mismatch
 from kdkit.recipe.inputs import check_inputs, load_rows
 from kdkit.runs.facts_table import as_facts, from_facts
-from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import DataRead
 from kdkit.store import datasets, found_or_making
 from kdkit.system.files import write_json
@@ -110,12 +110,3 @@ def _say(run: Run, corpus: Corpus, rows: dict[SplitName, int], repeated: dict[st
                 f"data: {count:,} of the {split} rows stand word for word among the training rows too: "
                 "scores on them show memory as well as skill"
             )
-
-
-STAGE = Stage(
-    name="data",
-    work=load,
-    plan=plan,
-    outputs=("data/train.jsonl", "data/validation.jsonl", "data/report.json"),
-    restore=restore,
-)

@@ -14,7 +14,7 @@ from kdkit.pipeline.fitting import Fitting
 from kdkit.pipeline.needed_logits import captured_targets
 from kdkit.pipeline.students import untrained
 from kdkit.runs.model_card import model_texts
-from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Captured, Estimate, StudentMade
 from kdkit.system.files import folder_bytes, weight_files
 from kdkit.system.folders import discard_folder
@@ -93,13 +93,3 @@ def _targets(
             "only; take a model and a tokenizer that belong together"
         )
     return captured_targets(captured, rows, device=device)
-
-
-STAGE = Stage(
-    name="distill",
-    work=fit,
-    plan=plan,
-    outputs=("student/best/config.json", "student/final/config.json"),
-    leftovers=("student",),
-    together=True,
-)

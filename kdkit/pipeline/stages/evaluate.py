@@ -18,7 +18,7 @@ from kdkit.evaluation.losses import RowLoss
 from kdkit.evaluation.record import EvaluationRecord
 from kdkit.evaluation.scoring import Column
 from kdkit.pipeline.asking import ask_all, student_folder, texts_file
-from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import BaselineMade, Estimate, Evaluated
 from kdkit.store import predictions
 from kdkit.system.wording import plural
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 IMITATORS = ("student", labels_only.NAME)
 """Whose texts every suite compares with the teacher's, too."""
-
-WRITTEN = ("student", "student-validation", *baselines.NAMES)
-"""Of the files of texts, those that are written here."""
 
 
 def score(run: Run) -> Evaluated:
@@ -218,14 +215,3 @@ def _validation_scores(run: Run, asked: Asked) -> tuple[tuple[Score, ...], dict[
     evidence.add_loss("student", "truth", "hard", answers.losses)
     evidence.add_tokens("student", answers.tokens)
     return tuple(evidence.scores), evidence.failures
-
-
-STAGE = Stage(
-    name="evaluate",
-    work=score,
-    plan=plan,
-    outputs=("predictions/student.jsonl", "evaluation.json", "rows.npz"),
-    leftovers=tuple(f"predictions/{name}.jsonl*" for name in WRITTEN),
-    together=True,
-    seconds=seconds,
-)

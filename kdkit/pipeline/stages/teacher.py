@@ -12,8 +12,9 @@ from kdkit.losses import HardLoss
 from kdkit.models import rules_beside, tokenizer_digest, weights_digest
 from kdkit.pipeline.estimate import bytes_of_weights, check_space
 from kdkit.pipeline.fitting import Fitting, chosen_by
+from kdkit.pipeline.stages import WORKSHOP
 from kdkit.runs.model_card import model_texts
-from kdkit.runs.stage import Planned, Stage
+from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Estimate, TeacherMade
 from kdkit.store import folders, found_or_making, sweep_of
 from kdkit.store.tokenized import entry_for
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
-
-WORKSHOP = "teacher-training"
 
 
 def fit(run: Run) -> TeacherMade:
@@ -182,13 +181,3 @@ def _key(run: Run, corpus: Corpus, tokenizer: Tokenizer) -> str:
     if fine_tune is not None:
         depends |= chosen_by(fine_tune.best_by, run.recipe.evaluation, run.recipe.generation, options)
     return digest_of(depends)[:32]
-
-
-STAGE = Stage(
-    name="teacher",
-    work=fit,
-    plan=plan,
-    leftovers=("teacher", ".teacher.partial", WORKSHOP),
-    restore=restore,
-    together=True,
-)

@@ -8,11 +8,12 @@ import attrs
 
 from kdkit.report.numbers import pairs
 from kdkit.report.numbers.conclusion import conclude
-from kdkit.report.numbers.names import MODELS
+from kdkit.report.numbers.names import MODELS, metric_name
 from kdkit.report.numbers.next_step import next_step
 from kdkit.report.numbers.selection import headline
 from kdkit.report.numbers.statistics import Unpaired
 from kdkit.report.numbers.student_folder import student_folder
+from kdkit.report.numbers.versus_labels import against_labels
 from kdkit.report.page import formats
 from kdkit.report.parts import verdict
 from kdkit.report.read.files import number
@@ -125,16 +126,29 @@ def differences(stats: Statistics, first: Configuration) -> list[dict[str, Any]]
 
 
 def lines(stats: Statistics) -> tuple[list[str], list[list[str]]]:
-    """A table for the terminal: columns, and a row for each configuration with its headline score."""
+    """A table for the terminal: columns, and a row for each configuration with its headline score beside labels only.
+
+    Losses that depend on alpha, temperature or codec are never the headline: its column compares like with like.
+    """
     key = headline(stats)
     if key is None:
         return [], []
     rows = []
     for each in stats.configurations:
         measure = stats.measure(each, key)
-        if measure is not None:
-            rows.append([each.label, str(measure.seeds), formats.metric(measure.value), formats.interval(measure)])
-    return ["", "seeds", f"{key.suite}.{key.metric}", "95 % interval"], rows
+        if measure is None:
+            continue
+        row = [each.label, str(measure.seeds), formats.metric(measure.value), formats.interval(measure)]
+        apart = against_labels(stats, each, key)
+        if isinstance(apart, Unpaired):
+            row.append("")
+        else:
+            row.append(f"{formats.signed(apart.value)}{' (within noise)' if apart.holds_zero else ''}")
+        rows.append(row)
+    columns = ["", "seeds", metric_name(key), "95 % interval", "minus labels only"]
+    if not any(row[-1] for row in rows):
+        return columns[:-1], [row[:-1] for row in rows]
+    return columns, rows
 
 
 def _scores(stats: Statistics, configuration: Configuration) -> list[dict[str, Any]]:

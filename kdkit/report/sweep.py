@@ -20,14 +20,14 @@ from kdkit.report.parts import (
     cautions,
     codecs,
     costs,
+    gains,
     grids,
     provenance,
     published,
     scores,
     sweep_verdict,
-    versus_labels,
 )
-from kdkit.report.parts.drawn import chosen
+from kdkit.report.parts.drawn import chosen, headline_first
 from kdkit.report.read.sweep import read_sweep_runs
 from kdkit.system.wording import plural
 
@@ -90,12 +90,14 @@ def assemble(folder: Path) -> SweepReport:
     except PluginError as error:
         reference = None
         warnings.append(f"The published values are left out: {error}.")
-    found = sweep_verdict.of_sweep(stats, selection, split)
+    key = headline(stats)
+    found = sweep_verdict.of_sweep(stats, selection, key, split)
     document = Document(
         title=sweep.name,
         kind="sweep report",
         description=f"{sweep.description} {cautions.what_was_varied(sweep)}".strip(),
         verdict=attrs.evolve(found, detail=f"{found.detail} {cautions.how_far(sweep)}".strip()),
+        opening=sweep_verdict.opening(stats, selection, key, split),
         warnings=tuple(warnings),
         parts=tuple(part for part in _parts(sweep, stats, selection, split, reference) if part is not None),
         footer=f"Made by kdkit from the folders of {plural(len(runs_read), 'trial')} alone.",
@@ -109,15 +111,15 @@ def _parts(
     """The sections, in their order."""
     if stats.configurations:
         key = headline(stats)
-        suites = [] if key is None else [key.suite]
-        drawn = {against: chosen(stats, against, suites) for against in ("truth", "teacher")}
+        drawn = headline_first(chosen(stats), key)
+        leads = key is not None and sweep_verdict.axis_of_finding(stats, key) is not None
+        yield gains.of_sweep(stats, key)
         yield best.of_sweep(stats, selection, split)
-        yield versus_labels.of_sweep(stats)
+        yield from along.of_sweep(stats, drawn, reference, leads=leads)
+        yield grids.of_sweep(stats, drawn)
+        yield codecs.of_sweep(stats, drawn)
         yield by_metric.of_sweep(stats, split)
-        yield from along.of_sweep(stats, [*drawn["truth"], *drawn["teacher"]], reference)
-        yield grids.of_sweep(stats, key)
-        yield codecs.of_sweep(stats, drawn["truth"])
-        yield scores.of_several(stats, "Every configuration")
+        yield scores.of_several(stats, "Every score")
         yield published.of_sweep(stats, reference)
         yield costs.of_several(stats.configurations)
     yield provenance.failed(sweep.trials)

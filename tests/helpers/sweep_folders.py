@@ -89,7 +89,13 @@ def skill_of(values: Mapping[str, Any]) -> float:
     """How well a configuration does: .5 at best."""
     alpha, temperature = values.get("loss.alpha", 0.5), values.get("loss.temperature", 1.0)
     distilled = 0.1 * (1 - abs(2 * alpha - 1)) - 0.04 * abs(math.log2(temperature))
+    distilled -= 0.04 * max(0.0, 4 - math.log10(values.get("training.rows", 10_000)))
     return 0.4 + (distilled if alpha else 0.0) - 0.02 * (values.get("codec.name") == "topk")
+
+
+def taught_by_labels(rows: int) -> float:
+    """How much worse so few training rows make a student of labels only; 0 where their number is not varied."""
+    return 0.1 * max(0.0, 4 - math.log10(rows)) if rows else 0.0
 
 
 def _rows(
@@ -105,7 +111,11 @@ def _rows(
     own = np.random.default_rng([seed, zlib.crc32(json.dumps(dict(values), sort_keys=True).encode())])
     models = {"teacher": (0.6, np.random.default_rng(1)), "student": (skill, own)}
     if baselines and values.get("loss.alpha", 0.5):
-        models["labels-only"] = (0.4, np.random.default_rng([seed, 2]))
+        rows = values.get("training.rows", 0)
+        models["labels-only"] = (
+            0.4 - taught_by_labels(rows),
+            np.random.default_rng([seed, 2, *([rows] if rows else [])]),
+        )
     if baselines:
         models |= {"untouched": (0.05, np.random.default_rng(3)), "constant": (0.1, np.random.default_rng(4))}
     found: dict[RowKey, Any] = {}

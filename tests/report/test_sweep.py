@@ -30,11 +30,12 @@ from kdkit.report.numbers.statistics import Unpaired
 from kdkit.report.numbers.versus_best import others
 from kdkit.report.page import html, markdown
 from kdkit.report.page.charts.lines import Line, LineChart, Point, is_log, readable_ticks, tick_gap
+from kdkit.report.page.charts.sizes import powers, spread
 from kdkit.report.page.charts.svg import reach
-from kdkit.report.page.document import Listing
+from kdkit.report.page.document import Choice, Listing
 from kdkit.report.page.formats import metric, setting, signed, signed_interval
 from kdkit.report.page.tables import Table
-from kdkit.report.parts import along, by_metric, grids, published
+from kdkit.report.parts import along, by_metric, grids, published, sweep_verdict
 from kdkit.report.parts.cells import apart
 from kdkit.report.read.scored import ScoredRun
 
@@ -94,20 +95,42 @@ def test_the_best_is_chosen_on_the_validation_rows_whatever_the_test_rows_say(tm
     assert found.selection.best.values == {"loss.alpha": 0.1, "loss.temperature": 1.0}
     told = found.stats.measure(found.selection.best, F1).value
     assert told < found.stats.measure(configuration(found, alpha=0.5, temperature=1.0), F1).value
-    assert found.document.verdict.sentence.startswith("Best on validation: alpha 0.1, temperature 1, whose F1 is")
+    assert "the best configuration, alpha 0.1, temperature 1," in found.document.verdict.sentence
     assert "0.99" not in found.document.verdict.sentence
+
+
+def test_the_metric_that_is_reported_chooses_whatever_picked_the_epochs(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[:3], best_by="loss", seeds=(1,), rows=40)
+    found = sweep.assemble(path)
+    assert found.selection.by == "text.f1"
+    assert found.document.verdict.detail.startswith("Chosen by its F1 on the validation rows, reported on 40 test rows")
+
+
+def without_validation_scores(path):
+    for place in path.glob("trials/*/evaluation.json"):
+        change_json(place, lambda evaluation: evaluation.update(validation_scores=[]))
 
 
 def test_a_loss_that_depends_on_alpha_chooses_nothing_where_alpha_varies(tmp_path):
     path = write_sweep_folder(tmp_path / "sweep", GRID[:3], best_by="loss", seeds=(1,), rows=40)
+    without_validation_scores(path)
+    assert sweep.assemble(path).selection.best is None
+    for place in path.glob("trials/*/evaluation.json"):
+        change_json(place, hard_on_validation)
     found = sweep.assemble(path)
-    assert found.selection.by == "text.f1"
+    assert found.selection.by == "the hard loss"
     assert 'training.best_by is "loss", which is not comparable' in " ".join(part(found.document, "best").each(str))
+
+
+def hard_on_validation(evaluation):
+    (hard,) = (each for each in evaluation["scores"] if (each["model"], each["metric"]) == ("student", "hard"))
+    evaluation["validation_scores"].append(hard)
 
 
 def test_a_loss_chooses_the_lowest_where_it_is_the_same_loss(tmp_path):
     trials = [{"training.epochs": epochs} for epochs in (1, 2)]
     path = write_sweep_folder(tmp_path / "sweep", trials, best_by="loss", seeds=(1,), rows=40)
+    without_validation_scores(path)
     listed = json.loads((path / "sweep.json").read_text())["trials"]
     for each, value in zip(listed, (1.5, 0.5), strict=True):
         place = path / "trials" / each["id"] / "run.json"
@@ -148,7 +171,7 @@ def test_a_configuration_that_does_as_well_is_named_as_within_noise_and_one_that
     assert [row.cells[index].text for index in (0, 2, 3, 4)] == [
         "temperature 1", "none", "temperature 1.05", "temperature 64",
     ]  # fmt: skip
-    assert "Of the 2 other configurations 1 is within noise of it and 1 is worse." in found.document.verdict.sentence
+    assert "Of the 2 other configurations 1 is within noise of it and 1 is worse." in found.document.verdict.detail
 
 
 def choose(path, value, *, seeds=(1, 2, 3), **values):
@@ -167,21 +190,101 @@ def test_a_configuration_that_is_better_on_test_than_the_best_on_validation_is_n
     assert (judged.kind, found.selection.best.label) == ("better", "temperature 64")
     apart = found.stats.difference(judged.configuration, found.selection.best, F1)
     told = f"temperature 1 ({signed(apart.value)}, {signed_interval(apart)})"
-    assert f"The other configuration is better on test: {told}." in found.document.verdict.sentence
+    assert f"The other configuration is better on test: {told}." in found.document.verdict.detail
     shown = tables(found.document, "by-metric")
     assert all(row.cells[0].text == "temperature 1" for table in shown for row in table.groups[0].rows)
 
 
-def test_what_the_choosing_score_tells_apart_is_said_too(tmp_path):
-    trials = [{"loss.temperature": temperature} for temperature in (1.0, 64.0)]
-    path = write_sweep_folder(tmp_path / "sweep", trials, best_by="hard", rows=400)
-    choose(path, 0.1, temperature=1.0)
+@pytest.mark.parametrize(
+    ("temperature", "said"),
+    [
+        (1.0, "Distillation helps: "),
+        (64.0, "Distillation did not help: "),
+        (2.7, "Distillation is not shown to help: "),
+    ],
+)
+def test_a_sweep_says_whether_its_chosen_configuration_is_better_than_labels_only_and_shows_both(
+    tmp_path, temperature, said
+):
+    path = write_sweep_folder(tmp_path / "sweep", [{"loss.temperature": temperature}], rows=400)
     found = sweep.assemble(path)
-    hard = RowKey("student", "truth", "loss", "hard")
-    gain = versus_labels.against_labels(found.stats, found.selection.best, hard)
-    assert gain.high < 0
-    told = f"it is {metric(-gain.value)} better than labels only ({signed_interval(gain)})"
-    assert f"By the hard loss on test, which chose it on validation, {told}." in found.document.verdict.sentence
+    gain = versus_labels.against_labels(found.stats, found.selection.best, F1)
+    assert found.document.verdict.sentence.startswith(said)
+    scores, difference = found.document.opening
+    assert [(dot.label, dot.tone) for dot in scores.groups[0].dots] == [
+        (f"temperature {temperature:g}", "student"), ("labels only", "labels-only"),
+    ]  # fmt: skip
+    ((shown,),) = (group.dots for group in difference.groups)
+    assert (shown.at, shown.tone) == (gain, gain.verdict)
+    assert difference.sides == ("labels only is better", "distilled is better")
+
+
+def test_every_configuration_is_drawn_against_labels_only_the_best_first(report):
+    (choice,) = part(report.document, "gains").each(Choice)
+    assert [name for name, _ in choice.options] == ["F1", "Exact match", "Hard loss"]
+    f1, _, hard = (plot for _, (plot,) in choice.options)
+    learning = [each for each in report.stats.configurations if each.values["loss.alpha"]]
+    gains = {each.label: versus_labels.against_labels(report.stats, each, F1) for each in learning}
+    shown = [dot for group in f1.groups for dot in group.dots]
+    assert {dot.label: dot.at for dot in shown} == gains
+    assert [dot.at.value for dot in shown] == sorted((gain.value for gain in gains.values()), reverse=True)
+    assert [dot.tone for dot in shown] == [gains[dot.label].verdict for dot in shown]
+    lowest_first = [dot.at.value for group in hard.groups for dot in group.dots]
+    assert lowest_first == sorted(lowest_first)
+    assert hard.sides == ("distilled is better", "labels only is better")
+
+
+def test_where_labels_only_changes_along_the_axis_the_page_opens_with_the_curve_of_the_gain(tmp_path):
+    trials = [{"training.rows": rows} for rows in (500, 5_000, 50_000)]
+    path = write_sweep_folder(tmp_path / "sweep", trials, rows=400)
+    found = sweep.assemble(path)
+    gains = {
+        each.values["training.rows"]: versus_labels.against_labels(found.stats, each, F1)
+        for each in found.stats.configurations
+    }
+    (block,) = found.document.opening
+    chart = block.figures[0].chart
+    (line,) = chart.lines
+    assert {point.x: point.at for point in line.points} == gains
+    assert is_log([point.x for point in line.points])
+    assert [(level.model, level.at.value) for level in chart.levels] == [("labels-only", 0)]
+    assert found.document.verdict.sentence.startswith("Distillation beats labels only in F1 with training rows ")
+    low, high = chart_ends(chart)
+    assert low < 0 < high
+    # Its own scores stand beside those of labels only, which is a line as well.
+    along_rows = along.along(found.stats, "training.rows", (F1,), None).chart
+    assert [each.label for each in along_rows.lines] == ["distilled", "labels only"]
+    assert [level.model for level in along_rows.levels] == ["teacher"]
+    assert chart.png().startswith(b"\x89PNG")
+
+
+def chart_ends(chart):
+    return reach([*(point.at for line in chart.lines for point in line.points), *(level.at for level in chart.levels)])
+
+
+def verdict_along(kinds):
+    """The sentence on an axis at whose places the gain is of these kinds."""
+    ends = {"better": (0.1, 0.3), "worse": (-0.3, -0.1), "within noise": (-0.1, 0.3)}
+    gains = [
+        Difference(suite="text", metric="f1", value=sum(ends[kind]) / 2, low=ends[kind][0], high=ends[kind][1], count=9)
+        for kind in kinds
+    ]
+    return sweep_verdict.told_along([(10.0 * (place + 1), gain) for place, gain in enumerate(gains)], "F1", "rows")
+
+
+def test_a_finding_along_an_axis_names_where_distillation_is_better_worse_and_where_neither_is_told():
+    better, worse, noise = "better", "worse", "within noise"
+    assert verdict_along([better] * 3 + [noise] * 3) == (
+        "Distillation beats labels only in F1 with rows from 10 to 30; from 40 to 60 the two cannot be told apart."
+    )
+    assert verdict_along([better, noise, better, worse]) == (
+        "Distillation beats labels only in F1 with rows at 10 and 30; it is worse at 40; at 20 the two cannot be told "
+        "apart."
+    )
+    assert verdict_along([noise] * 3) == "Distillation does not beat labels only in F1 at any value of rows."
+    assert verdict_along([noise, worse, worse]) == (
+        "Distillation does not beat labels only in F1 at any value of rows, and is worse at 20 and 30."
+    )
 
 
 def test_what_has_fewer_seeds_than_others_is_not_the_best_but_judged_on_the_seeds_of_both(tmp_path):
@@ -253,8 +356,8 @@ def test_scores_that_are_equal_everywhere_are_told_once_by_all_their_names(tmp_p
         change_json(place, equal)
     after = sweep.assemble(path)
     titles = [[figure.chart.title for figure in figures(found.document, "along-0")] for found in (before, after)]
-    assert len(titles[1]) == len(titles[0]) - 2  # against the truth, and against the teacher
-    assert "Exact match, F1, against the truth, by alpha" in titles[1]
+    assert len(titles[1]) == len(titles[0]) - 2  # by itself, and minus labels only
+    assert "F1, exact match" in titles[1]
     assert tables(after.document, "scores")[0].columns == ("", "exact match, F1")
     assert "exact match, F1" in [row.label for row in tables(after.document, "best")[0].groups[0].rows]
 
@@ -263,10 +366,8 @@ def test_beside_a_best_of_labels_only_there_is_no_second_column_of_it(tmp_path):
     path = write_sweep_folder(tmp_path / "sweep", GRID[:2], seeds=(1,), rows=40)
     choose(path, 0.99, seeds=(1,), alpha=0.0, temperature=1.0)
     document = sweep.assemble(path).document
-    assert tables(document, "best")[0].columns == ("", "the best", "the next best", "difference")
-    assert any(
-        "none that learnt from the teacher did better" in sentence for sentence in part(document, "best").each(str)
-    )
+    assert tables(document, "best")[0].columns == ("", "chosen", "the next best", "difference")
+    assert document.verdict.sentence.startswith("Nothing beat labels only: ")
 
 
 def test_a_baseline_has_one_row_of_losses_though_its_soft_loss_varies_with_alpha(tmp_path):
@@ -375,7 +476,7 @@ def test_every_figure_has_a_table_of_its_own_with_the_values_drawn(report):
         told = {cell.text for group in figure.table.groups for row in group.rows for cell in row.cells}
         drawn = [point.at.value for line in figure.chart.lines for point in line.points]
         assert len(drawn) >= 4
-        assert {f"{value:.3f}" for value in drawn} <= told
+        assert {(signed if figure.chart.signed else metric)(value) for value in drawn} <= told
 
 
 def test_along_an_axis_a_line_holds_the_trials_that_differ_in_it_alone(report):
@@ -387,22 +488,68 @@ def test_along_an_axis_a_line_holds_the_trials_that_differ_in_it_alone(report):
 
 
 def test_a_heat_map_is_drawn_of_axes_that_cross_and_of_no_others(tmp_path, report):
-    assert grids.figures(report.stats, F1) == []
+    assert grids.figures(report.stats, (F1,)) == []
     crossing = [{"loss.alpha": a, "loss.temperature": t} for a in (0.1, 0.5) for t in (1.0, 2.0)]
     found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", crossing, seeds=(1,), rows=40))
-    (figure,) = grids.figures(found.stats, F1)
+    (figure,) = grids.figures(found.stats, (F1,))
     assert (figure.chart.columns, figure.chart.rows) == (("0.1", "0.5"), ("1", "2"))
     assert figure.chart.values[1][0] == found.stats.measure(configuration(found, alpha=0.1, temperature=2.0), F1).value
+
+
+def test_what_is_within_noise_of_the_best_has_the_colour_of_the_best_on_a_heat_map(tmp_path):
+    crossing = [{"loss.alpha": a, "loss.temperature": t} for a in (0.1, 0.5) for t in (1.0, 1.05, 64.0)]
+    found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", crossing, rows=400))
+    (figure,) = grids.figures(found.stats, (F1,))
+    chart, shown = figure.chart, {}
+    for row, temperature in enumerate((1.0, 1.05, 64.0)):
+        for column, alpha in enumerate((0.1, 0.5)):
+            shown[row, column] = configuration(found, alpha=alpha, temperature=temperature)
+    best = shown[chart.best]
+    strongest = chart.strength(*chart.best)
+    for place, each in shown.items():
+        alike = each is best or found.stats.difference(each, best, F1).holds_zero
+        assert (chart.strength(*place) == strongest) is alike
+    assert 1 < sum(chart.strength(*place) == strongest for place in shown) < len(shown)
 
 
 def test_a_codec_study_sets_bytes_a_token_against_quality(tmp_path):
     trials = [{"codec.name": name} for name in ("u8-lz4", "topk", "subspace")]
     found = sweep.assemble(write_sweep_folder(tmp_path / "sweep", trials, seeds=(1, 2), rows=40))
-    figure = figures(found.document, "codecs")[0]
-    assert [(line.label, line.points[0].x) for line in figure.chart.lines] == [
-        ("codec subspace", 375.25), ("codec topk", 512.0), ("codec u8-lz4", 4099.5),
+    chart = figures(found.document, "codecs")[0].chart
+    assert [(point.label, point.size) for point in chart.points] == [
+        ("subspace", 375.25), ("topk", 512.0), ("u8-lz4", 4099.5),
     ]  # fmt: skip
-    assert all(line.points[0].at.low < line.points[0].at.high for line in figure.chart.lines)
+    assert all(point.at.low < point.at.high for point in chart.points)
+
+
+def test_sizes_have_ticks_at_powers_of_ten_or_else_between_them():
+    assert powers(9, 12_000) == [10, 100, 1_000, 10_000]
+    assert powers(375, 4_100) == [500, 1_000, 2_000]
+    assert powers(3, 4) == [3, 4]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=9).map(sorted), st.floats(0.001, 0.2))
+def test_names_beside_a_chart_keep_their_order_and_their_distance(wanted, gap):
+    placed = spread(wanted, gap)
+    assert len(placed) == len(wanted)
+    assert all(two - one >= gap * (1 - 1e-6) - 1e-9 for one, two in pairwise(placed))
+    if all(two - one >= gap for one, two in pairwise(wanted)):
+        assert placed == pytest.approx(wanted)
+
+
+def test_a_share_that_is_all_but_1_for_every_model_is_not_drawn(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[1:3], seeds=(1,), rows=40)
+
+    def all_parse(evaluation):
+        for each in evaluation["scores"]:
+            if each["metric"] == "exact_match":
+                each.update(value=0.995, low=0.99, high=1.0)
+
+    assert "Exact match" in [name for name, _ in part(sweep.assemble(path).document, "along-0").each(Choice)[0].options]
+    for place in path.glob("trials/*/evaluation.json"):
+        change_json(place, all_parse)
+    (choice,) = part(sweep.assemble(path).document, "along-0").each(Choice)
+    assert [name for name, _ in choice.options] == ["F1", "Hard loss"]
 
 
 def test_published_values_stand_beside_the_trial_that_is_set_up_alike(report):

@@ -13,9 +13,9 @@ from kdkit.report.read.scored import SEED
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from kdkit.api.values import Direction
+    from kdkit.api.values import Direction, Score
     from kdkit.report.numbers.configurations import Configuration
     from kdkit.report.numbers.statistics import Statistics
     from kdkit.report.read.scored import ScoredRun
@@ -49,39 +49,41 @@ class Selection:
 
 
 def select(stats: Statistics, axes: Sequence[str]) -> Selection:
-    """Order configurations by `training.best_by` on the validation rows, mean over seeds.
+    """Order configurations on the validation rows, mean over seeds, by the score that the report is about.
 
-    The total and the soft loss depend on alpha, temperature and what was stored of the teacher's logits. Where a sweep
-    varies these, another score takes their place.
+    Where the validation rows have no such score, `training.best_by` takes its place; but the total and the soft loss
+    depend on alpha, temperature and what was stored of the teacher's logits, and where a sweep varies these the hard
+    loss does instead.
     """
-    configurations = stats.configurations
+    configurations, about = stats.configurations, headline(stats)
     monitors = {str(run.recipe.get("training.best_by")) for each in configurations for run in each.runs}
-    if len(monitors) == 1:
-        (monitor,) = monitors
+    monitor = next(iter(monitors)) if len(monitors) == 1 else None
+    if about is not None and monitor != _monitor_of(about):
+        runs = [run for each in stats.having(about) for run in each.runs]
+        if all(about in _on_validation(run) for run in runs):
+            found = by_score(stats, about)
+            return Selection(by=_named(about), ranked=found, note=_seeds_note(found, of=len(configurations)), key=about)
+    reason = "the trials differ in training.best_by"
+    if monitor is not None:
         if monitor not in TEACHER_LOSSES or not any(axis.startswith(OF_TEACHER) for axis in axes):
             found = _ranked(configurations, _monitored(monitor), direction=_direction_of(monitor, stats))
             if found:
                 note = _seeds_note(found, of=len(configurations))
                 return Selection(by=monitor, ranked=found, note=note, key=_key_of(monitor, configurations))
         reason = f'training.best_by is "{monitor}", which is not comparable between trials that vary {", ".join(axes)}'
-    else:
-        reason = "the trials differ in training.best_by"
-    wanted = (HARD, headline(stats)) if monitors <= TEACHER_LOSSES else (headline(stats), HARD)
-    for key in wanted:
-        found = () if key is None else by_score(stats, key)
-        if key is not None and found:
-            name = "the hard loss" if key == HARD else f"{key.suite}.{key.metric}"
-            seeds = _seeds_note(found, of=len(configurations))
-            note = f"{reason}; so {name} on the validation rows chose. {seeds}".strip()
-            return Selection(by=name, ranked=found, note=note, key=key)
-    return Selection(by="", ranked=())
+    found = by_score(stats, HARD)
+    if not found:
+        return Selection(by="", ranked=())
+    seeds = _seeds_note(found, of=len(configurations))
+    note = f"{reason}; so {_named(HARD)} on the validation rows chose. {seeds}".strip()
+    return Selection(by=_named(HARD), ranked=found, note=note, key=HARD)
 
 
 def by_score(stats: Statistics, key: RowKey) -> tuple[tuple[Configuration, float], ...]:
     """Configurations ordered by a score on the validation rows; empty where none has it there."""
 
     def value(run: ScoredRun) -> float | None:
-        scores = run.scores if run.split == "validation" else run.validation
+        scores = _on_validation(run)
         return number(scores[key].value) if key in scores else None
 
     return _ranked(stats.configurations, value, direction=stats.direction(key))
@@ -98,6 +100,19 @@ def headline(stats: Statistics) -> RowKey | None:
             return chosen
     first = [key for key in texts if key.suite == texts[0].suite]
     return next((key for key in first if key.metric == "f1"), next(iter([*first, *mine]), None))
+
+
+def _on_validation(run: ScoredRun) -> Mapping[RowKey, Score]:
+    return run.scores if run.split == "validation" else run.validation
+
+
+def _named(key: RowKey) -> str:
+    return "the hard loss" if key == HARD else f"{key.suite}.{key.metric}"
+
+
+def _monitor_of(key: RowKey) -> str:
+    """What a training watches that watches a score."""
+    return key.metric if key.suite == "loss" else f"{key.suite}.{key.metric}"
 
 
 def _monitored(monitor: str) -> Callable[[ScoredRun], float | None]:

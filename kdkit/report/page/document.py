@@ -51,12 +51,14 @@ class Figures:
         title: A heading; none where empty.
         note: How to read them; only where they are drawn.
         legend: Models and what their marks are called.
+        look: "wide" for a drawing that a page opens with.
     """
 
     figures: tuple[Figure, ...]
     title: str = ""
     note: str = ""
     legend: tuple[tuple[str, str], ...] = ()
+    look: str = ""
 
 
 @attrs.frozen

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.api.values import Interval
 from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import is_known, reach
 from kdkit.report.page.tables import Cell, Group, Row, Table
 
-if TYPE_CHECKING:
-    from kdkit.api.values import Interval
-
 MOST_TICKS = 5
+NOTHING = Interval(value=0.0, low=0.0, high=0.0, count=0)
 
 
 @attrs.frozen(kw_only=True)
@@ -72,11 +70,7 @@ class DotPlot:
         if self.ends is not None:
             return self.ends
         drawn = [dot.at for group in self.groups for dot in group.dots]
-        low, high = reach(drawn)
-        if self.sides is not None:
-            room = 0.06 * (high - low)
-            low, high = min(low, -room), max(high, room)
-        return low, high
+        return reach(drawn if self.sides is None else [*drawn, NOTHING])
 
     @property
     def ticks(self) -> tuple[tuple[float, str], ...]:

@@ -1,4 +1,4 @@
-"""The best configuration of a sweep, beside labels only and the next best."""
+"""The chosen configuration of a sweep, beside labels only and the next best."""
 
 from __future__ import annotations
 
@@ -36,13 +36,11 @@ def of_sweep(stats: Statistics, selection: Selection, split: str) -> Part | None
         if other is not None:
             cells += [score_cell(stats.measure(other, key)), apart(stats.difference(best, other, key))]
         rows.append(Row(label=group_name(group), note=suites_of(group), cells=tuple(cells)))
-    columns = ["", "the best", *(("labels only", "difference") if has_labels else ())]
+    columns = ["", "chosen", *(("labels only", "difference") if has_labels else ())]
     if other is not None:
         columns += ["the next best", "difference"]
-    chosen = f"{best.label} is the best by {selection.by} on the validation rows, mean over its seeds."
-    text = [f"{chosen} {selection.note}".strip(), _on_what(split)]
-    if not has_labels:
-        text.append("It is a student of labels only: none that learnt from the teacher did better there.")
+    text = [f"{best.label} is the best by {selection.by} on the validation rows, mean over its seeds. {selection.note}"]
+    text = [text[0].strip(), *_on_what(split)]
     if other is not None:
         shared = stats.seeds_in_common(best, other)
         few = shared < max(len(best.runs), len(other.runs))
@@ -50,21 +48,19 @@ def of_sweep(stats: Statistics, selection: Selection, split: str) -> Part | None
     table = Table.of(
         columns,
         rows,
-        title=f"On the rows of {split}",
-        note="Differences are paired by row and seed; in small print 95 % intervals over rows and seeds. Within noise: "
-        "the interval of the difference holds 0.",
+        title=f"On the {split} rows",
+        note="Chosen minus the other, paired by row and seed. In small print 95 % intervals over rows and seeds.",
     )
-    return Part(key="best", title="The best configuration", blocks=(*text, *((table,) if rows else ())))
+    return Part(key="best", title="The chosen configuration", blocks=(" ".join(text), *((table,) if rows else ())))
 
 
 def _on_these(seeds: int) -> str:
     return f"; the difference from it is of the {plural(seeds, 'seed')} that both have alone"
 
 
-def _on_what(split: str) -> str:
-    if split == "test":
-        return "Chosen on validation rows, reported on test rows, which chose nothing."
-    return (
+def _on_what(split: str) -> list[str]:
+    told = (
         "The data have no test rows: these scores are on the validation rows that chose the configuration and each "
         "run's best epoch, and flatter the best."
     )
+    return [told] if split == "validation" else []

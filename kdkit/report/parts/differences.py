@@ -53,9 +53,8 @@ def tables(stats: Statistics) -> list[Table]:
 
 def intervals(stats: Statistics) -> list[Figures]:
     """The configurations' values of the chosen metrics with their intervals, one below the other."""
-    key = headline(stats)
     found: list[Figure] = []
-    for group in chosen(stats, "truth", [] if key is None else [key.suite]):
+    for group in chosen(stats):
         wanted, name = group[0], group_name(group)
         measured = [
             (each, measure) for each in stats.configurations if (measure := stats.measure(each, wanted)) is not None

@@ -1,90 +1,149 @@
-"""What a sweep found, in a few sentences: the best configuration beside labels only and the others."""
+"""What a sweep found: a sentence, and the rows that it stands on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.report.numbers.names import metric_name
-from kdkit.report.numbers.selection import headline
+from kdkit.report.numbers.axes import numeric_axes, value_on
+from kdkit.report.numbers.names import LABELS_ONLY, capital, metric_name
 from kdkit.report.numbers.statistics import Unpaired, is_labels_only, within_noise
-from kdkit.report.numbers.versus_best import BETTER, named, of_fewer, of_kind, others, summed_up
+from kdkit.report.numbers.versus_best import of_fewer, others, summed_up
 from kdkit.report.numbers.versus_labels import against_labels
 from kdkit.report.page import formats
-from kdkit.report.page.document import Verdict
+from kdkit.report.page.charts.svg import PICTURE
+from kdkit.report.page.document import Figures, Verdict
+from kdkit.report.page.dotplot import Dot, DotPlot
+from kdkit.report.parts import along
+from kdkit.report.parts.gains import SIDES, dot_of
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kdkit.api.values import Difference
     from kdkit.evaluation.row_scores import RowKey
     from kdkit.report.numbers.selection import Selection
     from kdkit.report.numbers.statistics import Statistics
+    from kdkit.report.page.document import Block
+
+LEAST_PLACES = 3
+"""So many places of an axis make a finding along it."""
 
 
-def of_sweep(stats: Statistics, selection: Selection, split: str) -> Verdict:
-    """What came of it: the best configuration, its score, and what that is worth beside labels only and the others.
-
-    That is said of the score that the report is about, and of the one that chose, where that is another.
-    """
-    best, key = selection.best, headline(stats)
+def of_sweep(stats: Statistics, selection: Selection, key: RowKey | None, split: str) -> Verdict:
+    """What came of it in the score that the report is about, and how it was chosen."""
+    best = selection.best
     measure = None if best is None or key is None else stats.measure(best, key)
     if best is None or key is None or measure is None:
         return Verdict("No trial of this sweep is scored yet.")
     name = metric_name(key)
+    axis = axis_of_finding(stats, key)
+    if axis is not None:
+        return Verdict(_along(stats, axis, key), f"{capital(name)} on {_over(measure.count, measure.seeds, split)}.")
     versus = against_labels(stats, best, key)
-    worth = "a student of labels only" if is_labels_only(best) else _beside_labels(versus)
-    by_choice = _by_what_chose(stats, selection, key, split)
     beside = others(stats, best, key)
-    sentences = [
-        f"Best on validation: {best.label}, whose {name} is {formats.metric(measure.value)} on {split}; {worth}.",
-        summed_up(beside, split),
-        by_choice,
-    ]
-    parts = [f"Chosen by {selection.by} on the validation rows"]
-    interval = formats.interval(measure)
-    if interval:
-        parts.append(f"{name}, 95 % interval {interval} over {_over(measure.seeds, measure.count)}")
-    if not isinstance(versus, Unpaired) and not is_labels_only(best):
-        parts.append(f"minus labels only, row by row: {_signed(versus)}")
-    if by_choice and selection.key is not None:
-        better = of_kind(others(stats, best, selection.key), BETTER)
-        parts += [f"better by the {metric_name(selection.key)}: {named(better)}"] if better else []
-    fewer = of_fewer(beside, split)
-    details = ["; ".join(parts) + ".", "" if fewer in sentences else fewer]
-    return Verdict(" ".join(filter(None, sentences)), " ".join(filter(None, details)))
+    chosen = selection.by if selection.key is None else f"its {metric_name(selection.key)}"
+    whence = "the same rows" if split == "validation" else f"{_over(measure.count, measure.seeds, split)}"
+    told = f"Chosen by {chosen} on the validation rows, reported on {whence}."
+    also = [summed_up(beside, split), of_fewer(beside, split)]
+    label = best.label
+    if is_labels_only(best):
+        sentence = f"Nothing beat labels only: by {name}, {label} was the best on the validation rows."
+    elif isinstance(versus, Unpaired):
+        sentence = (
+            f"The best on the validation rows is {label}, with {name} {formats.metric(measure.value)} on {split}. "
+            "There is no student of labels only to compare it with."
+        )
+    elif within_noise(versus):
+        sentence = (
+            f"Distillation is not shown to help: in {name}, the best configuration, {label}, is within noise of labels "
+            "only."
+        )
+    elif versus.verdict == "worse":
+        sentence = (
+            f"Distillation did not help: in {name}, even the best configuration, {label}, is {_apart(versus)} worse "
+            "than labels only."
+        )
+    else:
+        sentence = f"Distillation helps: with {label}, {name} is {_apart(versus)} better than with labels only."
+    return Verdict(sentence, " ".join(dict.fromkeys(filter(None, [told, *also]))))
 
 
-def _by_what_chose(stats: Statistics, selection: Selection, told: RowKey, split: str) -> str:
-    """The same by the score that chose, where the numbers tell anything apart by it that the other score does not."""
-    best, key = selection.best, selection.key
-    if best is None or key is None or key == told or stats.measure(best, key) is None:
-        return ""
-    if any(told in group and key in group for group in stats.folded([told, key])):
-        return ""
-    parts = []
-    versus = against_labels(stats, best, key)
-    if not is_labels_only(best) and not isinstance(versus, Unpaired):
-        interval = "" if within_noise(versus) else f" ({formats.signed_interval(versus)})"
-        parts.append(f"it is {_beside_labels(versus)}{interval}")
-    better = of_kind(others(stats, best, key), BETTER)
-    if better:
-        parts.append(f"{plural(len(better), 'other')} {'is' if len(better) == 1 else 'are'} better than it")
+def opening(stats: Statistics, selection: Selection, key: RowKey | None, split: str) -> tuple[Block, ...]:
+    """The chosen configuration, labels only and their difference; along one axis, the curve of the difference."""
+    best = selection.best
+    if best is None or key is None:
+        return ()
+    axis = axis_of_finding(stats, key)
+    curve = None if axis is None else along.gain(stats, axis, (key,), width=PICTURE)
+    if curve is not None:
+        return (Figures(figures=(curve,), look="wide"),)
+    ours, labels, versus = stats.measure(best, key), stats.labels_only(best, key), against_labels(stats, best, key)
+    if ours is None or labels is None or isinstance(versus, Unpaired):
+        return ()
+    lower = ", lower is better" if stats.direction(key).sense < 0 else ""
+    sides = SIDES[::-1] if lower else SIDES
+    rows = (
+        Dot(label=best.label, note="chosen", at=ours, tone="student"),
+        Dot(label="labels only", at=labels, tone=LABELS_ONLY),
+    )
     return (
-        f"By the {metric_name(key)} on {split}, which chose it on validation, {' and '.join(parts)}." if parts else ""
+        DotPlot.of(f"{capital(metric_name(key))} on {split}{lower}", *rows),
+        DotPlot.of(
+            "chosen minus labels only",
+            dot_of(versus, "difference", "row by row"),
+            sides=sides[::-1] if lower else sides,
+        ),
     )
 
 
-def _beside_labels(versus: Difference | Unpaired) -> str:
-    if isinstance(versus, Unpaired):
-        return "there is no student of labels only to compare it with"
-    if within_noise(versus):
-        return "within noise of labels only"
-    side = versus.verdict or ("more" if versus.value > 0 else "less")
-    return f"{formats.metric(abs(versus.value))} {side} than labels only"
+def axis_of_finding(stats: Statistics, key: RowKey) -> str | None:
+    """The one axis of a sweep along which labels only changes as well: then the finding is where the teacher helps."""
+    axes = numeric_axes(stats.configurations)
+    if len(axes) != 1 or stats.is_common(key._replace(model=LABELS_ONLY)):
+        return None
+    places = {
+        value
+        for each in stats.configurations
+        if (value := value_on(each, axes[0])) is not None and not isinstance(against_labels(stats, each, key), Unpaired)
+    }
+    return axes[0] if len(places) == len(stats.configurations) >= LEAST_PLACES else None
 
 
-def _signed(found: Difference) -> str:
-    return f"{formats.signed(found.value)} ({formats.signed_interval(found)})"
+def _along(stats: Statistics, axis: str, key: RowKey) -> str:
+    placed = [(value_on(each, axis) or 0.0, against_labels(stats, each, key)) for each in stats.configurations]
+    return told_along(sorted(placed, key=lambda pair: pair[0]), metric_name(key), along.spoken(axis))
 
 
-def _over(seeds: int, rows: int) -> str:
-    return f"{plural(rows, 'row')} and {plural(seeds, 'seed')}" if seeds > 1 else f"{plural(rows, 'row')}, one seed"
+def told_along(placed: Sequence[tuple[float, Difference | Unpaired]], name: str, axis: str) -> str:
+    """At which places of an axis the distilled student is better, at which it is worse, and at which none is shown."""
+    kinds = [(place, "within noise" if isinstance(found, Unpaired) else found.verdict) for place, found in placed]
+    places = [place for place, _ in kinds]
+    found = {
+        kind: _range([place for place, told in kinds if told == kind], places)
+        for kind in ("better", "worse", "within noise")
+    }
+    if not found["better"]:
+        first = f"Distillation does not beat labels only in {name} at any value of {axis}"
+        return f"{first}, and is worse {found['worse']}." if found["worse"] else f"{first}."
+    told = [f"Distillation beats labels only in {name} with {axis} {found['better']}"]
+    told += [f"it is worse {found['worse']}"] if found["worse"] else []
+    told += [f"{found['within noise']} the two cannot be told apart"] if found["within noise"] else []
+    return f"{'; '.join(told)}."
+
+
+def _range(places: Sequence[float], of: Sequence[float]) -> str:
+    """Places in words: `from 500 to 2,000` where they are neighbours, `at 500 and 5,000` where not."""
+    told = list(map(formats.tick, places))
+    if len(told) > 2 and list(of[of.index(places[0]) :][: len(places)]) == list(places):
+        return f"from {told[0]} to {told[-1]}"
+    return f"at {' and '.join(filter(None, [', '.join(told[:-1]), told[-1]]))}" if told else ""
+
+
+def _apart(versus: Difference) -> str:
+    return formats.metric(abs(versus.value))
+
+
+def _over(rows: int, seeds: int, split: str) -> str:
+    told = f"{plural(rows, f'{split} row')}"
+    return f"{told}, {plural(seeds, 'seed')}" if seeds > 1 else f"{told}, one seed"

@@ -8,10 +8,26 @@ from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import COLOURS, WIDTH, bare, styled, to_svg
 from kdkit.system.wording import visible
 
+AS_GOOD = 0.42
+"""How strongly the best is coloured, and all that is within noise of it."""
+STRONGEST, FAINTEST = 0.24, 0.03
+"""How strongly the others are: by their distance from the best."""
+
 
 @attrs.frozen(kw_only=True)
 class HeatMap:
-    """A metric on a grid of two axes; values by rows, None where there is none."""
+    """A metric on a grid of two axes.
+
+    Attributes:
+        title: What stands over it.
+        x_label: What the columns are.
+        y_label: What the rows are.
+        columns: Their values.
+        rows: Theirs.
+        values: By rows; None where there is none.
+        best: Row and column of the best.
+        as_good: Whether a value is within noise of the best; all of these have one colour.
+    """
 
     title: str
     x_label: str
@@ -19,12 +35,23 @@ class HeatMap:
     columns: tuple[str, ...]
     rows: tuple[str, ...]
     values: tuple[tuple[float | None, ...], ...]
-    lower_is_better: bool = False
+    best: tuple[int, int]
+    as_good: tuple[tuple[bool, ...], ...]
+
+    def strength(self, row: int, column: int) -> float:
+        """How strongly a cell is coloured, from 0 to 1."""
+        value, best = self.values[row][column], self.values[self.best[0]][self.best[1]]
+        if value is None or best is None:
+            return 0.0
+        if self.as_good[row][column]:
+            return AS_GOOD
+        known = [each for values in self.values for each in values if each is not None]
+        span = max(abs(each - best) for each in known) or 1.0
+        return FAINTEST + (STRONGEST - FAINTEST) * (1 - abs(value - best) / span)
 
     def svg(self, *, key: str) -> str:
         """The drawing; `key` keeps its ids apart from those of other charts of the page."""
         with styled():
-            import matplotlib as mpl
             from matplotlib.figure import Figure
             from matplotlib.patches import Rectangle
 
@@ -33,21 +60,26 @@ class HeatMap:
             figure = Figure(figsize=(WIDTH, height))
             left = (0.42 + 0.085 * max(map(len, self.rows))) / WIDTH
             axes = figure.add_axes((left, 0.5 / height, 0.98 - left, 1 - 0.6 / height))
-            known = [value for row in self.values for value in row if value is not None]
-            least, span = min(known), (max(known) - min(known)) or 1.0
-            scale = mpl.colormaps["cividis"]
             for row, values in enumerate(self.values):
                 for column, value in enumerate(values):
                     if value is None:
                         continue
-                    share = (value - least) / span
-                    red, green, blue, _ = scale(1 - share if self.lower_is_better else share)
-                    axes.add_patch(Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, color=(red, green, blue)))
-                    dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.45
-                    axes.text(
-                        column, row, formats.metric(value), ha="center", va="center", fontsize=10,
-                        color="#ffffff" if dark else "#000000",
+                    is_best = (row, column) == self.best
+                    axes.add_patch(
+                        Rectangle(
+                            (column - 0.47, row - 0.45), 0.94, 0.9, linewidth=0, facecolor=COLOURS["student"],
+                            alpha=self.strength(row, column),
+                        )
                     )  # fmt: skip
+                    if is_best:
+                        axes.add_patch(
+                            Rectangle(
+                                (column - 0.47, row - 0.45), 0.94, 0.9, fill=False, linewidth=1.4,
+                                edgecolor=COLOURS["ink"],
+                            )
+                        )  # fmt: skip
+                    axes.text(column, row, formats.metric(value), ha="center", va="center", fontsize=10,
+                              color=COLOURS["ink"])  # fmt: skip
             axes.set_xlim(-0.5, len(self.columns) - 0.5)
             axes.set_ylim(len(self.rows) - 0.5, -0.5)
             axes.set_xticks(range(len(self.columns)), [visible(text) for text in self.columns])

@@ -30,6 +30,7 @@ COLOURS = {"teacher": "#0a5c9c", "student": "#bf4c08", "ink": "#1b1d20", "muted"
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 WIDTH = 4.1  # inches of 72 points: about the width of a column of the page
+PICTURE = 6.4  # inches: of a picture that stands alone
 STYLE = {
     "svg.fonttype": "none",  # text stays text: sharp, selectable, in the reader's own font
     "svg.hashsalt": "kdkit",
@@ -86,6 +87,13 @@ def to_svg(figure: Figure, *, key: str, label: str) -> str:
     ET.register_namespace("", SVG)
     ET.register_namespace("xlink", XLINK)
     return ET.tostring(root, encoding="unicode")
+
+
+def to_png(figure: Figure) -> bytes:
+    """A figure as a picture of twice the pixels of a screen, on the page's light ground."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=200, facecolor="#fcfcfa", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _adapt(element: ET.Element, key: str, kept: set[str]) -> None:

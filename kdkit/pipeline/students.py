@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdkit.models import check_same_tokenizer
-from kdkit.pipeline.teacher_folder import same_folder
+from kdkit.pipeline.model_folders import check_student_folder, teacher_folder
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import TextModel
@@ -17,10 +17,11 @@ def untrained(run: Run, corpus: Corpus) -> TextModel:
     """A run's student as it starts: the same weights each time.
 
     Raises:
-        Mismatch: It has another tokenizer than the teacher; or the teacher's folder has changed.
+        Mismatch: It has another tokenizer than the teacher; or the folder that either lies in has changed.
     """
     recipe = run.recipe
     tokenizer, seed = recipe.teacher.load_tokenizer(corpus), recipe.training.own_seed(recipe.seed)
-    model = recipe.student.build(tokenizer, same_folder(run), seed=seed, device=run.device)
+    check_student_folder(run)
+    model = recipe.student.build(tokenizer, teacher_folder(run), seed=seed, device=run.device)
     check_same_tokenizer(tokenizer, model.tokenizer)
     return model

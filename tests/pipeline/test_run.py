@@ -654,6 +654,27 @@ def test_a_teacher_that_is_replaced_while_a_run_is_under_way_is_refused(tmp_path
     tiny.run_here(tmp_path, **changes)
 
 
+def test_a_student_that_is_replaced_while_a_run_is_under_way_is_refused(tmp_path, monkeypatch):
+    """It would be compared with an untrained one, and one without a teacher, of other weights."""
+    model = tmp_path / "m"
+    tiny.model(tiny.T5).save(model, texts={})
+    same = {"name": "hf-seq2seq", "model": str(model)}
+    changes = {"teacher": dict(same), "student": same, "training__epochs": 1, "evaluation__baselines": True}
+    changes["teacher"]["model"] = str(shutil.copytree(model, tmp_path / "t"))
+    with monkeypatch.context() as patched:
+        patched.setattr(*tiny.signalling("kdkit.training.loop:Trainer._step", 1, signal.SIGINT))
+        with pytest.raises(Interrupted):
+            tiny.run_here(tmp_path, **changes)
+    kept = model.rename(tmp_path / "kept")
+    tiny.model(tiny.T5, seed=2).save(model, texts={})
+    said = r"the student in \S+ has other weights .* put the former files back, or run with --fresh"
+    with pytest.raises(Mismatch, match=said):
+        tiny.run_here(tmp_path, **changes)
+    shutil.rmtree(model)
+    kept.rename(model)
+    tiny.run_here(tmp_path, **changes)
+
+
 def test_a_model_that_is_used_as_it_is_stays_where_it_lies(tmp_path):
     model = tmp_path / "m"
     tiny.model(tiny.T5).save(model, texts={})

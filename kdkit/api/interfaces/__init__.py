@@ -30,7 +30,14 @@ from kdkit.api.interfaces.losses_and_suites import (
     TemperedLoss,
 )
 from kdkit.api.interfaces.models import HeadModel, LeanModel, ModelKind, RuledTexts, TextModel, Tokenizer
-from kdkit.api.interfaces.teachers_and_students import HeadTeacher, InputChecker, OpenTeacher, Student, Teacher
+from kdkit.api.interfaces.teachers_and_students import (
+    FolderStudent,
+    HeadTeacher,
+    InputChecker,
+    OpenTeacher,
+    Student,
+    Teacher,
+)
 
 __all__ = [
     "BatchCodec",
@@ -41,6 +48,7 @@ __all__ = [
     "FeatureLoss",
     "FetchedSource",
     "FittedCodec",
+    "FolderStudent",
     "HeadCodec",
     "HeadModel",
     "HeadTeacher",

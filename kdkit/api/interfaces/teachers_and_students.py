@@ -38,6 +38,19 @@ class InputChecker(Protocol):
         ...
 
 
+@runtime_checkable
+class FolderStudent(Protocol):
+    """A student that may start from a model in a folder; a run refuses that folder if it is replaced meanwhile."""
+
+    def find_folder(self) -> Path | None:
+        """The folder of the model that it starts from; None where it starts from no such folder.
+
+        Raises:
+            MissingInput: The model is not to be had.
+        """
+        ...
+
+
 class OpenTeacher(Protocol):
     """A teacher that is ready to be asked."""
 

@@ -62,6 +62,12 @@ class HFSeq2SeqStudent:
             models.load_tokenizer(self.model)
             models.load_config(self.model)
 
+    def find_folder(self) -> Path | None:
+        """The named model's folder."""
+        from kdkit import models
+
+        return models.find_folder(self.model, weights=True) if self.model else None
+
     def load_tokenizer(self, teacher_tokenizer: Tokenizer) -> Tokenizer:
         """The named model's own, which marks texts with the teacher's languages; else the teacher's."""
         from kdkit import models

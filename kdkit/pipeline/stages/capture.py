@@ -18,8 +18,8 @@ from kdkit.logits.targets import keys_of
 from kdkit.logits.token_entries import of_tokens
 from kdkit.models import target_size, tokenizer_digest
 from kdkit.pipeline.cache_filling import CacheFilling
+from kdkit.pipeline.model_folders import teacher_folder
 from kdkit.pipeline.needed_logits import NeededLogits, is_finished, needed_rows
-from kdkit.pipeline.teacher_folder import same_folder
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Captured, TeacherAsked
 from kdkit.store import logits_of, texts
@@ -86,7 +86,7 @@ def restore(run: Run) -> TeacherAsked:
 @contextmanager
 def open_teacher(run: Run, corpus: Corpus) -> Iterator[OpenTeacher]:
     """The run's teacher, closed at the end."""
-    teacher = run.recipe.teacher.open(same_folder(run), run.recipe.data, corpus, device=run.device)
+    teacher = run.recipe.teacher.open(teacher_folder(run), run.recipe.data, corpus, device=run.device)
     try:
         yield teacher
     finally:

@@ -8,6 +8,7 @@ import attrs
 
 from kdkit.api.interfaces import CheckedSuite
 from kdkit.pipeline.estimate import check_space, estimate
+from kdkit.pipeline.model_folders import student_weights
 from kdkit.pipeline.store_access import check_store
 from kdkit.runs.stage import Planned
 
@@ -33,6 +34,7 @@ def fit_together(run: Run) -> Estimate:
     Raises:
         Mismatch: See `kdkit.pipeline.estimate.estimate`.
         UsageError: A metric does not exist, the disk is too small, or the store cannot be written.
+        MissingInput: The folder that the student starts from holds no weights.
         KdkitError: A metric suite will not be able to score here.
     """
     corpus = run.read_corpus()
@@ -42,7 +44,7 @@ def fit_together(run: Run) -> Estimate:
     notes = tuple(_notes(run.recipe, corpus))
     for note in (*(found.doubts or ()), *notes):
         run.progress.note(f"check: {note}")
-    return attrs.evolve(found, notes=notes or None)
+    return attrs.evolve(found, notes=notes or None, student_weights=student_weights(run.recipe))
 
 
 def _notes(recipe: Recipe, corpus: Corpus) -> Iterator[str]:

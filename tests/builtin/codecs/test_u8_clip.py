@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdkit.api.values import Grid, TeacherBlock
+from kdkit.builtin.codecs.u4_lz4 import U4LZ4
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.errors import DamagedData
+from kdkit.errors import DamagedData, UsageError
 from kdkit.testing import synthetic_block
 
 SCOPES = ("row", "array")
@@ -79,6 +80,27 @@ def test_a_row_s_maximum_is_kept_however_far_the_others_are_below():
     decoded_TV = there_and_back(U8LZ4(clip=3.0), logits_TV)
     assert decoded_TV.argmax(axis=1).tolist() == [0, 0]
     assert decoded_TV[:, 0].tolist() == logits_TV[:, 0].tolist()
+
+
+@pytest.mark.parametrize("kind", [U4LZ4, U8LZ4])
+@pytest.mark.parametrize("clip", [None, 40.0])
+def test_logits_too_far_from_0_for_a_grid_are_refused_and_not_made_one(kind, clip):
+    """Float32's rounding of the zero point may be as much as lies between them; where it is not, they are kept."""
+    draw, step, refused = np.random.default_rng(0), (clip or kind.deepest) / (2**kind.bits - 2), {}
+    for base in (1e3, 1e6, 1e7, 1e8, -1e8, 1e9, 1e38):
+        for _ in range(5):
+            logits_TV = (base + 10 * draw.normal(size=(2, 40))).astype(np.float32)
+            kept_TV = logits_TV >= logits_TV.max(axis=1, keepdims=True).astype(float) - (clip or kind.deepest)
+            try:
+                decoded_TV = there_and_back(kind(clip=clip), logits_TV)
+            except UsageError:
+                refused[base] = logits_TV
+            else:
+                assert np.abs(decoded_TV - logits_TV)[kept_TV].max() <= step
+    assert refused.keys() <= {1e6, 1e7, 1e8, -1e8, 1e9}
+    said = r"target token [01] of example 'row 7' span [\d.]+ around .* up to .* off, where a step of at most"
+    with pytest.raises(UsageError, match=said):
+        there_and_back(kind(clip=clip), refused.popitem()[1])
 
 
 def test_the_layout_is_grids_then_tails_then_codes():

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # The smallest normal float32: dividing by less loses all precision.
 SMALLEST_SCALE = 2.0**-126
 LARGEST_FLOAT32 = 3.4028234e38
+# Of the largest logit: by how much a logit may be off by float32's rounding, as the codecs' bounds say.
+_ROUNDING = 2.0**-21
 
 
 def own_grid(logits_TV: FloatArray, rows: int, *, steps: int) -> tuple[FloatArray, FloatArray]:
@@ -108,6 +110,50 @@ def dequantise(
     logits_TV -= zero_point_R1
     logits_TV *= scale_R1
     return logits_TV
+
+
+def check_fine_enough(
+    logits_TV: FloatArray,
+    q_TV: npt.NDArray[np.uint8],
+    scale_R1: FloatArray,
+    zero_point_R1: FloatArray,
+    *,
+    first: int,
+    step: float,
+    example: str,
+) -> None:
+    """Refuse logits whose distance from 0 is so large that the zero point's rounding swallows what is between them.
+
+    Args:
+        logits_TV: What was quantised.
+        q_TV: Their codes; those below `first` stand for logits that are not on the grid.
+        scale_R1: The grids' scales.
+        zero_point_R1: And their zero points.
+        first: The code of the grid's lowest point.
+        step: The widest step that the codec's options allow.
+        example: The example's id.
+
+    Raises:
+        UsageError: A logit comes back further off than such a step.
+    """
+    import numpy as np
+
+    farthest = float((np.abs(zero_point_R1) * scale_R1).max(initial=0))
+    if farthest * _ROUNDING <= step / 2:
+        return
+    with np.errstate(invalid="ignore", over="ignore"):
+        error_TV = np.abs(dequantise(q_TV, scale_R1, zero_point_R1, first=first) - logits_TV)
+    on_grid_TV = q_TV >= first
+    error_TV[~on_grid_TV] = 0
+    if error_TV.max() > step:
+        token = int(error_TV.max(axis=1).argmax())
+        kept = logits_TV[token][on_grid_TV[token]].astype(float)
+        raise UsageError(
+            f"the logits of target token {token} of example {example!r} span {kept.max() - kept.min():.4g} around "
+            f"{kept.max():.4g}, so far from 0 that float32 is too coarse for a grid: they would come back up to "
+            f"{error_TV.max():.3g} off, where a step of at most {step:.3g} is allowed; subtract each row's largest "
+            'logit, which changes no probability, or use the codec "float"'
+        )
 
 
 def check_grids(grids_2R1: FloatArray, *, top: int) -> None:

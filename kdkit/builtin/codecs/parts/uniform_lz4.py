@@ -25,6 +25,7 @@ from kdkit.builtin.codecs.parts.checks import moderate_logits
 from kdkit.builtin.codecs.parts.frames import largest_frame, lz4_compress, lz4_decompress
 from kdkit.builtin.codecs.parts.uniform_codes import packed, packed_size, unpacked
 from kdkit.builtin.codecs.parts.uniform_grids import (
+    check_fine_enough,
     check_grids,
     check_on_grid,
     dequantise,
@@ -80,10 +81,11 @@ class UniformGridLZ4:
     A grid that reached down to masked logits, or to a few in a heavy tail, would leave too few points for all others.
     So where a logit of the record is more than `deepest` below its row's maximum, the bound is that of the logits
     within `deepest`, with scale = (max - min) / (2**bits - 2) over those alone: at most deepest / (2**bits - 2), and an
-    array that needs more is refused. Each row's other logits come back as the logarithm of
-    their mean exponential, -inf if all are: at temperature 1 their mass is kept, and the log-probability of every logit
-    within `deepest` is off by at most scale (and the rounding). `clip` sets such a distance that is smaller, for all
-    records. A grid that the block has is not used with `clip`: its codes leave none free for the others.
+    array that needs more is refused, as are logits so far from 0 that the rounding is more. Each row's other logits
+    come back as the logarithm of their mean exponential, -inf if all are: at temperature 1 their mass is kept, and the
+    log-probability of every logit within `deepest` is off by at most scale (and the rounding). `clip` sets such a
+    distance that is smaller, for all records. A grid that the block has is not used with `clip`: its codes leave none
+    free for the others.
     """
 
     bits: ClassVar[int]
@@ -114,7 +116,7 @@ class UniformGridLZ4:
 
         Raises:
             UsageError: The largest logit of a token is beyond 1e38 or -inf, or a logit is NaN; or the logits do
-                not lie on the grid that the block names, or are too far apart for one grid.
+                not lie on the grid that the block names, or are too far apart for one grid, or too far from 0 for any.
         """
         logits_TV = moderate_logits(block, codec=f"u{self.bits}-lz4")
         content = self._content(block, logits_TV) if self.clip is None else self._clipped(block.id, logits_TV)
@@ -189,6 +191,8 @@ class UniformGridLZ4:
         else:
             scale_R1, zero_point_R1 = own_grid(logits_TV, rows, steps=self._top)
             q_TV = quantise(logits_TV, scale_R1, zero_point_R1, top=self._top)
+            step = self.deepest / (self._top - 1)
+            check_fine_enough(logits_TV, q_TV, scale_R1, zero_point_R1, first=0, step=step, example=block.id)
         return _Content(scale_R1=scale_R1, zero_point_R1=zero_point_R1, tail_T1=None, q_TV=q_TV)
 
     def _clipped(self, example: str, logits_TV: FloatArray) -> _Content:
@@ -207,6 +211,8 @@ class UniformGridLZ4:
         q_TV = quantise(within_TV, scale_R1, zero_point_R1, top=self._top - 1)
         q_TV += 1
         q_TV[~kept_TV] = 0
+        step = clip / (self._top - 1)
+        check_fine_enough(logits_TV, q_TV, scale_R1, zero_point_R1, first=1, step=step, example=example)
         tail_T1 = tail_levels(logits_TV, kept_TV)
         return _Content(scale_R1=scale_R1, zero_point_R1=zero_point_R1, tail_T1=tail_T1, q_TV=q_TV)
 

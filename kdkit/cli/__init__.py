@@ -144,10 +144,8 @@ def _run(arguments: Sequence[str] | None, own: Started) -> int:
     try:
         result = group.main(arguments, prog_name="kdkit", standalone_mode=False)
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = f" (see {context.command_path} --help)" if context is not None else ""
         # All processes have the same command line.
-        return _fail(error, [error.format_message() + hint] if own.leads else [], error.exit_code, own)
+        return _fail(error, [_wrong_usage(error)] if own.leads else [], error.exit_code, own)
     except click.Abort as error:
         return _fail(error, ["interrupted"], 130, own)
     except RecipeError as error:
@@ -157,6 +155,28 @@ def _run(arguments: Sequence[str] | None, own: Started) -> int:
     except (KdkitError, OSError) as error:
         return _fail(error, [_sentence(error)], exit_code_of(error), own)
     return result if isinstance(result, int) else 0
+
+
+def _wrong_usage(error: click.ClickException) -> str:
+    context: click.Context | None = getattr(error, "ctx", None)
+    hint = f" (see {context.command_path} --help)" if context is not None else ""
+    return (_no_option(error) if isinstance(error, click.NoSuchOption) else error.format_message()) + hint
+
+
+def _no_option(error: click.NoSuchOption) -> str:
+    """What the verb lacks, and what may be meant: an option of the verb, or one of the recipe."""
+    from kdkit import plugins
+    from kdkit.recipe.suggestions import all_options, paths_of
+
+    context, name = error.ctx, error.option_name
+    # Click finds --help near --steps.
+    meant = get_close_matches(name, error.possibilities or (), n=1, cutoff=0.8)
+    takes_recipe = context is not None and any(each.name == "overrides" for each in context.command.params)
+    if not meant and takes_recipe:
+        paths = paths_of(name.lstrip("-").replace("-", "_"), all_options({}, plugins.load()))
+        meant = [f"-o {path}=VALUE" for path in paths]
+    guess = f" Did you mean {' or '.join(repr(each) for each in meant)}?" if meant else ""
+    return f"{error.message}{guess}"
 
 
 def _sentence(error: KdkitError | OSError) -> str:

@@ -36,6 +36,7 @@ _ALIASES: Mapping[str, Sequence[str]] = {
     "learning_rate": ("lr", "eta"),
     "log_every": ("logging_steps", "log_steps", "log_interval"),
     "max_grad_norm": ("clip", "grad_clip", "clip_grad", "clip_grad_norm", "gradient_clip_val"),
+    "max_steps": ("steps", "train_steps", "num_steps", "total_steps"),
     "max_new_tokens": ("max_length", "max_tokens", "max_gen_length", "generation_max_length"),
     "max_source": ("max_source_length", "max_input_length", "source_max_length"),
     "max_target": ("max_target_length", "max_output_length", "target_max_length"),
@@ -48,6 +49,8 @@ _ALIASES: Mapping[str, Sequence[str]] = {
     "warmup_ratio": ("warmup", "warmup_steps", "warmup_fraction"),
     "weight_decay": ("wd", "decay"),
 }
+# Of a generation that draws its texts.
+_SAMPLING = {"do_sample", "temperature", "top_k", "top_p", "typical_p", "min_p", "epsilon_cutoff", "eta_cutoff"}
 _MEANT = {alias: name for name, aliases in _ALIASES.items() for alias in aliases}
 
 
@@ -59,10 +62,12 @@ def suggestion(key: str, known: Sequence[str], options: Mapping[str, Sequence[st
         known: What stands where it was looked for.
         options: Every option of the recipe's sections: its name to the paths that it has.
     """
+    if key in _SAMPLING and "beams" in known:
+        return f"; texts are searched for with beams, and not sampled; there are: {', '.join(known)}"
     here = _MEANT.get(key)
     if here in known:
         return f'; did you mean "{here}"?'
-    paths = [*options.get(key, ()), *options.get(here or "", ())]
+    paths = paths_of(key, options)
     if not paths:
         near = get_close_matches(key, known, n=1)
         if near:
@@ -71,6 +76,11 @@ def suggestion(key: str, known: Sequence[str], options: Mapping[str, Sequence[st
     if paths:
         return "; did you mean " + " or ".join(f'"{path}"' for path in paths) + "?"
     return f"; available: {', '.join(known)}" if known else ", which has no options"
+
+
+def paths_of(key: str, options: Mapping[str, Sequence[str]]) -> list[str]:
+    """Where a recipe has an option of that name, or what another toolkit's name stands for; see `suggestion`."""
+    return [*options.get(key, ()), *options.get(_MEANT.get(key, ""), ())]
 
 
 def all_options(recipe: Mapping[str, Any], plugins: Plugins) -> dict[str, list[str]]:

@@ -111,7 +111,12 @@ def test_the_version_is_printed():
     ("arguments", "shown"),
     [
         (["recipess"], "error: No such command 'recipess'. Did you mean 'recipes'? (see kdkit --help)\n"),
-        (["recipes", "list", "--jsn"], "error: No such option '--jsn'."),
+        (["recipes", "list", "--jsn"], "error: No such option '--jsn'. Did you mean '--json'? (see "),
+        (
+            ["plan", "r.toml", "--steps", "3"],
+            "error: No such option '--steps'. Did you mean '-o training.max_steps=VALUE'? (see kdkit plan --help)\n",
+        ),
+        (["report", "x", "--steps", "3"], "error: No such option '--steps'. (see kdkit report --help)\n"),
         (["recipes", "validate"], "error: Missing argument 'FILES...'. (see kdkit recipes validate --help)\n"),
     ],
 )

@@ -104,6 +104,8 @@ def test_the_digest_depends_on_every_option(write, plugins, change):
         ("[loss]\nx = 1", 'r.toml:12:1: loss.x: is not an option of loss "kd"; available: alpha, temperature'),
         ("[loss]\ntau = 1", 'r.toml:12:1: loss.tau: is not an option of loss "kd"; did you mean "temperature"?'),
         ("[loss]\nbeams = 1", 'r.toml:12:1: loss.beams: is not an option of loss "kd"; did you mean "generation.beams"?'),
+        ("[generation]\ntemperature = 1.0", "r.toml:12:1: generation.temperature: is not an option of [generation]; texts are searched for with beams, and not sampled; there are: beams, max_new_tokens, early_stopping, batch_size, min_new_tokens, length_penalty, no_repeat_ngram_size"),
+        ("[training]\nsteps = 3", 'r.toml:12:1: training.steps: is not an option of [training]; did you mean "max_steps"?'),
         ("[training]\nlr = 1e-3", 'r.toml:12:1: training.lr: is not an option of [training]; did you mean "learning_rate"?'),
         ("[training]\ndevice = 'cpu'", 'r.toml:12:1: training.device: is not an option of [training]; did you mean "device"?'),
         ("[teacher.fine_tune]\nnum_train_epochs = 1", 'r.toml:12:1: teacher.fine_tune.num_train_epochs: is not an option of [teacher.fine_tune]; did you mean "epochs"?'),

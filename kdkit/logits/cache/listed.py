@@ -47,8 +47,9 @@ def load_listed(folder: Path, entry: ShardEntry, identity: CacheIdentity) -> Sha
 
 def damaged_shard(folder: Path, file: str, what: str) -> DamagedData:
     """The error of a damaged shard, with what to do."""
+    named = what if what.startswith(f"{folder / file} ") else f"{folder / file}: {what}"
     return DamagedData(
-        f"{folder / file}: {what}; run `kdkit cache repair {folder}`, which keeps all that is whole, and then the "
+        f"{named}; run `kdkit cache repair {folder}`, which keeps all that is whole, and then the "
         f"recipe again, which captures only what is not (for a run that is done: `kdkit cache repair {folder} "
         "--run RUN_DIR` does both)"
     )

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
-from kdkit.errors import KdkitError, UsageError
+from kdkit.errors import DamagedData, KdkitError, UsageError
 from kdkit.logits.cache import LogitCache, verify
 
 NUMBERS = range(9)
@@ -158,3 +158,16 @@ def test_files_that_the_manifest_does_not_name_are_no_fault(tmp_path):
     fill(tmp_path, range(20, 30), finish=False)
     assert verify(tmp_path) == []
     assert len(read_all(tmp_path)) == len(NUMBERS)
+
+
+def test_a_shard_that_is_a_device_is_named_once(tmp_path):
+    """It was named twice, by what reads files and by what knows the shard."""
+    fill(tmp_path / "c", range(2))
+    shard = shards(tmp_path / "c")[0]
+    shard.unlink()
+    shard.symlink_to("/dev/zero")
+    with pytest.raises(DamagedData, match=rf"^{shard} is a device, and kdkit reads regular files only; .*; run `kdkit"):
+        read_all(tmp_path / "c")
+    assert [str(fault) for fault in verify(tmp_path / "c")] == [
+        f"{shard.name}: is a device, and kdkit reads regular files only; put the file in its place"
+    ]

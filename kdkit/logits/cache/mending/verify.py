@@ -70,9 +70,12 @@ def state_faults(folder: Path, state: str) -> Iterator[Fault]:
     try:
         read_state(folder, state)
     except DamagedData as error:
-        yield Fault(
-            file=state_name(state), record=None, what=str(error).removeprefix(f"{folder / state_name(state)}: ")
-        )
+        yield Fault(file=state_name(state), record=None, what=_without(folder / state_name(state), error))
+
+
+def _without(path: Path, error: DamagedData) -> str:
+    """What an error says, without the file's name that it may begin with."""
+    return str(error).removeprefix(f"{path}: ").removeprefix(f"{path} ")
 
 
 def shard_faults(folder: Path, entry: ShardEntry, manifest: Manifest, seen: set[bytes]) -> Iterator[Fault]:
@@ -88,7 +91,7 @@ def shard_faults(folder: Path, entry: ShardEntry, manifest: Manifest, seen: set[
     try:
         shard = read_listed(path)
     except DamagedData as error:
-        yield Fault(file=entry.file, record=None, what=str(error))
+        yield Fault(file=entry.file, record=None, what=_without(path, error))
         return
     wrong = misfit(shard, entry, manifest.identity)
     if wrong:

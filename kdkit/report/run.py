@@ -12,7 +12,7 @@ from kdkit.report.page import formats, terminal
 from kdkit.report.page.document import Document
 from kdkit.report.page.tables import Cell, Table
 from kdkit.report.page.writing import write_page
-from kdkit.report.parts import costs, examples, gauges, provenance, scores, teaching, training, verdict
+from kdkit.report.parts import costs, examples, opening, provenance, scores, teaching, training, verdict
 from kdkit.report.read.run import read_run
 from kdkit.system.wording import visible
 
@@ -55,7 +55,7 @@ def assemble(facts: RunFacts) -> Document:
         verdict=verdict.of_run(facts, found),
         warned="Not in this report:",
         warnings=facts.missing,
-        gauges=gauges.of_run(found),
+        opening=opening.of_run(facts, found),
         parts=tuple(part for part in _parts(facts) if part is not None),
         footer="Made by kdkit from the files of the run folder alone.",
     )

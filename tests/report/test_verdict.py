@@ -322,7 +322,7 @@ def test_a_student_is_told_with_the_command_and_the_code_that_use_it(folder, tmp
     best.mkdir(parents=True)
     found = student_folder(read_run(copy))
     assert (found.path, found.code) == ("runs/oracle-small/student/best", "")
-    assert found.predict == "kdkit predict runs/oracle-small/student/best --input rows.jsonl"
+    assert found.predict == "kdkit predict runs/oracle-small --input rows.jsonl"
     (best / CARD_FILE).write_text('# a card\n\n```python\nopen("PATH/OF/THIS/FOLDER")\n```\n\n```toml\na = 1\n```\n')
     assert student_folder(read_run(copy)).code == 'open("runs/oracle-small/student/best")'
     assert summary(copy)["student"] == "runs/oracle-small/student/best"

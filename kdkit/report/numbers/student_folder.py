@@ -40,7 +40,7 @@ def student_folder(facts: RunFacts) -> StudentFolder | None:
     card = facts.path / BEST / CARD_FILE
     return StudentFolder(
         path=path,
-        predict=f"kdkit predict {shlex.quote(path)} --input rows.jsonl",
+        predict=f"kdkit predict {shlex.quote(str(run_dir(facts)))} --input rows.jsonl",
         code=code_of(read_text(card, errors="replace"), folder=path) if card.is_file() else "",
     )
 

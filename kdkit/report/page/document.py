@@ -85,12 +85,16 @@ class Listing:
     folded: bool = False
 
 
+SectionBlock = Table | Items | Remarks | Listing | DotPlot
+"""What a section is made of."""
+
+
 @attrs.frozen(kw_only=True)
 class Section:
     """A smaller heading with blocks of its own."""
 
     title: str
-    blocks: tuple[Table | Items | Remarks | Listing, ...]
+    blocks: tuple[SectionBlock, ...]
 
 
 @attrs.frozen
@@ -144,14 +148,6 @@ def _flat(blocks: Iterable[Block]) -> Iterator[Block]:
                 yield from _flat(inner)
 
 
-@attrs.frozen(kw_only=True)
-class Gauge:
-    """One quantity of several models, to be seen at a glance: model, value in words, share of the largest value."""
-
-    title: str
-    bars: tuple[tuple[str, str, float], ...]
-
-
 @attrs.frozen
 class Verdict:
     """What came of something.
@@ -184,7 +180,6 @@ class Document:
         opening: What shows it at a glance, right below.
         warned: What the warnings are.
         warnings: What is missing or to be careful about.
-        gauges: Quantities to be seen at a glance.
         parts: The rest.
         footer: What it was made from.
     """
@@ -196,6 +191,5 @@ class Document:
     opening: tuple[Block, ...] = ()
     warned: str = "Before you rely on this:"
     warnings: tuple[str, ...]
-    gauges: tuple[Gauge, ...] = ()
     parts: tuple[Part, ...]
     footer: str

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import attrs
 
+from kdkit.report.page.document import Listing
 from kdkit.report.page.excerpts import Excerpts
 from kdkit.report.page.tables import Group, Row
 from kdkit.system.wording import visible
@@ -25,6 +26,8 @@ ICON = "data:image/svg+xml," + quote(
     '<circle cx="11.5" cy="11.5" r="3" fill="#e0691f"/></svg>'
 )
 """The page's icon: a large model and a small one."""
+SCRIPTS = {"copy.js": Listing, "browser.js": Excerpts}
+"""What a page with such blocks runs."""
 MOST_PRINTED = 7
 """So many columns of numbers fit beside their labels on a sheet of paper."""
 
@@ -59,10 +62,13 @@ def render(page: Document) -> str:
     environment.globals |= {"anchor": anchor, "choice_number": lambda: next(chosen), "sheets": sheets}
     environment.filters |= {"tied": tied, "draw": draw, "as_it_stands": as_it_stands, "enumerated": enumerate}
     environment.filters["kind"] = lambda block: type(block).__name__
-    browsed = any(part.each(Excerpts) for part in page.parts)
-    script = resources.files("kdkit.report.page").joinpath("browser.js").read_text(encoding="utf-8") if browsed else ""
+    script = "".join(_code(name) for name, kind in SCRIPTS.items() if any(part.each(kind) for part in page.parts))
     text = environment.get_template("page.html.j2").render(page=page, script=script, policy=policy(script), icon=ICON)
     return visible(text)
+
+
+def _code(name: str) -> str:
+    return resources.files("kdkit.report.page").joinpath(name).read_text(encoding="utf-8")
 
 
 def sheets(table: Table) -> list[Table]:

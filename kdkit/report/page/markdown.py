@@ -44,10 +44,10 @@ def _page(page: Document) -> Iterator[str]:
     yield f"**{plain(page.verdict.sentence)}**\n"
     if page.verdict.support:
         yield f"{plain(page.verdict.support)}\n"
+    for block in page.opening:
+        yield from _block(block, 2)
     if page.verdict.detail:
         yield f"{plain(page.verdict.detail)}\n"
-    for block in page.opening:
-        yield from _block(block)
     if page.warnings:
         yield f"{page.warned}\n"
         yield _listed(map(plain, page.warnings))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOSSES = {"loss": "total loss", "hard": "hard loss", "soft": "soft loss"}
 TITLES = {**LOSSES, "feature": "distance of hidden states"}
-STAGES = {"teacher": "Teacher", "student": "Student", LABELS_ONLY: "Labels only (alpha = 0)"}
+STAGES = {"teacher": "Teacher", "student": "Student", LABELS_ONLY: "Labels only"}
 """Who was trained, as `metrics.jsonl` names it and as the tables do."""
 
 
@@ -76,7 +76,7 @@ def _beside(facts: RunFacts, axis: str, key: str) -> Beside | None:
     training, validation = (_points(lines(facts, LABELS_ONLY, kind), axis, key) for kind in ("train", "validation"))
     if not (training or validation):
         return None
-    return Beside(title="labels only (alpha = 0)", training=training, validation=validation)
+    return Beside(title="labels only", training=training, validation=validation)
 
 
 def table(facts: RunFacts) -> Table | None:

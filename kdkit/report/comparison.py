@@ -90,6 +90,7 @@ def assemble(stats: Statistics) -> Document:
         description=f"{plural(len(configurations), 'configuration')}: "
         + "; ".join(each.label for each in configurations),
         verdict=comparison_verdict.of_comparison(stats),
+        opening=comparison_verdict.opening(stats),
         warnings=tuple(cautions.of_comparison(configurations)),
         parts=tuple(part for part in _parts(stats) if part is not None),
         footer=f"Made by kdkit from {plural(runs, 'run folder')} alone.",

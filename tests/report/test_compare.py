@@ -90,6 +90,43 @@ def test_differences_are_those_of_the_paired_bootstrap_and_turn_their_sign_with_
     assert row.cells[1].text.lstrip(f"+{formats.MINUS}") == f"{abs(apart.value):.3f}"
 
 
+def test_the_page_opens_with_every_other_configuration_minus_the_first(trial):
+    stats = comparison.compared([trial(name, alpha=alpha) for name, alpha in (("a", 0.1), ("b", 0.5), ("c", 0.9))])
+    first, *rest = stats.configurations
+    document = comparison.assemble(stats)
+    (choice,) = document.opening
+    assert [name for name, _ in choice.options] == ["F1", "Exact match", "Hard loss"]
+    (plot,) = choice.options[0][1]
+    assert [(dot.label, dot.at) for group in plot.groups for dot in group.dots] == [
+        (each.label, stats.difference(each, first, F1)) for each in rest
+    ]
+    named = comparison.assemble(
+        comparison.compared([trial(name, alpha=0.1, temperature=t) for name, t in (("d", 1.0), ("e", 64.0))])
+    )
+    assert named.verdict.sentence.startswith(("With temperature 64, F1 is ", "Temperature 64 is within noise of"))
+
+
+def test_many_others_are_counted_in_the_verdict_and_stand_below_each_other(trial):
+    runs = [
+        trial(f"run-{place}", temperature=t, rows=200)
+        for place, t in enumerate((1.0, 1.05, 1.1, 1.15, 64.0, 65.0, 66.0))
+    ]
+    stats = comparison.compared(runs)
+    first, *rest = stats.configurations
+    kinds = [stats.difference(each, first, F1).verdict for each in rest]
+    worse, noise = kinds.count("worse"), kinds.count("within noise")
+    assert worse + noise == 6
+    assert worse > 1
+    document = comparison.assemble(stats)
+    assert document.verdict.sentence == (
+        f"Of 6 configurations beside temperature 1, {worse} are worse and {noise} {'is' if noise == 1 else 'are'} within "
+        "noise of it in F1."
+    )
+    (table, _) = tables(document, "differences")
+    assert [row.label for row in table.groups[0].rows] == [each.label for each in stats.configurations]
+    assert "F1 (text)" in table.columns
+
+
 def test_runs_on_other_rows_are_not_paired_and_the_page_says_so(trial):
     document = comparison.assemble(comparison.compared([trial("a", alpha=0.1), trial("b", alpha=0.5, rows=30)]))
     assert tables(document, "differences") == ()

@@ -12,6 +12,8 @@ from kdkit.report.page.charts.svg import is_known, reach
 from kdkit.report.page.tables import Cell, Group, Row, Table
 
 MOST_TICKS = 5
+NARROW = 38
+"""What lies on one side of 0 is not written where that side has fewer per cent of the axis."""
 NOTHING = Interval(value=0.0, low=0.0, high=0.0, count=0)
 
 
@@ -76,6 +78,19 @@ class DotPlot:
     def ticks(self) -> tuple[tuple[float, str], ...]:
         """Round numbers along the axis, by their place in per cent."""
         return tuple((self.place(value), formats.tick(value)) for value in round_numbers(*self.axis))
+
+    @property
+    def placed_sides(self) -> tuple[tuple[str, str], ...]:
+        """What lies left and right of 0, each with where it is written; left out on the side that is too narrow."""
+        if self.sides is None:
+            return ()
+        zero = self.place(0)
+        left, right = self.sides
+        placed = (
+            (f"\u2190 {left}", f"right: {100 - zero:.2f}%", zero),
+            (f"{right} \u2192", f"left: {zero}%", 100 - zero),
+        )
+        return tuple((text, style) for text, style, room in placed if room >= NARROW)
 
     def place(self, value: float) -> float:
         """Where a value lies on the axis, in per cent; what is beyond an end lies at that end."""

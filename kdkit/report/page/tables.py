@@ -69,3 +69,15 @@ class Table:
         """A table whose rows are one group."""
         return cls(title=title, note=note, columns=tuple(columns), groups=(Group(rows=tuple(rows)),), look=look,
                    folded=folded)  # fmt: skip
+
+    def turned(self) -> Self:
+        """The same with rows as columns, where it has more columns than rows; a table of several groups as it is."""
+        if len(self.groups) != 1 or len(self.columns) - 1 <= len(self.groups[0].rows):
+            return self
+        (group,) = self.groups
+        heads = (f"{row.label} ({row.note})" if row.note else row.label for row in group.rows)
+        rows = tuple(
+            Row(label=column, cells=tuple(row.cells[place] for row in group.rows))
+            for place, column in enumerate(self.columns[1:])
+        )
+        return attrs.evolve(self, columns=(self.columns[0], *heads), groups=(attrs.evolve(group, rows=rows),))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from kdkit.report.numbers.names import capital, group_name, metric_name, suites_of
+from kdkit.report.numbers.names import group_name, suites_of
 from kdkit.report.numbers.selection import headline
 from kdkit.report.numbers.statistics import Unpaired
-from kdkit.report.page.charts.dots import Dots
-from kdkit.report.page.document import Figure, Figures, Part
+from kdkit.report.page.document import Choice, Part
+from kdkit.report.page.dotplot import Dot, DotPlot
 from kdkit.report.page.tables import Row, Table
-from kdkit.report.parts.cells import apart, score_cell
-from kdkit.report.parts.drawn import chosen
+from kdkit.report.parts.cells import apart, score_cell, seeds_note
+from kdkit.report.parts.drawn import chosen, headline_first, tabs
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -46,36 +46,25 @@ def tables(stats: Statistics) -> list[Table]:
                     rows,
                     title=f"Against the {against}",
                     note="In small print 95 % intervals over rows and seeds.",
-                )
+                ).turned()
             )
     return found
 
 
-def intervals(stats: Statistics) -> list[Figures]:
+def intervals(stats: Statistics) -> list[Choice]:
     """The configurations' values of the chosen metrics with their intervals, one below the other."""
-    found: list[Figure] = []
-    for group in chosen(stats):
-        wanted, name = group[0], group_name(group)
+    groups = headline_first(chosen(stats), headline(stats))
+    options = []
+    for name, group in zip(tabs(groups), groups, strict=True):
         measured = [
-            (each, measure) for each in stats.configurations if (measure := stats.measure(each, wanted)) is not None
+            (each, measure) for each in stats.configurations if (measure := stats.measure(each, group[0])) is not None
         ]
         if len(measured) < 2 or not all(math.isfinite(measure.value) for _, measure in measured):
             continue
-        better = " (lower is better)" if stats.direction(wanted).sense < 0 else ""
-        found.append(
-            Figure(
-                chart=Dots(
-                    title=f"{capital(name)}, against the truth",
-                    x_label=f"{metric_name(wanted)}{better}",
-                    rows=tuple((each.label, {"student": measure}) for each, measure in measured),
-                ),
-                table=Table.of(
-                    ("", metric_name(wanted)),
-                    (Row(label=each.label, cells=(score_cell(measure),)) for each, measure in measured),
-                ),
-            )
-        )
-    return [Figures(figures=tuple(found))] if found else []
+        better = ", lower is better" if stats.direction(group[0]).sense < 0 else ""
+        dots = (Dot(label=each.label, note=seeds_note(each), at=measure, tone="student") for each, measure in measured)
+        options.append((name, (DotPlot.of(f"{group_name(group)}{better}", *dots),)))
+    return [Choice(label="Metric", options=tuple(options))] if options else []
 
 
 def _unpaired(stats: Statistics) -> tuple[str, ...]:

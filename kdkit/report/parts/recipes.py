@@ -22,7 +22,7 @@ def of_comparison(configurations: Sequence[Configuration]) -> Part:
         text.append("Runs that differ by the seed of their training alone are seeds of one configuration.")
     rows = [Row(label=key, cells=tuple(_cells(key, configurations))) for key in keys]
     columns = ("", *(each.label for each in configurations))
-    tables = [Table.of(columns, rows, title="Keys of the recipes", look="wordy")] if rows else []
+    tables = [Table.of(columns, rows, title="Keys of the recipes", look="wordy").turned()] if rows else []
     return Part(key="recipes", title="What differs", blocks=(*text, *tables))
 
 

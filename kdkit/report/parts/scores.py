@@ -144,7 +144,7 @@ def intervals(facts: RunFacts) -> list[Figures]:
     return [Figures(title="Scores with their intervals", legend=legend, figures=figures)]
 
 
-def of_several(stats: Statistics, title: str, figures: Sequence[Figures] = ()) -> Part:
+def of_several(stats: Statistics, title: str, figures: Sequence[Block] = ()) -> Part:
     """Every score of every configuration, after figures of some."""
     blocks: list[Block] = [*by_suite(stats), *figures, *by_suite(stats, parts=True)]
     return Part(key="scores", title=title, blocks=tuple(blocks))

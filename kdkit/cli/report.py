@@ -11,11 +11,15 @@ import rich_click as click
 
 from kdkit.cli.output import print_json, print_table, say
 from kdkit.errors import UsageError
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from kdkit.report.numbers.statistics import Statistics
+    from kdkit.report.sweep import SweepReport
 
 COMPARISON = Path("comparison.html")
+_FEW = 3
+"""Trials that failed are named, up to so many."""
 
 
 @click.command("report")
@@ -59,6 +63,16 @@ def print_closing_table(run_dir: Path) -> None:
         Console().print(closing_table(run_dir))
     else:
         say(closing_text(run_dir), nl=False)
+
+
+def print_closing_of_sweep(report: SweepReport) -> None:
+    """What ends a sweep: its verdict, its configurations, and which trials failed."""
+    _print(report.document.verdict.sentence, report.stats, report.sweep.folder / "report.html")
+    failed = [trial for trial in report.sweep.trials if trial.status == "failed"]
+    for trial in failed[:_FEW]:
+        say(f"failed: {trial.title}: {trial.error}", err=True)
+    if len(failed) > _FEW:
+        say(f"failed: {plural(len(failed) - _FEW, 'more trial')}, named in the report", err=True)
 
 
 def _is_writable(folder: Path) -> bool:
@@ -116,7 +130,7 @@ def _report_sweep(folder: Path, *, as_json: bool) -> None:
             }
         )
         return
-    _print(document.verdict.sentence, stats, folder / "report.html")
+    print_closing_of_sweep(report)
 
 
 def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:

@@ -123,9 +123,10 @@ def _part(text: str) -> Part:
 
 
 def _sweep(sweep: Sweep, run_dir: Path | None, *, fresh: bool, jobs: int, part: str | None, as_json: bool) -> int:
-    from kdkit.cli.output import print_json, print_table
+    from kdkit.cli.output import print_json
+    from kdkit.cli.report import print_closing_of_sweep
     from kdkit.pipeline.sweep import run_sweep
-    from kdkit.pipeline.sweep_results import as_table, rows_of
+    from kdkit.pipeline.sweep_results import rows_of
     from kdkit.system import progress
 
     share = _part(part) if part is not None else None
@@ -133,6 +134,5 @@ def _sweep(sweep: Sweep, run_dir: Path | None, *, fresh: bool, jobs: int, part: 
     if as_json:
         print_json({"run_dir": str(end.facts.folder), "trials": rows_of(end.facts)})
     else:
-        print_table(*as_table(end.facts))
-        say(f"{end.facts.folder / 'report.html'}")
+        print_closing_of_sweep(end.report)
     return end.exit_code

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from kdkit.logits.cache import Part
+    from kdkit.report.sweep import SweepReport
     from kdkit.sweeps.folder import SweepFacts
     from kdkit.sweeps.process import Launch
     from kdkit.sweeps.trials import Sweep, Trial
@@ -47,14 +48,19 @@ class SweepEnd:
     """How a sweep ended.
 
     Attributes:
-        facts: All of it, as its folder tells.
+        report: What it came to.
         done: Trials of this process, or of its part, that are done and can be read.
         failed: Those that are not.
     """
 
-    facts: SweepFacts
+    report: SweepReport
     done: int
     failed: int
+
+    @property
+    def facts(self) -> SweepFacts:
+        """All of it, as its folder tells."""
+        return self.report.sweep
 
     @property
     def exit_code(self) -> int:
@@ -136,10 +142,10 @@ def run_sweep(
         if stop:
             done = len(board.of("done"))
             raise stop.leave(f"{done} of {plural(board.total, 'trial')} are done in {folder}")
-    facts = write_end(folder)
-    whole = {trial.id for trial in facts.trials if trial.status == "done"}
+    report = write_end(folder)
+    whole = {trial.id for trial in report.sweep.trials if trial.status == "done"}
     done = sum(entry.trial.id in whole for entry in board.of("done"))
-    return SweepEnd(facts=facts, done=done, failed=len(board.entries) + board.refused - done)
+    return SweepEnd(report=report, done=done, failed=len(board.entries) + board.refused - done)
 
 
 def part_of(trials: Sequence[Trial], part: Part | None) -> Sequence[Trial]:
@@ -147,14 +153,14 @@ def part_of(trials: Sequence[Trial], part: Part | None) -> Sequence[Trial]:
     return trials if part is None else trials[part.index :: part.count]
 
 
-def write_end(folder: Path) -> SweepFacts:
+def write_end(folder: Path) -> SweepReport:
     """Write results and report of what is done by now; a trial whose files are damaged is left out as failed."""
-    from kdkit.report import sweep as report
+    from kdkit.report import sweep
 
     with _writing(folder):
-        facts = report.write(folder).sweep
-        write_results(facts)
-    return facts
+        report = sweep.write(folder)
+        write_results(report.sweep)
+    return report
 
 
 def note_sweep(sweep: Sweep, folder: Path, trials: Sequence[Trial]) -> None:

@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.evaluation import record
-from kdkit.sweeps.state import columns_of
-from kdkit.sweeps.swept_keys import value_text
 from kdkit.system.files import write_atomically, write_json
-from kdkit.system.progress import clock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,25 +29,6 @@ def write_results(sweep: SweepFacts) -> None:
     rows = rows_of(sweep)
     write_json(sweep.folder / f"{RESULTS}.json", {"name": sweep.name, "axes": list(sweep.axes), "trials": rows})
     write_atomically(sweep.folder / f"{RESULTS}.csv", _as_csv(sweep, rows).encode())
-
-
-def as_table(sweep: SweepFacts) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The trials for people: columns, and a row of texts each."""
-    best_by = next((trial.best_by for trial in sweep.trials if trial.best_by), "best")
-    rows = [
-        (
-            trial.id,
-            *(value_text(trial.values.get(axis)) for axis in sweep.axes),
-            *((value_text(trial.seed),) if sweep.seeds else ()),
-            trial.status,
-            clock(trial.seconds) if trial.seconds else "",
-            f"{trial.best:.4g}" if trial.best is not None else "",
-            trial.error,
-        )
-        for trial in sweep.trials
-    ]
-    seed = ("seed",) if sweep.seeds else ()
-    return ("trial", *columns_of(sweep.axes), *seed, "status", "time", f"validation {best_by}", ""), rows
 
 
 def _row(trial: TrialFacts) -> dict[str, Any]:

@@ -27,6 +27,8 @@ _LOG_TAIL = 4096
 _EVERY = 0.5
 # Fewer columns of the screen than this tell nothing of a line of a log.
 _LEAST_LINE = 20
+# A head or a value that is cut keeps so many columns of the screen.
+_LEAST_CELL = 3
 # Wider than any table.
 _UNBOUNDED = 10_000
 # Lines of the screen that are not the table's rows: its head, the counts, and the prompt.
@@ -57,7 +59,7 @@ class Lines:
 
     def ended(self, entry: Entry) -> None:
         """A trial came to an end."""
-        self.note(f"{ending_of(entry)}; {summary_of(self.board)}")
+        self.note(f"{ending_of(entry, self.board)}; {summary_of(self.board)}")
 
     def tick(self) -> None:
         """Nothing."""
@@ -65,7 +67,7 @@ class Lines:
 
 @attrs.define(kw_only=True)
 class Table:
-    """A table of the trials that is drawn anew as they go on."""
+    """A table of the trials that is drawn again and again while they run."""
 
     board: Board
     axes: Sequence[str]
@@ -89,7 +91,7 @@ class Table:
     def ended(self, entry: Entry) -> None:
         """A trial came to an end; why it failed stays above the table."""
         if entry.state == "failed":
-            self.note(ending_of(entry))
+            self.note(ending_of(entry, self.board))
         self._draw()
 
     def note(self, message: str) -> None:
@@ -97,7 +99,7 @@ class Table:
         self.console.print(visible(message), markup=False, highlight=False, emoji=False)
 
     def tick(self) -> None:
-        """Draw the table anew, twice a second."""
+        """Draw the table again, twice a second."""
         if time.monotonic() - self._drawn >= _EVERY:
             self._draw()
 
@@ -113,16 +115,20 @@ class Table:
         from rich.text import Text
 
         entries = fitting(self.board.entries, self.console.size.height - _AROUND)
-        table = self._table_of(entries, self.axes, has_line=False)
+        values = list(in_columns(entries))
+        table = self._table_of(entries, self.axes, values, has_line=False)
         unbounded = self.console.options.update(width=_UNBOUNDED)
         room = self.console.width - Measurement.get(self.console, unbounded, table).maximum
         if room > _LEAST_LINE:
-            table = self._table_of(entries, self.axes, has_line=True)
+            table = self._table_of(entries, self.axes, values, has_line=True)
         elif room < 0:
-            table = self._table_of(entries, shortened(self.axes, list(in_columns(entries)), -room), has_line=False)
+            heads, rows = narrowed(self.axes, values, -room)
+            table = self._table_of(entries, heads, rows, has_line=False)
         return Group(table, Text(summary_of(self.board)))
 
-    def _table_of(self, entries: Sequence[Entry], heads: Sequence[str], *, has_line: bool) -> RichTable:
+    def _table_of(
+        self, entries: Sequence[Entry], heads: Sequence[str], rows: Sequence[Sequence[str]], *, has_line: bool
+    ) -> RichTable:
         """The table, where there is room with a last column for what each trial says, cut to what is left."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table as RichTable
@@ -130,12 +136,14 @@ class Table:
 
         has_seed = any(entry.trial.seed is not None for entry in self.board.entries)
         table = RichTable(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, expand=has_line)
-        for column in (*heads, *(["seed"] if has_seed else []), "state", "time", "best"):
+        best = self.board.value(entries[0])[0] if entries else "best"
+        for column in (*heads, *(["seed"] if has_seed else []), "state", "time", best):
             table.add_column(Text(visible(column)), no_wrap=True)
         if has_line:
             table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
-        for entry, values in zip(entries, in_columns(entries), strict=True):
-            cells = [*values, entry.state, _time_of(entry), _best_of(entry), *([_what_of(entry)] if has_line else [])]
+        for entry, values in zip(entries, rows, strict=True):
+            said = [_what_of(entry)] if has_line else []
+            cells = [*values, entry.state, _time_of(entry), self.board.value(entry)[1], *said]
             table.add_row(*(Text(visible(cell)) for cell in cells), style=_STYLE.get(entry.state))
         return table
 
@@ -143,16 +151,29 @@ class Table:
 _STYLE = {"running": "bold", "failed": "red", "done": "green", "waiting": "dim"}
 
 
-def shortened(heads: Sequence[str], rows: Sequence[Sequence[str]], excess: int) -> list[str]:
-    """Heads that are cut, the longest first, until so many columns of the screen are saved; no value is cut for it."""
-    short = list(heads)
-    least = [max([3, *(len(row[index]) for row in rows)]) for index in range(len(short))]
-    for _ in range(excess):
-        longest = max(range(len(short)), key=lambda index: len(short[index]) - least[index], default=None)
-        if longest is None or len(short[longest]) <= least[longest]:
-            break
-        short[longest] = f"{short[longest][:-2]}…"
-    return short
+def narrowed(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], excess: int
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Heads, and then values, that are cut, the longest first, until so many columns of the screen are saved."""
+    longest = [max([_LEAST_CELL, *(len(row[place]) for row in rows)]) for place in range(len(heads))]
+    widths = [max(len(head), width) for head, width in zip(heads, longest, strict=True)]
+    for least in (longest, [_LEAST_CELL] * len(heads)):
+        while excess > 0:
+            place = max(range(len(heads)), key=lambda place: widths[place] - least[place], default=None)
+            if place is None or widths[place] <= least[place]:
+                break
+            widths[place] -= 1
+            excess -= 1
+    short = [head if len(head) <= width else f"{head[: width - 1]}…" for head, width in zip(heads, widths, strict=True)]
+    return short, [(*map(_cut, row, widths), *row[len(widths) :]) for row in rows]
+
+
+def _cut(value: str, width: int) -> str:
+    """A value without its middle, for values often differ at the end."""
+    if len(value) <= width:
+        return value
+    tail = (width - 1) // 2
+    return f"{value[: width - 1 - tail]}…{value[len(value) - tail :]}"
 
 
 def fitting(entries: Sequence[Entry], rows: int) -> list[Entry]:
@@ -169,15 +190,15 @@ def fitting(entries: Sequence[Entry], rows: int) -> list[Entry]:
     return [entries[place] for place in sorted(chosen)]
 
 
-def ending_of(entry: Entry) -> str:
+def ending_of(entry: Entry, board: Board) -> str:
     """How a trial ended, in a line."""
     name = f"{entry.trial.id} ({entry.title})"
     if entry.state == "failed":
         return f"{name}: failed: {entry.error}; see {entry.log}"
     if entry.state == "interrupted":
         return f"{name}: interrupted; the same command goes on with it"
-    best = f", {entry.best_by} {entry.best:.4g}" if entry.best is not None else ""
-    return f"{name}: done in {clock(entry.seconds)}{best}"
+    best, value = board.value(entry)
+    return f"{name}: done in {clock(entry.seconds)}{f', {best} {value}' if value else ''}"
 
 
 def summary_of(board: Board) -> str:
@@ -186,6 +207,7 @@ def summary_of(board: Board) -> str:
     words = [f"{counts.get('done', 0)} of {plural(board.total, 'trial')} done"]
     for state in ("running", "elsewhere", "failed", "interrupted"):
         words += [f"{counts[state]} {state}"] if state in counts else []
+    words.append(f"{clock(time.monotonic() - board.began)} so far")
     left = board.seconds_left()
     words += [f"about {clock(left)} left"] if left and not counts.get("interrupted") else []
     return ", ".join(words)
@@ -194,10 +216,6 @@ def summary_of(board: Board) -> str:
 def _time_of(entry: Entry) -> str:
     seconds = time.monotonic() - entry.began if entry.state == "running" else entry.seconds
     return clock(seconds) if seconds else ""
-
-
-def _best_of(entry: Entry) -> str:
-    return f"{entry.best:.4g}" if entry.best is not None else ""
 
 
 def _what_of(entry: Entry) -> str:

@@ -21,6 +21,7 @@ from kdkit.plugins.structure import dotted
 from kdkit.recipe.former_names import todays_axis
 from kdkit.recipe.spelling import key_path
 from kdkit.runs.record import read_record
+from kdkit.sweeps.swept_keys import title_of
 from kdkit.system.files import write_json
 from kdkit.system.locks import is_held
 from kdkit.system.reading import read_json, read_tail
@@ -71,6 +72,11 @@ class TrialFacts:
     error: str = ""
     best_by: str = ""
     best: float | None = None
+
+    @property
+    def title(self) -> str:
+        """Its values in a few words."""
+        return title_of(self.values, self.seed)
 
 
 @attrs.frozen(kw_only=True)

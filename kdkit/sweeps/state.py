@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import attrs
 
-from kdkit.sweeps.swept_keys import value_text
+from kdkit.sweeps.monitors import TEACHER_LOSSES, are_comparable, hard_loss_of_best
+from kdkit.sweeps.swept_keys import title_of, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ class Entry:
         worked: How long it had worked when it was started here.
         took: How long it took from its start to its end, where both were seen here.
         best: The best epoch's value, once there is one.
+        hard: The best epoch's hard loss, where what picked it depends on the teacher's loss.
         error: Why it failed.
         before: Whether it was done before this process began.
     """
@@ -45,6 +47,7 @@ class Entry:
     worked: float = 0.0
     took: float | None = None
     best: float | None = None
+    hard: float | None = None
     best_by: str = ""
     error: str = ""
     before: bool = False
@@ -52,13 +55,13 @@ class Entry:
     def take(self, facts: TrialFacts) -> None:
         """Have what the run folder says."""
         self.seconds, self.best, self.best_by, self.error = facts.seconds, facts.best, facts.best_by, facts.error
+        if facts.best_by in TEACHER_LOSSES:
+            self.hard = hard_loss_of_best(facts.folder)
 
     @property
     def title(self) -> str:
         """Its values in a few words."""
-        words = [f"{axis} {value_text(value)}" for axis, value in self.trial.values.items()]
-        words += [f"seed {self.trial.seed}"] if self.trial.seed is not None else []
-        return ", ".join(words) or "as it is"
+        return title_of(self.trial.values, self.trial.seed)
 
 
 class Watcher(Protocol):
@@ -90,17 +93,36 @@ class Board:
         entries: Those that are known.
         wanted: How many there are to be, where a search proposes them.
         refused: How many proposals made no trial.
+        began: When this process began with them, by the monotonic clock.
     """
 
     jobs: int
     entries: list[Entry] = attrs.field(factory=list)
     wanted: int = 0
     refused: int = 0
+    began: float = attrs.field(factory=time.monotonic)
 
     @property
     def total(self) -> int:
         """How many trials there are to be."""
         return max(self.wanted, len(self.entries) + self.refused)
+
+    @property
+    def has_one_scale(self) -> bool:
+        """Whether the values of the best epochs can stand side by side."""
+        trials = [entry.trial for entry in self.entries]
+        axes = {axis for trial in trials for axis in trial.values}
+        return are_comparable((trial.recipe.training.best_by for trial in trials), axes)
+
+    def value(self, entry: Entry) -> tuple[str, str]:
+        """What is shown of a trial's best epoch: its name, and its value where it is known.
+
+        Where values of what picked it cannot stand side by side, that is the hard loss, which all trials share.
+        """
+        name, value = entry.trial.recipe.training.best_by, entry.best
+        if not self.has_one_scale:
+            name, value = "hard loss", entry.hard
+        return name.rpartition(".")[2].replace("_", " "), "" if value is None else f"{value:.3f}"
 
     def of(self, state: State) -> list[Entry]:
         """Those in a state."""

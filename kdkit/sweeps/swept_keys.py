@@ -58,3 +58,10 @@ def value_text(value: Any) -> str:
         rest = ", ".join(f"{key} {value_text(each)}" for key, each in value.items() if key != "name")
         return f"{value['name']}{f' ({rest})' if rest else ''}" if "name" in value else rest
     return show(value)
+
+
+def title_of(values: Mapping[str, Any], seed: int | None) -> str:
+    """A trial in a few words: `loss.alpha 0.5, seed 43`."""
+    words = [f"{axis} {value_text(value)}" for axis, value in values.items()]
+    words += [f"seed {seed}"] if seed is not None else []
+    return ", ".join(words) or "as it is"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import time
 import attrs
 import pytest
 import tiny
+from click.testing import CliRunner
 
+from kdkit.cli.report import command as report
 from kdkit.errors import DamagedData
 from kdkit.pipeline.run import run as run_one
 from kdkit.pipeline.sweep import run_sweep
@@ -145,3 +148,7 @@ def test_the_command_line_runs_trials_tells_of_failures_and_goes_on_after_ctrl_c
     assert after.returncode == 3, after.stdout
     assert [trial.status for trial in read_sweep(folder).trials] == ["done", "failed"]
     assert "gone" in next(line for line in after.stdout.splitlines() if "failed:" in line)
+    closing = CliRunner().invoke(report, [str(folder)])
+    assert closing.stdout in after.stdout.replace("runs/s", str(folder)), "it ends with its verdict"
+    assert good.id not in closing.stdout
+    assert re.search(r"^failed: .*student hf-seq2seq \(model gone\): .*gone", closing.stderr, re.MULTILINE)

@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import attrs
@@ -28,11 +29,10 @@ from kdkit.errors import DamagedData, Interrupted, MissingInput, RecipeError, Us
 from kdkit.logits.cache import Part
 from kdkit.pipeline import sweep
 from kdkit.pipeline.sweep import note_sweep, part_of, run_sweep
-from kdkit.pipeline.sweep_results import as_table
 from kdkit.store import making, store_of, sweep_of
 from kdkit.sweeps import read_sweep, trial_folder
-from kdkit.sweeps.display import Table, fitting
-from kdkit.sweeps.folder import NEEDED, claim_of, log_of
+from kdkit.sweeps.display import Table, ending_of, fitting
+from kdkit.sweeps.folder import NEEDED, claim_of, log_of, trial_facts
 from kdkit.sweeps.process import Places, threads_of_each
 from kdkit.sweeps.reading import load_sweep
 from kdkit.sweeps.state import Board, Entry
@@ -90,7 +90,7 @@ class Runs:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     # The scores of trials that were not run are not there to be reported.
-    monkeypatch.setattr(sweep, "write_end", read_sweep)
+    monkeypatch.setattr(sweep, "write_end", lambda folder: SimpleNamespace(sweep=read_sweep(folder)))
     return tmp_path / "runs" / "s"
 
 
@@ -249,12 +249,13 @@ def test_a_trial_that_another_sweep_has_just_started_is_not_started_again(tmp_pa
 SWEEP = f"""
 import subprocess, sys
 from pathlib import Path
+from types import SimpleNamespace
 sys.path.insert(0, {str(Path(__file__).parents[1] / "helpers")!r})
 import attrs, light_trial
 from kdkit.cli import main
 from kdkit.pipeline import sweep
 from kdkit.sweeps import read_sweep, trial_folder
-sweep.write_end = read_sweep
+sweep.write_end = lambda folder: SimpleNamespace(sweep=read_sweep(folder))
 @attrs.define
 class Light:
     running: object
@@ -266,7 +267,7 @@ def launch(trial, folder, *, slot):
     command = [sys.executable, "-c", light_trial.TRIAL, str(place), trial.recipe.digest, "marks.txt", sys.argv[1]]
     return Light(subprocess.Popen(command, start_new_session=True))
 sweep.Places = lambda jobs: launch
-main(["run", "s.toml", "--run-dir", "s", "--jobs", "2"])
+main(["run", "s.toml", "--run-dir", "s", "--jobs", "2", "--json"])
 """
 
 
@@ -410,7 +411,7 @@ def test_the_table_has_never_more_rows_than_the_screen_and_shows_what_runs(tmp_p
     console.print(Table(board=board, axes=("loss.alpha",), console=console).drawn())
     text = console.export_text()
     assert len(text.splitlines()) <= 16
-    assert "40 of 80 trials done, 2 running, 1 failed, about" in text
+    assert "40 of 80 trials done, 2 running, 1 failed, 0:00 so far, about" in text
 
 
 @pytest.mark.parametrize("width", [110, 80, 60, 40, 20])
@@ -430,10 +431,68 @@ def test_no_column_of_the_table_is_cut_but_the_last_which_goes_where_there_is_no
         return  # then all are cut alike
     head = "learning_rate" if width > 40 else lines[1][0]
     assert head.removesuffix("…") in "learning_rate"
-    assert lines[1][:5] == [head, "seed", "state", "time", "best"]
+    assert lines[1][:5] == [head, "seed", "state", "time", "f1"]
     assert lines[3][:4] == ["0.0", "11", "running", "1:01"]
-    assert ["0.25", "11", "done", "1:00:00", "0.1235"] in lines
+    assert ["0.25", "11", "done", "1:00:00", "0.123"] in lines
     assert any(cell.startswith("xxx") for cell in lines[3]) == (width > 60)
+
+
+def table_of(entries, axes, *, width=80):
+    from rich.console import Console
+
+    console = Console(width=width, height=24, record=True, file=io.StringIO())
+    console.print(Table(board=Board(jobs=1, entries=entries), axes=axes, console=console).drawn())
+    return console.export_text().splitlines()
+
+
+def test_long_values_are_cut_in_their_middle_and_no_other_column_is(tmp_path):
+    codecs = [{"name": "u8-lz4", "scope": scope, "clip": 15.5} for scope in ("row", "array")]
+    table = tiny.recipe_table(tmp_path) | {
+        "sweep": {"grid": {"codec": codecs, "training.learning_rate": [0.001], "data.test": [f"{'x' * 50}/test.jsonl"]}}
+    }
+    entries = [Entry(trial=trial, log=tmp_path / "log") for trial in load_sweep(table).trials]
+    for entry in entries:
+        entry.state, entry.seconds, entry.best = "done", 3600.0, 0.5
+    lines = table_of(entries, ("codec", "learning_rate", "test"))
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[1].split()[-3:] == ["state", "time", "f1"]
+    for line in lines[3:5]:
+        assert line.split()[-3:] == ["done", "1:00:00", "0.500"]
+        assert "…" in line
+        assert "0.001" in line
+
+
+@pytest.mark.parametrize(
+    ("axis", "values", "best_by", "shown"),
+    [
+        ("loss.alpha", [0.25, 0.75], "loss", ("hard loss", "2.500")),
+        ("loss.temperature", [1.0, 2.0], "soft", ("hard loss", "2.500")),
+        ("loss.alpha", [0.25, 0.75], "text.exact_match", ("exact match", "1.000")),
+        ("training.learning_rate", [0.25, 0.75], "loss", ("loss", "1.000")),
+    ],
+)
+def test_total_losses_of_different_alphas_do_not_stand_side_by_side(tmp_path, axis, values, best_by, shown):
+    table = tiny.recipe_table(tmp_path, training__best_by=best_by) | {"sweep": {"grid": {axis: values}}}
+    board = Board(jobs=1)
+    for trial in load_sweep(table).trials:
+        place = trial_folder(tmp_path, trial.id)
+        place.mkdir(parents=True)
+        lines = [
+            {"stage": stage, "kind": "validation", "best": best, "loss": 1.0, "hard": hard}
+            for stage, best, hard in [("teacher", True, 9.0), ("student", True, 2.5), ("student", False, 3.5)]
+        ]
+        (place / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        made = record(trial, "done", best=1.0)
+        made["stages"]["distill"]["facts"]["best_by"] = best_by
+        (place / "run.json").write_text(json.dumps(made))
+        entry = Entry(trial=trial, log=tmp_path / "log", state="done")
+        entry.take(trial_facts(tmp_path, trial.id, values=trial.values, seed=None))
+        board.entries.append(entry)
+    assert [board.value(entry) for entry in board.entries] == [shown] * 2
+    text = "\n".join(table_of(board.entries, (axis,)))
+    assert shown[0] in text.splitlines()[1]
+    assert text.count(shown[1]) == 2
+    assert f", {' '.join(shown)}" in ending_of(board.entries[0], board)
 
 
 def test_the_time_that_is_left_is_by_the_median_of_what_was_measured_here(tmp_path):
@@ -652,11 +711,6 @@ def test_a_second_ctrl_c_ends_at_once_and_says_how_to_go_on(tmp_path, folder):
         run_sweep(sweep_of_alphas(tmp_path), folder, launch=launch)
     assert left.value.exit_code == 130
     assert workers[0].sent == [signal.SIGINT, signal.SIGKILL]
-
-
-def test_the_closing_table_calls_axes_as_the_live_one_does(tmp_path, folder):
-    end = run_sweep(sweep_of_alphas(tmp_path), folder, launch=Runs())
-    assert as_table(end.facts)[0] == ("trial", "alpha", "status", "time", "validation text.f1", "")
 
 
 @pytest.mark.parametrize(("option", "value"), [("--jobs", "2"), ("--part", "0/2")])

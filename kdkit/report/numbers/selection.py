@@ -10,6 +10,7 @@ import attrs
 from kdkit.evaluation.row_scores import RowKey
 from kdkit.report.read.files import number
 from kdkit.report.read.scored import SEED
+from kdkit.sweeps.monitors import are_comparable
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from kdkit.report.read.scored import ScoredRun
 
 HARD = RowKey("student", "truth", "loss", "hard")
-TEACHER_LOSSES = frozenset({"loss", "soft"})
-"""Monitors that depend on what a teacher says: of no use to compare trials that vary it."""
-OF_TEACHER = ("loss.", "codec.", "codec", "loss", "teacher.", "teacher")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -65,7 +63,7 @@ def select(stats: Statistics, axes: Sequence[str]) -> Selection:
             return Selection(by=_named(about), ranked=found, note=_seeds_note(found, of=len(configurations)), key=about)
     reason = "the trials differ in training.best_by"
     if monitor is not None:
-        if monitor not in TEACHER_LOSSES or not any(axis.startswith(OF_TEACHER) for axis in axes):
+        if are_comparable(monitors, axes):
             found = _ranked(configurations, _monitored(monitor), direction=_direction_of(monitor, stats))
             if found:
                 note = _seeds_note(found, of=len(configurations))

@@ -30,8 +30,9 @@ _FEW = 3
     metavar="FILE",
     help="Of several runs: the HTML file to write, by default comparison.html here; beside it the same as .md.",
 )
+@click.option("--full", is_flag=True, help="Of a run: print every score, and not only what fits on a screen.")
 @click.option("--json", "as_json", is_flag=True, help="Print what the report says as JSON.")
-def command(*, folders: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
+def command(*, folders: tuple[Path, ...], output: Path | None, full: bool, as_json: bool) -> None:
     """Write report.html and report.md of a run or a sweep anew, and print what it came to.
 
     Of several FOLDERs, write a page that compares them: runs, trials of sweeps, or all trials of a sweep. Runs that
@@ -50,19 +51,19 @@ def command(*, folders: tuple[Path, ...], output: Path | None, as_json: bool) ->
     if is_sweep(folder):
         _report_sweep(folder, as_json=as_json)
     else:
-        _report_run(folder, as_json=as_json)
+        _report_run(folder, full=full, as_json=as_json)
 
 
-def print_closing_table(run_dir: Path) -> None:
-    """The table that ends a run: drawn on a terminal, else plain text."""
-    from kdkit.report.run import closing_table, closing_text
+def print_closing(run_dir: Path, *, full: bool) -> None:
+    """What ends a run: drawn on a terminal, else plain text."""
+    from kdkit.report.closing import closing, closing_text
 
     if sys.stdout.isatty():
         from rich.console import Console
 
-        Console().print(closing_table(run_dir))
+        Console().print(closing(run_dir, full=full), crop=False)
     else:
-        say(closing_text(run_dir), nl=False)
+        say(closing_text(run_dir, full=full), nl=False)
 
 
 def print_closing_of_sweep(report: SweepReport) -> None:
@@ -87,7 +88,7 @@ def _is_writable(folder: Path) -> bool:
     return False
 
 
-def _report_run(run_dir: Path, *, as_json: bool) -> None:
+def _report_run(run_dir: Path, *, full: bool, as_json: bool) -> None:
     from kdkit.report.run import write
     from kdkit.report.summary import summary
 
@@ -96,7 +97,7 @@ def _report_run(run_dir: Path, *, as_json: bool) -> None:
     if as_json:
         print_json(summary(run_dir))
     else:
-        print_closing_table(run_dir)
+        print_closing(run_dir, full=full)
 
 
 def _report_sweep(folder: Path, *, as_json: bool) -> None:

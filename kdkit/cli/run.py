@@ -54,7 +54,10 @@ def recipe_options(command: Callable[..., R], *, run_dir: str = "runs/NAME") -> 
 @click.option(
     "--part", metavar="I/N", help="Of a sweep: which of how many parts, from 0; others do the others, on any machine."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON instead of a table.")
+@click.option(
+    "--full", is_flag=True, help="Of a run: print every score at the end, and not only what fits on a screen."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON instead.")
 def command(
     recipe: str,
     overrides: tuple[str, ...],
@@ -63,6 +66,7 @@ def command(
     fresh: bool,
     jobs: int | None,
     part: str | None,
+    full: bool,
     as_json: bool,
 ) -> int:
     """Run RECIPE, a TOML file or the name of a shipped recipe; of one with [sweep], every trial.
@@ -88,11 +92,11 @@ def command(
     if jobs is not None or part is not None:
         option = "--jobs" if jobs is not None else "--part"
         raise UsageError(f"{option} is for sweeps, and {recipe} has no [sweep]; leave it out")
-    _run(loaded, run_dir, fresh=fresh, as_json=as_json, leads=team.leads)
+    _run(loaded, run_dir, fresh=fresh, full=full, as_json=as_json, leads=team.leads)
     return 0
 
 
-def _run(recipe: Recipe, run_dir: Path | None, *, fresh: bool, as_json: bool, leads: bool) -> None:
+def _run(recipe: Recipe, run_dir: Path | None, *, fresh: bool, full: bool, as_json: bool, leads: bool) -> None:
     from kdkit.cli.output import print_json
     from kdkit.evaluation import record
     from kdkit.pipeline.run import reread, run
@@ -111,9 +115,9 @@ def _run(recipe: Recipe, run_dir: Path | None, *, fresh: bool, as_json: bool, le
         scores = list(map(record.as_json, report.scores))
         print_json({"run_dir": str(report.run_dir), "scores": scores, "costs": costs})
     else:
-        from kdkit.cli.report import print_closing_table
+        from kdkit.cli.report import print_closing
 
-        print_closing_table(report.run_dir)
+        print_closing(report.run_dir, full=full)
 
 
 def _part(text: str) -> Part:

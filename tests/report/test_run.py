@@ -27,16 +27,17 @@ from kdkit.builtin.metrics.text import Text
 from kdkit.cli.report import command
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.report import run as report
+from kdkit.report.closing import closing_text
 from kdkit.report.numbers import outcomes, pairs
 from kdkit.report.numbers.pairs import Pair
-from kdkit.report.page import formats, html, markdown
+from kdkit.report.page import formats, markdown
 from kdkit.report.page.document import Remarks
 from kdkit.report.page.excerpts import Excerpts
 from kdkit.report.page.tables import Table
 from kdkit.report.parts import cells, costs, examples
 from kdkit.report.read.rows import ScoredRow
 from kdkit.report.read.run import read_run
-from kdkit.report.run import assemble, closing_table, closing_text
+from kdkit.report.run import assemble
 from kdkit.report.summary import summary
 from kdkit.system.wording import visible
 
@@ -503,27 +504,6 @@ def test_the_choice_of_examples_does_not_hang_on_the_order_of_rows(outcomes, amo
     assert examples.pick(rows, amount=amount, seed=1) == examples.pick(mixed, amount=amount, seed=1)
 
 
-@pytest.mark.parametrize(
-    ("is_old", "line"),
-    [
-        (False, r"^  exact match +0\.342 +0\.263 +0\.238 +0\.000 +0\.061 +0\.085 +77 %$"),
-        (False, r"^  exact match +within noise +within noise$"),
-        (False, r"^  hard +\u22120\.072 \(\u22120\.102 to \u22120\.042\) +\u2013$"),
-        (True, r"^  exact match +0\.342 +0\.263 +77 % +within noise$"),
-        (True, r"^  time per sample +31 ms +12 ms +40 %$"),
-    ],
-)
-def test_the_closing_text_is_plain_and_fits_eighty_columns(tmp_path, is_old, line):
-    folder = write_run_folder(tmp_path / "run", rows=60)
-    text = closing_text(without_baselines(folder) if is_old else folder)
-    assert "\x1b" not in text
-    table, path = text.rsplit("\nreport: ", 1)
-    assert all(len(line) <= 80 for line in table.splitlines())
-    assert path == f"{folder / 'report.html'}\n"
-    assert re.search(line, table, re.MULTILINE)
-    assert ("labels" in table) is not is_old
-
-
 def test_a_run_of_an_older_version_reads_as_it_did(tmp_path):
     folder = without_baselines(write_run_folder(tmp_path / "run", rows=60))
     page = assemble(read_run(folder))
@@ -533,28 +513,6 @@ def test_a_run_of_an_older_version_reads_as_it_did(tmp_path):
     assert apart.columns == ("", "student minus teacher")
     assert not any("Calibration" in chart.title for chart in charts(page, "scores"))
     assert "labels" not in page.verdict.text + page.verdict.detail
-
-
-def test_long_names_still_fit_eighty_columns(tmp_path):
-    folder = write_run_folder(tmp_path / "run", rows=12)
-    evaluation = json.loads((folder / "evaluation.json").read_text())
-    for entry in evaluation["scores"]:
-        entry["metric"] = entry["metric"].replace("exact_match", "exact_match_of_" + "answerable_" * 8 + "rows")
-        entry["suite"] = entry["suite"].replace("text", "text" * 30)
-    write_json(folder / "evaluation.json", evaluation)
-    table, _ = closing_text(folder).rsplit("\nreport: ", 1)
-    assert all(len(line) <= 80 for line in table.splitlines())
-    assert "0.342" in table
-    outline(html.render(assemble(read_run(folder))))
-
-
-def test_the_closing_table_is_for_a_rich_console(folder):
-    from rich.console import Console
-
-    console = Console(width=100, force_terminal=True, color_system="standard", record=True, file=None)
-    with console.capture() as captured:
-        console.print(closing_table(folder))
-    assert "\x1b[" in captured.get()
 
 
 def test_the_command_writes_the_report_anew_and_prints_the_table(folder, tmp_path):

@@ -15,13 +15,14 @@ from run_folders import RECIPE, without_baselines, write_json, write_run_folder
 
 from kdkit.api.values import Cost, Difference, Direction, Interval, Score
 from kdkit.evaluation.row_scores import RowKey, RowScores
+from kdkit.report.closing import closing_text
 from kdkit.report.numbers.conclusion import BETTER, NOISE, WORSE, Beside, Conclusion, Ending, conclude
 from kdkit.report.numbers.next_step import next_step
 from kdkit.report.numbers.pairs import Pair
 from kdkit.report.numbers.student_folder import student_folder
 from kdkit.report.parts import verdict
 from kdkit.report.read.run import read_run
-from kdkit.report.run import assemble, closing_text
+from kdkit.report.run import assemble
 from kdkit.report.summary import summary
 from kdkit.runs.model_card import CARD_FILE
 

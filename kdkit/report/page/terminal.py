@@ -8,32 +8,74 @@ from typing import TYPE_CHECKING
 from kdkit.system.wording import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from rich.console import RenderableType
     from rich.table import Table as Grid
+    from rich.text import Text
 
     from kdkit.report.page.tables import Row, Table
 
 WIDTH = 80
 WIDE = 4
 """A table of more columns has less room between them, and none beside its rows."""
+_STYLES = {"better": "green", "worse": "red", "within noise": "dim"}
 BESIDE = "within noise"
 """The one note of a row's last cell that is shown beside it."""
 
 
-def closing(verdict: str, tables: Iterable[Table], page: Path) -> RenderableType:
-    """A verdict, tables, and where the page is, for a rich console."""
+def stacked(*parts: RenderableType) -> RenderableType:
+    """Parts with an empty line between them."""
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(visible(verdict), style="bold")]
-    for table in tables:
-        parts += [Text(""), lines(table)]
-    # Long folder names run on in one piece, so that a terminal's own links and copying work.
-    parts += [Text(""), Text(f"report: {visible(str(page))}", overflow="ignore", no_wrap=True)]
+    spaced = [line for part in parts for line in (part, Text(""))]
+    return Group(*spaced[:-1])
+
+
+def together(*parts: RenderableType) -> RenderableType:
+    """Parts below each other."""
+    from rich.console import Group
+
     return Group(*parts)
+
+
+def paragraphs(first: str, *others: str) -> RenderableType:
+    """Sentences, the first of them bold; those that are empty are left out."""
+    from rich.text import Text
+
+    return together(Text(visible(first), style="bold"), *(Text(visible(text)) for text in others if text))
+
+
+def aside(text: str) -> RenderableType:
+    """A line that matters less, in one piece."""
+    from rich.text import Text
+
+    return _in_one_piece(Text(visible(text), style="dim"))
+
+
+def facts(rows: Sequence[tuple[str, tuple[str, ...]]]) -> RenderableType:
+    """Labels with lines beside them. Each runs on in one piece, so that a terminal's own links and copying work."""
+    from rich.text import Text
+
+    width = max((len(label) for label, _ in rows), default=0) + 3
+    lines = []
+    for label, told in rows:
+        heads = [f"{label}:", *[""] * (len(told) - 1)]
+        lines += [
+            Text.assemble((head.ljust(width), "bold"), visible(line)) for head, line in zip(heads, told, strict=True)
+        ]
+    return together(*map(_in_one_piece, lines))
+
+
+def _in_one_piece(line: Text) -> Text:
+    line.no_wrap, line.overflow = True, "ignore"
+    return line
+
+
+def height(drawn: RenderableType) -> int:
+    """Lines that it takes on a terminal of 80 columns, which breaks those that are longer."""
+    return sum(max(1, -(-len(line) // WIDTH)) for line in plain(drawn).splitlines())
 
 
 def plain(drawn: RenderableType) -> str:
@@ -73,7 +115,8 @@ def _grid(table: Table, rows: Sequence[Row] | None = None) -> Grid:
     beside = max((len(_beside(row)) for row in every), default=0) if len(heads) < WIDE else 0
     room = WIDTH - sum(widths) - gap * len(widths) - (beside + gap if beside else 0)
     grid = Grid.grid(padding=(0, gap, 0, 0), pad_edge=False)
-    label = min(34, room, max((len(_label(row)) for row in every), default=0))
+    indent = "  " if any(group.title for group in table.groups) else ""
+    label = min(34, room, max((len(indent + visible(row.label)) for row in every), default=0))
     grid.add_column(width=max(label, 8), overflow="fold")
     for width, head in zip(widths, heads, strict=True):
         style = {"teacher": "blue", "student": "dark_orange3"}.get(head, "")
@@ -83,13 +126,9 @@ def _grid(table: Table, rows: Sequence[Row] | None = None) -> Grid:
     if rows is None:
         grid.add_row("", *(Text(visible(head), style="bold") for head in heads), *([""] if beside else []))
     for row in rows or ():
-        cells = (Text(visible(cell.text)) for cell in row.cells)
-        grid.add_row(Text(_label(row)), *cells, *([Text(_beside(row))] if beside else []))
+        cells = (Text(visible(cell.text), style=_STYLES.get(cell.verdict, "")) for cell in row.cells)
+        grid.add_row(Text(indent + visible(row.label)), *cells, *([Text(_beside(row))] if beside else []))
     return grid
-
-
-def _label(row: Row) -> str:
-    return f"  {visible(row.label)}"
 
 
 def _beside(row: Row) -> str:

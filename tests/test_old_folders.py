@@ -104,7 +104,7 @@ def test_an_old_folder_is_not_continued_and_one_sentence_says_why(old, verb, rec
 
 def test_gaps_of_a_cache_are_not_filled_by_an_old_run_and_one_sentence_says_why(old):
     with pytest.raises(
-        Mismatch, match=r"^runs/tiny was made by an earlier kdkit, .*; give the options of its recipe.toml .*$"
+        Mismatch, match=r"^runs/tiny was made by an earlier kdkit, .*; rename the options in its recipe.toml .*$"
     ):
         recapture(old / "caches" / "u8-lz4", Path("runs/tiny"), progress=Silent())
 

@@ -1,1 +1,1 @@
-"""What an evaluation is made of: baselines, the questions asked of models, each row's scores, intervals, costs."""
+"""The parts of an evaluation: baselines, the questions asked of models, each row's scores, intervals, costs."""

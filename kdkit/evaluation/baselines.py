@@ -1,4 +1,4 @@
-"""Baselines: what a distilled student has to beat for its scores to mean anything.
+"""Baselines that a distilled student has to beat for its scores to mean anything.
 
 labels-only   the same student, trained in the same way on the labels alone (see `kdkit.pipeline.stages.baseline`)
 untouched     the student before any training
@@ -22,18 +22,18 @@ LABELS_ONLY = "labels-only"
 NAMES = (LABELS_ONLY, "untouched", "constant", "nearest")
 
 TOKENS = r"\w+|[^\w\s]"
-"""What sources are compared by: words, names and numbers, and each other sign."""
+"""The tokens that sources are compared by: words, names and numbers, and each other sign."""
 
 _CELLS = 4_000_000  # similarities held at once: 16 MB in float32, and as much again while they are made
 
 
 def most_frequent_target(train: Sequence[Example]) -> str:
-    """The target that most training rows have; of several the one that comes first."""
+    """The most frequent training target; of several, the first."""
     return Counter(example.target for example in train).most_common(1)[0][0]
 
 
 def nearest_targets(train: Sequence[Example], sources: Sequence[str]) -> list[str]:
-    """For each source the target of the training row with the most similar source, by cosine of TF-IDF vectors.
+    """For each source, the target of the training row with the most similar source, by cosine of TF-IDF vectors.
 
     Of rows that are equally similar the first is taken; so it is where a source shares no token with any.
 

@@ -27,14 +27,14 @@ BINS = 15
 
 @attrs.define(kw_only=True, eq=False)
 class Bins:
-    """What some tokens put into the bins: how many, the sum of their probabilities, and how many are right."""
+    """Counts of tokens by bin: how many, the sum of their probabilities, and how many are right."""
 
     count_K: Array = attrs.field(factory=lambda: np.zeros(BINS))
     confidence_K: Array = attrs.field(factory=lambda: np.zeros(BINS))
     right_K: Array = attrs.field(factory=lambda: np.zeros(BINS))
 
     def add(self, confidence_N: Array, right_N: Array) -> None:
-        """Put tokens in.
+        """Add tokens.
 
         Args:
             confidence_N: The probability of each token's most likely candidate, above 0 and up to 1.
@@ -47,7 +47,7 @@ class Bins:
         self.right_K += np.bincount(bin_N, weights=right_N, minlength=BINS)
 
     def __add__(self, other: Bins) -> Bins:
-        """The tokens of both."""
+        """The sum of both."""
         return Bins(
             count_K=self.count_K + other.count_K,
             confidence_K=self.confidence_K + other.confidence_K,

@@ -1,4 +1,4 @@
-"""The numbers of an evaluation as they come: each row's value of each score, and the scores made of them.
+"""Collects the numbers of an evaluation: each row's value of each score, and the scores made of them.
 
 Letters: R rows.
 """
@@ -90,7 +90,7 @@ class Evidence:
         self.add_columns(model, against, [*columns, *more])
 
     def add_columns(self, model: str, against: str, columns: Sequence[Column]) -> None:
-        """Score what is known of texts."""
+        """Score the known facts of texts."""
         self.scores += scores_of(model, against, columns, resamples=self.resamples, seed=self.seed)
         self._columns.setdefault((model, against), []).extend(columns)
         self._values |= {RowKey(model, against, each.suite, each.metric): each.values_R for each in columns}
@@ -122,7 +122,7 @@ class Evidence:
         self._add(key, sums_R, tokens_R, tokens_R / _batch_sums(tokens_R, self.together) if self.together else tokens_R)
 
     def add_tokens(self, model: str, tokens: Sequence[RowTokens]) -> None:
-        """Score what a model's most likely tokens say, as far as they are known."""
+        """Score a model's most likely tokens, as far as they are known."""
         tokens_R, right_R, compared_R, agreed_R = (
             np.array([getattr(row, name) for row in tokens], dtype=np.float64)
             for name in ("tokens", "right", "compared", "agreed")
@@ -144,7 +144,7 @@ class Evidence:
             self._score(key, Direction.LOWER)
 
     def differences(self, than: str) -> list[Difference]:
-        """The student minus another model, in whatever both have against the truth; and in what shows imitation."""
+        """The student minus another model, in the scores that both have against the truth, and in imitation."""
         student, other = self._columns["student", "truth"], self._columns[than, "truth"]
         found = differences_of(student, other, resamples=self.resamples, seed=self.seed, than=than)
         directions = {(each.suite, each.metric): each.direction for each in self.scores}
@@ -184,7 +184,7 @@ class Evidence:
 
 
 def _batch_sums(tokens_R: Array, size: int) -> Array:
-    """Of each row, the tokens of its batch of `size` rows; 1 where that has none."""
+    """For each row, the tokens of its batch of `size` rows; 1 if the batch has none."""
     batch_tokens = np.add.reduceat(tokens_R, np.arange(0, len(tokens_R), size))
     sums_R: Array = np.maximum(np.repeat(batch_tokens, size)[: len(tokens_R)], 1)
     return sums_R

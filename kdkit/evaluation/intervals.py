@@ -32,7 +32,7 @@ _KEPT_CELLS = 50_000_000  # and kept for the next score: 100 MB
 
 
 def mean(values_R: Array) -> float:
-    """Mean of the values that are not NaN, of which there is at least one."""
+    """Mean of the values that are not NaN; at least one is not."""
     counted = values_R[~np.isnan(values_R)]
     # Rounding may carry the mean of equal values past them.
     return float(np.clip(math.fsum(counted) / counted.size, counted.min(), counted.max()))

@@ -1,4 +1,4 @@
-"""The baseline that says what the teacher is worth: the same student, trained in the same way on the labels alone.
+"""The baseline that shows the worth of a teacher: the same student, trained in the same way on the labels alone.
 
 It is trained once for all runs whose students start and are trained alike, whatever their losses and codecs, and kept
 in the store's `baselines/`. What depends on the untrained student is found by its weights, so that it does not matter
@@ -25,7 +25,7 @@ NAME = baselines.LABELS_ONLY
 
 
 def is_wanted(evaluation: Evaluation, loss: LossMixer) -> bool:
-    """Whether a run has this baseline: where its student has a teacher; else the student is the baseline itself."""
+    """Whether a run has this baseline: only if its student has a teacher; without one, the student is the baseline."""
     return evaluation.baselines and loss.needs_teacher
 
 

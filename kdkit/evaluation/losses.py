@@ -1,4 +1,4 @@
-"""What a model is worth on held-out rows: its losses, and what picks the best epoch."""
+"""The losses of a model on held-out rows, and the measure that picks the best epoch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @attrs.define(kw_only=True)
 class RowLoss:
-    """What one row adds to each loss: a sum, and the tokens that go into the denominator.
+    """One row's share of each loss: a sum, and the tokens that go into the denominator.
 
     A loss of several rows is the sum of their sums over the sum of their tokens. `total` is so scaled that this holds
     for it too, within the rows that are averaged together (see `row_losses`), whatever tokens its terms are means over.
@@ -139,7 +139,7 @@ def loss_means(losses: Sequence[RowLoss], together: int) -> dict[str, float]:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Validator:
-    """What an epoch's end is judged by.
+    """The measures at the end of an epoch.
 
     Attributes:
         model: The model in training.

@@ -1,4 +1,4 @@
-"""Asking a model about held-out rows: its texts, its losses, and its most likely tokens, of one forward pass."""
+"""Asks a model about held-out rows: its texts and, in one forward pass, its losses and most likely tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Answers:
-    """What a model's forward pass says of each row."""
+    """The results of a model's forward pass for each row."""
 
     losses: list[RowLoss]
     tokens: list[RowTokens]
@@ -37,7 +37,7 @@ class Answers:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Questions:
-    """What models are asked about: the same of each, so that their answers pair.
+    """The rows that models are asked about: the same for each, so that their answers pair.
 
     Attributes:
         rows: The rows.
@@ -82,7 +82,7 @@ class Questions:
         return Answers(losses=losses, tokens=watch.of(self.rows.encoded, self.team))
 
     def write_texts(self, model: TextModel, path: Path, *, name: str, kept_as: str | None = None) -> None:
-        """Have the model's texts in a file of the run folder.
+        """Write the model's texts to a file of the run folder.
 
         Args:
             model: Who writes.

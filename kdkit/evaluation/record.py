@@ -1,4 +1,4 @@
-"""`evaluation.json`: all that an evaluation found, as one typed record with one writer and one reader.
+"""`evaluation.json`: the results of an evaluation, as one typed record with one writer and one reader.
 
 {"format": 1, "split", "rows", "scores", "calibration", "validation_scores", "differences", "costs", "baselines"}
 
@@ -36,7 +36,7 @@ NOT_HIGHER = {
     ("execution", "truth_holds"): Direction.NEITHER,
     ("execution", "not_runnable"): Direction.NEITHER,
 }
-"""By suite and metric, the scores of older files of which more is not better; they do not say it themselves."""
+"""By suite and metric, the scores of older files of which higher is not better; these files do not say so."""
 _Entry = TypeVar("_Entry", Score, Difference)
 
 
@@ -61,7 +61,7 @@ class Bin:
 
 @attrs.frozen(kw_only=True)
 class Calibration:
-    """What a reliability diagram of a model shows.
+    """The points of a model's reliability diagram.
 
     Attributes:
         ece: The expected calibration error, 0 to 1.
@@ -136,7 +136,7 @@ def read(folder: Path) -> EvaluationRecord:
         raise MissingInput(f"{folder} has no {FILE} yet; run its recipe to the end first") from error
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DamagedData(f"{path} is damaged ({error}); delete it and run the recipe again") from error
-    raise Mismatch(f"{path} is of format {made}, and this kdkit reads {FORMAT} at most; read it with a newer kdkit")
+    raise Mismatch(f"{path} has format {made}, but this kdkit reads formats up to {FORMAT}; read it with a newer kdkit")
 
 
 def read_report(folder: Path) -> Report:
@@ -146,7 +146,7 @@ def read_report(folder: Path) -> Report:
 
 
 def as_json(value: Score | Difference | Cost | Calibration) -> dict[str, Any]:
-    """One part of the record as JSON has it: names first, then numbers; a number that is not known is null."""
+    """One part of the record as JSON: names first, then numbers; an unknown number is null."""
     table = attrs.asdict(value)
     if isinstance(value, Interval):
         numbers = {field.name: table.pop(field.name) for field in attrs.fields(Interval)}
@@ -216,7 +216,7 @@ def _calibration(entry: Mapping[str, Any]) -> Calibration:
 
 def _text(entry: Mapping[str, Any], key: str) -> str:
     if not isinstance(entry[key], str):
-        raise TypeError(f"{key} is no text but {entry[key]!r}")
+        raise TypeError(f"{key} must be text, is {entry[key]!r}")
     return str(entry[key])
 
 
@@ -231,5 +231,5 @@ def _number(value: object) -> float:
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return float(value)

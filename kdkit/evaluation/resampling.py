@@ -64,7 +64,7 @@ def compare(
     resamples: int,
     seed: int,
 ) -> Difference:
-    """By how much a score of some runs is above one of others, paired by row and seed, with a 95 % bootstrap interval.
+    """The difference between a score of some runs and of others, paired by row and seed, with a 95 % interval.
 
     The i-th run of the one is paired with the i-th of the other, which has the same seed; of each pair the rows count
     that count for both. A resample draws the rows with replacement, the same for all runs. With several seeds the
@@ -128,7 +128,7 @@ class Resamples:
     ) -> Difference:
         """See `compare`."""
         if len(ours) != len(theirs):
-            raise Mismatch(f"{len(ours)} runs cannot be paired with {len(theirs)}: each needs one of the same seed")
+            raise Mismatch(f"{len(ours)} runs cannot be paired with {len(theirs)}: each needs a run with the same seed")
         _check_rows([*ours, *theirs])
         pairs, values, drawn = [], [], []
         for one, other in zip(ours, theirs, strict=True):
@@ -175,7 +175,7 @@ def _terms(run: RowScores, key: RowKey) -> Array:
 
 
 def _paired(ours_RX: Array, theirs_RX: Array) -> Array:
-    """Both sides' terms beside each other, 0 in rows that do not count for both."""
+    """The terms of both sides, 0 in rows that do not count for both."""
     both_R1 = (ours_RX[:, -1:] > 0) & (theirs_RX[:, -1:] > 0)
     return np.where(both_R1, np.concatenate([ours_RX, theirs_RX], axis=1), 0.0)
 
@@ -197,7 +197,7 @@ def _check_rows(runs: Sequence[RowScores]) -> None:
 
 
 def _range(runs: Sequence[RowScores], key: RowKey) -> tuple[float, float]:
-    """How far a score can go: where no row is below 0 it is not either, and what is a share of 1 is never more."""
+    """The limits of a score: at least 0 if no row is below 0, at most 1 if it is a share."""
     rows = [run.values[key] for run in runs if key in run.values]
     if not rows:
         return 0.0, 1.0  # a calibration error

@@ -1,4 +1,4 @@
-"""What each row of an evaluation scored: kept beside `evaluation.json`, so that runs can be compared row by row.
+"""The scores of each row of an evaluation, kept beside `evaluation.json`, so that runs can be compared row by row.
 
 rows.npz
 ids                                  the rows' ids, in the order of all else
@@ -43,7 +43,7 @@ _LARGEST = 2**32
 
 
 class RowKey(NamedTuple):
-    """Which score: see `kdkit.api.values.Score`."""
+    """The names of a score: see `kdkit.api.values.Score`."""
 
     model: str
     against: str
@@ -97,7 +97,7 @@ class RowScores:
 
     @classmethod
     def read(cls, folder: Path) -> RowScores:
-        """What `write` wrote.
+        """Read the scores that `write` wrote.
 
         Raises:
             MissingInput: It is not there.
@@ -115,11 +115,13 @@ class RowScores:
                 model, against, suite, metric, *kind = name.split("|")
                 dimensions = 2 if kind == ["gaps"] else 1
                 if len(kind) > 1 or array.ndim != dimensions or len(array) != len(ids):
-                    raise ValueError(f"its array {name} is not of {len(ids)} rows")
+                    raise ValueError(f"its array {name} does not have {len(ids)} rows")
                 kinds["".join(kind)][RowKey(model, against, suite, metric)] = array
             return cls(ids=ids, values=kinds[""], weights=kinds["weights"], gaps=kinds["gaps"])
         except FileNotFoundError as error:
-            raise MissingInput(f"{folder} has no {FILE}: its evaluation is not finished") from error
+            raise MissingInput(
+                f"{folder} has no {FILE}: its evaluation has not finished; run its recipe to the end"
+            ) from error
         except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
             raise DamagedData(
                 f"{path} is damaged ({error}); delete it and evaluation.json there and run the recipe again"
@@ -132,7 +134,7 @@ def _check_size(raw: io.BytesIO) -> None:
         size = sum(each.file_size for each in archive.infolist())
     raw.seek(0)
     if size > _LARGEST:
-        raise ValueError(f"its arrays are said to have {size_text(size)}, and {size_text(_LARGEST)} are read at most")
+        raise ValueError(f"its arrays claim {size_text(size)}, but at most {size_text(_LARGEST)} are read")
 
 
 def score_of_sums(sums_X: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Scores and differences: what metric suites say of each row, as means with intervals."""
+"""Scores and differences: each row's values from metric suites, as means with intervals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def columns_of(
     references: Sequence[str],
     examples: Sequence[Example],
 ) -> list[Column]:
-    """What every suite says of each row; a metric that no row counts for is left out.
+    """The values of every suite for each row, without metrics that no row counts for.
 
     Args:
         suites: The suites; columns come in this order.
@@ -91,7 +91,7 @@ def scores_of(model: str, against: str, columns: Sequence[Column], *, resamples:
 def differences_of(
     ours: Sequence[Column], theirs: Sequence[Column], *, resamples: int, seed: int, than: str = "teacher"
 ) -> list[Difference]:
-    """Ours, the student's, minus theirs, of every metric that both have, over the rows that count for both.
+    """The student's scores minus another model's, for every metric that both have, over the rows that count for both.
 
     Args:
         ours: The student's.

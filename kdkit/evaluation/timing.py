@@ -1,4 +1,4 @@
-"""What a model takes to write: time a sample in batches, time a row alone, memory; so that two models can be compared.
+"""Measures what a model takes to write (time in batches, time of a row alone, memory), to compare two models.
 
 The model is opened for this alone and closed afterwards. What it does first is untimed: the first batch of a process
 pays for allocations and compiled kernels.
@@ -26,14 +26,14 @@ BATCHES = 8
 ALONE = 30
 """Rows that are timed alone."""
 SECONDS_ALONE = 10.0
-"""After which no further row is timed alone."""
+"""Seconds after which no further row is timed alone."""
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @attrs.frozen(kw_only=True)
 class Timing:
-    """What a model took.
+    """The time and memory of a model.
 
     Attributes:
         per_sample: Seconds a row of each timed batch; empty for a teacher that does not write itself.
@@ -82,7 +82,7 @@ def spread(rows: Sequence[EncodedExample], at_most: int) -> Sequence[EncodedExam
 
 
 def seconds_per_sample(rows: Sequence[EncodedExample], generate: Generate) -> list[float]:
-    """Seconds a row of each batch: its wall time over its rows."""
+    """Seconds per row of each batch: its wall time over its rows."""
     return list(dict.fromkeys(said.seconds for said in generate(rows) if said.seconds is not None))
 
 
@@ -113,7 +113,7 @@ class _Meter:
 
     @classmethod
     def on(cls, device: str) -> _Meter:
-        """From now on."""
+        """Start measuring."""
         if device.startswith("cuda"):
             return cls(device, torch.cuda.memory_allocated(device))
         if device == "cpu":
@@ -136,7 +136,7 @@ class _Meter:
                 self.before = None
 
     def peak(self) -> int | None:
-        """The highest since, above what was held before."""
+        """The peak since the start, above the memory held before."""
         if self.before is None:
             return None
         if self.device.startswith("cuda"):

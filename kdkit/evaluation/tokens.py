@@ -1,4 +1,4 @@
-"""What a model's most likely tokens are under teacher forcing: whether they are right, the teacher's, and how likely.
+"""A model's most likely tokens under teacher forcing: whether each is right, is the teacher's, and how likely it is.
 
 Letters: T target tokens of a row, N some of them, M those that the teacher has rows for, V vocabulary.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @attrs.define(kw_only=True, eq=False)
 class RowTokens:
-    """What a row's tokens say of a model.
+    """Counts over a row's tokens.
 
     Attributes:
         tokens: Label tokens.
@@ -49,7 +49,7 @@ class RowTokens:
 
 @attrs.frozen(kw_only=True, eq=False)
 class TokenWatch:
-    """Called with each part of a loss, notes what its logits say of the tokens: no second forward pass is needed.
+    """Called with each part of a loss, notes the most likely tokens, so that no second forward pass is needed.
 
     Attributes:
         teacher_ids: By row, the teacher's most likely candidates, as far as it has rows; empty where it does not tell.
@@ -72,14 +72,14 @@ class TokenWatch:
         row.bins.add(confidence_N.exp().double().cpu().numpy(), right_N.astype(np.float64))
 
     def of(self, rows: Sequence[EncodedExample], team: Team = ALONE) -> list[RowTokens]:
-        """What all processes noted, in the rows' order."""
+        """The notes of all processes, in the rows' order."""
         everyones = {row_id: noted for share in team.gather(self.rows) for row_id, noted in share.items()}
         return [everyones.get(row.id, RowTokens()) for row in rows]
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class CachedTokens:
-    """What a cache tells of the teacher's own tokens in some rows.
+    """The teacher's own tokens in some rows, as far as a cache has them.
 
     Attributes:
         rows: As for a model; nothing is compared.

@@ -1,4 +1,4 @@
-"""A teacher's answers on their way into a cache: as hidden states where teacher and codec can, else as logits."""
+"""Encodes a teacher's answers for a cache: as hidden states if teacher and codec can, else as logits."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ CHECKED = 4
 """Rows of which states and head are checked against the teacher's own logits."""
 
 HEAD_ERROR = 0.01
-"""Of the largest logit: what a teacher in half precision and another order of sums may do."""
+"""Relative to the largest logit: the error of half precision and of another order of sums."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class TeacherEncoder:
-    """Asks a teacher, and gives what it says to a codec.
+    """Asks a teacher, and passes its answers to a codec.
 
     Attributes:
         teacher: Who is asked.
@@ -44,7 +44,7 @@ class TeacherEncoder:
 
     @classmethod
     def of(cls, teacher: OpenTeacher, codec: AnyCodec, progress: Progress) -> TeacherEncoder:
-        """For that teacher and that codec."""
+        """An encoder for that teacher and codec."""
         head = teacher.head() if isinstance(codec, HeadCodec) and has_states(teacher) else None
         return cls(teacher=teacher, codec=codec, progress=progress, head=head)
 
@@ -67,7 +67,7 @@ class TeacherEncoder:
             if not width == head_width == self.teacher.vocab_size:
                 raise Mismatch(
                     f"the teacher's logits of example {block.id!r} are {width} wide, its output head makes "
-                    f"{head_width}, and its vocab_size is {self.teacher.vocab_size}; these must be one number"
+                    f"{head_width}, and its vocab_size is {self.teacher.vocab_size}; the three must be equal"
                 )
             made_TV = states[block.id] @ self.head.weight_VD.T
             if self.head.bias_V is not None:
@@ -75,13 +75,13 @@ class TeacherEncoder:
             difference = float(np.abs(made_TV - block.logits_TV).max(initial=0))
             if difference > HEAD_ERROR * float(np.abs(block.logits_TV).max(initial=0)):  # NaN is for the codec
                 raise Mismatch(
-                    f"the teacher's logits of example {block.id!r} are not what its output head makes of its hidden "
-                    f"states: they differ by up to {difference:.3g}; its head() must give None where it caps or "
+                    f"the teacher's logits of example {block.id!r} differ from those of its output head on "
+                    f"its hidden states by up to {difference:.3g}; its head() must return None if it caps or "
                     "scales logits after the head"
                 )
 
     def learn(self, rows: Sequence[EncodedExample], keys: Mapping[str, bytes]) -> CodecState:
-        """What the codec learns of a sample of the rows: those with the smallest keys.
+        """Fit the codec to a sample of the rows: those with the smallest keys.
 
         Keys are digests, so that is a random sample, and the same for every process that captures these rows.
 
@@ -98,7 +98,7 @@ class TeacherEncoder:
             tokens += len(row.target_ids)
         if not tokens:
             raise UsageError(
-                "there is no target token for the codec to learn from; give it rows, or take another codec"
+                "there is no target token for the codec to learn from; give rows with targets, or use another codec"
             )
         with self.progress.task("learn codec", total=len(sample), unit="rows") as task:
             if self.head is not None:
@@ -131,5 +131,5 @@ class TeacherEncoder:
 
 
 def has_states(teacher: OpenTeacher) -> TypeGuard[HeadTeacher]:
-    """`isinstance` would evaluate its properties, and the width of recorded logits takes a look at them."""
+    """Not `isinstance`, which would evaluate properties: the width of recorded logits reads them."""
     return hasattr(teacher, "states")

@@ -1,4 +1,4 @@
-"""Targets of some of a batch's examples each, made targets of them all.
+"""Joins targets that each cover some of a batch's examples.
 
 A cache may hold records of several codec states: parts of it that were captured at different times or in different
 places have learnt one each. A batch of such records is decoded state by state.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Joiner:
-    """Joins targets, and keeps the basis that it makes: it is that of all states which have been met so far."""
+    """Joins targets, and keeps the joint basis of all states met so far."""
 
     _known: list[FactoredTargets] = attrs.field(factory=list, init=False)
     _joint: list[torch.Tensor] = attrs.field(factory=list, init=False)
@@ -68,5 +68,5 @@ class Joiner:
         return self._joint[0]
 
     def _met(self, part: FactoredTargets) -> FactoredTargets | None:
-        """What is kept of its state, if that was met before."""
+        """The kept entry of its state, if that was met before."""
         return next((each for each in self._known if each.basis_RV is part.basis_RV), None)

@@ -1,4 +1,4 @@
-"""Teacher logits of a batch, out of the cache."""
+"""The teacher's logits for a batch, read from the cache."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 class TargetSource(Protocol):
-    """Where a training has the teacher's distributions from."""
+    """The source of the teacher's distributions in a training."""
 
     def __call__(self, batch: TokenBatch) -> Targets | None:
-        """Those of a batch, on its device; None if there is no teacher. May be called in a thread of its own."""
+        """The teacher's targets for a batch, on its device; None without a teacher. Any thread may call it."""
         ...
 
     def count(self, row: EncodedExample) -> int:
-        """Of how many of a row's labels there is one: known without looking at any."""
+        """For how many of a row's labels the teacher has a target; known without reading one."""
         ...
 
 
 @attrs.frozen
 class NoTargets:
-    """For losses that need no teacher."""
+    """No targets, for losses that need no teacher."""
 
     def __call__(self, batch: TokenBatch) -> None:
         """None."""
@@ -127,6 +127,6 @@ def check_covers(cache: LogitCache, keys: dict[str, bytes]) -> None:
     missing = [row_id for row_id, key in keys.items() if key not in cache]
     if missing:
         raise Mismatch(
-            f"the logit cache {cache.folder} lacks {len(missing)} of {len(keys)} rows, the first being {missing[0]}; "
+            f"the logit cache {cache.folder} lacks {len(missing)} of {len(keys)} rows, such as {missing[0]}; "
             "run with --fresh to capture them"
         )

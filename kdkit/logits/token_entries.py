@@ -1,4 +1,4 @@
-"""A teacher's logits of tokens alone, where its head is wider than its tokenizer.
+"""Cuts a teacher's logits to its tokens, where its head is wider than its tokenizer.
 
 Heads are padded to round widths, and the rows of no token are whatever training left there. A soft loss over them would
 teach the student that noise, and take mass from the tokens. So they are cut off before a codec sees them: what a sparse
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def of_tokens(teacher: OpenTeacher) -> OpenTeacher:
-    """The teacher with logits up to its tokenizer's largest id; the teacher itself where it has no others."""
+    """The teacher with logits up to its tokenizer's largest id; the teacher itself if it has no others."""
     width = target_size(teacher.tokenizer)
     if teacher.vocab_size <= width:
         return teacher

@@ -1,4 +1,4 @@
-"""The distillation loss: teacher and student brought together, divergences between them, and their mix.
+"""The distillation loss: aligns teacher and student, computes a divergence, and mixes soft and hard loss.
 
 A loss of your own needs little more: `align` gives two log-probability tensors over one vocabulary at one
 temperature, a divergence compares them token by token, and `mix` puts soft and hard terms together.

@@ -113,7 +113,7 @@ def align(student: StudentRows, teacher: TeacherRows, *, temperature: float) -> 
 def _align_sparse(student: StudentRows, teacher: TeacherRows, targets: SparseTargets, temperature: float) -> Aligned:
     if temperature not in targets.log_tail_BT:
         known = ", ".join(f"{each:g}" for each in targets.log_tail_BT)
-        raise UsageError(f"these logits are known at temperature {known} only, and not at {temperature:g}")
+        raise UsageError(f"these logits are known only at temperature {known}, not at {temperature:g}")
     logits_MV = widened(teacher.shared(student.logits_NV)[:, : targets.vocab_size])
     width = logits_MV.shape[-1]
     ids_MK, values_MK = teacher.known(targets.ids_BTK).long(), teacher.known(targets.values_BTK)

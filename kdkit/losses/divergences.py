@@ -66,7 +66,7 @@ def total_variation(teacher_logp_V: torch.Tensor, student_logp_V: torch.Tensor) 
 
 @attrs.frozen(kw_only=True)
 class Divergence:
-    """A divergence and what there is to know of it.
+    """A divergence and its properties.
 
     Attributes:
         function: Called with two log-probability tensors, and with its parameter by name.
@@ -126,11 +126,11 @@ def divergence_of(name: str, **parameters: float | None) -> PerToken:
 
 
 def parameter_refusal(parameter: str, value: float, divergence: str) -> str | None:
-    """What is wrong with a parameter, as the rest of a sentence that begins with its name; None if nothing is."""
+    """Why a parameter is wrong, as the rest of a sentence that begins with its name; None if it is right."""
     found = DIVERGENCES[divergence]
     if parameter != found.parameter:
         owners = " and ".join(f'"{name}"' for name, each in DIVERGENCES.items() if each.parameter == parameter)
-        return f'is for the divergence {owners}; "{divergence}" has none'
+        return f'is an option of the divergence {owners}; "{divergence}" does not have it'
     if 0 < value < 1:
         return None
     instead = [f'"{name}" for {end}' for end, name in enumerate(found.at_ends) if name is not None]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class HardLoss:
-    """A loss mixer without a teacher: cross-entropy on the labels. What fine-tuning a teacher uses."""
+    """A loss without a teacher: cross-entropy on the labels. Fine-tuning a teacher uses it."""
 
     @property
     def needs_teacher(self) -> bool:
@@ -60,7 +60,7 @@ def distillation_loss(
     beta: float | None = None,
     skew: float | None = None,
 ) -> LossParts:
-    """The loss of a batch, for a training loop of one's own.
+    """The loss of a batch, for a training loop of your own.
 
     Row i of both logits is the distribution of label i: for causal models shift before calling. Where the teacher's
     target axis is shorter, the shorter counts for the soft loss; where vocabularies differ in width, the first
@@ -127,7 +127,7 @@ def mix(
     with torch.set_grad_enabled(torch.is_grad_enabled() and alpha < 1):
         hard = -student.logp_NV.gather(-1, labels_N[:, None]).sum() / max(counts.hard, 1)
     if teacher is None:
-        assert alpha == 0, "a loss with alpha above 0 needs teacher targets"
+        assert alpha == 0, "a loss with alpha above 0 needs the teacher's targets"
         return LossParts(total=hard, hard=hard.detach(), soft=hard.new_tensor(float("nan")))
     with torch.set_grad_enabled(torch.is_grad_enabled() and alpha > 0):
         aligned = align(student, teacher, temperature=temperature)
@@ -144,7 +144,7 @@ def token_counts(labels_BT: torch.Tensor, targets: Targets | None) -> TokenCount
 
 
 def loss_at(loss: LossMixer, moment: Moment) -> LossMixer:
-    """The loss of a step: of one that follows a schedule, what it is then."""
+    """The loss of a step; a loss with a schedule as it is at that step."""
     return loss.at(moment) if isinstance(loss, ScheduledLoss) else loss
 
 
@@ -168,13 +168,13 @@ def _dense(teacher_logits_BTV: torch.Tensor) -> DenseTargets:
 def _check_shapes(student_logits_BTV: torch.Tensor, labels_BT: torch.Tensor, targets: Targets) -> None:
     if student_logits_BTV.ndim != 3 or student_logits_BTV.shape[:2] != labels_BT.shape:
         raise Mismatch(
-            f"student logits of shape {tuple(student_logits_BTV.shape)} do not fit labels of shape "
+            f"student logits of shape {tuple(student_logits_BTV.shape)} do not match labels of shape "
             f"{tuple(labels_BT.shape)}: they must be [B, T, V] and [B, T]"
         )
     # Of targets of any kind, what has a row for each token comes first.
     rows = next(tensor for tensor in attrs.astuple(targets, recurse=False) if isinstance(tensor, torch.Tensor))
     if rows.ndim != 3 or rows.shape[0] != labels_BT.shape[0]:
         raise Mismatch(
-            f"teacher logits of shape {tuple(rows.shape)} do not fit labels of shape "
+            f"teacher logits of shape {tuple(rows.shape)} do not match labels of shape "
             f"{tuple(labels_BT.shape)}: they must be [B, T, V] and [B, T]"
         )

@@ -1,4 +1,4 @@
-"""Asking student and baselines about the held-out rows: their texts, and what a forward pass says."""
+"""Asks student and baselines about the held-out rows: their texts, and the results of a forward pass."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Asked:
-    """What came of asking the models.
+    """The models' answers.
 
     Attributes:
         held_out: The rows that are scored.
@@ -72,7 +72,7 @@ def ask_all(run: Run, corpus: Corpus) -> Asked:
 
 
 def _questions(run: Run, student: TextModel, held_out: Rows) -> tuple[CachedTokens | None, Questions]:
-    """What the cache tells of the teacher, and what models are asked."""
+    """The teacher's tokens from the cache, and the questions for the models."""
     recipe = run.recipe
     questions = Questions(
         rows=held_out,
@@ -119,5 +119,5 @@ def student_folder(run_dir: Path) -> Path:
 
 
 def texts_file(run_dir: Path, name: str) -> Path:
-    """The file of what a model wrote."""
+    """The file of a model's texts."""
     return run_dir / "predictions" / f"{name}.jsonl"

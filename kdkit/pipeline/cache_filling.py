@@ -1,4 +1,4 @@
-"""Filling a logit cache: the teacher is asked for what the cache lacks, by one process or by several.
+"""Fills a logit cache: one process or several ask the teacher for the missing logits.
 
 Several processes share the work as those of `kdkit capture --part` do: each captures a part, in a folder beside the
 cache, and the lead takes the parts into it.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class CacheFilling:
-    """Filling the cache with the logits that a run needs.
+    """Fills the cache with the logits that a run needs.
 
     Attributes:
         needed: The logits.
@@ -55,7 +55,7 @@ class CacheFilling:
     team: Team
 
     def fill(self) -> Captured:
-        """Capture what the cache lacks.
+        """Capture the logits that the cache lacks.
 
         Raises:
             UsageError: There is no room on the disk.
@@ -65,7 +65,7 @@ class CacheFilling:
         return self.team.lead_does(lambda: self._fill_whole(fresh=shared_out))
 
     def fill_part(self, part: Part) -> PartCaptured:
-        """Capture what the cache lacks of a part, in a folder beside it, where `fill` finds it.
+        """Capture the missing logits of a part, in a folder beside the cache, where `fill` finds it.
 
         Raises:
             UsageError: There is no room on the disk.
@@ -88,13 +88,13 @@ class CacheFilling:
                 folder = needed.folder
             caches.append(LogitCache.open(folder, needed.identity))
         else:
-            note(f"capture: {plural(len(own), 'record')} of this part are in {folder} already")
+            note(f"capture: {plural(len(own), 'record')} of this part are already in {folder}")
         told = self._told(folder, caches, own)
         outputs = (str(folder.absolute() / MANIFEST),)
         return PartCaptured(**attrs.asdict(told), shared=str(needed.folder.absolute()), outputs=outputs)
 
     def _fill_shares(self) -> bool:
-        """Capture what the cache lacks, each process a part; the lead has to take the parts into the cache afterwards.
+        """Capture the missing logits, each process a part; the lead has to take the parts into the cache afterwards.
 
         Returns:
             Whether it lacked anything.
@@ -111,7 +111,7 @@ class CacheFilling:
         return True
 
     def _has_all(self) -> bool:
-        """Have in the cache all that was captured before, here or elsewhere; whether nothing is missing."""
+        """Bring all that was captured before, here or elsewhere, into the cache; tells whether nothing is missing."""
         if self.needed.url is not None:
             mirror(self.needed.url, self.needed.identity, note=self.progress.note)
         self._take_parts()
@@ -132,13 +132,13 @@ class CacheFilling:
             if not whole:
                 self._capture(needed.folder, own)
         if whole and not fresh:
-            note(f"capture: {len(own)} records are in {needed.folder} already")
+            note(f"capture: {len(own)} records are already in {needed.folder}")
         # Of this run's own rows; the cache may hold those of others too.
         told = self._told(needed.folder, [LogitCache.open(needed.folder, needed.identity)], own)
         return attrs.evolve(told, reused=whole and not fresh)
 
     def _told(self, folder: Path, caches: Iterable[LogitCache], own: Collection[bytes]) -> Captured:
-        """What there is of one's own records in some caches, the one in `folder` among them."""
+        """The process's own records in some caches, the one in `folder` among them."""
         holders = {key: cache for cache in caches for key in own if key in cache}
         tokens = sum(cache.tokens(key) for key, cache in holders.items())
         size = sum(cache.size(key) for key, cache in holders.items())
@@ -167,10 +167,10 @@ class CacheFilling:
             except Busy as error:
                 note(str(error))
         if merged := take_parts(folder, identity, self.progress):
-            note(f"capture: {folder} has taken the parts beside it: {merged.describe()}")
+            note(f"capture: merged the parts beside {folder} into it: {merged.describe()}")
 
     def _capture(self, folder: Path, own: Collection[bytes], *, state: CodecState | None = None) -> None:
-        """Add to a cache what it lacks; those who read it meanwhile see it as it was.
+        """Add missing logits to a cache; other readers see the cache unchanged meanwhile.
 
         All rows are named to the teacher: whatever is asked of them, it computes them in the same groups.
 
@@ -208,7 +208,7 @@ class CacheFilling:
 
 
 def _last_state(cache: LogitCache | None) -> CodecState | None:
-    """What the codec of a cache has learnt, if it learns: whoever adds to the cache goes on with that."""
+    """The state of a cache's codec, if it has one: every process that adds to the cache uses the same state."""
     if cache is None or not cache.manifest.shards or cache.manifest.shards[-1].state == NO_STATE:
         return None
     return read_state(cache.folder, cache.manifest.shards[-1].state)

@@ -1,4 +1,4 @@
-"""A part of a recipe's logits, captured by a process that knows of no other."""
+"""Captures a part of a recipe's logits, in a process that works independently."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def capture_part(
     fresh: bool = False,
     progress: Progress | None = None,
 ) -> PartCaptured:
-    """Capture a part of a recipe's logits: what `run` does up to there, with no text generated.
+    """Capture a part of a recipe's logits: the stages of `run` up to there, without generating texts.
 
     The other parts are captured by other processes, on this machine or others; none waits for another. `run` takes all
     finished parts that lie in its store, and captures what is missing.
@@ -85,7 +85,7 @@ def _fill(run: Run, part: Part) -> PartCaptured:
 
 
 def _restore(run: Run, part: Part, stage: str) -> PartCaptured:
-    """Capture a part again whose folder is there no longer, unless it went into the cache.
+    """Capture a part again whose folder was deleted, unless the cache has taken it.
 
     Raises:
         Mismatch: The teacher is not the one of that capture.

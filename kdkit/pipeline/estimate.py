@@ -1,4 +1,4 @@
-"""What a run will take: known before anything heavy is done."""
+"""Estimates what a run will take, before anything heavy is done."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         for side, entries in (("source", size.source_vocab_size), ("target", size.vocab_size)):
             if entries < least[side]:
                 raise Mismatch(
-                    f"the {role}'s vocabulary has {entries} entries, but its tokenizer {least[side]} tokens; "
-                    "take a model and a tokenizer that belong together"
+                    f"the {role}'s vocabulary has {entries} entries, but its tokenizer has {least[side]} "
+                    "tokens; use a model and a tokenizer that belong together"
                 )
     validation_rows = recipe.training.validation_rows
     if not corpus.test:  # then validation is what is scored
@@ -140,8 +140,8 @@ def check_space(needs: Mapping[Path, int]) -> None:
         free = shutil.disk_usage(there).free
         if size > free:
             raise UsageError(
-                f"the run may write {size_text(size)} below {there}, where {size_text(free)} are free; "
-                "choose a smaller codec, fewer rows, or another disk for store.dir or --run-dir"
+                f"the run may write {size_text(size)} below {there}, but only {size_text(free)} are free "
+                "there; choose a smaller codec, fewer rows, or another disk for store.dir or --run-dir"
             )
 
 

@@ -1,4 +1,4 @@
-"""Training the models of a run: its student, its baseline, and the teacher where it is fine-tuned."""
+"""Trains the models of a run: its student, its baseline, and the teacher if it is fine-tuned."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Fitting:
-    """How a run trains its models: what is the same for teacher, student and baseline.
+    """The settings of training that a run's teacher, student and baseline share.
 
     Attributes:
         tokens: Where rows are cut.
@@ -57,7 +57,7 @@ class Fitting:
 
     @classmethod
     def of(cls, run: Run) -> Fitting:
-        """That of a run."""
+        """The settings of a run."""
         recipe = run.recipe
         return cls(
             tokens=recipe.tokens,
@@ -135,7 +135,7 @@ class Fitting:
 def chosen_by(
     best_by: str, evaluation: Evaluation, generation: Generation, tables: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What else of a recipe the choice of the best epoch depends on, for the digest of a model that was trained.
+    """Other parts of a recipe that the choice of the best epoch depends on, for the digest of a trained model.
 
     Args:
         best_by: What picks the epoch.

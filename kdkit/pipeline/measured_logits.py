@@ -57,7 +57,7 @@ def of_cache(place: Path | str) -> Material:
 
 @contextmanager
 def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Progress) -> Iterator[Material]:
-    """What a recipe's teacher says of the first training rows; hidden states where it can give them.
+    """The answers of a recipe's teacher on the first training rows; hidden states if it can give them.
 
     A teacher that the recipe makes is the one of its run folder, which may have had another codec.
 
@@ -118,8 +118,8 @@ def _teacher_folder(recipe: Recipe, path: Path, record: dict[str, Any]) -> Path 
         if (place / "config.json").is_file():
             return place
     raise MissingInput(
-        f"the teacher of {recipe.name} is made by the run, and {path} has none; `kdkit run` the recipe first, "
-        "or name its folder with --run-dir"
+        f"the teacher of {recipe.name} is made by the run, but {path} has none; `kdkit run` the recipe first, "
+        "or give its folder with --run-dir"
     )
 
 

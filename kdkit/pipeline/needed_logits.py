@@ -55,7 +55,7 @@ class NeededLogits:
         teacher_name: str,
         place: Path | str,
     ) -> NeededLogits:
-        """Those of a teacher that is open.
+        """The logits needed of an open teacher.
 
         Args:
             teacher: The teacher.
@@ -84,7 +84,7 @@ class NeededLogits:
         )
 
     def open_cache(self) -> LogitCache | None:
-        """The cache as far as it is finished; None where it is not.
+        """The cache if it is finished; else None.
 
         Raises:
             Mismatch: It belongs to something else.

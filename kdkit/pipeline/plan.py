@@ -1,4 +1,4 @@
-"""What a run of a recipe would do: per stage what is done, what will be computed and what will be written."""
+"""Plans a run: which stages are done, what the others will compute, and what they will write."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    """The plan as a value that JSON can hold."""
+    """The plan as JSON."""
     return {
         "run_dir": str(plan.run_dir),
         "store": str(plan.store),

@@ -1,4 +1,4 @@
-"""Filling the gaps of a cache that was repaired, with the teacher of a run that captured it."""
+"""Fills the gaps of a repaired cache, with the teacher of a run that captured it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PART = re.compile(r"capture-(\d+)-of-(\d+)", re.ASCII)
 
 
 def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
-    """Capture what a cache lacks of a run's rows; no finished stage of the run is done again.
+    """Capture the logits of a run's rows that a cache lacks; no finished stage of the run is done again.
 
     Args:
         cache: The cache.
@@ -57,8 +57,8 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
                 with devices.enough_memory(f"stage {stage.name}"):
                     if not restore(opened, stage):
                         raise UsageError(
-                            f"the {stage.name} of {run_dir} is not to be had again, so its logits are not either; "
-                            "run the recipe again, which makes all of it anew"
+                            f"the {stage.name} of {run_dir} cannot be recreated, so neither can its logits; "
+                            "run the recipe again to redo everything"
                         )
         finally:
             if record["status"] != "done":
@@ -66,14 +66,14 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
     after = _home(opened.record, run_dir, stages[-1].name)
     if after != before:
         raise UsageError(
-            f"{cache} has logits of entries that no token has, which are left out now: those of {run_dir} are in "
-            f"{after}, and {cache} may be deleted"
+            f"{cache} has logits of entries without a token, which kdkit now leaves out: the logits of "
+            f"{run_dir} are in {after}, so {cache} may be deleted"
         )
     return LogitCache.open(cache)
 
 
 def check_run(cache: Path, run_dir: Path) -> tuple[dict[str, Any], Recipe]:
-    """The record and the recipe of a run that can be asked for what a cache lacks.
+    """The record and the recipe of a run that can supply the missing logits of a cache.
 
     Raises:
         MissingInput: There is no such run.
@@ -82,14 +82,14 @@ def check_run(cache: Path, run_dir: Path) -> tuple[dict[str, Any], Recipe]:
     record = read_record(run_dir)
     if not record:
         raise MissingInput(
-            f"there is no run in {run_dir} (no run.json); name the folder of a run that captured {cache}"
+            f"there is no run in {run_dir} (no run.json); give the folder of a run that captured {cache}"
         )
     recipe = load_stored(run_dir / RECIPE)
     check_recipe(
         run_dir,
         recipe,
-        advice="give the options of its recipe.toml their names of today and run that in another --run-dir with the "
-        "same store, which captures what the cache lacks",
+        advice="rename the options in its recipe.toml to today's names and run that in another --run-dir "
+        "with the same store, which captures the missing logits",
     )
     return record, recipe
 
@@ -112,8 +112,8 @@ def _stages(cache: Path, run_dir: Path, record: dict[str, Any], recipe: Recipe) 
             own = captured = facts_in(record, PartCaptured, run_dir, stage=name)
             if own is not None and own.shared == place:
                 raise UsageError(
-                    f"the run in {run_dir} captured only the part {part[1]}/{part[2]} of {cache}; name the folder of a "
-                    "whole run (`kdkit run`) of its recipe"
+                    f"the run in {run_dir} captured only the part {part[1]}/{part[2]} of {cache}; give the "
+                    "folder of a whole run (`kdkit run`) of its recipe"
                 )
         elif name == Captured.stage and recipe.loss.needs_teacher:
             captured = facts_in(record, Captured, run_dir)
@@ -124,6 +124,6 @@ def _stages(cache: Path, run_dir: Path, record: dict[str, Any], recipe: Recipe) 
         if all(is_done(record, run_dir, recipe, stage, stages) for stage in stages[:upto]):
             return stages[:upto]
     raise UsageError(
-        f"the run in {run_dir} has not captured {cache}, or has not finished; name the folder of a run that has, "
-        "or run its recipe again"
+        f"the run in {run_dir} has not captured {cache}, or has not finished; give the folder of a run that "
+        "has, or run its recipe again"
     )

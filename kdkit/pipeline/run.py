@@ -87,7 +87,7 @@ def reread(recipe: Recipe, path: Path, *, progress: Progress) -> Report | None:
 
 
 def do_all(opened: Run, stages: Sequence[Stage]) -> None:
-    """Do the stages of a run that are not done."""
+    """Do the unfinished stages of a run."""
     for stage in stages:
         with devices.enough_memory(f"stage {stage.name}"):
             do(opened, stage, stages)
@@ -97,14 +97,14 @@ def do_all(opened: Run, stages: Sequence[Stage]) -> None:
 def open_here(
     recipe: Recipe, path: Path, *, fresh: bool, progress: Progress, team: Team = ALONE
 ) -> AbstractContextManager[Run]:
-    """Open a run folder with the plugins and the device that there are here."""
+    """Open a run folder with the plugins and the device of this process."""
     device, loaded = team.all_do(lambda: devices.pick(recipe.device, team)), dict(plugins.load().loaded)
     return open_run(recipe, path, fresh=fresh, progress=progress, plugins=loaded, device=device, team=team)
 
 
 @contextmanager
 def _followed(run: Run, stages: Sequence[Stage]) -> Iterator[None]:
-    """Within the block the run's tracker, if its recipe names one, is told the numbers; at the end also the scores.
+    """Within the block the run's tracker, if its recipe names one, receives the numbers; at the end also the scores.
 
     Of several processes only the lead has one; of a run that is done, none.
 

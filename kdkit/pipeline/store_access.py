@@ -1,4 +1,4 @@
-"""Whether a run can write what it has to keep in the store, and in the mirror of one at a URL, before it begins."""
+"""Checks before a run begins that it can write to the store, and to the mirror of a store at a URL."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Place:
 
 
 def check_store(run: Run, corpus: Corpus, found: Estimate) -> None:
-    """Refuse a store, or a mirror, that does not take what the run will make; a full one that is only read may do.
+    """Refuse a store or mirror that the run cannot write to; a read-only one will do if nothing is missing.
 
     Raises:
         UsageError: It takes nothing, and cannot have what the run needs.
@@ -53,17 +53,18 @@ def check_store(run: Run, corpus: Corpus, found: Estimate) -> None:
             continue
         if _has_any(place.folder) and not (place.is_of_teacher and _makes_teacher(run, corpus)):
             run.progress.note(
-                f"{place.folder} cannot be written ({why}): the run ends where it needs {place.what} that are not there"
+                f"{place.folder} cannot be written ({why}): the run will stop if it needs {place.what} "
+                "that are not there"
             )
             continue
         raise UsageError(
-            f"{place.folder} cannot be written ({why}), and the run has to keep {place.what} there; make it "
+            f"{place.folder} cannot be written ({why}), but the run must keep {place.what} there; make it "
             f"writable, or name another folder with {place.advice}"
         )
 
 
 def why_unwritable(folder: Path) -> str | None:
-    """Why no file can be made in a folder, which need not be there yet; None where one can.
+    """Why no file can be made in a folder, which may not exist yet; None if one can.
 
     It is tried: what a file's mode says is not all, on read-only and network file systems.
     """

@@ -1,4 +1,4 @@
-"""The student before any training, as every stage that needs it builds it."""
+"""Builds the student before any training, for every stage that needs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running a sweep: every trial that is not done, then the results and the report."""
+"""Runs a sweep: every unfinished trial, then the results and the report."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ def run_sweep(
         raise UsageError(f"--jobs must be at least 1, is {jobs}")
     if part is not None and sweep.search is not None:
         raise UsageError(
-            "--part does not go with [sweep.search], whose trials are not known beforehand; start the same command on "
-            "several machines with one --run-dir that all of them see"
+            "--part cannot be used with [sweep.search], whose trials are not known beforehand; start the "
+            "same command on several machines with one --run-dir that all of them can see"
         )
     if part is not None and fresh:
         raise UsageError(
-            f"--fresh with --part would delete what other parts have done; delete {folder} before all of them"
+            f"--fresh with --part would delete the work of other parts; delete {folder} before you start the parts"
         )
     _check_folder(folder, fresh=fresh)
     show = chosen(progress)
@@ -130,18 +130,18 @@ def run_sweep(
         )
         if jobs > 1 and launch is None and THREADS not in os.environ:
             watcher.note(
-                f"each trial has {plural(threads_of_each(jobs), 'thread')}, its share of the cores; set {THREADS} "
-                "where the last bits have to be those of another --jobs"
+                f"each trial has {plural(threads_of_each(jobs), 'thread')}, its share of the cores; set "
+                f"{THREADS} if the last bits must equal those of another --jobs"
             )
         if sweep.search is None:
             schedule.run(part_of(sweep.trials, part))
         else:
             searched(sweep, folder, schedule, lambda trials: note_sweep(sweep, folder, trials))
         if before := sum(entry.before for entry in board.entries):
-            watcher.note(f"{plural(before, 'trial')} had been done before")
+            watcher.note(f"{plural(before, 'trial')} already finished")
         if stop:
             done = len(board.of("done"))
-            raise stop.leave(f"{done} of {plural(board.total, 'trial')} are done in {folder}")
+            raise stop.leave(f"{done} of {plural(board.total, 'trial')} finished in {folder}")
     report = write_end(folder)
     whole = {trial.id for trial in report.sweep.trials if trial.status == "done"}
     done = sum(entry.trial.id in whole for entry in board.of("done"))
@@ -154,7 +154,7 @@ def part_of(trials: Sequence[Trial], part: Part | None) -> Sequence[Trial]:
 
 
 def write_end(folder: Path) -> SweepReport:
-    """Write results and report of what is done by now; a trial whose files are damaged is left out as failed."""
+    """Write results and report of the finished trials; a trial whose files are damaged counts as failed."""
     from kdkit.report import sweep
 
     with _writing(folder):
@@ -164,7 +164,7 @@ def write_end(folder: Path) -> SweepReport:
 
 
 def note_sweep(sweep: Sweep, folder: Path, trials: Sequence[Trial]) -> None:
-    """Write down which trials a sweep has, and the recipe that they are of."""
+    """Write the list of trials of a sweep, and its recipe."""
     with _writing(folder):
         write_atomically(folder / RECIPE, sweep.to_toml().encode())
         write_sweep(
@@ -180,11 +180,11 @@ def note_sweep(sweep: Sweep, folder: Path, trials: Sequence[Trial]) -> None:
 
 @contextmanager
 def _ending(stop: Stop) -> Iterator[None]:
-    """Say how to go on where a second Ctrl-C has ended the trials at once."""
+    """Say how to resume after a second Ctrl-C ended the trials at once."""
     try:
         yield
     except KeyboardInterrupt:
-        raise stop.leave("the trials that were running were ended at once") from None
+        raise stop.leave("the running trials were stopped at once") from None
 
 
 @contextmanager
@@ -203,14 +203,14 @@ def _check_folder(folder: Path, *, fresh: bool) -> None:
     if not folder.is_dir() or is_sweep(folder):
         return
     if (folder / "run.json").exists():
-        raise UsageError(f"{folder} holds a single run, and this recipe is a sweep; name another folder with --run-dir")
+        raise UsageError(f"{folder} holds a single run, but this recipe is a sweep; name another folder with --run-dir")
     # What is written before sweep.json, or deleted after it, may be all that a kill has left.
     if any(child.name != RECIPE and not child.name.startswith((LOCK, f".{RECIPE}")) for child in folder.iterdir()):
-        raise UsageError(f"{folder} is not empty and no sweep's folder; name another with --run-dir")
+        raise UsageError(f"{folder} is not empty and is not the folder of a sweep; name another folder with --run-dir")
 
 
 def _empty(folder: Path) -> None:
-    """Delete what a sweep left in its folder; what marks it as a sweep's goes last."""
+    """Delete a sweep's files from its folder, last the file that marks it as a sweep."""
     trials = folder / "trials"
     places = list(trials.iterdir()) if trials.is_dir() else []
     held = [place for place in places if is_worked_on(folder, place.name)]

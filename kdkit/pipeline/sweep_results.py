@@ -20,7 +20,7 @@ RESULTS = "results"
 
 
 def rows_of(sweep: SweepFacts) -> list[dict[str, Any]]:
-    """All that is known of each trial, as JSON can hold it."""
+    """Everything known about each trial, as JSON."""
     return [_row(trial) for trial in sweep.trials]
 
 

@@ -1,4 +1,4 @@
-"""What a run's data cannot teach: found before anything is trained, and refused where nothing would be learned."""
+"""Finds before training what a run's data cannot teach, and refuses data from which nothing can be learned."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def doubts(
     tokenizer: Tokenizer,
     ends: Mapping[str, frozenset[int]],
 ) -> Iterator[str]:
-    """A sentence for each thing that the models will not learn, or learn wrong.
+    """A sentence for each thing that the models will not learn, or will learn wrong.
 
     Args:
         recipe: The recipe.
@@ -41,8 +41,8 @@ def doubts(
     """
     if recipe.teacher.is_made_here and recipe.teacher.fine_tune is None:
         yield (
-            "the teacher is a new model that nothing trains, so its logits and its texts are noise; give it a "
-            "[teacher.fine_tune], or name a trained one with teacher.model"
+            "the teacher is a new model that is never trained, so its logits and texts are noise; add a "
+            "[teacher.fine_tune], or name a trained model with teacher.model"
         )
     yield from _alike(recipe, examples, rows)
     for role, ids in ends.items():
@@ -52,7 +52,7 @@ def doubts(
 
 
 def _alike(recipe: Recipe, examples: Sequence[Example], rows: Sequence[EncodedExample]) -> Iterator[str]:
-    """Rows that do not say what a target depends on."""
+    """Rows whose sources do not determine their targets."""
     if len({example.target for example in examples}) == 1 < len(examples):
         target = examples[0].target
         yield (
@@ -78,34 +78,36 @@ def _alike(recipe: Recipe, examples: Sequence[Example], rows: Sequence[EncodedEx
     lost = [rows[place] for places in groups for place in places]
     if lost:
         yield (
-            f"{len(lost):,} of {plural(len(rows), 'training source')} are read as the same tokens as another that has "
-            f"another text and another target ({limit}): {_named(lost)}; what tells them apart is not read"
+            f"{len(lost):,} of {plural(len(rows), 'training source')} are read as the same tokens as a source "
+            f"with another text and another target ({limit}): {_named(lost)}; the part in which they differ "
+            "is not read"
         )
 
 
 def _without_an_end(
     role: str, ends: frozenset[int], rows: Sequence[EncodedExample], tokenizer: Tokenizer
 ) -> Iterator[str]:
-    """Targets after whose last token the model would go on."""
+    """Targets whose last token does not end a text."""
     special = frozenset(getattr(tokenizer, "all_special_ids", ()))
     endless = [row for row in rows if not _ends(row.target_ids, ends, special)]
     if not endless:
         return
-    named = f"its ends are {', '.join(map(str, sorted(ends)))}" if ends else "it has no end"
+    named = f"its end tokens are {', '.join(map(str, sorted(ends)))}" if ends else "it has no end token"
     if len(endless) == len(rows):
         raise UsageError(
             f"{role}: no training target ends with a token at which the model stops ({named}; the target of "
-            f"{endless[0].id!r} has {list(endless[0].target_ids[-3:])} last), so it would never learn to; take a "
-            "tokenizer that puts the end after each text, or the model that the tokenizer belongs to"
+            f"{endless[0].id!r} has {list(endless[0].target_ids[-3:])} last), so it would never learn to "
+            "stop; use a tokenizer that puts the end token after each text, or the model that the tokenizer "
+            "belongs to"
         )
     yield (
-        f"{len(endless):,} of {plural(len(rows), 'training target')} do not end with a token at which the {role} stops "
-        f"({named}): {_named(endless)}; after them it learns to go on"
+        f"{len(endless):,} of {plural(len(rows), 'training target')} do not end with a token at which the "
+        f"{role} stops ({named}): {_named(endless)}; after them it learns to continue"
     )
 
 
 def _ends(ids: Sequence[int], ends: frozenset[int], special: frozenset[int]) -> bool:
-    """Whether an end is the last token, but for other special ones: mBART puts the language after it."""
+    """Whether the last token is an end, apart from other special tokens: mBART puts the language after it."""
     for each in reversed(ids):
         if each in ends:
             return True
@@ -117,7 +119,7 @@ def _ends(ids: Sequence[int], ends: frozenset[int], special: frozenset[int]) -> 
 def _cut(
     recipe: Recipe, examples: Sequence[Example], rows: Sequence[EncodedExample], tokenizer: Tokenizer
 ) -> Iterator[str]:
-    """Targets of which the limit takes the end away."""
+    """Targets whose end is cut off by the limit."""
     limit = recipe.tokens.max_target
     characters = longest(limit)
     full = [
@@ -133,17 +135,18 @@ def _cut(
     most = max(sizes.values())
     if len(cut) == len(rows):
         raise UsageError(
-            f"tokens.max_target is {limit}, and every training target has more tokens (the longest {most:,}), so that "
-            "each would be cut; raise it"
+            f"tokens.max_target is {limit}, but every training target has more tokens (the longest {most:,}), "
+            "so each would be cut; raise it"
         )
     yield (
-        f"tokens.max_target is {limit}, and {len(cut):,} of {plural(len(rows), 'training target')} have more tokens "
-        f"(the longest {most:,}): {_named(cut)}; they are cut, and the models learn to stop there"
+        f"tokens.max_target is {limit}, and {len(cut):,} of {plural(len(rows), 'training target')} have more "
+        f"tokens (the longest {most:,}): {_named(cut)}; these targets are cut, so the models learn to stop "
+        "there"
     )
 
 
 def _too_long_to_write(recipe: Recipe, rows: Sequence[EncodedExample]) -> Iterator[str]:
-    """Targets that no model can write to the end within the limit on what it generates."""
+    """Targets that no model can finish within the limit on generated tokens."""
     limit = recipe.generation.max_new_tokens
     longer = [row for row in rows if len(row.target_ids) > limit]
     if not longer:
@@ -151,12 +154,12 @@ def _too_long_to_write(recipe: Recipe, rows: Sequence[EncodedExample]) -> Iterat
     most = max(len(row.target_ids) for row in longer)
     if len(longer) == len(rows):
         raise UsageError(
-            f"generation.max_new_tokens is {limit}, and every training target has more tokens (the longest {most:,}), "
-            f"so that every text would be cut off; set it to {most}"
+            f"generation.max_new_tokens is {limit}, but every training target has more tokens (the longest "
+            f"{most:,}), so every text would be cut off; set it to {most}"
         )
     yield (
-        f"generation.max_new_tokens is {limit}, and {len(longer):,} of {plural(len(rows), 'training target')} have "
-        f"more tokens: {_named(longer)}; texts as long as these are cut off, so set it to {most}"
+        f"generation.max_new_tokens is {limit}, and {len(longer):,} of {plural(len(rows), 'training target')} "
+        f"have more tokens: {_named(longer)}; texts of that length are cut off, so set it to {most}"
     )
 
 

@@ -1,1 +1,1 @@
-"""What a run leaves: its folder, its record, its model cards, and the numbers that trackers are sent."""
+"""The folder of a run: its record, its model cards, and the numbers that trackers are sent."""

@@ -1,4 +1,4 @@
-"""What stages tell, written to `run.json` as tables and read from there."""
+"""The facts of stages, written to `run.json` as tables and read from there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def as_facts(told: StageFacts | None) -> dict[str, Any]:
-    """What a stage tells, as a table for `run.json`."""
+    """The facts of a stage, as a table for `run.json`."""
     if told is None:
         return {}
     absent = {field.name for field in attrs.fields(type(told)) if field.default is None}
@@ -28,7 +28,7 @@ def as_facts(told: StageFacts | None) -> dict[str, Any]:
 
 
 def from_facts(kind: type[F], facts: Mapping[str, Any], *, where: str) -> F:
-    """What a stage told, from its table; what only later versions tell is passed over.
+    """The facts of a stage, from its table; facts of later versions are ignored.
 
     Args:
         kind: What it told.
@@ -45,7 +45,7 @@ def from_facts(kind: type[F], facts: Mapping[str, Any], *, where: str) -> F:
 
 
 def facts_in(record: Mapping[str, Any], kind: type[F], folder: Path, *, stage: str | None = None) -> F | None:
-    """What a finished stage told, from the record of a run folder; None where the stage is not finished.
+    """The facts of a finished stage, from the record of a run folder; None if the stage is not finished.
 
     Args:
         record: The record.
@@ -71,7 +71,7 @@ def _made(kind: type[T], table: Any) -> T:
         if field.name in table:
             values[field.name] = _value(hints[field.name], table[field.name], field.name)
         elif field.default is attrs.NOTHING:
-            raise KeyError(f"it has no {field.name}")
+            raise KeyError(f"it lacks {field.name}")
     return kind(**values)
 
 

@@ -1,4 +1,4 @@
-"""Where a run may lie: folders of something else are left alone, and only what a run left is deleted."""
+"""Decides which folder a run may use: foreign folders are left alone, and only a run's own files are deleted."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def check_folders(recipe: Recipe, path: Path) -> None:
         and not (path / "run.json").exists()
         and not all(_is_ours(child, recipe) for child in path.iterdir())
     ):
-        raise UsageError(f"{path} is not empty and no run folder; name another with --run-dir")
+        raise UsageError(f"{path} is not empty and is not a run folder; name another folder with --run-dir")
 
 
 def check_no_file(folder: Path, advice: str) -> None:
-    """Refuse a folder that cannot be made: where a file or a broken link stands, or what was meant as a URL.
+    """Refuse a folder that cannot be made: a file or a broken link is in the way, or a URL was meant.
 
     Args:
         folder: The folder, which need not be there.
@@ -57,8 +57,8 @@ def check_no_file(folder: Path, advice: str) -> None:
     """
     if is_meant_as_url(folder):
         raise UsageError(
-            f"{folder} was meant as a URL, and {advice} names a folder here; a URL has two slashes behind its scheme "
-            "(s3://bucket/x, file:///x) and is for the logits alone, as store.dir"
+            f"{folder} looks like a URL, but {advice} takes a folder; only the logits can be at a URL, which "
+            "store.dir takes with two slashes after its scheme (s3://bucket/x, file:///x)"
         )
     blocked = next((each for each in (folder, *folder.parents) if os.path.lexists(each) and not each.is_dir()), None)
     if blocked is not None and blocked.is_symlink() and not blocked.exists():
@@ -82,8 +82,7 @@ def spare_recipe_file(recipe: Recipe, path: Path, *, fresh: bool) -> None:
     if file == folder / RECIPE:
         if not _holds_resolved(path, recipe):
             raise UsageError(
-                f"{recipe.path} would be overwritten with the recipe that has every default filled in; "
-                "name another folder with --run-dir"
+                f"the run would overwrite {recipe.path} with the resolved recipe; name another folder with --run-dir"
             )
     elif fresh and file.is_relative_to(folder):
         raise UsageError(f"--fresh would delete the recipe {recipe.path}; move it out of {path}")
@@ -96,7 +95,7 @@ def _holds_resolved(path: Path, recipe: Recipe) -> bool:
 
 
 def empty(path: Path, recipe: Recipe) -> None:
-    """Delete what a run left in its folder; the lock stays, and a recipe.toml that would be written anew.
+    """Delete a run's files from its folder, except the lock and a recipe.toml that would be written again.
 
     What marks it as a run folder goes last: a kill on the way leaves a folder that can be emptied again.
     """
@@ -106,7 +105,7 @@ def empty(path: Path, recipe: Recipe) -> None:
 
 
 def _is_ours(child: Path, recipe: Recipe) -> bool:
-    """Whether it is what a run that was killed at its start or while it was deleted leaves in its folder."""
+    """Whether a folder holds only what a run leaves that was killed at its start or during its deletion."""
     return child.name.startswith((LOCK, f".{RECIPE}.", ".run.json.", ".reserve")) or (
         child.name == RECIPE and _holds_resolved(child.parent, recipe)
     )

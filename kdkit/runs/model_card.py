@@ -1,4 +1,4 @@
-"""The model card of a teacher or a student: what it is, where it came from, how to open it."""
+"""The model card of a teacher or a student: what the model is, where it came from, how to open it."""
 
 from __future__ import annotations
 

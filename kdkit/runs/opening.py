@@ -89,7 +89,7 @@ def open_run(
 def _turn(progress: Progress) -> Iterator[None]:
     """Wait until no other thread of this process has a run open."""
     if not _TURN.acquire(blocking=False):
-        progress.note("another thread of this process has a run open; this one waits for it")
+        progress.note("another thread of this process has a run open; waiting for it")
         _TURN.acquire()
     try:
         yield
@@ -98,7 +98,7 @@ def _turn(progress: Progress) -> Iterator[None]:
 
 
 def _take(recipe: Recipe, path: Path, *, fresh: bool, held: ExitStack) -> dict[str, Any]:
-    """Lock a run folder until `held` ends; gives its record."""
+    """Lock a run folder until `held` ends; returns its record."""
     check_folders(recipe, path)
     spare_recipe_file(recipe, path, fresh=fresh)
     make_folder(path)
@@ -117,12 +117,12 @@ def _take(recipe: Recipe, path: Path, *, fresh: bool, held: ExitStack) -> dict[s
 
 
 def _check_seen(path: Path, saved: bytes) -> None:
-    """Refuse a folder that is not the lead's: one of the same name on another machine."""
+    """Refuse a folder that is not the lead's but has the same name on another machine."""
     file = path / "run.json"
     if not file.exists() or read_bytes(file) != saved:
         raise UsageError(
-            f"{path.absolute()} is not the run folder that process 0 has opened; start all processes in one folder, "
-            "and put it, or --run-dir, on a file system that all of them see"
+            f"{path.absolute()} is not the run folder that process 0 opened; start all processes in one "
+            "folder, and put that folder, or --run-dir, on a file system that all of them can see"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a run folder says of itself: `run.json`, and the recipe it belongs to."""
+"""The record of a run folder: `run.json`, and the recipe it belongs to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 VERSIONS = ("kdkit", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "numpy", "lz4", "zstandard")
 
-FORMER = "whose recipes have other names for some options, so its work cannot be continued (but can still be reported)"
+FORMER = (
+    "whose recipes have other names for some options, so the run cannot be resumed (but `kdkit report` still reads it)"
+)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -33,22 +35,24 @@ def read_record(path: Path) -> dict[str, Any]:
             raise TypeError(f"it holds a {type(record).__name__}")  # noqa: TRY301
         missing = [key for key in ("name", "recipe_digest", "status", "stages") if key not in record]
         if missing:
-            raise ValueError(f"it has no {missing[0]}")  # noqa: TRY301
+            raise ValueError(f"it lacks {missing[0]}")  # noqa: TRY301
         stages = record["stages"]
         if not isinstance(record.get("threads", 1), int):
             raise TypeError(f"its threads are {record['threads']!r}")  # noqa: TRY301
         if not isinstance(stages, dict) or not all(isinstance(entry, dict) for entry in stages.values()):
-            raise TypeError("its stages are no tables")  # noqa: TRY301
+            raise TypeError("its stages are not tables")  # noqa: TRY301
         for stage, entry in stages.items():
             _check_entry(stage, entry)
     except (ValueError, TypeError, RecursionError) as error:
-        raise DamagedData(f"{path / 'run.json'} is damaged ({error}); run with --fresh to start anew") from error
+        raise DamagedData(
+            f"{path / 'run.json'} is damaged ({error}); run with --fresh to start from scratch"
+        ) from error
     found: dict[str, Any] = record
     return found
 
 
 def _check_entry(stage: str, entry: Mapping[str, Any]) -> None:
-    """Refuse what is noted of a stage where it cannot be what a run writes."""
+    """Refuse a stage's entry that a run cannot have written."""
     facts, seconds, threads = entry.get("facts", {}), entry.get("seconds", 0.0), entry.get("threads", [])
     outputs = facts.get("outputs", []) if isinstance(facts, dict) else None
     if not isinstance(outputs, list) or not all(isinstance(each, str) for each in outputs):
@@ -110,7 +114,7 @@ def check_recipe(
 
 
 def has_begun(record: dict[str, Any]) -> bool:
-    """Whether a run has made anything: its data have been read and its parts found to fit each other."""
+    """Whether a run has made anything: its data are read and its parts have been checked."""
     stages = record["stages"]
     return bool(stages.keys() - {"data", "check"}) or stages.get("check", {}).get("status") == "done"
 

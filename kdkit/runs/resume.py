@@ -1,4 +1,4 @@
-"""Which stages of a run are finished, and doing those that are not.
+"""Finds the finished stages of a run, and does the others.
 
 Where several processes do a run, only the lead keeps the record and decides what is to be done. The others follow, and
 have the same record in memory.
@@ -34,7 +34,7 @@ def do(run: Run, stage: Stage, stages: Sequence[Stage]) -> None:
     began, before = time.perf_counter(), entry["seconds"]
     try:
         with (
-            leaving(f"stage {stage.name} is not finished, those before it are"),
+            leaving(f"stage {stage.name} is not finished, the stages before it are"),
             run.progress.stage(shown_stage(run, stage, stages, before=before)),
         ):
             entry["facts"] = _work(run, stage)
@@ -52,14 +52,14 @@ def do(run: Run, stage: Stage, stages: Sequence[Stage]) -> None:
 
 
 def restore(run: Run, stage: Stage) -> bool:
-    """Make again what a finished stage left and is lost, whether or not anything needs it.
+    """Make again the lost files of a finished stage, whether or not anything needs them.
 
     Returns:
         Whether that is possible.
     """
     if stage.restore is None:
         return True
-    with leaving(f"what stage {stage.name} had lost is not whole yet"):
+    with leaving(f"the lost files of stage {stage.name} are not complete yet"):
         told = stage.restore(run.alone)
     if told is None:
         return False
@@ -118,7 +118,7 @@ def _begin(run: Run, stage: Stage, stages: Sequence[Stage]) -> bool:
         if _is_whole(run, stage, stages) or restore(run, stage):
             run.progress.note(f"{stage.name}: done before")
             return False
-        run.progress.note(f"{stage.name}: what was lost cannot be had again, so it is done anew")
+        run.progress.note(f"{stage.name}: the lost files cannot be restored, so the stage is done again")
     kept = run.record["stages"]
     for other in later:
         if kept.pop(other.name, None) is not None:
@@ -138,7 +138,7 @@ def _begin(run: Run, stage: Stage, stages: Sequence[Stage]) -> bool:
 
 
 def _work(run: Run, stage: Stage) -> dict[str, Any]:
-    """Do a stage; all wait for each other at its end, and have the lead's facts."""
+    """Do a stage; all processes wait for each other at its end, and get the lead's facts."""
     if stage.together:
         told = stage.work(run)
         return run.team.lead_does(lambda: as_facts(told))
@@ -146,7 +146,7 @@ def _work(run: Run, stage: Stage) -> dict[str, Any]:
 
 
 def _is_whole(run: Run, stage: Stage, stages: Sequence[Stage]) -> bool:
-    """Whether a finished stage has all its files in the run folder, and no later stage may need more of it."""
+    """Whether a finished stage has all its files in the run folder, and no later stage needs more."""
     later = stages[stages.index(stage) + 1 :]
     return _has_outputs(run.record, run.path, stage) and all(
         is_done(run.record, run.path, run.recipe, other, stages) for other in later
@@ -159,5 +159,5 @@ def _has_outputs(record: dict[str, Any], path: Path, stage: Stage) -> bool:
 
 
 def _digest(recipe: Recipe, stage: Stage, stages: Sequence[Stage]) -> str:
-    """Of the recipe and the stages up to this one."""
+    """Digest of the recipe and the stages up to this one."""
     return digest_of([recipe.digest, [each.name for each in stages[: stages.index(stage) + 1]]])

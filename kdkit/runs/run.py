@@ -68,11 +68,11 @@ class Run:
 
     @property
     def alone(self) -> Run:
-        """The same run, for what the lead does while the others wait."""
+        """The same run, for work of the lead while the others wait."""
         return attrs.evolve(self, team=ALONE) if self.team.size > 1 else self
 
     def told(self, kind: type[F], *, stage: str | None = None) -> F:
-        """What a finished stage told.
+        """The facts of a finished stage.
 
         Args:
             kind: What is asked for.
@@ -82,12 +82,12 @@ class Run:
             DamagedData: The record is not what a run writes.
         """
         found = facts_in(self.record, kind, self.path, stage=stage)
-        assert found is not None, f"{kind.__name__} is asked for before its stage is done"
+        assert found is not None, f"{kind.__name__} is used before its stage is finished"
         return found
 
     @property
     def teacher_folder(self) -> Path | None:
-        """Where the run's teacher lies; None where it is not a model."""
+        """The folder of the run's teacher; None if it is not a model."""
         named = self.told(TeacherMade).folder
         return self.path / named if named is not None else None  # an absolute path stays as it is
 
@@ -105,16 +105,16 @@ class Run:
         self.save()
 
     def claim(self) -> None:
-        """Note who works here. A finished run is not claimed, and so not touched, before something of it is done anew.
+        """Note who works here. A finished run is not claimed, and so not touched, before a part of it is done again.
 
         The record comes first: a folder that holds it is ours, whatever else a kill leaves there.
         """
         before, now_has = self.record.get("threads"), self._claim.get("threads")
         if before not in {None, now_has} and now_has is not None:
             self.progress.note(
-                f"this run was begun with {plural(before, 'thread')} and goes on with {plural(now_has, 'thread')}: its "
-                "weights and scores will differ in their last bits from those of a run that was never stopped; "
-                f"OMP_NUM_THREADS={before} goes on as before"
+                f"this run began with {plural(before, 'thread')} and resumes with "
+                f"{plural(now_has, 'thread')}: its weights and scores will differ in their last bits from a "
+                f"run that was never stopped; set OMP_NUM_THREADS={before} to avoid that"
             )
         self.record |= self._claim
         self.save()
@@ -122,7 +122,7 @@ class Run:
         reserve(self.path / RESERVE, RESERVED)
 
     def fail_as(self, status: str) -> None:
-        """Note how the run ended, if the disk takes that: what was reserved on it for this is given up."""
+        """Note how the run ended; the file reserved for that is deleted first, in case the disk is full."""
         self.record["status"] = status
         (self.path / RESERVE).unlink(missing_ok=True)
         # The error that led here says what is wrong. That nobody works in the folder is seen by its lock.

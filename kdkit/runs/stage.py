@@ -20,7 +20,7 @@ STAGE_NAMES = ("data", "check", "teacher", "capture", "distill", "baseline", "ev
 
 @attrs.frozen(kw_only=True)
 class Planned:
-    """What a stage will do.
+    """The plan of a stage.
 
     Attributes:
         work: What it does, in a few words with numbers.

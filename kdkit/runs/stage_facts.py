@@ -1,4 +1,4 @@
-"""What each stage of a run tells the later ones: its "facts" in `run.json`, as values with names.
+"""The facts that each stage of a run leaves for later stages, in `run.json`, as values with names.
 
 A field whose default is None is left out of `run.json` where it is None: not every run has it.
 """
@@ -15,7 +15,7 @@ from kdkit.system.wording import plural
 
 @attrs.frozen(kw_only=True)
 class StageFacts:
-    """What a stage tells.
+    """The facts of a stage.
 
     Attributes:
         stage: The stage's name.
@@ -42,7 +42,7 @@ class DataRead(StageFacts):
 
 @attrs.frozen(kw_only=True)
 class Estimate(StageFacts):
-    """What the run takes, as far as that is known before it begins; told by the stage that checks the recipe.
+    """What the run takes, as far as that is known before it begins; from the stage that checks the recipe.
 
     Attributes:
         rows: Rows of each split that is used.
@@ -93,7 +93,7 @@ class Estimate(StageFacts):
     student_weights: str | None = None
 
     def texts_in_words(self, beams: int) -> str:
-        """The texts that a model writes at the end."""
+        """How many texts a model writes at the end."""
         row = "test row" if self.rows["test"] else "validation row"
         return f"texts of {plural(self.generated_rows, row)} with {plural(beams, 'beam')}"
 
@@ -122,7 +122,7 @@ class TeacherMade(StageFacts):
 
 @attrs.frozen(kw_only=True)
 class TeacherAsked(StageFacts):
-    """The teacher has said what the run needs: its texts; and its logits, where this is a `Captured`.
+    """The teacher's texts are written and, if this is a `Captured`, its logits are in the cache.
 
     Attributes:
         identity: Digest of what determines the teacher's logits.
@@ -196,7 +196,7 @@ class StudentMade(StageFacts):
 
 @attrs.frozen(kw_only=True)
 class BaselineMade(StageFacts):
-    """The student that learns from the labels alone is in the store.
+    """The labels-only student is in the store.
 
     Attributes:
         folder: Where; None where the recipe wants none.

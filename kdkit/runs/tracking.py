@@ -1,4 +1,4 @@
-"""Trackers (`[track]`), held at arm's length: whatever one does, a run goes on as if there were none.
+"""Trackers (`[track]`), kept at a distance: whatever one does, the run continues as if there were none.
 
 A tracker is called from a thread of its own, through a queue that has an end. The first call that fails is noted, and
 is the last; nobody waits for one that hangs but for a little while at the start and at the end.
@@ -26,7 +26,7 @@ _CALLS = 1000
 
 
 class Tracking(Protocol):
-    """Who is told the lines of `metrics.jsonl` as they are written."""
+    """A receiver of the lines of `metrics.jsonl` as they are written."""
 
     def tell(self, stage: str, facts: Mapping[str, Any]) -> None:
         """A line: what is trained, and the facts of the line."""
@@ -34,7 +34,7 @@ class Tracking(Protocol):
 
 
 class Untracked:
-    """Nobody is told."""
+    """A receiver that ignores all lines."""
 
     def tell(self, stage: str, facts: Mapping[str, Any]) -> None:
         """Nothing."""
@@ -44,7 +44,7 @@ UNTRACKED = Untracked()
 
 
 class Guard:
-    """An open tracker, or one that was given up.
+    """An open tracker, or an abandoned one.
 
     Args:
         name: What it is called, for notes.
@@ -64,7 +64,7 @@ class Guard:
         self._thread = threading.Thread(target=self._work, name=f"tracker {name}", daemon=True)
 
     def start(self, *, seconds: float = OPEN_SECONDS) -> None:
-        """Open the tracker; one that takes longer is not waited for.
+        """Open the tracker, without waiting for a slow one.
 
         Raises:
             MissingInput: Its library is not installed.
@@ -75,17 +75,17 @@ class Guard:
             raise self._refusal
 
     def tell(self, stage: str, facts: Mapping[str, Any]) -> None:
-        """A line of `metrics.jsonl`; takes no time."""
+        """Pass on a line of `metrics.jsonl`, without waiting."""
         numbers, step = numbers_of(stage, facts), facts["step"]
         self._send(lambda tracker: tracker.log(numbers, step=step))
 
     def finish(self, scores: Mapping[str, float], *, seconds: float = FINISH_SECONDS) -> None:
-        """The end of the run; a tracker that takes longer is left behind."""
+        """End the tracker; a slow one is abandoned."""
         self._send(lambda tracker: self._finish(tracker, scores))
         # Who has not begun by now will not.
         limit = seconds if self._begun.is_set() else min(seconds, STOP_SECONDS)
         if not self._ended.wait(limit):
-            self._give_up(f"was not through {limit:.0f} s after the end")
+            self._give_up(f"had not finished {limit:.0f} s after the end of the run")
 
     def _finish(self, tracker: OpenTracker, scores: Mapping[str, float]) -> None:
         tracker.finish(scores)
@@ -97,7 +97,7 @@ class Guard:
         try:
             self._waiting.put_nowait(call)
         except queue.Full:
-            self._give_up(f"does not keep up: {self._waiting.maxsize} lines wait for it")
+            self._give_up(f"does not keep up: {self._waiting.maxsize} lines are waiting for it")
 
     def _work(self) -> None:
         try:
@@ -118,7 +118,7 @@ class Guard:
         with self._giving_up:
             before, self._given_up = self._given_up, True
         if not before:
-            self._note(f"warning: the tracker {self._name} {why}; the run goes on without it")
+            self._note(f"warning: the tracker {self._name} {why}; the run continues without it")
 
 
 def numbers_of(stage: str, facts: Mapping[str, Any]) -> dict[str, float]:

@@ -62,7 +62,7 @@ class Lengths:
         return int(self.sources_N[order].sum() + self.targets_N[order].sum())
 
     def positions(self, batches: Sequence[Batch]) -> int:
-        """What they take when each batch is padded to its longest source and its longest target."""
+        """Their tokens when each batch is padded to its longest source and its longest target."""
         sizes = np.array([len(batch) for batch in batches], np.int64)
         order, starts = _joined(batches), np.cumsum(sizes) - sizes
         longest = np.maximum.reduceat(self.sources_N[order], starts) + np.maximum.reduceat(
@@ -136,8 +136,8 @@ def _rows_taken(rows: int, options: Training) -> int:
     taken = rows if fills else rows // options.batch_size * options.batch_size
     if not taken:
         raise UsageError(
-            f"{rows} training rows do not fill one batch of {options.batch_size}; "
-            "lower training.batch_size or set training.drop_last = false"
+            f"{rows} training rows do not fill one batch of {options.batch_size}: lower training.batch_size "
+            "or set training.drop_last = false"
         )
     return taken
 

@@ -62,9 +62,9 @@ def newest(folder: Path) -> Path | None:
         try:
             state = _read(here)
             if file_digest(here / "tensors.safetensors") != state["tensors_sha256"]:
-                raise ValueError("its tensors are not those that were written")  # noqa: TRY301
+                raise ValueError("its tensors have changed since they were written")  # noqa: TRY301
         except (DamagedData, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            warnings.warn(f"checkpoint {here} is damaged ({error}); taking the one before it", stacklevel=2)
+            warnings.warn(f"checkpoint {here} is damaged ({error}); using the one before it", stacklevel=2)
             delete([here])
             continue
         return here
@@ -72,7 +72,7 @@ def newest(folder: Path) -> Path | None:
 
 
 def load(here: Path, modules: Modules, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Restore a valid checkpoint and give its state."""
+    """Restore a valid checkpoint and return its state."""
     _restore(load_file(here / "tensors.safetensors"), modules, optimizer)
     return _read(here)
 
@@ -80,7 +80,7 @@ def load(here: Path, modules: Modules, optimizer: torch.optim.Optimizer) -> dict
 def _read(here: Path) -> dict[str, Any]:
     state: dict[str, Any] = read_json(here / "state.json")
     if state.pop("sha256") != digest_of(state):
-        raise ValueError("its state is not what was written")
+        raise ValueError("its state has changed since it was written")
     return state
 
 

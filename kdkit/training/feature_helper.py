@@ -53,7 +53,7 @@ class FeatureHelper:
         Raises:
             Mismatch: The teacher's states are not available, or cannot be compared with those of other rows.
         """
-        assert isinstance(loss, FeatureLoss), "there is a helper only where the loss compares states"
+        assert isinstance(loss, FeatureLoss), "only a loss that compares states has a helper"
         assert teacher is not None, "a loss that compares states needs a teacher"
         states_MD = teacher.shared(states_CD)
         if states_MD.dtype in (torch.bfloat16, torch.float16):

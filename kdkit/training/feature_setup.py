@@ -1,4 +1,4 @@
-"""Making what a loss that compares hidden states needs in a training: its projection, and the teacher's scale.
+"""Makes what a loss on hidden states needs in a training: its projection, and the teacher's scale.
 
 Both are made before the first step and are the same in every process: no statistic of a step goes into a loss, so that
 chunks of tokens, micro-batches and processes add up.
@@ -59,8 +59,8 @@ def helper_of(
     forward = Forward.of(model)
     if forward.head is None:
         raise UsageError(
-            "the loss compares hidden states, but the student has none to give: its logits are more than a linear head "
-            "of its last states; leave loss.features out, or take another student"
+            "the loss compares hidden states, but the student has none to compare: its logits are not a "
+            "linear function of its last hidden states; leave loss.features out, or use another student"
         )
     pad_id = model.tokenizer.pad_token_id
     (first,) = _batches(rows[:1], 1, pad_id, device)

@@ -1,4 +1,4 @@
-"""A micro-batch's rows, as tensors, and what the teacher says of them."""
+"""A micro-batch's rows as tensors, and the teacher's targets for them."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class Trainer:
         if newest is not None:
             saved = checkpoint.load(newest, self._modules, self._optimizer)
             self._state, sums = State(**saved["loop"]), Sums(**saved["sums"])
-            self.progress.note(f"{self.name}: going on from the checkpoint at step {self._state.step}")
+            self.progress.note(f"{self.name}: resuming from the checkpoint at step {self._state.step}")
         if self.team.leads:
             self.log.rewind(step=self._state.step, epochs=self._state.epoch)
         self._steps = StepLog(
@@ -144,12 +144,12 @@ class Trainer:
         )
 
     def _place(self) -> None:
-        """Have the same model in all processes, or spread it over them."""
+        """Put the same model into all processes, or spread it over them."""
         spread = self.team.size > 1 and sharded.is_asked_for()
         if spread and self._helper is not None:
             raise UsageError(
-                "the loss compares hidden states, which a model under FSDP does not give; leave loss.features out, or "
-                "start the run without FSDP"
+                "the loss compares hidden states, which are not available under FSDP; leave loss.features "
+                "out, or start the run without FSDP"
             )
         self._replicas = (sharded.Sharded if spread else Replicas).place(self.team, tuple(self._modules.values()))
         self._forward = self._replicas.forward_of(self.model)
@@ -170,7 +170,7 @@ class Trainer:
 
     @property
     def _modules(self) -> dict[str, torch.nn.Module]:
-        """What is trained, the model first; it alone is saved as a model."""
+        """The trained modules, the model first; only the model is saved."""
         modules = {"model": self.model.module}
         return modules if self._helper is None else {**modules, "projection": self._helper.projection}
 

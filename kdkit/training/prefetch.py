@@ -1,4 +1,4 @@
-"""Work done ahead of need, in order, by one thread: batches are decoded while the step before them runs."""
+"""Works ahead in one thread, in order: batches are decoded while the step before them runs."""
 
 from __future__ import annotations
 

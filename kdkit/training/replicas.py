@@ -62,7 +62,7 @@ class Replicas:
         return nullcontext()
 
     def guard(self) -> AbstractContextManager[None]:
-        """A block within which the loss of another process is said in a sentence; here the team says it."""
+        """A block within which the loss of another process becomes a sentence; here the team does that."""
         return nullcontext()
 
     def agree(self, stop: Stop) -> bool:
@@ -108,7 +108,7 @@ class Replicas:
         return [each.detach() for each in self.parameters]
 
     def clip(self, limit: float) -> torch.Tensor:
-        """Scale the gradients of each module down to a norm; gives the norm that the model's had.
+        """Scale the gradients of each module down to a norm; returns the norm of the model's.
 
         What helps a loss may have far larger gradients than the model, which are not to make the model's smaller.
 
@@ -125,5 +125,5 @@ class Replicas:
 
 
 def noise_seed(seed: int, step: int, rank: int) -> int:
-    """Seed of a step's random numbers (dropout) in one process: nothing of them has to be kept to go on exactly."""
+    """Seed of a step's random numbers (dropout) in one process, so that a resumed run needs no stored random state."""
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])

@@ -80,7 +80,7 @@ class Sharded(Replicas):
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Within the block torch's own collectives say in a sentence that another process is gone."""
+        """Within the block, a sentence replaces the errors of torch's collectives when another process is gone."""
         try:
             yield
         except RuntimeError as error:
@@ -146,7 +146,7 @@ def _options() -> dict[str, Any]:
         )
     if found.activation_checkpointing:
         raise UsageError(
-            "the accelerate config asks for activation checkpointing; leave that out and set "
+            "the accelerate config asks for activation checkpointing; remove that and set "
             "training.gradient_checkpointing = true in the recipe"
         )
     options: dict[str, Any] = {"reshard_after_forward": bool(found.reshard_after_forward)}
@@ -162,7 +162,7 @@ def _spread(module: torch.nn.Module, layers: tuple[str, ...], options: dict[str,
     found = [each for each in module.modules() if type(each).__name__ in names]
     if layers and not found:
         raise UsageError(
-            f"the accelerate config wraps {', '.join(layers)}, of which a {type(module).__name__} has none; "
+            f"the accelerate config wraps {', '.join(layers)}, which a {type(module).__name__} does not have; "
             "leave fsdp_transformer_layer_cls_to_wrap out of its fsdp_config"
         )
     for each in found:

@@ -1,4 +1,4 @@
-"""Where a training stands: all that a checkpoint holds beside tensors."""
+"""The state of a training: everything in a checkpoint beside tensors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FitResult:
 
 @attrs.define(kw_only=True)
 class State:
-    """Where the loop stands.
+    """The position and sums of the loop.
 
     Attributes:
         epoch: Epochs that are done.

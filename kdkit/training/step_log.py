@@ -1,4 +1,4 @@
-"""Losses and gradient norms of the steps: read from the device when they are there, summed for the next log line."""
+"""Losses and gradient norms of the steps: read from the device when ready, summed for the next log line."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Readback:
         return cls(on_cpu, copied)
 
     def numbers(self) -> list[float]:
-        """What was in the tensor."""
+        """The numbers of the tensor."""
         if self._copied is not None:
             self._copied.synchronize()
         numbers: list[float] = self._values.tolist()
@@ -165,7 +165,7 @@ class StepLog:
             )
 
     def shown(self) -> dict[str, str]:
-        """What is shown beside the progress bar."""
+        """The numbers beside the progress bar."""
         sums = self.sums
         if not sums.steps:
             return {}

@@ -1,4 +1,4 @@
-"""A teacher's hidden states, out of targets that are coordinates in the space that its output head leaves the logits.
+"""A teacher's hidden states, from targets that are coordinates in the space of logits that its output head can reach.
 
 Letters: M label tokens that the teacher has a row for, R coordinates, S those of other targets, V vocabulary.
 """
@@ -100,8 +100,9 @@ class TeacherSpace:
         apart = float(left_MV.std(-1).norm() / wanted_MV.std(-1).norm().clamp_min(1e-12))
         if not apart <= APART:
             raise Mismatch(
-                f"the teacher's states of some rows lie {apart:.0%} outside of the space of the first row's: one "
-                "projection cannot fit both; capture all rows again, into another store.dir, or leave loss.features out"
+                f"the teacher's states of some rows lie {apart:.0%} outside the space of the first row's, so "
+                "one projection cannot fit both; capture all rows again into another store.dir, or leave "
+                "loss.features out"
             )
 
 

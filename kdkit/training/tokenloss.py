@@ -65,7 +65,7 @@ class StudentTokens:
         chunk: int = CHUNK,
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> LossParts:
-        """Add the loss's gradient to that of every parameter; gives what these tokens add to the loss.
+        """Add the loss's gradient to that of every parameter; returns what these tokens add to the loss.
 
         Args:
             loss: The loss.
@@ -86,7 +86,7 @@ class StudentTokens:
             if helper is not None:
                 part = helper.add(loss, part, rows_CX, teacher, counts)
             torch.autograd.backward(part.total)
-            assert rows_CX.grad is not None, "a loss depends on its logits"
+            assert rows_CX.grad is not None, "a loss must depend on its logits"
             grad_NX[start:stop] = rows_CX.grad
             parts.append(attrs.evolve(part, total=part.total.detach()))
             del logits_CV, part  # the next chunk's take their place

@@ -99,7 +99,7 @@ def test_a_recipe_gives_a_number_a_line_or_a_list(tmp_path):
         ({"temperature": {"stop": 4.0}}, r"loss\.temperature\.stop: is not an option of \[loss\.temperature\]"),
         ({"temperature": {"epochs": [1.0, 0.0]}}, r"loss\.temperature: must be greater than 0, is 0"),
         ({"temperature": "warm"}, r'loss\.temperature: must be a number, is "warm"'),
-        ({"beta": 0.3}, r'loss\.beta: is for the divergence "jensen-shannon"; "forward-kl" has none'),
+        ({"beta": 0.3}, r'loss\.beta: is an option of the divergence "jensen-shannon"; "forward-kl" does not have it'),
         ({"divergence": "skew-reverse-kl", "beta": 0.3}, r'loss\.beta: is for .*"skew-reverse-kl" has none'),
         (
             {"divergence": "jensen-shannon", "beta": 0.0},

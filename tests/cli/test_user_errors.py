@@ -476,11 +476,11 @@ WAYS = [
     # Machines.
     Way("asks for a GPU where there is none", 2, r'device = "cuda", but torch finds none here; use device = "auto" or "cpu"', over("device=cuda"), no_gpu),
     Way("asks for a second GPU where there is one", 2, r'device = "cuda:1", but torch finds 1 here, counted from 0; name one of them', over("device=cuda:1"), one_gpu),
-    Way("has too small a disk", 2, r"the run may write [\d.]+ [KM]B below \S+, where [\d.]+ (bytes|KB) are free; choose a smaller codec, .*", prepare=small_disk),
+    Way("has too small a disk", 2, r"the run may write [\d.]+ [KM]B below \S+, but only [\d.]+ (bytes|KB) are free there; choose a smaller codec, .*", prepare=small_disk),
     Way("has a file where the store should be", 2, r"\S*store is a file; name another folder with store\.dir or KDKIT_STORE", prepare=store_is_a_file),
     Way("names a file as the store", 2, r"\S*train\.jsonl is a file; name another folder with store\.dir or KDKIT_STORE", over("store.dir=train.jsonl")),
     Way("has a broken link where the store should be", 2, r"\S*store is a link to nowhere, which does not exist; make that folder, or name another with store\.dir or KDKIT_STORE", prepare=store_is_a_broken_link),
-    Way("writes the store's URL with one slash", 2, r"file:/x was meant as a URL, and store\.dir or KDKIT_STORE names a folder here; .*", over("store.dir=file:/x")),
+    Way("writes the store's URL with one slash", 2, r"file:/x looks like a URL, but store\.dir or KDKIT_STORE takes a folder; .*", over("store.dir=file:/x")),
     Way("keeps the store with a user who is not here", 2, r"~kdkit-nobody/x cannot be a path: there is no home folder of that user", over("store.dir=~kdkit-nobody/x")),
     Way("has data with a user who is not here", 2, r"~kdkit-nobody/x cannot be a path: .*", over("data.train=~kdkit-nobody/x")),
     Way("has a zero byte in a path", 2, r"'a\\x00b' cannot be a path: it holds a zero byte", prepare=changed('"train.jsonl"', '"a\\u0000b"')),
@@ -488,11 +488,11 @@ WAYS = [
     # Run folders.
     Way("names a file as the run folder", 2, r"r\.toml is a file; name another folder with --run-dir", [*RUN, "--run-dir", "r.toml"]),
     Way("names a broken link as the run folder", 2, r"link is a link to nowhere, which does not exist; .* --run-dir", [*RUN, "--run-dir", "link"], broken_link("link")),
-    Way("names a URL as the run folder", 2, r"s3:/bucket/x was meant as a URL, and --run-dir names a folder here; .*", [*RUN, "--run-dir", "s3://bucket/x"]),
+    Way("names a URL as the run folder", 2, r"s3:/bucket/x looks like a URL, but --run-dir takes a folder; .*", [*RUN, "--run-dir", "s3://bucket/x"]),
     Way("brings a cache to a URL with one slash", 2, r"file:/x is a URL, and a folder is needed here; .*", ["cache", "merge", "file:/x", "part"]),
     Way("names a run folder below a file", 2, r"r\.toml is a file; name another folder with --run-dir", [*RUN, "--run-dir", "r.toml/x"]),
-    Way("names a folder of other things", 2, r"\. is not empty and no run folder; name another with --run-dir", [*RUN, "--run-dir", "."]),
-    Way("plans in a folder of other things", 2, r"\. is not empty and no run folder; name another with --run-dir", ["plan", "r.toml", "--run-dir", "."]),
+    Way("names a folder of other things", 2, r"\. is not empty and is not a run folder; name another folder with --run-dir", [*RUN, "--run-dir", "."]),
+    Way("plans in a folder of other things", 2, r"\. is not empty and is not a run folder; name another folder with --run-dir", ["plan", "r.toml", "--run-dir", "."]),
     Way(
         "changes the recipe of a run",
         2,
@@ -503,10 +503,10 @@ WAYS = [
     Way("plans another recipe for a run", 2, r"runs/r holds a run of another recipe; .*They differ in:\n  loss\.alpha: 0\.5 there, 0\.3 in this recipe", ["plan", "r.toml", "-o", "loss.alpha=0.3"], in_run()),
     Way("works in a folder twice", 2, r"another kdkit process works in runs/r; wait for it or use another --run-dir", prepare=hold),
     # Damage, and what the sentence says to do about it.
-    Way("goes on with a damaged run.json", 4, r"runs/r/run\.json is damaged \(.*\); run with --fresh to start anew", prepare=in_run(cut("run.json")), again=[*RUN, "--fresh"]),
-    Way("goes on with a run.json that is something else", 4, r"runs/r/run\.json is damaged \(it holds a list\); run with --fresh to start anew", prepare=in_run(lambda user, folder: user.write("runs/r/run.json", "[]"))),
+    Way("goes on with a damaged run.json", 4, r"runs/r/run\.json is damaged \(.*\); run with --fresh to start from scratch", prepare=in_run(cut("run.json")), again=[*RUN, "--fresh"]),
+    Way("goes on with a run.json that is something else", 4, r"runs/r/run\.json is damaged \(it holds a list\); run with --fresh to start from scratch", prepare=in_run(lambda user, folder: user.write("runs/r/run.json", "[]"))),
     Way(
-        "goes on with a run.json that lacks its stages", 4, r"runs/r/run\.json is damaged \(.*\); run with --fresh to start anew", prepare=in_run(lambda user, folder: user.change('"stages": {', '"stages": [{}], "x": {', "runs/r/run.json"))
+        "goes on with a run.json that lacks its stages", 4, r"runs/r/run\.json is damaged \(.*\); run with --fresh to start from scratch", prepare=in_run(lambda user, folder: user.change('"stages": {', '"stages": [{}], "x": {', "runs/r/run.json"))
     ),
     Way(
         "changes the recipe of a run whose recipe is damaged",
@@ -534,7 +534,7 @@ WAYS = [
     Way(
         "goes on with other data than before",
         2,
-        r"the data set is not what it was when runs/r was made; run with --fresh to start anew",
+        r"the data set has changed since runs/r was made; run with --fresh to start from scratch",
         prepare=in_run(without("data"), lambda user, folder: user.change("max of 3 and 1", "max of 3 and 2", "valid.jsonl")),
         again=[*RUN, "--fresh"],
     ),
@@ -580,7 +580,7 @@ WAYS = [
     Way(
         "distils again with a damaged record",
         4,
-        r"\S*/shard-00000\.safetensors: record 0 is damaged: .*; run `kdkit cache repair .*`, .*, and then the recipe again, .*",
+        r"\S*/shard-00000\.safetensors: record 0 is damaged: .*; run `kdkit cache repair .*`, .*, then run the recipe again, .*",
         prepare=in_run(without(*STUDENT), flip_in_shard),
         repaired=True,
         kept=("runs/r/teacher/*", "runs/r/predictions/teacher.jsonl"),
@@ -588,7 +588,7 @@ WAYS = [
     Way(
         "distils again with a shard that is cut",
         4,
-        r"\S*/shard-00000\.safetensors: .*; run `kdkit cache repair .*`, .*, and then the recipe again, .*",
+        r"\S*/shard-00000\.safetensors: .*; run `kdkit cache repair .*`, .*, then run the recipe again, .*",
         prepare=in_run(without(*STUDENT), cut_shard),
         repaired=True,
         kept=("runs/r/teacher/*", "runs/r/predictions/teacher.jsonl"),
@@ -596,7 +596,7 @@ WAYS = [
     Way(
         "scores again with a damaged record",
         4,
-        r"\S*/shard-00000\.safetensors: record \d+ is damaged: .*; run `kdkit cache repair .*`, .*, and then the recipe again, .*",
+        r"\S*/shard-00000\.safetensors: record \d+ is damaged: .*; run `kdkit cache repair .*`, .*, then run the recipe again, .*",
         prepare=in_run(without("evaluation.json", "predictions/student.jsonl"), flip_all_of_shard),
         repaired=True,
         kept=("runs/r/student/*/*", "runs/r/predictions/teacher.jsonl"),

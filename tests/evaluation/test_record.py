@@ -115,7 +115,7 @@ def test_a_folder_without_one_says_so(tmp_path):
 
 def test_a_newer_format_is_refused_in_a_sentence(tmp_path):
     rewrite(tmp_path, format=2)
-    with pytest.raises(Mismatch, match=r"evaluation\.json is of format 2, and this kdkit reads 1 at most") as error:
+    with pytest.raises(Mismatch, match=r"evaluation\.json has format 2, but this kdkit reads formats up to 1") as error:
         record.read(tmp_path)
     assert "\n" not in str(error.value)
 

@@ -108,7 +108,7 @@ def test_arrays_that_kdkit_does_not_write_are_damage(tmp_path, arrays):
 
 
 def test_a_folder_without_the_file_is_named(tmp_path):
-    with pytest.raises(MissingInput, match="its evaluation is not finished"):
+    with pytest.raises(MissingInput, match="its evaluation has not finished"):
         RowScores.read(tmp_path)
 
 

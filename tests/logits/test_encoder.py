@@ -105,7 +105,7 @@ def test_a_capture_that_goes_on_gives_the_same_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        (lambda head: attrs.evolve(head, weight_VD=head.weight_VD * 1.1), "are not what its output head makes"),
+        (lambda head: attrs.evolve(head, weight_VD=head.weight_VD * 1.1), "differ from those of its output head"),
         (lambda head: attrs.evolve(head, weight_VD=head.weight_VD[:-1]), "270 wide, its output head makes 269"),
     ],
 )

@@ -194,10 +194,10 @@ def test_a_wider_teacher_is_captured_again_without_the_entries_of_no_token(tmp_p
     assert width < config["vocab_size"]
     assert [LogitCache.open(Path(each["cache"])).vocab_size for each in (before, after)] == [288, width]
     assert before["records"] == after["records"]
-    (note,) = [note for note in notes.notes if "no token has" in note]
+    (note,) = [note for note in notes.notes if "belong to no token" in note]
     assert note == (
-        f"capture: 288 logits a token are cut to {width}, one for each id of the tokenizer: no token has the other "
-        f"{288 - width}; {before['cache']}, where an earlier kdkit kept them all, is not used, and may be deleted"
+        f"capture: 288 logits a token are cut to {width}, one for each id of the tokenizer: the other "
+        f"{288 - width} belong to no token; {before['cache']}, in which an earlier kdkit kept them all, is not used and may be deleted"
     )
 
 
@@ -225,7 +225,5 @@ def test_gaps_of_a_cache_with_entries_of_no_token_are_not_filled(tmp_path, monke
         ("_stages", lambda *_: [stage]), ("open_run", opened), ("restore", restored),
     ):  # fmt: skip
         monkeypatch.setattr(recapturing, name, fake)
-    with pytest.raises(
-        UsageError, match=r"old has logits of entries that no token has, .* are in .*new, and .*old may"
-    ):
+    with pytest.raises(UsageError, match=r"old has logits of entries without a token, .* are in .*new, and .*old may"):
         recapturing.recapture(old, tmp_path / "run", progress=Silent())

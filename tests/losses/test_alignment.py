@@ -331,7 +331,7 @@ def test_a_temperature_that_is_not_known_is_refused_with_those_that_are():
         student_BTV=np.zeros((1, 1, 3)), teacher_BTV=np.zeros((1, 1, 3)), labels_BT=np.zeros((1, 1), np.int64),
         lengths_B=np.ones(1, np.int64), kept_BTV=np.ones((1, 1, 3), bool),
     )  # fmt: skip
-    with pytest.raises(UsageError, match=r"known at temperature 1, 2\.5 only, and not at 2$"):
+    with pytest.raises(UsageError, match=r"known only at temperature 1, 2\.5, not at 2$"):
         loss_of(batch, sparse(batch, [1.0, 2.5]), 2.0)
 
 

@@ -166,8 +166,16 @@ def test_only_the_forward_kl_divergence_takes_samples():
     ("name", "parameters", "message"),
     [
         ("kl", {}, 'unknown divergence "kl"; available: forward-kl, reverse-kl'),
-        ("forward-kl", {"beta": 0.5}, 'beta is for the divergence "jensen-shannon"; "forward-kl" has none'),
-        ("jensen-shannon", {"skew": 0.5}, 'skew is for the divergence "skew-forward-kl" and "skew-reverse-kl"; '),
+        (
+            "forward-kl",
+            {"beta": 0.5},
+            'beta is an option of the divergence "jensen-shannon"; "forward-kl" does not have it',
+        ),
+        (
+            "jensen-shannon",
+            {"skew": 0.5},
+            'skew is an option of the divergence "skew-forward-kl" and "skew-reverse-kl"; ',
+        ),
         (
             "jensen-shannon",
             {"beta": 1.0},

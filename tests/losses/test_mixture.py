@@ -267,7 +267,7 @@ def test_without_targets_there_is_a_hard_loss_only():
         ({"alpha": 2.0, "temperature": 1.0}, "alpha must be from 0 to 1, is 2.0"),
         ({"alpha": 0.5, "temperature": 0.0}, "temperature must be greater than 0, is 0.0"),
         ({"alpha": 0.5, "temperature": 1.0, "divergence": "kl"}, 'unknown divergence "kl"'),
-        ({"alpha": 0.5, "temperature": 1.0, "skew": 0.5}, 'skew is for the divergence "skew-forward-kl"'),
+        ({"alpha": 0.5, "temperature": 1.0, "skew": 0.5}, 'skew is an option of the divergence "skew-forward-kl"'),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

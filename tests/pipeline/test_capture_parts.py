@@ -318,7 +318,7 @@ def test_a_run_of_one_part_is_refused_for_the_whole_cache(model, tmp_path, monke
     CliRunner().invoke(command, ["repair", str(cache)])
     for name in ("add_block", "add_states"):
         monkeypatch.setattr(CacheWriter, name, never)
-    with pytest.raises(UsageError, match=r"captured only the part 0/2 of .*; name the folder of a whole run"):
+    with pytest.raises(UsageError, match=r"captured only the part 0/2 of .*; give the folder of a whole run"):
         recapture(cache, run, progress=tiny.Notes())
     assert not folder.exists()
 
@@ -376,7 +376,7 @@ def test_parts_captured_by_processes_of_their_own_give_the_same_student(tmp_path
     for name, place in (("together", runs), ("alone", tmp_path / "alone")):
         code, said = tiny.kdkit("run", path, "--run-dir", place / name, log=tmp_path / "log")
         assert code == 0, said
-        assert ("has taken the parts beside it" in said) == (name == "together")
+        assert ("merged the parts beside" in said) == (name == "together")
     one, other = (
         tiny.weights(place / "student" / "best") for place in (runs / "together", tmp_path / "alone" / "alone")
     )

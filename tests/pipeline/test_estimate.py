@@ -193,5 +193,7 @@ def test_space_is_counted_by_disk_also_for_folders_that_are_not_there_yet(tmp_pa
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5 * 10**9))
     one, other = tmp_path / "a" / "b", tmp_path / "c"
     check_space({one: 2 * 10**9, other: 3 * 10**9})
-    with pytest.raises(UsageError, match=r"may write 5\.1 GB below .*, where 5\.0 GB are free; choose a smaller codec"):
+    with pytest.raises(
+        UsageError, match=r"may write 5\.1 GB below .*, but only 5\.0 GB are free there; choose a smaller codec"
+    ):
         check_space({one: 2 * 10**9, other: 3 * 10**9 + 10**8})

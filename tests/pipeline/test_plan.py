@@ -170,4 +170,4 @@ def test_a_plan_of_a_run_in_the_middle_counts_what_is_left(run, tmp_path):
 @pytest.mark.parametrize(("codec", "says"), [("u8-lz4", False), ("subspace", True)])
 def test_the_plan_says_that_what_a_codec_learns_is_not_in_its_bytes(tmp_path, codec, says):
     plan = plan_of(tmp_path, codec={"name": codec})
-    assert ("without what the codec learns" in stage(plan, "capture").work) is says
+    assert ("without the codec's state" in stage(plan, "capture").work) is says

@@ -38,14 +38,14 @@ WITHIN = {
     "report": ("kdkit.report.run:assemble", 1),
 }
 SENTENCES = {
-    "data": "stage data is not finished, those before it are",
-    "check": "stage check is not finished, those before it are",
+    "data": "stage data is not finished, the stages before it are",
+    "check": "stage check is not finished, the stages before it are",
     "teacher": "saved a checkpoint of the teacher at step 4 of 10",
     "capture": r"sealed \d+ records of 50 rows",
     "distill": "saved a checkpoint of the student at step 6 of 10",
-    "baseline": "stage baseline is not finished, those before it are",
+    "baseline": "stage baseline is not finished, the stages before it are",
     "evaluate": "kept 5 of 10 predictions",
-    "report": "stage report is not finished, those before it are",
+    "report": "stage report is not finished, the stages before it are",
 }
 
 
@@ -265,7 +265,7 @@ def test_data_that_changed_between_two_tries_are_refused_and_fresh_leaves_nothin
     (one / "data" / "train.jsonl").unlink()
     code, said = tiny.kdkit("run", path, "--run-dir", one, log=tmp_path / "log")
     assert code == 2
-    assert "the data set is not what it was when" in said
+    assert "the data set has changed since" in said
     for folder in (one, other):
         code, said = tiny.kdkit("run", path, "--run-dir", folder, "--fresh", log=tmp_path / "log")
         assert code == 0, said
@@ -279,7 +279,7 @@ def test_a_teacher_that_is_lost_while_the_student_trains_comes_back_from_the_sto
     code, said = tiny.kdkit("run", recipe, "--run-dir", folder, log=tmp_path / "log")
     assert code == 0, said
     assert done_before(said) == ["data", "check", "teacher", "capture"]
-    assert "going on from the checkpoint" in said
+    assert "resuming from the checkpoint" in said
     assert_ends_as(folder, whole)
 
 
@@ -293,7 +293,7 @@ def test_a_teacher_that_comes_back_with_other_weights_takes_the_students_checkpo
     code, said = tiny.kdkit("run", recipe, "--run-dir", folder, log=tmp_path / "log")
     assert code == 0, said
     assert done_before(said) == ["data", "check"]
-    assert "going on from the checkpoint" not in said
+    assert "resuming from the checkpoint" not in said
     assert_ends_as(folder, whole)
 
 
@@ -399,7 +399,7 @@ def test_a_recipe_that_differs_in_its_loss_alone_shares_teacher_and_logits(recip
     )
     assert code == 0, said
     assert "teacher: taken from" in said
-    assert re.search(r"capture: \d+ records are in .* already", said)
+    assert re.search(r"capture: \d+ records are already in ", said)
     stages = record(folder)["stages"]
     assert stages["teacher"]["facts"]["reused"] is stages["capture"]["facts"]["reused"] is True
     assert stages["capture"]["facts"]["cache"] == record(whole)["stages"]["capture"]["facts"]["cache"]

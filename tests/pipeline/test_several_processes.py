@@ -405,7 +405,7 @@ def test_processes_that_do_not_see_the_leads_folder_say_so(tmp_path):
 
     lead, other = team_kit.in_threads(open_one, 2)
     assert lead.startswith("Elsewhere")
-    assert "on machine 1 is not the run folder that process 0 has opened; start all processes in one folder" in other
+    assert "on machine 1 is not the run folder that process 0 opened; start all processes in one folder" in other
     # And where another run lies there.
     (tmp_path / "runs" / "on machine 1").mkdir()
     (tmp_path / "runs" / "on machine 1" / "run.json").write_text("{}")
@@ -531,7 +531,7 @@ def test_a_killed_process_stops_the_other_and_any_number_goes_on(recipe, alone, 
     # One goes on from the checkpoint.
     code, output = tiny.kdkit(*command, log=tmp_path / "3")
     assert code == 0, output
-    assert "student: going on from the checkpoint at step 2" in output
+    assert "student: resuming from the checkpoint at step 2" in output
     assert_alike(folder, alone)
 
 
@@ -543,7 +543,7 @@ def test_two_go_on_where_one_was_killed(recipe, alone, tmp_path):
     assert tiny.kdkit(*command, log=tmp_path / "1", at=killed)[0] == -9
     results = team_kit.kdkit(*command, log=tmp_path / "2")
     assert [code for code, _ in results] == [0, 0], results
-    assert "student: going on from the checkpoint at step 6" in results[0][1]
+    assert "student: resuming from the checkpoint at step 6" in results[0][1]
     assert_alike(folder, alone)
 
 
@@ -636,7 +636,7 @@ def test_parts_that_nobody_finishes_are_taken(small, tmp_path, monkeypatch):
     notes = tiny.Notes()
     run(loaded, tmp_path / "runs" / "r", progress=notes)
     assert not part.exists()
-    assert any("has taken the parts beside it" in note for note in notes.notes)
+    assert any("merged the parts beside" in note for note in notes.notes)
     assert len(asked) == len(records(part.with_name(part.name.split(".part-")[0]))) - told.records
 
 

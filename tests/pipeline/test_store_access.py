@@ -78,6 +78,6 @@ def test_a_store_that_has_all_and_is_only_read_will_do(tmp_path, monkeypatch):
     tiny.run_here(tmp_path, "second", progress=progress)
     said = [note for note in progress.notes if "cannot be written" in note]
     assert said == [
-        f"{store / kept} cannot be written (Permission denied): the run ends where it needs {kept} that are not there"
+        f"{store / kept} cannot be written (Permission denied): the run will stop if it needs {kept} that are not there"
         for kept in ("teachers", "logits", "texts")
     ]

@@ -33,7 +33,7 @@ def test_a_recipe_in_order_has_no_notes(tmp_path):
 
 def test_a_teacher_that_nothing_trains_is_named_before_anything_runs(tmp_path):
     (note,) = found(tmp_path, teacher__fine_tune=None)
-    assert note.startswith("the teacher is a new model that nothing trains, so its logits and its texts are noise; ")
+    assert note.startswith("the teacher is a new model that is never trained, so its logits and texts are noise; ")
     plan = make_plan(load_recipe(tiny.recipe_table(tmp_path, teacher__fine_tune=None)), tmp_path / "run", Silent())
     assert as_json(plan)["notes"] == [note]
 
@@ -52,7 +52,7 @@ def test_targets_that_are_all_the_same_are_named(tmp_path):
         ([f"{'long ' * 30}{i}" for i in range(20)], "all 20 training sources are read as the same tokens (tok"),
         (
             [f"{'long ' * 30 * (i < 2)}{i}" for i in range(20)],
-            "2 of 20 training sources are read as the same tokens as another that has another text and another target (",
+            "2 of 20 training sources are read as the same tokens as a source with another text and another target (",
         ),
     ],
     ids=["equal", "equal once cut", "some equal once cut"],
@@ -76,7 +76,7 @@ def tokenizer_without_an_end(folder: Path, **config) -> str:
 
 def test_targets_without_an_end_are_refused(tmp_path):
     with pytest.raises(
-        UsageError, match=r"no training target ends with a token at which the model stops \(its ends are 1;"
+        UsageError, match=r"no training target ends with a token at which the model stops \(its end tokens are 1;"
     ):
         found(tmp_path, teacher__tokenizer=tokenizer_without_an_end(tmp_path / "tokenizer"))
 
@@ -88,7 +88,7 @@ def test_an_end_that_the_model_does_not_have_is_refused(tmp_path, role):
         "student__config": dict(tiny.T5),
         f"{role}__config": {**tiny.T5, "eos_token_id": 5},
     }
-    with pytest.raises(UsageError, match=f"{role}: no training target ends .*its ends are 5; .* 1] last"):
+    with pytest.raises(UsageError, match=f"{role}: no training target ends .*its end tokens are 5; .* 1] last"):
         found(tmp_path, **changes)
 
 
@@ -143,7 +143,7 @@ def test_targets_that_a_limit_cuts_are_named_or_refused(tmp_path):
     assert short.startswith(
         f"generation.max_new_tokens is {most - 1}, and 8 of 40 training targets have more tokens: 'train:5'"
     )
-    with pytest.raises(UsageError, match=r"tokens.max_target is \d, and every training target has more"):
+    with pytest.raises(UsageError, match=r"tokens.max_target is \d, but every training target has more"):
         found(tmp_path, LONG, **{**changes, "tokens__max_target": fewest - 1})
     with pytest.raises(UsageError, match=rf"generation.max_new_tokens is \d, and every .*; set it to {most}"):
         found(tmp_path, LONG, **{**changes, "generation__max_new_tokens": fewest - 1})

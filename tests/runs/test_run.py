@@ -154,7 +154,7 @@ def test_a_stage_that_cannot_restore_what_is_lost_is_done_anew_and_so_are_those_
     (folder / "b").unlink()
     notes = tiny.Notes()
     assert works.run(folder, progress=notes) == ["a", "b", "c", "b", "c"]
-    assert notes.notes == ["a: done before", "b: what was lost cannot be had again, so it is done anew"]
+    assert notes.notes == ["a: done before", "b: the lost files cannot be restored, so the stage is done again"]
 
 
 def test_a_stage_may_name_further_outputs(folder):
@@ -270,8 +270,8 @@ def test_a_run_that_goes_on_with_other_threads_says_so_and_how_to_avoid_it(folde
     Works().run(folder, progress=progress)
     [said] = [note for note in progress.notes if "thread" in note]
     assert said == (
-        "this run was begun with 1 thread and goes on with 2 threads: its weights and scores will differ in their last "
-        "bits from those of a run that was never stopped; OMP_NUM_THREADS=1 goes on as before"
+        "this run began with 1 thread and resumes with 2 threads: its weights and scores will differ in their last "
+        "bits from a run that was never stopped; set OMP_NUM_THREADS=1 to avoid that"
     )
     record = read_record(folder)
     assert record["threads"] == 2
@@ -341,7 +341,7 @@ def test_a_folder_of_something_else_is_left_alone(folder, fresh):
     folder.mkdir(parents=True)
     (folder / "thesis.doc").write_text("years of work")
     (folder / ".lock").write_text("")
-    with pytest.raises(UsageError, match="is not empty and no run folder; name another with --run-dir"):
+    with pytest.raises(UsageError, match="is not empty and is not a run folder; name another folder with --run-dir"):
         Works().run(folder, fresh=fresh)
     assert (folder / "thesis.doc").read_text() == "years of work"
 
@@ -385,7 +385,7 @@ def test_a_recipe_of_the_users_own_is_never_overwritten(folder, fresh):
     path = own_recipe(folder)
     before = path.read_bytes()
     with (
-        pytest.raises(UsageError, match="is not empty and no run folder; name another with --run-dir"),
+        pytest.raises(UsageError, match="is not empty and is not a run folder; name another folder with --run-dir"),
         open_run(load_recipe(path), folder, fresh=fresh, progress=Silent(), plugins={}, device="cpu"),
     ):
         pass
@@ -398,7 +398,9 @@ def test_nor_is_it_where_a_run_lies_already(folder, fresh):
     path = own_recipe(folder)
     before = path.read_bytes()
     with (
-        pytest.raises(UsageError, match=r"recipe\.toml would be overwritten .*; name another folder with --run-dir"),
+        pytest.raises(
+            UsageError, match=r"the run would overwrite .*recipe\.toml .*; name another folder with --run-dir"
+        ),
         open_run(load_recipe(path), folder, fresh=fresh, progress=Silent(), plugins={}, device="cpu"),
     ):
         pass
@@ -474,7 +476,7 @@ def test_so_it_is_where_the_file_system_has_no_locks(folder, monkeypatch):
 def test_a_damaged_record_says_to_start_anew_which_works(folder, content):
     Works().run(folder)
     (folder / "run.json").write_text(content)
-    with pytest.raises(DamagedData, match=r"run\.json is damaged .*; run with --fresh to start anew") as error:
+    with pytest.raises(DamagedData, match=r"run\.json is damaged .*; run with --fresh to start from scratch") as error:
         Works().run(folder)
     assert "\n" not in str(error.value)
     assert Works().run(folder, fresh=True) == ["a", "b", "c"]
@@ -512,7 +514,7 @@ def test_runs_in_two_threads_of_one_process_take_turns(tmp_path):
     for thread in threads:
         thread.join(30)
     assert order == ["first is done", "second begins"]
-    assert "another thread of this process has a run open; this one waits for it" in said.notes
+    assert "another thread of this process has a run open; waiting for it" in said.notes
 
 
 def test_a_folder_that_leads_out_of_itself_is_refused_before_anything_is_written(folder, tmp_path):

@@ -86,7 +86,9 @@ def test_the_first_failure_is_noted_and_is_the_last_call(where):
         time.sleep(0.01)
     guard.finish({})
     guard.finish({})
-    assert notes == [f"warning: the tracker fake failed (SystemExit: {where} did not work); the run goes on without it"]
+    assert notes == [
+        f"warning: the tracker fake failed (SystemExit: {where} did not work); the run continues without it"
+    ]
     assert [name for name, *_ in told.calls].count(where) == 1
     assert told.calls[-1][0] == where
 
@@ -101,7 +103,9 @@ def test_nobody_waits_for_one_that_hangs(where):
         guard.tell("student", line(step))
     guard.finish({}, seconds=0.1)
     assert time.monotonic() - began < 5
-    assert notes == ["warning: the tracker fake was not through 0 s after the end; the run goes on without it"]
+    assert notes == [
+        "warning: the tracker fake had not finished 0 s after the end of the run; the run continues without it"
+    ]
     told.released.set()
 
 
@@ -112,7 +116,9 @@ def test_one_that_does_not_keep_up_is_given_up_when_too_much_waits():
     for step in range(1, 50):
         guard.tell("student", line(step))
     guard.finish({}, seconds=1)
-    assert notes == ["warning: the tracker fake does not keep up: 5 lines wait for it; the run goes on without it"]
+    assert notes == [
+        "warning: the tracker fake does not keep up: 5 lines are waiting for it; the run continues without it"
+    ]
     told.released.set()
 
 

@@ -69,7 +69,7 @@ def test_two_trials_at_once_make_teacher_logits_and_data_once_and_plain_runs_sha
     logs = [log(folder, trial) for trial in sweep.trials]
     assert sum("data: taken from" in each for each in logs) == 1
     assert sum("teacher: taken from" in each for each in logs) == 1
-    assert sum("records are in" in each for each in logs) == 1
+    assert sum("records are already in" in each for each in logs) == 1
     stages = [json.loads((trial_folder(folder, trial.id) / "run.json").read_text())["stages"] for trial in sweep.trials]
     stored = {each["teacher"]["facts"]["folder"] for each in stages}
     assert stored == {str(next((tmp_path / "runs" / "cache" / "teachers").glob("[!.]*")))}

@@ -151,7 +151,7 @@ def test_parts_share_the_trials_out_without_talking(tmp_path, folder, count):
         started += runs.started
     assert sorted(started) == sorted((*trial.values.values(), trial.seed) for trial in sweep.trials)
     assert part_of(sweep.trials, None) == sweep.trials
-    with pytest.raises(UsageError, match="--fresh with --part would delete what other parts have done"):
+    with pytest.raises(UsageError, match="--fresh with --part would delete the work of other parts"):
         run_sweep(sweep, folder, part=Part(index=0, count=count), fresh=True, launch=Runs())
     assert set(statuses(folder).values()) == {"done"}
 
@@ -341,7 +341,10 @@ def test_each_trial_has_its_share_of_the_cores_and_a_gpu_in_turn():
 
 def test_a_sweeps_folder_is_its_own(tmp_path, folder):
     sweep = sweep_of_alphas(tmp_path)
-    for name, content, sentence in (("run.json", "{}", "holds a single run"), ("x", "", "is not empty and no sweep's")):
+    for name, content, sentence in (
+        ("run.json", "{}", "holds a single run"),
+        ("x", "", "is not empty and is not the folder of a sweep"),
+    ):
         other = tmp_path / name.replace(".", "-")
         other.mkdir()
         (other / name).write_text(content)
@@ -624,7 +627,7 @@ def test_a_search_varies_keys_that_there_are_and_is_not_split(tmp_path, folder):
     with pytest.raises(RecipeError, match=r"sweep\.grid: does not go with \[sweep\.search\]"):
         load_sweep(table, plugins=plugins)
     del table["sweep"]["grid"]
-    with pytest.raises(UsageError, match=r"--part does not go with \[sweep\.search\]"):
+    with pytest.raises(UsageError, match=r"--part cannot be used with \[sweep\.search\]"):
         run_sweep(load_sweep(table, plugins=plugins), folder, part=Part(index=0, count=2), launch=Runs())
 
 
@@ -707,7 +710,7 @@ def test_a_second_ctrl_c_ends_at_once_and_says_how_to_go_on(tmp_path, folder):
         workers.append(Stuck(0))
         return workers[-1]
 
-    with pytest.raises(Interrupted, match="ended at once; the same command goes on from there") as left:
+    with pytest.raises(Interrupted, match="stopped at once; the same command goes on from there") as left:
         run_sweep(sweep_of_alphas(tmp_path), folder, launch=launch)
     assert left.value.exit_code == 130
     assert workers[0].sent == [signal.SIGINT, signal.SIGKILL]

@@ -147,5 +147,5 @@ def test_a_pipe_as_data_is_refused_with_the_option_that_names_it(tmp_path):
 def test_an_archive_of_rows_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[RowScores.__module__], "_LARGEST", 1000)
     np.savez_compressed(tmp_path / "rows.npz", ids=np.zeros(10**6))
-    with pytest.raises(DamagedData, match=r"rows.npz is damaged \(its arrays are said to have 8\.0 MB"):
+    with pytest.raises(DamagedData, match=r"rows.npz is damaged \(its arrays claim 8\.0 MB"):
         RowScores.read(tmp_path)

@@ -278,7 +278,7 @@ def test_states_that_the_first_space_does_not_hold_are_refused():
     first = subspace_targets(synthetic_head(300, 8), sample_seed=1, records=(1,))
     flipped = synthetic_head(300, 8)
     stranger = subspace_targets(attrs.evolve(flipped, weight_VD=flipped.weight_VD[::-1].copy()), sample_seed=1, records=(1,))  # fmt: skip
-    with pytest.raises(Mismatch, match=r"outside of the space of the first row's.*store\.dir"):
+    with pytest.raises(Mismatch, match=r"outside the space of the first row's.*store\.dir"):
         TeacherSpace.of(first).states(rows_of(stranger))
 
 
@@ -332,7 +332,7 @@ def test_a_student_without_a_linear_head_is_refused():
             return 2 * torch.tanh(super().logits(batch))
 
     capped = Capped(module=student.module, tokenizer=student.tokenizer)
-    with pytest.raises(UsageError, match="the student has none to give: its logits are more than a linear head"):
+    with pytest.raises(UsageError, match="the student has none to compare: its logits are not a linear function"):
         helper_for(capped, Recorded(vocab_size=student.vocab_size))
 
 
@@ -595,7 +595,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
 def test_a_student_that_is_spread_over_processes_is_refused(tmp_path):
     for code, said in team_kit.together(_one_of_two, (str(tmp_path / "two"), True), tmp_path / "logs"):
         assert code == 0, said
-        assert "refused: the loss compares hidden states, which a model under FSDP does not give" in said
+        assert "refused: the loss compares hidden states, which are not available under FSDP" in said
 
 
 def test_a_training_without_features_logs_none(tmp_path):

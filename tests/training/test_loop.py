@@ -301,9 +301,9 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(stopped, undisturbed
     assert newest.name == "step-00000004"
     damage(newest)
     notes = tiny.Notes()
-    with pytest.warns(UserWarning, match=r"step-00000004 is damaged .*taking the one before it"):
+    with pytest.warns(UserWarning, match=r"step-00000004 is damaged .*using the one before it"):
         tiny.trainer(stopped, checkpoint_every=1, progress=notes).fit()
-    assert "student: going on from the checkpoint at step 3" in notes.notes
+    assert "student: resuming from the checkpoint at step 3" in notes.notes
     left = sorted(path.name for path in (stopped / "student" / "checkpoints").iterdir())
     assert left == ["step-00000011", "step-00000012"]
     assert_same(stopped, undisturbed)

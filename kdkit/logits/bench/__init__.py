@@ -1,4 +1,4 @@
-"""How good codecs are on real logits: bytes, speed, and what they do to the distribution and to a student's gradient.
+"""Measures codecs on real logits: bytes, speed, and their effect on the distribution and on a student's gradient.
 
 material = read_tensors(Path("real.safetensors"))
 coders = [fit_candidate(candidate, material) for candidate in default_candidates(plugins.load())]

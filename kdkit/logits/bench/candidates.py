@@ -1,4 +1,4 @@
-"""The codecs that are measured: those named on the command line, or all; each is fitted before it is measured."""
+"""The codecs to measure: those named on the command line, or all; each is fitted before it is measured."""
 
 from __future__ import annotations
 

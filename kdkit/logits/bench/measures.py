@@ -1,4 +1,4 @@
-"""Codecs side by side on the same records, batch by batch: no more than one batch of full logits is ever there.
+"""Measures codecs on the same records, batch by batch, so that at most one batch of full logits is in memory.
 
 A batch is as many records as have 256 tokens together at most, or one longer record.
 
@@ -86,7 +86,7 @@ def measure(
             records += len(group)
             task.advance(len(group))
     if not tokens:
-        raise UsageError(f"{material.name} has 0 tokens to measure; it needs records with at least one")
+        raise UsageError(f"{material.name} has no token to measure; give records with at least one token")
     results = (
         tally.result(
             codec=coder.candidate.name,

@@ -36,9 +36,9 @@ def check_plot(path: Path) -> None:
     if path.suffix.lower() not in _ENDINGS:
         raise UsageError(f"--plot {path}: a plot's name must end in {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}")
     if not path.parent.is_dir():
-        raise UsageError(f"--plot {path}: there is no folder {path.parent}; make it, or name another")
+        raise UsageError(f"--plot {path}: there is no folder {path.parent}; make it, or give another path")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"--plot {path}: nothing can be written there; name another file")
+        raise UsageError(f"--plot {path}: the file cannot be written; give another path")
 
 
 def draw_plot(results: Sequence[Result], path: Path, *, temperature: float = 1.0) -> None:

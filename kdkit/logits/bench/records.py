@@ -118,15 +118,15 @@ def first_quarter(records: int, name: str) -> int:
     """
     if records < 2:
         raise UsageError(
-            f"{name} has {'one record' if records else 'no records'}; at least two are needed: one that codecs learn "
-            "from, and one that is measured"
+            f"{name} has {'one record' if records else 'no records'}; give at least two: one for codecs to "
+            "learn from, and one to measure"
         )
     return max(1, records // 4)
 
 
 def quarter_sentence(learnt: int, records: int) -> str:
     """What the output says of such a split."""
-    return f"the first {learnt} of {records} records are learnt from, the others measured"
+    return f"codecs learn from the first {learnt} of {records} records and are measured on the others"
 
 
 def check_finite(rows: FloatArray, *, what: str, first_row: int = 0) -> None:
@@ -139,7 +139,7 @@ def check_finite(rows: FloatArray, *, what: str, first_row: int = 0) -> None:
         row, *column = (int(place) for place in np.argwhere(~np.isfinite(rows))[0])
         at = f"row {row + first_row}" + (f", column {column[0]}" if column else "")
         raise UsageError(
-            f"{what} is {rows[(row, *column)]:g} at {at}; measured numbers must be finite; measure unmasked logits"
+            f"{what} is {rows[row, *column]:g} at {at}; numbers to measure must be finite, so give unmasked logits"
         )
 
 

@@ -1,4 +1,4 @@
-"""What was measured of a codec, summed up token by token."""
+"""The measures of a codec, summed up token by token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """One codec's figures. What the codec cannot give, and what is infinite, is None.
+    """One codec's figures; None where the codec cannot give one, or it is infinite.
 
     Attributes:
         codec: Its registered name.

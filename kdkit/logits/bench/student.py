@@ -46,7 +46,7 @@ class StateStudent:
     noise_D: torch.Tensor
 
     description = (
-        "the teacher's hidden states with noise of half the root mean square of each coordinate, under the same head"
+        "the teacher's hidden states with noise of half the root mean square of each coordinate, and the same head"
     )
 
     def rows(self, number: int, logits_NV: torch.Tensor, states_ND: torch.Tensor | None) -> StudentRows:  # noqa: ARG002

@@ -42,24 +42,28 @@ def read_tensors(path: Path) -> Material:
     file = _File.open(path)
     kind = "hidden" if file.has("hidden") else "logits"
     if file.has("hidden") and file.has("logits"):
-        raise UsageError(f"{path} has both `logits` and `hidden`; leave one of them out")
+        raise UsageError(f"{path} has both `logits` and `hidden`; remove one of them")
     if not file.has(kind):
         names = ", ".join(file.names) or "no tensors"
-        raise UsageError(f"{path} has neither `logits` nor `hidden` and `head`; it has {names}")
+        raise UsageError(f"{path} needs `logits`, or `hidden` and `head`; it has {names}")
     head = _head(file) if kind == "hidden" else None
     width = file.shape(kind, 2, _FLOATS)[1]
     vocab_size = head.weight_VD.shape[0] if head is not None else width
     if not vocab_size or not width:
-        raise UsageError(f"{path}: `{kind}` has {width} columns and a vocabulary of {vocab_size}; both need some")
+        raise UsageError(f"{path}: `{kind}` has {width} columns and a vocabulary of {vocab_size}; both must be above 0")
     if head is not None and head.weight_VD.shape[1] != width:
-        raise UsageError(f"{path}: `hidden` has {width} columns and `head` {head.weight_VD.shape[1]}; they must agree")
+        raise UsageError(
+            f"{path}: `hidden` has {width} columns but `head` has {head.weight_VD.shape[1]}; they must be equal"
+        )
     records = _lengths(file, kind, "lengths")
     if file.has(f"sample_{kind}"):
         if (sample_width := file.shape(f"sample_{kind}", 2, _FLOATS)[1]) != width:
-            raise UsageError(f"{path}: `{kind}` has {width} columns and `sample_{kind}` {sample_width}")
+            raise UsageError(
+                f"{path}: `{kind}` has {width} columns but `sample_{kind}` has {sample_width}; they must be equal"
+            )
         sample = _lengths(file, f"sample_{kind}", "sample_lengths")
         learn, measured = _Part(file, f"sample_{kind}", sample), _Part(file, kind, records)
-        sentence = f"{plural(len(sample), 'record')} of `sample_{kind}` are learnt from"
+        sentence = f"{plural(len(sample), 'record')} of `sample_{kind}` are used to learn from"
     else:
         learnt = first_quarter(len(records), str(path))
         learn = _Part(file, kind, records, end=learnt)
@@ -67,10 +71,12 @@ def read_tensors(path: Path) -> Material:
         sentence = quarter_sentence(learnt, len(records))
     if not learn.tokens or not measured.tokens:
         what = "to learn from" if measured.tokens else "to measure"
-        raise UsageError(f"{path} has 0 tokens {what}; it needs records with at least one row each, for both")
+        raise UsageError(
+            f"{path} has no token {what}; give records with at least one row, to learn from and to measure"
+        )
     _check_numbers(file, kind, head)
     if not file.has("lengths"):
-        sentence += f"; there are no `lengths`, so records have {DEFAULT_LENGTH} tokens"
+        sentence += f"; without `lengths`, each record has {DEFAULT_LENGTH} tokens"
     return Material(
         name=str(path),
         vocab_size=vocab_size,
@@ -95,7 +101,7 @@ class _File:
         from safetensors import SafetensorError, safe_open
 
         if not path.is_file():
-            raise MissingInput(f"there is no file {path}; benchmarks/real_logits.py makes one")
+            raise MissingInput(f"there is no file {path}; make one with benchmarks/real_logits.py")
         check_regular(path)
         try:
             handle = safe_open(path, framework="pt")
@@ -109,14 +115,14 @@ class _File:
     def shape(self, name: str, dimensions: int, dtypes: set[str]) -> tuple[int, ...]:
         """A tensor's shape, once its kind is what it should be."""
         if not self.has(name):
-            raise UsageError(f"{self.path} has no tensor `{name}`, which must go with its `{self.names[0]}`")
+            raise UsageError(f"{self.path} has no tensor `{name}`, which its `{self.names[0]}` needs")
         piece = self.handle.get_slice(name)
         shape = tuple(piece.get_shape())
         if piece.get_dtype() not in dtypes or len(shape) != dimensions:
             kind = "whole numbers" if dtypes is _INTEGERS else "floats"
             raise UsageError(
-                f"{self.path}: `{name}` is {piece.get_dtype()} of shape {list(shape)}; "
-                f"{kind} of {plural(dimensions, 'dimension')} are due"
+                f"{self.path}: `{name}` is {piece.get_dtype()} of shape {list(shape)}; it must have {kind} of "
+                f"{plural(dimensions, 'dimension')}"
             )
         return shape
 
@@ -170,7 +176,7 @@ def _head(file: _File) -> OutputHead:
 
 
 def _check_numbers(file: _File, kind: str, head: OutputHead | None) -> None:
-    """Read all rows once: what is wrong with the file is said before anything is measured, and is no codec's fault."""
+    """Read all rows once, so that faults of the file are reported before anything is measured."""
     largest = float(_norms(head.weight_VD).max()) if head is not None else 0.0
     for name in filter(file.has, (kind, f"sample_{kind}")):
         rows, width = file.shape(name, 2, _FLOATS)
@@ -180,8 +186,8 @@ def _check_numbers(file: _File, kind: str, head: OutputHead | None) -> None:
             # A logit is at most the product of the two norms, and the bias, which is small against half of the largest.
             if norms_N.max() * largest > np.finfo(np.float32).max / 2:
                 raise UsageError(
-                    f"{file.path}: `{name}` is so large at row {begin + int(norms_N.argmax())} that its product with "
-                    "`head` may be infinite; look at what wrote it"
+                    f"{file.path}: `{name}` is so large at row {begin + int(norms_N.argmax())} that its "
+                    "product with `head` may be infinite; check the program that wrote it"
                 )
 
 
@@ -200,6 +206,8 @@ def _lengths(file: _File, rows_name: str, name: str) -> list[int]:
     if len(lengths) and lengths.min() < 0:
         raise UsageError(f"{file.path}: `{name}` holds {lengths.min()}; a record cannot have fewer than 0 tokens")
     if lengths.sum() != rows:
-        raise UsageError(f"{file.path}: `{name}` adds up to {lengths.sum()}, and `{rows_name}` has {rows} rows")
+        raise UsageError(
+            f"{file.path}: `{name}` adds up to {lengths.sum()}, but `{rows_name}` has {rows} rows; they must be equal"
+        )
     whole: list[int] = lengths.tolist()
     return whole

@@ -1,4 +1,4 @@
-"""Clearing a cache's folder of all that cannot be used; intact shards that only lack their state are quarantined."""
+"""Clears a cache's folder of everything that cannot be used; quarantines intact shards that only lack their state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Kept:
-    """What a writer continues from.
+    """The records and files that a writer continues from.
 
     Attributes:
         entries: The shards that were kept.
@@ -60,7 +60,7 @@ def clean_up(folder: Path, identity: CacheIdentity, codec: AnyCodec | None, *, n
             continue
         own = [key.tobytes() for key in shard.keys_N16]
         if len(set(own)) != len(own) or not keys.isdisjoint(own):
-            useless[file] = "it repeats records"
+            useless[file] = "it holds records that other shards hold too"
         else:
             keys.update(own)
             kept.append(describe_shard(shard))
@@ -70,15 +70,15 @@ def clean_up(folder: Path, identity: CacheIdentity, codec: AnyCodec | None, *, n
         note(f"{inventory.manifest_fault} (now done)")
     for file in moved:
         note(
-            f"{folder / file} is not the file that {MANIFEST} describes, but whole and of the same teacher; "
-            "its records are kept"
+            f"{folder / file} is not the file that {MANIFEST} describes, but it is intact and of the same "
+            "teacher, so its records are kept"
         )
     for file, why in inventory.stateless.items():
         note(f"{folder / file}: {how_to_restore(folder, why)}. Its records are captured again")
     for file in inventory.missing:
         note(f"{folder / file} is missing; its records are captured again")
     for file, why in useless.items():
-        note(f"{folder / file} is damaged ({why}); it is thrown away and its records are captured again")
+        note(f"{folder / file} is damaged ({why}); it is deleted and its records are captured again")
     if inventory.has_manifest and (inventory.manifest_fault or moved or stateless or useless or inventory.missing):
         withdraw_manifest(inventory, stateless)
     number = next_number(folder)  # never that of a file that goes: a reader may still have the manifest that names it
@@ -93,7 +93,7 @@ def discard_temporaries(folder: Path) -> None:
 
 
 def withdraw_manifest(inventory: Inventory, stateless: Sequence[Shard]) -> None:
-    """Take away the manifest, before anything that it promises; it is quarantined where shards may be restored."""
+    """Remove the manifest before any file that it lists; quarantine it if shards may be restored."""
     if stateless and inventory.manifest is not None:
         quarantine(inventory.folder, MANIFEST)
     else:

@@ -132,7 +132,7 @@ def _read(file: BinaryIO, name: str) -> Shard:
     raw = file.read(8)
     length = struct.unpack("<Q", raw)[0] if len(raw) == 8 else -1
     if not 0 <= length <= min(LARGEST_HEADER, size - 8):
-        raise DamagedData(f"a file of {size} bytes cannot have the header it claims to have")
+        raise DamagedData(f"its header claims to be longer than the file of {size} bytes")
     header = file.read(length)
     if header[:1] != b"{":
         raise DamagedData("its header does not begin with a brace")
@@ -148,16 +148,16 @@ def _read(file: BinaryIO, name: str) -> Shard:
         begin, end = said.spans[tensor]
         part = before[begin:end] if end <= payload_begin else after[begin - payload_end : end - payload_end]
         if len(part) != end - begin:
-            raise DamagedData("it has shrunk while it was read")
+            raise DamagedData("it shrank while it was read")
         index.update(part)
         arrays[tensor] = np.frombuffer(part, _NUMPY[dtype]).astype(_NATIVE[dtype], copy=False)
     if index.hexdigest() != said.index_sha256:
         raise DamagedData("its index does not match its checksum")
     offsets_M = arrays["offsets"]
     if offsets_M[0] != 0 or offsets_M[-1] != payload_end - payload_begin or (offsets_M[1:] < offsets_M[:-1]).any():
-        raise DamagedData("its records do not follow one another")
+        raise DamagedData("its records are not in sequence")
     if (arrays["tokens"] < 0).any():
-        raise DamagedData("a record has fewer than no tokens")
+        raise DamagedData("a record has a negative number of tokens")
     return Shard(
         file=name,
         size=size,

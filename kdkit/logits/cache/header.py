@@ -66,14 +66,14 @@ def header_room(identity: CacheIdentity) -> int:
     room = -(-longest // _ROUND_TO) * _ROUND_TO
     if room - 8 > LARGEST_HEADER:
         raise UsageError(
-            f"the name or options of {identity.teacher_name[:60]!r} take {room} bytes; 64 KiB is the limit"
+            f"the name and options of {identity.teacher_name[:60]!r} take {room} bytes; shorten them to 64 KiB at most"
         )
     return room
 
 
 @attrs.frozen(kw_only=True)
 class Header:
-    """What the header of a shard says, checked.
+    """The contents of a shard's header, checked.
 
     Attributes:
         identity: Whose logits these are.
@@ -91,7 +91,7 @@ class Header:
 
 
 def read_header(header: bytes, room: int) -> Header:
-    """What a header says.
+    """The contents of a header.
 
     Args:
         header: Its bytes, without its length.
@@ -105,7 +105,7 @@ def read_header(header: bytes, room: int) -> Header:
 
 
 def _any_header(header: bytes, room: int) -> Header:
-    """What a header says, whoever wrote it."""
+    """The contents of a header, whoever wrote it."""
     tables = parse_strictly(header)
     identity, index_sha256, state = _check_metadata(tables.pop("__metadata__", None))
     records, spans = _check_tensors(tables, room)
@@ -123,7 +123,7 @@ _OWN = re.compile(
 
 
 def _own_header(header: bytes, room: int) -> Header | None:
-    """What a header says that is, to the byte, as `header_bytes` writes it; None of any other.
+    """The contents of a header that `header_bytes` wrote, to the byte; None of any other.
 
     Caches have thousands of shards, and this takes a fraction of the time: all that has to be checked is how many
     records there are and that the identity, which all shards share, has its digest.
@@ -169,7 +169,7 @@ def _check_metadata(metadata: Any) -> tuple[CacheIdentity, str, str]:
         metadata = {**metadata, "state_sha256": NO_STATE} if "state_sha256" not in metadata else {}
     texts = [metadata.get(name) for name in ("identity", "identity_sha256", "index_sha256", "state_sha256")]
     if len(metadata) != 6 or not all(isinstance(text, str) for text in texts):
-        raise DamagedData("its metadata are not complete")
+        raise DamagedData("its metadata are incomplete")
     identity, digest = _identity(str(texts[0]))
     if digest != texts[1]:
         raise DamagedData("its identity does not match its checksum")
@@ -187,7 +187,7 @@ def _identity(text: str) -> tuple[CacheIdentity, str]:
 
 
 def version_error(version: Any) -> Exception:
-    """What to raise for a version that is not ours: a newer one, or none at all."""
+    """The error for a version that is not ours: a newer one, or none at all."""
     if str(version).isdecimal() and len(str(version)) < 6 and int(version) > VERSION:
         return UsageError(f"a newer kdkit wrote it (format version {version}; this one reads {VERSION}): update kdkit")
     return DamagedData(f"{version!r} is not a version of the format")
@@ -200,7 +200,7 @@ def _check_tensors(tables: dict[str, Any], room: int) -> tuple[int, dict[str, tu
     spans = {name: _check_tensor(name, table) for name, table in tables.items()}
     places = sorted(spans.values())
     if places[0][0] != 0 or places[-1][1] != room or any(one[1] != other[0] for one, other in pairwise(places)):
-        raise DamagedData(f"its tensors do not fill the {room} bytes of its data, each once")
+        raise DamagedData(f"its tensors do not fill the {room} bytes of its data exactly once")
     records = tables["tokens"]["shape"][0]
     expected = {name: ("U8", [end - begin]) for name, (begin, end) in spans.items() if name == "payload"}
     expected |= {name: (dtype, [records + extra, *inner]) for name, dtype, inner, extra in INDEX}
@@ -220,7 +220,7 @@ def _check_tensor(name: str, table: Any) -> tuple[int, int]:
             begin, end = offsets
             if begin <= end:
                 return begin, end
-    raise DamagedData(f"the entry of tensor {name!r} in its header makes no sense")
+    raise DamagedData(f"the entry of tensor {name!r} in its header is not valid")
 
 
 def _product(dtype: str, shape: list[int]) -> int:

@@ -1,4 +1,4 @@
-"""What a cache belongs to, and the key of a record."""
+"""The identity of a cache, and the key of a record."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def record_key(teacher: str, tokenizer: str, source_ids: Sequence[int], target_i
 
 
 def _as_read(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A table as JSON gives it back: two that are written alike are equal."""
+    """A table as JSON reads it back: two that are written alike are equal."""
     return cast(dict[str, Any], parse_json(canonical_json(dict(options))))
 
 
@@ -92,9 +92,9 @@ class CacheIdentity:
             "vocab_size": int,
         }
         if not isinstance(table, dict) or {name: type(value) for name, value in table.items()} != kinds:
-            raise DamagedData("its identity is not complete")
+            raise DamagedData("its identity is incomplete")
         if not 1 <= table["vocab_size"] <= LARGEST_VOCABULARY:
-            raise DamagedData(f"its vocabulary of {table['vocab_size']} cannot be")
+            raise DamagedData(f"its vocabulary of {table['vocab_size']} is not possible")
         return cls(**table)
 
     def describe(self) -> str:

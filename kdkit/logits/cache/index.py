@@ -1,4 +1,4 @@
-"""Where every record of a cache lies, found by its key in a time that hardly grows with the cache.
+"""Finds the place of a record by its key, in a time that hardly grows with the cache.
 
 Arrays carry their shape: N records, M = N + 1.
 """

@@ -1,4 +1,4 @@
-"""What lies in a cache's folder: which shards are whole, which are not, and why. Looking changes nothing."""
+"""Lists a cache's folder: which shards are intact, which are not, and why. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Inventory:
-    """What lies in a cache's folder, as far as manifest, headers and indexes tell; no record is read.
+    """The contents of a cache's folder, as far as manifest, headers and indexes tell; no record is read.
 
     Attributes:
         folder: The cache.
@@ -118,15 +118,15 @@ def _read_manifest(folder: Path) -> tuple[Manifest | None, str]:
 def _check_identity(folder: Path, found: CacheIdentity, identity: CacheIdentity | None) -> None:
     if identity is not None and found != identity:
         raise Mismatch(
-            f"{folder} holds the logits of {found.describe()}, and those of {identity.describe()} were to be written "
-            "there; use another folder"
+            f"{folder} holds the logits of {found.describe()}, so those of {identity.describe()} cannot be "
+            "written there; use another folder"
         )
 
 
 def _state_fault(folder: Path, state: str, codec: AnyCodec | None) -> str:
     """Why records that were encoded with a state cannot be decoded; "" if they can."""
     if state == NO_STATE:
-        return "it names no state, and its codec has one" if isinstance(codec, FittedCodec) else ""
+        return "it does not name a state, but its codec has one" if isinstance(codec, FittedCodec) else ""
     try:
         arrays = read_state(folder, state)
         if isinstance(codec, FittedCodec):

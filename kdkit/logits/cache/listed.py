@@ -49,7 +49,7 @@ def damaged_shard(folder: Path, file: str, what: str) -> DamagedData:
     """The error of a damaged shard, with what to do."""
     named = what if what.startswith(f"{folder / file} ") else f"{folder / file}: {what}"
     return DamagedData(
-        f"{named}; run `kdkit cache repair {folder}`, which keeps all that is whole, and then the "
-        f"recipe again, which captures only what is not (for a run that is done: `kdkit cache repair {folder} "
+        f"{named}; run `kdkit cache repair {folder}`, which keeps every intact record, then run the recipe "
+        f"again, which captures only the missing ones (if the run is finished, `kdkit cache repair {folder} "
         "--run RUN_DIR` does both)"
     )

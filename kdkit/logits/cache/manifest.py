@@ -125,19 +125,19 @@ class Manifest:
             raise DamagedData("its content does not match its checksum")
         table = parse_strictly(raw)
         if not isinstance(table, dict) or table.get("format") != FORMAT:
-            raise DamagedData("it is not of a logit cache")
+            raise DamagedData("it is not the manifest of a logit cache")
         version = table.get("version")
         if type(version) is not int or str(version) not in READ_VERSIONS:
             raise version_error(version)
         if table.keys() != _FIELDS or not isinstance(table["shards"], list):
-            raise DamagedData("its fields are not complete")
+            raise DamagedData("its fields are incomplete")
         manifest = cls(
             identity=CacheIdentity.from_table(table["identity"]),
             shards=tuple(_entry(entry, version) for entry in table["shards"]),
         )
         claimed = tuple(table[name] for name in ("identity_sha256", "records", "tokens", "size"))
         if claimed != (manifest.identity.digest, manifest.records, manifest.tokens, manifest.size):
-            raise DamagedData("its totals are not those of its parts")
+            raise DamagedData("its totals are not the sums of its entries")
         if len({shard.file for shard in manifest.shards}) != len(manifest.shards):
             raise DamagedData("it names a shard twice")
         return manifest
@@ -148,13 +148,13 @@ def _entry(table: Any, version: int) -> ShardEntry:
     if version > 1:
         kinds["state"] = str
     if not isinstance(table, dict) or {name: type(value) for name, value in table.items()} != kinds:
-        raise DamagedData("the entry of a shard is not complete")
+        raise DamagedData("the entry of a shard is incomplete")
     entry = ShardEntry(**table)
     is_state = entry.state == NO_STATE or SHA256.fullmatch(entry.state)
     if not SHARD_FILE.fullmatch(entry.file) or not SHA256.fullmatch(entry.sha256) or not is_state:
         raise DamagedData(f"{entry.file[:80]!r} is not an entry of a shard")
     if min(entry.size, entry.records, entry.tokens) < 0 or max(entry.size, entry.records, entry.tokens) > 2**63 - 1:
-        raise DamagedData(f"the sizes of {entry.file} cannot be")
+        raise DamagedData(f"the sizes of {entry.file} are not possible")
     return entry
 
 
@@ -194,8 +194,9 @@ def read_manifest(folder: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError) as error:
         if folder.is_dir() and sealed_shards(folder):
             raise MissingInput(
-                f"the capture into {folder} has not finished (there are shards but no {MANIFEST}); run its recipe "
-                f"again, or `kdkit cache repair {folder} --run RUN_DIR` if it was repaired and its run is done"
+                f"the capture into {folder} has not finished (there are shards but no {MANIFEST}); run its "
+                "recipe again or, if the cache was repaired and its run is finished, `kdkit cache repair "
+                f"{folder} --run RUN_DIR`"
             ) from error
         raise MissingInput(f"there is no logit cache in {folder} (no {MANIFEST})") from error
     try:

@@ -1,4 +1,4 @@
-"""A part of a capture: what one of several processes captures, in a folder of its own beside the cache."""
+"""A part of a capture: the share of one of several processes, in a folder of its own beside the cache."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Part:
         """
         spelt = _SPELT.fullmatch(text)
         if spelt is None:
-            raise UsageError(f'"{text}" is not a part of {of}; write i/n, the first of three being 0/3')
+            raise UsageError(f'"{text}" is not a part of {of}; write i/n, such as 0/3 for the first of three')
         part = cls(index=int(spelt[1]), count=int(spelt[2]))
         if part.index >= part.count:
             last = f"{part.count - 1}/{part.count}"
@@ -52,7 +52,7 @@ class Part:
 
     @property
     def suffix(self) -> str:
-        """What tells its folders from others': `0-of-3`."""
+        """The suffix of its folders: `0-of-3`."""
         return f"{self.index}-of-{self.count}"
 
     def folder(self, cache: Path) -> Path:
@@ -60,7 +60,7 @@ class Part:
         return cache.with_name(f"{cache.name}.part-{self.suffix}")
 
     def owned(self, groups: Sequence[Sequence[EncodedExample]], keys: Mapping[str, bytes]) -> set[bytes]:
-        """The keys that are its own: those of every `count`th group, from its index on.
+        """Its own keys: every `count`th group, from its index on.
 
         A key that several rows share is its first row's, as in a capture that one process makes: all parts together
         hold what that holds, each record once.

@@ -71,7 +71,7 @@ def read_records(path: Path, shard: Shard, numbers: Iterable[int]) -> Iterator[t
             payload = file.read(end - start)
             if len(payload) != end - start or zlib.crc32(payload) != shard.crc32_N[number]:
                 raise DamagedData(
-                    f"{path} record {number}: its bytes do not match its checksum any more, so the file was changed "
+                    f"{path} record {number}: its bytes no longer match its checksum, so the file changed "
                     "while it was copied; run the same command again"
                 )
             yield shard.keys_N16[number].tobytes(), payload, int(shard.tokens_N[number])

@@ -47,6 +47,7 @@ def next_number(folder: Path) -> int:
 def how_to_restore(folder: Path, why: str) -> str:
     """A phrase about a quarantined shard: why it cannot be used, where it is, and how it is restored."""
     return (
-        f"{why}; it is whole, and moved into {folder / QUARANTINE}: if you have that state file still, put it back "
-        f"into {folder}, move what is in {QUARANTINE} there too, and run `kdkit cache repair {folder}`"
+        f"{why}; the shard is intact and was moved into {folder / QUARANTINE}: if you still have that state "
+        f"file, put it back into {folder}, move the contents of {QUARANTINE} there too, and run `kdkit cache "
+        f"repair {folder}`"
     )

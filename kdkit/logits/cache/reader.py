@@ -1,4 +1,4 @@
-"""Reading a cache: opened once, then asked for records by key, from any thread.
+"""Reads a cache: open it once, then get records by key, from any thread.
 
 Nothing but the index stays in memory (about 70 bytes a record). How records are
 read from their files, see `kdkit.logits.cache.payloads`.
@@ -69,18 +69,18 @@ class LogitCache:
         manifest = read_manifest(folder)
         if identity is not None and manifest.identity != identity:
             raise Mismatch(
-                f"{folder} holds the logits of {manifest.identity.describe()}, and those of {identity.describe()} are "
-                "needed; use another cache folder"
+                f"{folder} holds the logits of {manifest.identity.describe()}, but those of "
+                f"{identity.describe()} are needed; use another cache folder"
             )
         shards = [load_listed(folder, entry, manifest.identity) for entry in manifest.shards]
         index = Index.of(shards)
         if index.repeated():
-            raise DamagedData(f"{folder} holds a record twice; `kdkit cache repair {folder}` mends that")
+            raise DamagedData(f"{folder} holds a record twice; run `kdkit cache repair {folder}` to repair it")
         return cls(folder=folder, manifest=manifest, codec=codec, index=index, files=files_of(folder))
 
     @property
     def identity(self) -> CacheIdentity:
-        """What it belongs to."""
+        """The identity of the cache."""
         return self.manifest.identity
 
     @property
@@ -144,11 +144,11 @@ class LogitCache:
 
     @cached_property
     def codec(self) -> AnyCodec:
-        """What wrote it."""
+        """The codec that wrote it."""
         return self._codec if self._codec is not None else _build_codec(self.identity)
 
     def coders(self, keys: Sequence[bytes]) -> list[Codec]:
-        """What decodes each of these records: one and the same for all that were encoded with the same state.
+        """The decoder of each of these records: the same object for all records with the same state.
 
         Raises:
             MissingInput: There is no such record.
@@ -164,8 +164,8 @@ class LogitCache:
         number = self._index.find(key) if len(key) == KEY_BYTES else None
         if number is None:
             raise MissingInput(
-                f"{self.folder} has no record {key.hex()}; run the recipe again to capture it, or `kdkit cache repair "
-                f"{self.folder} --run RUN_DIR` for a run that is done"
+                f"{self.folder} has no record {key.hex()}; run the recipe again to capture it or, if the run "
+                f"is finished, `kdkit cache repair {self.folder} --run RUN_DIR`"
             )
         return number
 
@@ -175,15 +175,15 @@ class LogitCache:
         try:
             payload = self._files.read(self.folder / self._entry(number).file, int(index.start_N[number]), length)
         except FileNotFoundError as error:
-            raise self._damaged(number, "the file is gone") from error
+            raise self._damaged(number, "the file was deleted") from error
         if len(payload) != length:
-            raise self._damaged(number, f"{len(payload)} of its {length} bytes are left")
+            raise self._damaged(number, f"only {len(payload)} of its {length} bytes are left")
         if zlib.crc32(payload) != index.crc32_N[number]:
             raise self._damaged(number, "its bytes do not match its checksum")
         return payload
 
     def _coder(self, number: int) -> Codec:
-        """What decodes a record."""
+        """The decoder of a record."""
         state = self._entry(number).state
         if state not in self._coders:
             self._coders[state] = self._bound(state)
@@ -196,7 +196,9 @@ class LogitCache:
         try:
             return codec.bind(read_state(self.folder, state))
         except DamagedData as error:
-            raise DamagedData(f"{error}; `kdkit cache repair {self.folder}` sets aside what needs it") from error
+            raise DamagedData(
+                f"{error}; run `kdkit cache repair {self.folder}`, which quarantines the shards that need it"
+            ) from error
 
     def _entry(self, number: int) -> ShardEntry:
         return self.manifest.shards[int(self._index.shard_N[number])]
@@ -217,7 +219,7 @@ def _build_codec(identity: CacheIdentity) -> AnyCodec:
     _, codec = structurer.component("codecs", {"name": identity.codec, **options}, ("codec",))
     if structurer.problems:
         raise Mismatch(
-            f'the installed codec "{identity.codec}" does not know the options {identity.codec_options} of the cache '
-            f"({structurer.problems[0][1]}): install the version of its plugin that wrote it"
+            f'the installed codec "{identity.codec}" does not have the options {identity.codec_options} of '
+            f"the cache ({structurer.problems[0][1]}): install the version of its plugin that wrote it"
         )
     return codec

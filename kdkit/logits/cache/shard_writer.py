@@ -36,8 +36,8 @@ class GrowingShard:
     def __init__(self, folder: Path, number: int, identity: CacheIdentity, state: str) -> None:
         if number > LARGEST_NUMBER:
             raise UsageError(
-                f"{folder} has a shard of number {number - 1}, and none can follow it; give it the lowest free number, "
-                "delete manifest.json and run again"
+                f"{folder} has a shard with the number {number - 1}, after which no other can follow; rename "
+                "it to the lowest free number, delete manifest.json and run again"
             )
         self._identity = identity
         self._state = state
@@ -54,7 +54,7 @@ class GrowingShard:
 
     @property
     def file(self) -> Path:
-        """What it will be, once it is sealed."""
+        """Its size once it is sealed."""
         return self._final
 
     @property

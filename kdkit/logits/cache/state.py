@@ -42,7 +42,7 @@ def pack_state(state: CodecState) -> bytes:
 
 
 def write_state(folder: Path, state: CodecState) -> str:
-    """Keep a state in a cache's folder; gives its SHA-256.
+    """Keep a state in a cache's folder; returns its SHA-256.
 
     Raises:
         KdkitError: The disk is full.
@@ -74,7 +74,7 @@ def read_state(folder: Path, sha256: str) -> dict[str, npt.NDArray[np.generic]]:
     except FileNotFoundError as error:
         raise DamagedData(f"{path}: the file is missing") from error
     if hashlib.sha256(raw).hexdigest() != sha256:
-        raise DamagedData(f"{path}: it is not the file that its shards name")
+        raise DamagedData(f"{path}: its content does not match its name, which shards refer to")
     try:
         state: dict[str, npt.NDArray[np.generic]] = load(raw)
     except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a type that NumPy does not have
@@ -83,7 +83,7 @@ def read_state(folder: Path, sha256: str) -> dict[str, npt.NDArray[np.generic]]:
 
 
 def copy_state(source: Path, target: Path, sha256: str) -> None:
-    """Keep a state of one cache's folder in another's too; none where there is none to keep.
+    """Copy a state from one cache's folder to another's; does nothing if there is none.
 
     Raises:
         DamagedData: It is not what was written; the message names the file.

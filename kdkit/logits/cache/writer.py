@@ -1,4 +1,4 @@
-"""Filling a cache: records go into a growing file, which is sealed as a shard when it is large enough.
+"""Fills a cache: records go into a growing file, which is sealed as a shard when it is large enough.
 
 A sealed shard never changes. Whatever kills the process, the sealed shards are whole and the next writer continues
 after them. A kill loses what was added since; it is captured again.
@@ -87,7 +87,7 @@ class CacheWriter:
         self._failed = False
 
     def __enter__(self) -> Self:
-        """Lock the folder, and clear it of all that is not whole.
+        """Lock the folder, and clear it of everything that is not intact.
 
         Raises:
             Mismatch: The folder holds another identity's cache.
@@ -156,7 +156,7 @@ class CacheWriter:
     @property
     def coder(self) -> Codec:
         """What encodes blocks, bound to its state."""
-        assert self._coder is not None, "the codec has learnt no state"
+        assert self._coder is not None, "the codec has not learnt a state"
         return self._coder
 
     @property
@@ -186,8 +186,8 @@ class CacheWriter:
         tokens, width = block.logits_TV.shape
         if width != self.identity.vocab_size:
             raise Mismatch(
-                f"the logits of example {block.id!r} are {width} wide, and the cache {self.folder} is for a vocabulary "
-                f"of {self.identity.vocab_size}; give each teacher a cache of its own"
+                f"the logits of example {block.id!r} are {width} wide, but the cache {self.folder} is for a "
+                f"vocabulary of {self.identity.vocab_size}; use a cache of its own for each teacher"
             )
         return key not in self.done_keys and self.add(key, self.coder.encode(block), tokens)
 
@@ -225,8 +225,8 @@ class CacheWriter:
     def _writing(self, needed: int) -> Iterator[None]:
         if self._failed:
             raise KdkitError(
-                f"{self.folder} could not be written, and takes nothing more from this run; "
-                "see to the disk and run again: what was sealed is kept"
+                f"{self.folder} could not be written, so this run stops writing to it; check the disk and run "
+                "again: sealed records are kept"
             )
         try:
             with disk_full(self._growing.file if self._growing is not None else self.folder, needed):

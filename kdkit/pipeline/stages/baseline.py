@@ -1,4 +1,4 @@
-"""Baseline: the student without a teacher, made once for all runs that differ in their loss or codec only."""
+"""Baseline: trains the student without a teacher, once for all runs that differ only in their loss or codec."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def fit(run: Run) -> BaselineMade:
-    """Have the baseline in the store; nothing where the recipe wants none.
+    """Make the baseline in the store; does nothing if the recipe switches it off.
 
     Raises:
         UsageError: It has to be trained, and there is no room on the disk.
@@ -45,11 +45,11 @@ def fit(run: Run) -> BaselineMade:
 
 
 def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
-    """By how many steps the baseline is trained, if it is."""
+    """How many steps the baseline is trained for, if it is."""
     if not found.baseline_steps:
         return Planned(work="none to train")
     return Planned(
-        work=f"the same student, {found.baseline_steps:,} steps on the labels alone (unless the store has it)",
+        work=f"the same student, {found.baseline_steps:,} steps on labels only (unless the store has it)",
         tokens=found.student_tokens * recipe.training.epochs,
         bytes=found.baseline_bytes,
     )
@@ -65,7 +65,7 @@ def seconds(run: Run, took: Mapping[str, float]) -> float | None:
 
 
 def restore(run: Run) -> BaselineMade | None:
-    """Have it again where the store has lost it; None if it is only to be had with other weights.
+    """Restore the baseline if the store has lost it; None if that would give other weights.
 
     Raises:
         UsageError: It has to be trained again, and there is no room on the disk.

@@ -51,8 +51,8 @@ def fill(run: Run) -> TeacherAsked:
 
 
 def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
-    """Of how many rows logits and texts are captured."""
-    learning = ", without what the codec learns" if isinstance(recipe.codec, FittedCodec) else ""
+    """The number of rows whose logits and texts are captured."""
+    learning = ", without the codec's state" if isinstance(recipe.codec, FittedCodec) else ""
     logits = (
         f"logits of {found.capture_rows:,} rows by {recipe.names['codec']} (unless the store has them){learning}"
         if found.capture_rows
@@ -66,7 +66,7 @@ def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
 
 
 def restore(run: Run) -> TeacherAsked:
-    """Capture again what a finished capture wrote and is there no longer.
+    """Capture again the lost files of a finished capture.
 
     Raises:
         Mismatch: The teacher is not the one of that capture.
@@ -97,11 +97,11 @@ def open_teacher(run: Run, corpus: Corpus) -> Iterator[OpenTeacher]:
 def check_teacher(run: Run, teacher: OpenTeacher, told: TeacherAsked) -> None:
     """Refuse a teacher that is not the one that was captured."""
     if teacher.identity != told.identity:
-        raise Mismatch(f"the teacher of {run.path} is not the one that was captured; run with --fresh")
+        raise Mismatch(f"the teacher of {run.path} is not the teacher that was captured; run with --fresh")
 
 
 def filling_of(run: Run, teacher: OpenTeacher, corpus: Corpus) -> CacheFilling:
-    """Filling the cache of a run's logits: those of tokens, where the teacher has more."""
+    """The filling of a run's cache; only logits of tokens, if the teacher has more."""
     recipe, narrow = run.recipe, of_tokens(teacher)
     needed = NeededLogits.of(
         narrow,
@@ -139,15 +139,15 @@ def covers(run: Run, folder: Path, told: Captured, corpus: Corpus) -> bool:
 
 
 def _sentence_of_width(needed: NeededLogits, whole: int) -> str:
-    """What is left out of a teacher's logits, and what has become of a cache that has it."""
+    """The entries left out of a teacher's logits, and the fate of a cache that has them."""
     width = needed.identity.vocab_size
     text = (
-        f"capture: {whole} logits a token are cut to {width}, one for each id of the tokenizer: "
-        f"no token has the other {whole - width}"
+        f"capture: {whole} logits a token are cut to {width}, one for each id of the tokenizer: the other "
+        f"{whole - width} belong to no token"
     )
     uncut = needed.folder.with_name(attrs.evolve(needed.identity, vocab_size=whole).digest[:32])
     if is_finished(uncut):
-        text += f"; {uncut}, where an earlier kdkit kept them all, is not used, and may be deleted"
+        text += f"; {uncut}, in which an earlier kdkit kept them all, is not used and may be deleted"
     return text
 
 

@@ -1,4 +1,4 @@
-"""Check: whether teacher, student, metrics and disk fit, before hours are spent on finding out."""
+"""Check: tests whether teacher, student, metrics and disk fit, before hours are spent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TRIED = 3
 
 
 def fit_together(run: Run) -> Estimate:
-    """Refuse what cannot end well.
+    """Refuse a run that cannot succeed.
 
     Of the disk only what every run writes is asked here. Teacher and logits may be in the store already; their own
     stages ask, once they know.
@@ -48,7 +48,7 @@ def fit_together(run: Run) -> Estimate:
 
 
 def _notes(recipe: Recipe, corpus: Corpus) -> Iterator[str]:
-    """What metric suites say of the rows that they will score, and of this machine."""
+    """Notes of metric suites about the rows that they will score, and about this machine."""
     rows = recipe.evaluation.rows or None
     examples = [*corpus.test[:rows], *corpus.validation[:rows]]
     for named in recipe.evaluation.suites:
@@ -66,5 +66,5 @@ def _try(named: NamedSuite, examples: Sequence[Example]) -> None:
 
 
 def plan(_recipe: Recipe, _corpus: Corpus, _found: Estimate) -> Planned:
-    """What is compared."""
-    return Planned(work="tokenizers, vocabularies, metrics, free disk, and that the store can be written")
+    """The checks of the stage."""
+    return Planned(work="tokenizers, vocabularies, metrics, free disk space, and whether the store can be written")

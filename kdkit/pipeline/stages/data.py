@@ -1,4 +1,4 @@
-"""Data: read the data set once, and say what it is: rows, drops, lengths, leakage, what a tokenizer makes of it."""
+"""Data: reads the data set once and describes it: rows, drops, lengths, leakage, and the tokenizer's view of it."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def load(run: Run) -> DataRead:
     note, folder = run.progress.note, run.path / "data"
     with found_or_making(entry, what="data set", note=note, is_there=lambda: datasets.is_there(entry)) as is_there:
         if is_there:
-            return from_facts(DataRead, datasets.take(entry, folder, note), where=f"what is told of {entry}")
+            return from_facts(DataRead, datasets.take(entry, folder, note), where=f"the facts of {entry}")
         told = _write(run, load_rows(run.recipe, run.progress))
         datasets.put(entry, folder, as_facts(told))
         return told
 
 
 def plan(recipe: Recipe, corpus: Corpus, found: Estimate) -> Planned:
-    """Which rows are read."""
+    """The rows that are read."""
     rows = ", ".join(f"{count:,} {split}" for split, count in found.rows.items() if count)
     size = sum(len(each.source) + len(each.target) for split in SPLITS for each in corpus.split(split))
     return Planned(work=f"read {recipe.names['data']}: {rows} rows", bytes=size)
 
 
 def restore(run: Run) -> DataRead:
-    """Write a finished run's data again where its files are lost.
+    """Write a finished run's data again if its files are lost.
 
     Raises:
         Mismatch: The data set has changed since.
@@ -65,7 +65,7 @@ def restore(run: Run) -> DataRead:
         return told
     corpus = load_rows(run.recipe, run.progress)
     if corpora.digest(corpus) != told.digest:
-        raise Mismatch(f"the data set is not what it was when {run.path} was made; run with --fresh to start anew")
+        raise Mismatch(f"the data set has changed since {run.path} was made; run with --fresh to start from scratch")
     return _write(run, corpus)
 
 
@@ -99,7 +99,7 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
 
 
 def _say(run: Run, corpus: Corpus, rows: dict[SplitName, int], repeated: dict[str, int]) -> None:
-    """How many rows there are, what was left out, and what should make one doubt the scores."""
+    """Numbers of rows, rows left out, and reasons to doubt the scores."""
     counts = ", ".join(f"{count:,} {split}" for split, count in rows.items() if count)
     run.progress.note(f"data: {counts} rows")
     for drop in corpus.drops:
@@ -107,6 +107,6 @@ def _say(run: Run, corpus: Corpus, rows: dict[SplitName, int], repeated: dict[st
     for split, count in repeated.items():
         if count:
             run.progress.note(
-                f"data: {count:,} of the {split} rows stand word for word among the training rows too: "
-                "scores on them show memory as well as skill"
+                f"data: {count:,} of the {split} rows are also training rows, word for word: scores on them "
+                "show memory as well as skill"
             )

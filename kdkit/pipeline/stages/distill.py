@@ -1,4 +1,4 @@
-"""Distil: train the student from the logit cache and the ground truth."""
+"""Distil: trains the student from the logit cache and the ground truth."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def fit(run: Run) -> StudentMade:
 
 
 def plan(recipe: Recipe, corpus: Corpus, found: Estimate) -> Planned:
-    """How big the student is, and how long it is trained."""
+    """The size of the student and the length of its training."""
     training = recipe.training
     of = f" over {training.rows:,} of {len(corpus.train):,} rows" if training.rows else ""
     return Planned(
@@ -82,14 +82,14 @@ def _check_room(run: Run, folder: Path) -> None:
 def _targets(
     captured: Captured | None, model: TextModel, rows: Sequence[EncodedExample], *, device: str
 ) -> TargetSource:
-    """The logits of these rows that were captured; none where none were."""
+    """The captured logits of these rows; none if none were captured."""
     if captured is None:
         return NoTargets()
     # The teacher's logits may be narrower, as recorded ones are: the loss then reads the entries that both have.
     tokens = target_size(model.tokenizer)
     if model.vocab_size < tokens:
         raise Mismatch(
-            f"the tokenizer has {tokens} tokens, but the student's logits are over {model.vocab_size} "
-            "only; take a model and a tokenizer that belong together"
+            f"the tokenizer has {tokens} tokens, but the student has only {model.vocab_size} logits a token; "
+            "use a model and a tokenizer that belong together"
         )
     return captured_targets(captured, rows, device=device)

@@ -1,4 +1,4 @@
-"""Evaluate: student, teacher and baselines on the held-out rows, against the ground truth and each other."""
+"""Evaluate: scores student, teacher and baselines on the held-out rows, against the ground truth and each other."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from kdkit.runs.run import Run
 
 IMITATORS = ("student", labels_only.NAME)
-"""Whose texts every suite compares with the teacher's, too."""
+"""The models whose texts every suite also compares with the teacher's."""
 
 
 def score(run: Run) -> Evaluated:
@@ -46,7 +46,7 @@ def score(run: Run) -> Evaluated:
 
 
 def seconds(run: Run, _took: Mapping[str, float]) -> float | None:
-    """Each model's texts in the time that the teacher's took, for a student is smaller; losses and scores are quick."""
+    """Estimated time: each model's texts take as long as the teacher's; losses and scores are quick."""
     file, found = texts_file(run.path, "teacher"), run.told(Estimate)
     if not file.exists():
         return None
@@ -57,7 +57,7 @@ def seconds(run: Run, _took: Mapping[str, float]) -> float | None:
 
 
 def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
-    """How many texts are written, and what scores them."""
+    """The number of texts that are written, and the suites that score them."""
     writers = _writers(recipe, found)
     by = f" by each of {writers} models" if writers > 1 else ""
     picking = f", of {plural(found.picking_rows, 'validation row')} by the student" if found.picking_rows else ""
@@ -71,7 +71,7 @@ def _writers(recipe: Recipe, found: Estimate) -> int:
 
 
 def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
-    """What the lead does alone: time student and teacher, score texts and losses."""
+    """The lead's own work: time student and teacher, score texts and losses."""
     held_out = asked.held_out
     said, facts = _all_texts(run, corpus, held_out)
     lengths = _lengths(run, asked.tokenizer, said)
@@ -97,14 +97,14 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
     if failed := {**failures, **evidence.failures}:
         first = next(iter(failed.values()))
         raise KdkitError(
-            f"{first}; all other scores are in {run.path / record.FILE} and `kdkit report {run.path}` shows them; "
-            "mend the suite and run the same command again, which scores the same texts"
+            f"{first}; all other scores are in {run.path / record.FILE} and `kdkit report {run.path}` shows "
+            "them; correct the suite and run the same command again, which scores the same texts"
         )
     return Evaluated(split=found.split, rows=found.row_count)
 
 
 def _costs(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Cost]:
-    """What student and teacher cost, timed one after the other; a teacher that is not a model has no costs."""
+    """The costs of student and teacher, timed one after the other; a teacher that is not a model has none."""
     recipe, generation, device = run.recipe, run.recipe.generation, run.device
     student = student_cost(recipe.student, student_folder(run.path), held_out, generation, device=device)
     costs, folder = {"student": student}, run.teacher_folder
@@ -127,7 +127,7 @@ def _evidence(run: Run, rows: Rows) -> Evidence:
 
 
 def _all_texts(run: Run, corpus: Corpus, held_out: Rows) -> tuple[dict[str, list[str]], dict[str, Any]]:
-    """Every model's text of each row, those of baselines that are no models made now; and facts of the baselines."""
+    """Every model's text for each row, texts of baselines that are not models included; and facts of the baselines."""
     facts: dict[str, Any] = {}
     names = ["teacher", "student"]
     if run.recipe.evaluation.baselines:
@@ -149,7 +149,7 @@ def _all_texts(run: Run, corpus: Corpus, held_out: Rows) -> tuple[dict[str, list
 
 
 def _lengths(run: Run, tokenizer: Tokenizer, said: dict[str, list[str]]) -> dict[str, Array]:
-    """Tokens of each text, the end included; of texts that a model wrote here, no more than it may write.
+    """Tokens of each text, end token included; at most the limit for texts that a model wrote here.
 
     They are those of the text as the tokenizer splits it. A model that writes broken characters may have used fewer.
     """
@@ -184,7 +184,7 @@ def _score_texts(evidence: Evidence, rows: Rows, said: dict[str, list[str]], len
 
 
 def _score_losses(evidence: Evidence, asked: Asked) -> None:
-    """Losses and tokens of each model; those of the teacher where its cached logits tell them."""
+    """Losses and tokens of each model; of the teacher as far as its cached logits tell them."""
     if asked.teacher is not None:
         losses = [
             RowLoss(total=hard, hard=hard, soft=math.nan, hard_tokens=row.tokens if math.isfinite(hard) else 0)
@@ -200,7 +200,7 @@ def _score_losses(evidence: Evidence, asked: Asked) -> None:
 
 
 def _validation_scores(run: Run, asked: Asked) -> tuple[tuple[Score, ...], dict[str, str]]:
-    """The student on the validation rows, to choose by where the test rows are reported; none where there are none.
+    """The student's scores on the validation rows, to choose by if test rows are reported; none without such rows.
 
     And of suites that failed, why.
     """

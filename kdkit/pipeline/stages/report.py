@@ -1,4 +1,4 @@
-"""The last stage: writes `report.html` and `report.md` from what the other stages left in the run folder."""
+"""Report: writes `report.html` and `report.md` from the files of the other stages in the run folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def plan(_recipe: Recipe, _corpus: Corpus, _found: Estimate) -> Planned:
-    """Which pages are written."""
+    """The pages that are written."""
     return Planned(work="report.html and report.md")
 
 

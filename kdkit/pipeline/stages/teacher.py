@@ -1,4 +1,4 @@
-"""Teacher: make it where it has to be made (from scratch, by fine-tuning), once for all runs that need the same."""
+"""Teacher: makes the teacher if needed (from scratch, by fine-tuning), once for all runs that need the same."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def fit(run: Run) -> TeacherMade:
-    """Write `teacher/`, taken from the store where another run has made the same teacher.
+    """Write `teacher/`, taken from the store if another run has made the same teacher.
 
     A teacher that is used as it is stays where it lies; the trials of a sweep leave theirs in the store.
 
@@ -55,7 +55,7 @@ def fit(run: Run) -> TeacherMade:
 
 
 def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
-    """Which teacher is made, and by how many steps."""
+    """The teacher that is made, and the number of steps."""
     if found.teacher is None:
         return Planned(work=f"{recipe.names['teacher']}: nothing to make", bytes=found.teacher_bytes)
     fine_tune, tokens = recipe.teacher.fine_tune, 0
@@ -71,7 +71,7 @@ def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
 
 
 def restore(run: Run) -> TeacherMade | None:
-    """Have a finished run's teacher again where files of it are lost; None if it is only to be had with other weights.
+    """Restore a finished run's teacher if files are lost; None if that would give other weights.
 
     Raises:
         UsageError: It has to be made again, and there is no room on the disk.
@@ -88,14 +88,14 @@ def restore(run: Run) -> TeacherMade | None:
 
 
 def entry_of(run: Run, corpus: Corpus) -> Path:
-    """Where the store keeps the teacher that the run makes."""
+    """The store's entry for the run's teacher."""
     tokenizer = run.recipe.teacher.load_tokenizer(corpus)
     entry = run.store / "teachers" / _key(run, corpus, tokenizer)
     return entry_for(entry, tokenizer, corpus, run.recipe.tokens)
 
 
 def _have_stored(run: Run) -> tuple[Path, bool]:
-    """The teacher's folder in the store, and whether it was there; made if it was not."""
+    """The teacher's folder in the store, made if needed, and whether it already existed."""
     corpus, workshop = run.read_corpus(), run.path / WORKSHOP
     stored = run.team.lead_does(lambda: entry_of(run, corpus))
     note = run.progress.note
@@ -126,7 +126,7 @@ def _take(run: Run, stored: Path) -> TeacherMade:
 
 
 def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
-    """Make the teacher; gives its folder."""
+    """Make the teacher; returns its folder."""
     teacher = run.recipe.teacher
     model = teacher.build(corpus, seed=_seed(run), device=run.device)
     texts = model_texts(run.recipe, role="teacher")
@@ -147,7 +147,7 @@ def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
 
 
 def _check_room(run: Run, workshop: Path, *, reused: bool) -> None:
-    """Refuse to begin what will not fit on the disk; what an earlier try wrote counts as written."""
+    """Refuse a training that will not fit on the disk; files of an earlier try count as written."""
     found = run.told(Estimate)
     weights = bytes_of_weights(found.teacher.parameters) if found.teacher is not None else 0
     if reused:

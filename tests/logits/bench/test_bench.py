@@ -379,7 +379,7 @@ def test_without_a_sample_the_first_quarter_is_learnt_from_and_the_rest_measured
     assert [record.tokens for record in material.measure()] == [3, 4, 5, 6, 7, 8]
     output = run("--logits", path, "--codec", "float").output
     assert "33 tokens in 6 records" in output
-    assert "the first 2 of 8 records are learnt from, the others measured" in output
+    assert "codecs learn from the first 2 of 8 records and are measured on the others" in output
 
 
 def test_records_of_a_file_without_lengths_have_32_tokens(tmp_path):
@@ -519,31 +519,31 @@ def test_values_are_laid_over_recipes_only(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"hidden": None}, "neither `logits` nor `hidden` and `head`"),
+        ({"hidden": None}, "needs `logits`, or `hidden` and `head`"),
         ({"head": None}, "no tensor `head`"),
         ({"logits": torch.zeros(28, VOCAB)}, "both `logits` and `hidden`"),
-        ({"head": torch.zeros(VOCAB, HIDDEN + 1)}, "`hidden` has 8 columns and `head` 9"),
-        ({"head": torch.zeros(VOCAB)}, r"`head` is F32 of shape \[150\]; floats of 2 dimensions are due"),
+        ({"head": torch.zeros(VOCAB, HIDDEN + 1)}, "`hidden` has 8 columns but `head` has 9"),
+        ({"head": torch.zeros(VOCAB)}, r"`head` is F32 of shape \[150\]; it must have floats of 2 dimensions"),
         ({"hidden": torch.zeros(28, HIDDEN, dtype=torch.int64)}, "`hidden` is I64"),
         ({"bias": torch.zeros(3)}, "`bias` must have 150 numbers"),
-        ({"lengths": torch.tensor([5, 7])}, "`lengths` adds up to 12, and `hidden` has 28 rows"),
+        ({"lengths": torch.tensor([5, 7])}, "`lengths` adds up to 12, but `hidden` has 28 rows"),
         ({"lengths": torch.tensor([29, -1])}, "`lengths` holds -1"),
         ({"lengths": torch.tensor([28.0])}, "`lengths` is F32 of shape .*whole numbers"),
-        ({"sample_hidden": torch.zeros(12, 3)}, "`hidden` has 8 columns and `sample_hidden` 3"),
-        ({"sample_lengths": torch.tensor([11])}, "`sample_lengths` adds up to 11, and `sample_hidden` has 12"),
-        ({"lengths": torch.tensor([28]), "sample_hidden": None}, "one record; at least two are needed"),
+        ({"sample_hidden": torch.zeros(12, 3)}, "`hidden` has 8 columns but `sample_hidden` has 3"),
+        ({"sample_lengths": torch.tensor([11])}, "`sample_lengths` adds up to 11, but `sample_hidden` has 12"),
+        ({"lengths": torch.tensor([28]), "sample_hidden": None}, "one record; give at least two"),
         ({"hidden": torch.full((28, HIDDEN), torch.nan)}, "`hidden` is nan at row 0, column 0"),
         ({"bias": torch.full((VOCAB,), torch.inf)}, "`bias` is inf at row 0"),
         ({"head": bad_row(VOCAB, 140)}, "`head` is nan at row 140"),
         ({"hidden": bad_row(28, 27)}, "`hidden` is nan at row 27"),
         ({"sample_hidden": bad_row(12, 11)}, "`sample_hidden` is nan at row 11"),
         ({"hidden": torch.full((28, HIDDEN), 1e30), "head": torch.full((VOCAB, HIDDEN), 1e30)}, "so large at row 0"),
-        ({"hidden": torch.zeros(0, HIDDEN), "lengths": torch.tensor([0, 0])}, "0 tokens to measure"),
+        ({"hidden": torch.zeros(0, HIDDEN), "lengths": torch.tensor([0, 0])}, "no token to measure"),
         (
             {"hidden": torch.zeros(0, HIDDEN), "lengths": torch.tensor([0, 0]), "sample_hidden": None},
-            "0 tokens to measure",
+            "no token to measure",
         ),
-        ({"sample_hidden": torch.zeros(0, HIDDEN), "sample_lengths": torch.tensor([0])}, "0 tokens to learn from"),
+        ({"sample_hidden": torch.zeros(0, HIDDEN), "sample_lengths": torch.tensor([0])}, "no token to learn from"),
         ({"head": torch.zeros(0, HIDDEN), "bias": None}, "a vocabulary of 0"),
     ],
 )  # fmt: skip
@@ -570,7 +570,7 @@ def test_a_cache_of_no_tokens_is_refused(tmp_path):
     fill(tmp_path, range(0, 40, 5))
     result = run("--cache", tmp_path, "--codec", "float")
     assert isinstance(result.exception, UsageError)
-    assert "0 tokens to measure" in str(result.exception)
+    assert "no token to measure" in str(result.exception)
 
 
 @pytest.mark.parametrize(
@@ -579,7 +579,7 @@ def test_a_cache_of_no_tokens_is_refused(tmp_path):
         ("rate.xyz", "must end in .png, .svg or .pdf"),
         ("rate", "must end in .png, .svg or .pdf"),
         ("none/rate.png", "there is no folder"),
-        ("folder.png", "nothing can be written there"),
+        ("folder.png", "the file cannot be written"),
     ],
 )
 def test_a_plot_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path, name, sentence):

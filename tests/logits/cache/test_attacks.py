@@ -246,7 +246,7 @@ def test_whole_shards_that_changed_places_are_kept(kind, victim):
         assert writer.done_keys == set(before)
         writer.finish()
     assert len(notes) == 2
-    assert all("whole and of the same teacher; its records are kept" in note for note in notes)
+    assert all("intact and of the same teacher, so its records are kept" in note for note in notes)
     assert verify(victim) == []
     assert kind.payloads(victim) == before
 
@@ -273,7 +273,7 @@ def test_a_number_too_many_is_refused_before_anything_is_written(kind, victim):
     before = kind.payloads(victim)
     shards(victim)[0].rename(victim / "shard-999999999.safetensors")
     (victim / "manifest.json").unlink()
-    with pytest.raises(UsageError, match="none can follow it"):
+    with pytest.raises(UsageError, match="after which no other can follow"):
         kind.fill(victim, range(20))
     shards(victim)[-1].rename(victim / "shard-00000.safetensors")
     kind.fill(victim, NUMBERS)

@@ -138,7 +138,7 @@ def test_an_unfinished_part_and_the_cache_itself_are_refused(parts, tmp_path):
     fill(tmp_path / "some", range(3), finish=False)
     with pytest.raises(MissingInput, match="has not finished"):
         join(tmp_path / "out", tmp_path / "some")
-    with pytest.raises(UsageError, match="name it once"):
+    with pytest.raises(UsageError, match="give it once"):
         join(parts / "a", parts / "b", parts / "c" / ".." / "a")
 
 
@@ -294,7 +294,7 @@ def test_a_part_that_is_being_written_stays_and_is_not_merged(parts, tmp_path):
     identity, notes = LogitCache.open(part).identity, tiny.Notes()
     with CacheWriter(part, identity, U8LZ4()):
         assert take_parts(cache, identity, notes) is None
-    assert "is being written by another process; it stays" in notes.notes[0]
+    assert "is being written by another process, so it is left alone" in notes.notes[0]
     assert len(LogitCache.open(part)) == 7
 
 

@@ -61,7 +61,7 @@ def test_the_codec_is_made_from_the_manifest_alone(tmp_path):
 def test_options_that_the_installed_codec_does_not_know_are_a_mismatch(tmp_path):
     fill(tmp_path, range(3), codec_options={"scope": "row", "colour": "red"})
     cache = LogitCache.open(tmp_path)
-    with pytest.raises(Mismatch, match="does not know the options"):
+    with pytest.raises(Mismatch, match="does not have the options"):
         cache.decode(key(1))
 
 
@@ -191,7 +191,7 @@ def test_a_shard_that_goes_away_after_opening_is_damage(tmp_path):
     fill(tmp_path, range(10))
     cache = LogitCache.open(tmp_path)
     shards(tmp_path)[0].unlink()
-    with pytest.raises(DamagedData, match=r"shard-00000\.safetensors: record 0 is damaged: the file is gone"):
+    with pytest.raises(DamagedData, match=r"shard-00000\.safetensors: record 0 is damaged: the file was deleted"):
         cache.get(key(0))
 
 

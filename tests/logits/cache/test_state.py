@@ -97,7 +97,7 @@ def test_a_file_with_the_right_name_and_other_bytes_is_no_state(tmp_path):
     fill(tmp_path, range(3))
     sha256 = open_cache(tmp_path).manifest.states[0]
     states(tmp_path)[0].write_bytes(b"{}")
-    with pytest.raises(DamagedData, match="not the file that its shards name"):
+    with pytest.raises(DamagedData, match="its content does not match its name"):
         read_state(tmp_path, sha256)
 
 

@@ -1,1 +1,1 @@
-"""What is done to whole caches: verified, repaired, merged, converted."""
+"""Works on whole caches: verifies, repairs, merges and converts them."""

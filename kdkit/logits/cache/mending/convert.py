@@ -54,7 +54,9 @@ def convert(
     """
     identity = attrs.evolve(source.identity, codec=name, codec_options=identity_of(codec))
     if identity == source.identity:
-        raise UsageError(f"{source.folder} is coded by {name} with these options already; there is nothing to convert")
+        raise UsageError(
+            f"{source.folder} already has the codec {name} with these options; there is nothing to convert"
+        )
     _refuse_sparse(source, name)
     if not _is_exact(source.identity):
         identity = _marked(identity, source.identity)
@@ -80,7 +82,7 @@ def _block(source: LogitCache, key: bytes) -> TeacherBlock:
 
 
 def _learn(source: LogitCache, codec: AnyCodec, progress: Progress) -> CodecState:
-    """What the codec learns of the records with the smallest keys: a random sample, and always the same."""
+    """Fit the codec to the records with the smallest keys: a random sample, and always the same."""
     assert isinstance(codec, FittedCodec)
     sample: list[bytes] = []
     tokens = 0
@@ -101,8 +103,8 @@ def _refuse_sparse(source: LogitCache, name: str) -> None:
     decoder = source.coders([next(iter(source))])[0] if len(source) else source.codec
     if isinstance(decoder, SparseCodec):
         raise UsageError(
-            f"{source.identity.codec} keeps only some entries of each row, so that a cache made of {source.folder} "
-            f"would hold guesses for the others; capture again with {name}"
+            f"{source.identity.codec} keeps only some entries of each row, so a cache made from "
+            f"{source.folder} would hold guesses for the others; capture again with {name}"
         )
 
 
@@ -112,7 +114,7 @@ def _is_exact(identity: CacheIdentity) -> bool:
 
 
 def _marked(identity: CacheIdentity, source: CacheIdentity) -> CacheIdentity:
-    """The identity of what is made of a lossy cache: nobody takes it for a capture, or merges it with one.
+    """The identity of a cache made from a lossy one, so that nobody takes it for a capture or merges it with one.
 
     The keys of its records are the source's all the same.
     """
@@ -124,10 +126,10 @@ def _marked(identity: CacheIdentity, source: CacheIdentity) -> CacheIdentity:
 
 
 def _warn(source: LogitCache, codec: AnyCodec, progress: Progress) -> None:
-    """Say so where the new codec takes more room than the source: it can only keep what is there."""
+    """Warn if the new codec takes more room than the source: it cannot restore what the source lost."""
     held = source.codec.bytes_per_token(source.vocab_size)
     if codec.bytes_per_token(source.vocab_size) > _FRAME + _COMPRESSION * held:
         progress.note(
-            f"warning: what {source.identity.codec} has lost of the logits stays lost: the new cache takes more room "
-            "for the same. Capture again for logits that are closer to the teacher's"
+            f"warning: precision that {source.identity.codec} lost stays lost, and the new cache takes more "
+            "room for the same logits. Capture again for logits closer to the teacher's"
         )

@@ -32,7 +32,7 @@ SHARD_BYTES = 256 * 2**20
 
 @attrs.frozen(kw_only=True)
 class Merged:
-    """What came of a merge.
+    """The result of a merge.
 
     Attributes:
         manifest: What the joined cache holds now.
@@ -82,7 +82,7 @@ def merge(out: Path, parts: Sequence[Path], *, progress: Progress) -> Merged:
         KdkitError: The disk is full.
     """
     if any(part.resolve() == out.resolve() for part in parts):
-        raise UsageError(f"{out} is to be the joined cache and is named as a part of it too; name it once")
+        raise UsageError(f"{out} is given both as the merged cache and as a part of it; give it once")
     manifests = [read_manifest(part) for part in parts]
     _check_same(out, parts, manifests)
     if (out / MANIFEST).exists():
@@ -127,7 +127,8 @@ def _check_whole(part: Path) -> None:
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise DamagedData(
-            f"{part}: {faults[0]}{more}; nothing of it was merged; `kdkit cache repair {part}` keeps what is whole"
+            f"{part}: {faults[0]}{more}; nothing of it was merged; run `kdkit cache repair {part}`, which "
+            "keeps every intact record"
         )
 
 
@@ -179,13 +180,14 @@ class _Joining(CacheWriter):
                     first, first_tokens, first_found = known.setdefault(key, (folder, tokens, found))
                     if tokens != first_tokens:
                         raise Mismatch(
-                            f"the record {key.hex()} has {plural(first_tokens, 'token')} in {first} and {tokens:,} in "
-                            f"{folder}, so one of them is not what its key says; merge without that cache"
+                            f"the record {key.hex()} has {plural(first_tokens, 'token')} in {first} and "
+                            f"{tokens:,} in {folder}, so one of them does not match its key; merge without "
+                            "that cache"
                         )
                     self.different += found != first_found
 
     def take(self, part: Path, shards: Sequence[Shard]) -> None:
-        """Take every shard whose keys are all new; put the others off until `copy_rest`."""
+        """Take every shard whose keys are all new; leave the others to `copy_rest`."""
         with self._progress.task("merge", total=len(shards), unit="shards") as task:
             for shard in shards:
                 keys = {key.tobytes() for key in shard.keys_N16}

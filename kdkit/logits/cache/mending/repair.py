@@ -1,4 +1,4 @@
-"""Repairing a cache: every whole record is kept, whatever else is damaged; what was lost is counted, never hidden."""
+"""Repairs a cache: keeps every intact record, whatever else is damaged, and counts what was lost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MISPLACED = "it is not the file that the manifest describes"
 
 @attrs.frozen(kw_only=True)
 class Repaired:
-    """What a repair found and did.
+    """The result of a repair.
 
     Attributes:
         folder: The cache.
@@ -54,9 +54,9 @@ class Repaired:
 
     @property
     def lost(self) -> str:
-        """What is missing, in words: `3 records`; "" where nothing is, so never of a cache that is not finished."""
+        """The missing records in words: `3 records`; "" if none is, never of an unfinished cache."""
         records = f"{self.missing:,} record{'' if self.missing == 1 else 's'}" if self.missing else ""
-        shards = f"what was in {', '.join(self.unknown)}" if self.unknown else ""
+        shards = f"the contents of {', '.join(self.unknown)}" if self.unknown else ""
         known = " and ".join(text for text in (records, shards) if text)
         return known or ("" if self.finished else "an unknown number of records")
 
@@ -78,7 +78,7 @@ class _Found:
 
 @attrs.define(kw_only=True, eq=False)
 class _Findings:
-    """What reading the records of a cache came to.
+    """The result of reading the records of a cache.
 
     Attributes:
         identity: What the cache belongs to.
@@ -147,7 +147,7 @@ def repair(folder: Path, *, progress: Progress) -> Repaired:
 def _read_records(inventory: Inventory, progress: Progress) -> _Findings:
     findings = _Findings(identity=_identity_of(inventory))
     if inventory.manifest_fault:
-        findings.faults.append(Fault(file=MANIFEST, record=None, what="it is not what was written"))
+        findings.faults.append(Fault(file=MANIFEST, record=None, what="it has changed since it was written"))
     for file in inventory.missing:
         findings.give_up(file, "the file is missing")
     for file, what in inventory.damaged.items():

@@ -62,19 +62,19 @@ def _check_identity(part: Path, identity: CacheIdentity) -> None:
     try:
         found = read_manifest(part).identity
     except DamagedData as error:
-        raise DamagedData(f"{error}; or delete {part}, whose records are then captured again") from error
+        raise DamagedData(f"{error}; or delete {part} to capture its records again") from error
     if found != identity:
         raise Mismatch(
-            f"{part} holds the logits of {found.describe()}, and those of {identity.describe()} are needed; "
-            "move it away"
+            f"{part} holds the logits of {found.describe()}, but those of {identity.describe()} are needed; "
+            "move that folder away"
         )
 
 
 def _hold(part: Path, held: ExitStack, progress: Progress) -> bool:
-    """Keep writers out of a part until `held` ends; whether it is there, finished, and no writer has it."""
+    """Keep writers out of a part until `held` ends; tell whether it exists, is finished, and has no writer."""
     try:
         held.enter_context(locked(part, seconds=0))
     except UsageError:
-        progress.note(f"{part} is being written by another process; it stays")
+        progress.note(f"{part} is being written by another process, so it is left alone")
         return False
     return (part / MANIFEST).exists()

@@ -1,4 +1,4 @@
-"""Reading all that a cache's manifest lists, to find every fault."""
+"""Reads everything that a cache's manifest lists, to find every fault."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 NOT_WHOLE = "its bytes do not match its checksum"
-"""What is wrong with a record that was changed or cut."""
+"""The fault of a record that was changed or cut."""
 
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """Something in a cache that is not what was written.
+    """A part of a cache that has changed since it was written.
 
     Attributes:
         file: The file it is in.
@@ -43,8 +43,8 @@ class Fault:
 
 
 def repeats(key: bytes) -> str:
-    """What is wrong with a record whose key another one has."""
-    return f"its key {key.hex()} stands twice in the cache"
+    """The fault of a record whose key another record has too."""
+    return f"its key {key.hex()} occurs twice in the cache"
 
 
 def verify(folder: Path) -> list[Fault]:
@@ -66,7 +66,7 @@ def verify(folder: Path) -> list[Fault]:
 
 
 def state_faults(folder: Path, state: str) -> Iterator[Fault]:
-    """What is wrong with a state, known by its SHA-256."""
+    """The faults of a state, known by its SHA-256."""
     try:
         read_state(folder, state)
     except DamagedData as error:
@@ -79,7 +79,7 @@ def _without(path: Path, error: DamagedData) -> str:
 
 
 def shard_faults(folder: Path, entry: ShardEntry, manifest: Manifest, seen: set[bytes]) -> Iterator[Fault]:
-    """What is wrong with a shard that a manifest lists, read to its last byte.
+    """The faults of a shard that a manifest lists, read to its last byte.
 
     Args:
         folder: Where its file is.

@@ -1,4 +1,4 @@
-"""What lies at a URL: caches, their manifests, and the faults in their files."""
+"""The contents of a URL: caches, their manifests, and the faults in their files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def remote_manifest(url: str) -> Manifest:
 
 
 def verify_remote(url: str) -> list[Fault]:
-    """Every fault of a URL's cache, each of its files being fetched for that, one at a time, and thrown away.
+    """Every fault of a URL's cache; each of its files is fetched, checked and deleted, one at a time.
 
     Raises:
         MissingInput: There is no finished cache.
@@ -73,7 +73,7 @@ def verify_remote(url: str) -> list[Fault]:
 
 
 def _fetched_faults(remote: RemoteFolder, path: Path, faults: Iterator[Fault]) -> list[Fault]:
-    """What is wrong with a file, which is thrown away again; one that is missing says so itself."""
+    """The faults of a file, which is deleted again; a missing file is a fault itself."""
     with suppress(MissingInput):
         remote.download(path.name, path)
     found = list(faults)

@@ -65,7 +65,7 @@ def mirror_of(url: str, identity: CacheIdentity, mirror_root: Path | None = None
 
 
 def make_mirror(folder: Path, url: str) -> None:
-    """Make a mirror's folder, unless it is there.
+    """Make a mirror's folder, unless it exists.
 
     Raises:
         KdkitError: The disk is full.
@@ -77,7 +77,7 @@ def make_mirror(folder: Path, url: str) -> None:
 
 
 def holds(folder: Path, manifest: Manifest) -> bool:
-    """Whether a folder is a finished cache with all that a manifest lists, whole as far as its indexes tell."""
+    """Whether a folder is a finished cache with everything that a manifest lists, intact as far as its indexes tell."""
     try:
         own = read_manifest(folder)
     except (MissingInput, DamagedData):
@@ -127,15 +127,16 @@ def bring(remote: RemoteFolder, manifest: Manifest, folder: Path, note: Note | N
 
 
 def push_advice(url: str) -> str:
-    """What to do about damage at a URL."""
+    """Advice on damage at a URL."""
     return (
-        f"`kdkit cache push FOLDER {url} --mend` replaces what is damaged with what a whole copy has, such as the "
-        "folder that the capture printed where it ran; if there is none, delete all of it there and capture again"
+        f"`kdkit cache push FOLDER {url} --mend` replaces damaged files with those of an intact copy, such as "
+        "the folder that the capture printed where it ran; if you have no copy, delete the cache there and "
+        "capture again"
     )
 
 
 def name_by_content(folder: Path, shards: list[Shard], listed: Mapping[str, ShardEntry]) -> list[Shard]:
-    """Give shards of a folder the names that their content has; at no moment does its manifest name what is not there.
+    """Rename shards of a folder after their content, so that its manifest never names a missing file.
 
     Args:
         folder: The folder.
@@ -192,7 +193,7 @@ def _is_there(folder: Path, entry: ShardEntry, identity: CacheIdentity) -> bool:
 def _keep_own(
     inventory: Inventory, identity: CacheIdentity, listed: Mapping[str, ShardEntry], note: Note | None
 ) -> list[Shard]:
-    """The shards of a folder that are not listed; those that cannot be used are thrown away."""
+    """The shards of a folder that are not listed; unusable ones are deleted."""
     own = {file: shard for file, shard in inventory.shards.items() if describe_shard(shard) != listed.get(file)}
     useless = dict(inventory.damaged)
     useless |= {file: why for file, why in inventory.stateless.items() if file in own}
@@ -200,15 +201,15 @@ def _keep_own(
     for file, why in useless.items():
         if note is not None:
             note(
-                f"{inventory.folder / file} is damaged ({why}) and thrown away; what the URL lacks of it is captured "
-                "again"
+                f"{inventory.folder / file} is damaged ({why}) and deleted; records of it that the URL lacks "
+                "are captured again"
             )
         (inventory.folder / file).unlink()
     return [shard for file, shard in own.items() if file not in useless]
 
 
 def _fetch(remote: RemoteFolder, file: str, staging: Path, faults: Iterator[Fault], folder: Path) -> None:
-    """Bring one file, and give it its name when it has no faults; they are looked for when it is there."""
+    """Fetch one file, check it, and give it its name if it has no faults."""
     staged = staging / file
     try:
         remote.download(file, staged)
@@ -228,7 +229,7 @@ def _damaged(remote: RemoteFolder, what: str) -> DamagedData:
 
 
 def _without_repeats(folder: Path, manifest: Manifest, own: list[Shard]) -> list[Shard]:
-    """A folder's own shards, without the records that what a manifest lists has as well."""
+    """A folder's own shards, without the records that the shards of a manifest have too."""
     if not own:
         return []
     known = {key.tobytes() for entry in manifest.shards for key in read_shard(folder / entry.file).keys_N16}

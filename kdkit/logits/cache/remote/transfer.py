@@ -48,7 +48,7 @@ _WAIT = 600.0
 def fetch(
     url: str, mirror_root: Path | None = None, *, identity: CacheIdentity | None = None, note: Note | None = None
 ) -> Path:
-    """Bring a URL's finished cache into its mirror; what is there and whole is not fetched again.
+    """Fetch a URL's finished cache into its mirror; intact files of the mirror are not fetched again.
 
     Args:
         url: Where the cache lies.
@@ -72,8 +72,8 @@ def fetch(
         raise MissingInput(f"there is no logit cache at {remote.url} (no {MANIFEST})")
     if identity is not None and found.identity != identity:
         raise Mismatch(
-            f"{remote.url} holds the logits of {found.identity.describe()}, and those of {identity.describe()} are "
-            "needed; use another URL"
+            f"{remote.url} holds the logits of {found.identity.describe()}, but those of "
+            f"{identity.describe()} are needed; use another URL"
         )
     folder = mirror_of(remote.url, found.identity, mirror_root)
     if not holds(folder, found):
@@ -86,7 +86,7 @@ def fetch(
 def open_cache(
     place: Path | str, identity: CacheIdentity | None = None, *, codec: AnyCodec | None = None
 ) -> LogitCache:
-    """Open a cache in a folder or at a URL; what lies at a URL is fetched into a mirror first, and all of it checked.
+    """Open a cache in a folder or at a URL; a URL's cache is first fetched into a mirror and checked.
 
     Args:
         place: The folder or the URL.
@@ -101,7 +101,7 @@ def open_cache(
 
 
 def push(folder: Path, url: str, *, mend: bool = False, note: Note | None = None) -> None:
-    """Bring a URL's cache to hold all that a finished local one holds; what it has besides comes here first.
+    """Add a finished local cache to a URL's cache; what the URL has besides is fetched first.
 
     Args:
         folder: A finished cache.
@@ -132,11 +132,13 @@ def push(folder: Path, url: str, *, mend: bool = False, note: Note | None = None
             remote.upload(folder / MANIFEST, MANIFEST)
             if find_manifest(remote) == own:
                 return
-    raise KdkitError(f"{remote.url} was changed by others {_ATTEMPTS} times meanwhile; run again when they are done")
+    raise KdkitError(
+        f"other processes changed {remote.url} {_ATTEMPTS} times meanwhile; run again when they have finished"
+    )
 
 
 def mirror(url: str, identity: CacheIdentity | None = None, *, note: Note | None = None) -> None:
-    """Fetch what there is of a URL's cache into its mirror, if anything.
+    """Fetch a URL's cache, as far as it exists, into its mirror.
 
     Raises:
         KdkitError: See `fetch`.
@@ -170,21 +172,21 @@ def _whole_manifest(remote: RemoteFolder) -> Manifest | None:
 
 
 def _damaged_files(remote: RemoteFolder) -> frozenset[str]:
-    """The files of a URL's cache that are not what was written, or all where no manifest says what was."""
+    """The files of a URL's cache that have changed since they were written; all files if there is no manifest."""
     if _whole_manifest(remote) is None:
         return frozenset(remote.sizes())
     return frozenset(fault.file for fault in verify_remote(remote.url))
 
 
 def _joined(remote: RemoteFolder, theirs: Manifest | None, folder: Path, note: Note | None) -> Manifest:
-    """What the URL is to hold: all that it does, and all that the folder does; the folder is made to hold it."""
+    """The union of the URL's cache and the folder's; afterwards the folder holds it."""
     own = read_manifest(folder)
     listed = {entry.file: entry for entry in theirs.shards} if theirs is not None else {}
     if theirs is not None:
         if theirs.identity != own.identity:
             raise Mismatch(
-                f"{remote.url} holds the logits of {theirs.identity.describe()}, and those of "
-                f"{own.identity.describe()} in {folder} were to be brought there; use another URL"
+                f"{remote.url} holds the logits of {theirs.identity.describe()}, so those of "
+                f"{own.identity.describe()} in {folder} cannot be sent there; use another URL"
             )
         if not set(theirs.shards) <= set(own.shards):
             return bring(remote, theirs, folder, note)
@@ -206,7 +208,7 @@ def _upload_parts(
     note: Note | None,
     damaged: frozenset[str] = frozenset(),
 ) -> None:
-    """Bring every shard and state to the URL that is not there yet, or is damaged there, the manifest not."""
+    """Send to the URL every shard and state that it lacks or that is damaged there, but not the manifest."""
     listed = set(theirs.shards) if theirs is not None else set()
     there = remote.sizes()
     for name in damaged:
@@ -220,7 +222,7 @@ def _upload_parts(
     if not states and not shards:
         return
     if note is not None and shards:
-        note(f"bringing {plural(len(shards), 'shard')} ({size_text(sum(e.size for e in shards))}) to {remote.url}")
+        note(f"sending {plural(len(shards), 'shard')} ({size_text(sum(e.size for e in shards))}) to {remote.url}")
     for state in states:
         read_state(folder, state)
         remote.upload(folder / state_name(state), state_name(state))
@@ -232,7 +234,9 @@ def _upload_parts(
     lost = [entry.file for entry in own.shards if there.get(entry.file) != entry.size]
     lost += [state_name(state) for state in own.states if state_name(state) not in there]
     if lost:
-        raise KdkitError(f"{remote.url}/{lost[0]} is not there as it was just written; look at the file system there")
+        raise KdkitError(
+            f"{remote.url}/{lost[0]} is missing or changed just after it was written; check the file system there"
+        )
 
 
 def _begins_alike(remote: RemoteFolder, folder: Path, entry: ShardEntry) -> bool:

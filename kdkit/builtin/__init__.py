@@ -18,14 +18,16 @@ def register_datasets(register: Register) -> None:
 
 @hookimpl
 def register_teachers(register: Register) -> None:
-    """A Hugging Face model, or logits that came with the data."""
+    """Hugging Face models, or logits that came with the data."""
+    register("hf-causal", "kdkit.builtin.teachers.hf_causal:HFCausalTeacher")
     register("hf-seq2seq", "kdkit.builtin.teachers.hf_seq2seq:HFSeq2SeqTeacher")
     register("recorded", "kdkit.builtin.teachers.recorded:RecordedTeacher")
 
 
 @hookimpl
 def register_students(register: Register) -> None:
-    """A Hugging Face model."""
+    """Hugging Face models."""
+    register("hf-causal", "kdkit.builtin.students.hf_causal:HFCausalStudent")
     register("hf-seq2seq", "kdkit.builtin.students.hf_seq2seq:HFSeq2SeqStudent")
 
 

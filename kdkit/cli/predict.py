@@ -61,14 +61,15 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
         raise UsageError(f"{input_path} has no rows; give --input a file with a row for each text that is wanted")
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
         raise UsageError(f"{output} cannot be written: it is a folder, or lies in one that is not there")
-    from kdkit.data.tokens import encode
+    from kdkit.data.rows import Encoding, rows_of
     from kdkit.models.generation import predict
     from kdkit.system import devices, progress
 
     device = devices.pick(recipe.device)
     student = recipe.student.open(folder, device=device)
     texts: dict[str, str] = {}
-    rows = encode(examples, student.tokenizer, recipe.tokens)
+    encoding = Encoding(kind=recipe.student.model_kind, limits=recipe.tokens)
+    rows = rows_of(examples, student.tokenizer, encoding).prompts
     with (
         devices.enough_memory("predict"),
         progress.for_stderr().task("predict", total=len(rows), unit="rows") as task,

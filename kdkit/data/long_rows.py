@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
@@ -28,10 +28,10 @@ def is_long(example: Example, limits: TokenLimits) -> bool:
     return len(example.source) > longest(limits.max_source) or len(example.target) > longest(limits.max_target)
 
 
-def shortened(example: Example, limits: TokenLimits) -> Example:
+def shortened(example: Example, limits: TokenLimits, *, keep: Literal["head", "tail"] = "head") -> Example:
     """The row with texts of a length that can be tokenized; text that its `cuts` keep stays.
 
-    Each stretch that may be shortened keeps the end that it would keep; then the end of the source is cut off.
+    Each stretch that may be shortened keeps the end that it would keep; then of the source one end is kept.
     """
     if not is_long(example, limits):
         return example
@@ -43,9 +43,10 @@ def shortened(example: Example, limits: TokenLimits) -> Example:
             cuts = [moved(each, [(start, end - start)]) for each in cuts]
             assert cuts[index].end - cuts[index].start == most
     room = most * (len(cuts) + 1)
+    excess = max(0, len(text) - room)
     return attrs.evolve(
         example,
-        source=text[:room],
-        cuts=tuple(moved(cut, [(room, max(0, len(text) - room))]) for cut in cuts),
+        source=text[:room] if keep == "head" else text[excess:],
+        cuts=tuple(moved(cut, [(room if keep == "head" else 0, excess)]) for cut in cuts),
         target=example.target[: longest(limits.max_target)],
     )

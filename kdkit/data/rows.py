@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.data.tokens import encode
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.interfaces import ModelKind, Tokenizer
     from kdkit.api.options import TokenLimits
     from kdkit.api.values import EncodedExample, Example
 
 
+@attrs.frozen(kw_only=True)
+class Encoding:
+    """How rows become token ids: as a kind of model reads them, within the recipe's limits."""
+
+    kind: ModelKind
+    limits: TokenLimits
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer) -> Sequence[EncodedExample]:
+        """Token ids of rows."""
+        return self.kind.encode(examples, tokenizer, self.limits)
+
+    def target_ids(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+        """The labels of whole targets, whatever the limits."""
+        return self.kind.target_ids(texts, tokenizer)
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Rows:
-    """Some rows of one split, as text and as ids, in one order."""
+    """Some rows of one split, as text and as ids, in one order.
+
+    Attributes:
+        examples: The rows as text.
+        encoded: The same as ids.
+        tokenizer: The tokenizer that made them.
+        encoding: How.
+    """
 
     examples: Sequence[Example]
     encoded: Sequence[EncodedExample]
+    tokenizer: Tokenizer
+    encoding: Encoding
+
+    @cached_property
+    def prompts(self) -> Sequence[EncodedExample]:
+        """What a model reads to write a text for each row."""
+        return self.encoding.kind.prompts(self.encoded, self.examples, self.tokenizer, self.encoding.limits)
 
 
-def rows_of(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits, *, at_most: int = 0) -> Rows:
+def rows_of(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encoding, *, at_most: int = 0) -> Rows:
     """The first `at_most` rows (0 for all), encoded."""
     chosen = examples[:at_most] if at_most else examples
-    return Rows(examples=chosen, encoded=encode(chosen, tokenizer, limits))
+    return Rows(examples=chosen, encoded=encoding.encode(chosen, tokenizer), tokenizer=tokenizer, encoding=encoding)

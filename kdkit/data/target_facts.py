@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.data.long_rows import is_long, longest
-from kdkit.data.tokens import CHUNK, control_words, target_ids
+from kdkit.data.tokens import CHUNK, control_words
 from kdkit.system.wording import first_few, plural, quoted, trim
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import TokenLimits
     from kdkit.api.values import EncodedExample, Example
+    from kdkit.data.rows import Encoding
 
 FIRST = 3
 """So many rows are named of each kind in `data/report.json`."""
@@ -65,7 +66,7 @@ class _Written:
 
 
 def facts_of(
-    examples: Sequence[Example], encoded: Sequence[EncodedExample], tokenizer: Tokenizer, limits: TokenLimits
+    examples: Sequence[Example], encoded: Sequence[EncodedExample], tokenizer: Tokenizer, encoding: Encoding
 ) -> TargetFacts:
     """What a tokenizer does to some rows.
 
@@ -73,10 +74,11 @@ def facts_of(
         examples: The rows.
         encoded: The same as token ids.
         tokenizer: The tokenizer.
-        limits: The limits within which they were encoded.
+        encoding: How they were encoded.
     """
+    limits = encoding.limits
     most = longest(limits.max_target)
-    written = _written([example.target[:most] for example in examples], tokenizer)
+    written = _written([example.target[:most] for example in examples], tokenizer, encoding)
     words = control_words(tokenizer)
     changed, cut = [], []
     for example, row in zip(examples, encoded, strict=True):
@@ -134,13 +136,13 @@ def notes_on(found: Sequence[TargetFacts], limits: TokenLimits) -> Iterator[str]
         )
 
 
-def _written(targets: Sequence[str], tokenizer: Tokenizer) -> dict[str, _Written]:
+def _written(targets: Sequence[str], tokenizer: Tokenizer, encoding: Encoding) -> dict[str, _Written]:
     """Each target as a model can write it."""
     found: dict[str, _Written] = {}
     different = list(dict.fromkeys(targets))
     for start in range(0, len(different), CHUNK):
         chunk = different[start : start + CHUNK]
-        ids = target_ids(tokenizer, chunk)
+        ids = encoding.target_ids(chunk, tokenizer)
         texts = tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         found |= {target: _Written(len(each), text) for target, each, text in zip(chunk, ids, texts, strict=True)}
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from kdkit.data.long_rows import shortened
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import TokenLimits
@@ -31,7 +31,7 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimit
     A source that is too long is shortened by its `cuts`, in their order, then at its end; a target at its end.
     """
     encoded = []
-    for chunk in _chunks(examples, limits):
+    for chunk in chunks(examples, limits):
         sources = source_ids(tokenizer, [example.source for example in chunk])
         targets = target_ids(tokenizer, [example.target for example in chunk], limits.max_target)
         for example, source, target in zip(chunk, sources, targets, strict=True):
@@ -40,12 +40,14 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimit
     return encoded
 
 
-def _chunks(examples: Sequence[Example], limits: TokenLimits) -> Iterator[list[Example]]:
-    """Rows that are tokenized together, their texts shortened if they are far too long."""
+def chunks(
+    examples: Sequence[Example], limits: TokenLimits, *, keep: Literal["head", "tail"] = "head"
+) -> Iterator[list[Example]]:
+    """Rows that are tokenized together, their texts shortened if they are far too long; of a source one end is kept."""
     chunk: list[Example] = []
     characters = 0
     for example in examples:
-        row = shortened(example, limits)
+        row = shortened(example, limits, keep=keep)
         chunk.append(row)
         characters += len(row.source) + len(row.target)
         if len(chunk) == CHUNK or characters >= _CHUNK_CHARACTERS:
@@ -123,9 +125,29 @@ def fit_source(example: Example, tokenizer: Tokenizer, limits: TokenLimits) -> l
     Raises:
         UsageError: It has cuts, and the tokenizer cannot say where in a text a token lies.
     """
+
+    def ids_of(text: str) -> list[int]:
+        return source_ids(tokenizer, [text])[0]
+
+    text = shorten_by_cuts(example, ids_of, tokenizer, limits.max_source)
+    return source_ids(tokenizer, [text], limits.max_source)[0]
+
+
+def shorten_by_cuts(example: Example, ids_of: Callable[[str], list[int]], tokenizer: Tokenizer, limit: int) -> str:
+    """A source that is too long, shortened by its cuts, in their order, as far as these go.
+
+    Args:
+        example: The row.
+        ids_of: What a model reads of a text, which is what counts.
+        tokenizer: The tokenizer.
+        limit: Tokens of the source at most.
+
+    Raises:
+        UsageError: It has cuts, and the tokenizer cannot say where in a text a token lies.
+    """
     if example.cuts and not getattr(tokenizer, "is_fast", True):
         raise UsageError(
-            f"the source of row {example.id} has more tokens than tokens.max_source ({limits.max_source}), "
+            f"the source of row {example.id} has more tokens than tokens.max_source allows ({limit}), "
             f"and the data set says which part to shorten, but a slow tokenizer ({type(tokenizer).__name__}) "
             "does not give the positions of its tokens in the text; raise tokens.max_source, or leave such "
             "rows out"
@@ -134,19 +156,20 @@ def fit_source(example: Example, tokenizer: Tokenizer, limits: TokenLimits) -> l
     shifts: list[tuple[int, int]] = []  # (position, characters taken out there)
     for cut in example.cuts:
         here = moved(cut, shifts)
-        shorter, position = _shorten(text, here, tokenizer, limits.max_source)
+        shorter, position = _shorten(text, here, ids_of, tokenizer, limit)
         shifts.append((position, len(text) - len(shorter)))
         text = shorter
-        ids = source_ids(tokenizer, [text])[0]
-        if len(ids) <= limits.max_source:
-            return ids
-    return source_ids(tokenizer, [text], limits.max_source)[0]
+        if len(ids_of(text)) <= limit:
+            break
+    return text
 
 
-def _shorten(text: str, cut: Cut, tokenizer: Tokenizer, limit: int) -> tuple[str, int]:
+def _shorten(
+    text: str, cut: Cut, ids_of: Callable[[str], list[int]], tokenizer: Tokenizer, limit: int
+) -> tuple[str, int]:
     """The text with the cut's stretch shortened or dropped, and where characters were taken out."""
     stretch = text[cut.start : cut.end]
-    budget = limit - len(source_ids(tokenizer, [text[: cut.start] + text[cut.end :]])[0])
+    budget = limit - len(ids_of(text[: cut.start] + text[cut.end :]))
     offsets = tokenizer(stretch, return_offsets_mapping=True, add_special_tokens=False, verbose=False)["offset_mapping"]
     while offsets and budget >= max(cut.drop_below, 1):
         if cut.keep == "head":
@@ -155,7 +178,7 @@ def _shorten(text: str, cut: Cut, tokenizer: Tokenizer, limit: int) -> tuple[str
         else:
             start = cut.start + offsets[max(len(offsets) - budget, 0)][0]
             shorter, position = text[: cut.start] + text[start:], cut.start
-        excess = len(source_ids(tokenizer, [shorter])[0]) - limit
+        excess = len(ids_of(shorter)) - limit
         if excess <= 0:
             return shorter, position
         budget -= excess  # tokens at the seam may come out otherwise than when counted apart

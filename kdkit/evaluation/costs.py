@@ -50,7 +50,7 @@ def student_cost(student: Student, folder: Path, held_out: Rows, generation: Gen
             parameters = models.count_parameters(model.module)
             yield lambda rows: predict(model, rows, generation, device=device)
 
-    timing = measure(opened, held_out.encoded, batch_size=generation.batch_size, device=device)
+    timing = measure(opened, held_out.prompts, batch_size=generation.batch_size, device=device)
     return _cost(timing, folder, parameters, generation)
 
 
@@ -76,7 +76,7 @@ def teacher_cost(
             parameters = kind.size_of(config).parameters
             yield lambda rows: model.generate(rows, generation)
 
-    timing = measure(opened, held_out.encoded, batch_size=generation.batch_size, device=device)
+    timing = measure(opened, held_out.prompts, batch_size=generation.batch_size, device=device)
     return _cost(timing, folder, parameters, generation)
 
 

@@ -145,6 +145,7 @@ class Validator:
         model: The model in training.
         examples: Validation rows, as text.
         rows: The same, as token ids.
+        prompts: What the model reads to write a text for each.
         loss: The loss.
         targets: The teacher's logits.
         generation: How texts are generated, where they are needed.
@@ -159,6 +160,7 @@ class Validator:
     model: TextModel
     examples: Sequence[Example]
     rows: Sequence[EncodedExample]
+    prompts: Sequence[EncodedExample]
     loss: LossMixer
     targets: TargetSource
     generation: Generation
@@ -194,11 +196,11 @@ class Validator:
 
     def _texts(self) -> dict[str, str]:
         """The model's text for each row, by its id."""
-        own = own_rows(self.rows, self.generation.batch_size, self.team)
+        own = own_rows(self.prompts, self.generation.batch_size, self.team)
         others = {row.id for row in self.rows} - own
         texts: dict[str, str] = {}
         with self.progress.task("validate", total=len(own), unit="rows") as task:
-            for prediction in predict(self.model, self.rows, self.generation, device=self.device, done=others):
+            for prediction in predict(self.model, self.prompts, self.generation, device=self.device, done=others):
                 texts[prediction.id] = prediction.text
                 task.advance()
         return {row_id: text for share in self.team.gather(texts) for row_id, text in share.items()}

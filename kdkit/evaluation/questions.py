@@ -97,7 +97,7 @@ class Questions:
 
         texts.fill(
             path,
-            self.rows.encoded,
+            self.rows.prompts,
             generate,
             name=name,
             tokenizer=model.tokenizer,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from kdkit.models.causal import CausalModel, causal_model
 from kdkit.models.ends import end_ids
-from kdkit.models.kinds import EncoderDecoder
+from kdkit.models.kinds import DecoderOnly, EncoderDecoder, HFKind
 from kdkit.models.languages import adopt_languages, set_languages
 from kdkit.models.layers import config_with_layers, keep_layers
 from kdkit.models.layout import (
@@ -21,9 +22,11 @@ from kdkit.models.loading import (
     load_config,
     load_model,
     load_tokenizer,
+    read_config,
 )
 from kdkit.models.making import new_model, size_of
-from kdkit.models.seq2seq import Seq2SeqModel, count_parameters
+from kdkit.models.open_model import count_parameters
+from kdkit.models.seq2seq import Seq2SeqModel
 from kdkit.models.tokenizers import (
     check_same_tokenizer,
     decoding_digest,
@@ -35,10 +38,14 @@ from kdkit.models.tokenizers import (
 from kdkit.models.weights import check_weights, unchanged, weight_files, weights_digest
 
 __all__ = [
+    "CausalModel",
+    "DecoderOnly",
     "EncoderDecoder",
+    "HFKind",
     "Seq2SeqModel",
     "adopt_languages",
     "begin_alike",
+    "causal_model",
     "check_beginning",
     "check_same_tokenizer",
     "check_weights",
@@ -56,6 +63,7 @@ __all__ = [
     "logits_digest",
     "new_config",
     "new_model",
+    "read_config",
     "rules_beside",
     "set_languages",
     "size_of",

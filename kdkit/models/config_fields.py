@@ -52,13 +52,21 @@ def check_fields(table: Mapping[str, Any], known: Mapping[str, Any], model_type:
     Raises:
         UsageError: Names them, and what the first was probably meant to be.
     """
-    unknown = sorted(key for key in table if key != "model_type" and key not in known and key not in SPECIAL_TOKENS)
+    taken = {*known, *SPECIAL_TOKENS, *_other_names(model_type), "model_type"}
+    unknown = sorted(key for key in table if key not in taken)
     if unknown:
         near = get_close_matches(unknown[0], known, n=1)
         hint = f'; did you mean "{near[0]}" for "{unknown[0]}"?' if near else ""
         raise UsageError(f"{place} has fields that a {model_type} model does not have: {', '.join(unknown)}{hint}")
     for name, part, part_known in _parts(table, known, place):
         check_fields(part, part_known, part_known["model_type"], f"{place}.{name}")
+
+
+def _other_names(model_type: str) -> set[str]:
+    """Names that fields of a type have in other types, and may have in this one too."""
+    from transformers import CONFIG_MAPPING
+
+    return set(CONFIG_MAPPING[model_type].attribute_map) if model_type in CONFIG_MAPPING else set()
 
 
 def check_sizes(table: Mapping[str, Any], place: str) -> None:
@@ -116,6 +124,10 @@ def with_tokens(table: Mapping[str, Any], known: Mapping[str, Any], tokenizer: T
     fields = _filled(table, known, tokenizer, source_size(tokenizer))
     fields.setdefault("pad_token_id", tokenizer.pad_token_id)
     fields.setdefault("eos_token_id", end_id(tokenizer))
+    if not known.get("is_encoder_decoder"):
+        # Defaults are ids in the vocabulary of some model of the type, not in this one.
+        fields.setdefault("bos_token_id", getattr(tokenizer, "bos_token_id", None))
+        return fields
     decoder = fields.get("decoder")
     # Types with parts do not see padding in what the decoder reads, so its start is another token. T5Gemma's model
     # calls it the decoder's bos_token_id.

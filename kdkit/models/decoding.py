@@ -48,6 +48,26 @@ def generation_config(module: Any, tokenizer: Tokenizer, options: Generation) ->
     )
 
 
+def causal_generation_config(module: Any, tokenizer: Tokenizer, options: Generation) -> Any:
+    """The same of a decoder-only model: limits count what it writes after the prompt, and several tokens may end it."""
+    from transformers import GenerationConfig
+
+    ends = model_token(module, "eos_token_id")
+    return GenerationConfig(
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=model_token(module, "bos_token_id"),
+        eos_token_id=end_id(tokenizer) if ends is None else ends,
+        max_new_tokens=options.max_new_tokens,
+        num_beams=options.beams,
+        early_stopping=options.early_stopping if options.beams > 1 else False,
+        do_sample=False,
+        min_new_tokens=options.min_new_tokens or None,
+        length_penalty=options.length_penalty if options.length_penalty != 1 else None,
+        no_repeat_ngram_size=options.no_repeat_ngram_size or None,
+        use_cache=True,
+    )
+
+
 def outgrows_cache(module: Any) -> bool:
     """Whether a decoder has more layers than transformers makes a cache for, so that generating with it fails.
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from kdkit.data.sequences import completion_ids, encode_prompts, encode_sequences
+from kdkit.data.tokens import encode, target_ids
 from kdkit.errors import UsageError
+from kdkit.models.auto import CAUSAL, SEQ2SEQ
 from kdkit.models.config_fields import config_of_side
+from kdkit.models.loading import load_tokenizer
 from kdkit.models.making import size_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import Generation, TokenLimits
-    from kdkit.api.values import ModelSize
+    from kdkit.api.values import EncodedExample, Example, ModelSize
+    from kdkit.models.auto import AutoClass
 
 # Of T5 and its kin, and of rotary models: they know distances, not positions, and so have no end.
 DISTANCES = ("relative_attention_num_buckets", "rope_parameters")
@@ -25,9 +33,41 @@ class EncoderDecoder:
     """Models whose encoder reads the source and whose decoder writes the target, such as T5 and BART."""
 
     @property
+    def name(self) -> str:
+        """What such a model is called."""
+        return "encoder-decoder"
+
+    @property
+    def auto(self) -> AutoClass:
+        """The class of transformers that opens such models."""
+        return SEQ2SEQ
+
+    def load_tokenizer(self, name: str) -> Tokenizer:
+        """The tokenizer of a model's folder or hub name (see `kdkit.models.load_tokenizer`)."""
+        return load_tokenizer(name)
+
+    @property
     def pipeline_tag(self) -> str:
         """The Hugging Face hub's name for the task of such models."""
         return "text2text-generation"
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> list[EncodedExample]:
+        """Token ids of every example: the encoder's and the decoder's."""
+        return encode(examples, tokenizer, limits)
+
+    def target_ids(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+        """The labels of whole targets."""
+        return target_ids(tokenizer, texts)
+
+    def prompts(
+        self,
+        encoded: Sequence[EncodedExample],
+        examples: Sequence[Example],  # noqa: ARG002 - a source is read alone in training too
+        tokenizer: Tokenizer,  # noqa: ARG002
+        limits: TokenLimits,  # noqa: ARG002
+    ) -> Sequence[EncodedExample]:
+        """What is read where a text is to be written: the same sources."""
+        return encoded
 
     def code(self, folder: str, generation: Generation) -> str:
         """Python that opens a model of this kind with plain transformers, and writes a text as the recipe does."""
@@ -64,6 +104,91 @@ print(tokenizer.decode(model.generate(ids, max_length={generation.max_new_tokens
                     f"{name} is {limit}, but a {config.model_type} model of this size has positions for {positions}; "
                     f"set it to {positions} or less"
                 )
+
+
+@attrs.frozen
+class DecoderOnly:
+    """Models that continue a text, such as Llama and GPT-2: they read the prompt and write the completion after it."""
+
+    @property
+    def name(self) -> str:
+        """What such a model is called."""
+        return "decoder-only"
+
+    @property
+    def auto(self) -> AutoClass:
+        """The class of transformers that opens such models."""
+        return CAUSAL
+
+    def load_tokenizer(self, name: str) -> Tokenizer:
+        """The tokenizer of a model's folder or hub name; where it has no padding, the token that ends texts pads.
+
+        Padding is masked by its place, never by its id.
+        """
+        return load_tokenizer(name, pads_with_end=True)
+
+    @property
+    def pipeline_tag(self) -> str:
+        """What the Hugging Face hub calls the task of such models."""
+        return "text-generation"
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> list[EncodedExample]:
+        """Token ids of every example: the prompt's, and the labels that follow it."""
+        return encode_sequences(examples, tokenizer, limits)
+
+    def target_ids(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+        """The labels of whole completions that follow nothing."""
+        return completion_ids(texts, tokenizer)
+
+    def prompts(
+        self,
+        encoded: Sequence[EncodedExample],  # noqa: ARG002 - here the last token of a prompt may be left out
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        limits: TokenLimits,
+    ) -> Sequence[EncodedExample]:
+        """What is read where a text is to be written: the prompts alone, as whoever uses the model has them."""
+        return encode_prompts(examples, tokenizer, limits)
+
+    def code(self, folder: str, generation: Generation) -> str:
+        """Python that opens a model of this kind with plain transformers, and writes a text as the recipe does."""
+        return f"""\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{folder}")
+model = AutoModelForCausalLM.from_pretrained("{folder}")
+inputs = tokenizer("the prompt", return_tensors="pt")
+ids = model.generate(**inputs, max_new_tokens={generation.max_new_tokens})
+print(tokenizer.decode(ids[0, inputs.input_ids.shape[1] :], skip_special_tokens=True))"""
+
+    def size_of(self, config: Any) -> ModelSize:
+        """Parameters and vocabulary of a configuration; nothing is allocated.
+
+        Raises:
+            UsageError: There is no model of such numbers.
+        """
+        return size_of(config)
+
+    def check_positions(self, config: Any, limits: TokenLimits, generation: Generation) -> None:
+        """Refuse limits beyond a model's positions: prompt and completion share them.
+
+        Raises:
+            UsageError: Names the limits and the number of positions.
+        """
+        positions = _positions(config.get_text_config(), ("max_position_embeddings", "max_seq_len"))
+        for name, written in (
+            ("tokens.max_target", limits.max_target),
+            ("generation.max_new_tokens", generation.max_new_tokens),
+        ):
+            if positions is not None and limits.max_source + written > positions + 1:  # the last is not read
+                raise UsageError(
+                    f"tokens.max_source is {limits.max_source} and {name} is {written}, but a {config.model_type} "
+                    f"model of this size has positions for {positions} tokens of both together; lower one of them"
+                )
+
+
+HFKind: TypeAlias = EncoderDecoder | DecoderOnly
+"""A kind of models of transformers."""
 
 
 def _positions(config: Any, fields: tuple[str, ...]) -> int | None:

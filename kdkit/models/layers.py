@@ -18,14 +18,18 @@ from kdkit.models.config_fields import config_of_side
 from kdkit.models.making import empty_model, new_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 COUNTS = {
-    "encoder": ("num_encoder_layers", "encoder_layers", "num_layers"),
-    "decoder": ("num_decoder_layers", "decoder_layers"),
+    "encoder_layers": ("num_encoder_layers", "encoder_layers", "num_layers"),
+    "decoder_layers": ("num_decoder_layers", "decoder_layers"),
+    "layers": ("num_hidden_layers",),
 }
-OF_EACH_LAYER = ("attention_window", "layer_types")
-"""Fields that may be a list with an entry a layer: of LED's encoder, and of either side of T5Gemma."""
+"""The stacks that a model may have, by the options that name layers of them; and the fields that count them."""
+OF_EACH_LAYER = ("attention_window", "layer_types", "no_rope_layers", "attention_layers", "mlp_layer_types")
+"""Fields that may be a list with an entry a layer: of LED's encoder, of either side of T5Gemma, of SmolLM3."""
+INDICES = ("mlp_only_layers",)
+"""Fields that may be a list of the layers that are of another kind: of Qwen's mixtures of experts."""
 
 WHERE_IT_IS = ("layer_idx", "layer_id", "seed", "has_relative_attention_bias")
 """Settings that number the layers. BigBird draws blocks by it, and T5's first layer has the bias for all."""
@@ -33,8 +37,12 @@ WHERE_IT_IS = ("layer_idx", "layer_id", "seed", "has_relative_attention_bias")
 SETTINGS = (bool, int, float, str, list, tuple, type(None))
 
 
-def config_with_layers(config: Any, encoder_layers: Sequence[int], decoder_layers: Sequence[int]) -> Any:
+def config_with_layers(config: Any, kept: Mapping[str, Sequence[int]]) -> Any:
     """The configuration of a model that keeps only these layers.
+
+    Args:
+        config: The teacher's.
+        kept: The layers of each stack, by the stack's name in `COUNTS`.
 
     Raises:
         UsageError: A layer does not exist, the model type's layer counts are not known to kdkit, or no configuration
@@ -42,37 +50,39 @@ def config_with_layers(config: Any, encoder_layers: Sequence[int], decoder_layer
     """
     chosen = copy.deepcopy(config)
     teacher = empty_model(copy.deepcopy(config))
-    for side, layers in (("encoder", encoder_layers), ("decoder", decoder_layers)):
+    for side, layers in kept.items():
         holder, field = _count(chosen, side)
         there = getattr(holder, field)
         beyond = [layer for layer in layers if layer >= there]
         if beyond:
             raise UsageError(
-                f"from_teacher.{side}_layers names layer {beyond[0]}, "
-                f"but the teacher's {side} has layers 0 to {there - 1}"
+                f"from_teacher.{side} names layer {beyond[0]}, "
+                f"but the teacher{_owner(side)} has layers 0 to {there - 1}"
             )
         for name in OF_EACH_LAYER:
+            is_given = not isinstance(getattr(type(holder), name, None), property)  # Mamba's follow from their number
             value = getattr(holder, name, None)
-            if isinstance(value, (list, tuple)) and (side == "encoder" or holder is not chosen):
+            if is_given and isinstance(value, (list, tuple)) and (side != "decoder_layers" or holder is not chosen):
                 setattr(holder, name, [value[layer] for layer in layers])
+        for name in INDICES:
+            if isinstance(value := getattr(holder, name, None), list):
+                setattr(holder, name, [place for place, layer in enumerate(layers) if layer in value])
         setattr(holder, field, len(layers))
-    for side, layers in (("encoder", encoder_layers), ("decoder", decoder_layers)):
+    for side, layers in kept.items():
         chosen = _with_same_layers(chosen, Stack.of(teacher, side), side, layers)
-    _check_around(teacher, empty_model(copy.deepcopy(chosen)))
+    _check_around(teacher, empty_model(copy.deepcopy(chosen)), kept)
     return chosen
 
 
-def keep_layers(teacher: Any, encoder_layers: Sequence[int], decoder_layers: Sequence[int], *, seed: int) -> Any:
+def keep_layers(teacher: Any, kept: Mapping[str, Sequence[int]], *, seed: int) -> Any:
     """A model of some of the teacher's layers, with the teacher's weights in them.
 
-    Layer j of the student is layer `encoder_layers[j]` (`decoder_layers[j]`) of the teacher; embeddings, head and norms
+    Layer j of a stack of the student is layer `kept[stack][j]` of the teacher; embeddings, head and norms
     are the teacher's. What only the first layer holds (T5's relative position bias) always comes from the teacher's
     first layer. Source: Shleifer and Rush, "Pre-trained Summarization Distillation" (2020).
     """
-    student = new_model(config_with_layers(teacher.config, encoder_layers, decoder_layers), seed=seed)
-    places = {}
-    for side, layers in (("encoder", encoder_layers), ("decoder", decoder_layers)):
-        places[Stack.of(teacher, side).prefix] = layers
+    student = new_model(config_with_layers(teacher.config, kept), seed=seed)
+    places = {Stack.of(teacher, side).prefix: layers for side, layers in kept.items()}
     source = teacher.state_dict()
 
     def teacher_name(name: str) -> str:
@@ -101,13 +111,13 @@ class Stack:
 
     @classmethod
     def of(cls, module: Any, side: str) -> Stack:
-        """The layers of a model; side is `encoder` or `decoder`.
+        """The layers of a model, by the name of the stack in `COUNTS`.
 
         Raises:
             UsageError: There is no telling which layers they are.
         """
         holder, field = _count(module.config, side)
-        part = module.get_encoder() if side == "encoder" else module.get_decoder()
+        part = module.get_encoder() if side == "encoder_layers" else module.get_decoder()
         for name, each in part.named_modules():  # outer lists come before those within a layer
             is_stack = isinstance(each, torch.nn.ModuleList) and len(each) == getattr(holder, field)
             if is_stack and "vision" not in name:
@@ -146,8 +156,13 @@ def _settings(one: torch.nn.Module, other: torch.nn.Module) -> Iterator[str]:
         for key, value in vars(part).items():
             if key.startswith("_") or key in WHERE_IT_IS or not isinstance(value, SETTINGS):
                 continue
-            if value != vars(its).get(key):
+            if _same_kind(value) != _same_kind(vars(its).get(key)):
                 yield f"{name}.{key}".lstrip(".")
+
+
+def _same_kind(value: Any) -> Any:
+    """A list as the tuple that it may have been before it was in a file."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _with_same_layers(chosen: Any, theirs: Stack, side: str, layers: Sequence[int]) -> Any:
@@ -160,16 +175,16 @@ def _with_same_layers(chosen: Any, theirs: Stack, side: str, layers: Sequence[in
         differences.append(found)
     place, what = differences[0]
     raise UsageError(
-        f"from_teacher.{side}_layers = {list(layers)} is not possible: layer {place} of a {chosen.model_type} "
-        f"model cannot be as the teacher's layer {layers[place]} ({what}); keep kinds of layers in the "
-        f"teacher's order, such as {list(range(len(layers)))}, or give config"
+        f"from_teacher.{side} = {list(layers)} is not possible: layer {place} of a {chosen.model_type} model "
+        f"cannot be as the teacher's layer {layers[place]} ({what}); keep kinds of layers in the teacher's "
+        f"order, such as {list(range(len(layers)))}, or give config"
     )
 
 
 def _by_sparse_step(config: Any, side: str, count: int) -> Iterator[Any]:
     """The configuration as it is, then with each step at which its sparse layers may stand; read as from a file."""
     yield _reopened(config)
-    step, number = f"{side}_sparse_step", f"num_sparse_{side}_layers"
+    step, number = f"{side.removesuffix('_layers')}_sparse_step", f"num_sparse_{side}"
     if not hasattr(config, step):
         return
     for places in range(count + 1):
@@ -181,14 +196,17 @@ def _by_sparse_step(config: Any, side: str, count: int) -> Iterator[Any]:
 
 
 def _reopened(config: Any) -> Any:
-    return type(config).from_dict(config.to_dict())
+    try:
+        return type(config).from_dict(config.to_dict())
+    except AttributeError as error:  # RecurrentGemma's writes what it cannot read
+        raise _unknown(config) from error
 
 
-def _check_around(teacher: Any, student: Any) -> None:
+def _check_around(teacher: Any, student: Any, sides: Iterable[str]) -> None:
     """Refuse a student whose weights outside of layers are not the teacher's."""
 
     def around(module: Any) -> dict[str, torch.Size]:
-        prefixes = tuple(Stack.of(module, side).prefix for side in COUNTS)
+        prefixes = tuple(Stack.of(module, side).prefix for side in sides)
         return {name: each.shape for name, each in module.state_dict().items() if not name.startswith(prefixes)}
 
     theirs, ours = around(teacher), around(student)
@@ -202,13 +220,17 @@ def _check_around(teacher: Any, student: Any) -> None:
 
 def _count(config: Any, side: str) -> tuple[Any, str]:
     """Which configuration says how many layers a side has, and in which field."""
-    holder = config_of_side(config, side)
+    holder = config_of_side(config, side.removesuffix("_layers")) if side != "layers" else config.get_text_config()
     if holder is not config:
         return holder, "num_hidden_layers"
     for field in COUNTS[side]:
         if hasattr(config, field):
             return config, field
     raise _unknown(config)
+
+
+def _owner(side: str) -> str:
+    return "" if side == "layers" else f"'s {side.removesuffix('_layers')}"
 
 
 def _unknown(config: Any) -> UsageError:

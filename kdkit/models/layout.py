@@ -18,7 +18,7 @@ from kdkit.data.tokens import target_ids
 from kdkit.errors import UsageError
 from kdkit.models.decoding import MODEL_TOKENS, decoder_inputs, model_token, never_written
 from kdkit.models.languages import marks_languages
-from kdkit.models.loading import config_from, first_line, load_config, quiet
+from kdkit.models.loading import config_from, first_line, quiet, read_config
 from kdkit.models.making import empty_model
 from kdkit.models.weights import read_table, weights_digest
 from kdkit.system.digests import digest_of
@@ -189,7 +189,7 @@ def rules_beside(folder: Path) -> dict[str, Any]:
 
 def _configured(folder: Path, name: str) -> tuple[Any, Any]:
     """A special token as config.json has it and as transformers completes it."""
-    return read_table(folder / "config.json").get(name), getattr(load_config(str(folder)), name, None)
+    return read_table(folder / "config.json").get(name), getattr(read_config(str(folder)), name, None)
 
 
 def write_like(module: Any, teacher: Any) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kdkit.data.tokens import source_ids
 from kdkit.errors import KdkitError, MissingInput, UsageError
+from kdkit.models.auto import SEQ2SEQ
 from kdkit.models.config_fields import (
     check_fields,
     check_sizes,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kdkit.api.interfaces import Tokenizer
+    from kdkit.models.auto import AutoClass
 
 # The last three are vocabularies of slow tokenizers.
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.spm", "*.tokenizer", "*.codes"]
@@ -102,8 +104,12 @@ def _fetch(name: str, patterns: list[str]) -> Path:
         ) from error
 
 
-def load_tokenizer(name: str) -> Tokenizer:
+def load_tokenizer(name: str, *, pads_with_end: bool = False) -> Tokenizer:
     """The tokenizer of a local folder or a hub model.
+
+    Args:
+        name: Where it is.
+        pads_with_end: Whether the token that ends texts pads batches where there is no other.
 
     Raises:
         MissingInput: It is not there.
@@ -131,38 +137,39 @@ def load_tokenizer(name: str) -> Tokenizer:
         raise UsageError(
             f"the tokenizer of {name} cannot be read ({type(error).__name__}: {first_line(error)}); {FETCH_AGAIN}"
         ) from error
+    if tokenizer.pad_token_id is None and pads_with_end:
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise UsageError(f"the tokenizer of {name} has no padding token")
     return cast("Tokenizer", tokenizer)
 
 
-def load_model(name: str) -> Any:
-    """An encoder-decoder with its weights, in fp32, on the CPU.
+def load_model(name: str, auto: AutoClass = SEQ2SEQ) -> Any:
+    """A model with its weights, in fp32, on the CPU.
 
     Raises:
         MissingInput: It is not there.
-        UsageError: What is there is no encoder-decoder model.
+        UsageError: What is there is a model of another kind.
         DamagedData: Its weight files are cut or are something else.
     """
     import torch
-    from transformers import AutoModelForSeq2SeqLM
 
-    config = load_config(name)
+    config = load_config(name, auto)
     folder = find_folder(name, weights=True)
     check_weights(folder)
     try:
         with quiet(), torch.device("meta"):
-            parameters = AutoModelForSeq2SeqLM.from_config(config, trust_remote_code=False).num_parameters()
+            parameters = auto.loader.from_config(config, trust_remote_code=False).num_parameters()
         check_enough(folder, parameters)
         with quiet(), nothing_else(folder) as shown:
-            model, found = AutoModelForSeq2SeqLM.from_pretrained(
+            model, found = auto.loader.from_pretrained(
                 str(shown), dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
         model.name_or_path = model.config._name_or_path = str(folder)  # noqa: SLF001 - which transformers saves
     except KdkitError:
         raise
     except Exception as error:
-        raise UsageError(f"{name} cannot be opened as an encoder-decoder model: {first_line(error)}") from error
+        raise UsageError(f"{name} cannot be opened as {auto.kind}: {first_line(error)}") from error
     if found["missing_keys"]:
         raise UsageError(
             f"{name} lacks {len(found['missing_keys'])} of the weights that its config.json requires, such as "
@@ -171,13 +178,20 @@ def load_model(name: str) -> Any:
     return model
 
 
-def load_config(name: str) -> Any:
+def load_config(name: str, auto: AutoClass = SEQ2SEQ) -> Any:
     """The configuration of a local folder or a hub model.
 
     Raises:
         MissingInput: It is not there.
-        UsageError: It is not that of an encoder-decoder.
+        UsageError: It is that of another kind of model.
     """
+    config = read_config(name)
+    auto.check(config, name)
+    return config
+
+
+def read_config(name: str) -> Any:
+    """The same of a model of whatever kind."""
     from transformers import AutoConfig
 
     folder = find_folder(name, weights=False)
@@ -191,15 +205,13 @@ def load_config(name: str) -> Any:
     except Exception as error:
         _refuse_own_code(folder, "config.json")
         raise UsageError(f"the configuration of {name} cannot be read ({first_line(error)}); {FETCH_AGAIN}") from error
-    if not config.is_encoder_decoder:
-        raise UsageError(f"{name} is a {config.model_type} model, not an encoder-decoder; use one such as T5")
     for path in (folder / "config.json", folder / "generation_config.json"):
         if path.is_file():
             check_token_ids(read_table(path), config, str(path))
     return config
 
 
-def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
+def config_from(table: Mapping[str, Any], tokenizer: Tokenizer, auto: AutoClass = SEQ2SEQ) -> Any:
     """A model configuration from a recipe's `config` table: `model_type` and that type's own fields.
 
     Vocabulary size and special token ids come from the tokenizer unless the table gives them.
@@ -209,7 +221,7 @@ def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
     fields = dict(table)
     model_type = fields.pop("model_type", None)
     if not isinstance(model_type, str):
-        raise UsageError('config.model_type is missing: give a model type of transformers, such as "t5"')
+        raise UsageError(f'config.model_type is missing: give a model type of transformers, such as "{auto.example}"')
     known = default_fields(model_type)
     check_sizes(table, "config")
     fields = with_tokens(fields, known, tokenizer)
@@ -218,8 +230,7 @@ def config_from(table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
             config = AutoConfig.for_model(model_type, **fields)
     except Exception as error:
         raise UsageError(f"config does not make a {model_type} model: {first_line(error)}") from error
-    if not config.is_encoder_decoder:
-        raise UsageError(f'config.model_type "{model_type}" is not an encoder-decoder; use one such as "t5"')
+    auto.check(config, "config")
     check_fields(table, known, model_type)
     check_vocabulary(config, tokenizer)
     check_token_ids(table, config, "config")

@@ -1,4 +1,4 @@
-"""Makes encoder-decoders from a configuration, with weights or without."""
+"""Makes models from a configuration, with weights or without."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import torch
 
 from kdkit.api.values import ModelSize
 from kdkit.errors import UsageError
+from kdkit.models.auto import auto_of
 from kdkit.models.heads import logit_width
 from kdkit.models.loading import quiet
-from kdkit.models.seq2seq import count_parameters
+from kdkit.models.open_model import count_parameters
 
 
 def new_model(config: Any, *, seed: int) -> Any:
@@ -58,9 +59,7 @@ def size_of(config: Any) -> ModelSize:
 
 def _from_config(config: Any) -> Any:
     """A new model; call within `quiet`, so that no other thread is in transformers."""
-    from transformers import AutoModelForSeq2SeqLM
-
     try:
-        return AutoModelForSeq2SeqLM.from_config(config, trust_remote_code=False)
+        return auto_of(config).loader.from_config(config, trust_remote_code=False)
     except (ValueError, RuntimeError, ArithmeticError, TypeError) as error:
         raise UsageError(f"config does not make a {config.model_type} model: {error}") from error

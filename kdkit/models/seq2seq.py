@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.api.values import EncodedExample, OutputHead
-from kdkit.models.decoding import attend_as_configured, decoder_inputs, generation_config, own_cache, text_rules
-from kdkit.models.heads import evaluating, follows_head, head_layer, logit_width, states_before, with_bias
-from kdkit.models.loading import quiet
-from kdkit.system.files import disk_full, make_folder, publish, sync_tree
-from kdkit.system.folders import delete
+from kdkit.models.decoding import attend_as_configured, decoder_inputs, generation_config, own_cache
+from kdkit.models.heads import head_layer, states_before
+from kdkit.models.open_model import HFModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-
     import torch
 
-    from kdkit.api.interfaces import Tokenizer
-    from kdkit.api.options import Generation, Training
+    from kdkit.api.options import Generation
     from kdkit.api.values import TokenBatch
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Seq2SeqModel:
-    """A model and its tokenizer.
-
-    Attributes:
-        module: A transformers encoder-decoder with a language-model head.
-        tokenizer: Its tokenizer.
-    """
-
-    module: Any
-    tokenizer: Tokenizer
-
-    @property
-    def vocab_size(self) -> int:
-        """Width of the logits."""
-        return logit_width(self.module)
-
-    @property
-    def text_rules(self) -> str:
-        """The tokens that the model's own rules begin texts with (see `kdkit.api.interfaces.RuledTexts`)."""
-        return text_rules(self.module)
+class Seq2SeqModel(HFModel):
+    """An encoder-decoder with a language-model head, and its tokenizer."""
 
     def logits(self, batch: TokenBatch) -> torch.Tensor:
         """Logits `[B, T, V]` under teacher forcing, straight from the model's own forward pass.
@@ -69,47 +42,6 @@ class Seq2SeqModel:
         assert layer is not None, "head_function tells whether the model has states"
         return states_before(layer, lambda: self.logits(batch))
 
-    def head_function(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """The output head as a function of `states`; None if something else follows it (see `follows_head`)."""
-        from kdkit.data.tokens import collate
-
-        layer = head_layer(self.module)
-        if layer is None:
-            return None
-        row = EncodedExample(id="", source_ids=(0, 1), target_ids=(0, 1, 2))
-        batch = collate([row, row], pad_id=self.tokenizer.pad_token_id, device=str(layer.weight.device))
-        with evaluating(self.module):
-            if follows_head(self.module, layer, lambda: self.logits(batch)):
-                return None
-        return lambda states_ND: with_bias(self.module, layer(states_ND))
-
-    def head(self) -> OutputHead | None:
-        """The output head in float32; None if something else follows it (see `head_function`)."""
-        import torch
-
-        layer = head_layer(self.module)
-        if layer is None or self.head_function() is None:
-            return None
-        weight_VD = layer.weight.detach().float()
-        bias_V = torch.zeros_like(weight_VD[:, 0]) if layer.bias is None else layer.bias.detach().float()
-        bias_V = with_bias(self.module, bias_V).reshape(-1)
-        return OutputHead(
-            weight_VD=weight_VD.cpu().numpy(),
-            bias_V=bias_V.cpu().numpy() if bool(bias_V.any()) else None,
-        )
-
-    @contextmanager
-    def lean(self, options: Training) -> Iterator[None]:
-        """Gradient checkpointing and compilation during a training (see `kdkit.api.interfaces.LeanModel`)."""
-        from kdkit.models.checkpoint_compile import compiled, recomputed
-
-        with ExitStack() as stack:
-            if options.gradient_checkpointing:
-                stack.enter_context(recomputed(self.module))
-            if options.compile:
-                stack.enter_context(compiled(self.module))
-            yield
-
     def generate(self, batch: TokenBatch, options: Generation) -> list[str]:
         """Beam search; special tokens are left out of the texts."""
         import torch
@@ -131,30 +63,3 @@ class Seq2SeqModel:
         Passing them to transformers is not enough: it fills what they leave open from the module's configuration.
         """
         self.module.generation_config = generation_config(self.module, self.tokenizer, options)
-
-    def save(self, folder: Path, *, texts: Mapping[str, str]) -> None:
-        """Write the model whole or not at all: into a temporary folder, which is then renamed."""
-        for left in (*folder.parent.glob(f".{folder.name}.*.partial"), *folder.parent.glob(f".{folder.name}.*.old")):
-            delete([left])  # of a process that was killed here
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        size = sum(tensor.nbytes for tensor in self.module.state_dict().values())
-        with disk_full(folder, size, discards=partial):
-            make_folder(folder.parent)
-            with quiet():
-                self.module.save_pretrained(str(partial))
-            self.tokenizer.save_pretrained(str(partial))  # type: ignore[attr-defined]
-            for name, text in texts.items():
-                (partial / name).write_text(text, encoding="utf-8")
-            sync_tree(partial)
-        if folder.exists():
-            old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-            publish(folder, old)
-            publish(partial, folder)
-            delete([old])
-        else:
-            publish(partial, folder)
-
-
-def count_parameters(module: torch.nn.Module) -> int:
-    """Number of trainable parameters; a shared tensor counts once."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -19,8 +19,8 @@ PAD, EOS = "<pad>", "</s>"
 PROBE = "def f(x):\n    return [1, 2.5, 'a b'] if x == None else \"Grüße\"  # ok\n\tassertEquals(3, f(0));"
 
 
-def train_bpe(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
-    """A byte-level BPE tokenizer with `<pad>` (0) and `</s>` (1), which it puts at the end of each text.
+def train_bpe(texts: Iterable[str], *, vocab_size: int, ends_texts: bool = True) -> Tokenizer:
+    """A byte-level BPE tokenizer with `<pad>` (0) and `</s>` (1), which it puts at the end of each text if asked.
 
     Of a text of many thousand characters the first are read: one without spaces takes time for the square of them.
     Deterministic: the same texts in the same order give the same tokenizer. Every byte has a token, so none is unknown;
@@ -40,7 +40,8 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     backend.train_from_iterator((text[:LONGEST] for text in texts), trainer)
-    backend.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=[(EOS, 1)])
+    if ends_texts:
+        backend.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=[(EOS, 1)])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token=PAD, eos_token=EOS, unk_token=PAD, clean_up_tokenization_spaces=False
     )

@@ -53,13 +53,13 @@ def ask_all(run: Run, corpus: Corpus) -> Asked:
     """Ask the models, one in memory at a time."""
     recipe, most = run.recipe, run.recipe.evaluation.rows
     with closing(recipe.student.open(student_folder(run.path), device=run.device)) as student:
-        held_out = rows_of(corpus.held_out, student.tokenizer, recipe.tokens, at_most=most)
+        held_out = rows_of(corpus.held_out, student.tokenizer, recipe.encoding, at_most=most)
         teacher, questions = _questions(run, student, held_out)
         answers = {"student": questions.answers(student)}
         questions.write_texts(student, texts_file(run.path, "student"), name="student")
         validation = None
         if corpus.test:
-            rows = rows_of(corpus.validation, student.tokenizer, recipe.tokens, at_most=most)
+            rows = rows_of(corpus.validation, student.tokenizer, recipe.encoding, at_most=most)
             picking = attrs.evolve(questions, rows=rows, loss=HardLoss(), targets=NoTargets(), teacher_ids={})
             validation = rows, picking.answers(student)
             picking.write_texts(student, texts_file(run.path, "student-validation"), name="student on validation rows")

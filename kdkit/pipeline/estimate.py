@@ -70,9 +70,9 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         validation_rows = _more(validation_rows, recipe.evaluation.rows)
     trained_on = drawn(corpus.train, _most_rows(recipe))
     used = {
-        "train": rows_of(trained_on, tokenizer, recipe.tokens).encoded,
-        "validation": rows_of(corpus.validation, tokenizer, recipe.tokens, at_most=validation_rows).encoded,
-        "test": rows_of(corpus.test, tokenizer, recipe.tokens, at_most=recipe.evaluation.rows).encoded,
+        "train": rows_of(trained_on, tokenizer, recipe.encoding).encoded,
+        "validation": rows_of(corpus.validation, tokenizer, recipe.encoding, at_most=validation_rows).encoded,
+        "test": rows_of(corpus.test, tokenizer, recipe.encoding, at_most=recipe.evaluation.rows).encoded,
     }
     trained = {"student": student_config}
     if recipe.teacher.fine_tune is not None:

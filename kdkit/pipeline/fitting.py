@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import LossMixer, TextModel
-    from kdkit.api.options import Evaluation, Generation, TokenLimits, Training
+    from kdkit.api.options import Evaluation, Generation, Training
     from kdkit.api.values import Corpus, EncodedExample
+    from kdkit.data.rows import Encoding
     from kdkit.logits.targets import TargetSource
     from kdkit.runs.run import Run
     from kdkit.runs.tracking import Tracking
@@ -34,7 +35,7 @@ class Fitting:
     """The settings of training that a run's teacher, student and baseline share.
 
     Attributes:
-        tokens: Where rows are cut.
+        encoding: How rows become token ids.
         generation: How texts are searched for.
         evaluation: The suites, one of which may pick the best epoch.
         seed: The run's seed.
@@ -45,7 +46,7 @@ class Fitting:
         team: The processes of the run.
     """
 
-    tokens: TokenLimits
+    encoding: Encoding
     generation: Generation
     evaluation: Evaluation
     seed: int
@@ -60,7 +61,7 @@ class Fitting:
         """The settings of a run."""
         recipe = run.recipe
         return cls(
-            tokens=recipe.tokens,
+            encoding=recipe.encoding,
             generation=recipe.generation,
             evaluation=recipe.evaluation,
             seed=recipe.seed,
@@ -95,13 +96,14 @@ class Fitting:
             folder: `best/`, `final/` and `checkpoints/` go here.
             texts: Text files that are saved with the model.
         """
-        training = rows_of(drawn(corpus.train, options.rows), model.tokenizer, self.tokens)
-        validation = rows_of(corpus.validation, model.tokenizer, self.tokens, at_most=options.validation_rows)
+        training = rows_of(drawn(corpus.train, options.rows), model.tokenizer, self.encoding)
+        validation = rows_of(corpus.validation, model.tokenizer, self.encoding, at_most=options.validation_rows)
         targets = targets_of([*training.encoded, *validation.encoded])
         validate = Validator(
             model=model,
             examples=validation.examples,
             rows=validation.encoded,
+            prompts=validation.prompts,
             loss=loss_at(loss, END),  # one measure for all epochs, and that of the evaluation
             targets=targets,
             generation=self.generation,

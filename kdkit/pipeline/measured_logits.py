@@ -81,7 +81,7 @@ def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Prog
     opened = recipe.teacher.open(folder, recipe.data, corpus, device="cpu")
     try:
         teacher = of_tokens(opened)
-        chosen = rows_of(corpus.train, teacher.tokenizer, recipe.tokens, at_most=rows).encoded
+        chosen = rows_of(corpus.train, teacher.tokenizer, recipe.encoding, at_most=rows).encoded
         learnt = first_quarter(len(chosen), f"the training data of {recipe.name}")
         head = teacher.head() if has_states(teacher) else None
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import OpenTeacher, Tokenizer
     from kdkit.api.interfaces.codecs import AnyCodec
-    from kdkit.api.options import Evaluation, TokenLimits, Training
+    from kdkit.api.options import Evaluation, Training
     from kdkit.api.values import Corpus, EncodedExample
+    from kdkit.data.rows import Encoding
     from kdkit.runs.stage_facts import Captured
 
 
@@ -99,7 +100,7 @@ class NeededLogits:
 
 
 def needed_rows(
-    corpus: Corpus, tokenizer: Tokenizer, limits: TokenLimits, training: Training, evaluation: Evaluation
+    corpus: Corpus, tokenizer: Tokenizer, encoding: Encoding, training: Training, evaluation: Evaluation
 ) -> list[EncodedExample]:
     """The rows whose logits some stage will read: training, validation, and those that are scored."""
     parts = (
@@ -110,7 +111,7 @@ def needed_rows(
     rows = {
         row.id: row
         for examples, at_most in parts
-        for row in rows_of(examples, tokenizer, limits, at_most=at_most).encoded
+        for row in rows_of(examples, tokenizer, encoding, at_most=at_most).encoded
     }
     return list(rows.values())
 

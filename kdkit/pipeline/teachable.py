@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdkit.data.long_rows import longest
-from kdkit.data.tokens import target_ids
 from kdkit.errors import UsageError
 from kdkit.system.wording import first_few, plural
 
@@ -46,7 +45,7 @@ def doubts(
         )
     yield from _alike(recipe, examples, rows)
     for role, ids in ends.items():
-        yield from _without_an_end(role, ids, rows, tokenizer)
+        yield from _without_an_end(role, ids, rows, tokenizer, recipe.tokens.max_target)
     yield from _cut(recipe, examples, rows, tokenizer)
     yield from _too_long_to_write(recipe, rows)
 
@@ -85,15 +84,16 @@ def _alike(recipe: Recipe, examples: Sequence[Example], rows: Sequence[EncodedEx
 
 
 def _without_an_end(
-    role: str, ends: frozenset[int], rows: Sequence[EncodedExample], tokenizer: Tokenizer
+    role: str, ends: frozenset[int], rows: Sequence[EncodedExample], tokenizer: Tokenizer, limit: int
 ) -> Iterator[str]:
     """Targets whose last token does not end a text."""
     special = frozenset(getattr(tokenizer, "all_special_ids", ()))
-    endless = [row for row in rows if not _ends(row.target_ids, ends, special)]
+    whole = [row for row in rows if len(row.target_ids) < limit] or rows  # the others may have lost their end
+    endless = [row for row in whole if not _ends(row.target_ids, ends, special)]
     if not endless:
         return
     named = f"its end tokens are {', '.join(map(str, sorted(ends)))}" if ends else "it has no end token"
-    if len(endless) == len(rows):
+    if len(endless) == len(whole):
         raise UsageError(
             f"{role}: no training target ends with a token at which the model stops ({named}; the target of "
             f"{endless[0].id!r} has {list(endless[0].target_ids[-3:])} last), so it would never learn to "
@@ -127,12 +127,16 @@ def _cut(
         for example, row in zip(examples, rows, strict=True)
         if len(row.target_ids) >= limit
     ]
+    if not full:
+        return
     different = list(dict.fromkeys(target for _, target in full))
-    sizes = dict(zip(different, map(len, target_ids(tokenizer, different)), strict=True)) if different else {}
+    sizes = dict(zip(different, map(len, recipe.encoding.target_ids(different, tokenizer)), strict=True))
     cut = [row for row, target in full if sizes[target] > limit]
     if not cut:
         return
     most = max(sizes.values())
+    stops = cut[0].target_ids[-1] == recipe.encoding.target_ids([""], tokenizer)[0][-1]
+    learned = "the models learn to stop there" if stops else "the models do not learn where they end"
     if len(cut) == len(rows):
         raise UsageError(
             f"tokens.max_target is {limit}, but every training target has more tokens (the longest {most:,}), "
@@ -140,8 +144,7 @@ def _cut(
         )
     yield (
         f"tokens.max_target is {limit}, and {len(cut):,} of {plural(len(rows), 'training target')} have more "
-        f"tokens (the longest {most:,}): {_named(cut)}; these targets are cut, so the models learn to stop "
-        "there"
+        f"tokens (the longest {most:,}): {_named(cut)}; these targets are cut, so {learned}"
     )
 
 

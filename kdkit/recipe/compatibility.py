@@ -25,10 +25,12 @@ def check_compatible(recipe: Recipe, corpus: Corpus) -> None:
     """Refuse a recipe whose parts do not fit each other.
 
     Raises:
-        UsageError: A training asks for more rows than there are; a metric that picks the best epoch does not exist; the
-            codec does not know the logits at a temperature of the loss, or as well as its divergence needs them, or
-            keeps no hidden states to compare; or a schedule has more epochs than the training.
+        UsageError: Teacher and student are of two kinds; a training asks for more rows than there are; a metric that
+            picks the best epoch does not exist; the codec does not know the logits at a temperature of the loss, or as
+            well as its divergence needs them, or keeps no hidden states to compare; or a schedule has more epochs than
+            the training.
     """
+    _check_kinds(recipe)
     _check_rows(recipe, corpus)
     check_parts(recipe)
     _check_metrics(recipe, corpus)
@@ -44,6 +46,16 @@ def check_parts(recipe: Recipe) -> None:
     _check_states(recipe)
     _check_temperatures(recipe)
     _check_samples(recipe)
+
+
+def _check_kinds(recipe: Recipe) -> None:
+    """What a teacher says of one kind of sequence says nothing of the other."""
+    teacher, student = recipe.teacher.model_kind, recipe.student.model_kind
+    if teacher is not None and teacher.name != student.name:
+        raise UsageError(
+            f'teacher "{recipe.names["teacher"]}" is {teacher.name} and student "{recipe.names["student"]}" is '
+            f"{student.name}, so they read rows as different tokens; use two models of one kind"
+        )
 
 
 def _check_rows(recipe: Recipe, corpus: Corpus) -> None:

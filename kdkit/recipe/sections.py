@@ -9,6 +9,7 @@ import attrs
 from attrs import validators
 
 from kdkit.api.options import Evaluation, Generation, StoreOptions, TokenLimits, Training, option
+from kdkit.data.rows import Encoding
 from kdkit.recipe.stored import stored_text
 from kdkit.system.digests import digest_of
 
@@ -126,6 +127,11 @@ class Recipe(Preamble):
     def digest(self) -> str:
         """SHA-256 of what the recipe asks for; its name, spelling and place do not matter."""
         return digest_of({key: value for key, value in self.digested.items() if key not in _NOT_IN_DIGEST})
+
+    @property
+    def encoding(self) -> Encoding:
+        """How its rows become token ids."""
+        return Encoding(kind=self.student.model_kind, limits=self.tokens)
 
     def to_toml(self) -> str:
         """The resolved recipe as a TOML document, which loads as the same recipe."""

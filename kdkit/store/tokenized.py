@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdkit.data.tokens import encode
 from kdkit.models import load_tokenizer
 from kdkit.system.digests import digest_of
 from kdkit.system.parsing import parse_json
@@ -13,11 +12,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import Tokenizer
-    from kdkit.api.options import TokenLimits
     from kdkit.api.values import Corpus
+    from kdkit.data.rows import Encoding
 
 
-def entry_for(entry: Path, tokenizer: Tokenizer, corpus: Corpus, limits: TokenLimits) -> Path:
+def entry_for(entry: Path, tokenizer: Tokenizer, corpus: Corpus, encoding: Encoding) -> Path:
     """The store's entry for a model trained on a tokenizer's ids of a corpus.
 
     The name of an entry covers a tokenizer's vocabulary and what it makes of one text, in which a tokenizer of other
@@ -29,8 +28,8 @@ def entry_for(entry: Path, tokenizer: Tokenizer, corpus: Corpus, limits: TokenLi
     there = load_tokenizer(str(entry))
     if _pipeline(there) is not None and _pipeline(there) == _pipeline(tokenizer):
         return entry
-    ours = _ids(tokenizer, corpus, limits)
-    return entry if ours == _ids(there, corpus, limits) else entry.with_name(digest_of([entry.name, ours])[:32])
+    ours = _ids(tokenizer, corpus, encoding)
+    return entry if ours == _ids(there, corpus, encoding) else entry.with_name(digest_of([entry.name, ours])[:32])
 
 
 def _pipeline(tokenizer: Tokenizer) -> Any:
@@ -41,6 +40,6 @@ def _pipeline(tokenizer: Tokenizer) -> Any:
     return {key: part for key, part in parse_json(backend.to_str()).items() if key not in {"truncation", "padding"}}
 
 
-def _ids(tokenizer: Tokenizer, corpus: Corpus, limits: TokenLimits) -> str:
-    rows = encode([*corpus.train, *corpus.validation], tokenizer, limits)
+def _ids(tokenizer: Tokenizer, corpus: Corpus, encoding: Encoding) -> str:
+    rows = encoding.encode([*corpus.train, *corpus.validation], tokenizer)
     return digest_of([[row.source_ids, row.target_ids] for row in rows])

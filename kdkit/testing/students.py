@@ -51,7 +51,7 @@ def check_student(
     from kdkit import models
     from kdkit.api.interfaces import Student
     from kdkit.api.options import Generation, TokenLimits
-    from kdkit.data.tokens import collate, encode
+    from kdkit.data.tokens import collate
 
     check_value(student, Student)
     corpus = synthetic_corpus()
@@ -59,12 +59,12 @@ def check_student(
     if given is None:
         given = models.train_bpe([each.source for each in corpus.train], vocab_size=300)
     tokenizer = student.load_tokenizer(given)
-    teacher_config = None if teacher_folder is None else models.load_config(str(teacher_folder))
+    teacher_config = None if teacher_folder is None else models.read_config(str(teacher_folder))
     kind, config = student.model_kind, student.model_config(tokenizer, teacher_config)
     model, same = (student.build(given, teacher_folder, seed=1, device=device) for _ in range(2))
     check_config(student, kind, config, tokenizer, model)
     assert same_weights(model, same), f"{student!r} makes other weights from the same seed"
-    rows = encode(corpus.train[:_ROWS], tokenizer, TokenLimits())
+    rows = kind.encode(corpus.train[:_ROWS], tokenizer, TokenLimits())
     batch = collate(rows, pad_id=tokenizer.pad_token_id, device=device)
     _check_logits(student, model, batch, collate(rows[:1], pad_id=tokenizer.pad_token_id, device=device))
     _check_head(student, model, batch)

@@ -60,7 +60,7 @@ def check_teacher(teacher: Teacher, *, source: DataSource | None = None, device:
     if kind is not None:
         check_config(teacher, kind, config, tokenizer)
     examples = [*corpus.train, *corpus.validation][:_ROWS]
-    rows = encode(examples, tokenizer, TokenLimits())
+    rows = (kind.encode if kind is not None else encode)(examples, tokenizer, TokenLimits())
     with tempfile.TemporaryDirectory(prefix="kdkit-teacher-") as place:
         folder = _folder(teacher, corpus, Path(place), device) if teacher.is_made_here else teacher.find_folder()
         assert kind is None or folder is not None, f"{teacher!r} is a model, and has no folder"

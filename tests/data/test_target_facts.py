@@ -8,8 +8,10 @@ from transformers import PreTrainedTokenizerFast
 
 from kdkit.api.options import TokenLimits
 from kdkit.api.values import Example
+from kdkit.data.rows import Encoding
 from kdkit.data.target_facts import facts_of, notes_on
 from kdkit.data.tokens import encode
+from kdkit.models import EncoderDecoder
 
 LIMITS = TokenLimits(max_source=20, max_target=4)
 
@@ -26,7 +28,7 @@ def words():
 def told(targets, tokenizer=None, limits=LIMITS, source="a b"):
     made = tokenizer or words()
     examples = [Example(id=f"train:{i}", source=source, target=target) for i, target in enumerate(targets)]
-    return facts_of(examples, encode(examples, made, limits), made, limits)
+    return facts_of(examples, encode(examples, made, limits), made, Encoding(kind=EncoderDecoder(), limits=limits))
 
 
 def test_targets_that_come_back_as_another_text_are_counted():

@@ -180,6 +180,7 @@ def trainer(
         model=trained,
         examples=examples[:6],
         rows=encoded_rows[:6],
+        prompts=encoded_rows[:6],
         loss=HardLoss(),
         targets=NoTargets(),
         generation=Generation(beams=1, max_new_tokens=7),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import runpy
-from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -33,6 +32,26 @@ def test_the_code_of_a_model_card_opens_a_saved_model(tmp_path, capsys):
 
 
 @attrs.frozen(kw_only=True)
+class Written(EncoderDecoder):
+    """A kind with a task and a size of its own."""
+
+    asked: list
+
+    @property
+    def pipeline_tag(self):
+        return "text-generation"
+
+    def code(self, folder, generation):
+        return f"open({folder!r}, {generation.max_new_tokens})"
+
+    def size_of(self, config):
+        return ModelSize(parameters=7, vocab_size=config.vocab_size)
+
+    def check_positions(self, *limits):
+        self.asked.append(limits)
+
+
+@attrs.frozen(kw_only=True)
 class Writer(HFSeq2SeqStudent):
     """A student whose model is of a kind that kdkit does not know."""
 
@@ -40,12 +59,7 @@ class Writer(HFSeq2SeqStudent):
 
     @property
     def model_kind(self):
-        return SimpleNamespace(
-            pipeline_tag="text-generation",
-            code=lambda folder, generation: f"open({folder!r}, {generation.max_new_tokens})",
-            size_of=lambda config: ModelSize(parameters=7, vocab_size=config.vocab_size),
-            check_positions=lambda *limits: self.asked.append(limits),
-        )
+        return Written(asked=self.asked)
 
 
 def test_card_and_estimate_take_a_model_of_another_kind(tmp_path):

@@ -14,8 +14,12 @@ from kdkit.errors import UsageError
 from kdkit.models.layers import Stack
 
 
+def stacks(encoder, decoder):
+    return {"encoder_layers": encoder, "decoder_layers": decoder}
+
+
 def student_of(teacher, encoder, decoder):
-    module = models.keep_layers(teacher.module, encoder, decoder, seed=9).eval()
+    module = models.keep_layers(teacher.module, stacks(encoder, decoder), seed=9).eval()
     return models.Seq2SeqModel(module=module, tokenizer=tiny.tokenizer())
 
 
@@ -34,7 +38,7 @@ def test_a_student_of_later_layers_computes_what_they_compute(model_type, tmp_pa
 def with_layers(teacher, encoder, decoder):
     """The teacher itself, with other layers taken out of it."""
     for side, layers in (("encoder", encoder), ("decoder", decoder)):
-        stack = Stack.of(teacher.module, side)
+        stack = Stack.of(teacher.module, f"{side}_layers")
         config = getattr(teacher.module.config, side, None)
         if hasattr(getattr(config, "get_text_config", lambda: None)(), "layer_types"):  # read in the forward pass
             config = config.get_text_config()
@@ -68,10 +72,10 @@ REFUSED = {
 def test_layers_that_no_configuration_has_in_that_order_are_refused(model_type, fields, layers, what):
     teacher = tiny.model(table(model_type, **fields))
     with pytest.raises(UsageError, match="is not possible") as said:
-        models.config_with_layers(teacher.module.config, layers, (0,))
+        models.config_with_layers(teacher.module.config, stacks(layers, (0,)))
     assert what in str(said.value)
     assert f"such as {list(range(len(layers)))}, or give config" in str(said.value)
-    models.config_with_layers(teacher.module.config, range(len(layers)), (0,))  # what it says to do
+    models.config_with_layers(teacher.module.config, stacks(range(len(layers)), (0,)))  # what it says to do
 
 
 @pytest.mark.parametrize("layers", [(1, 3), (0, 2), (0, 2, 3), (0,)])
@@ -81,7 +85,7 @@ def test_sparse_blocks_stay_sparse_and_dense_ones_dense(model_type, layers, tmp_
     teacher = tiny.model(table(model_type, **four))
     if layers == (0, 2, 3) and "switch" in model_type:  # whose rule of every n-th begins with the second
         with pytest.raises(UsageError, match="is not possible"):
-            models.config_with_layers(teacher.module.config, layers, (0, 1))
+            models.config_with_layers(teacher.module.config, stacks(layers, (0, 1)))
         return
     student = student_of(teacher, layers, (0, 1))
     expected = with_layers(copy.deepcopy(teacher), layers, (0, 1)).logits(batch())
@@ -92,9 +96,9 @@ def test_sparse_blocks_stay_sparse_and_dense_ones_dense(model_type, layers, tmp_
 
 
 def test_attention_windows_and_kinds_of_attention_go_with_their_layers():
-    led = models.config_with_layers(tiny.model(table("led")).module.config, (1,), (0, 1))
+    led = models.config_with_layers(tiny.model(table("led")).module.config, stacks((1,), (0, 1)))
     assert led.attention_window == [8]
-    gemma = models.config_with_layers(tiny.model(table("t5gemma")).module.config, (1,), (1, 0))
+    gemma = models.config_with_layers(tiny.model(table("t5gemma")).module.config, stacks((1,), (1, 0)))
     assert gemma.encoder.layer_types == ["full_attention"]
     assert gemma.decoder.layer_types == ["full_attention", "sliding_attention"]
 
@@ -102,4 +106,4 @@ def test_attention_windows_and_kinds_of_attention_go_with_their_layers():
 def test_weights_whose_size_depends_on_the_number_of_layers_are_refused():
     teacher = tiny.model(table("mvp", use_prompt=True, prompt_length=2, prompt_mid_dim=4))
     with pytest.raises(UsageError, match="depends on how many there are; give config or model"):
-        models.config_with_layers(teacher.module.config, (0,), (0,))
+        models.config_with_layers(teacher.module.config, stacks((0,), (0,)))

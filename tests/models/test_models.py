@@ -23,6 +23,8 @@ T5_HEADS = {
     "gated": {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
 }
 
+BOTH = {"encoder_layers": (0, 1), "decoder_layers": (0, 1)}
+
 
 def batch_of(rows: int = 5):
     return collate(tiny.encoded(rows)[1], pad_id=tiny.tokenizer().pad_token_id)
@@ -290,14 +292,14 @@ def test_plain_transformers_writes_what_a_run_has_its_student_write(tmp_path):
 def test_a_student_of_all_layers_is_its_teacher(config):
     teacher = tiny.model(config)
     student = models.Seq2SeqModel(
-        module=models.keep_layers(teacher.module, (0, 1), (0, 1), seed=9).eval(), tokenizer=tiny.tokenizer()
+        module=models.keep_layers(teacher.module, BOTH, seed=9).eval(), tokenizer=tiny.tokenizer()
     )
     assert torch.equal(student.logits(batch_of()), teacher.logits(batch_of()))
 
 
 def test_a_layer_is_the_layer_of_the_teacher_that_was_named():
     teacher = tiny.model(tiny.T5, num_layers=3, num_decoder_layers=3).module
-    student = models.keep_layers(teacher, (2, 1), (1,), seed=9)
+    student = models.keep_layers(teacher, {"encoder_layers": (2, 1), "decoder_layers": (1,)}, seed=9)
     theirs, ours = teacher.state_dict(), student.state_dict()
     query = "block.{}.layer.0.SelfAttention.q.weight"
     assert torch.equal(ours["encoder." + query.format(0)], theirs["encoder." + query.format(2)])
@@ -308,7 +310,7 @@ def test_a_layer_is_the_layer_of_the_teacher_that_was_named():
 
 def test_without_layer_0_the_relative_position_bias_is_still_the_teachers():
     teacher = tiny.model(tiny.T5).module
-    student = models.keep_layers(teacher, (1,), (1,), seed=9)
+    student = models.keep_layers(teacher, {"encoder_layers": (1,), "decoder_layers": (1,)}, seed=9)
     bias = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     for side in ("encoder", "decoder"):
         assert torch.equal(student.state_dict()[f"{side}.{bias}"], teacher.state_dict()[f"{side}.{bias}"])
@@ -317,7 +319,7 @@ def test_without_layer_0_the_relative_position_bias_is_still_the_teachers():
 def test_changing_the_student_leaves_the_teacher_alone():
     teacher = tiny.model(tiny.T5)
     before = teacher.logits(batch_of()).detach().clone()
-    student = models.keep_layers(teacher.module, (0, 1), (0, 1), seed=9)
+    student = models.keep_layers(teacher.module, BOTH, seed=9)
     with torch.no_grad():
         for parameter in student.parameters():
             parameter.zero_()
@@ -327,7 +329,7 @@ def test_changing_the_student_leaves_the_teacher_alone():
 def test_a_layer_that_is_not_there_is_named():
     config = tiny.model(tiny.T5).module.config
     with pytest.raises(UsageError, match=r"decoder_layers names layer 2, but the teacher's decoder has layers 0 to 1"):
-        models.config_with_layers(config, (0,), (2,))
+        models.config_with_layers(config, {"encoder_layers": (0,), "decoder_layers": (2,)})
 
 
 # --- new models

@@ -28,7 +28,7 @@ def test_steps_are_those_of_the_loop_with_a_token_budget_too(tmp_path):
     changes = {"training__batch_tokens": 60, "training__group_by_length": True, "training__accumulation": 2}
     recipe = load_recipe(tiny.recipe_table(tmp_path, **changes))
     corpus = recipe.data.load(Silent())
-    rows = rows_of(corpus.train, recipe.teacher.load_tokenizer(corpus), recipe.tokens).encoded
+    rows = rows_of(corpus.train, recipe.teacher.load_tokenizer(corpus), recipe.encoding).encoded
     orders = [epoch_order(Lengths.of(rows), recipe.training, seed=recipe.seed, epoch=epoch) for epoch in (0, 1)]
     what = estimate(recipe, corpus)
     assert what.student_steps == sum(math.ceil(len(batches) / 2) for batches in orders)

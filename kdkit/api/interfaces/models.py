@@ -8,17 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     import torch
 
     from kdkit.api.options import Generation, TokenLimits, Training
-    from kdkit.api.values import (
-        ModelSize,
-        TokenBatch,
-    )
+    from kdkit.api.values import EncodedExample, Example, ModelSize, TokenBatch
 
 
 class Tokenizer(Protocol):
@@ -44,12 +41,44 @@ class ModelKind(Protocol):
     """What follows from the kind of a model alone (encoder-decoder, say), before any weights are loaded."""
 
     @property
+    def name(self) -> str:
+        """What such a model is called: "encoder-decoder"."""
+        ...
+
+    @property
     def pipeline_tag(self) -> str:
         """What the Hugging Face hub calls the task of such models."""
         ...
 
     def code(self, folder: str, generation: Generation) -> str:
         """Python that opens a model of this kind with plain transformers, and writes a text as the recipe does."""
+        ...
+
+    def encode(
+        self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits
+    ) -> Sequence[EncodedExample]:
+        """Token ids of every example, as such a model reads them, within the limits."""
+        ...
+
+    def target_ids(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
+        """The labels of whole targets, whatever the limits."""
+        ...
+
+    def prompts(
+        self,
+        encoded: Sequence[EncodedExample],
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        limits: TokenLimits,
+    ) -> Sequence[EncodedExample]:
+        """What such a model reads to write a text for each example.
+
+        Args:
+            encoded: What `encode` made of the examples.
+            examples: The rows.
+            tokenizer: The tokenizer.
+            limits: The limits.
+        """
         ...
 
     def size_of(self, config: Any) -> ModelSize:

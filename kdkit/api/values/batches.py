@@ -73,6 +73,16 @@ class TokenBatch:
         """Where the labels are."""
         return LabelPlaces.of(self.labels_BT)
 
+    @cached_property
+    def source_counts(self) -> torch.Tensor:
+        """How many tokens each source has, int64, on the CPU."""
+        return self.source_mask_BS.sum(1).cpu()
+
+    @cached_property
+    def label_counts(self) -> torch.Tensor:
+        """How many labels each row has, int64, on the CPU."""
+        return self.places.example_N.bincount(minlength=len(self.labels_BT))
+
     def to(self, device: str) -> TokenBatch:
         """The same on another device."""
         moved = attrs.evolve(
@@ -81,7 +91,8 @@ class TokenBatch:
             source_mask_BS=sent(self.source_mask_BS, device),
             labels_BT=sent(self.labels_BT, device),
         )
-        object.__setattr__(moved, "places", self.places)  # found where they are cheap to find
+        for found_here in ("places", "source_counts"):  # where they are cheap to find
+            object.__setattr__(moved, found_here, getattr(self, found_here))
         return moved
 
 

@@ -2,102 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from kdkit.api.options import Training, at_least_one, option
 from kdkit.builtin.teachers import named_tokenizer
+from kdkit.builtin.teachers.open_hf import HFTeacher
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
-    from pathlib import Path
-
-    import torch
-
-    from kdkit.api.interfaces import DataSource, ModelKind, OpenTeacher, TextModel, Tokenizer
-    from kdkit.api.options import Generation
-    from kdkit.api.values import (
-        Corpus,
-        EncodedExample,
-        FloatArray,
-        OutputHead,
-        Prediction,
-        StateBlock,
-        TeacherBlock,
-        TokenBatch,
-    )
-    from kdkit.system.progress import Progress
+    from kdkit.api.interfaces import TextModel, Tokenizer
+    from kdkit.models import EncoderDecoder
 
 
 @attrs.frozen(kw_only=True)
-class HFSeq2SeqTeacher:
+class HFSeq2SeqTeacher(HFTeacher):
     """An encoder-decoder by name or path, or new from a configuration; fine-tuned first if asked."""
 
-    model: str = option("Hub name or path of a model; or give `config`.", default="")
-    config: dict[str, Any] | None = option(
-        "A new model instead: `model_type` and that transformers type's own fields.", default=None
-    )
-    tokenizer: str = option(
-        "Hub name or path of a tokenizer; by default the model's, or a new one with `config`.", default=""
-    )
+    ends_texts: ClassVar[bool] = True
+
     src_lang: str = named_tokenizer.src_lang()
     tgt_lang: str = named_tokenizer.tgt_lang()
-    vocab_size: int = option(
-        "With `config` and no `tokenizer`: size of the byte-level BPE that is trained on the training rows.",
-        default=4096,
-        check=at_least_one,
-    )
-    fine_tune: Training | None = option(
-        "Train it on the ground truth first: the student's loop at alpha 0.", default=None
-    )
-    capture_batch_size: int = option("Rows a batch while its logits are captured.", default=16, check=at_least_one)
 
     def __attrs_post_init__(self) -> None:
-        if bool(self.model) == (self.config is not None):
-            raise UsageError("give either `model` or `config`")
+        HFTeacher.__attrs_post_init__(self)
         if (self.src_lang or self.tgt_lang) and not (self.tokenizer or self.model):
             raise UsageError("src_lang and tgt_lang need a tokenizer that marks languages; name one in `tokenizer`")
 
     @property
-    def is_made_here(self) -> bool:
-        """Whether the run makes the model: a new one, or one that is fine-tuned."""
-        return self.config is not None or self.fine_tune is not None
-
-    def check_inputs(self) -> None:
-        """Refuse a named model or tokenizer that is not there.
-
-        Raises:
-            MissingInput: It is not to be had.
-            UsageError: What is there is none.
-        """
-        from kdkit import models
-
-        if self.tokenizer or self.model:
-            self._named_tokenizer()
-        if self.model:
-            models.load_config(self.model)
-
-    def load_tokenizer(self, corpus: Corpus) -> Tokenizer:
-        """The given one, the model's, or a new one trained on sources and targets of the training rows."""
-        from kdkit import models
-
-        if self.tokenizer or self.model:
-            return self._named_tokenizer()
-        texts = (text for example in corpus.train for text in (example.source, example.target))
-        return models.train_bpe(texts, vocab_size=self.vocab_size)
-
-    def _named_tokenizer(self) -> Tokenizer:
-        name = self.tokenizer or self.model
-        return named_tokenizer.load(name, src_lang=self.src_lang, tgt_lang=self.tgt_lang)
-
-    @property
-    def model_kind(self) -> ModelKind:
+    def model_kind(self) -> EncoderDecoder:
         """An encoder-decoder."""
         from kdkit import models
 
         return models.EncoderDecoder()
+
+    def _named_tokenizer(self) -> Tokenizer:
+        name = self.tokenizer or self.model
+        return named_tokenizer.load(name, src_lang=self.src_lang, tgt_lang=self.tgt_lang)
 
     def model_config(self, tokenizer: Tokenizer) -> Any:
         """The transformers configuration."""
@@ -109,147 +50,8 @@ class HFSeq2SeqTeacher:
         models.check_beginning(config, tokenizer, folder=folder, ours=bool(self.tgt_lang))
         return config
 
-    def find_folder(self) -> Path | None:
-        """The named model's folder; None for a new model."""
+    def _ready(self, module: Any, tokenizer: Tokenizer, *, device: str, new: bool) -> TextModel:
         from kdkit import models
 
-        return models.find_folder(self.model, weights=True) if self.model else None
-
-    def build(self, corpus: Corpus, *, seed: int, device: str) -> TextModel:
-        """The model before fine-tuning."""
-        from kdkit import models
-
-        tokenizer = self.load_tokenizer(corpus)
-        module = (
-            models.load_model(self.model) if self.model else models.new_model(self.model_config(tokenizer), seed=seed)
-        )
-        models.begin_alike(module, tokenizer, ours=self.config is not None or bool(self.tgt_lang))
+        models.begin_alike(module, tokenizer, ours=new or bool(self.tgt_lang))
         return models.Seq2SeqModel(module=module.to(device), tokenizer=tokenizer)
-
-    def open(
-        self,
-        folder: Path | None,
-        source: DataSource,  # noqa: ARG002 - only recorded teachers read it
-        corpus: Corpus,
-        *,
-        device: str,
-    ) -> OpenTeacher:
-        """The model that was made, or the named one as it is."""
-        from kdkit import models
-
-        assert folder is not None, "this teacher is a model"
-        tokenizer = models.load_tokenizer(str(folder)) if self.is_made_here else self.load_tokenizer(corpus)
-        with models.unchanged(folder):
-            module = models.load_model(str(folder))
-            models.begin_alike(module, tokenizer, ours=self.is_made_here or bool(self.tgt_lang))
-            identity = models.logits_digest(folder, module)
-        model = models.Seq2SeqModel(module=module.to(device).eval(), tokenizer=tokenizer)
-        return OpenHFTeacher(model=model, identity=identity, device=device, batch_size=self.capture_batch_size)
-
-
-@attrs.define(kw_only=True, eq=False)
-class OpenHFTeacher:
-    """A teacher's model in memory."""
-
-    model: Any
-    identity: str
-    device: str
-    batch_size: int
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The model's tokenizer."""
-        tokenizer: Tokenizer = self.model.tokenizer
-        return tokenizer
-
-    @property
-    def vocab_size(self) -> int:
-        """Width of the model's logits."""
-        width: int = self.model.vocab_size
-        return width
-
-    @property
-    def text_rules(self) -> str:
-        """What the model's texts begin with by its own rules (see `kdkit.api.interfaces.RuledTexts`)."""
-        rules: str = self.model.text_rules
-        return rules
-
-    def head(self) -> OutputHead | None:
-        """The model's output head, as float32; None where it is not all that makes logits of states."""
-        head: OutputHead | None = self.model.head()
-        return head
-
-    def groups(self, rows: Sequence[EncodedExample]) -> Sequence[Sequence[EncodedExample]]:
-        """Batches of like length, longest first."""
-        from kdkit.data.tokens import length_sorted
-
-        return list(length_sorted(rows, self.batch_size))
-
-    def logits(
-        self,
-        rows: Sequence[EncodedExample],
-        progress: Progress,  # noqa: ARG002 - there is nothing to note
-        *,
-        done: Collection[str] = (),
-    ) -> Iterator[TeacherBlock]:
-        """Logits equal to the model's own."""
-        from kdkit.api.values import TeacherBlock
-
-        for row, logits_TV in self._outputs(rows, done, self.model.logits):
-            yield TeacherBlock(id=row.id, logits_TV=logits_TV)
-
-    def states(
-        self,
-        rows: Sequence[EncodedExample],
-        progress: Progress,  # noqa: ARG002 - there is nothing to note
-        *,
-        done: Collection[str] = (),
-    ) -> Iterator[StateBlock]:
-        """What goes into the model's output head, in the same batches."""
-        from kdkit.api.values import StateBlock
-
-        for row, states_TD in self._outputs(rows, done, self.model.states):
-            yield StateBlock(id=row.id, states_TD=states_TD)
-
-    def _outputs(
-        self,
-        rows: Sequence[EncodedExample],
-        done: Collection[str],
-        compute: Callable[[TokenBatch], torch.Tensor],
-    ) -> Iterator[tuple[EncodedExample, FloatArray]]:
-        """Each row that is not done, and its own tokens' part of what is computed of a batch.
-
-        The batches are those of all rows: their shapes show in the last bits of what comes out.
-        """
-        import torch
-
-        from kdkit.data.tokens import collate
-
-        for batch_rows in self.groups(rows):
-            if all(row.id in done for row in batch_rows):
-                continue
-            batch = collate(batch_rows, pad_id=self.tokenizer.pad_token_id, device=self.device)
-            with torch.inference_mode():
-                output_BTX = compute(batch).float().cpu().numpy()
-            for row, output_TX in zip(batch_rows, output_BTX, strict=True):
-                if row.id not in done:
-                    yield row, output_TX[: len(row.target_ids)]
-
-    def generate(
-        self, rows: Sequence[EncodedExample], options: Generation, *, done: Collection[str] = ()
-    ) -> Iterator[Prediction]:
-        """The model's texts."""
-        from kdkit.models.generation import predict
-
-        return predict(self.model, rows, options, device=self.device, done=done)
-
-    def close(self) -> None:
-        """Let go of the model, so that its memory is free before the student opens."""
-        import gc
-
-        import torch
-
-        self.model = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()

@@ -82,7 +82,7 @@ def _have(run: Run) -> BaselineMade:
     corpus, workshop, recipe = run.read_corpus(), run.path / labels_only.NAME, run.recipe
     model = untrained(run, corpus)
     named = run.store / "baselines" / _key(recipe, corpus, model)
-    entry = run.team.lead_does(lambda: entry_for(named, model.tokenizer, corpus, recipe.tokens))
+    entry = run.team.lead_does(lambda: entry_for(named, model.tokenizer, corpus, recipe.encoding))
     note = run.progress.note
     with found_or_making(entry, what="baseline", note=note, is_there=entry.is_dir, team=run.team) as reused:
         if reused:

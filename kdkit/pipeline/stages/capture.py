@@ -105,7 +105,7 @@ def filling_of(run: Run, teacher: OpenTeacher, corpus: Corpus) -> CacheFilling:
     recipe, narrow = run.recipe, of_tokens(teacher)
     needed = NeededLogits.of(
         narrow,
-        needed_rows(corpus, teacher.tokenizer, recipe.tokens, recipe.training, recipe.evaluation),
+        needed_rows(corpus, teacher.tokenizer, recipe.encoding, recipe.training, recipe.evaluation),
         recipe.codec,
         codec_name=recipe.names["codec"],
         teacher_name=f"{recipe.name}: {recipe.names['teacher']}",
@@ -131,7 +131,7 @@ def covers(run: Run, folder: Path, told: Captured, corpus: Corpus) -> bool:
         return False
     recipe = run.recipe
     tokenizer = recipe.teacher.load_tokenizer(corpus)
-    rows = needed_rows(corpus, tokenizer, recipe.tokens, recipe.training, recipe.evaluation)
+    rows = needed_rows(corpus, tokenizer, recipe.encoding, recipe.training, recipe.evaluation)
     cache = LogitCache.open(folder)
     if cache.vocab_size > target_size(tokenizer):  # captured by an earlier kdkit, entries of no token included
         return False
@@ -153,7 +153,7 @@ def _sentence_of_width(needed: NeededLogits, whole: int) -> str:
 
 def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
     recipe = run.recipe
-    held_out = rows_of(corpus.held_out, teacher.tokenizer, recipe.tokens, at_most=recipe.evaluation.rows).encoded
+    held_out = rows_of(corpus.held_out, teacher.tokenizer, recipe.encoding, at_most=recipe.evaluation.rows).prompts
     path = run.path / "predictions" / "teacher.jsonl"
 
     def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:

@@ -10,7 +10,6 @@ from kdkit.api.values import SPLITS
 from kdkit.data import corpus as corpora
 from kdkit.data.given import reason_of
 from kdkit.data.target_facts import facts_of, notes_on
-from kdkit.data.tokens import encode
 from kdkit.errors import Mismatch
 from kdkit.recipe.inputs import check_inputs, load_rows
 from kdkit.runs.facts_table import as_facts, from_facts
@@ -76,9 +75,9 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
     lengths, targets = {}, {}
     for split in SPLITS:
         if rows_here := corpus.split(split):
-            encoded = encode(rows_here, tokenizer, recipe.tokens)
+            encoded = recipe.encoding.encode(rows_here, tokenizer)
             lengths[split] = corpora.lengths(encoded, recipe.tokens)
-            targets[split] = facts_of(rows_here, encoded, tokenizer, recipe.tokens)
+            targets[split] = facts_of(rows_here, encoded, tokenizer, recipe.encoding)
     rows = {split: len(corpus.split(split)) for split in SPLITS}
     repeated = corpora.repeated_rows(corpus)
     report = {

@@ -91,7 +91,7 @@ def entry_of(run: Run, corpus: Corpus) -> Path:
     """The store's entry for the run's teacher."""
     tokenizer = run.recipe.teacher.load_tokenizer(corpus)
     entry = run.store / "teachers" / _key(run, corpus, tokenizer)
-    return entry_for(entry, tokenizer, corpus, run.recipe.tokens)
+    return entry_for(entry, tokenizer, corpus, run.recipe.encoding)
 
 
 def _have_stored(run: Run) -> tuple[Path, bool]:

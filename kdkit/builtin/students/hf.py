@@ -1,0 +1,127 @@
+"""What students that are Hugging Face models have in common: where they come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from attrs import validators
+
+from kdkit.api.options import option
+from kdkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from kdkit.api.interfaces import TextModel, Tokenizer
+    from kdkit.models import HFKind
+
+
+def _some_layer(_instance: object, _field: object, layers: tuple[int, ...]) -> None:
+    if not layers:
+        raise ValueError("must name at least one layer")
+
+
+some_layers: Any = validators.and_(_some_layer, validators.deep_iterable(validators.ge(0)))
+"""Check of an option that names layers."""
+
+
+@attrs.frozen(kw_only=True)
+class HFStudent(ABC):
+    """A model of transformers by name or path, new from a configuration, or made of the teacher's own layers."""
+
+    model: str = option("Hub name or path of a model; or give `config` or `from_teacher`.", default="")
+    config: dict[str, Any] | None = option(
+        "A new model instead: `model_type` and that transformers type's own fields; it uses the teacher's tokenizer.",
+        default=None,
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if bool(self.model) + (self.config is not None) + (self._kept() is not None) != 1:
+            raise UsageError("give one of `model`, `config` and `from_teacher`")
+
+    @property
+    @abstractmethod
+    def model_kind(self) -> HFKind:
+        """What kind of model it is."""
+
+    @abstractmethod
+    def _kept(self) -> Mapping[str, Sequence[int]] | None:
+        """The teacher's layers that it is made of, by stack; None if it is not."""
+
+    def check_inputs(self) -> None:
+        """Refuse a named model that is not there.
+
+        Raises:
+            MissingInput: It is not there.
+            UsageError: What is there is something else.
+        """
+        from kdkit import models
+
+        if self.model:
+            self.model_kind.load_tokenizer(self.model)
+            models.load_config(self.model, self.model_kind.auto)
+
+    def find_folder(self) -> Path | None:
+        """The named model's folder."""
+        from kdkit import models
+
+        return models.find_folder(self.model, weights=True) if self.model else None
+
+    @abstractmethod
+    def load_tokenizer(self, teacher_tokenizer: Tokenizer) -> Tokenizer:
+        """The named model's own, else the teacher's."""
+
+    def model_config(self, tokenizer: Tokenizer, teacher_config: Any | None) -> Any:
+        """The transformers configuration."""
+        from kdkit import models
+
+        if self.model:
+            return self._named_config(tokenizer)
+        if self.config is not None:
+            return self._new_config(self.config, tokenizer)
+        kept = self._kept()
+        assert kept is not None
+        if teacher_config is None:
+            raise UsageError(
+                "from_teacher needs a teacher that is a model, and this one is recorded logits; give model or config"
+            )
+        return models.config_with_layers(teacher_config, kept)
+
+    @abstractmethod
+    def _named_config(self, tokenizer: Tokenizer) -> Any: ...
+
+    @abstractmethod
+    def _new_config(self, table: Mapping[str, Any], tokenizer: Tokenizer) -> Any: ...
+
+    def build(self, teacher_tokenizer: Tokenizer, teacher_folder: Path | None, *, seed: int, device: str) -> TextModel:
+        """The student before training."""
+        from kdkit import models
+
+        tokenizer, auto = self.load_tokenizer(teacher_tokenizer), self.model_kind.auto
+        if self.model:
+            module = models.load_model(self.model, auto)
+        elif self.config is not None:
+            module = models.new_model(self._new_config(self.config, tokenizer), seed=seed)
+        else:
+            kept = self._kept()
+            assert kept is not None
+            assert teacher_folder is not None, "model_config refuses this before anything is made"
+            module = models.keep_layers(models.load_model(str(teacher_folder), auto), kept, seed=seed)
+        if teacher_folder is not None:
+            models.write_like(module, models.generation_of(teacher_folder))
+        return self._ready(module, tokenizer, device=device)
+
+    def open(self, folder: Path, *, device: str) -> TextModel:
+        """A student that was saved."""
+        from kdkit import models
+
+        kind = self.model_kind
+        module = models.load_model(str(folder), kind.auto)
+        return self._ready(module, kind.load_tokenizer(str(folder)), device=device)
+
+    @abstractmethod
+    def _ready(self, module: Any, tokenizer: Tokenizer, *, device: str) -> TextModel:
+        """A module that was loaded or made, as a model."""

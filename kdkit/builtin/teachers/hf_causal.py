@@ -1,0 +1,43 @@
+"""`hf-causal`: any Hugging Face decoder-only model as the teacher."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from kdkit.builtin.teachers.open_hf import HFTeacher
+
+if TYPE_CHECKING:
+    from kdkit.api.interfaces import TextModel, Tokenizer
+    from kdkit.models import DecoderOnly
+
+
+@attrs.frozen(kw_only=True)
+class HFCausalTeacher(HFTeacher):
+    """A decoder-only model by name or path, or new from a configuration; fine-tuned first if asked."""
+
+    ends_texts: ClassVar[bool] = False  # a prompt does not end where the completion begins
+
+    @property
+    def model_kind(self) -> DecoderOnly:
+        """A decoder-only model."""
+        from kdkit import models
+
+        return models.DecoderOnly()
+
+    def _named_tokenizer(self) -> Tokenizer:
+        return self.model_kind.load_tokenizer(self.tokenizer or self.model)
+
+    def model_config(self, tokenizer: Tokenizer) -> Any:
+        """The transformers configuration."""
+        from kdkit import models
+
+        if self.config is not None:
+            return models.config_from(self.config, tokenizer, self.model_kind.auto)
+        return models.load_config(self.model, self.model_kind.auto)
+
+    def _ready(self, module: Any, tokenizer: Tokenizer, *, device: str, new: bool) -> TextModel:  # noqa: ARG002
+        from kdkit import models
+
+        return models.causal_model(module.to(device), tokenizer)

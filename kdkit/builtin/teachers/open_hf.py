@@ -1,0 +1,253 @@
+"""What teachers that are Hugging Face models have in common: their options, and how an open one is asked."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from kdkit.api.options import Training, at_least_one, option
+from kdkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from pathlib import Path
+
+    import torch
+
+    from kdkit.api.interfaces import DataSource, OpenTeacher, TextModel, Tokenizer
+    from kdkit.api.options import Generation
+    from kdkit.api.values import (
+        Corpus,
+        EncodedExample,
+        FloatArray,
+        OutputHead,
+        Prediction,
+        StateBlock,
+        TeacherBlock,
+        TokenBatch,
+    )
+    from kdkit.models import HFKind
+    from kdkit.system.progress import Progress
+
+
+@attrs.frozen(kw_only=True)
+class HFTeacher(ABC):
+    """A model of transformers by name or path, or new from a configuration; fine-tuned first if asked."""
+
+    ends_texts: ClassVar[bool]
+    """Whether a tokenizer that is trained here puts the end after each text by itself."""
+
+    model: str = option("Hub name or path of a model; or give `config`.", default="")
+    config: dict[str, Any] | None = option(
+        "A new model instead: `model_type` and that transformers type's own fields.", default=None
+    )
+    tokenizer: str = option(
+        "Hub name or path of a tokenizer; by default the model's, or a new one with `config`.", default=""
+    )
+    vocab_size: int = option(
+        "With `config` and no `tokenizer`: size of the byte-level BPE that is trained on the training rows.",
+        default=4096,
+        check=at_least_one,
+    )
+    fine_tune: Training | None = option(
+        "Train it on the ground truth first: the student's loop at alpha 0.", default=None
+    )
+    capture_batch_size: int = option("Rows a batch while its logits are captured.", default=16, check=at_least_one)
+
+    def __attrs_post_init__(self) -> None:
+        if bool(self.model) == (self.config is not None):
+            raise UsageError("give either `model` or `config`")
+
+    @property
+    @abstractmethod
+    def model_kind(self) -> HFKind:
+        """What kind of model it is."""
+
+    @property
+    def is_made_here(self) -> bool:
+        """Whether the run makes the model: a new one, or one that is fine-tuned."""
+        return self.config is not None or self.fine_tune is not None
+
+    def check_inputs(self) -> None:
+        """Refuse a named model or tokenizer that is not there.
+
+        Raises:
+            MissingInput: It is not there.
+            UsageError: What is there is something else.
+        """
+        from kdkit import models
+
+        if self.tokenizer or self.model:
+            self._named_tokenizer()
+        if self.model:
+            models.load_config(self.model, self.model_kind.auto)
+
+    def load_tokenizer(self, corpus: Corpus) -> Tokenizer:
+        """The given one, the model's, or a new one trained on sources and targets of the training rows."""
+        from kdkit import models
+
+        if self.tokenizer or self.model:
+            return self._named_tokenizer()
+        texts = (text for example in corpus.train for text in (example.source, example.target))
+        return models.train_bpe(texts, vocab_size=self.vocab_size, ends_texts=self.ends_texts)
+
+    @abstractmethod
+    def _named_tokenizer(self) -> Tokenizer: ...
+
+    def find_folder(self) -> Path | None:
+        """The named model's folder; None for a new model."""
+        from kdkit import models
+
+        return models.find_folder(self.model, weights=True) if self.model else None
+
+    @abstractmethod
+    def model_config(self, tokenizer: Tokenizer) -> Any:
+        """The transformers configuration."""
+
+    def build(self, corpus: Corpus, *, seed: int, device: str) -> TextModel:
+        """The model before fine-tuning."""
+        from kdkit import models
+
+        tokenizer = self.load_tokenizer(corpus)
+        module = (
+            models.load_model(self.model, self.model_kind.auto)
+            if self.model
+            else models.new_model(self.model_config(tokenizer), seed=seed)
+        )
+        return self._ready(module, tokenizer, device=device, new=self.config is not None)
+
+    def open(
+        self,
+        folder: Path | None,
+        source: DataSource,  # noqa: ARG002 - only recorded teachers read it
+        corpus: Corpus,
+        *,
+        device: str,
+    ) -> OpenTeacher:
+        """The model that was made, or the named one as it is."""
+        from kdkit import models
+
+        assert folder is not None, "this teacher is a model"
+        kind = self.model_kind
+        tokenizer = kind.load_tokenizer(str(folder)) if self.is_made_here else self.load_tokenizer(corpus)
+        with models.unchanged(folder):
+            model = self._ready(
+                models.load_model(str(folder), kind.auto), tokenizer, device=device, new=self.is_made_here
+            )
+            model.module.eval()
+            identity = models.logits_digest(folder, model.module)
+        return OpenHFTeacher(model=model, identity=identity, device=device, batch_size=self.capture_batch_size)
+
+    @abstractmethod
+    def _ready(self, module: Any, tokenizer: Tokenizer, *, device: str, new: bool) -> TextModel:
+        """A module that was loaded or made, as a model; `new` if the run made it."""
+
+
+@attrs.define(kw_only=True, eq=False)
+class OpenHFTeacher:
+    """A teacher's model in memory."""
+
+    model: Any
+    identity: str
+    device: str
+    batch_size: int
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        tokenizer: Tokenizer = self.model.tokenizer
+        return tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of the model's logits."""
+        width: int = self.model.vocab_size
+        return width
+
+    @property
+    def text_rules(self) -> str:
+        """What the model's texts begin with by its own rules (see `kdkit.api.interfaces.RuledTexts`)."""
+        rules: str = self.model.text_rules
+        return rules
+
+    def head(self) -> OutputHead | None:
+        """The model's output head, as float32; None where it is not all that makes logits of states."""
+        head: OutputHead | None = self.model.head()
+        return head
+
+    def groups(self, rows: Sequence[EncodedExample]) -> Sequence[Sequence[EncodedExample]]:
+        """Batches of like length, longest first."""
+        from kdkit.data.tokens import length_sorted
+
+        return list(length_sorted(rows, self.batch_size))
+
+    def logits(
+        self,
+        rows: Sequence[EncodedExample],
+        progress: Progress,  # noqa: ARG002 - there is nothing to note
+        *,
+        done: Collection[str] = (),
+    ) -> Iterator[TeacherBlock]:
+        """Logits equal to the model's own."""
+        from kdkit.api.values import TeacherBlock
+
+        for row, logits_TV in self._outputs(rows, done, self.model.logits):
+            yield TeacherBlock(id=row.id, logits_TV=logits_TV)
+
+    def states(
+        self,
+        rows: Sequence[EncodedExample],
+        progress: Progress,  # noqa: ARG002 - there is nothing to note
+        *,
+        done: Collection[str] = (),
+    ) -> Iterator[StateBlock]:
+        """What goes into the model's output head, in the same batches."""
+        from kdkit.api.values import StateBlock
+
+        for row, states_TD in self._outputs(rows, done, self.model.states):
+            yield StateBlock(id=row.id, states_TD=states_TD)
+
+    def _outputs(
+        self,
+        rows: Sequence[EncodedExample],
+        done: Collection[str],
+        compute: Callable[[TokenBatch], torch.Tensor],
+    ) -> Iterator[tuple[EncodedExample, FloatArray]]:
+        """Each row that is not done, and its own tokens' part of what is computed of a batch.
+
+        The batches are those of all rows: their shapes show in the last bits of what comes out.
+        """
+        import torch
+
+        from kdkit.data.tokens import collate
+
+        for batch_rows in self.groups(rows):
+            if all(row.id in done for row in batch_rows):
+                continue
+            batch = collate(batch_rows, pad_id=self.tokenizer.pad_token_id, device=self.device)
+            with torch.inference_mode():
+                output_BTX = compute(batch).float().cpu().numpy()
+            for row, output_TX in zip(batch_rows, output_BTX, strict=True):
+                if row.id not in done:
+                    yield row, output_TX[: len(row.target_ids)]
+
+    def generate(
+        self, rows: Sequence[EncodedExample], options: Generation, *, done: Collection[str] = ()
+    ) -> Iterator[Prediction]:
+        """The model's texts."""
+        from kdkit.models.generation import predict
+
+        return predict(self.model, rows, options, device=self.device, done=done)
+
+    def close(self) -> None:
+        """Let go of the model, so that its memory is free before the student opens."""
+        import gc
+
+        import torch
+
+        self.model = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

@@ -1,0 +1,222 @@
+"""An open Hugging Face decoder-only model: how a row goes through it, and how it writes.
+
+A row is one sequence: the prompt's tokens, then the completion's, which are the labels. The row of logits at a position
+is about the next one, so the first label is judged by the state of the last prompt token:
+
+    tokens     p0   p1   p2   y0   y1  (y2 is not read)
+    position    0    1    2    3    4
+    logits of   -    -   y0   y1   y2
+
+Letters: B batch, S prompt tokens, T labels, W tokens of the longest sequence that is read, D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.errors import UsageError
+from kdkit.models.decoding import causal_generation_config
+from kdkit.models.heads import evaluating, head_layer, states_before
+from kdkit.models.open_model import HFModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.options import Generation
+    from kdkit.api.values import TokenBatch
+
+
+RTOL, ATOL = 1e-3, 1e-4
+"""How far apart logits may be that are the same but for the order of additions."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Sequences:
+    """The prompts and completions of a batch as the sequences that a model reads, padded on the right.
+
+    Attributes:
+        ids_BW: int64; the last label of a row is not read, since no label comes after it.
+        mask_BW: int64, 1 where there is a token.
+        place_BT: The position whose logits are about each label, int64; of padding, a position that exists.
+    """
+
+    ids_BW: torch.Tensor
+    mask_BW: torch.Tensor
+    place_BT: torch.Tensor
+
+    @classmethod
+    def of(cls, batch: TokenBatch, *, pad_id: int) -> Sequences:
+        """Those of a batch whose rows all have a prompt, of one token at least."""
+        import torch
+
+        labels_BT, device = batch.labels_BT, batch.labels_BT.device
+        lengths_B = batch.source_counts + batch.label_counts.clamp(min=1)  # on the CPU: no device is waited for
+        width = int(lengths_B.max()) - 1
+        prompts_B1 = batch.source_mask_BS.sum(1, keepdim=True)
+        read_B1 = prompts_B1 + (labels_BT >= 0).sum(1, keepdim=True).clamp(min=1) - 1
+        position_1W = torch.arange(width, device=device)[None]
+        in_prompt_1W = position_1W.clamp(max=batch.source_ids_BS.shape[1] - 1)
+        before_BW = batch.source_ids_BS.gather(1, in_prompt_1W.expand(len(labels_BT), -1))
+        after_BW = labels_BT.gather(1, (position_1W - prompts_B1).clamp(0, labels_BT.shape[1] - 1))
+        ids_BW = torch.where(position_1W < prompts_B1, before_BW, after_BW)
+        mask_BW = position_1W < read_B1
+        place_BT = prompts_B1 - 1 + torch.arange(labels_BT.shape[1], device=device)[None]
+        return cls(
+            ids_BW=ids_BW.masked_fill(~mask_BW, pad_id), mask_BW=mask_BW.long(), place_BT=place_BT.clamp(max=width - 1)
+        )
+
+    def judging(self, rows_BWX: torch.Tensor) -> torch.Tensor:
+        """Of what a model has at each position, the rows about labels: `[B, W, X]` to `[B, T, X]`."""
+        picked_BTX: torch.Tensor = rows_BWX.gather(1, self.place_BT[..., None].expand(-1, -1, rows_BWX.shape[-1]))
+        return picked_BTX
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class CausalModel(HFModel):
+    """A decoder-only model with a language-model head, and its tokenizer."""
+
+    def logits(self, batch: TokenBatch) -> torch.Tensor:
+        """Logits `[B, T, V]` of the labels under teacher forcing, straight from the model's own forward pass.
+
+        Only the states that judge labels go into the head, so logits of prompts are never made. What a model does after
+        its head (scales, caps) it does to these.
+        """
+        sequences = Sequences.of(batch, pad_id=self.tokenizer.pad_token_id)
+        layer = head_layer(self.module)
+        if layer is None:
+            return sequences.judging(self._forward(sequences))
+        with _picking(layer, sequences):
+            return self._forward(sequences)
+
+    def states(self, batch: TokenBatch) -> torch.Tensor:
+        """What goes into the output head for the labels, `[B, T, D]`, under teacher forcing."""
+        layer = head_layer(self.module)
+        assert layer is not None, "head_function says whether there are states"
+        sequences = Sequences.of(batch, pad_id=self.tokenizer.pad_token_id)
+        return sequences.judging(states_before(layer, lambda: self._forward(sequences)))
+
+    def _forward(self, sequences: Sequences) -> torch.Tensor:
+        output = self.module(input_ids=sequences.ids_BW, attention_mask=sequences.mask_BW, use_cache=False)
+        logits_BXV: torch.Tensor = output.logits
+        return logits_BXV
+
+    def generate(self, batch: TokenBatch, options: Generation) -> list[str]:
+        """What the model writes after each prompt; the prompts are padded on the left.
+
+        A model that would see the padding (RWKV) writes a text at a time.
+        """
+        self.adopt(options)
+        if self._sees_padding:
+            rows = zip(batch.source_ids_BS, batch.source_mask_BS, batch.source_counts.tolist(), strict=True)
+            return [
+                text for ids_S, mask_S, size in rows for text in self._texts(ids_S[None, :size], mask_S[None, :size])
+            ]
+        return self._texts(*padded_left(batch.source_ids_BS, batch.source_mask_BS))
+
+    @cached_property
+    def _sees_padding(self) -> bool:
+        return sees_padding(self.module)
+
+    def _texts(self, ids_BS: torch.Tensor, mask_BS: torch.Tensor) -> list[str]:
+        import torch
+
+        with torch.inference_mode():
+            ids_BX = self.module.generate(input_ids=ids_BS, attention_mask=mask_BS, synced_gpus=False)
+        written_BT = ids_BX[:, ids_BS.shape[1] :]
+        return self.tokenizer.batch_decode(written_BT, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def adopt(self, options: Generation) -> None:
+        """Make these options the module's own generation configuration: what it does by default, and what is saved."""
+        self.module.generation_config = causal_generation_config(self.module, self.tokenizer, options)
+
+
+def causal_model(module: Any, tokenizer: Tokenizer) -> CausalModel:
+    """A module as a model, if it is one that sees no token before its turn.
+
+    Raises:
+        UsageError: It is not.
+    """
+    check_causal(module)
+    return CausalModel(module=module, tokenizer=tokenizer)
+
+
+def padded_left(ids_BS: torch.Tensor, mask_BS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows that are padded on the right, with their padding on the left instead."""
+    import torch
+
+    width = ids_BS.shape[1]
+    place_BS = (torch.arange(width, device=ids_BS.device)[None] + mask_BS.sum(1, keepdim=True)) % width
+    return ids_BS.gather(1, place_BS), mask_BS.gather(1, place_BS)
+
+
+def sees_padding(module: Any) -> bool:
+    """Whether a model writes otherwise after a prompt with padding before it: recurrent ones such as RWKV do."""
+    import torch
+
+    device = next(module.parameters()).device
+    rows = ([0, 1, 0], [1, 1, 1]), ([1, 1, 0, 1, 0], [0, 0, 1, 1, 1])
+    with evaluating(module):
+        alone_V, padded_V = (
+            module.generate(
+                input_ids=torch.tensor([ids], device=device),
+                attention_mask=torch.tensor([mask], device=device),
+                generation_config=_one_token(module),
+            ).logits[0][0]
+            for ids, mask in rows
+        )
+    return not torch.allclose(alone_V.float(), padded_V.float(), rtol=RTOL, atol=ATOL)
+
+
+def _one_token(module: Any) -> Any:
+    """A generation of one token that tells its logits."""
+    from transformers import GenerationConfig
+
+    own = module.generation_config
+    return GenerationConfig(
+        max_new_tokens=1,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+        pad_token_id=own.pad_token_id,
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+    )
+
+
+def check_causal(module: Any) -> None:
+    """Refuse a model in which a token sees those after it: its logits would know the label that they are about.
+
+    Raises:
+        UsageError: It is such a model, like BERT unless `is_decoder` is set.
+    """
+    import torch
+
+    ids_BW = torch.tensor([[0, 1, 0, 1], [0, 1, 0, 0]], device=next(module.parameters()).device)
+    with evaluating(module):
+        one_WV, other_WV = module(input_ids=ids_BW, use_cache=False).logits.float()
+    if not torch.allclose(one_WV[:-1], other_WV[:-1], rtol=RTOL, atol=ATOL):
+        raise UsageError(
+            f"this {module.config.model_type} model reads the tokens after the one that it is asked about, so it is "
+            "not decoder-only; set is_decoder = true in its configuration if it has that, or use another model"
+        )
+
+
+@contextmanager
+def _picking(layer: torch.nn.Module, sequences: Sequences) -> Iterator[None]:
+    """Within the block only the states that judge labels go into the output head."""
+
+    def pick(_: object, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (sequences.judging(arguments[0]), *arguments[1:])
+
+    hook = layer.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import attrs
+import pytest
+from causal_kit import examples, tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdkit.api.options import TokenLimits
+from kdkit.api.values import Cut
+from kdkit.data.sequences import beginning, encode_prompts, encode_sequences
+from kdkit.errors import UsageError
+
+LIMITS = TokenLimits(max_source=60, max_target=60)
+TEXTS = st.text(alphabet="max of=12 x\n🙂é", max_size=12)
+
+
+def text(ids):
+    return tokenizer().decode(ids)
+
+
+def one(source, target, limits=LIMITS, its=None):
+    (row,) = encode_sequences(examples((source, target)), its or tokenizer(), limits)
+    return row
+
+
+@given(TEXTS, TEXTS)
+@settings(max_examples=60, deadline=None)
+def test_both_halves_are_the_whole_text_and_its_end(source, target):
+    row = one(source, target)
+    end = tokenizer().eos_token_id
+    assert row.source_ids
+    assert row.target_ids[-1] == end
+    prompt = () if row.source_ids == (end,) else row.source_ids  # one that is empty, or within the first label
+    assert text([*prompt, *row.target_ids[:-1]]) == source + target
+    assert tokenizer()(source + target)["input_ids"] == [*prompt, *row.target_ids[:-1]]
+
+
+def test_a_token_over_the_boundary_belongs_to_the_completion():
+    whole = tokenizer().tokenize("max of 3")
+    assert "max" in whole
+    row = one("ma", "x of 3")
+    assert text(row.target_ids[:1]) == "max"
+    (prompt,) = encode_prompts(examples(("ma", "x of 3")), tokenizer(), LIMITS)
+    assert text(prompt.source_ids) == "ma"  # what whoever asks the model gives it
+    assert prompt.target_ids == ()
+
+
+def test_a_long_prompt_keeps_its_end_and_a_cut_completion_has_no_stop():
+    row = one("max of 1 and 2 x x x", " == 2 x x x x", TokenLimits(max_source=3, max_target=2))
+    assert len(row.source_ids) == 3
+    assert "max of 1 and 2 x x x".endswith(text(row.source_ids))
+    assert len(row.target_ids) == 2
+    assert tokenizer().eos_token_id not in row.target_ids
+
+
+def test_a_prompt_with_cuts_is_shortened_by_them_first():
+    (row,) = examples(("max of 1 and 2 x x x x x x x x end", "== 2"))
+    cut = attrs.evolve(row, cuts=(Cut(start=14, end=30, drop_start=14, drop_end=30),))
+    (made,) = encode_sequences([cut], tokenizer(), TokenLimits(max_source=14, max_target=8))
+    assert text(made.source_ids).startswith("max of 1 and 2")
+    assert text(made.source_ids).endswith(" end")
+    assert len(made.source_ids) <= 14
+
+
+def test_a_completion_that_spells_the_end_does_not_end_there():
+    row = one("max", " of </s> 3")
+    assert row.target_ids.count(tokenizer().eos_token_id) == 1
+    assert text(row.target_ids[:-1]) == " of </s> 3"
+
+
+def test_what_begins_texts_comes_once():
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    from kdkit.models import train_bpe
+
+    its = train_bpe(["max of 3 and 4"], vocab_size=270, ends_texts=False)
+    backend = its.backend_tokenizer
+    backend.post_processor = processors.TemplateProcessing(single="<pad> $A", special_tokens=[("<pad>", 0)])
+    begins = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", bos_token="<pad>", eos_token="</s>")
+    assert beginning(begins) == (0,)
+    assert beginning(tokenizer()) == ()
+    assert one("max", " of", its=begins).source_ids.count(0) == 1
+    assert one("", "of", its=begins).source_ids == (0,)
+    assert one("max of 3 and 4", " of", TokenLimits(max_source=2, max_target=8), its=begins).source_ids[0] == 0
+
+
+def test_a_tokenizer_without_an_end_is_refused():
+    from transformers import PreTrainedTokenizerFast
+
+    endless = PreTrainedTokenizerFast(tokenizer_object=tokenizer().backend_tokenizer, pad_token="<pad>")
+    with pytest.raises(UsageError, match="the tokenizer has no token that ends a text"):
+        one("a", "b", its=endless)
+
+
+def test_a_slow_tokenizer_splits_where_prompt_and_whole_part():
+    class Slow:
+        is_fast = False
+        eos_token_id, pad_token_id = 1, 0
+
+        def __call__(self, texts, **options):
+            return {key: value for key, value in tokenizer()(texts, **options).items() if key == "input_ids"}
+
+    for source, target in (("max of 3", " == 3"), ("ma", "x of 3"), ("", "x")):
+        assert one(source, target, its=Slow()) == one(source, target)

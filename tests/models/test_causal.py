@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from causal_kit import GEMMA2, GPT2, LLAMA, PAIRS, RWKV, SIZE, batch, model, tokenizer
+from torch.nn.functional import cross_entropy
+
+from kdkit import models
+from kdkit.api.options import Generation
+from kdkit.api.values import IGNORED, EncodedExample
+from kdkit.data.tokens import collate
+from kdkit.errors import UsageError
+from kdkit.models.causal import Sequences, padded_left
+
+KINDS = pytest.mark.parametrize("table", [LLAMA, GPT2, GEMMA2, RWKV], ids=lambda table: table["model_type"])
+
+
+def row(prompt: tuple[int, ...], labels: tuple[int, ...]) -> EncodedExample:
+    return EncodedExample(id="", source_ids=prompt, target_ids=labels)
+
+
+class OneHot(torch.nn.Module):
+    """A model that is certain of the token after the one that it reads: its id plus one."""
+
+    def forward(self, input_ids, **_):
+        logits_BWV = torch.nn.functional.one_hot(input_ids + 1, 60).float() * 100
+        return type("Output", (), {"logits": logits_BWV})
+
+    def get_output_embeddings(self):
+        return None
+
+
+@pytest.mark.parametrize("prompt", [1, 2, 5])
+@pytest.mark.parametrize("labels", [1, 2, 4])
+def test_the_first_label_is_judged_by_the_last_prompt_token(prompt, labels):
+    """One-hot logits of a counting model: the loss is 0 for the right shift only, whatever its neighbours are."""
+    ids = range(10, 10 + prompt + labels)
+    neighbours = [row((20, 21, 22), (23, 24, 25, 26, 27)), row((40,), (41,))]
+    one = row(tuple(ids[:prompt]), tuple(ids[prompt:]))
+    told = collate([one, *neighbours], pad_id=0)
+    causal = models.CausalModel(module=OneHot(), tokenizer=tokenizer())
+    assert cross_entropy(causal.logits(told).flatten(0, 1), told.labels_BT.flatten(), ignore_index=IGNORED) == 0
+    late = collate([row(one.source_ids, (one.target_ids[0] + 1, *one.target_ids[1:]))], pad_id=0)
+    assert cross_entropy(causal.logits(late).flatten(0, 1), late.labels_BT.flatten(), reduction="sum") > 50
+
+
+@KINDS
+def test_the_hard_loss_is_the_model_s_own_in_any_batch(table):
+    causal, told = model(table), batch()
+    losses_N = cross_entropy(
+        causal.logits(told).flatten(0, 1), told.labels_BT.flatten(), reduction="none", ignore_index=IGNORED
+    )
+    ours = losses_N.view(told.labels_BT.shape).sum(1)
+    for place, (length, count) in enumerate(zip(told.source_counts.tolist(), told.label_counts.tolist(), strict=True)):
+        labels = told.labels_BT[place, :count]
+        ids = torch.cat([told.source_ids_BS[place, :length], labels])
+        own = causal.module(input_ids=ids[None], labels=torch.cat([torch.full((length,), IGNORED), labels])[None]).loss
+        assert ours[place].item() == pytest.approx(own.item() * count, rel=1e-4)
+
+
+@KINDS
+def test_states_through_the_head_are_the_logits(table):
+    causal, told = model(table), batch()
+    head = causal.head_function()
+    if table is GEMMA2:  # its logits are capped after the head
+        assert head is None
+        assert causal.head() is None
+        return
+    torch.testing.assert_close(head(causal.states(told)), causal.logits(told), rtol=1e-5, atol=1e-5)
+
+
+@KINDS
+def test_a_text_does_not_depend_on_who_shares_the_batch(table):
+    causal, options = model(table), Generation(beams=1, max_new_tokens=6)
+    together = batch(*PAIRS, ("y", "z"))
+    alone = [causal.generate(batch(pair), options)[0] for pair in (*PAIRS, ("y", "z"))]
+    assert causal.generate(together, options) == alone
+
+
+def test_texts_are_those_of_plain_transformers(tmp_path):
+    causal = model()
+    causal.adopt(Generation(beams=2, max_new_tokens=5))
+    causal.save(tmp_path / "m", texts={})
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    plain, its = AutoModelForCausalLM.from_pretrained(tmp_path / "m"), AutoTokenizer.from_pretrained(tmp_path / "m")
+    inputs = its("max of 3", return_tensors="pt")
+    ids = plain.generate(**inputs)[0, inputs.input_ids.shape[1] :]
+    assert (
+        its.decode(ids, skip_special_tokens=True)
+        == causal.generate(batch(("max of 3", "x")), Generation(beams=2, max_new_tokens=5))[0]
+    )
+
+
+def test_a_text_ends_at_any_of_several_stop_tokens():
+    causal, options = model(), Generation(beams=1, max_new_tokens=8)
+    told = batch(("max of 3", "x"))
+    causal.generate(told, options)
+    ids = causal.module.generate(told.source_ids_BS)[0, told.source_ids_BS.shape[1] :]
+    third = int(ids[2])
+    assert third not in ids[:2]
+    causal.module.generation_config.eos_token_id = [tokenizer().eos_token_id, third]
+    (text,) = causal.generate(told, options)
+    assert text == tokenizer().decode(ids[:3], skip_special_tokens=True)
+
+
+def test_padding_goes_to_the_left():
+    ids, mask = torch.tensor([[5, 6, 0], [7, 8, 9]]), torch.tensor([[1, 1, 0], [1, 1, 1]])
+    left, its = padded_left(ids, mask)
+    assert left.tolist() == [[0, 5, 6], [7, 8, 9]]
+    assert its.tolist() == [[0, 1, 1], [1, 1, 1]]
+
+
+def test_padding_is_known_by_its_place_and_not_by_its_id():
+    """Where the token that ends texts pads too, as it often does."""
+    ends = row((1, 5), (6, 1))
+    read = Sequences.of(collate([ends, row((2, 3, 4), (5, 6, 7))], pad_id=1), pad_id=1)
+    assert read.ids_BW.tolist() == [[1, 5, 6, 1, 1], [2, 3, 4, 5, 6]]
+    assert read.mask_BW.tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+    assert read.place_BT.tolist() == [[1, 2, 3], [2, 3, 4]]
+
+
+def test_a_model_that_sees_later_tokens_is_refused():
+    with pytest.raises(UsageError, match="this bert model reads the tokens after the one that it is asked about"):
+        model({"model_type": "bert", **{key: SIZE[key] for key in list(SIZE)[:4]}})
+    model({"model_type": "bert", **{key: SIZE[key] for key in list(SIZE)[:4]}, "is_decoder": True})
+
+
+def test_a_model_of_the_other_kind_is_named():
+    with pytest.raises(UsageError, match=r'config is a t5 model, not a decoder-only model; .* set name = "hf-seq2seq"'):
+        models.config_from({"model_type": "t5"}, tokenizer(), models.DecoderOnly().auto)
+    with pytest.raises(UsageError, match=r'config is a llama model, not an encoder-decoder; .* set name = "hf-causal"'):
+        models.config_from({"model_type": "llama"}, tokenizer())
+
+
+@pytest.mark.parametrize("table", [LLAMA, GPT2, {"model_type": "smollm3", **SIZE}], ids=lambda t: t["model_type"])
+def test_a_student_of_later_layers_computes_what_they_compute(table):
+    teacher, told = model(table), batch()
+    whole = models.keep_layers(teacher.module, {"layers": (0, 1, 2)}, seed=9).eval()
+    assert torch.equal(models.causal_model(whole, tokenizer()).logits(told), teacher.logits(told))
+    student = models.causal_model(models.keep_layers(teacher.module, {"layers": (2,)}, seed=9).eval(), tokenizer())
+    from kdkit.models.layers import Stack
+
+    layers = Stack.of(teacher.module, "layers").layers
+    kept = layers[2]
+    for each in list(layers):
+        each.forward = lambda hidden, *_, **__: hidden
+    kept.__dict__.pop("forward")
+    torch.testing.assert_close(student.logits(told), teacher.logits(told))
+
+
+def test_layers_that_are_not_there_are_named():
+    with pytest.raises(UsageError, match=r"from_teacher.layers names layer 3, but the teacher has layers 0 to 2"):
+        models.config_with_layers(model().module.config, {"layers": (0, 3)})

@@ -1,0 +1,70 @@
+"""Decoder-only models from a recipe to a report."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny
+from causal_kit import LLAMA
+from click.testing import CliRunner
+
+from kdkit.errors import UsageError
+from kdkit.recipe import load_recipe
+from kdkit.testing import check_student, check_teacher
+
+CAUSAL = {
+    "teacher__name": "hf-causal",
+    "teacher__config": dict(LLAMA),
+    "student": {"name": "hf-causal", "from_teacher": {"layers": [0, 2]}},
+    "training__best_by": "loss",
+    "evaluation__baselines": True,
+}
+
+
+def rows_of(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_a_decoder_only_student_writes_what_plain_transformers_writes(tmp_path):
+    report = tiny.run_here(tmp_path, codec={"name": "subspace"}, **CAUSAL)
+    folder = report.run_dir
+    models = {score.model for score in report.scores}
+    assert {"teacher", "student", "labels-only", "untouched", "constant", "nearest"} <= models
+    steps = tiny.metrics(folder)
+    assert steps[-1]["hard"] < steps[0]["hard"]
+    texts = {row["id"]: row["text"] for row in rows_of(folder / "predictions" / "student.jsonl")}
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    best = folder / "student" / "best"
+    plain, its = AutoModelForCausalLM.from_pretrained(best), AutoTokenizer.from_pretrained(best)
+    rows = rows_of(folder / "data" / "validation.jsonl")
+    for row in rows[:3]:
+        inputs = its(row["source"], return_tensors="pt")
+        ids = plain.generate(**inputs, max_new_tokens=7)[0, inputs.input_ids.shape[1] :]
+        assert its.decode(ids, skip_special_tokens=True) == texts[row["id"]]
+
+    from kdkit.cli.predict import command
+
+    said = CliRunner().invoke(command, [str(folder), "--input", str(folder / "data" / "validation.jsonl")])
+    assert said.exit_code == 0, said.output
+    assert [json.loads(line)["prediction"] for line in said.stdout.splitlines()] == [texts[row["id"]] for row in rows]
+
+
+def test_a_teacher_and_a_student_of_two_kinds_are_refused(tmp_path):
+    changes = {**CAUSAL, "student": {"name": "hf-seq2seq", "config": dict(tiny.T5)}}
+    from kdkit.pipeline.estimate import estimate
+    from kdkit.system.progress import Silent
+
+    recipe = load_recipe(tiny.recipe_table(tmp_path, **changes))
+    with pytest.raises(UsageError, match='teacher "hf-causal" is decoder-only and student "hf-seq2seq" is encoder-dec'):
+        estimate(recipe, recipe.data.load(Silent()))
+
+
+def test_the_built_in_teacher_and_student_pass_the_kit(tmp_path):
+    recipe = load_recipe(
+        tiny.recipe_table(tmp_path, **{**CAUSAL, "student__from_teacher": None, "student__config": dict(LLAMA)})
+    )
+    check_teacher(recipe.teacher)
+    check_student(recipe.student)

@@ -15,8 +15,8 @@ from kdkit.report.numbers.next_step import next_step
 from kdkit.report.numbers.student_folder import student_folder
 from kdkit.report.page import formats, terminal
 from kdkit.report.page.tables import Cell, Row, Table
-from kdkit.report.parts import costs, scores, verdict
-from kdkit.report.parts.cells import difference_cell
+from kdkit.report.parts import costs, scores, student_differences, verdict
+from kdkit.report.parts.cells import LESS, difference_cell
 from kdkit.report.read.run import read_run
 from kdkit.system.wording import visible
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from kdkit.report.numbers.pairs import Pair
     from kdkit.report.read.run import RunFacts
 
-GAIN = "student minus labels only"
+GAIN = student_differences.GAIN
 DIFFERENCES: Mapping[str, Callable[[Pair], Difference | None]] = {
     GAIN: lambda pair: pair.gain,
     "student minus teacher": lambda pair: pair.difference,
@@ -41,7 +41,6 @@ HEADS = {
     MODELS["untouched"]: "un- touched",
     MODELS["nearest"]: "nearest row",
     "retention": "kept",
-    scores.DISTILLED: GAIN,
 }
 """Shorter names of columns: six models and a ratio have 80 columns of a terminal."""
 ROWS, LEAST_ROWS = 6, 3
@@ -170,8 +169,9 @@ def _every(facts: RunFacts) -> Iterator[Table]:
     for table in scores.comparison(facts):
         if not table.folded:
             yield evolve(table, note="")
-    apart = scores.differences(facts)
-    if apart is not None and scores.DISTILLED in apart.columns:
+    for apart in student_differences.tables(facts):
+        if GAIN not in apart.columns:
+            continue
         groups = (
             evolve(group, rows=tuple(evolve(row, cells=tuple(map(_difference, row.cells))) for row in group.rows))
             for group in apart.groups
@@ -202,7 +202,7 @@ def _lower_is_better(apart: Table) -> str:
         "losses" if group.title == suite_title(LOSS) else visible(row.label)
         for group in apart.groups
         for row in group.rows
-        if row.note == scores.LESS
+        if row.note == LESS
     ]
     told = sorted(dict.fromkeys(names), key=lambda name: name != "losses")
     listed = " and ".join(filter(None, (", ".join(told[:-1]), *told[-1:])))

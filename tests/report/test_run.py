@@ -59,7 +59,7 @@ def page_text(folder):
 def test_the_page_is_well_formed_and_its_ids_are_unique(page_text):
     seen = outline(page_text)
     assert page_text.startswith("<!DOCTYPE html>")
-    assert seen.tags.count("svg") == 10
+    assert seen.tags.count("svg") == 7
     assert len(seen.ids) == len(set(seen.ids))
     assert {reference.removeprefix("#") for reference in seen.references} <= set(seen.ids)
 
@@ -344,8 +344,9 @@ def test_parts_of_the_rows_stand_in_folded_tables(folder):
     found = [table for table in tables(assemble(read_run(folder)), "scores") if "calibration" not in table.title]
     for table in found:
         labels = [row.label for group in table.groups for row in group.rows]
-        assert all(("/" in label) is table.folded for label in labels)
+        assert all(("/" in label) is table.title.startswith("By part") for label in labels)
     assert [table.title for table in found if table.folded] == [
+        "7 more, within noise",
         "By part of the rows, against the ground truth", "By part of the rows, against the teacher",
     ]  # fmt: skip
 
@@ -509,7 +510,7 @@ def test_a_run_of_an_older_version_reads_as_it_did(tmp_path):
     page = assemble(read_run(folder))
     assert page.warnings == ()
     compared, apart, *_ = tables(page, "scores")
-    assert compared.columns == ("", "teacher", "student", "retention")
+    assert compared.columns == ("", "student", "teacher", "retention")
     assert apart.columns == ("", "student minus teacher")
     assert not any("Calibration" in chart.title for chart in charts(page, "scores"))
     assert "labels" not in page.verdict.text + page.verdict.detail
@@ -727,3 +728,30 @@ def test_of_very_many_lines_of_training_some_are_drawn(tmp_path, monkeypatch):
     assert kinds.count("validation") == [line["kind"] for line in whole].count("validation")
     assert len(facts.metrics) < len(whole) / 2
     assert "Of each 4 lines of training in metrics.jsonl one is drawn, for there are very many." in facts.missing
+
+
+def test_metrics_that_are_equal_for_every_model_are_one_row(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    found = json.loads((copy / "evaluation.json").read_text())
+    exact = {
+        each["model"]: each
+        for each in found["scores"]
+        if (each["suite"], each["metric"], each["against"]) == ("text", "exact_match", "truth")
+    }
+    for each in found["scores"]:
+        if each["suite"] == "assertions" and each["metric"] in {"precision", "f1"} and each["against"] == "truth":
+            each.update({key: exact[each["model"]][key] for key in ("value", "low", "high", "count")})
+    write_json(copy / "evaluation.json", found)
+    for table in tables(assemble(read_run(copy)), "scores")[:1]:
+        rows = {row.label: (group.title, row.note) for group in table.groups for row in group.rows}
+        assert rows["Exact match, precision, F1"] == ("Suite text", "also of suite assertions")
+        assert rows["Recall"] == ("Suite assertions", "")
+
+
+def test_differences_outside_noise_are_listed_and_the_rest_are_folded(folder):
+    apart = [table for table in tables(assemble(read_run(folder)), "scores") if "noise" in table.title]
+    assert [table.folded for table in apart] == [False, True]
+    for table in apart:
+        for row in (row for group in table.groups for row in group.rows):
+            outside = any(cell.text != formats.NONE and cell.verdict != "within noise" for cell in row.cells)
+            assert outside is not table.folded, row.label

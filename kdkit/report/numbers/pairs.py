@@ -108,6 +108,11 @@ def pairs(facts: RunFacts, *, against: str) -> list[Pair]:
     return sorted(found, key=lambda pair: (suites.index(pair.suite), f"{pair.suite}.{pair.metric}" != best_by))
 
 
+def label_of(group: Sequence[Pair]) -> str:
+    """Their names as a row begins with them: `Precision, recall, F1`."""
+    return capital(", ".join(dict.fromkeys(pair.label for pair in group)))
+
+
 def losses(facts: RunFacts) -> list[Pair]:
     """Hard, soft and total loss of all models."""
     return [pair for pair in _all(facts) if pair.suite == LOSS]

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from kdkit.api.values import Difference, Interval
     from kdkit.report.numbers.configurations import Configuration
 
+LESS = "less is better"
+"""Said beside a metric."""
+
 
 def score_cell(found: Interval | None) -> Cell:
     """A score with its interval."""

@@ -35,9 +35,9 @@ def table(costs: Mapping[str, Cost]) -> Table | None:
         return None
 
     def row(label: str, get: Callable[[Cost], float | None], show: Callable[[Cost], Cell], note: str = "") -> Row:
-        values = [math.nan if cost is None else _or_nan(get(cost)) for cost in (teacher, student)]
-        share = values[1] / values[0] if values[0] > 0 and values[1] > 0 else None
-        cells = [Cell(formats.NONE) if cost is None else show(cost) for cost in (teacher, student)]
+        ours, theirs = (math.nan if cost is None else _or_nan(get(cost)) for cost in (student, teacher))
+        share = ours / theirs if ours > 0 and theirs > 0 else None
+        cells = [Cell(formats.NONE) if cost is None else show(cost) for cost in (student, teacher)]
         return Row(label=label, note=note, cells=(*cells, Cell(formats.percent(share))))
 
     rows = [
@@ -55,7 +55,7 @@ def table(costs: Mapping[str, Cost]) -> Table | None:
     return Table(
         title="Size, time and memory",
         note=" ".join(filter(None, ("Of times the median, in small print the quartiles.", longer(teacher, student)))),
-        columns=("", "teacher", "student", "of teacher"),
+        columns=("", "student", "teacher", "of teacher"),
         look="narrow",
         groups=(Group(title="Cost", note=measured_with(costs), rows=tuple(rows)),),
     )

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from kdkit.report.numbers import pairs
+from kdkit.report.numbers.alike import alike
 from kdkit.report.numbers.names import (
     BASELINES,
     LABELS_ONLY,
     LOSS,
     MODELS,
     SUITES,
+    capital,
     metric_label,
     suite_title,
 )
 from kdkit.report.page import formats
-from kdkit.report.page.charts.dots import Dots
-from kdkit.report.page.document import Figure, Figures, Part
+from kdkit.report.page.document import Part
 from kdkit.report.page.tables import Cell, Group, Row, Table
-from kdkit.report.parts import calibration
-from kdkit.report.parts.cells import difference_cell, score_cell, seeds_note
+from kdkit.report.parts import calibration, student_differences
+from kdkit.report.parts.cells import LESS, score_cell, seeds_note
 from kdkit.report.read.files import number
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from kdkit.api.values import Score
     from kdkit.evaluation.row_scores import RowKey
     from kdkit.report.numbers.configurations import Configuration
     from kdkit.report.numbers.pairs import Pair
@@ -35,9 +34,8 @@ if TYPE_CHECKING:
     from kdkit.report.page.document import Block
     from kdkit.report.read.run import RunFacts
 
-DISTILLED = "distilled minus labels only"
-LESS = "less is better"
-"""Said beside a metric."""
+COLUMNS = ("student", LABELS_ONLY, "teacher", "untouched", "constant", "nearest")
+"""The comparison that matters first."""
 RETENTION = (
     "Retention: the student's share of the teacher's score; left out where less is better, and where the teacher is "
     "near 0 or no better than what learnt nothing."
@@ -48,12 +46,10 @@ INTERVALS = "In small print 95 % bootstrap intervals over rows."
 def of_run(facts: RunFacts) -> Part | None:
     """Every model's scores, the student's differences, its agreement with the teacher, and calibration."""
     against_truth = comparison(facts)
-    apart = differences(facts)
     blocks: list[Block] = [
         *(table for table in against_truth if not table.folded),
-        *([] if apart is None else [apart]),
+        *student_differences.tables(facts),
         *(table for table in against_truth if table.folded),
-        *intervals(facts),
         *agreement(facts),
         *calibration.blocks(facts),
     ]
@@ -65,16 +61,16 @@ def comparison(facts: RunFacts) -> list[Table]:
     found = pairs.pairs(facts, against="truth")
     whole, parts = ([pair for pair in found if pair.is_part is wanted] for wanted in (False, True))
     losses = pairs.losses(facts)
-    models = [model for model in pairs.models([*found, *losses]) if model not in {"teacher", "student"}]
-    shown = ["teacher", "student", *models]
+    known = pairs.models([*found, *losses])
+    shown = [model for model in COLUMNS if model in known or model in {"teacher", "student"}]
     tables = []
     if whole or losses:
+        groups = (*_suites(whole, facts, shown), *_losses(losses, facts, shown))
         note = f"{INTERVALS} {RETENTION}"
-        groups = (*_suites(whole, facts.evaluation.row_count, shown), *_losses(losses, facts, shown))
         tables.append(Table(title="Against the ground truth", note=note, columns=_columns(shown), groups=groups))
     if parts:
         title = "By part of the rows, against the ground truth"
-        groups = tuple(_suites(parts, facts.evaluation.row_count, shown))
+        groups = tuple(_suites(parts, facts, shown))
         tables.append(Table(title=title, columns=_columns(shown), groups=groups, folded=True))
     return tables
 
@@ -89,59 +85,12 @@ def agreement(facts: RunFacts) -> list[Table]:
         (parts, "By part of the rows, against the teacher", True),
     ):
         if chosen:
-            shown = pairs.models(chosen)
-            groups = tuple(_suites(chosen, facts.evaluation.row_count, shown, has_ratio=False))
-            columns = _columns(shown, has_ratio=False)
+            known = pairs.models(chosen)
+            shown = [model for model in COLUMNS if model in known]
+            groups = tuple(_suites(chosen, facts, shown, has_retention=False))
+            columns = _columns(shown, has_retention=False)
             tables.append(Table(title=title, columns=columns, groups=groups, folded=folded))
     return tables
-
-
-def differences(facts: RunFacts) -> Table | None:
-    """By how much the student differs from the one trained on labels alone, and from the teacher, row by row."""
-    found = [
-        *pairs.pairs(facts, against="truth"),
-        *pairs.pairs(facts, against="teacher"),
-        *pairs.losses(facts),
-    ]
-    told = [pair for pair in found if not pair.is_part and (pair.difference or pair.gain)]
-    columns = {DISTILLED: "gain", "student minus teacher": "difference"}
-    columns = {title: field for title, field in columns.items() if any(getattr(pair, field) for pair in told)}
-    if not columns:
-        return None
-    groups: dict[str, list[Row]] = {}
-    for pair in told:
-        cells = tuple(difference_cell(getattr(pair, field)) for field in columns.values())
-        note = LESS if pair.sense < 0 else ""
-        groups.setdefault(suite_title(pair.suite), []).append(Row(label=pair.label, note=note, cells=cells))
-    return Table(
-        title="Differences, row by row",
-        note="Both models of a column read the same rows; in small print the 95 % interval of the mean difference of a "
-        "row. Within noise: it holds 0. Better and worse are said of the student.",
-        columns=("", *columns),
-        groups=tuple(Group(title=title, rows=tuple(rows)) for title, rows in groups.items()),
-    )
-
-
-def intervals(facts: RunFacts) -> list[Figures]:
-    """Scores against the truth with their intervals: a drawing for each suite."""
-    # Lengths of texts are no scores: on one axis they would push these together.
-    whole = [pair for pair in pairs.pairs(facts, against="truth") if not pair.is_part and pair.suite != "texts"]
-    drawn: dict[str, list[tuple[str, dict[str, Score]]]] = {}
-    for pair in whole:
-        scores = {model: pair.score(model) for model in ("teacher", "student", LABELS_ONLY)}
-        known = {model: score for model, score in scores.items() if score is not None and math.isfinite(score.value)}
-        if known:
-            drawn.setdefault(pair.suite, []).append((pair.label, known))
-    if not drawn:
-        return []
-    label = "score, with 95 % interval"
-    charts = (
-        Dots(title=suite_title(suite), x_label=label, rows=tuple(drawn[suite]), from_zero=True) for suite in drawn
-    )
-    figures = tuple(Figure(chart=chart) for chart in charts)
-    shown = [model for model in MODELS if any(model in known for rows in drawn.values() for _, known in rows)]
-    legend = tuple((model, MODELS[model]) for model in shown)
-    return [Figures(title="Scores with their intervals", legend=legend, figures=figures)]
 
 
 def of_several(stats: Statistics, title: str, figures: Sequence[Block] = ()) -> Part:
@@ -179,24 +128,27 @@ def by_suite(stats: Statistics, *, parts: bool = False) -> list[Table]:
     return found
 
 
-def _columns(models: Sequence[str], *, has_ratio: bool = True) -> tuple[str, ...]:
-    return ("", *(MODELS[model] for model in models), *(["retention"] if has_ratio else []))
+def _columns(models: Sequence[str], *, has_retention: bool = True) -> tuple[str, ...]:
+    return ("", *(MODELS[model] for model in models), *(["retention"] if has_retention else []))
 
 
-def _suites(pairs: Sequence[Pair], row_count: int, models: Sequence[str], *, has_ratio: bool = True) -> list[Group]:
-    groups = []
-    for suite in dict.fromkeys(pair.suite for pair in pairs):
-        rows = tuple(
-            Row(
-                label=pair.label,
-                note=_note(pair, row_count),
-                cells=_cells(pair, models, has_ratio=has_ratio),
-            )
-            for pair in pairs
-            if pair.suite == suite
-        )
-        groups.append(Group(title=suite_title(suite), rows=rows))
-    return groups
+def _suites(
+    found: Sequence[Pair], facts: RunFacts, models: Sequence[str], *, has_retention: bool = True
+) -> list[Group]:
+    """Rows by suite; metrics that are the same for every model are one row, of the suite of the first."""
+    groups: dict[str, list[Row]] = {}
+    for group in alike(found):
+        first = group[0]
+        suites = list(dict.fromkeys(pair.suite for pair in group))
+        note = ", ".join(filter(None, [_note(first, facts.evaluation.row_count), *_and_of(suites)]))
+        row = Row(label=pairs.label_of(group), note=note, cells=_cells(first, models, has_retention=has_retention))
+        groups.setdefault(first.suite, []).append(row)
+    return [Group(title=suite_title(suite), rows=tuple(rows)) for suite, rows in groups.items()]
+
+
+def _and_of(suites: Sequence[str]) -> list[str]:
+    """That a row is of other suites too."""
+    return [f"also of suite {', '.join(suites[1:])}"] if len(suites) > 1 else []
 
 
 def _note(pair: Pair, row_count: int) -> str:
@@ -209,11 +161,8 @@ def _note(pair: Pair, row_count: int) -> str:
     return ", ".join(notes)
 
 
-def _cells(pair: Pair, models: Sequence[str], *, has_ratio: bool = True) -> tuple[Cell, ...]:
-    cells = [score_cell(pair.score(model)) for model in models]
-    if has_ratio:
-        cells.append(_retention(pair))
-    return tuple(cells)
+def _cells(pair: Pair, models: Sequence[str], *, has_retention: bool = True) -> tuple[Cell, ...]:
+    return (*(score_cell(pair.score(model)) for model in models), *([_retention(pair)] if has_retention else []))
 
 
 def _retention(pair: Pair) -> Cell:
@@ -227,7 +176,7 @@ def _losses(pairs: Sequence[Pair], facts: RunFacts, models: Sequence[str]) -> li
     names = [pair.metric for pair in pairs]
     rows = tuple(
         Row(
-            label=pair.metric + (f", against {pair.against}" if names.count(pair.metric) > 1 else ""),
+            label=capital(pair.metric) + (f", against {pair.against}" if names.count(pair.metric) > 1 else ""),
             cells=_cells(pair, models),
         )
         for pair in pairs

@@ -1,4 +1,4 @@
-"""What the author of a component builds against: hooks, options, interfaces and values, all imported from here.
+"""The interface for authors of components: hooks, options, interfaces and values, all imported from here.
 
 Every name of `interfaces` and `values` is public. None of this imports torch, and NumPy comes only with the two types
 of arrays, so a plugin's modules may import from here and stay quick to load.

@@ -11,4 +11,4 @@ import numpy.typing as npt
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 CodecState: TypeAlias = Mapping[str, npt.NDArray[np.generic]]
-"""What a `FittedCodec` learns: arrays by name."""
+"""The state that a `FittedCodec` learns: arrays by name."""

@@ -15,52 +15,52 @@ hookimpl = pluggy.HookimplMarker("kdkit")
 
 
 class Register(Protocol):
-    """What a hook is given: `register(name, component)`."""
+    """The function that a hook receives: `register(name, component)`."""
 
     def __call__(self, name: str, target: type[Any] | str, /) -> None:
-        """Enter a component under a name: a class, or "package.module:Class" to be imported when first needed."""
+        """Register a component under a name: a class, or "package.module:Class", imported when first needed."""
 
 
 @hookspec
 def register_datasets(register: Register) -> None:
-    """Name the data sets that `[data]` can use."""
+    """Register the data sets that `[data]` can use."""
 
 
 @hookspec
 def register_teachers(register: Register) -> None:
-    """Name the teachers that `[teacher]` can use."""
+    """Register the teachers that `[teacher]` can use."""
 
 
 @hookspec
 def register_students(register: Register) -> None:
-    """Name the students that `[student]` can use."""
+    """Register the students that `[student]` can use."""
 
 
 @hookspec
 def register_codecs(register: Register) -> None:
-    """Name the logit codecs that `[codec]` can use."""
+    """Register the logit codecs that `[codec]` can use."""
 
 
 @hookspec
 def register_losses(register: Register) -> None:
-    """Name the loss mixers that `[loss]` can use."""
+    """Register the losses that `[loss]` can use."""
 
 
 @hookspec
 def register_metrics(register: Register) -> None:
-    """Name the metric suites that `[evaluation] suites` can use."""
+    """Register the metric suites that `[evaluation] suites` can use."""
 
 
 @hookspec
 def register_references(register: Register) -> None:
-    """Name the published numbers that `[reference]` can print beside ours."""
+    """Register the published numbers that `[reference]` can print beside yours."""
 
 
 @hookspec
 def register_searches(register: Register) -> None:
-    """Name what `[sweep.search]` can propose trials with."""
+    """Register the searches that `[sweep.search]` can propose trials with."""
 
 
 @hookspec
 def register_trackers(register: Register) -> None:
-    """Name who `[track]` can tell a run's numbers."""
+    """Register the trackers that `[track]` can send a run's numbers to."""

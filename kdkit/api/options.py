@@ -58,22 +58,22 @@ share = validators.and_(validators.ge(0.0), validators.le(1.0))
 
 @attrs.frozen(kw_only=True)
 class Schedule:
-    """A number that changes while a model is trained: along a line, or from epoch to epoch.
+    """A number that changes while a model is trained: linearly, or from epoch to epoch.
 
     An option of the type `float | Schedule` is a number in a recipe, or this table.
     """
 
-    start: float | None = option("Value of the first step; from there it moves along a line to `end`.", default=None)
-    end: float | None = option("Value of the last step.", default=None)
+    start: float | None = option("Value at the first step; from there it changes linearly to `end`.", default=None)
+    end: float | None = option("Value at the last step.", default=None)
     epochs: tuple[float, ...] = option(
-        "Instead of these, the value of each epoch; the last holds for those that follow.", default=()
+        "Instead of start and end: the value in each epoch; the last one holds for all later epochs.", default=()
     )
 
     def __attrs_post_init__(self) -> None:
         """Either a line or a list."""
         line = (self.start is not None) + (self.end is not None)
         if line != (0 if self.epochs else 2):
-            raise ValueError("needs a start and an end, or epochs alone: one value an epoch")
+            raise ValueError("needs start and end, or epochs alone (one value an epoch)")
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -102,7 +102,7 @@ class EachValue:
     rule: Any
 
     def __call__(self, instance: object, field: Any, value: float | Schedule) -> None:
-        """Raise what the rule raises."""
+        """Check every value."""
         for each in values_of(value):
             self.rule(instance, field, each)
 
@@ -119,10 +119,10 @@ def value_at(value: float | Schedule, moment: Moment) -> float:
 
 @attrs.frozen(kw_only=True)
 class TokenLimits:
-    """`[tokens]`: how long a row may be; what is longer is cut (see `Example.cuts`)."""
+    """`[tokens]`: how long a row may be; longer texts are cut (see `Example.cuts`)."""
 
-    max_source: int = option("Tokens of the source at most, special tokens included.", default=1024, check=at_least_one)
-    max_target: int = option("Tokens of the target at most, special tokens included.", default=512, check=at_least_one)
+    max_source: int = option("Most tokens of a source, special tokens included.", default=1024, check=at_least_one)
+    max_target: int = option("Most tokens of a target, special tokens included.", default=512, check=at_least_one)
 
 
 @attrs.frozen(kw_only=True)
@@ -130,59 +130,60 @@ class Training:
     """`[training]` and `fine_tune`: one training loop for students and teachers alike."""
 
     seed: int | None = option(
-        "Seed of this training alone: of the order of rows, of dropout, and of new weights; the recipe's if left out. "
-        "Several students of one teacher differ by it.",
+        "Seed of this training alone: order of rows, dropout, new weights; by default the recipe's. It tells "
+        "several students of one teacher apart.",
         default=None,
         check=validators.optional(validators.and_(validators.ge(0), validators.lt(2**32))),
     )
     rows: int = option(
-        "Train on this many of the training rows alone, drawn by a digest of their ids: a smaller number takes some of "
-        "those that a larger one takes. 0 for all. In [training] it is the rows of the student and of the one trained "
-        "on the labels alone, and those whose logits are captured.",
+        "Train on only this many of the training rows, drawn by a digest of their ids, so that a smaller "
+        "number takes a subset of a larger one. 0 for all. In [training] it applies to the student and the "
+        "labels-only student, and only these rows' logits are captured.",
         default=0,
         check=not_negative,
         neutral=0,
     )
     epochs: int = option("Passes over the training rows.", default=3, check=at_least_one)
     max_steps: int = option("Stop after this many steps; 0 for no limit.", default=0, check=not_negative)
-    batch_size: int = option("Rows a micro-batch, unless batch_tokens is set.", default=2, check=at_least_one)
+    batch_size: int = option("Rows in a micro-batch, unless batch_tokens is set.", default=2, check=at_least_one)
     batch_tokens: int = option(
-        "Instead of batch_size, when it is not 0: a micro-batch takes as many rows as fit, rows x (longest source + "
-        "longest target) being this at most. A longer row has a batch of its own, and no row is left out: drop_last "
+        "If not 0, replaces batch_size: a micro-batch takes as many rows as fit, with rows x (longest source "
+        "+ longest target) at most this. A longer row gets a batch of its own. No row is left out: drop_last "
         "does not apply.",
         default=0,
         check=not_negative,
     )
-    accumulation: int = option("Micro-batches a step.", default=1, check=at_least_one)
+    accumulation: int = option("Micro-batches in a step.", default=1, check=at_least_one)
     learning_rate: float = option("Peak learning rate of AdamW.", default=5e-5, check=positive)
     weight_decay: float = option("AdamW's decoupled weight decay, on all parameters.", default=0.01, check=not_negative)
-    warmup_ratio: float = option("Share of the steps over which the rate rises from 0.", default=0.1, check=share)
+    warmup_ratio: float = option("Share of the steps during which the rate rises from 0.", default=0.1, check=share)
     schedule: str = option(
-        "What the rate does after the warm-up: falls to 0 along a line or a cosine, or stays.",
+        "Course of the rate after the warm-up: falls to 0 linearly or along a cosine, or stays constant.",
         default="linear",
         check=one_of("linear", "cosine", "constant"),
     )
     max_grad_norm: float = option("Norm at which gradients are clipped; 0 for never.", default=1.0, check=not_negative)
-    shuffle: bool = option("Whether each epoch has an order of its own (from the seed) or the file's.", default=True)
+    shuffle: bool = option("Whether each epoch has its own order (from the seed) or the file's.", default=True)
     group_by_length: bool = option(
-        "With shuffle: batches of rows of like length, in random order; saves padding.", default=False
+        "With shuffle: batches of rows of similar length, in random order; saves padding.", default=False
     )
     drop_last: bool = option(
-        "Whether the rows of an epoch that do not fill a last batch are left out; with batch_tokens none are.",
+        "Whether to leave out the last rows of an epoch that do not fill a batch; has no effect with batch_tokens.",
         default=True,
     )
     precision: str = option("fp32, or bf16 autocast with fp32 weights.", default="fp32", check=one_of("fp32", "bf16"))
     gradient_checkpointing: bool = option(
-        "Whether a layer's activations are computed again for its gradient instead of kept: less memory, more time.",
+        "Whether to compute activations again for the gradient instead of keeping them: less memory, more time.",
         default=False,
     )
     compile: bool = option(
-        "Whether encoder and decoder are compiled with torch.compile for the training; the first steps take long.",
+        "Whether to compile encoder and decoder with torch.compile for the training; the first steps then take long.",
         default=False,
     )
     best_by: str = option(
-        'What picks the best epoch: "loss", "hard", "soft" (lower is better) or "SUITE.METRIC" of an evaluation suite '
-        "against the ground truth (the suite says which values are better; needs generation at each epoch's end).",
+        'Measure that picks the best epoch: "loss", "hard", "soft" (lower is better) or "SUITE.METRIC" of an '
+        "evaluation suite against the ground truth (the suite says which values are better; generates texts "
+        "at the end of each epoch).",
         default="text.f1",
     )
     validation_rows: int = option("Validation rows used at each epoch's end; 0 for all.", default=0, check=not_negative)
@@ -200,41 +201,41 @@ class Generation:
 
     beams: int = option("Beams of the search; 1 is greedy.", default=4, check=at_least_one)
     max_new_tokens: int = option(
-        "Tokens of a generated text at most, the end included (transformers' max_new_tokens); unless it is given, "
-        "tokens.max_target where that is.",
+        "Most tokens of a generated text, its end included (transformers' max_new_tokens); by default "
+        "tokens.max_target, if that is given.",
         default=511,
         check=at_least_one,
     )
-    early_stopping: bool = option("Whether the search ends when as many beams as asked for have ended.", default=True)
-    batch_size: int = option("Rows a batch.", default=4, check=at_least_one)
+    early_stopping: bool = option("Whether the search stops as soon as that many beams have ended.", default=True)
+    batch_size: int = option("Rows in a batch.", default=4, check=at_least_one)
     min_new_tokens: int = option(
-        "Tokens of a generated text at least, before its end.", default=0, check=not_negative, neutral=0
+        "Fewest tokens of a generated text, before its end.", default=0, check=not_negative, neutral=0
     )
     length_penalty: float = option(
-        "With 2 beams or more: the power of its length by which a text's log-likelihood is divided. Above 0 longer "
-        "texts win more often, below 0 shorter ones.",
+        "With 2 beams or more: a text's log-likelihood is divided by its length to this power. Above 0 "
+        "favours longer texts, below 0 shorter ones.",
         default=1.0,
         check=validators.and_(validators.gt(-10.0), validators.lt(10.0)),
         neutral=1.0,
     )
     no_repeat_ngram_size: int = option(
-        "So many tokens in a row occur once in a text at most; 0 for no such rule.",
+        "A sequence of this many tokens may occur only once in a text; 0 for no limit.",
         default=0,
         check=not_negative,
         neutral=0,
     )
 
     def __attrs_post_init__(self) -> None:
-        """No option that the others leave without effect."""
+        """Refuse an option that the others leave without effect."""
         if self.min_new_tokens >= self.max_new_tokens:
             raise ValueError(
-                f"min_new_tokens is {self.min_new_tokens}, but a text has {self.max_new_tokens} tokens at most "
-                "(max_new_tokens), its end included; set it lower"
+                f"min_new_tokens is {self.min_new_tokens}, but a text has {self.max_new_tokens} tokens at "
+                "most (max_new_tokens), its end included; lower min_new_tokens"
             )
         if self.length_penalty != 1 and self.beams == 1:
             raise ValueError(
-                f"length_penalty is {self.length_penalty:g}, but beams is 1, and there is nothing to choose among; "
-                "set beams to 2 or more, or leave length_penalty out"
+                f"length_penalty is {self.length_penalty:g}, but beams is 1, so there is no choice between "
+                "texts; set beams to 2 or more, or leave length_penalty out"
             )
 
 
@@ -247,7 +248,7 @@ def _no_suite_twice(_instance: object, _field: object, suites: tuple[NamedSuite,
 
 @attrs.frozen(kw_only=True)
 class Evaluation:
-    """`[evaluation]`: which suites score, and how sure the numbers are.
+    """`[evaluation]`: which suites score, on which rows, and with how many resamplings.
 
     A recipe that names no suites gets `suites = ["text"]`; the default here is none, since making one takes a registry.
     """
@@ -255,16 +256,16 @@ class Evaluation:
     suites: tuple[NamedSuite, ...] = option(
         "Metric suites: names, or tables with a name and options.", default=(), check=_no_suite_twice
     )
-    rows: int = option("Held-out rows that are scored; 0 for all.", default=0, check=not_negative)
+    rows: int = option("Held-out rows to score; 0 for all.", default=0, check=not_negative)
     bootstrap: int = option("Resamplings behind each 95 % interval.", default=1000, check=at_least_one)
     loss_mean: str = option(
-        "What the reported losses are means over: label tokens, or batches as in the thesis.",
+        "Unit of the mean of reported losses: label tokens, or batches as in the thesis.",
         default="tokens",
         check=one_of("tokens", "batches"),
     )
     baselines: bool = option(
-        "Whether the student is compared with what it has to beat: itself trained on the labels alone, itself "
-        "untouched, the most frequent target, the target of the most similar training row.",
+        "Whether to compare the student with baselines: itself trained on labels only, itself untouched, the "
+        "most frequent target, and the target of the most similar training row.",
         default=True,
     )
     examples: int = option("Examples shown in the report.", default=20, check=not_negative)
@@ -288,8 +289,8 @@ class StoreOptions:
     """`[store]`: where runs keep what they share: captured logits, teachers, baselines and texts."""
 
     dir: str = option(
-        "Folder; by default the environment's KDKIT_STORE, else `cache` beside the run folders. A URL such as "
-        "`s3://bucket/x` is for the logits alone.",
+        "Folder; by default the environment variable KDKIT_STORE, else `cache` beside the run folders. A URL "
+        "such as `s3://bucket/x` holds only the logits.",
         default="",
     )
     shard_mb: int = option("Size at which a shard is sealed, in MB.", default=256, check=at_least_one)

@@ -1,4 +1,4 @@
-"""A metric suite under the name that a recipe gives it, and what it says of texts, checked."""
+"""A metric suite under its name in a recipe, with checks of its scores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NamedSuite:
     def score(
         self, generated: Sequence[str], references: Sequence[str], examples: Sequence[Example]
     ) -> dict[str, list[float | None]]:
-        """What the suite says of texts (see `MetricSuite.score`), checked: of a plugin's, anything may come.
+        """The suite's scores of texts (see `MetricSuite.score`), checked, since a plugin may return anything.
 
         Raises:
             KdkitError: It fails, or gives something else than one finite number or None a row.
@@ -41,36 +41,38 @@ class NamedSuite:
             raise
         except Exception as error:
             raise KdkitError(
-                f'metric suite "{self.name}" fails at {len(examples)} rows: {type(error).__name__}: {error}'
+                f'metric suite "{self.name}" fails on {len(examples)} rows: {type(error).__name__}: {error}'
             ) from error
         if not isinstance(metrics, Mapping):
-            raise KdkitError(f'metric suite "{self.name}" gave {metrics!r}; it must give the values of each metric')
+            raise KdkitError(
+                f'metric suite "{self.name}" returned {metrics!r}; it must return the values of each metric'
+            )
         return {metric: self._checked(metric, values, len(examples)) for metric, values in metrics.items()}
 
     def _checked(self, metric: Any, values: Any, rows: int) -> list[float | None]:
         if not isinstance(metric, str):
-            raise KdkitError(f'metric suite "{self.name}" calls a metric {metric!r}; a name must be text')
+            raise KdkitError(f'metric suite "{self.name}" names a metric {metric!r}; a name must be text')
         try:
             listed = list(values)
         except TypeError as error:
             raise KdkitError(
-                f'metric suite "{self.name}" gave {values!r} as "{metric}"; it must give one value a row'
+                f'metric suite "{self.name}" returned {values!r} as "{metric}"; it must return one value for each row'
             ) from error
         if len(listed) != rows:
             raise KdkitError(
-                f'metric suite "{self.name}" gave {len(listed)} values of "{metric}" for {rows} rows; '
-                f"it must give one a row, None where a row does not count"
+                f'metric suite "{self.name}" returned {len(listed)} values of "{metric}" for {rows} rows; it '
+                "must return one for each row, None if a row does not count"
             )
         for row, value in enumerate(listed):
             if value is not None and not (isinstance(value, Real) and math.isfinite(value)):
                 raise KdkitError(
-                    f'metric suite "{self.name}" gave {value!r} as "{metric}" of row {row}; '
-                    f"it must give a finite number, or None where the row does not count"
+                    f'metric suite "{self.name}" returned {value!r} as "{metric}" of row {row}; it must '
+                    "return a finite number, or None if the row does not count"
                 )
         return listed
 
     def direction_of(self, metric: str) -> Direction:
-        """Which values of one of its metrics are better, as the suite says.
+        """Which values of one of its metrics are better.
 
         Raises:
             KdkitError: It says something else than "higher", "lower" or "neither".
@@ -81,6 +83,6 @@ class NamedSuite:
             return Direction(word)
         except ValueError as error:
             raise KdkitError(
-                f'metric suite "{self.name}" says {word!r} of the direction of "{metric}"; '
-                'it must say "higher", "lower" or "neither"'
+                f'metric suite "{self.name}" states {word!r} as the direction of "{metric}"; it must state '
+                '"higher", "lower" or "neither"'
             ) from error

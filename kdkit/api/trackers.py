@@ -18,7 +18,7 @@ TRACKING_FOLDER = "tracking"
 
 
 def require_package(module: str, *, name: str) -> None:
-    """Refuse to track without the tracker's package; a tracker calls this first.
+    """Refuse to track without the tracker's package; every tracker calls this first.
 
     A folder of that name in the working directory is not the package: wandb itself leaves one there.
 

@@ -1,4 +1,4 @@
-"""What ships with kdkit, registered through the same hooks as anyone's components."""
+"""The components that ship with kdkit, registered through the same hooks as anyone's."""
 
 from __future__ import annotations
 

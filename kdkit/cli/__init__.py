@@ -32,21 +32,21 @@ DEBUG = "KDKIT_DEBUG"
 # Verb to the line that `kdkit --help` shows for it. Its module is kdkit.cli.VERB.
 VERBS = {
     "run": "Run a recipe: data, teacher, logits, student, evaluation, report.",
-    "plan": "Say what a run would do, compute and write.",
-    "capture": "Capture a part of a recipe's logits, beside other processes.",
+    "plan": "Show what a run would do, compute and write.",
+    "capture": "Capture a part of a recipe's logits, alongside other processes.",
     "recipes": "List, show and check recipes.",
-    "cache": "Look at captured logits; verify, merge, repair and convert them.",
+    "cache": "Inspect captured logits; verify, merge, repair and convert them.",
     "codec": "Compare codecs on real logits.",
-    "predict": "Let a distilled student write.",
-    "report": "Write a run's report again.",
+    "predict": "Generate text with a distilled student.",
+    "report": "Write a run's report again, or compare runs.",
     "plugins": "List plugins; show a component's options.",
 }
 TOGETHER = {"run"}
-"""What several processes do together."""
+"""The verbs that several processes run together."""
 
 
 class Verb(click.RichCommand):
-    """A verb as the help lists it: known by name, its module not yet imported."""
+    """A verb as the help lists it: by name, without importing its module."""
 
     def load(self) -> click.Command:
         """The verb itself."""
@@ -54,14 +54,14 @@ class Verb(click.RichCommand):
 
 
 class LazyGroup(click.RichGroup):
-    """Commands of which only the one that is used is imported."""
+    """Commands; only the one that is used is imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
         """The verbs, in the order in which a newcomer needs them."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
-        """What the help shows of a verb."""
+        """The entry of a verb in the help."""
         return Verb(name=cmd_name, short_help=VERBS[cmd_name]) if cmd_name in VERBS else None
 
     def resolve_command(
@@ -74,8 +74,8 @@ class LazyGroup(click.RichGroup):
         name, command, rest = super().resolve_command(ctx, args)
         if name not in TOGETHER and started().size > 1:
             ctx.fail(
-                f"kdkit {name} is for one process, and a launcher has started {started().size}; "
-                f"several processes together only do kdkit {' and kdkit '.join(sorted(TOGETHER))}"
+                f"kdkit {name} needs one process, but a launcher started {started().size}; under a launcher "
+                f"use only kdkit {' and kdkit '.join(sorted(TOGETHER))}"
             )
         return name, command.load() if isinstance(command, Verb) else command, rest
 
@@ -87,7 +87,7 @@ def group() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and leave with its exit code.
+    """Run the command line and exit with its code.
 
     Args:
         arguments: Those after the program's name; by default the process's own.
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if not isinstance(error, BrokenPipeError):
             if error.errno not in FULL_DISK:
                 raise
-            _fail(error, [f"the output cannot be written: {error.strerror}; make room and run again"], 1, own)
+            _fail(error, [f"the output cannot be written: {error.strerror}; free some space and run again"], 1, own)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain when it flushes at exit
         code = 1
     if own.size > 1:
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _open_standard_streams() -> None:
-    """Let the standard streams lead nowhere where a process was started without them: `>&-`, some daemons.
+    """Point the standard streams at nothing if a process was started without them: `>&-`, some daemons.
 
     Else files would be opened under their numbers, and get what libraries write to them.
     """
@@ -131,7 +131,7 @@ def _open_standard_streams() -> None:
 
 
 def _write_any_character() -> None:
-    """Write characters that the output's encoding lacks as escapes: PYTHONIOENCODING=latin-1 has no minus sign.
+    """Write characters that the output's encoding lacks as escapes: latin-1 lacks the minus sign.
 
     Else a run of hours would end in a traceback instead of its table.
     """
@@ -186,8 +186,8 @@ def _sentence(error: KdkitError | OSError) -> str:
         raise error
     path = Path(os.fsdecode(error.filename))
     if isinstance(error, FileExistsError) and path.is_symlink() and not path.exists():
-        return f"{path} is a link to {path.readlink()}, which does not exist; make that, or delete the link"
-    return f"{error.filename}: {error.strerror}; see to it and run again"
+        return f"{path} is a link to {path.readlink()}, which does not exist; create that, or delete the link"
+    return f"{error.filename}: {error.strerror}; correct that and run again"
 
 
 def _fail(error: BaseException, sentences: Sequence[str], code: int, own: Started) -> int:

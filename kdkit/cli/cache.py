@@ -1,4 +1,4 @@
-"""`kdkit cache`: what is in the logit caches of a folder, whether it is whole, and what can be made of it."""
+"""`kdkit cache`: inspects the logit caches of a folder; verifies, merges, repairs, converts and moves them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group("cache")
 def command() -> None:
-    """Look into logit caches; merge, repair and convert them, and bring them from and to URLs."""
+    """Inspect logit caches; verify, merge, repair and convert them; fetch them from and push them to URLs."""
 
 
 @command.command()
 @_PLACE
 @_JSON
 def info(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
-    """Say what a cache holds, or list every cache below FOLDER, which may be a URL, one a line."""
+    """Show what a cache holds, or list every cache below FOLDER, one a line. FOLDER may be a URL."""
     caches = caches_at(folder)
     single = caches == [folder]
     tables = [facts(cache) for cache in caches]
@@ -47,7 +47,7 @@ def info(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click pas
 @_PLACE
 @_JSON
 def verify(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
-    """Read every cache in FOLDER, which may be a URL, or below it to the last byte, and list what is damaged.
+    """Read every byte of every cache in or below FOLDER, and list the damage. FOLDER may be a URL.
 
     The exit code is 4 if anything is.
     """
@@ -73,8 +73,8 @@ def verify(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click p
         )
     if faults:
         raise DamagedData(
-            f"{plural(faults, 'fault')} in {folder}; `kdkit cache repair` of {_in_words(results)} keeps what is whole, "
-            "and only what is not has to be captured again"
+            f"{plural(faults, 'fault')} in {folder}; run `kdkit cache repair` on {_in_words(results)}: it "
+            "keeps every intact record, and only the others must be captured again"
         )
 
 
@@ -83,7 +83,7 @@ def verify(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click p
 @click.argument("parts", callback=folders_of, nargs=-1, required=True, metavar="PART...")
 @_JSON
 def merge(out: Path, parts: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
-    """Join the finished caches PART... into OUT, a new cache or one that gets what it lacks.
+    """Merge the finished caches PART... into OUT, a new cache or one that lacks some of their records.
 
     All must be of one teacher, tokenizer and codec. The parts stay as they are; killed, the same command goes on.
     """
@@ -106,11 +106,11 @@ def merge(out: Path, parts: tuple[Path, ...], as_json: bool) -> None:  # noqa: F
     "run_dir",
     type=click.Path(path_type=Path),
     metavar="RUN_DIR",
-    help="The folder of a run that captured it: what was lost is captured again with its teacher.",
+    help="The folder of a run that captured this cache: its teacher captures the lost records again.",
 )
 @_JSON
 def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
-    """Keep every whole record of the cache in FOLDER, and throw away what is damaged.
+    """Keep every intact record of the cache in FOLDER, and delete the damaged ones.
 
     A cache that lost records is an unfinished one until a run has captured them again. The exit code is 4 if any are
     missing at the end.
@@ -125,7 +125,7 @@ def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: 
         check_run(folder, run_dir)
     repaired = cache.repair(folder, progress=shown)
     for fault in repaired.faults:
-        say(f"thrown away: {fault}" if fault.record is not None else f"found: {fault}", err=True)
+        say(f"deleted: {fault}" if fault.record is not None else f"found: {fault}", err=True)
     finished, records, still = repaired.finished, repaired.kept, repaired.missing
     if run_dir is not None and not finished:
         from kdkit.pipeline.recapture import recapture
@@ -147,9 +147,9 @@ def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: 
         say("\n".join(_repair_lines(table)))
     if not finished and repaired.lost:
         raise DamagedData(
-            f"{repaired.lost} of {folder} {'is' if repaired.lost == '1 record' else 'are'} lost; "
-            f"`kdkit cache repair {folder} --run RUN_DIR`, with the folder of a run that captured it "
-            f"({repaired.identity.teacher_name}), captures that again"
+            f"{folder} has lost {repaired.lost}; to capture {'it' if repaired.lost == '1 record' else 'them'} "
+            f"again, run `kdkit cache repair {folder} --run RUN_DIR` with the folder of a run that captured "
+            f"this cache ({repaired.identity.teacher_name})"
         )
 
 
@@ -159,7 +159,7 @@ def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: 
 @click.option("--codec", "spec", required=True, metavar="NAME[:KEY=VALUE,...]", help="The new codec and its options.")
 @_JSON
 def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
-    """Write the logits of the cache in FOLDER with another codec, into OUT.
+    """Write the logits of the cache in FOLDER into OUT, with another codec.
 
     What FOLDER's own codec has lost stays lost. The same command again goes on where it stopped.
     """
@@ -182,7 +182,7 @@ def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa:
 @click.argument("url", callback=url_of, metavar="URL")
 @_JSON
 def fetch(url: str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
-    """Bring the cache at URL into its mirror here, and print that folder. What is there and whole stays."""
+    """Fetch the cache at URL into its local mirror, and print that folder. Intact files of the mirror stay."""
     from kdkit.logits.cache.remote.transfer import fetch as fetch_cache
     from kdkit.system import progress
 
@@ -196,10 +196,10 @@ def fetch(url: str, as_json: bool) -> None:  # noqa: FBT001 - click passes a fla
 @command.command()
 @_FOLDER
 @click.argument("url", callback=url_of, metavar="URL")
-@click.option("--mend", is_flag=True, help="Read all that is at URL first, and replace what is damaged there.")
+@click.option("--mend", is_flag=True, help="First read everything at URL, and replace damaged files.")
 @_JSON
 def push(folder: Path, url: str, mend: bool, as_json: bool) -> None:  # noqa: FBT001 - click passes flags as bools
-    """Bring the finished cache in FOLDER to URL, or what URL lacks of it.
+    """Push the finished cache in FOLDER to URL, or the part that URL lacks.
 
     What URL has besides comes into FOLDER first, so that both hold the same in the end.
     """
@@ -225,7 +225,7 @@ def _repair_lines(table: dict[str, Any]) -> list[str]:
         return [
             f"ok: {records}; nothing to repair"
             if table["finished"]
-            else f"not finished: {records}, and nothing damaged; the run that captures them goes on where it stopped"
+            else f"not finished: {records}, none damaged; run the recipe that captures them to resume"
         ]
     again = f", {table['recaptured']:,} of them captured again" if table["recaptured"] else ""
     lines = [f"repaired: {records}{again}"]

@@ -1,4 +1,4 @@
-"""What `kdkit cache` says of caches, in a folder or at a URL."""
+"""The facts that `kdkit cache` shows about caches, in a folder or at a URL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def numbers(table: dict[str, Any]) -> str:
 
 
 def size_of(table: dict[str, Any]) -> str:
-    """Bytes of the records, and of what their codec learnt where that was looked for and is something."""
+    """Bytes of the records, and of their codec's state if it was measured and is not empty."""
     state = table.get("state_bytes", 0)
     return size_text(table["bytes"]) + (f" and {size_text(state)} of codec state" if state else "")
 
@@ -43,7 +43,7 @@ def manifest_of(place: Path | str) -> Manifest:
 
 
 def facts(folder: Path | str) -> dict[str, Any]:
-    """What is to be said of a cache, whole or not."""
+    """The facts of a cache, intact or not."""
     try:
         return {"folder": str(folder), "state": "finished", **summary_of(folder)}
     except DamagedData as error:

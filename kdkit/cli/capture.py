@@ -1,4 +1,4 @@
-"""`kdkit capture`: a part of a recipe's logits, so that many processes capture them together."""
+"""`kdkit capture`: captures a part of a recipe's logits, so that many processes capture them together."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     default="0/1",
     show_default=True,
     metavar="I/N",
-    help="Which of how many parts, from 0; the others are captured by other processes, here or elsewhere.",
+    help="The part to capture, counted from 0, and the number of parts; other processes capture the others, "
+    "here or elsewhere.",
 )
-@click.option("--fresh", is_flag=True, help="Delete what an earlier capture left in the run folder first.")
+@click.option("--fresh", is_flag=True, help="First delete an earlier capture's files from the run folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     recipe: str, overrides: tuple[str, ...], run_dir: Path | None, part: str, *, fresh: bool, as_json: bool
 ) -> None:
-    """Capture the teacher's logits for RECIPE, or a part of them, and stop there.
+    """Capture the teacher's logits for RECIPE, or a part of them, then stop.
 
     The same command again goes on where it stopped. When all parts are there, `kdkit run` of the recipe takes them out
     of the store, and captures what is missing.

@@ -1,4 +1,4 @@
-"""`kdkit codec`: codecs side by side on real logits."""
+"""`kdkit codec`: compares codecs on real logits."""
 
 from __future__ import annotations
 
@@ -48,22 +48,37 @@ def command() -> None:
 
 @command.command()
 @click.option("--logits", type=_PATH, metavar="FILE", help="A safetensors file: `logits`, or `hidden` and `head`.")
-@click.option("--cache", type=place_of, metavar="FOLDER", help="A finished logit cache, or its URL; taken as exact.")
-@click.option("--recipe", metavar="RECIPE", help="A recipe: what its teacher says of its training rows.")
 @click.option(
-    "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Lay a value over the recipe; repeatable."
+    "--cache", type=place_of, metavar="FOLDER", help="A finished logit cache, or its URL; its logits count as exact."
+)
+@click.option("--recipe", metavar="RECIPE", help="A recipe: the logits of its teacher on its training rows.")
+@click.option(
+    "-o",
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a value of the recipe; repeatable.",
 )
 @click.option(
-    "--codec", "specs", multiple=True, metavar="NAME[:KEY=VALUE,...]", help="A codec; repeatable. Default: all of them."
+    "--codec",
+    "specs",
+    multiple=True,
+    metavar="NAME[:KEY=VALUE,...]",
+    help="A codec to measure; repeatable. Default: all codecs.",
 )
 @click.option(
-    "--temperatures", type=_Temperatures(), default="0.5,1,2,4", show_default=True, help="Those of the KL divergence."
+    "--temperatures",
+    type=_Temperatures(),
+    default="0.5,1,2,4",
+    show_default=True,
+    help="Temperatures of the KL divergence.",
 )
 @click.option(
-    "--rows", type=click.IntRange(min=2), default=256, show_default=True, help="Of a recipe, at most so many."
+    "--rows", type=click.IntRange(min=2), default=256, show_default=True, help="With --recipe: how many rows at most."
 )
-@click.option("--run-dir", type=_PATH, metavar="DIR", help="Of a recipe, its run folder; by default runs/NAME.")
-@click.option("--plot", type=_PATH, metavar="FILE", help="Draw KL against bytes: a .png, .svg or .pdf file.")
+@click.option("--run-dir", type=_PATH, metavar="DIR", help="With --recipe: its run folder; by default runs/NAME.")
+@click.option("--plot", type=_PATH, metavar="FILE", help="Draw KL against bytes into a .png, .svg or .pdf file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def bench(
     logits: Path | None,
@@ -78,14 +93,14 @@ def bench(
     *,
     as_json: bool,
 ) -> None:
-    """Measure codecs on real logits: bytes, speed, and what they do to distributions and gradients.
+    """Measure codecs on real logits: bytes, speed, and the errors of distributions and gradients.
 
     The logits are those of one of --logits, --cache and --recipe.
     """
     if sum(given is not None for given in (logits, cache, recipe)) != 1:
-        raise click.UsageError("give one of --logits FILE, --cache FOLDER and --recipe RECIPE")
+        raise click.UsageError("give exactly one of --logits FILE, --cache FOLDER and --recipe RECIPE")
     if overrides and recipe is None:
-        raise click.UsageError("-o lays a value over a recipe; give it together with --recipe RECIPE")
+        raise click.UsageError("-o changes a value of a recipe; give it together with --recipe RECIPE")
     from kdkit import plugins
     from kdkit.logits.bench import check_plot, default_candidates, draw_plot, measure, parse_candidate
     from kdkit.system import progress
@@ -150,7 +165,7 @@ def _fitted(candidates: Sequence[Any], material: Material) -> list[Coder]:
 
 
 def _those_that_can(candidates: Sequence[Any], material: Material, shown: Progress) -> list[Coder]:
-    """Of codecs that nobody asked for by name, one that cannot code such logits is left out, and that is said."""
+    """Leave out, with a note, a codec that cannot code such logits, unless it was asked for by name."""
     from kdkit.logits.bench import fit_candidate
 
     coders = []

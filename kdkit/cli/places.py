@@ -1,4 +1,4 @@
-"""Places that are named on the command line: folders, and URLs where these are taken."""
+"""Places on the command line: folders, and URLs where a command takes them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def folder_of(_context: click.Context, _parameter: click.Parameter, text: str) -
     place = place_of(text)
     if isinstance(place, str) or is_meant_as_url(place):
         raise UsageError(
-            f"{text} is a URL, and a folder is needed here; `kdkit cache fetch URL` brings a cache into a folder, and "
-            "`kdkit cache push FOLDER URL` brings what you make of it to a URL"
+            f"{text} is a URL, but this command needs a folder; fetch the cache with `kdkit cache fetch URL`, "
+            "and send your result to a URL with `kdkit cache push FOLDER URL`"
         )
     return place
 
@@ -48,5 +48,5 @@ def url_of(_context: click.Context, _parameter: click.Parameter, text: str) -> s
     """
     place = place_of(text)
     if isinstance(place, Path):
-        raise UsageError(f"{text} is no URL, which begins with a scheme such as s3:// or file://; name one")
+        raise UsageError(f"{text} is not a URL; give one that begins with a scheme such as s3:// or file://")
     return place

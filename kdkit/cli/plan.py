@@ -1,4 +1,4 @@
-"""`kdkit plan`: what a run, or a sweep, would do, compute and write."""
+"""`kdkit plan`: shows what a run or a sweep would do, compute and write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @recipe_options
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as_json: bool) -> None:
-    """Say what `kdkit run` of RECIPE would do: per stage what is done, tokens, and bytes against free disk.
+    """Show what `kdkit run RECIPE` would do: which stages are done, tokens, and bytes against free disk space.
 
     It reads the data and the tokenizers, and loads no weights. Of a sweep it says which trials there are, and plans one
     for each teacher and codec.
@@ -67,12 +67,12 @@ def _print_room(plan: Plan) -> None:
     from kdkit.system.files import size_text
 
     free = min(plan.free.values())
-    verdict = "fits" if plan.bytes <= free else "DOES NOT FIT, unless the store has enough of it"
+    verdict = "fits" if plan.bytes <= free else "DOES NOT FIT, unless the store already has enough of it"
     say(f"still to write: at most {size_text(plan.bytes)}; free: {size_text(free)}: {verdict}")
 
 
 def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool) -> None:
-    """How many trials there are, and the plan of one for each teacher and codec."""
+    """The number of trials, and the plan of one trial for each teacher and codec."""
     from kdkit.cli.output import print_json
     from kdkit.pipeline import plan as plans
     from kdkit.sweeps import is_sweep, trial_facts, trial_folder
@@ -104,7 +104,9 @@ def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool) -> None:
         say(f"\none of {plural(len(trials), 'trial')} with {these}, teacher and codec:")
         _print_plan(plan)
         _print_room(plan)
-    say("\nWhat the store has by then is made once for all trials that need it: teacher, logits, texts, baseline.")
+    say(
+        "\nTrials share what the store holds: teacher, logits, texts and baseline are made once for all that need them."
+    )
 
 
 def _alike(sweep: Sweep) -> list[list[Trial]]:

@@ -1,4 +1,4 @@
-"""`kdkit plugins`: what is installed, and the options of each component."""
+"""`kdkit plugins`: lists installed components, and shows the options of each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def command() -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_(*, as_json: bool) -> None:
-    """List every component, its kind, and the plugin that brought it."""
+    """List every component with its kind and its plugin."""
     found = plugin_loading.load()
     entries = found.all
     if as_json:
@@ -66,15 +66,15 @@ def list_(*, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show_(name: str, *, as_json: bool) -> None:
-    """Show the options of the component NAME; of each, where several kinds have one of that name."""
+    """Show the options of the component NAME, of each kind that has one with that name."""
     found = plugin_loading.load()
     entries = found.find(name)
     if not entries:
         _warn(found)
         known = sorted({entry.name for entry in found.all})
         near = get_close_matches(name, known, n=1)
-        hint = f'; did you mean "{near[0]}"?' if near else "; see kdkit plugins list"
-        raise PluginError(f'no component is called "{name}"{hint}')
+        hint = f'; did you mean "{near[0]}"?' if near else "; `kdkit plugins list` shows all"
+        raise PluginError(f'there is no component "{name}"{hint}')
     components = [(entry, entry.load()) for entry in entries]
     if as_json:
         print_json(
@@ -100,7 +100,7 @@ def show_(name: str, *, as_json: bool) -> None:
         if rows:
             print_table(("option", "type", "default", "allowed", "help"), rows)
         else:
-            say("It has no options.")
+            say("This component has no options.")
 
 
 def _summary(cls: type) -> str:

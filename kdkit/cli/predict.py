@@ -1,4 +1,4 @@
-"""`kdkit predict`: let a distilled student write."""
+"""`kdkit predict`: generates text with a distilled student."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     "input_path",
     required=True,
     type=click.Path(path_type=Path),
-    help="Rows as JSON lines (plain, gzip or zstandard), as in the data set that the student was trained on, without "
+    help="Rows as JSON lines (plain, gzip or zstandard), like those the student was trained on, but without "
     "targets; or with the whole input in a field `source`.",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="A file, instead of standard output.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write to this file instead of standard output.")
 @click.option(
     "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE",
-    help="Lay a value over the student's recipe: -o generation.beams=1. May be repeated.",
+    help="Change a value of the student's recipe: -o generation.beams=1. Repeatable.",
 )  # fmt: skip
 def command(model: Path, input_path: Path, output: Path | None, overrides: tuple[str, ...]) -> None:
-    """Write a target for each row of a file: JSON lines with `id` and `prediction`, in the rows' order.
+    """Generate a text for each row of a file: JSON lines with `id` and `prediction`, in the order of the rows.
 
     MODEL is the folder of a student (runs/NAME/student/best) or a run folder. The student's recipe, which lies in its
     folder, says how rows become inputs and how texts are generated.
@@ -45,8 +45,8 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
     folder = model / "student" / "best" if (model / "student" / "best").is_dir() else model
     if not (folder / RECIPE_FILE).is_file():
         raise MissingInput(
-            f"{model} is no student that kdkit made: there is no {RECIPE_FILE} in it; "
-            "give a finished run folder, or runs/NAME/student/best"
+            f"{model} is not a student made by kdkit: it has no {RECIPE_FILE}; give a finished run folder, or "
+            "runs/NAME/student/best"
         )
     from kdkit.data.jsonlines import json_lines, open_lines
     from kdkit.recipe import load_for_writing
@@ -55,12 +55,12 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
     with open_lines(input_path, option="--input", opened=lambda file: file.open("rb")) as lines:
         examples = [
             _example(recipe.data, f"{input_path}:{number}", row)
-            for number, row in json_lines(lines, str(input_path), advice="correct it or take it out")
+            for number, row in json_lines(lines, str(input_path), advice="correct the line or remove it")
         ]
     if not examples:
-        raise UsageError(f"{input_path} has no rows; give --input a file with a row for each text that is wanted")
+        raise UsageError(f"{input_path} has no rows; give --input a file with one row for each text that you want")
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
-        raise UsageError(f"{output} cannot be written: it is a folder, or lies in one that is not there")
+        raise UsageError(f"{output} cannot be written: it is a folder, or its folder does not exist")
     from kdkit.data.rows import Encoding, rows_of
     from kdkit.models.generation import predict
     from kdkit.system import devices, progress
@@ -84,7 +84,7 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
 
 
 def _example(source: DataSource, place: str, row: Mapping[str, Any]) -> Example:
-    """The input that a row makes; its id within the file is its place, so that repeated ids do no harm."""
+    """The input made from a row; its id is its place in the file, so repeated ids do no harm."""
     import attrs
 
     from kdkit.api.interfaces import RowSource
@@ -92,7 +92,7 @@ def _example(source: DataSource, place: str, row: Mapping[str, Any]) -> Example:
     from kdkit.data.given import checked_prompt
 
     made: Example | str
-    made = "it has no field `source`"
+    made = "it lacks a field `source`"
     if isinstance(source, RowSource):
         made = checked_prompt(source.prompt(place, row), owner="the run's data set")
     if isinstance(made, str) and isinstance(row.get("source"), str):

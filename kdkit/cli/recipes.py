@@ -1,4 +1,4 @@
-"""`kdkit recipes`: what is shipped, what a recipe comes to, whether it is right."""
+"""`kdkit recipes`: lists shipped recipes, shows a recipe with its defaults, and checks recipes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from kdkit.sweeps.reading import load_any
 from kdkit.system.reading import read_text
 
 overrides_option = click.option(
-    "-o", "--override", "overrides", metavar="KEY=VALUE", multiple=True, help="Override an option: loss.alpha=0.3."
+    "-o",
+    "--override",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change a value: -o loss.alpha=0.3. Repeatable.",
 )
 
 
@@ -40,14 +45,14 @@ def list_(*, as_json: bool) -> None:
 
 @command.command("show")
 @click.argument("name")
-@click.option("--resolved", is_flag=True, help="With `extends` followed and every default filled in.")
+@click.option("--resolved", is_flag=True, help="Follow `extends` and fill in every default.")
 @overrides_option
 def show_(name: str, overrides: tuple[str, ...], *, resolved: bool) -> None:
-    """Print the recipe NAME, a file or a shipped one."""
+    """Print the recipe NAME, a file or the name of a shipped recipe."""
     if resolved:
         say(recipes.load_recipe(name, overrides).to_toml(), nl=False)
     elif overrides:
-        raise UsageError("an override shows only in the resolved recipe: add --resolved")
+        raise UsageError("-o shows only in the resolved recipe; add --resolved")
     else:
         say(read_text(recipes.find_recipe(name)), nl=False)
 
@@ -57,7 +62,7 @@ def show_(name: str, overrides: tuple[str, ...], *, resolved: bool) -> None:
 @overrides_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def validate(files: tuple[str, ...], overrides: tuple[str, ...], *, as_json: bool) -> int:
-    """Check recipes, and of a sweep every trial; every problem of each is reported."""
+    """Check recipes, and every trial of a sweep; reports every problem of each."""
     found = plugin_loading.load()
     verdicts: list[dict[str, Any]] = []
     for file in files:

@@ -1,4 +1,4 @@
-"""`kdkit report`: writes the report of a run or a sweep anew, or compares several runs."""
+"""`kdkit report`: writes the report of a run or a sweep again, or compares several runs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _FEW = 3
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Of several runs: the HTML file to write, by default comparison.html here; beside it the same as .md.",
+    help="With several runs: the HTML file to write, by default comparison.html here; the Markdown goes beside it.",
 )
 @click.option("--full", is_flag=True, help="Of a run: print every score, and not only what fits on a screen.")
-@click.option("--json", "as_json", is_flag=True, help="Print what the report says as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report's numbers as JSON.")
 def command(*, folders: tuple[Path, ...], output: Path | None, full: bool, as_json: bool) -> None:
-    """Write report.html and report.md of a run or a sweep anew, and print what it came to.
+    """Write report.html and report.md of a run or a sweep again, and print the results.
 
     Of several FOLDERs, write a page that compares them: runs, trials of sweeps, or all trials of a sweep. Runs that
     differ by the seed of their training alone are seeds of one configuration.
@@ -43,7 +43,7 @@ def command(*, folders: tuple[Path, ...], output: Path | None, full: bool, as_js
         return
     if output is not None:
         raise UsageError(
-            f"--output {output} is for a comparison of several runs; the report of one is written into its folder"
+            f"--output {output} is only for comparing several runs; the report of one run goes into its folder"
         )
     (folder,) = folders
     from kdkit.sweeps import is_sweep
@@ -77,12 +77,12 @@ def print_closing_of_sweep(report: SweepReport) -> None:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether pages can be written into a folder; if not, that is said, and the numbers are printed all the same."""
+    """Whether pages can be written into a folder; if not, warn, and print the numbers all the same."""
     if not folder.is_dir() or os.access(folder, os.W_OK):
         return True  # what is not a folder is refused by whoever reads it
     say(
-        f"warning: report.html and report.md were not written, since {folder} is not yours to write in; "
-        "copy the folder to have them",
+        f"warning: report.html and report.md were not written, since you may not write in {folder}; copy the "
+        "folder and run again there",
         err=True,
     )
     return False
@@ -140,7 +140,7 @@ def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
     from kdkit.sweeps import is_sweep, read_sweep
 
     if output.suffix == ".md":
-        raise UsageError(f"--output {output} is the HTML file, and the Markdown goes beside it; name it .html")
+        raise UsageError(f"--output {output} must end in .html; the Markdown goes beside it")
     runs: list[Path] = []
     for folder in folders:
         if is_sweep(folder):

@@ -1,4 +1,4 @@
-"""Sweeps: many trials of one recipe, each a run of its own; `read_sweep` tells what came of them."""
+"""Sweeps: many trials of one recipe, each a run of its own; `read_sweep` reads their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `[sweep]` varies: `grid`, `zip`, `points`, `seeds` and `skip` as settings, and the combinations of these."""
+"""The settings of `[sweep]` (`grid`, `zip`, `points`, `seeds`, `skip`) and their combinations."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Combination = tuple[Setting, ...]
 
 @attrs.frozen(kw_only=True, eq=False)
 class Trials:
-    """What a `[sweep]` table asks for.
+    """The contents of a `[sweep]` table.
 
     Attributes:
         axes: The keys that are varied, in the recipe's order, `training.seed` excluded.
@@ -80,7 +80,7 @@ class SweepReader:
 
     @property
     def search(self) -> Any:
-        """The table of what proposes trials; None where they are all written down."""
+        """The table of the search; None if all trials are written down."""
         return self._table.get("search")
 
     def seeds(self) -> list[Setting]:
@@ -88,10 +88,10 @@ class SweepReader:
         return self._seeds(self._table.get("seeds"), (SWEEP, "seeds"))
 
     def check_search_alone(self) -> None:
-        """With a search nothing else says which trials there are."""
+        """Refuse keys that list trials beside a search."""
         for key in ("grid", "zip", "points", "skip"):
             if key in self._table:
-                self._wrong((SWEEP, key), f"does not go with [{SWEEP}.search], which proposes the trials itself")
+                self._wrong((SWEEP, key), f"cannot be used with [{SWEEP}.search], which proposes the trials itself")
 
     def trials(self) -> Trials:
         """Every trial that is written down: first all with their first seed, then all with their second, ..."""
@@ -100,7 +100,7 @@ class SweepReader:
         together = self._axes("zip")
         self._check_zip(together)
         for axis in varied.keys() & together.keys():
-            self._wrong((SWEEP, "zip"), f"{dotted(axis)} is in grid as well; it can be varied in one of them only")
+            self._wrong((SWEEP, "zip"), f"{dotted(axis)} is in grid as well; vary it in only one of them")
         self._check_apart([*varied, *together])
         crossed = self._crossed(varied, together) if varied or together else [()]
         points = self._points({*varied, *together})
@@ -109,11 +109,13 @@ class SweepReader:
         own_seeds += [(combination, own if own is not None else seeds) for combination, own in points]
         axes = dict.fromkeys([*varied, *together, *(each.axis for combination, _ in points for each in combination)])
         if seeds and SEED in axes:
-            self._wrong((SWEEP, "seeds"), f"{dotted(SEED)} is varied by grid, zip or points as well; say it once")
+            self._wrong(
+                (SWEEP, "seeds"), f"{dotted(SEED)} is varied by grid, zip or points as well; vary it in one place"
+            )
         axes.pop(SEED, None)
         count = sum(max(len(own), 1) for _, own in own_seeds)
         if count > MOST_TRIALS:
-            self._wrong((SWEEP,), f"asks for {count:,} trials, and a sweep has at most {MOST_TRIALS:,}")
+            self._wrong((SWEEP,), f"asks for {count:,} trials, but a sweep has at most {MOST_TRIALS:,}")
             return Trials(axes=tuple(axes), combinations=())
         kept = self._kept(list(_with_seeds(own_seeds)), {*axes, SEED})
         if not self.problems and not self.unvaried and not kept:
@@ -122,7 +124,7 @@ class SweepReader:
 
     def _why_none(self) -> str:
         if self._table.keys() & {"grid", "zip", "points", "seeds"}:
-            return "leaves no trial: skip leaves all of them out"
+            return "has no trial: skip leaves out all of them"
         return f"has no trial: it needs grid, zip, points, seeds or [{SWEEP}.search]"
 
     def _axes(self, key: str) -> dict[Axis, list[Setting]]:
@@ -145,7 +147,7 @@ class SweepReader:
             elif not isinstance(values, list):
                 self._wrong(here, f"must be a list of values, is {show(values)}")
             elif not values:
-                self._wrong(here, "is an empty list; give it a value")
+                self._wrong(here, "is an empty list; give at least one value")
             elif self._may_vary(own, here) and not self._is_twice(own, here, into):
                 into[own] = [Setting(axis=own, value=value, at=(*here, i)) for i, value in enumerate(values)]
 
@@ -161,19 +163,19 @@ class SweepReader:
 
     def _may_vary(self, axis: Axis, at: KeyPath) -> bool:
         if axis[0] in _CHANGES_NOTHING:
-            self._wrong(at, f"{axis[0]} cannot be varied: it changes no number of a run")
+            self._wrong(at, f"{axis[0]} cannot be varied: it does not change any number of a run")
             return False
         return True
 
     def _check_zip(self, together: Mapping[Axis, list[Setting]]) -> None:
         if len({len(settings) for settings in together.values()}) > 1:
             lengths = ", ".join(f"{dotted(axis)} has {len(settings)}" for axis, settings in together.items())
-            self._wrong((SWEEP, "zip"), f"its lists must be equally long, since they are varied together: {lengths}")
+            self._wrong((SWEEP, "zip"), f"its lists are varied together, so they must be equally long: {lengths}")
 
     def _check_apart(self, axes: Sequence[Axis]) -> None:
         """A section that is replaced, and a key in it, cannot both be varied."""
         for outer, inner in _nested(axes):
-            self._wrong((SWEEP,), f"{dotted(outer)} and {dotted(inner)}, which is in it, cannot both be varied")
+            self._wrong((SWEEP,), f"{dotted(outer)} and {dotted(inner)}, a key in it, cannot both be varied")
 
     def _crossed(
         self, varied: Mapping[Axis, list[Setting]], together: Mapping[Axis, list[Setting]]
@@ -182,7 +184,7 @@ class SweepReader:
         if count > MOST_TRIALS:
             self._wrong(
                 (SWEEP, "grid" if varied else "zip"),
-                f"asks for {count:,} trials, and a sweep has at most {MOST_TRIALS:,}",
+                f"asks for {count:,} trials, but a sweep has at most {MOST_TRIALS:,}",
             )
             return []
         zipped: Iterable[Combination] = zip(*together.values(), strict=False) if together else [()]
@@ -222,12 +224,12 @@ class SweepReader:
         return [Setting(axis=SEED, value=seed, at=(*at, index)) for index, seed in enumerate(seeds)]
 
     def _kept(self, combinations: list[Combination], axes: set[Axis]) -> list[Combination]:
-        """The combinations that no table of `skip` agrees with."""
+        """The combinations that no table of `skip` matches."""
         skipped = []
         for at, table in self._tables("skip"):
             wanted = list(_leaves(table, (), at, axes))
             if not wanted:
-                self._wrong(at, "is an empty table, which would leave out every trial")
+                self._wrong(at, "is an empty table, which would leave out every trial; give keys and values")
             for setting in wanted:
                 if setting.axis not in axes:
                     self.unvaried.append((setting.at, setting.axis))
@@ -244,7 +246,7 @@ class SweepReader:
 
 
 def is_apart(combination: Combination) -> bool:
-    """Whether no setting of a combination lies in what another one replaces."""
+    """Whether no setting of a combination is inside a table that another one replaces."""
     return not any(_nested([each.axis for each in combination]))
 
 

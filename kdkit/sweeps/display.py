@@ -1,4 +1,4 @@
-"""A sweep as it runs: a table on a terminal, else a line when a trial starts, ends or fails."""
+"""Shows a running sweep: a table on a terminal, else a line when a trial starts, ends or fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _AROUND = 6
 
 @contextmanager
 def shown(board: Board, axes: Sequence[str], progress: Progress) -> Iterator[Watcher]:
-    """Whoever shows the board: where progress is bars, a table on their console."""
+    """The display of the board: a table if progress is shown as bars, else lines."""
     if isinstance(progress, Bars):
         with Table(board=board, axes=axes, console=progress.console).live() as table:
             yield table
@@ -47,7 +47,7 @@ def shown(board: Board, axes: Sequence[str], progress: Progress) -> Iterator[Wat
 
 @attrs.define(kw_only=True)
 class Lines:
-    """A line for each thing that happens."""
+    """A line for each event."""
 
     board: Board
     note: Callable[[str], None]
@@ -77,7 +77,7 @@ class Table:
 
     @contextmanager
     def live(self) -> Iterator[Table]:
-        """Within the block the table is on the screen; what it shows last stays."""
+        """Show the table within the block; its last state stays on the screen."""
         from rich.live import Live
 
         with Live(self.drawn(), console=self.console, auto_refresh=False, vertical_overflow="crop") as self._live:
@@ -196,13 +196,13 @@ def ending_of(entry: Entry, board: Board) -> str:
     if entry.state == "failed":
         return f"{name}: failed: {entry.error}; see {entry.log}"
     if entry.state == "interrupted":
-        return f"{name}: interrupted; the same command goes on with it"
+        return f"{name}: interrupted; run the same command to resume it"
     best, value = board.value(entry)
     return f"{name}: done in {clock(entry.seconds)}{f', {best} {value}' if value else ''}"
 
 
 def summary_of(board: Board) -> str:
-    """How many trials are done, and how long the others will take."""
+    """The number of finished trials, and the time that the others will take."""
     counts = board.counts()
     words = [f"{counts.get('done', 0)} of {plural(board.total, 'trial')} done"]
     for state in ("running", "elsewhere", "failed", "interrupted"):
@@ -219,7 +219,7 @@ def _time_of(entry: Entry) -> str:
 
 
 def _what_of(entry: Entry) -> str:
-    """What a running trial said last; why another failed."""
+    """The last message of a running trial; the error of a failed one."""
     if entry.state != "running" or not entry.log.is_file():
         return entry.error
     lines = read_tail(entry.log, _LOG_TAIL).split("\n")[:-1]

@@ -1,4 +1,4 @@
-"""What a sweep's folder says: its trials, and how far each of them is by its own run.json.
+"""Reads a sweep's folder: its trials, and the state of each by its own run.json.
 
 runs/NAME/
 sweep.json        name, axes, seeds, and each trial's id, values and seed
@@ -49,7 +49,7 @@ Status = Literal["done", "running", "interrupted", "failed", "waiting"]
 
 @attrs.frozen(kw_only=True)
 class TrialFacts:
-    """A trial, as its run folder tells.
+    """A trial, read from its run folder.
 
     Attributes:
         id: The first 16 digits of its recipe's digest.
@@ -81,7 +81,7 @@ class TrialFacts:
 
 @attrs.frozen(kw_only=True)
 class SweepFacts:
-    """A sweep, as its folder tells.
+    """A sweep, read from its folder.
 
     Attributes:
         name: What it is called.
@@ -108,7 +108,7 @@ def is_sweep(folder: str | PathLike[str]) -> bool:
 
 
 def read_sweep(folder: str | PathLike[str]) -> SweepFacts:
-    """All that a sweep's folder tells, as it is at this moment.
+    """Read a sweep's folder as it is at this moment.
 
     Raises:
         MissingInput: There is no sweep.
@@ -116,13 +116,15 @@ def read_sweep(folder: str | PathLike[str]) -> SweepFacts:
     """
     path = Path(folder)
     if not is_sweep(path):
-        raise MissingInput(f"{path} is no sweep's folder: it has no {SWEEP}; name the folder that `kdkit run` made")
+        raise MissingInput(
+            f"{path} is not the folder of a sweep: it has no {SWEEP}; give the folder that `kdkit run` made"
+        )
     try:
         table = read_json(path / SWEEP)
         if table["kdkit_sweep"] == _FORMER:
             table = _todays(table)
         elif table["kdkit_sweep"] != VERSION:
-            raise ValueError(f"it is of version {table['kdkit_sweep']}, and this kdkit reads {VERSION}")  # noqa: TRY301
+            raise ValueError(f"it has version {table['kdkit_sweep']}, but this kdkit reads {VERSION}")  # noqa: TRY301
         return SweepFacts(
             name=table["name"],
             description=table["description"],
@@ -135,7 +137,7 @@ def read_sweep(folder: str | PathLike[str]) -> SweepFacts:
             reference=table["reference"],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedData(f"{path / SWEEP} is damaged ({error}); run the sweep again, which writes it anew") from error
+        raise DamagedData(f"{path / SWEEP} is damaged ({error}); run the sweep again to write it again") from error
 
 
 def is_former(folder: Path) -> bool:
@@ -147,7 +149,7 @@ def is_former(folder: Path) -> bool:
 
 
 def _todays(table: dict[str, Any]) -> dict[str, Any]:
-    """What an earlier sweep.json says, under today's names."""
+    """The contents of an earlier sweep.json, under today's names."""
 
     def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
         pairs = [todays_axis(key_path(axis), value) for axis, value in values.items()]
@@ -225,19 +227,19 @@ def last_error(log: Path) -> str:
 
 
 def is_worked_on(folder: Path, trial: str) -> bool:
-    """Whether a process works on a trial: that of the trial, or one of a sweep that has just started it."""
+    """Whether a process works on a trial: the trial's own, or one of a sweep that has just started it."""
     return is_held(claim_of(folder, trial)) or is_held(trial_folder(folder, trial) / LOCK)
 
 
 def ends_with_error(log: Path) -> bool:
-    """Whether the last thing that a log says is that its trial failed."""
+    """Whether the last line of a log says that its trial failed."""
     lines = read_tail(log, _LOG_TAIL).rstrip().splitlines() if log.is_file() else []
     return bool(lines) and lines[-1].startswith("error: ") and not lines[-1].startswith(_STOPPED)
 
 
 def _record_of(place: Path) -> tuple[dict[str, Any], str]:
-    """A trial's run.json, and what is wrong with it; an advice that would delete no more than this trial."""
-    advice = f"delete the folder {place} and run the sweep again, which does this trial anew"
+    """A trial's run.json, or the reason why it cannot be read, with advice that deletes only this trial."""
+    advice = f"delete the folder {place} and run the sweep again, which repeats this trial"
     try:
         record = read_record(place)
     except DamagedData as error:
@@ -245,7 +247,7 @@ def _record_of(place: Path) -> tuple[dict[str, Any], str]:
     if not record and place.is_dir():
         left = [child.name for child in place.iterdir() if child.name not in _BEFORE and not child.name.startswith(".")]
         if left:
-            return {}, f"{place} has lost its run.json; {advice}"
+            return {}, f"{place} has no run.json any more; {advice}"
     return record, ""
 
 

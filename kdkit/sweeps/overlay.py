@@ -1,4 +1,4 @@
-"""A recipe with the settings of a trial laid over it."""
+"""A recipe with the settings of a trial applied."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def document_of(base: Document, combination: Combination, source: Document) -> Document:
-    """A recipe with some settings laid over it, whose faults stand where the settings do."""
+    """A recipe with some settings applied; faults are reported at the places of the settings."""
     table: dict[str, Any] = {}
     places: dict[KeyPath, Place] = {}
     around: dict[KeyPath, Place] = {}

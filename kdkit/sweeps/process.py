@@ -1,4 +1,4 @@
-"""A trial at work: a process of its own, so that a crash, a leak or a full memory touches no other trial."""
+"""Runs a trial in its own process, so that a crash, a leak or a full memory does not touch other trials."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Worker(Protocol):
 
 
 class Launch(Protocol):
-    """Starts a trial in one of the places for those that work at a time."""
+    """Starts a trial in one of the places for concurrent trials."""
 
     def __call__(self, trial: Trial, folder: Path, *, slot: int) -> Worker:
         """See above."""
@@ -57,7 +57,7 @@ class Process:
     _log: Path
 
     def poll(self) -> int | None:
-        """Its exit code; None while it works. What it died of, if it could not say so, goes to its log."""
+        """Its exit code; None while it works. If it died without a message, the cause goes to its log."""
         code = self._running.poll()
         if code is not None and code not in STOPPED and not ends_with_error(self._log):
             cause = _cause_of_death(-code) if code < 0 else last_error(self._log) or f"exit code {code}"
@@ -71,7 +71,7 @@ class Process:
 
 
 def start(trial: Trial, folder: Path, *, environment: Mapping[str, str]) -> Process:
-    """Start a trial, or go on with it, in its run folder.
+    """Start or resume a trial in its run folder.
 
     It is `kdkit run` of the recipe that lies there, in a session of its own: a terminal's Ctrl-C reaches the sweep
     alone, which passes it on.
@@ -97,7 +97,7 @@ def start(trial: Trial, folder: Path, *, environment: Mapping[str, str]) -> Proc
 
 @attrs.frozen(kw_only=True)
 class Places:
-    """Where the trials that work at a time run: each has its share of the cores, and a GPU where there are several.
+    """The places of concurrent trials: each has its share of the cores, and its own GPU if there are several.
 
     Attributes:
         jobs: How many there are.
@@ -122,7 +122,7 @@ class Places:
 
 
 def threads_of_each(jobs: int) -> int:
-    """How many threads a trial has where so many work at a time."""
+    """The number of threads of each of so many concurrent trials."""
     return max(1, _cores() // jobs)
 
 
@@ -144,5 +144,5 @@ def _devices(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 def _cause_of_death(number: int) -> str:
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    often = "; often the memory was full: see --jobs and training.batch_size" if name == "SIGKILL" else ""
-    return f"the process was ended by {name}{often}"
+    often = "; often the memory was full: lower --jobs or training.batch_size" if name == "SIGKILL" else ""
+    return f"the process was killed by {name}{often}"

@@ -1,4 +1,4 @@
-"""Reading a recipe with `[sweep]`: every trial that it asks for is checked, and every problem is kept."""
+"""Reads a recipe with `[sweep]`: checks every trial, and keeps every problem."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def load_sweep(
     found = load_any(recipe, overrides, plugins)
     if isinstance(found, Recipe):
         place = found.path if found.path is not None else "<dict>"
-        raise RecipeError([f"{place}: has no [{SWEEP}], so it is one run; use kdkit.load_recipe for it"])
+        raise RecipeError([f"{place}: has no [{SWEEP}], so it is a single run; use kdkit.load_recipe"])
     return found
 
 
@@ -109,7 +109,7 @@ class _Loading:
         )
 
     def _asked(self, reader: SweepReader) -> tuple[Any, tuple[Axis, ...], tuple[Combination, ...]]:
-        """What proposes trials, if anything does; the axes; and the combinations that are known from the start.
+        """The search, if there is one; the axes; and the combinations known from the start.
 
         Those of a search are its seeds, so that these are checked too.
         """
@@ -163,15 +163,15 @@ class _Loading:
         for at, axis in reader.unvaried:
             if did_you_mean(dotted(axis), [dotted(each) for each in misspelt]):
                 continue
-            hint = did_you_mean(dotted(axis), known) or f"; those are: {', '.join(known)}"
+            hint = did_you_mean(dotted(axis), known) or f"; the sweep varies: {', '.join(known)}"
             self._note([(at, f"{dotted(axis)} is not a key that the sweep varies{hint}")], self._document)
 
     def _is_unknown(self, axis: Axis) -> bool:
-        """Whether it was said of a key that there is none such."""
+        """Whether a key was reported as unknown."""
         return any(axis[:length] in self._unknown for length in range(1, len(axis) + 1))
 
     def _trial(self, combination: Combination, axes: Sequence[Axis], *, is_sound: bool = True) -> Trial | None:
-        """A trial; where it may be one that is to be left out, only values that are wrong by themselves are told."""
+        """A trial; if it may be left out, only values that are wrong by themselves are reported."""
         keys = [each.axis for each in combination]
         recipe = self._made(combination, None if is_sound else partial(_is_at_one, keys))
         if recipe is None:
@@ -194,7 +194,7 @@ class _Loading:
         return recipe
 
     def _value_at(self, recipe: Recipe, axis: Axis) -> Any:
-        """What a recipe has at a key: as it was written, else as it comes to; None where it has nothing."""
+        """The value of a recipe at a key: as written, else as resolved; None if there is none."""
         if len(axis) == 1 and axis[0] in recipe.names and axis[0] not in self._base.table:
             return {"name": recipe.names[axis[0]]}
         for table in (self._base.table, recipe.resolved):

@@ -1,4 +1,4 @@
-"""Which trial is run when: so many at a time, what is done is left out, what fails stops no other."""
+"""Schedules trials: some at a time, without the finished ones; a failure does not stop the others."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Schedule:
         return entries
 
     def add(self, trials: Iterable[Trial]) -> list[Entry]:
-        """Have trials on the board that are to be run, here or elsewhere, and see how far they are."""
+        """Put trials on the board that are to be run, here or elsewhere, with their state."""
         known = {entry.trial.id: entry for entry in self.board.entries}
         entries = []
         for trial in trials:
@@ -90,7 +90,7 @@ class Schedule:
         return entries
 
     def _step(self, entries: list[Entry]) -> bool:
-        """Take in what has ended, start what can be started; whether there is more to come."""
+        """Collect ended trials and start new ones; tells whether there are more."""
         for slot, (entry, worker, claim) in list(self._working.items()):
             code = worker.poll()
             if code is not None:
@@ -139,7 +139,7 @@ class Schedule:
         elif is_worked_on(self.folder, entry.trial.id):
             entry.state = "elsewhere"
             if before != "elsewhere":
-                self.watcher.note(f"{entry.trial.id} ({entry.title}): another process works on it; it is waited for")
+                self.watcher.note(f"{entry.trial.id} ({entry.title}): another process is working on it; waiting for it")
         else:
             entry.state = "waiting"
 
@@ -170,7 +170,7 @@ class Schedule:
         )
 
     def _pass_on_stop(self) -> bool:
-        """Tell the trials, once, to save and leave; whether some have not yet left."""
+        """Tell the trials, once, to save and exit; tells whether some have not exited yet."""
         assert self.stop.signal is not None
         for entry, worker, _ in self._working.values():
             if entry.state == "running":
@@ -179,7 +179,7 @@ class Schedule:
         return bool(self._working)
 
     def _end_all(self) -> None:
-        """End what still works: at a second Ctrl-C, or because of a fault here."""
+        """Kill the running trials: at a second Ctrl-C, or because of a fault here."""
         for _, worker, claim in self._working.values():
             worker.send(signal.SIGKILL)
             claim.release()

@@ -1,4 +1,4 @@
-"""Trials that a search proposes: ask, run with every seed, tell; and what its study is made again from."""
+"""Runs the trials that a search proposes: ask, run with every seed, tell the outcome."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # How often a search may propose again what it has proposed before.
 _PATIENCE = 20
 Group = tuple["Trial", ...]
-"""What was proposed: a trial for each seed."""
+"""A proposal: a trial for each seed."""
 
 
 def searched(sweep: Sweep, folder: Path, schedule: Schedule, note: Callable[[Sequence[Trial]], None]) -> None:
@@ -68,7 +68,7 @@ class _Searching:
     refused: list[Outcome] = attrs.field(factory=list)
 
     def run(self) -> None:
-        """Finish what was begun before, then ask until there are as many as are wanted."""
+        """Finish earlier trials, then ask for new ones until there are enough."""
         search, board = self.sweep.search, self.schedule.board
         assert search is not None
         board.wanted = search.trials * max(1, len(self.sweep.seeds))
@@ -86,18 +86,20 @@ class _Searching:
             elif len(self.refused) == refused and not self._is_more_elsewhere():
                 if missing > 0:
                     known = len(self.groups)
-                    self.schedule.watcher.note(f"the search proposes only what it has proposed before: {known} trials")
+                    self.schedule.watcher.note(
+                        f"the search repeats its earlier proposals: it has only {known} different trials"
+                    )
                 break
         self._tell()
 
     def _look(self) -> None:
-        """See what was proposed by now, and have it on the board and written down."""
+        """Find all proposals so far, put them on the board and write them down."""
         self.groups = _united(known_groups(self.sweep, self.folder), self.groups)
         self.note(_each(self.groups))
         self.schedule.add(_each(self.groups))
 
     def _is_more_elsewhere(self) -> bool:
-        """Wait for what others work on; whether they have proposed more meanwhile."""
+        """Wait for trials of other processes; tells whether they have proposed more meanwhile."""
         known = len(self.groups)
         self.schedule.run(_each(self.groups))
         self._look()
@@ -109,7 +111,7 @@ class _Searching:
             self.opened.tell([*outcomes, *self.refused])
 
     def _asked(self, count: int) -> list[Group]:
-        """So many new proposals, or as many as come: a search may propose what it has proposed before.
+        """So many new proposals, or fewer if the search repeats itself.
 
         One that makes no trial counts as a trial that failed.
         """
@@ -135,8 +137,8 @@ class _Searching:
     def _refuse(self, key: str, values: Mapping[str, object], error: RecipeError) -> None:
         told = ", ".join(f"{axis} {value_text(value)}" for axis, value in values.items())
         self.schedule.watcher.note(
-            f"failed: the search proposed {told}, which makes no trial: {'; '.join(error.problems)}; "
-            "see sweep.search.space"
+            f"failed: the search proposed {told}, which is not a valid trial: {'; '.join(error.problems)}; "
+            "correct sweep.search.space"
         )
         self.schedule.board.refused += max(1, len(self.sweep.seeds))
         higher = _is_higher_better(self.sweep)
@@ -163,7 +165,7 @@ def known_groups(sweep: Sweep, folder: Path) -> list[Group]:
 
 
 def outcomes_of(groups: Iterable[Group], folder: Path, *, higher: bool) -> list[Outcome]:
-    """What is known of each proposal: done once it is with every seed, its value the mean of these."""
+    """The outcome of each proposal: done once every seed is done, with the mean as its value."""
     outcomes = []
     for group in groups:
         facts = [trial_facts(folder, trial.id, values=trial.values, seed=trial.seed) for trial in group]
@@ -188,7 +190,7 @@ def _united(some: Sequence[Group], others: Sequence[Group]) -> list[Group]:
 
 @contextmanager
 def _noting(watcher: Watcher) -> Iterator[None]:
-    """What a search warns of within the block is a line of the progress, and not one of Python's."""
+    """Within the block, a search's warnings become lines of the progress."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         yield

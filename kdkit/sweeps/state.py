@@ -1,4 +1,4 @@
-"""What a sweep knows of its trials while it runs: for whoever shows it, and for the exit code."""
+"""The state of a running sweep's trials, for the display and the exit code."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Entry:
     before: bool = False
 
     def take(self, facts: TrialFacts) -> None:
-        """Have what the run folder says."""
+        """Take over the state of the run folder."""
         self.seconds, self.best, self.best_by, self.error = facts.seconds, facts.best, facts.best_by, facts.error
         if facts.best_by in TEACHER_LOSSES:
             self.hard = hard_loss_of_best(facts.folder)
@@ -65,10 +65,10 @@ class Entry:
 
 
 class Watcher(Protocol):
-    """Who is told what happens to trials."""
+    """A receiver of events of trials."""
 
     def started(self, entry: Entry) -> None:
-        """A trial was started here, or goes on."""
+        """A trial was started or resumed here."""
         ...
 
     def ended(self, entry: Entry) -> None:
@@ -86,7 +86,7 @@ class Watcher(Protocol):
 
 @attrs.define(kw_only=True)
 class Board:
-    """All trials of a sweep that are this process's to do.
+    """All trials of a sweep that this process has to run.
 
     Attributes:
         jobs: How many work at a time.
@@ -104,7 +104,7 @@ class Board:
 
     @property
     def total(self) -> int:
-        """How many trials there are to be."""
+        """The number of trials to run."""
         return max(self.wanted, len(self.entries) + self.refused)
 
     @property
@@ -138,7 +138,7 @@ class Board:
         return found
 
     def seconds_left(self) -> float | None:
-        """How long it will take still; None where no trial is done.
+        """The time left; None before a trial is done.
 
         By the median of the trials that began and ended here, since the first makes what all share, and a try that was
         broken off may have had other company; where there are none yet, by that of all that are done.
@@ -155,7 +155,7 @@ class Board:
 
 
 def columns_of(axes: Sequence[str]) -> tuple[str, ...]:
-    """What axes are called in a table: the last word of each, where that tells them apart."""
+    """Names of axes in a table: the last word of each, if that tells them apart."""
     short = [axis.rpartition(".")[2] for axis in axes]
     return tuple(short) if len(set(short)) == len(short) else tuple(axes)
 

@@ -1,4 +1,4 @@
-"""What keys a search may vary, and values of varied keys in a few words."""
+"""The keys that a search may vary, and values of varied keys in a few words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def why_no_axis(axis: Axis, recipe: Mapping[str, Any], plugins: Plugins) -> str | None:
-    """What is wrong with a key that a search varies in a recipe, given as tables; None where nothing is."""
+    """Why a search cannot vary a key of a recipe, given as tables; None if it can."""
     if axis == SEED:
         return f"{dotted(SEED)} is varied by seeds, not by a search"
     if axis[0] not in SECTIONS:
@@ -29,7 +29,7 @@ def why_no_axis(axis: Axis, recipe: Mapping[str, Any], plugins: Plugins) -> str 
         return None if axis[0] in known else _no_key(axis[0], [*known, *SECTIONS], "a recipe", recipe, plugins)
     section = SECTIONS[axis[0]]
     if section.is_optional or axis[1:] in {(), ("name",)}:
-        return f"{dotted(axis)} cannot be varied by a search: it is no option"
+        return f"{dotted(axis)} cannot be varied by a search: it is not an option"
     cls, owner = section.options, f"[{axis[0]}]"
     if section.kind is not None:
         content = recipe.get(axis[0], {})

@@ -1,4 +1,4 @@
-"""Which device a run uses."""
+"""Chooses the device of a run."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def pick(device: str, team: Team = ALONE) -> str:
     here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     kind, _, index = device.partition(":")
     if not here[kind]:
-        raise UsageError(f'device = "{device}", but torch finds none here; use device = "auto" or "cpu"')
+        raise UsageError(f'device = "{device}", but torch finds no such device here; use device = "auto" or "cpu"')
     if index and int(index) >= torch.cuda.device_count():
         raise UsageError(
-            f'device = "{device}", but torch finds {torch.cuda.device_count()} here, counted from 0; name one of them'
+            f'device = "{device}", but torch finds {torch.cuda.device_count()} here, counted from 0; choose one of them'
         )
     if index:
         torch.cuda.set_device(int(index))
@@ -49,16 +49,16 @@ def _own(device: str, team: Team, place: int) -> str:
 
     if device not in {"auto", "cpu", "cuda"}:
         raise UsageError(
-            f'device = "{device}", but {team.size} processes cannot share it; use device = "cuda", of which each takes '
-            'its own, or "cpu"'
+            f'device = "{device}", but {team.size} processes cannot share it; use device = "cuda", which '
+            'gives each its own GPU, or "cpu"'
         )
     here = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "cpu" or (device == "auto" and not here):
         return "cpu"
     if place >= here:
         raise UsageError(
-            f'device = "{device}", and this process, number {place} (from 0) on its machine, finds {here} GPUs there; '
-            'start as many processes as there are GPUs, or use device = "cpu"'
+            f'device = "{device}", but this process, number {place} (from 0) on its machine, finds {here} '
+            'GPUs there; start as many processes as there are GPUs, or use device = "cpu"'
         )
     torch.cuda.set_device(place)
     return f"cuda:{place}"
@@ -73,7 +73,7 @@ def threads() -> int:
 
 @contextmanager
 def enough_memory(work: str) -> Iterator[None]:
-    """Say in one sentence that memory ran out.
+    """Turn an error of a full memory into one sentence.
 
     Args:
         work: What is done within the block, for the sentence.

@@ -1,4 +1,4 @@
-"""JSON that says everything once: the one text of a value, its digest, and a strict reader."""
+"""Canonical JSON: the one text of a value, its digest, and a strict reader."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def parse_strictly(raw: bytes) -> Any:
         # Neither a lone surrogate, which cannot be printed, nor a number beyond float64 passes this.
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except ValueError as error:
-        raise DamagedData(f"it is no JSON that kdkit writes ({error})") from error
+        raise DamagedData(f"it is not JSON that kdkit writes ({error})") from error
     return value
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key occurs twice")
     return table
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 _STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant)

@@ -1,4 +1,4 @@
-"""matplotlib as it is without its user's settings, so that a drawing is the same wherever it is made."""
+"""Uses matplotlib without the user's settings, so that a drawing is the same wherever it is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: temporary file, fsync, rename, fsync of the folder.
+"""Writes files whole or not at all: temporary file, fsync, rename, fsync of the folder.
 
 A folder may come from a stranger, with links in it that lead elsewhere. So a file is always a new one, made exclusively
 and then renamed, or it is appended to without following a link; what is deleted is the link, not what it points to.
@@ -32,7 +32,7 @@ _LEFT_AFTER = 3600
 """Seconds after which a temporary file was left by a process that was killed: none takes so long to write."""
 FAILED_DISK = (errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE)
 UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
-"""What a file system answers that has no locks, or no sync of folders."""
+"""Errors of a file system without locks, or without sync of folders."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -60,7 +60,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def create(path: Path) -> BinaryIO:
-    """Open a new file for writing, in place of whatever has its name; of a link, in place of the link."""
+    """Open a new file for writing, replacing whatever has its name; a link itself is replaced."""
     path.unlink(missing_ok=True)
     return path.open("xb")
 
@@ -88,17 +88,17 @@ def _without_following(path: str, flags: int) -> int:
 
 
 def kind_of(mode: int) -> str:
-    """What a file that is not regular is, in words."""
+    """The kind of a file that is not regular, in words."""
     kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _no_file(path: Path) -> UsageError:
-    return UsageError(f"{path} is {kind_of(path.lstat().st_mode)}, and kdkit adds to regular files only; delete it")
+    return UsageError(f"{path} is {kind_of(path.lstat().st_mode)}, but kdkit appends only to regular files; delete it")
 
 
 def _temporary(path: Path) -> Path:
-    """A name that no other process has, for the file that becomes this one; those that a kill left long ago go."""
+    """A temporary name that no other process has for this file; old ones that a kill left are deleted."""
     for left in path.parent.glob(f".{glob.escape(path.name)}*.tmp"):
         with suppress(OSError):  # its process has renamed it by now
             if time.time() - left.lstat().st_mtime > _LEFT_AFTER:
@@ -122,7 +122,7 @@ def make_folder(folder: Path) -> None:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Make a file that takes room on the disk, where the system can and nothing has its name."""
+    """Reserve room on the disk with a file, if the system can and the name is free."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
@@ -133,7 +133,7 @@ def reserve(path: Path, size: int) -> None:
 
 
 def discard(temporary: Path) -> None:
-    """Remove what could not be finished, if it is there; it takes room that a full disk has not."""
+    """Remove an unfinished file, if it exists, to free room on a full disk."""
     # A disk that fails says so in the error that led here; the next writer clears away what is left.
     with suppress(OSError):
         temporary.unlink(missing_ok=True)
@@ -230,8 +230,7 @@ def _refuse_disk(error: Exception, place: Path, needed: int) -> None:
     file = Path(os.fsdecode(named)) if place.is_dir() and isinstance(named, str | bytes) else place
     if number in FAILED_DISK:
         raise KdkitError(
-            f"{file} cannot be written ({os.strerror(number)}); see to the disk and run again: what was finished "
-            "before is kept"
+            f"{file} cannot be written ({os.strerror(number)}); check the disk and run again: finished work is kept"
         ) from error
     if number not in FULL_DISK:
         return
@@ -239,17 +238,17 @@ def _refuse_disk(error: Exception, place: Path, needed: int) -> None:
     free = f"{shutil.disk_usage(there).free:,} bytes are free"
     if hasattr(os, "statvfs") and (entries := os.statvfs(there)).f_files and not entries.f_favail:
         raise KdkitError(
-            f"{file} cannot be made ({os.strerror(number)}: the file system has no inodes left, one of which each file "
-            f"needs; {free}); delete files there and run again: what was finished before is kept"
+            f"{file} cannot be made ({os.strerror(number)}: the file system has no inodes left, and each file "
+            f"needs one; {free}); delete files there and run again: finished work is kept"
         ) from error
     raise KdkitError(
         f"{file} cannot take {f'{needed:,} bytes ' if needed else ''}more ({os.strerror(number)}; {free}); "
-        "make room and run again: what was finished before is kept"
+        "free some space and run again: finished work is kept"
     ) from error
 
 
 def _error_number(error: Exception) -> int | None:
-    """The system's number of what went wrong; safetensors and tokenizers, written in Rust, have it in their text."""
+    """The system's number of an error; safetensors and tokenizers, written in Rust, have it in their text."""
     if isinstance(error, OSError):
         return error.errno
     found = re.search(r"\(os error (\d+)\)", str(error))
@@ -262,7 +261,7 @@ def weight_files(root: Path, folders: str) -> list[str]:
 
 
 def user_path(name: str | Path) -> Path:
-    """The path that a user wrote, with `~` filled in.
+    """A user's path, with `~` replaced.
 
     Raises:
         UsageError: It cannot be one.
@@ -272,7 +271,7 @@ def user_path(name: str | Path) -> Path:
     try:
         return Path(name).expanduser()
     except RuntimeError as error:
-        raise UsageError(f"{name} cannot be a path: there is no home folder of that user") from error
+        raise UsageError(f"{name} cannot be a path: that user has no home folder") from error
 
 
 def size_text(size: float) -> str:

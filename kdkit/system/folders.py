@@ -1,4 +1,4 @@
-"""Folders that may come from a stranger: what is written or deleted in one stays in it."""
+"""Folders that may come from a stranger: writing and deleting stay within them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_inside(folder: Path) -> None:
-    """Refuse a folder with links to folders outside: what is written there would be written elsewhere.
+    """Refuse a folder with links to folders outside, since files would be written there.
 
     The folder itself may be a link, and so may files in it, since none is written through its name.
 
@@ -28,13 +28,13 @@ def check_inside(folder: Path) -> None:
             found = Path(place, name)
             if found.is_symlink() and not found.resolve().is_relative_to(root):
                 raise UsageError(
-                    f"{folder / found.relative_to(root)} is a link to {found.resolve()}, outside {folder}, where kdkit "
-                    "would write; put that folder in the place of the link, or delete the link"
+                    f"{folder / found.relative_to(root)} is a link to {found.resolve()}, outside {folder}, "
+                    "and kdkit would write there; replace the link by that folder, or delete it"
                 )
 
 
 def delete(files: Iterable[Path]) -> None:
-    """Delete files and folders, whatever is there; of a link, the link."""
+    """Delete files and folders; of a link, the link itself."""
     for each in files:
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)
@@ -43,7 +43,7 @@ def delete(files: Iterable[Path]) -> None:
 
 
 def discard_folder(folder: Path) -> None:
-    """Delete a folder that nobody needs any more, if it is there; what cannot be deleted takes room and no more."""
+    """Delete a folder that is not needed any more, if it exists; a failure to delete only costs room."""
     with suppress(OSError):
         delete([folder])
 
@@ -54,6 +54,6 @@ def free_bytes(folder: Path) -> int:
 
 
 def existing(folder: Path) -> Path:
-    """A folder, or the nearest one above it that is there."""
+    """A folder, or the nearest existing folder above it."""
     folder = folder.absolute()
     return next(each for each in (folder, *folder.parents) if each.exists())

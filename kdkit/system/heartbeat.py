@@ -1,4 +1,4 @@
-"""Signs of life of the processes that do a run together, so that one that hangs is noticed, named and not waited for.
+"""Signs of life of the processes of a run, so that one that hangs is noticed, named and not waited for.
 
 A process that dies closes its connections, which the others notice at once. One that hangs (stopped, or on a machine
 that is frozen or cut off) closes nothing, and the others would wait for it. So each process counts up in the store
@@ -46,7 +46,9 @@ def patience(environment: Mapping[str, str] = os.environ) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise UsageError(f"{VARIABLE} is {text!r}; give the seconds after which a silent process is not waited for")
+        raise UsageError(
+            f"{VARIABLE} is {text!r}; give a number of seconds after which to stop waiting for a silent process"
+        )
     return seconds
 
 
@@ -96,15 +98,15 @@ class Heartbeat:
             raise self._lost
         if self._signal is not None and self._asked > self._patience:
             raise Lost(
-                f"the other processes have not come in the {self._asked:.0f} s since a signal asked to stop "
-                f"({VARIABLE} is {self._patience:g} s) and are not waited for any longer; the same command goes on "
-                "from what was saved last",
+                f"the other processes have not stopped {self._asked:.0f} s after a signal asked them to "
+                f"({VARIABLE} is {self._patience:g} s), so this one stops waiting; run the same command to "
+                "resume from the last saved state",
                 signal_exit_code=SIGNAL + self._signal,
             )
 
     @contextmanager
     def ending_waits(self) -> Iterator[None]:
-        """Within the block the process is ended where it waits, within torch, for one that hangs, and hears nothing."""
+        """Within the block, end this process if it waits inside torch for a process that hangs."""
         self._thread = threading.get_ident()
         try:
             yield
@@ -151,7 +153,7 @@ class Heartbeat:
         return self._patience if self._signal is None else min(self._patience, ONCE_ASKED)
 
     def _judge(self) -> None:
-        """Whether a process is lost; one that is heard of again, before anybody has acted on that, is not."""
+        """Whether a process is lost; a process that shows signs of life again in time is not."""
         rank = max((each for each in range(self._size) if each != self._rank), key=lambda each: self._silences[each])
         silence = self._silences[rank]
         self.store_is_silent = self._store_silence > self._limit
@@ -164,9 +166,10 @@ class Heartbeat:
         who = f"process {rank} of {self._size}" if rank >= 0 else f"the launcher at {os.environ.get('MASTER_ADDR')}"
         self._lost_rank = rank
         self._lost = Lost(
-            f"{who} has shown no sign of life for {silence:.0f} s and is not waited for any longer ({VARIABLE} "
-            f"is {self._patience:g} s{'' if self._signal is None else ', and a signal asked to stop'}); see to it, "
-            "and run the same command again, which goes on from what was saved last",
+            f"{who} has shown no sign of life for {silence:.0f} s, so the others stop waiting for it "
+            f"({VARIABLE} is {self._patience:g} "
+            f"s{'' if self._signal is None else ', and a signal asked to stop'}); check it, and run the same "
+            "command to resume from the last saved state",
             signal_exit_code=SIGNAL + self._signal if self._signal is not None else Lost.exit_code,
         )
 

@@ -1,4 +1,4 @@
-"""What a launcher has started: one process, or several that do a run together.
+"""Reads what a launcher started: one process, or several that do a run together.
 
 `torchrun` and `accelerate launch` tell each process in its environment how many there are and which it is.
 """
@@ -44,7 +44,7 @@ class Started:
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return f"process {self.rank} of {self.size}"
 
 
@@ -61,17 +61,18 @@ def started(environment: Mapping[str, str] = os.environ) -> Started:
         text = environment.get(name, default)
         if text is None or not text.isdecimal():
             raise UsageError(
-                f"WORLD_SIZE is {environment['WORLD_SIZE']}, as a launcher of several processes sets it, but {name} is "
-                f"{text if text is not None else 'missing'}; use torchrun or accelerate launch, or unset WORLD_SIZE"
+                f"WORLD_SIZE is {environment['WORLD_SIZE']}, as set by a launcher of several processes, but "
+                f"{name} is {text if text is not None else 'missing'}; use torchrun or accelerate launch, or "
+                "unset WORLD_SIZE"
             )
         numbers[name] = int(text)
     return Started(rank=numbers["RANK"], size=numbers["WORLD_SIZE"], local_rank=numbers["LOCAL_RANK"])
 
 
 def hint(environment: Mapping[str, str] = os.environ) -> str | None:
-    """What to say where accelerate was asked for several processes, and has started one."""
+    """A hint if accelerate was asked for several processes but started one."""
     if "WORLD_SIZE" not in environment and {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= environment.keys():
-        return "accelerate launch has started one process; without a GPU, it starts several only with --multi_gpu"
+        return "accelerate launch started one process; without a GPU, it starts several only with --multi_gpu"
     return None
 
 
@@ -90,7 +91,7 @@ def join() -> Team:
 @functools.cache
 def _joined() -> Team:
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
-        raise UsageError("kdkit does not run on DeepSpeed; take an accelerate config for several GPUs, or for FSDP")
+        raise UsageError("kdkit does not run on DeepSpeed; use an accelerate config for several GPUs, or for FSDP")
     import torch.distributed as dist
 
     if dist.is_initialized():  # by a script
@@ -103,7 +104,7 @@ def _joined() -> Team:
 
 
 def _met(own: Started) -> tuple[Any, Heartbeat]:
-    """Have torch connect the processes; gives the store where they met, and the heartbeat that has begun there."""
+    """Connect the processes with torch; returns the store where they met, and the heartbeat started there."""
     import atexit
 
     seconds = patience()
@@ -120,13 +121,15 @@ def _met(own: Started) -> tuple[Any, Heartbeat]:
         second = dist.TCPStore(*place, is_master=False, wait_for_workers=False)  # type: ignore[attr-defined]
     except ValueError as error:
         raise UsageError(
-            f"it is not known where the other {own.size - 1} processes are ({error}); start all with torchrun or "
-            "accelerate launch"
+            f"the addresses of the other {own.size - 1} processes are missing ({error}); start all processes "
+            "with torchrun or accelerate launch"
         ) from error
     except RuntimeError as error:
         raise KdkitError(
-            f"the {own.size} processes do not meet at {os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
-            f"({str(error).strip().splitlines()[0][:160]}); see that all are started, and that the port is free"
+            f"the {own.size} processes could not meet at "
+            f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
+            f"({str(error).strip().splitlines()[0][:160]}); check that all are started and that the port is "
+            "free"
         ) from error
     atexit.register(dist.destroy_process_group)
     heartbeat = Heartbeat(second, rank, size, seconds)

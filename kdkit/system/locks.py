@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".held"
 WAIT = 600.0
-"""Seconds that `with Lock(...)` waits: what is done under one is done quickly."""
+"""Seconds that `with Lock(...)` waits: work under a lock is quick."""
 _POLL = 0.05
 _LARGEST = 2**16
 
@@ -95,7 +95,9 @@ class Lock:
         try:
             self.acquire(WAIT)
         except HeldError as held:
-            raise Busy(f"another process holds {self._path}{held.who}; wait until it is done and run again") from None
+            raise Busy(
+                f"another process holds {self._path}{held.who}; wait until it has finished and run again"
+            ) from None
         return self
 
     def __exit__(
@@ -146,7 +148,7 @@ def _looks_held(path: Path) -> bool:
 
 
 def _made(file: Path, content: dict[str, Any]) -> bool:
-    """Make a file that is not there; whether this process did."""
+    """Make a file if it does not exist; tells whether this process made it."""
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
@@ -168,7 +170,7 @@ def _myself() -> dict[str, Any]:
 
 
 def _holder_of(file: Path) -> dict[str, Any] | None:
-    """What a file says of who made it; None where it is gone, or says nothing yet."""
+    """The maker of a lock file, as it says; None if the file is gone, or empty yet."""
     try:
         found = read_json(file, at_most=_LARGEST)
     except (OSError, ValueError, DamagedData):
@@ -192,7 +194,7 @@ def _is_dead(holder: dict[str, Any] | None) -> bool:
 
 
 def _taken_away(file: Path, holder: dict[str, Any] | None) -> bool:
-    """Delete what a dead process has left; of several that try, one does it, and looks again first."""
+    """Delete a dead process's lock file; of several that try, one does it, and looks again first."""
     breaking = file.with_name(f"{file.name}.breaking")
     if not _made(breaking, _myself()):
         other = _holder_of(breaking)

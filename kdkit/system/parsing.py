@@ -1,4 +1,4 @@
-"""JSON and TOML of strangers: no deeper, and no longer numbers, than whatever walks the value later can take."""
+"""Parses JSON and TOML of strangers, with limits on depth and on numbers that later code can take."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LONG_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{
 
 
 class Beyond(ValueError):
-    """A text goes beyond what is read, though it may be right.
+    """A text exceeds the limits of kdkit, though it may be valid.
 
     Attributes:
         line: Where, from 1.
@@ -94,7 +94,7 @@ def _naming_limits(text: str, deepest: int) -> Iterator[None]:
 
 
 def check_value(value: Any, text: str = "") -> None:
-    """Refuse what a recipe or a record cannot hold, so that nothing that walks it or computes with it fails.
+    """Refuse a value that a recipe or record cannot hold, so that later code cannot fail on it.
 
     Args:
         value: Lists and dictionaries in each other.
@@ -112,7 +112,7 @@ def check_value(value: Any, text: str = "") -> None:
 
 
 def _check_depth(value: Any, text: str, deepest: int) -> None:
-    """Refuse what would exhaust the stack of some function that walks it later."""
+    """Refuse nesting that would exhaust the stack of later code."""
     for depth, _ in enumerate(_levels(value), 1):
         if depth > deepest:
             raise _too_deep(text, deepest)

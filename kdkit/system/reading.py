@@ -1,4 +1,4 @@
-"""Files that are read: regular files only, and of a size that is known before.
+"""Reads files: only regular ones, and only up to a known size.
 
 A folder may come from a stranger. A named pipe in it would be waited for without end, and a device has no end.
 """
@@ -29,14 +29,14 @@ LARGEST_LINE = 2**26
 
 
 class NotRegular(DamagedData):
-    """What lies at a path cannot be read as a file.
+    """A path cannot be read as a file.
 
     Attributes:
         what: What it is: `a named pipe`.
     """
 
     def __init__(self, path: Path, what: str) -> None:
-        super().__init__(f"{path} is {what}, and kdkit reads regular files only; put the file in its place")
+        super().__init__(f"{path} is {what}, but kdkit reads only regular files; put a regular file in its place")
         self.what = what
 
 
@@ -107,7 +107,7 @@ def read_bytes(path: Path, *, at_most: int = LARGEST_RECORD) -> bytes:
         raw = file.read(at_most + 1) if size <= at_most else b""
     if size > at_most or len(raw) > at_most:
         raise DamagedData(
-            f"{path} has {size_text(max(size, len(raw)))}, and kdkit reads at most {size_text(at_most)} there"
+            f"{path} has {size_text(max(size, len(raw)))}, but kdkit reads at most {size_text(at_most)} there"
         )
     return raw
 
@@ -149,7 +149,8 @@ def read_lines(path: Path) -> Iterator[str]:
             number += 1
             if len(line) > LARGEST_LINE:
                 raise DamagedData(
-                    f"{path}:{number}: the line has more than {size_text(LARGEST_LINE)}; kdkit reads no longer ones"
+                    f"{path}:{number}: the line has more than {size_text(LARGEST_LINE)}, the most that "
+                    "kdkit reads; shorten it"
                 )
             yield line.decode()
 

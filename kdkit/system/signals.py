@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal (SIGHUP): finish what is being done, save it, say how to go on."""
+"""Handles Ctrl-C, SIGTERM and a closed terminal (SIGHUP): finish the step, save, say how to resume."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Stop:
         """
         number = self.signal if self.signal is not None else signal.SIGINT
         word = "interrupted" if number == signal.SIGINT else "terminated"
-        return Interrupted(f"{word}; {saved}; the same command goes on from there", signal_exit_code=SIGNAL + number)
+        return Interrupted(f"{word}; {saved}; run the same command to resume", signal_exit_code=SIGNAL + number)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -67,7 +67,7 @@ class Stop:
             self._at_once = False
 
     def ask(self, number: int) -> None:
-        """What a signal does.
+        """The reaction to a signal.
 
         Raises:
             KeyboardInterrupt: Within `at_once`, or at the second Ctrl-C.
@@ -120,7 +120,7 @@ def keep_signals() -> None:
 
 
 def ignore_signals() -> None:
-    """From now on signals do nothing: all is said, and the process is about to end with its own code."""
+    """From now on ignore signals: the process is about to end with its own code."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

@@ -61,11 +61,11 @@ class Team:
         return items[self.rank :: self.size]
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes are here."""
         self.gather(None)
 
     def lead_does(self, work: Callable[[], T]) -> T:
-        """The lead does something while the others wait; all get what it gives.
+        """The lead does something while the others wait; all get its result.
 
         Raises:
             Elsewhere: In the others, where it failed in the lead.
@@ -157,7 +157,7 @@ class Team:
         return own
 
     def gather(self, value: T) -> list[T]:
-        """What each process gives, in their order."""
+        """The values of all processes, in their order."""
         if self.size == 1:
             return [value]
         import torch
@@ -243,13 +243,14 @@ class Team:
 
     @contextmanager
     def talking(self) -> Iterator[None]:
-        """Say in a sentence that another process is gone."""
+        """Turn the loss of another process into a sentence."""
         try:
             yield
         except RuntimeError as error:
             why = re.sub(r"^\[[^]]*\] ", "", str(error).strip()).splitlines()[0].split(". ")[0]
             raise Lost(
-                f"another process of this run is gone ({why[:160]}); the same command goes on from what was saved last"
+                f"another process of this run has ended ({why[:160]}); run the same command to resume "
+                "from the last saved state"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""A folder at a URL, through fsspec: whatever its file system does, what goes wrong is one sentence with the URL."""
+"""A folder at a URL, through fsspec; every error of its file system becomes one sentence with the URL."""
 
 from __future__ import annotations
 
@@ -60,10 +60,11 @@ class RemoteFolder:
             fs, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise UsageError(
-                f"{url} cannot be reached from here ({_reason(error)}); install what serves it, or name another"
+                f"{url} cannot be reached from here ({_reason(error)}); install the fsspec package for "
+                "it, or give another URL"
             ) from error
         except Exception as error:
-            raise KdkitError(f"{url} cannot be reached: {_reason(error)}; mend that and run again") from error
+            raise KdkitError(f"{url} cannot be reached: {_reason(error)}; correct that and run again") from error
         return cls(url=url.rstrip("/"), patience=patience, fs=fs, root=str(root).rstrip("/"))
 
     def __truediv__(self, name: str) -> RemoteFolder:
@@ -162,13 +163,13 @@ class RemoteFolder:
             self._watched("written", f"{self.url}/{name}", put)
         except FileNotFoundError as error:
             raise KdkitError(
-                f"{self.url}/{name} cannot be written: {_reason(error)}; mend that and run again"
+                f"{self.url}/{name} cannot be written: {_reason(error)}; correct that and run again"
             ) from error
 
     def _watched(
         self, verb: str, url: str, work: Callable[[Callable[[], None]], T], *, local: tuple[int, ...] = ()
     ) -> T:
-        """What some work on the file system gives. It runs in a thread of its own, because nothing else can be left.
+        """Run work on the file system in its own thread, which can be abandoned if it hangs; returns its result.
 
         Args:
             verb: What is done, for the message.
@@ -193,7 +194,7 @@ class RemoteFolder:
             if thread.is_alive() and time.monotonic() - seen[-1] > self.patience:
                 raise KdkitError(
                     f"{url} cannot be {verb}: its file system has been silent for {self.patience:g} s; "
-                    "what is whole is kept, so run again when it answers"
+                    "finished files are kept, so run again when it answers"
                 )
             del seen[:-1]
         if not errors:
@@ -203,7 +204,7 @@ class RemoteFolder:
         if ours or not isinstance(error, Exception):
             raise error
         raise KdkitError(
-            f"{url} cannot be {verb}: {_reason(error)}; what is whole is kept, so mend that and run again"
+            f"{url} cannot be {verb}: {_reason(error)}; finished files are kept, so correct that and run again"
         ) from error
 
 
@@ -212,7 +213,7 @@ def _name(path: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """What an error says, on one line; its class where it says nothing."""
+    """The text of an error, on one line; its class if it has no text."""
     said = " ".join(str(error).split()).rstrip(".")
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 

@@ -1,4 +1,4 @@
-"""Texts: what is compared of one, how one is shown, and the plural of a noun."""
+"""Texts: normalised, shown safely, shortened; and the plural of a noun."""
 
 from __future__ import annotations
 

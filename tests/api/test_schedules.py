@@ -48,7 +48,7 @@ def test_a_list_has_a_value_an_epoch_and_the_last_from_then_on():
 
 @pytest.mark.parametrize("fields", [{}, {"start": 1.0}, {"end": 1.0}, {"start": 1.0, "end": 2.0, "epochs": (1.0,)}])
 def test_a_schedule_is_a_line_or_a_list(fields):
-    with pytest.raises(ValueError, match="needs a start and an end, or epochs alone"):
+    with pytest.raises(ValueError, match="needs start and end, or epochs alone"):
         Schedule(**fields)
 
 
@@ -57,7 +57,7 @@ def test_the_loss_of_a_step_is_a_loss_of_numbers():
     assert loss.at(Moment(share=0.25, epoch=0)) == KD(alpha=0.75, temperature=4.0, divergence="reverse-kl")
     assert loss_at(loss, END) == KD(alpha=0.0, temperature=1.0, divergence="reverse-kl")
     assert loss_at(HardLoss(), END) == HardLoss()
-    with pytest.raises(UsageError, match="follows a schedule: call its `at`"):
+    with pytest.raises(UsageError, match="follows a schedule; first call its `at`"):
         loss(torch.zeros(1, 4), torch.tensor([1]), None, TokenCounts(hard=1))
 
 
@@ -95,7 +95,7 @@ def test_a_recipe_gives_a_number_a_line_or_a_list(tmp_path):
     [
         ({"alpha": {"start": 1.0, "end": -0.5}}, r"loss\.alpha: must be at least 0, is -0\.5"),
         ({"alpha": {"epochs": [0.5, 1.5]}}, r"loss\.alpha: must be at most 1, is 1\.5"),
-        ({"temperature": {"start": 4.0}}, r"loss\.temperature: needs a start and an end, or epochs alone"),
+        ({"temperature": {"start": 4.0}}, r"loss\.temperature: needs start and end, or epochs alone"),
         ({"temperature": {"stop": 4.0}}, r"loss\.temperature\.stop: is not an option of \[loss\.temperature\]"),
         ({"temperature": {"epochs": [1.0, 0.0]}}, r"loss\.temperature: must be greater than 0, is 0"),
         ({"temperature": "warm"}, r'loss\.temperature: must be a number, is "warm"'),
@@ -153,7 +153,7 @@ TOPK = {"name": "topk", "k": 4, "temperatures": [1, 4]}
         (TOPK, {"temperature": {"epochs": [4.0, 1.0]}}, ""),
         (TOPK, {"temperature": {"start": 4.0, "end": 4.0}}, ""),
         (TOPK, {"temperature": {"epochs": [4.0, 2.0]}}, "loss.temperature is 2, but the codec keeps"),
-        (TOPK, {"temperature": {"start": 4.0, "end": 1.0}}, "loss.temperature changes along a line, but the codec keeps"),
+        (TOPK, {"temperature": {"start": 4.0, "end": 1.0}}, "loss.temperature changes linearly, but the codec keeps"),
         (TOPK, {"temperature": {"start": 4.0, "end": 1.0}, "alpha": {"start": 0, "end": 0}}, ""),
         (TOPK, {"divergence": "reverse-kl"}, ""),
         ({"name": "float"}, {"temperature": {"start": 4.0, "end": 1.0}}, ""),

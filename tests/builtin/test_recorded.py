@@ -166,17 +166,19 @@ def test_logits_beyond_a_word_that_may_have_been_taken_for_a_token_are_not_used(
 
 def test_rows_whose_vocabularies_differ_are_named(folder):
     rows = [("train:0", logits(), None), ("train:1", logits(width=V + 1), None)]
-    with pytest.raises(UsageError, match="logits of row train:1 are over 13 tokens, and those of row train:0 over 12"):
+    with pytest.raises(
+        UsageError, match="logits of row train:1 are over 13 tokens, but those of row train:0 are over 12"
+    ):
         list(opened(folder, rows).logits([encoded(0), encoded(1)], Silent()))
 
 
 def test_a_label_beyond_the_vocabulary_is_another_tokenizers(folder):
-    with pytest.raises(UsageError, match=r"row train:0 has the label 12, .* teacher\.tokenizer is not the one"):
+    with pytest.raises(UsageError, match=r"row train:0 has the label 12, .* set teacher\.tokenizer to the one"):
         list(opened(folder, [("train:0", logits(), None)]).logits([encoded(0, (1, 12))], Silent()))
 
 
 def test_rows_that_no_longer_come_are_a_mismatch(folder):
-    with pytest.raises(Mismatch, match=r"no logits any more for 1 of 2 rows \(first train:3\)"):
+    with pytest.raises(Mismatch, match=r"no longer has logits for 1 of 2 rows \(first train:3\)"):
         list(opened(folder, [("train:0", logits(), None)]).logits([encoded(0), encoded(3)], Silent()))
 
 
@@ -193,7 +195,7 @@ def test_a_data_set_without_logits_gives_texts_and_is_refused_where_logits_are_a
     teacher = RecordedTeacher(tokenizer=folder).open(None, source, CORPUS, device="cpu")
     assert [prediction.text for prediction in teacher.generate([encoded(2)], Generation())] == ["p2"]
     for ask in (lambda: teacher.vocab_size, lambda: list(teacher.logits([encoded(0)], Silent()))):
-        with pytest.raises(UsageError, match="such as assertion-zip, and Jsonl is none"):
+        with pytest.raises(UsageError, match="such as assertion-zip, but Jsonl has none"):
             ask()
 
 

@@ -142,7 +142,7 @@ def test_a_student_of_recorded_logits_cannot_start_from_layers():
 
 @pytest.mark.parametrize("options", [{}, {"model": "a", "config": tiny.T5}])
 def test_a_teacher_is_given_in_one_way(options):
-    with pytest.raises(UsageError, match="give either `model` or `config`"):
+    with pytest.raises(UsageError, match="give exactly one of `model` and `config`"):
         HFSeq2SeqTeacher(**options)
 
 

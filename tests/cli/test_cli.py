@@ -155,7 +155,9 @@ def test_output_that_a_full_disk_does_not_take_is_one_sentence(arguments):
             check=False,
         )
     assert process.returncode == 1
-    assert process.stderr == ("error: the output cannot be written: No space left on device; make room and run again\n")
+    assert process.stderr == (
+        "error: the output cannot be written: No space left on device; free some space and run again\n"
+    )
 
 
 ODD = "a \u2212 \u00e9 \U0001f642"

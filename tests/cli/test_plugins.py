@@ -118,5 +118,5 @@ def test_a_name_of_two_kinds_shows_both(run, monkeypatch):
 def test_a_name_that_is_not_there_is_answered_with_a_near_one(run):
     code, out, err = run("show", "bigg")
     assert (code, out) == (2, "")
-    assert err.endswith('error: no component is called "bigg"; did you mean "big"?\n')
+    assert err.endswith('error: there is no component "bigg"; did you mean "big"?\n')
     assert "kdkit-broken failed to load" in err

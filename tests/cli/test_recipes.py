@@ -55,7 +55,7 @@ def test_show_resolved_has_every_default_and_every_override(run):
 def test_an_override_that_would_not_show_is_refused(run):
     code, out, err = run("show", "quick", "-o", "loss.alpha=0.25")
     assert (code, out) == (2, "")
-    assert err == "error: an override shows only in the resolved recipe: add --resolved\n"
+    assert err == "error: -o shows only in the resolved recipe; add --resolved\n"
 
 
 def test_validate_judges_each_file_and_tells_every_problem(run):

@@ -380,9 +380,9 @@ WAYS = [
         (r"r\.toml:26:1: loss\.alpha: must be at most 1, is 3", r"r\.toml:\d+:1: training\.epochs: must be at least 1, is 0"),
         prepare=lambda user: (user.change("alpha = 0.5", "alpha = 3"), user.change("epochs = 1", "epochs = 0")),
     ),
-    Way("gives model and config", 2, r"r\.toml:\d+:\d+: teacher: give either `model` or `config`", prepare=changed(CONFIG, CONFIG + '\nmodel = "m"')),
-    Way("gives neither model nor config", 2, r"r\.toml:\d+:\d+: teacher: give either `model` or `config`", prepare=changed(CONFIG, "")),
-    Way("gives a student no start", 2, r"r\.toml:\d+:\d+: student: give one of `model`, `config` and `from_teacher`", prepare=changed(FROM_TEACHER, "")),
+    Way("gives model and config", 2, r"r\.toml:\d+:\d+: teacher: give exactly one of `model` and `config`", prepare=changed(CONFIG, CONFIG + '\nmodel = "m"')),
+    Way("gives neither model nor config", 2, r"r\.toml:\d+:\d+: teacher: give exactly one of `model` and `config`", prepare=changed(CONFIG, "")),
+    Way("gives a student no start", 2, r"r\.toml:\d+:\d+: student: give exactly one of `model`, `config` and `from_teacher`", prepare=changed(FROM_TEACHER, "")),
     Way("names an unknown device", 2, r'r\.toml:1:1: device: must be "auto", "cpu", "cuda", "cuda:N" or "mps", is "gpu"', prepare=changed("[data]", 'device = "gpu"\n[data]')),
     # What picks the best epoch.
     Way(
@@ -460,9 +460,9 @@ WAYS = [
     ),
     Way("takes a student of another tokenizer", 2, r"teacher and student have different tokenizers: id 7 is .* to the teacher \(\d+ tokens\) and .* to the student \(\d+ tokens\); .*", prepare=another_tokenizer),
     Way("takes a layer that the teacher lacks", 2, r"student: from_teacher\.encoder_layers names layer 5, but the teacher's encoder has layers 0 to 1", prepare=changed("encoder_layers = [0]", "encoder_layers = [0, 5]")),
-    Way("takes no layer", 2, r"r\.toml:\d+:\d+: student\.from_teacher\.encoder_layers: must name at least one layer", prepare=changed("encoder_layers = [0]", "encoder_layers = []")),
-    Way("takes layers of recorded logits", 2, r"student: from_teacher needs a teacher that is a model, and this one is recorded logits; give model or config", prepare=recorded),
-    Way("records no logits", 2, r"teacher recorded needs a data set whose rows came with logits, such as assertion-zip, and .*", prepare=recorded_without_logits),
+    Way("takes no layer", 2, r"r\.toml:\d+:\d+: student\.from_teacher\.encoder_layers: must have at least one layer", prepare=changed("encoder_layers = [0]", "encoder_layers = []")),
+    Way("takes layers of recorded logits", 2, r"student: from_teacher needs a teacher that is a model, but this one is recorded logits; give model or config", prepare=recorded),
+    Way("records no logits", 2, r'teacher "recorded" needs a data set whose rows came with logits, such as assertion-zip, but .*', prepare=recorded_without_logits),
     Way(
         "trains until nothing is finite",
         1,
@@ -474,22 +474,22 @@ WAYS = [
     Way("asks for texts of no token", 2, r"r\.toml:\d+:1: generation\.max_new_tokens: must be at least 1, is 0", prepare=changed("max_new_tokens = 7", "max_new_tokens = 0")),
     Way("picks the best by the soft loss where there is none", 2, r'training\.best_by = "soft", but this training has no soft loss: .*', over("loss.alpha=0", "training.best_by=soft")),
     # Machines.
-    Way("asks for a GPU where there is none", 2, r'device = "cuda", but torch finds none here; use device = "auto" or "cpu"', over("device=cuda"), no_gpu),
-    Way("asks for a second GPU where there is one", 2, r'device = "cuda:1", but torch finds 1 here, counted from 0; name one of them', over("device=cuda:1"), one_gpu),
+    Way("asks for a GPU where there is none", 2, r'device = "cuda", but torch finds no such device here; use device = "auto" or "cpu"', over("device=cuda"), no_gpu),
+    Way("asks for a second GPU where there is one", 2, r'device = "cuda:1", but torch finds 1 here, counted from 0; choose one of them', over("device=cuda:1"), one_gpu),
     Way("has too small a disk", 2, r"the run may write [\d.]+ [KM]B below \S+, but only [\d.]+ (bytes|KB) are free there; choose a smaller codec, .*", prepare=small_disk),
     Way("has a file where the store should be", 2, r"\S*store is a file; name another folder with store\.dir or KDKIT_STORE", prepare=store_is_a_file),
     Way("names a file as the store", 2, r"\S*train\.jsonl is a file; name another folder with store\.dir or KDKIT_STORE", over("store.dir=train.jsonl")),
     Way("has a broken link where the store should be", 2, r"\S*store is a link to nowhere, which does not exist; make that folder, or name another with store\.dir or KDKIT_STORE", prepare=store_is_a_broken_link),
     Way("writes the store's URL with one slash", 2, r"file:/x looks like a URL, but store\.dir or KDKIT_STORE takes a folder; .*", over("store.dir=file:/x")),
-    Way("keeps the store with a user who is not here", 2, r"~kdkit-nobody/x cannot be a path: there is no home folder of that user", over("store.dir=~kdkit-nobody/x")),
+    Way("keeps the store with a user who is not here", 2, r"~kdkit-nobody/x cannot be a path: that user has no home folder", over("store.dir=~kdkit-nobody/x")),
     Way("has data with a user who is not here", 2, r"~kdkit-nobody/x cannot be a path: .*", over("data.train=~kdkit-nobody/x")),
     Way("has a zero byte in a path", 2, r"'a\\x00b' cannot be a path: it holds a zero byte", prepare=changed('"train.jsonl"', '"a\\u0000b"')),
-    Way("names a run as no folder may be called", 1, r"runs/a+: File name too long; see to it and run again", over(f"name={'a' * 300}")),
+    Way("names a run as no folder may be called", 1, r"runs/a+: File name too long; correct that and run again", over(f"name={'a' * 300}")),
     # Run folders.
     Way("names a file as the run folder", 2, r"r\.toml is a file; name another folder with --run-dir", [*RUN, "--run-dir", "r.toml"]),
     Way("names a broken link as the run folder", 2, r"link is a link to nowhere, which does not exist; .* --run-dir", [*RUN, "--run-dir", "link"], broken_link("link")),
     Way("names a URL as the run folder", 2, r"s3:/bucket/x looks like a URL, but --run-dir takes a folder; .*", [*RUN, "--run-dir", "s3://bucket/x"]),
-    Way("brings a cache to a URL with one slash", 2, r"file:/x is a URL, and a folder is needed here; .*", ["cache", "merge", "file:/x", "part"]),
+    Way("brings a cache to a URL with one slash", 2, r"file:/x is a URL, but this command needs a folder; .*", ["cache", "merge", "file:/x", "part"]),
     Way("names a run folder below a file", 2, r"r\.toml is a file; name another folder with --run-dir", [*RUN, "--run-dir", "r.toml/x"]),
     Way("names a folder of other things", 2, r"\. is not empty and is not a run folder; name another folder with --run-dir", [*RUN, "--run-dir", "."]),
     Way("plans in a folder of other things", 2, r"\. is not empty and is not a run folder; name another folder with --run-dir", ["plan", "r.toml", "--run-dir", "."]),
@@ -616,11 +616,11 @@ WAYS = [
     Way("validates a wrong recipe", 2, r"r\.toml:26:1: loss\.alpha: .*", ["recipes", "validate", "r.toml"], changed("alpha = 0.5", "alpha = 2"), out=r"r\.toml: wrong\n"),
     Way("shows a component that is not", 2, r'.*"u8-lz5".*did you mean "u8-lz4"\?', ["plugins", "show", "u8-lz5"]),
     Way("shows a recipe that is not", 2, r'there is no recipe "nowhere".*', ["recipes", "show", "nowhere"]),
-    Way("predicts with no student", 2, r"nowhere is no student that kdkit made: .*", ["predict", "nowhere", "--input", "valid.jsonl"]),
-    Way("predicts with a run that has no student yet", 2, r"runs/r is no student that kdkit made: .*", PREDICT, in_run(without("student"))),
+    Way("predicts with no student", 2, r"nowhere is not a student made by kdkit: .*", ["predict", "nowhere", "--input", "valid.jsonl"]),
+    Way("predicts with a run that has no student yet", 2, r"runs/r is not a student made by kdkit: .*", PREDICT, in_run(without("student"))),
     Way("predicts without an input", 2, r"Missing option '--input'\. .*", ["predict", "runs/r"], in_run()),
     Way("predicts on a file that is not there", 2, r"there is no file nowhere\.jsonl; give --input the path of a file of JSON lines", ["predict", "runs/r", "--input", "nowhere.jsonl"], in_run()),
-    Way("predicts on a row that cannot be used", 2, r"valid\.jsonl:2: the row cannot be used because it lacks text, of which its source is made", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", '{"text": "a"}\n{"txt": "a"}\n'))),
+    Way("predicts on a row that cannot be used", 2, r"valid\.jsonl:2: the row cannot be used because it lacks text, which its source needs", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", '{"text": "a"}\n{"txt": "a"}\n'))),
     Way("predicts on a broken line", 2, r"valid\.jsonl:1:\d+: this line is not a JSON object: .*", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", "{\n"))),
     Way("predicts on nothing", 2, r"valid\.jsonl has no rows; give --input a file with .*", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", ""))),
     Way("predicts with an option that is not used", 2, r"-o training\.epochs=2: training\.epochs: is not used here; from a student's recipe only data, tokens, student, generation, device are used", [*PREDICT, "-o", "training.epochs=2"], in_run()),
@@ -631,7 +631,7 @@ WAYS = [
     Way("reports on a damaged run", 4, r"runs/r/evaluation\.json .*", ["report", "runs/r"], in_run(cut("evaluation.json"))),
     Way("asks about no cache", 2, r"there is no logit cache in \. or below it", ["cache", "info", "."]),
     Way("verifies no cache", 2, r"there is no logit cache in nowhere or below it", ["cache", "verify", "nowhere"]),
-    Way("verifies a damaged cache", 4, r"1 fault in runs; `kdkit cache repair` of runs/cache/logits/\w+ .*", ["cache", "verify", "runs"], in_run(flip_in_shard), out=r"shard-00000\.safetensors record \d+: .*\n|.*record \d+: .*\n"),
+    Way("verifies a damaged cache", 4, r"1 fault in runs; run `kdkit cache repair` on runs/cache/logits/\w+: .*", ["cache", "verify", "runs"], in_run(flip_in_shard), out=r"shard-00000\.safetensors record \d+: .*\n|.*record \d+: .*\n"),
 ]
 # fmt: on
 
@@ -701,7 +701,7 @@ def test_a_broken_link_in_the_way_is_called_one(tmp_path):
         link.mkdir(exist_ok=True)
     assert (
         cli._sentence(raised.value)
-        == f"{link} is a link to nowhere, which does not exist; make that, or delete the link"
+        == f"{link} is a link to nowhere, which does not exist; create that, or delete the link"
     )
 
 

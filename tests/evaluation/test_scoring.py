@@ -159,7 +159,9 @@ def test_a_score_has_the_direction_that_its_suite_states_and_a_part_that_of_its_
 def test_a_direction_that_is_none_is_named():
     suite = Fixed(m=[1.0])
     suite.directions = {"m": "less"}
-    with pytest.raises(KdkitError, match=r"""metric suite "bad" says 'less' of the direction of "m"; it must say"""):
+    with pytest.raises(
+        KdkitError, match=r"""metric suite "bad" states 'less' as the direction of "m"; it must state"""
+    ):
         scores(("bad", suite), rows=1)
 
 

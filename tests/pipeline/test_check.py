@@ -79,18 +79,18 @@ class Fails:
 @pytest.mark.parametrize(
     ("suite", "message"),
     [
-        (Fails(3), 'metric suite "careful" fails at 3 rows: ZeroDivisionError: division by zero'),
-        (SimpleNamespace(score=lambda *_: None), 'metric suite "careful" gave None'),
-        (SimpleNamespace(score=lambda *_: {"m": 1.0}), 'gave 1.0 as "m"; it must give one value a row'),
-        (SimpleNamespace(score=lambda *_: {"m": [1.0]}), 'gave 1 values of "m" for 3 rows'),
-        (SimpleNamespace(score=lambda g, *_: {3: [1.0] * len(g)}), "calls a metric 3; a name must be text"),
+        (Fails(3), 'metric suite "careful" fails on 3 rows: ZeroDivisionError: division by zero'),
+        (SimpleNamespace(score=lambda *_: None), 'metric suite "careful" returned None'),
+        (SimpleNamespace(score=lambda *_: {"m": 1.0}), 'returned 1.0 as "m"; it must return one value for each row'),
+        (SimpleNamespace(score=lambda *_: {"m": [1.0]}), 'returned 1 values of "m" for 3 rows'),
+        (SimpleNamespace(score=lambda g, *_: {3: [1.0] * len(g)}), "names a metric 3; a name must be text"),
         (
             SimpleNamespace(score=lambda g, *_: {"m": [len(t) and 1.0 for t in g[:-1]] + ["x"]}),
-            "gave 'x' as \"m\" of row 2",
+            "returned 'x' as \"m\" of row 2",
         ),
         (
             SimpleNamespace(score=lambda g, *_: {"m": [1 / 2] * len(g)}, directions={"m": "up"}),
-            "says 'up' of the direction",
+            "states 'up' as the direction",
         ),
     ],
 )
@@ -106,7 +106,7 @@ def test_a_suite_that_fails_when_all_is_trained_loses_no_scores_of_others(tmp_pa
     late = attrs.evolve(recipe, evaluation=attrs.evolve(recipe.evaluation, suites=suites))
     folder = tmp_path / "runs" / "late"
     with pytest.raises(
-        KdkitError, match=r'"late" fails at 6 rows: ZeroDivisionError.*; all other scores are in .*json'
+        KdkitError, match=r'"late" fails on 6 rows: ZeroDivisionError.*; all other scores are in .*json'
     ):
         run(late, folder)
     kept = json.loads((folder / "evaluation.json").read_text())["scores"]

@@ -216,7 +216,7 @@ def test_a_run_that_is_stopped_in_every_stage_ends_as_one_that_was_not(number, c
         if number != signal.SIGKILL:
             word = "interrupted" if number == signal.SIGINT else "terminated"
             assert re.fullmatch(
-                f"error: {word}; {SENTENCES[name]}; the same command goes on from there", said.splitlines()[-1]
+                f"error: {word}; {SENTENCES[name]}; run the same command to resume", said.splitlines()[-1]
             )
         now = record(folder)
         expected = "running" if number == signal.SIGKILL else "interrupted"

@@ -43,7 +43,7 @@ from kdkit.training import Forward
 
 SIZES = st.integers(1, 4)
 GONE = "error: another process of this run is gone ("
-LATER = "the same command goes on from"
+LATER = "run the same command to resume"
 STEP = "kdkit.training.loop:Trainer._step"
 
 
@@ -248,7 +248,9 @@ def test_a_process_that_hangs_is_named_and_not_waited_for(tmp_path, hangs, withi
     assert [each for each, _ in others] == [code, code], results
     said = [output for _, output in others if output.strip()]
     assert len(said) == 1, results
-    assert re.search(rf"^error: process {hangs} of 3 has shown no sign of life for \d s and is not waited for", said[0])
+    assert re.search(
+        rf"^error: process {hangs} of 3 has shown no sign of life for \d s, so the others stop waiting for it", said[0]
+    )
     assert ("and a signal asked to stop" in said[0]) == asks
 
 
@@ -269,7 +271,7 @@ def test_once_a_signal_has_asked_no_wait_is_without_end(monkeypatch):
     beat.check()
     beat._is_over = False
     beat._watch(None)
-    with pytest.raises(Lost, match=r"have not come in the 5\d\d s since a signal asked to stop") as error:
+    with pytest.raises(Lost, match=r"have not stopped 5\d\d s after a signal asked them to") as error:
         beat.check()
     assert exit_code_of(error.value) == 143
 
@@ -278,7 +280,7 @@ def test_once_a_signal_has_asked_no_wait_is_without_end(monkeypatch):
 def test_patience_is_a_number_of_seconds(text):
     assert heartbeat.patience({}) == 300
     assert heartbeat.patience({"KDKIT_PATIENCE": "2.5"}) == 2.5
-    with pytest.raises(UsageError, match=f"KDKIT_PATIENCE is '{text}'; give the seconds"):
+    with pytest.raises(UsageError, match=f"KDKIT_PATIENCE is '{text}'; give a number of seconds"):
         heartbeat.patience({"KDKIT_PATIENCE": text})
 
 
@@ -592,7 +594,7 @@ def test_what_is_wrong_for_all_is_said_by_the_lead(small, tmp_path):
     assert results[1][1] == ""
     results = team_kit.kdkit("plan", small, log=tmp_path / "2")
     assert [code for code, _ in results] == [2, 2]
-    assert "error: kdkit plan is for one process, and a launcher has started 2" in results[0][1]
+    assert "error: kdkit plan needs one process, but a launcher started 2" in results[0][1]
     assert results[1][1] == ""
 
 
@@ -616,7 +618,7 @@ def test_a_signal_stops_all_and_is_said_once(small, tmp_path, at, code, said):
     errors = [line for line in results[0][1].splitlines() if line.startswith("error")]
     assert len(errors) == 1
     assert errors[0].startswith(f"error: {said}")
-    assert errors[0].endswith("the same command goes on from there")
+    assert errors[0].endswith("run the same command to resume")
     assert results[1][1] == ""
 
 
@@ -702,5 +704,5 @@ def test_launchers_start_it(two, recipe, launch, noted, tmp_path):
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["run_dir"] == str(folder)
     assert "capture: done before" in shown.stderr
-    assert ("note: accelerate launch has started one process" in shown.stderr) == noted
+    assert ("note: accelerate launch started one process" in shown.stderr) == noted
     assert (folder / "report.md").exists()

@@ -67,7 +67,7 @@ def test_logits_of_others_in_a_folder_that_is_only_read_do_not_help_a_new_teache
     logits = tmp_path / "runs" / "cache" / "logits"
     (logits / "of another teacher").mkdir(parents=True)
     closed(monkeypatch, logits)
-    refused(tmp_path, r"logits cannot be written \(Permission denied\), and the run has to keep logits there")
+    refused(tmp_path, r"logits cannot be written \(Permission denied\), but the run must keep logits there")
 
 
 def test_a_store_that_has_all_and_is_only_read_will_do(tmp_path, monkeypatch):

@@ -145,7 +145,7 @@ def test_targets_that_a_limit_cuts_are_named_or_refused(tmp_path):
     )
     with pytest.raises(UsageError, match=r"tokens.max_target is \d, but every training target has more"):
         found(tmp_path, LONG, **{**changes, "tokens__max_target": fewest - 1})
-    with pytest.raises(UsageError, match=rf"generation.max_new_tokens is \d, and every .*; set it to {most}"):
+    with pytest.raises(UsageError, match=rf"generation.max_new_tokens is \d, but every .*; set it to {most}"):
         found(tmp_path, LONG, **{**changes, "generation__max_new_tokens": fewest - 1})
 
 

@@ -331,7 +331,7 @@ def test_a_number_beyond_64_bits_is_refused_wherever_it_comes_from(problems, plu
 
 def test_a_recipe_is_no_data_set(problems):
     found = problems(SMALLEST + "# " + "x" * 5_000_000)
-    assert found == ["r.toml has 5.0 MB, and kdkit reads at most 4.2 MB there"]
+    assert found == ["r.toml has 5.0 MB, but kdkit reads at most 4.2 MB there"]
 
 
 def test_of_very_many_unknown_keys_some_are_named_and_the_others_counted(problems):

@@ -80,7 +80,7 @@ def test_the_schema_says_what_editors_show(plugins):
         "type": "string",
         "enum": ["linear", "cosine", "constant"],
         "default": "linear",
-        "description": "What the rate does after the warm-up: falls to 0 along a line or a cosine, or stays.",
+        "description": "Course of the rate after the warm-up: falls to 0 linearly or along a cosine, or stays constant.",
     }
     assert training["warmup_ratio"]["minimum"] == 0
     assert training["warmup_ratio"]["maximum"] == 1

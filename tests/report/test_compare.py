@@ -187,9 +187,9 @@ def test_a_sweep_stands_for_all_of_its_trials_that_are_done(trial, tmp_path):
 
 def test_what_cannot_be_compared_is_refused_in_a_sentence(trial, tmp_path):
     one, other = trial("a", alpha=0.1), trial("b", alpha=0.5)
-    with pytest.raises(UsageError, match="is for a comparison of several runs"):
+    with pytest.raises(UsageError, match="is only for comparing several runs"):
         CliRunner().invoke(command, [str(one), "--output", "x.html"], catch_exceptions=False)
-    with pytest.raises(UsageError, match=r"name it \.html"):
+    with pytest.raises(UsageError, match=r"must end in \.html"):
         CliRunner().invoke(command, [str(one), str(other), "--output", "x.md"], catch_exceptions=False)
     (other / "evaluation.json").unlink()
     with pytest.raises(MissingInput, match=r"has no evaluation\.json yet"):

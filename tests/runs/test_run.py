@@ -192,7 +192,7 @@ def test_ctrl_c_in_any_stage_gives_the_sentence(folder):
     import signal
 
     with pytest.raises(
-        Interrupted, match=r"interrupted; stage b is not finished, .*; the same command goes on"
+        Interrupted, match=r"interrupted; stage b is not finished, .*; run the same command to resume"
     ) as error:
         Works(b=lambda _: os.kill(os.getpid(), signal.SIGINT)).run(folder)
     assert error.value.signal_exit_code == 130

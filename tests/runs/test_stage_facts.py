@@ -82,7 +82,7 @@ def test_a_damaged_record_is_said_in_a_sentence(change, said):
 
 def test_a_record_without_what_is_asked_for_is_damaged():
     record = {"stages": {"capture": {"status": "done", "facts": {"identity": "i", "tokenizer": "t"}}}}
-    with pytest.raises(DamagedData, match="it has no cache; "):
+    with pytest.raises(DamagedData, match="it lacks cache; "):
         facts_in(record, Captured, Path("runs/r"))
     with pytest.raises(DamagedData, match=r"\[\] is not a table; "):
         facts_in({"stages": {"data": {"status": "done", "facts": []}}}, DataRead, Path("runs/r"))

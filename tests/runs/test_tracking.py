@@ -359,7 +359,7 @@ def test_wandb_asks_for_no_key(tmp_path, stand_in):
     from kdkit.builtin.trackers.wandb import WandB
 
     stand_in.logged_in = False
-    with pytest.raises(kdkit.errors.UsageError, match="nobody is logged in to wandb"):
+    with pytest.raises(kdkit.errors.UsageError, match="you are not logged in to wandb"):
         resumed(WandB(), tmp_path)
     assert stand_in == [("login", False)]
 

@@ -91,7 +91,7 @@ def test_a_line_that_a_kill_cut_short_is_predicted_again(tmp_path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_keeps_what_is_done_and_says_so(tmp_path, number, code):
     path = tmp_path / "p.jsonl"
-    with pytest.raises(Interrupted, match=r"kept 3 of 6 predictions; the same command goes on") as error:
+    with pytest.raises(Interrupted, match=r"kept 3 of 6 predictions; run the same command to resume") as error:
         fill(path, Model(2, lambda: os.kill(os.getpid(), number)))
     assert error.value.signal_exit_code == code
     model = Model()

@@ -31,7 +31,7 @@ skip = [{ loss.alpha = 1 }, { loss.temperatur = 1 }]
 [sweep.grid]
 loss.alfa = [1]
 loss.temperature = [-1.0, 1.0]"""
-UNEQUAL = "its lists must be equally long, since they are varied together"
+UNEQUAL = "its lists are varied together, so they must be equally long"
 SEEDS = st.lists(st.integers(0, 9), max_size=3, unique=True)
 
 
@@ -184,7 +184,7 @@ def test_what_is_told_apart_by_is_no_part_of_the_digest(sweep):
     ("lines", "expected"),
     [
         ("[sweep]\ngird = {}", [(2, 1, 'sweep.gird: is not a key of [sweep]; did you mean "grid"?')]),
-        ("[sweep.grid]\nloss.alpha = []", [(2, 6, "sweep.grid.loss.alpha: is an empty list; give it a value")]),
+        ("[sweep.grid]\nloss.alpha = []", [(2, 6, "sweep.grid.loss.alpha: is an empty list; give at least one value")]),
         ("[sweep.grid]\nloss.alpha = 1", [(2, 6, "sweep.grid.loss.alpha: must be a list of values, is 1")]),
         (
             "[sweep.grid]\nloss.alpha = [0.5, 2]\n[training]\nepochs = 0",
@@ -206,14 +206,14 @@ def test_what_is_told_apart_by_is_no_part_of_the_digest(sweep):
         ),
         (
             "[sweep]\nseeds = [1]\n[sweep.grid]\ntraining.seed = [1]",
-            [(2, 1, "sweep.seeds: training.seed is varied by grid, zip or points as well; say it once")],
+            [(2, 1, "sweep.seeds: training.seed is varied by grid, zip or points as well; vary it in one place")],
         ),
         ("[sweep]\nseeds = [-1]", [(2, 10, "training.seed: must be at least 0, is -1")]),
         ("[sweep]\nseeds = 3", [(2, 1, "sweep.seeds: must be a list of whole numbers, is 3")]),
         ("[sweep]", [(1, 2, "sweep: has no trial: it needs grid, zip, points, seeds or [sweep.search]")]),
         (
             "[sweep]\nskip = [{ loss.alpha = 1 }]\n[sweep.grid]\nloss.alpha = [1]",
-            [(1, 2, "sweep: leaves no trial: skip leaves all of them out")],
+            [(1, 2, "sweep: has no trial: skip leaves out all of them")],
         ),
         (
             "[sweep]\nskip = [{ loss.alpa = 1 }]\n[sweep.grid]\nloss.alpha = [1, 0]",
@@ -221,11 +221,11 @@ def test_what_is_told_apart_by_is_no_part_of_the_digest(sweep):
         ),
         (
             "[sweep]\ngrid.loss.alpha = [1]\nzip.loss.alpha = [1]",
-            [(3, 1, "sweep.zip: loss.alpha is in grid as well; it can be varied in one of them only")],
+            [(3, 1, "sweep.zip: loss.alpha is in grid as well; vary it in only one of them")],
         ),
         (
             "[sweep.grid]\ndescription = ['x']",
-            [(2, 1, "sweep.grid.description: description cannot be varied: it changes no number of a run")],
+            [(2, 1, "sweep.grid.description: description cannot be varied: it does not change any number of a run")],
         ),
         (  # a fault of [sweep] itself hides none of a trial; what is misspelt is not suggested
             SEVERAL,
@@ -261,7 +261,7 @@ def test_a_sweep_is_no_single_run_and_a_plain_recipe_no_sweep(sweep, plugins, tm
     with pytest.raises(RecipeError, match=r"^s.toml:\d+:2: sweep: this recipe is a sweep of many trials, .*load_sweep"):
         load_recipe("s.toml", plugins=plugins)
     (tmp_path / "p.toml").write_text(SMALLEST)
-    with pytest.raises(RecipeError, match=r"has no \[sweep\], so it is one run; use kdkit\.load_recipe"):
+    with pytest.raises(RecipeError, match=r"has no \[sweep\], so it is a single run; use kdkit\.load_recipe"):
         load_sweep("p.toml", plugins=plugins)
     assert load_any("p.toml", plugins=plugins).digest == found.base.digest
 
@@ -291,8 +291,8 @@ def test_values_are_shown_in_a_few_words():
 def test_a_grid_of_more_trials_than_anyone_runs_is_refused_before_they_are_made(plugins):
     axes = {f"training.{key}": list(range(1, 41)) for key in ("epochs", "batch_size", "accumulation")}
     table = {**tomllib.loads(SMALLEST), "sweep": {"grid": axes}}
-    with pytest.raises(RecipeError, match=r"sweep.grid: asks for 64,000 trials, and a sweep has at most 10,000"):
+    with pytest.raises(RecipeError, match=r"sweep.grid: asks for 64,000 trials, but a sweep has at most 10,000"):
         load_sweep(table, plugins=plugins)
     table["sweep"] = {"grid": {"training.epochs": list(range(1, 201))}, "seeds": list(range(100))}
-    with pytest.raises(RecipeError, match=r"sweep: asks for 20,000 trials, and a sweep has at most 10,000"):
+    with pytest.raises(RecipeError, match=r"sweep: asks for 20,000 trials, but a sweep has at most 10,000"):
         load_sweep(table, plugins=plugins)

@@ -143,7 +143,7 @@ def test_the_command_line_runs_trials_tells_of_failures_and_goes_on_after_ctrl_c
     stopped.send_signal(signal.SIGINT)
     said, _ = stopped.communicate(timeout=60)
     assert stopped.returncode == 130, said
-    assert "the same command goes on from there" in said
+    assert "run the same command to resume" in said
     after = subprocess.run(command, check=False, timeout=120, **options)
     assert after.returncode == 3, after.stdout
     assert [trial.status for trial in read_sweep(folder).trials] == ["done", "failed"]

@@ -184,7 +184,7 @@ def test_a_trial_that_another_process_works_on_is_waited_for(tmp_path, folder):
     other.join()
     assert [alpha for alpha, _ in runs.started] == ALPHAS[1:]
     assert (end.done, end.failed) == (4, 0)
-    assert any("another process works on it" in note for note in shown.notes)
+    assert any("another process is working on it" in note for note in shown.notes)
 
 
 @pytest.mark.parametrize("name", NEEDED)
@@ -205,7 +205,7 @@ def test_a_trial_with_a_damaged_record_has_failed_and_blocks_no_other(tmp_path, 
     damage(place / "run.json")
     assert statuses(folder) == {0.0: "done", 0.25: "failed", 0.5: "done", 1.0: "done"}
     error = read_sweep(folder).trials[1].error
-    assert error.endswith(f"delete the folder {place} and run the sweep again, which does this trial anew")
+    assert error.endswith(f"delete the folder {place} and run the sweep again, which repeats this trial")
     assert "--fresh" not in error
     shutil.rmtree(place)
     runs = Runs()
@@ -298,7 +298,7 @@ def test_a_signal_is_passed_on_and_the_same_command_goes_on(tmp_path, number, co
     stopped.send_signal(number)
     said, _ = stopped.communicate(timeout=30)
     assert stopped.returncode == code, said
-    assert "0 of 4 trials are done in s; the same command goes on from there" in said
+    assert "0 of 4 trials finished in s; run the same command to resume" in said
     assert list(statuses(tmp_path / "s").values()) == ["interrupted", "interrupted", "waiting", "waiting"]
     after = start(tmp_path, 0.01)
     said, _ = after.communicate(timeout=60)
@@ -326,7 +326,7 @@ def test_a_trial_that_was_killed_has_failed_and_says_by_what(tmp_path):
     note_sweep(sweep, folder, sweep.trials)
     facts = read_sweep(folder).trials[0]
     assert facts.status == "failed"
-    assert facts.error.startswith("the process was ended by SIGKILL")
+    assert facts.error.startswith("the process was killed by SIGKILL")
 
 
 def test_each_trial_has_its_share_of_the_cores_and_a_gpu_in_turn():
@@ -353,7 +353,7 @@ def test_a_sweeps_folder_is_its_own(tmp_path, folder):
         assert [each.name for each in other.iterdir()] == [name]
     with pytest.raises(UsageError, match="--jobs must be at least 1, is 0"):
         run_sweep(sweep, folder, jobs=0)
-    with pytest.raises(MissingInput, match="is no sweep's folder"):
+    with pytest.raises(MissingInput, match="is not the folder of a sweep"):
         read_sweep(tmp_path)
 
 
@@ -647,7 +647,7 @@ def test_a_proposal_that_makes_no_trial_is_a_failed_one_and_ends_nothing(tmp_pat
     assert (1.5, "failed", None) in TOLD[-1]
     (note,) = [note for note in shown.notes if "makes no trial" in note]
     assert "proposed loss.alpha 1.5" in note
-    assert "must be at most 1, is 1.5; see sweep.search.space" in note
+    assert "must be at most 1, is 1.5; correct sweep.search.space" in note
     assert any("2 of 3 trials done, 1 failed" in note for note in shown.notes)
 
 
@@ -710,7 +710,7 @@ def test_a_second_ctrl_c_ends_at_once_and_says_how_to_go_on(tmp_path, folder):
         workers.append(Stuck(0))
         return workers[-1]
 
-    with pytest.raises(Interrupted, match="stopped at once; the same command goes on from there") as left:
+    with pytest.raises(Interrupted, match="stopped at once; run the same command to resume") as left:
         run_sweep(sweep_of_alphas(tmp_path), folder, launch=launch)
     assert left.value.exit_code == 130
     assert workers[0].sent == [signal.SIGINT, signal.SIGKILL]

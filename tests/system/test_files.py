@@ -77,7 +77,7 @@ def test_a_full_disk_names_the_file_and_says_when_it_lacks_inodes(tmp_path, monk
     monkeypatch.setattr(os, "fsync", opened)
     with pytest.raises(KdkitError) as error:
         write_atomically(tmp_path / "a.json", b"123")
-    said = "cannot be made (No space left on device: the file system has no inodes left, one of which each file needs; "
+    said = "cannot be made (No space left on device: the file system has no inodes left, and each file needs one; "
     if inodes:
         said = "cannot take 3 bytes more (No space left on device; "
     assert str(error.value).startswith(f"{tmp_path / 'a.json'} {said}7 bytes are free)")

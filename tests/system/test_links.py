@@ -82,7 +82,9 @@ def test_lines_are_added_to_regular_files_only(folder, kept, kind):
         log.mkdir()
     else:
         os.mkfifo(log)
-    with pytest.raises(UsageError, match=rf"metrics.jsonl is {kind}, and kdkit adds to regular files only; delete it"):
+    with pytest.raises(
+        UsageError, match=rf"metrics.jsonl is {kind}, but kdkit appends only to regular files; delete it"
+    ):
         append(log)
     assert kept.read_text() == "years of work"
 

@@ -97,7 +97,7 @@ def test_a_process_of_another_host_may_live_and_its_file_is_named(tmp_path, lock
         pass
     assert str(error.value) == (
         f"another process holds {path}, as {path}.held says: process 4711 of node3, since 2026-11-30T08:00:00+00:00; "
-        "delete that file if that process is gone; wait until it is done and run again"
+        "delete that file if that process is gone; wait until it has finished and run again"
     )
     (tmp_path / ".lock.held").unlink()
     assert not is_held(path)

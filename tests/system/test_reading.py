@@ -57,7 +57,7 @@ def test_what_is_not_a_regular_file_is_named_and_not_read(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     in_place_of(tmp_path / "run.json", kind)
     for read in (open_regular, read_bytes, read_json, count_lines, lambda path: list(read_lines(path))):
-        with pytest.raises(NotRegular, match=rf"run.json is {kind}, and kdkit reads regular files only"):
+        with pytest.raises(NotRegular, match=rf"run.json is {kind}, but kdkit reads only regular files"):
             read(tmp_path / "run.json")
 
 
@@ -74,7 +74,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path):
     path = tmp_path / "run.json"
     path.write_bytes(b"")
     os.truncate(path, 2**40)  # of holes
-    with pytest.raises(DamagedData, match=r"run.json has 1\.1 TB, and kdkit reads at most 268\.4 MB there"):
+    with pytest.raises(DamagedData, match=r"run.json has 1\.1 TB, but kdkit reads at most 268\.4 MB there"):
         read_bytes(path)
 
 

@@ -39,7 +39,7 @@ def test_the_first_signal_only_asks(number, word, code):
         send(number)
         assert stop
         error = stop.leave("kept 3 rows")
-    assert str(error) == f"{word}; kept 3 rows; the same command goes on from there"
+    assert str(error) == f"{word}; kept 3 rows; run the same command to resume"
     assert error.signal_exit_code == code
 
 

@@ -460,7 +460,7 @@ def test_features_follow_their_schedule_and_need_a_teacher_even_without_a_soft_l
     assert loss.at(Moment(share=0.0, epoch=0)) == KD(alpha=0.0, features=Features(weight=1.0))
     assert not loss.at(Moment(share=1.0, epoch=1)).needs_states
     parts = LossParts(**dict.fromkeys(("total", "hard", "soft"), torch.tensor(2.0)))
-    with pytest.raises(UsageError, match="follows a schedule: call its `at`"):
+    with pytest.raises(UsageError, match="follows a schedule; first call its `at`"):
         loss.with_features(parts, torch.zeros(1, 2), torch.zeros(1, 2), TokenCounts(soft=1))
 
 

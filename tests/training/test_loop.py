@@ -712,7 +712,7 @@ def test_a_disk_that_takes_no_more_is_one_sentence(tmp_path):
     }
     for line, (what, file) in zip(lines, files.items(), strict=True):
         assert re.fullmatch(
-            rf"{what}: {tmp_path}/{file} cannot take .*more \(File too large; [\d,]+ bytes are free\); make room .*",
+            rf"{what}: {tmp_path}/{file} cannot take .*more \(File too large; [\d,]+ bytes are free\); free some space .*",
             line,
         )
     # What nobody can use takes no room.

@@ -1,4 +1,4 @@
-"""What each kind of component does. A class fits by having the methods: nothing is inherited.
+"""The methods of each kind of component. A class fits by having the methods; it inherits nothing.
 
 A component class is `attrs.frozen(kw_only=True)`; its fields are its recipe options, each with a type, a default where
 there is a sensible one, a validator where not every value is allowed, and `metadata={"help": "one sentence"}`

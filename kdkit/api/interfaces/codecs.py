@@ -1,4 +1,4 @@
-"""What turns teacher logits into bytes and back.
+"""Codecs: teacher logits to bytes and back.
 
 Letters in names of tensors: T target tokens, V vocabulary, D hidden.
 
@@ -60,7 +60,7 @@ class Codec(Protocol):
 
 @runtime_checkable
 class BatchCodec(Codec, Protocol):
-    """A codec that decodes a batch straight to what a loss wants."""
+    """A codec that decodes a batch straight to the targets of a loss."""
 
     def targets(self, records: Sequence[tuple[bytes, int]], *, vocab_size: int, device: str) -> Targets:
         """The targets of a batch.
@@ -101,7 +101,7 @@ class SampledCodec(SparseCodec, Protocol):
 
     @property
     def is_sample(self) -> bool:
-        """Whether they are."""
+        """Always true."""
         ...
 
 
@@ -110,7 +110,7 @@ class StateCodec(Codec, Protocol):
     """A codec that encodes hidden states as well as logits; both decode to the same logits, within its bound."""
 
     def encode_states(self, block: StateBlock) -> bytes:
-        """The block's hidden states as bytes: what `encode` makes of their logits, without these being computed."""
+        """The block's hidden states as bytes: the same as `encode` of their logits, without computing those."""
         ...
 
 
@@ -123,7 +123,7 @@ class FittedCodec(Protocol):
 
     @property
     def sample_tokens(self) -> int:
-        """How many target tokens it wants to learn from; it takes fewer where there are no more."""
+        """How many target tokens it needs to learn from; fewer do if there are no more."""
         ...
 
     def fit(self, sample: Sequence[TeacherBlock]) -> CodecState:

@@ -1,4 +1,4 @@
-r"""Where rows come from.
+r"""Data sets: the sources of rows.
 
 A data set of your own is ten lines. It yields its rows, and nothing has to hold them all:
 
@@ -78,13 +78,13 @@ class FetchedSource(DataSource, Protocol):
     """A data set that `load` may have to fetch first."""
 
     def is_here(self) -> bool:
-        """Whether it has been fetched: `kdkit plan` reads it only then."""
+        """Whether the data set has been fetched; `kdkit plan` reads it only then."""
         ...
 
 
 @runtime_checkable
 class RowSource(DataSource, Protocol):
-    """A data set that can make an input of one row alone: what `kdkit predict` reads other files with."""
+    """A data set that can turn a single row into an input, as `kdkit predict` needs for other files."""
 
     def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
         """The example of a row that need not have a target (it is then empty), or why there is none.

@@ -1,4 +1,4 @@
-"""What goes with experiments: published numbers to compare with, searches for a sweep, and trackers."""
+"""Components around experiments: published numbers, searches for a sweep, and trackers."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Reference(Protocol):
 
 @runtime_checkable
 class Search(Protocol):
-    """What proposes the trials of a sweep one by one (`[sweep.search]`), in the light of those that are done."""
+    """A search (`[sweep.search]`): proposes the trials of a sweep one by one, given the results so far."""
 
     @property
     def axes(self) -> Sequence[str]:
-        """The keys that it varies, as `loss.alpha`."""
+        """The keys that the search varies, such as `loss.alpha`."""
         ...
 
     @property
     def trials(self) -> int:
-        """How many trials there are to be."""
+        """How many trials to run."""
         ...
 
     def ends(self) -> Iterable[AxisValue]:
@@ -47,7 +47,7 @@ class Search(Protocol):
         ...
 
     def open(self, folder: Path, *, seed: int) -> OpenSearch:
-        """Ready to propose.
+        """Start proposing.
 
         The truth about trials stays in their run folders: whatever is kept in the folder may be lost, and is then made
         again from the outcomes that `tell` gets.
@@ -67,7 +67,7 @@ class OpenSearch(Protocol):
     """A search at work."""
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
-        """What is known of all trials by now; outcomes told before come again."""
+        """Tell the search the outcomes of all trials so far; earlier ones come again."""
         ...
 
     def ask(self) -> Mapping[str, object]:
@@ -75,16 +75,16 @@ class OpenSearch(Protocol):
         ...
 
     def close(self) -> None:
-        """No more questions."""
+        """Close the search."""
         ...
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Who is told a run's numbers while they come (`[track]`): TensorBoard and the like."""
+    """A tracker (`[track]`): receives a run's numbers during the run. TensorBoard and the like."""
 
     def open(self, *, name: str, folder: Path, recipe: Mapping[str, object]) -> OpenTracker:
-        """Begin, or go on with, the record of a run.
+        """Begin or resume the record of a run.
 
         Args:
             name: The run's name.
@@ -96,7 +96,7 @@ class Tracker(Protocol):
 
 @runtime_checkable
 class OpenTracker(Protocol):
-    """A record that is being written. Whatever it raises is told once, and never stops a run."""
+    """A record that is being written. kdkit reports its first error and never stops a run for it."""
 
     def log(self, numbers: Mapping[str, float], *, step: int) -> None:
         """Some numbers of a step, named as `student/train/loss`."""

@@ -1,4 +1,4 @@
-"""What is done with numbers and texts: losses and metric suites.
+"""Losses and metric suites.
 
 Letters in names of tensors: N label tokens, M those that the teacher has a row for, V vocabulary, D and R the widths of
 the student's and the teacher's hidden states.
@@ -32,7 +32,7 @@ class LossMixer(Protocol):
     def __call__(
         self, student_logits_NV: torch.Tensor, labels_N: torch.Tensor, teacher: TeacherRows | None, counts: TokenCounts
     ) -> LossParts:
-        """What some label tokens add to the loss of a step.
+        """The share of some label tokens in the loss of a step.
 
         Each term is a sum over these tokens, over the count of all tokens of the step. So the parts of all chunks of
         tokens, of all micro-batches, add up to the loss, and neither chunks nor accumulation change it.
@@ -48,7 +48,7 @@ class LossMixer(Protocol):
 
 @runtime_checkable
 class ScheduledLoss(LossMixer, Protocol):
-    """A loss that may change in the course of the training. Itself it is a value: it counts no steps."""
+    """A loss that may change during the training. The loss itself is a value and does not count steps."""
 
     def at(self, moment: Moment) -> LossMixer:
         """The loss of a step. Validation and evaluation use that of `kdkit.api.END`, to be comparable."""
@@ -61,13 +61,13 @@ class TemperedLoss(LossMixer, Protocol):
 
     @property
     def temperatures(self) -> tuple[float, ...] | None:
-        """What it divides logits by, in some step or other; None where that cannot be listed."""
+        """Every temperature that it uses in some step; None if they cannot be listed."""
         ...
 
 
 @runtime_checkable
 class SampledLoss(LossMixer, Protocol):
-    """A loss that may be right for a teacher of whose distributions there are samples only (see `SampledCodec`)."""
+    """A loss that may be unbiased when only samples of the teacher's distributions are kept (see `SampledCodec`)."""
 
     @property
     def takes_samples(self) -> bool:
@@ -162,7 +162,7 @@ class CheckedSuite(MetricSuite, Protocol):
 
 @runtime_checkable
 class DirectedSuite(MetricSuite, Protocol):
-    """A metric suite that has metrics of which more is not better."""
+    """A metric suite with metrics of which higher is not better."""
 
     @property
     def directions(self) -> Mapping[str, str]:

@@ -38,7 +38,7 @@ class Tokenizer(Protocol):
 
 
 class ModelKind(Protocol):
-    """What follows from the kind of a model alone (encoder-decoder, say), before any weights are loaded."""
+    """Facts of a kind of model (such as encoder-decoder), known before any weights are loaded."""
 
     @property
     def name(self) -> str:
@@ -47,7 +47,7 @@ class ModelKind(Protocol):
 
     @property
     def pipeline_tag(self) -> str:
-        """What the Hugging Face hub calls the task of such models."""
+        """The Hugging Face hub's name for the task of such models."""
         ...
 
     def code(self, folder: str, generation: Generation) -> str:
@@ -90,7 +90,7 @@ class ModelKind(Protocol):
         ...
 
     def check_positions(self, config: Any, limits: TokenLimits, generation: Generation) -> None:
-        """Refuse limits beyond a model's positions.
+        """Refuse limits that exceed a model's positions.
 
         Raises:
             UsageError: Names the limit and the greatest value that the model takes.
@@ -143,7 +143,7 @@ class HeadModel(TextModel, Protocol):
     """A model whose logits may be a function of hidden states that it can give: head and loss then go in chunks."""
 
     def states(self, batch: TokenBatch) -> torch.Tensor:
-        """What goes into the output head, `[B, T, D]`, under teacher forcing; gradients flow through it."""
+        """The input of the output head, `[B, T, D]`, under teacher forcing; gradients flow through it."""
         ...
 
     def head_function(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
@@ -159,7 +159,7 @@ class LeanModel(TextModel, Protocol):
     """A model whose training may be made to take less memory or time."""
 
     def lean(self, options: Training) -> AbstractContextManager[None]:
-        """Do what `gradient_checkpointing` and `compile` ask for, while the context lasts; a training is within it.
+        """Apply `gradient_checkpointing` and `compile` while the context lasts; a training runs within it.
 
         It holds for `logits` and `states` while `module` is in training mode. Generation, validation and saving, which
         may happen within too, are as without. Loss and gradients stay the same, but for the order of additions and,

@@ -1,4 +1,4 @@
-"""Teachers and students as a recipe names them, and a teacher that is open.
+"""Teachers and students as a recipe names them, and an open teacher.
 
 Letters in shapes: B batch, T target, V vocabulary, D hidden.
 """
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class InputChecker(Protocol):
-    """A teacher or student that can say, before the data are read, that something it names is not there."""
+    """A teacher or student that can say, before the data are read, that something it names does not exist."""
 
     def check_inputs(self) -> None:
-        """Refuse what is named and not there. Loads tokenizers and configurations, no weights.
+        """Refuse a named model or file that does not exist. Loads tokenizers and configurations, no weights.
 
         Raises:
             MissingInput: Something is not there.
@@ -148,11 +148,11 @@ class Teacher(Protocol):
         ...
 
     def model_config(self, tokenizer: Tokenizer) -> Any | None:
-        """Its transformers configuration, without loading weights; None for a teacher that is no model."""
+        """Its transformers configuration, without loading weights; None for a teacher that is not a model."""
         ...
 
     def find_folder(self) -> Path | None:
-        """The folder of the model that it is or starts from; None for a new model or a teacher that is no model.
+        """The folder of the model that it is or starts from; None for a new model or a teacher that is not a model.
 
         Raises:
             MissingInput: The model is not to be had.
@@ -164,7 +164,7 @@ class Teacher(Protocol):
         ...
 
     def open(self, folder: Path | None, source: DataSource, corpus: Corpus, *, device: str) -> OpenTeacher:
-        """Ready to be asked.
+        """Open the teacher, ready to be asked.
 
         Args:
             folder: Where its model lies: made by the run, or as `find_folder` says; None for one that is no model.

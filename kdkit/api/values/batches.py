@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 IGNORED = -100
-"""What a label is where there is none."""
+"""The label of a position that has none."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -39,7 +39,7 @@ class LabelPlaces:
 
     @classmethod
     def of(cls, labels_BT: torch.Tensor) -> LabelPlaces:
-        """Those of labels `[B, T]` that are not -100."""
+        """The positions of labels `[B, T]` that are not -100."""
         example_N, position_N = (labels_BT != IGNORED).cpu().nonzero(as_tuple=True)
         return cls(example_N=example_N, position_N=position_N)
 
@@ -48,7 +48,7 @@ class LabelPlaces:
         return len(self.example_N)
 
     def pick(self, rows_BTX: torch.Tensor) -> torch.Tensor:
-        """What a tensor holds at these places: `[B, T, ...]` to `[N, ...]`."""
+        """The entries of a tensor at these places: `[B, T, ...]` to `[N, ...]`."""
         return rows_BTX[sent(self.example_N, rows_BTX.device), sent(self.position_N, rows_BTX.device)]
 
 
@@ -97,7 +97,7 @@ class TokenBatch:
 
 
 def sent(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    """A tensor of the CPU on a device, its copy waited for by nobody but who computes with it.
+    """Copy a tensor from the CPU to a device without waiting for the copy.
 
     So on CUDA alone, which keeps what it copies from until it has done so; Apple's GPUs do not.
     """
@@ -107,7 +107,7 @@ def sent(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
 
 
 def joined_rows(parts: Sequence[torch.Tensor], places: Places, *, fill: float = 0) -> torch.Tensor:
-    """The rows `[B, ...]` of all examples, of which each part has those at its places.
+    """Join the rows `[B, ...]` of parts, each of which has the examples at its places.
 
     Each axis beside B is as long as in the part where it is longest, and filled up in the others; the type is the
     widest of theirs.

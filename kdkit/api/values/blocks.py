@@ -1,4 +1,4 @@
-"""What a teacher says of one example, on its way into a cache.
+"""A teacher's answer for one example, on its way into a cache.
 
 Letters: T target, V vocabulary, D hidden.
 """
@@ -26,7 +26,7 @@ class Grid:
 
 @attrs.frozen(kw_only=True, eq=False)
 class TeacherBlock:
-    """What a teacher says of one example's target tokens under teacher forcing.
+    """A teacher's logits for one example's target tokens under teacher forcing.
 
     Attributes:
         id: The example's id.
@@ -55,7 +55,7 @@ class OutputHead:
 
 @attrs.frozen(kw_only=True, eq=False)
 class StateBlock:
-    """What a teacher with a linear head says of one example's target tokens, before that head.
+    """A teacher's hidden states for one example's target tokens, before its linear head.
 
     Attributes:
         id: The example's id.

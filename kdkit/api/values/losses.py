@@ -1,4 +1,4 @@
-"""Losses: their parts, what they are means over, and when in a training they are taken."""
+"""Losses: their parts, the tokens they are means over, and the moment of a training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Moment:
-    """Where a training stands, for what changes in its course.
+    """The moment of a training, for losses that change during it.
 
     Attributes:
         share: 0 at the first step, 1 at the last.
@@ -41,7 +41,7 @@ class TokenCounts:
     soft: int = 0
 
     def __add__(self, other: TokenCounts) -> TokenCounts:
-        """Those of both."""
+        """The sum of both."""
         return TokenCounts(hard=self.hard + other.hard, soft=self.soft + other.soft)
 
 

@@ -1,4 +1,4 @@
-"""What comes out of a run: texts, scores, costs."""
+"""The results of a run: texts, scores, costs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Direction(StrEnum):
 
     @property
     def sense(self) -> int:
-        """1 where more is better, -1 where less is, 0 where neither is."""
+        """1 if higher is better, -1 if lower is, 0 if neither is."""
         return {"higher": 1, "lower": -1, "neither": 0}[self]
 
 
@@ -81,7 +81,7 @@ class Score(Interval):
 
 @attrs.frozen(kw_only=True)
 class Difference(Interval):
-    """By how much a model differs from another in one metric against the ground truth, with its 95 % interval.
+    """The difference between two models in one metric against the ground truth, with its 95 % interval.
 
     The value is the one minus the other, the mean over the rows that count for both. Both wrote for the same rows, so
     the interval is that of the mean difference of a row: far narrower than what the overlap of two intervals tells.
@@ -102,7 +102,7 @@ class Difference(Interval):
 
     @property
     def verdict(self) -> str:
-        """What it says of the one: "better", "worse" or "within noise"; "" where neither more nor less is better."""
+        """Whether the first model is "better", "worse" or "within noise"; "" if neither direction is better."""
         if self.holds_zero:
             return "within noise"
         return {1: "better", -1: "worse", 0: ""}[self.direction.sense * (1 if self.value > 0 else -1)]
@@ -110,7 +110,7 @@ class Difference(Interval):
 
 @attrs.frozen(kw_only=True)
 class ModelSize:
-    """How big a model is, known without its weights.
+    """The size of a model, known without its weights.
 
     Attributes:
         parameters: Trainable parameters, shared ones counted once.
@@ -129,7 +129,7 @@ class ModelSize:
 
 @attrs.frozen(kw_only=True)
 class Cost:
-    """What a model costs to keep and to run.
+    """The costs of keeping and running a model.
 
     Attributes:
         parameters: Trainable parameters, shared ones counted once.
@@ -164,7 +164,7 @@ class Cost:
 
 @attrs.frozen(kw_only=True)
 class Report:
-    """The end of a run: its scores, what each model costs, and where everything lies.
+    """The end of a run: its scores, the costs of each model, and the paths of everything.
 
     Attributes:
         run_dir: The run folder; `report.html` and `report.md` lie in it.
@@ -211,7 +211,7 @@ class AxisValue:
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """What is known of a trial of a sweep.
+    """The outcome of a trial of a sweep, so far.
 
     Attributes:
         id: The trial.

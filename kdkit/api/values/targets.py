@@ -1,4 +1,4 @@
-"""What a teacher says of a batch, as a loss sees it, and which of it belongs to some label tokens.
+"""The teacher's targets for a batch, as a loss sees them, and the part that belongs to some label tokens.
 
 Targets of some of a batch's examples each are joined to targets of all, kind by kind (`joined`): a cache may hold
 records of several codec states, and a batch of such records is decoded state by state.
@@ -38,7 +38,7 @@ class DenseTargets:
 
     @property
     def width(self) -> int:
-        """How many rows there is room for, T."""
+        """How many rows an example has room for, T."""
         return self.logits_BTV.shape[1]
 
     def logits(self, rows: TeacherRows) -> torch.Tensor:
@@ -47,7 +47,7 @@ class DenseTargets:
 
     @classmethod
     def joined(cls, parts: Sequence[DenseTargets], places: Places) -> DenseTargets:
-        """The targets of all examples, of which each part has those at its places; in the widest of their floats."""
+        """Join the targets of parts, each of which has the examples at its places; in the widest of their floats."""
         return cls(
             logits_BTV=joined_rows([each.logits_BTV for each in parts], places),
             lengths_B=joined_rows([each.lengths_B for each in parts], places),
@@ -77,7 +77,7 @@ class QuantizedTargets:
 
     @property
     def width(self) -> int:
-        """How many rows there is room for, T."""
+        """How many rows an example has room for, T."""
         return self.codes_BTV.shape[1]
 
     def logits(self, rows: TeacherRows) -> torch.Tensor:
@@ -100,7 +100,7 @@ class QuantizedTargets:
 
     @classmethod
     def joined(cls, parts: Sequence[QuantizedTargets], places: Places) -> QuantizedTargets:
-        """The targets of all examples, of which each part has those at its places."""
+        """Join the targets of parts, each of which has the examples at its places."""
         none = float("nan")
         tails = [
             each.scale_BT.new_full((), none).expand_as(each.scale_BT) if each.tail_BT is None else each.tail_BT
@@ -133,7 +133,7 @@ class FactoredTargets:
 
     @property
     def width(self) -> int:
-        """How many rows there is room for, T."""
+        """How many rows an example has room for, T."""
         return self.coordinates_BTR.shape[1]
 
     def logits(self, rows: TeacherRows) -> torch.Tensor:
@@ -142,7 +142,7 @@ class FactoredTargets:
 
     @classmethod
     def joined(cls, parts: Sequence[FactoredTargets], places: Places) -> FactoredTargets:
-        """The targets of all examples, of which each part has those at its places; all over one basis."""
+        """Join the targets of parts, each of which has the examples at its places; all over one basis."""
         first = parts[0]
         assert all(each.basis_RV is first.basis_RV and each.offset_V is first.offset_V for each in parts)
         return cls(
@@ -155,7 +155,7 @@ class FactoredTargets:
 
 @attrs.frozen(kw_only=True, eq=False)
 class SparseTargets:
-    """A batch of teacher distributions of which some entries are kept, and of the others only their mass.
+    """A batch of teacher distributions: some entries, and the mass of the others together.
 
     At temperature t the kept entries share the probability `1 - exp(log_tail_BT[t])` in the proportions of
     `softmax(values_BTK / t)`.
@@ -176,12 +176,12 @@ class SparseTargets:
 
     @property
     def width(self) -> int:
-        """How many rows there is room for, T."""
+        """How many rows an example has room for, T."""
         return self.ids_BTK.shape[1]
 
     @classmethod
     def joined(cls, parts: Sequence[SparseTargets], places: Places) -> SparseTargets | None:
-        """The targets of all examples, of which each part has those at its places.
+        """Join the targets of parts, each of which has the examples at its places.
 
         None if the parts know the mass of the entries that are not kept at different temperatures.
         """
@@ -213,7 +213,7 @@ Targets: TypeAlias = DenseTargets | QuantizedTargets | FactoredTargets | SparseT
 
 @attrs.frozen(kw_only=True, eq=False)
 class TeacherRows:
-    """What the teacher says of N label tokens: which rows of a batch's targets are theirs.
+    """The teacher's targets for N label tokens: which rows of a batch's targets are theirs.
 
     Rows are copied, and made into logits, only when a loss asks for them: for a chunk of tokens, not for all.
     What says which rows is in the memory of the CPU, as in `LabelPlaces`.
@@ -231,7 +231,7 @@ class TeacherRows:
     known_N: torch.Tensor
 
     def between(self, start: int, stop: int) -> TeacherRows:
-        """Those of some of the tokens."""
+        """The targets of some of the tokens."""
         chosen = slice(start, stop)
         return attrs.evolve(
             self,
@@ -241,7 +241,7 @@ class TeacherRows:
         )
 
     def known(self, rows_BTX: torch.Tensor) -> torch.Tensor:
-        """Of the targets' rows those that are known, `[M, X]`, on the targets' device; always a copy."""
+        """The known rows of the targets, `[M, X]`, on the targets' device; always a copy."""
         places = LabelPlaces(example_N=self.example_N[self.known_N], position_N=self.position_N[self.known_N])
         width = rows_BTX.shape[1]
         if rows_BTX.stride(0) != width * rows_BTX.stride(1):  # not one row after the other in memory
@@ -251,7 +251,7 @@ class TeacherRows:
         return rows_BTX.flatten(0, 1).index_select(0, sent(row_M, rows_BTX.device))
 
     def shared(self, rows_NX: torch.Tensor) -> torch.Tensor:
-        """Of rows of the tokens, such as the student's, those of tokens that are known, `[M, X]`."""
+        """The rows of known tokens, `[M, X]`, out of rows of all tokens, such as the student's."""
         if bool(self.known_N.all()):
             return rows_NX
         return rows_NX[sent(self.known_N.nonzero()[:, 0], rows_NX.device)]

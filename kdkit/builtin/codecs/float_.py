@@ -1,4 +1,4 @@
-"""Codec `float`: the full vocabulary as floats, compressed or not: what other codecs are compared with.
+"""Codec `float`: the full vocabulary as floats, compressed or not; the yardstick for other codecs.
 
 Letters: B batch, T target tokens, V vocabulary.
 """
@@ -54,22 +54,24 @@ class Float:
     2**-11 and 2**-8, and fp16 is off by at most 2**-25 below its normal numbers (2**-14). -inf stays what it is.
     """
 
-    dtype: str = option("The kind of float: fp32, fp16 or bf16.", default="fp32", check=one_of("fp32", "fp16", "bf16"))
+    dtype: str = option("Type of the floats: fp32, fp16 or bf16.", default="fp32", check=one_of("fp32", "fp16", "bf16"))
     compression: str = option(
-        "What compresses a record: none, lz4 or zstd.", default="none", check=one_of("none", "lz4", "zstd")
+        "Compression of a record: none, lz4 or zstd.", default="none", check=one_of("none", "lz4", "zstd")
     )
     level: int | None = option(
-        "Compression level: 0 to 16 for lz4 (0 where not given), 1 to 22 for zstd (3 where not given).", default=None
+        "Compression level: 0 to 16 for lz4 (default 0), 1 to 22 for zstd (default 3).", default=None
     )
     planes: bool = option(
-        "Store all first bytes of the floats, then all second ones, and so on; the compression then finds more.",
+        "Store all first bytes of the floats, then all second bytes, and so on, which compresses better.",
         default=False,
     )
 
     def __attrs_post_init__(self) -> None:
         """Levels and planes depend on the compression."""
         if self.planes and self.compression == "none":
-            raise ValueError('planes is true, but compression is "none", to which the order of bytes is all one')
+            raise ValueError(
+                'planes is true, but it has no effect with compression = "none"; set lz4 or zstd, or leave planes out'
+            )
         if self.level is None:
             return
         if self.compression == "none":
@@ -148,7 +150,7 @@ class Float:
         else:
             content = payload
         if len(content) != size:
-            raise DamagedData(f"{len(content)} bytes of {self.dtype} logits stand where {size} are expected")
+            raise DamagedData(f"{len(content)} bytes of {self.dtype} logits found, {size} expected")
         if self.planes:
             content = _transposed(content, item, -1)
         stored = np.frombuffer(content, _numpy_dtype(self.dtype).newbyteorder("<"))
@@ -192,7 +194,7 @@ def _numbers(stored_TV: npt.NDArray[Any], dtype: str) -> FloatArray:
 
 
 def _check_kept(id_: str, logits_TV: FloatArray, stored_TV: npt.NDArray[Any], dtype: str) -> None:
-    """Refuse rows of which rounding leaves another distribution: their largest logits are far from 0.
+    """Refuse rows that rounding would turn into another distribution: their largest logits are far from 0.
 
     Raises:
         UsageError: Names the first.
@@ -209,8 +211,9 @@ def _check_kept(id_: str, logits_TV: FloatArray, stored_TV: npt.NDArray[Any], dt
         before_V, after_V = (probabilities(row_V) for row_V in (logits_TV[place], _numbers(stored_TV[place], dtype)))
         if np.abs(before_V - after_V).sum() > 1:
             raise UsageError(
-                f"rounded to {dtype}, the logits of target token {place} of example {id_!r} are another distribution: "
-                f'around {logits_TV[place].max():g} {dtype} has too few numbers; set dtype = "fp32"'
+                f"rounded to {dtype}, the logits of target token {place} of example {id_!r} become another "
+                f"distribution: around {logits_TV[place].max():g}, {dtype} has too few numbers; set dtype = "
+                '"fp32"'
             )
 
 
@@ -237,7 +240,7 @@ def _bits_of(kind: np.dtype[Any], sign: str) -> np.dtype[Any]:
 
 
 def _check_numbers(stored_TV: npt.NDArray[Any], dtype: str) -> None:
-    """Refuse +inf and NaN by their bits: those of their exponents are all set.
+    """Refuse +inf and NaN by their bits: all bits of their exponents are set.
 
     Read as integers with a sign, +inf and NaN are above every finite number; read without, a NaN with the sign is above
     -inf, and that above all else.
@@ -248,4 +251,4 @@ def _check_numbers(stored_TV: npt.NDArray[Any], dtype: str) -> None:
     signed_TV, unsigned_TV = (stored_TV.view(_bits_of(stored_TV.dtype, sign)) for sign in ("i", "u"))
     infinite = INFINITE[dtype]
     if signed_TV.max() >= infinite or unsigned_TV.max() > infinite | 1 << (8 * stored_TV.itemsize - 1):
-        raise DamagedData("there are logits of infinity, or some that are no numbers, which no codec writes")
+        raise DamagedData("some logits are infinite or not numbers, which no codec writes")

@@ -38,7 +38,7 @@ NEVER = -32.0
 
 @attrs.frozen(kw_only=True)
 class Sampled:
-    """Ids drawn from the teacher's distribution at a temperature, and how often each came.
+    """Ids drawn from the teacher's distribution at a temperature, and how often each was drawn.
 
     The share of the draws that an id has is an unbiased estimate of its probability, so the gradient of the forward
     KL divergence is unbiased too. Only at that temperature; and other divergences than the forward KL are not linear in
@@ -50,14 +50,16 @@ class Sampled:
     its id, on batches or on order.
     """
 
-    draws: int = option("Draws a token.", default=50, check=validators.and_(validators.ge(1), validators.le(2**20)))
+    draws: int = option(
+        "Draws for each token.", default=50, check=validators.and_(validators.ge(1), validators.le(2**20))
+    )
     temperature: float = option(
-        "The temperature that is drawn at: that of the loss.",
+        "Temperature of the draws: that of the loss.",
         default=1.0,
         check=validators.and_(validators.ge(0.01), validators.le(100.0)),
     )
     draw: str = option(
-        'How: "systematic" (even distances on the cumulative distribution: less variance) or "independent".',
+        'How to draw: "systematic" (even distances on the cumulative distribution: less variance) or "independent".',
         default="systematic",
         check=one_of("systematic", "independent"),
     )
@@ -70,7 +72,7 @@ class Sampled:
 
     @property
     def is_sample(self) -> bool:
-        """It is: see `SampledCodec`."""
+        """Always true: see `SampledCodec`."""
         return True
 
     def encode(self, block: TeacherBlock) -> bytes:
@@ -169,7 +171,7 @@ class Sampled:
         times_N = reader.integers(len(sets.ids_N), most=self.draws - 1) + 1
         reader.end()
         if (np.bincount(sets.rows_N, weights=times_N, minlength=tokens) != self.draws).any():
-            raise DamagedData(f"a token has other than {self.draws} draws")
+            raise DamagedData(f"a token does not have {self.draws} draws")
         return sets, (np.log(times_N / self.draws) * self.temperature).astype(np.float32)
 
 

@@ -37,10 +37,10 @@ LEAST_TAIL = -700.0
 
 def _temperatures(_instance: object, _field: object, temperatures: tuple[float, ...]) -> None:
     if not temperatures:
-        raise ValueError("names no temperature; [1.0] is the usual one")
+        raise ValueError("has no temperature; give at least one, such as [1.0]")
     for temperature in temperatures:
         if not 0.01 <= temperature <= 100:
-            raise ValueError(f"has the temperature {temperature:g}; they must be from 0.01 to 100")
+            raise ValueError(f"has the temperature {temperature:g}; temperatures must be from 0.01 to 100")
         if temperatures.count(temperature) > 1:
             raise ValueError(f"has the temperature {temperature:g} more than once")
 
@@ -57,12 +57,12 @@ class TopK:
     """
 
     k: int = option(
-        "How many logits of each token are kept; all where the vocabulary has no more.",
+        "How many logits of each token to keep; all if the vocabulary is smaller.",
         default=128,
         check=at_least_one,
     )
     temperatures: tuple[float, ...] = option(
-        "Temperatures at which the mass of the logits that are not kept is stored: those that a loss may have.",
+        "Temperatures for which the mass of the dropped logits is stored; a loss may use only these.",
         default=(1.0,),
         check=_temperatures,
     )
@@ -73,7 +73,7 @@ class TopK:
     )
 
     def __attrs_post_init__(self) -> None:
-        """A cache keeps its codec's options as JSON, which has lists only; equal codecs must be equal."""
+        """Turn a list into a tuple: a cache keeps options as JSON, and equal codecs must be equal."""
         object.__setattr__(self, "temperatures", tuple(map(float, self.temperatures)))
 
     @property
@@ -192,7 +192,7 @@ class TopK:
 
 def _ids_of_rows(sets: IdSets, tokens: int, kept: int) -> Integers:
     if (sizes_of_rows(sets, tokens) != kept).any():
-        raise DamagedData(f"a token has other than {kept} entries")
+        raise DamagedData(f"a token does not have {kept} entries")
     return sets.ids_N.reshape(tokens, kept)
 
 
@@ -201,7 +201,7 @@ def _check_tails(log_tail_XT: FloatArray) -> None:
 
     # NaN fails every comparison.
     if not np.all(((log_tail_XT >= LEAST_TAIL) & (log_tail_XT < 0)) | np.isneginf(log_tail_XT)):
-        raise DamagedData("the mass of the entries that are not kept is none that topk writes")
+        raise DamagedData("the mass of the dropped entries is not one that topk writes")
 
 
 def largest(logits_V: FloatArray, count: int) -> Integers:

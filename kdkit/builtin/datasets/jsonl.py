@@ -31,11 +31,11 @@ class Jsonl:
     """Rows of JSON lines: plain, gzip or zstandard."""
 
     train: str = option("File of training rows.")
-    validation: str | None = option("File of validation rows; without one, a share of the training rows.", default=None)
-    test: str | None = option("File of test rows; without one, evaluation uses the validation rows.", default=None)
+    validation: str | None = option("File of validation rows; by default, a share of the training rows.", default=None)
+    test: str | None = option("File of test rows; by default, evaluation uses the validation rows.", default=None)
     validation_share: float | None = option(
-        f"Without a validation file: the share of the training rows that is split off, by a hash of their ids "
-        f"({DEFAULT_SHARE} unless given).",
+        "Without a validation file: the share of training rows to hold out, chosen by a hash of their ids "
+        f"(default {DEFAULT_SHARE}).",
         default=None,
         check=validators.optional(validators.and_(validators.gt(0.0), validators.lt(1.0))),
     )
@@ -46,22 +46,26 @@ class Jsonl:
     )
     target: str = option("What the model should write: a field, path or template, as for source.", check=_is_template)
     id: str | None = option(
-        'Field of each row\'s id, unique over all files; "train:17" (the line) where a row has none.', default=None
+        "Field with each row's id, unique over all files; a row without one is called by its line, such "
+        'as "train:17".',
+        default=None,
     )
     prediction: str | None = option(
-        "Field of a teacher's text, for teacher recorded with a loss that needs no logits.", default=None
+        'Field with a teacher\'s text, for teacher "recorded" with a loss that needs no logits.', default=None
     )
-    meta: tuple[str, ...] = option("Fields kept for metric suites and reports.", default=())
-    train_rows: int = option("Training rows used, from the first; 0 for all.", default=0, check=not_negative)
-    validation_rows: int = option("Validation rows used, from the first; 0 for all.", default=0, check=not_negative)
-    test_rows: int = option("Test rows used, from the first; 0 for all.", default=0, check=not_negative)
+    meta: tuple[str, ...] = option("Fields to keep for metric suites and reports.", default=())
+    train_rows: int = option("How many training rows to use, from the first; 0 for all.", default=0, check=not_negative)
+    validation_rows: int = option(
+        "How many validation rows to use, from the first; 0 for all.", default=0, check=not_negative
+    )
+    test_rows: int = option("How many test rows to use, from the first; 0 for all.", default=0, check=not_negative)
     skip_broken: bool = option(
-        "Whether lines that are not JSON are counted and left out, rather than an error.", default=False
+        "Whether to leave out and count lines that are not JSON; otherwise they are an error.", default=False
     )
 
     def __attrs_post_init__(self) -> None:
         if self.validation is not None and self.validation_share is not None:
-            raise UsageError("validation and validation_share are both given; take one out")
+            raise UsageError("validation and validation_share are both given; remove one of them")
 
     def load(self, progress: Progress) -> Corpus:
         """Read every row.
@@ -111,11 +115,11 @@ class Jsonl:
                 yield split, row
 
     def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
-        """The input that a row makes, its target left empty; or why it makes none."""
+        """The input made from a row, with an empty target; or the reason why there is none."""
         template = Template.parse(self.source)
         source = template.fill(row)
         if source is None:
-            return f"it lacks {' or '.join(template.fields)}, of which its source is made"
+            return f"it lacks {' or '.join(template.fields)}, which its source needs"
         return Example(id=row_id, source=source, target="")
 
     def _fields(self) -> dict[str, tuple[str, ...]]:

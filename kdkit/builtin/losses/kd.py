@@ -19,28 +19,29 @@ if TYPE_CHECKING:
 
 
 def _fits_divergence(loss: KD, field: attrs.Attribute[Any], value: float) -> None:
-    """A parameter that the divergence does not have is a mistake, and not ignored."""
+    """Refuse a parameter that the divergence does not have."""
     if loss.divergence in DIVERGENCES:
         refusal = parameter_refusal(field.name, value, loss.divergence)
         if refusal is not None:
             raise ValueError(refusal)
 
 
-_SCHEDULED = "this loss follows a schedule: call its `at` with a moment of the training first"
+_SCHEDULED = "this loss follows a schedule; first call its `at` with a moment of the training"
 _parameter = validators.optional(_fits_divergence)
 
 
 @attrs.frozen(kw_only=True)
 class Features:
-    """`features`: how far the student's hidden states, through a projection, may be from the teacher's."""
+    """`features`: adds the distance between the student's hidden states, through a projection, and the teacher's."""
 
     distance: str = option(
-        "What lies between two states: their squared difference, over the teacher's mean square; or 1 - cosine.",
+        'Distance between two states: "mse", their squared difference over the teacher\'s mean square, or '
+        '"cosine", 1 - cosine.',
         default="mse",
         check=one_of(*DISTANCES),
     )
     weight: float | Schedule = option(
-        "What the distance, which begins at about 1, is multiplied by.", default=0.5, check=EachValue(not_negative)
+        "Weight of the distance, which begins at about 1.", default=0.5, check=EachValue(not_negative)
     )
 
 
@@ -49,27 +50,31 @@ class KD:
     """`alpha * T^2 * D(teacher, student) + (1 - alpha) * cross-entropy`, token means (Hinton et al., 2015)."""
 
     alpha: float | Schedule = option(
-        "Share of the soft loss; 0 trains on the labels alone and needs no logits, 1 on the teacher alone.",
+        "Share of the soft loss: 0 trains on labels only and needs no logits, 1 on the teacher only.",
         default=0.5,
         check=EachValue(share),
     )
     temperature: float | Schedule = option(
-        "Divides teacher's and student's logits.", default=1.0, check=EachValue(validators.gt(0))
+        "Divides the logits of teacher and student before softmax; above 1 it flattens both.",
+        default=1.0,
+        check=EachValue(validators.gt(0)),
     )
-    divergence: str = option("What the soft loss measures.", default="forward-kl", check=one_of(*DIVERGENCES))
+    divergence: str = option(
+        "Divergence that the soft loss measures.", default="forward-kl", check=one_of(*DIVERGENCES)
+    )
     beta: float | None = option(
-        "Of jensen-shannon: the teacher's weight, greater than 0 and less than 1; 0.5 if left out.",
+        "For jensen-shannon: the teacher's weight, greater than 0 and less than 1; default 0.5.",
         default=None,
         check=_parameter,
     )
     skew: float | None = option(
-        "Of skew-forward-kl and skew-reverse-kl: the share of the first distribution in the second, greater than 0 and "
-        "less than 1; 0.1 if left out.",
+        "For skew-forward-kl and skew-reverse-kl: the share of the first distribution in the second, greater "
+        "than 0 and less than 1; default 0.1.",
         default=None,
         check=_parameter,
     )
     features: Features | None = option(
-        "Adds the distance of hidden states while the student is trained; needs a codec that keeps them (subspace).",
+        "Adds the distance of hidden states to the student's loss; needs a codec that keeps them (subspace).",
         default=None,
     )
 
@@ -92,7 +97,7 @@ class KD:
 
     @property
     def takes_samples(self) -> bool:
-        """Whether the divergence does."""
+        """Whether the divergence is linear."""
         return DIVERGENCES[self.divergence].takes_samples
 
     def at(self, moment: Moment) -> KD:
@@ -141,7 +146,7 @@ class KD:
         Raises:
             UsageError: The weight follows a schedule, and `at` has not been called.
         """
-        assert self.features is not None, "this loss compares no hidden states"
+        assert self.features is not None, "this loss does not compare hidden states"
         weight = self.features.weight
         if isinstance(weight, Schedule):
             raise UsageError(_SCHEDULED)

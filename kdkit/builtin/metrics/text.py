@@ -1,4 +1,4 @@
-"""The `text` metric suite: how near two texts are, whatever they say.
+"""The `text` metric suite: how similar two texts are, for any kind of text.
 
 All three metrics see the texts with line ends written as newlines and white space cut off at both ends; nothing else
 is changed. They lie between 0 and 1, and are 1 for equal texts.

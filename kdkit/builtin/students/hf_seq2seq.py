@@ -21,10 +21,10 @@ class FromTeacher:
     """Which of the teacher's layers the student starts from."""
 
     encoder_layers: tuple[int, ...] = option(
-        "The teacher's encoder layers to keep, from 0, in order.", check=some_layers
+        "Encoder layers of the teacher to keep, counted from 0, in order.", check=some_layers
     )
     decoder_layers: tuple[int, ...] = option(
-        "The teacher's decoder layers to keep, from 0, in order.", check=some_layers
+        "Decoder layers of the teacher to keep, counted from 0, in order.", check=some_layers
     )
 
 
@@ -33,7 +33,7 @@ class HFSeq2SeqStudent(HFStudent):
     """An encoder-decoder by name or path, new from a configuration, or made of the teacher's own layers."""
 
     from_teacher: FromTeacher | None = option(
-        "Some of the teacher's layers instead, with their weights; it uses the teacher's tokenizer.", default=None
+        "Some of the teacher's layers instead, with their weights and the teacher's tokenizer.", default=None
     )
 
     @property

@@ -27,7 +27,7 @@ class HFSeq2SeqTeacher(HFTeacher):
     def __attrs_post_init__(self) -> None:
         HFTeacher.__attrs_post_init__(self)
         if (self.src_lang or self.tgt_lang) and not (self.tokenizer or self.model):
-            raise UsageError("src_lang and tgt_lang need a tokenizer that marks languages; name one in `tokenizer`")
+            raise UsageError("src_lang and tgt_lang need a tokenizer that marks languages; give one in `tokenizer`")
 
     @property
     def model_kind(self) -> EncoderDecoder:

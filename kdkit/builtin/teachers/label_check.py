@@ -52,7 +52,7 @@ class LabelCheck:
         self._top1 = dict.fromkeys(self._factors, 0.0)
 
     def add(self, logits_TV: FloatArray, labels_T: tuple[int, ...]) -> None:
-        """Take one row in: its scaled logits, and its labels (more of them than logits are allowed)."""
+        """Add one row: its scaled logits, and its labels (which may be more than its logits)."""
         import numpy as np
 
         tokens = min(len(logits_TV), len(labels_T))
@@ -75,13 +75,13 @@ class LabelCheck:
         return {scale: total / max(self._tokens, 1) for scale, total in self._cross_entropy.items()}
 
     def is_overconfident(self) -> bool:
-        """Whether the likeliest token has nearly all the probability, and is the label clearly less often."""
+        """Whether the likeliest token has nearly all the probability but is the label clearly less often."""
         tokens = max(self._tokens, 1)
         sure = next(iter(self._top1.values())) / tokens
         return sure > OVERCONFIDENT and self._right / tokens < sure - ACCURACY_GAP
 
     def sentence(self) -> str:
-        """What was found, in one line."""
+        """The findings, in one line."""
         tokens = max(self._tokens, 1)
         (scale, here), (other, there) = self.mean_cross_entropy().items()
         text = (
@@ -90,7 +90,5 @@ class LabelCheck:
             f"right {self._right / tokens:.3f} of the time"
         )
         if self.is_overconfident():
-            text += (
-                f": far too sure of itself, its logits are probably too large; try teacher.logit_scale = {other:.4g}"
-            )
+            text += f": far too sure, so its logits are probably too large; try teacher.logit_scale = {other:.4g}"
         return text

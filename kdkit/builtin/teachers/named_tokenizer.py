@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def src_lang() -> Any:
     """The option `src_lang`."""
     return option(
-        "Language code of the sources, for a tokenizer that marks texts with their language (NLLB, mBART, M2M100); "
-        "what its folder says if left out.",
+        "Language code of the sources, for a tokenizer that marks texts with their language (NLLB, mBART, "
+        "M2M100); by default the one in its folder.",
         default="",
         neutral="",
     )
@@ -22,7 +22,7 @@ def src_lang() -> Any:
 
 def tgt_lang() -> Any:
     """The option `tgt_lang`."""
-    return option("Language code of the targets, likewise.", default="", neutral="")
+    return option("Language code of the targets, as for src_lang.", default="", neutral="")
 
 
 def load(name: str, *, src_lang: str, tgt_lang: str) -> Tokenizer:

@@ -34,9 +34,11 @@ CHECKED_ROWS = 64
 
 @attrs.frozen(kw_only=True)
 class RecordedTeacher:
-    """A teacher that is not here: its texts and logits came with the data set."""
+    """A teacher without its model: its texts and logits came with the data set."""
 
-    tokenizer: str = option("The tokenizer whose ids the logits are over: a hub name, or the path of a folder.")
+    tokenizer: str = option(
+        "The tokenizer whose ids the logits are over: its name on the hub, or the path of its folder."
+    )
     src_lang: str = named_tokenizer.src_lang()
     tgt_lang: str = named_tokenizer.tgt_lang()
     logit_scale: float = option(
@@ -57,7 +59,7 @@ class RecordedTeacher:
         return False
 
     def check_inputs(self) -> None:
-        """Refuse a tokenizer that is not to be had.
+        """Refuse a tokenizer that is not available.
 
         Raises:
             MissingInput: It is not there.
@@ -82,14 +84,14 @@ class RecordedTeacher:
         return None
 
     def model_config(self, tokenizer: Tokenizer) -> None:
-        """None: it is no model."""
+        """None: it is not a model."""
 
     def find_folder(self) -> None:
-        """None: it is no model."""
+        """None: it is not a model."""
 
     def build(self, corpus: Corpus, *, seed: int, device: str) -> TextModel:  # noqa: ARG002 - as the protocol has it
         """Never called: `is_made_here` is False."""
-        raise UsageError("a recorded teacher has no model to build; take hf-seq2seq to make one")
+        raise UsageError("a recorded teacher has no model to build; use hf-seq2seq to make one")
 
     def open(
         self,
@@ -158,7 +160,7 @@ class OpenRecorded:
             stream = self._recorded()
             first = next(stream, None)
             if first is None:
-                raise UsageError("the data set has no row with logits; teacher recorded needs them")
+                raise UsageError('the data set has no row with logits, which teacher "recorded" needs')
             self._vocabulary = (first.read(1)[0].shape[-1], first.id)
         return self._vocabulary[0]
 
@@ -200,14 +202,13 @@ class OpenRecorded:
                 break
         if wanted:
             raise Mismatch(
-                f"the data set has no logits any more for {len(wanted)} of {len(rows)} rows "
-                f"(first {next(iter(wanted))}); "
-                "its file has changed since it was read, so start again"
+                f"the data set no longer has logits for {len(wanted)} of {len(rows)} rows (first "
+                f"{next(iter(wanted))}); its file has changed since it was read, so run again with --fresh"
             )
         if short:
             progress.note(
-                f"{short} of {len(rows)} rows have fewer recorded logits than labels; "
-                "the soft loss covers the tokens that there are"
+                f"{short} of {len(rows)} rows have fewer recorded logits than labels; the soft loss covers "
+                "only the tokens with logits"
             )
 
     def generate(
@@ -228,20 +229,20 @@ class OpenRecorded:
             text = self._predictions.get(row.id)
             if text is None:
                 raise UsageError(
-                    f"row {row.id} came without a prediction of the teacher; "
-                    "teacher recorded needs one in every row that is asked for"
+                    f'row {row.id} came without a prediction of the teacher, but teacher "recorded" needs one '
+                    "in every row that it is asked for"
                 )
             yield Prediction(id=row.id, text=text)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
     def _recorded(self) -> Iterator[RecordedLogits]:
         if not isinstance(self._source, RecordedSource):
             raise UsageError(
-                f"teacher recorded needs a data set whose rows came with logits, such as assertion-zip, and "
-                f"{type(self._source).__name__} is none; take another data set, a teacher that makes its own, "
-                "or a loss that needs none (alpha = 0)"
+                'teacher "recorded" needs a data set whose rows came with logits, such as assertion-zip, but '
+                f"{type(self._source).__name__} has none; use another data set, a teacher that computes its "
+                "own, or a loss that needs none (alpha = 0)"
             )
         return self._source.recorded()
 
@@ -252,12 +253,12 @@ class OpenRecorded:
         expected, first = self._vocabulary
         if width != expected:
             raise UsageError(
-                f"the logits of row {id_} are over {width} tokens, and those of row {first} over {expected}"
+                f"the logits of row {id_} are over {width} tokens, but those of row {first} are over {expected}"
             )
         if max(labels_T, default=0) >= width:
             raise UsageError(
-                f"row {id_} has the label {max(labels_T)}, and its logits are over {width} tokens only; "
-                "teacher.tokenizer is not the one that they were made with"
+                f"row {id_} has the label {max(labels_T)}, but its logits are over only {width} tokens; set "
+                "teacher.tokenizer to the one that they were made with"
             )
 
 

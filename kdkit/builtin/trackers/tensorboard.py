@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class TensorBoard:
     """Event files in the run folder, at `tracking/tensorboard`; `tensorboard --logdir runs` shows those of all runs."""
 
-    flush_seconds: int = option("Seconds until a number is on the disk.", default=30, check=positive)
+    flush_seconds: int = option("Seconds until a number is written to disk.", default=30, check=positive)
 
     def open(self, *, name: str, folder: Path, recipe: Mapping[str, object]) -> _Events:  # noqa: ARG002 - a tracker's
         """Begin a file; TensorBoard takes all files of a folder for one record.

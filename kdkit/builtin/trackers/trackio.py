@@ -21,11 +21,13 @@ class Trackio:
     """A run of trackio, which `trackio show` shows; kept on this machine unless a space is named."""
 
     project: str = option("The project.", default="kdkit")
-    space: str = option("A space that the numbers are sent to, as OWNER/NAME; none if left out.", default="")
-    group: str = option("What groups runs there, as those of a sweep.", default="")
+    space: str = option(
+        "A space to send the numbers to, as OWNER/NAME; by default they stay on this machine.", default=""
+    )
+    group: str = option("Name under which runs are grouped there, such as the runs of a sweep.", default="")
 
     def open(self, *, name: str, folder: Path, recipe: Mapping[str, object]) -> _Run:
-        """Begin or go on with a run.
+        """Begin or resume a run.
 
         Raises:
             MissingInput: trackio is not installed.

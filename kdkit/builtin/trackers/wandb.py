@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class WandB:
-    """A run of Weights & Biases. Which server and which account is for its own settings to say: `wandb login`."""
+    """A run of Weights & Biases. Its own settings choose server and account: `wandb login`."""
 
     project: str = option("The project.", default="kdkit")
-    entity: str = option("The user or team; your own if left out.", default="")
-    group: str = option("What groups runs there, as those of a sweep.", default="")
+    entity: str = option("The user or team; by default your own.", default="")
+    group: str = option("Name under which runs are grouped there, such as the runs of a sweep.", default="")
     mode: str = option(
-        'Whether numbers are sent at once or kept in the run folder for `wandb sync`; "" for what WANDB_MODE says.',
+        'Whether numbers are sent at once or kept in the run folder for `wandb sync`; "" follows WANDB_MODE.',
         default="",
         check=one_of("", "online", "offline"),
     )
 
     def open(self, *, name: str, folder: Path, recipe: Mapping[str, object]) -> _Run:
-        """Begin or go on with the run whose id is kept in the run folder.
+        """Begin or resume the run whose id is kept in the run folder.
 
         Raises:
             MissingInput: wandb is not installed.
@@ -45,7 +45,7 @@ class WandB:
         settings = wandb.Settings(silent=True, console="off", **({"mode": self.mode} if self.mode else {}))
         mode = self.mode or wandb.setup(settings).settings.mode
         if mode == "online" and not wandb.login(prompt=False):
-            raise UsageError('nobody is logged in to wandb: run `wandb login`, or give track.mode = "offline"')
+            raise UsageError('you are not logged in to wandb: run `wandb login`, or set track.mode = "offline"')
         run = wandb.init(
             project=self.project,
             entity=self.entity or None,

@@ -395,7 +395,7 @@ def test_a_download_says_what_is_fetched_how_large_it_is_and_how_far_it_came(tmp
 @pytest.mark.parametrize("name", ["path", "download_dir", "spool_dir"])
 def test_the_home_of_nobody_is_no_path(write, name):
     given = {"path": assertion_zip.PUBLISHED if name == "download_dir" else str(write([row(0)]))}
-    with pytest.raises(UsageError, match="~nosuchuser/x cannot be a path: there is no home folder"):
+    with pytest.raises(UsageError, match="~nosuchuser/x cannot be a path: that user has no home folder"):
         AssertionZip(**given | {name: "~nosuchuser/x"}).load(Silent())
 
 

@@ -343,7 +343,7 @@ def soft_capped(block):
 
 
 def test_soft_capped_logits_are_refused_with_the_reason(head):
-    with pytest.raises(UsageError, match=r"no linear function .* misses one of 50 others by .* soft-capped"):
+    with pytest.raises(UsageError, match=r"not a linear function .* misses one of 50 others by .* soft-capped"):
         CODEC.fit([soft_capped(head_block(head, synthetic_states(20, 12, seed=seed))) for seed in range(10)])
 
 
@@ -380,13 +380,13 @@ def test_logits_a_little_outside_of_the_space_are_taken(head, bound):
 
 
 def test_blocks_that_do_not_fit_the_state_are_refused(bound):
-    with pytest.raises(UsageError, match=r"299 wide, and those that the codec learnt from 300"):
+    with pytest.raises(UsageError, match=r"299 wide, but the codec learnt from logits 300 wide"):
         bound.encode(synthetic_block(2, 299))
-    with pytest.raises(UsageError, match=r"shape \[2, 11\]; \[tokens, 12\] is due"):
+    with pytest.raises(UsageError, match=r"shape \[2, 11\]; it must be \[tokens, 12\]"):
         bound.encode_states(synthetic_states(2, 11))
     with pytest.raises(UsageError, match="not finite"):
         bound.encode_states(StateBlock(id="x", states_TD=np.full((1, 12), np.nan, np.float32)))
-    with pytest.raises(UsageError, match="logits must be numbers below infinity"):
+    with pytest.raises(UsageError, match="logits must be finite"):
         bound.encode(TeacherBlock(id="x", logits_TV=np.full((1, 300), np.inf, np.float32)))
     with pytest.raises(UsageError, match="larger step"):
         bound.encode_states(StateBlock(id="x", states_TD=np.full((1, 12), 1e12, np.float32)))
@@ -523,9 +523,9 @@ def test_a_long_payload_cannot_claim_more_tokens_than_it_holds_either(bound):
 
 def test_a_vocabulary_that_is_not_the_states_is_damage(bound):
     payload = bound.encode_states(StateBlock(id="x", states_TD=gaussian(3, 12)))
-    with pytest.raises(DamagedData, match="300 wide by the state, and 301"):
+    with pytest.raises(DamagedData, match="300 wide by the state, but 301"):
         bound.decode(payload, tokens=3, vocab_size=301)
-    with pytest.raises(DamagedData, match="300 wide by the state, and 301"):
+    with pytest.raises(DamagedData, match="300 wide by the state, but 301"):
         bound.targets([(payload, 3)], vocab_size=301, device="cpu")
 
 

@@ -166,8 +166,8 @@ def test_a_shard_that_is_a_device_is_named_once(tmp_path):
     shard = shards(tmp_path / "c")[0]
     shard.unlink()
     shard.symlink_to("/dev/zero")
-    with pytest.raises(DamagedData, match=rf"^{shard} is a device, and kdkit reads regular files only; .*; run `kdkit"):
+    with pytest.raises(DamagedData, match=rf"^{shard} is a device, but kdkit reads only regular files; .*; run `kdkit"):
         read_all(tmp_path / "c")
     assert [str(fault) for fault in verify(tmp_path / "c")] == [
-        f"{shard.name}: is a device, and kdkit reads regular files only; put the file in its place"
+        f"{shard.name}: is a device, but kdkit reads only regular files; put a regular file in its place"
     ]

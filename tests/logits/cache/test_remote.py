@@ -670,7 +670,7 @@ def test_a_url_where_only_a_folder_goes_is_refused_and_leaves_nothing(tmp_path, 
     monkeypatch.chdir(tmp_path)
     error = run(*arguments).exception
     assert isinstance(error, UsageError)
-    assert "is a URL, and a folder is needed here; `kdkit cache fetch URL`" in str(error)
+    assert "is a URL, but this command needs a folder; fetch the cache with `kdkit cache fetch URL`" in str(error)
     assert list(tmp_path.iterdir()) == []
 
 

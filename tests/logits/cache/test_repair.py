@@ -346,7 +346,9 @@ def test_the_command_says_what_is_lost_and_ends_with_4(folder):
     assert f"{shards(folder)[0].name}" not in result.stdout
     assert "record 0: its bytes do not match" in result.stderr or "record 1: its bytes do not match" in result.stderr
     assert isinstance(result.exception, DamagedData)
-    assert f"1 record of {folder} is lost; `kdkit cache repair {folder} --run RUN_DIR`" in str(result.exception)
+    assert f"{folder} has lost 1 record; to capture it again, run `kdkit cache repair {folder} --run RUN_DIR`" in str(
+        result.exception
+    )
     assert "big-teacher" in str(result.exception)
     assert "not finished: 19 records" in run(folder).stdout
 
@@ -365,7 +367,7 @@ def test_messages_about_damage_name_the_command(folder, tmp_path):
     ):
         LogitCache.open(folder)
     result = CliRunner().invoke(command, ["verify", str(folder)])
-    assert f"`kdkit cache repair` of {folder}" in str(result.exception)
+    assert f"`kdkit cache repair` on {folder}" in str(result.exception)
     (folder / "manifest.json").write_bytes(b"{}")
     with pytest.raises(DamagedData, match=f"`kdkit cache repair {folder}`"):
         LogitCache.open(folder)

@@ -1,1 +1,1 @@
-"""What several of the shipped codecs are made of."""
+"""Parts that several of the shipped codecs share."""

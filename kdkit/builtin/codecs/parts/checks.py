@@ -1,4 +1,4 @@
-"""What every codec asks of logits before it encodes them. Letters: T target tokens, V vocabulary."""
+"""Checks of logits that every codec makes before it encodes them. Letters: T target tokens, V vocabulary."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _as_array(block: TeacherBlock) -> FloatArray:
     logits_TV = np.ascontiguousarray(block.logits_TV, dtype=np.float32)
     if logits_TV.ndim != 2 or logits_TV.shape[1] < 1:
         raise UsageError(
-            f"the logits of example {block.id!r} have shape {logits_TV.shape}; [tokens, vocabulary] is due"
+            f"the logits of example {block.id!r} have shape {logits_TV.shape}; it must be [tokens, vocabulary]"
         )
     return logits_TV
 
@@ -103,8 +103,8 @@ def _check_rows(block: TeacherBlock, logits_TV: FloatArray) -> None:
     empty_T = np.isneginf(logits_TV.max(axis=1))
     if empty_T.any():
         raise UsageError(
-            f"every logit of target token {int(empty_T.argmax())} of example {block.id!r} is -inf: a distribution "
-            "needs one that is not; look at what the teacher masks there"
+            f"every logit of target token {int(empty_T.argmax())} of example {block.id!r} is -inf, but a "
+            "distribution needs one that is finite; check what the teacher masks there"
         )
 
 
@@ -116,7 +116,7 @@ def _refuse_first(block: TeacherBlock, logits_TV: FloatArray, bad_TV: npt.NDArra
     token, entry = (int(i) for i in np.argwhere(bad_TV)[0])
     value = float(logits_TV[token, entry])
     if np.isnan(value) or value == np.inf:
-        advice = "logits must be numbers below infinity: look at what the teacher computes there"
+        advice = "logits must be finite: check what the teacher computes there"
     raise UsageError(
         f"the logit of vocabulary entry {entry} at target token {token} of example {block.id!r} is {value:g}; {advice}"
     )

@@ -45,7 +45,7 @@ def lz4_decompress(frame: bytes, size: int, *, or_else: int | None = None) -> by
         if or_else is not None and info["content_size"] == or_else:
             size = or_else
         if info["skippable"] or info["content_size"] != size:
-            raise DamagedData(f"an LZ4 frame of {info['content_size']} bytes stands where {size} are expected")
+            raise DamagedData(f"an LZ4 frame of {info['content_size']} bytes found, {size} bytes expected")
         if size > LZ4_MOST_EXPANSION * len(frame):
             raise DamagedData(f"{len(frame)} bytes of LZ4 cannot hold the {size} expected")
         decompressor = lz4.frame.LZ4FrameDecompressor()
@@ -76,7 +76,7 @@ def zstd_decompress(frame: bytes, size: int) -> bytes:
         declared = zstandard.get_frame_parameters(frame).content_size
         if declared != size:
             named = "unknown size" if declared == zstandard.CONTENTSIZE_UNKNOWN else f"{declared} bytes"
-            raise DamagedData(f"a zstd frame of {named} stands where {size} bytes are expected")
+            raise DamagedData(f"a zstd frame of {named} found, {size} bytes expected")
         if size > ZSTD_MOST_EXPANSION * len(frame):
             raise DamagedData(f"{len(frame)} bytes of zstd cannot hold the {size} expected")
         content = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
@@ -93,8 +93,8 @@ def largest_frame(content_bytes: float) -> float:
 
 def _check_end(content: bytes, size: int, *, ended: bool, trailing: int) -> None:
     if len(content) != size:
-        raise DamagedData(f"the frame holds {len(content)} bytes where {size} are expected")
+        raise DamagedData(f"the frame holds {len(content)} bytes, {size} expected")
     if not ended:
-        raise DamagedData("the frame has no end")
+        raise DamagedData("the frame is cut short")
     if trailing:
         raise DamagedData(f"{trailing} bytes follow the frame")

@@ -105,14 +105,14 @@ def _read_block(reader: Reader, first: int, rows: int, vocab_size: int) -> IdSet
 
     size = struct.unpack("<I", reader.take(4))[0]
     if not 1 <= size <= vocab_size:
-        raise DamagedData(f"{rows} rows are said to have {size} of {vocab_size} vocabulary entries")
+        raise DamagedData(f"{rows} rows claim {size} of {vocab_size} vocabulary entries")
     union_U = np.cumsum(reader.integers(size, most=vocab_size - 1) + 1) - 1
     if union_U[-1] >= vocab_size:
         raise DamagedData(f"the id {union_U[-1]} is beyond a vocabulary of {vocab_size}")
     left_U = reader.integers(size, most=rows - 1) + 1 if rows > 1 else np.ones(size, np.int64)
     way_U = reader.fields(_widths()[rows, left_U])
     if (way_U >= _ways()[rows, left_U]).any():
-        raise DamagedData("a choice of rows has a number that no choice has")
+        raise DamagedData("the number of a choice of rows is not valid")
     member_RU = np.zeros((rows, size), bool)
     single_U = left_U == 1  # of most ids; the number of a choice of one row is the row
     member_RU[way_U[single_U], np.flatnonzero(single_U)] = True

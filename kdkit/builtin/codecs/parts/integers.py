@@ -102,7 +102,7 @@ class Reader:
     def take(self, size: int) -> bytes:
         """The next bytes."""
         if size > self.left:
-            raise DamagedData(f"{self.left} bytes are left where {size} are expected")
+            raise DamagedData(f"{self.left} bytes are left, {size} expected")
         taken = self._payload[self._at : self._at + size]
         self._at += size
         return taken
@@ -113,7 +113,7 @@ class Reader:
         return len(self._payload) - self._at
 
     def end(self) -> None:
-        """See that everything has been read."""
+        """Refuse a payload with bytes left."""
         if self.left:
             raise DamagedData(f"{self.left} bytes follow the payload's end")
 
@@ -124,7 +124,7 @@ class Reader:
         code = self.take(1)[0]
         parameter = code % EXP_GOLOMB
         if parameter > LARGEST_PARAMETER:
-            raise DamagedData(f"a section of numbers has the code {code}, which there is not")
+            raise DamagedData(f"a section of numbers has the unknown code {code}")
         prefix_N = self._prefixes(count)
         if code < EXP_GOLOMB:
             _check_most(prefix_N, most >> parameter)
@@ -150,7 +150,7 @@ class Reader:
                 break
             window = min(4 * window, self.left)
         if len(ones_N) < count:
-            raise DamagedData(f"{len(ones_N)} numbers stand where {count} are expected")
+            raise DamagedData(f"{len(ones_N)} numbers found, {count} expected")
         self._skip(int(ones_N[-1]) + 1 if count else 0)
         return np.diff(ones_N, prepend=-1) - 1
 
@@ -161,7 +161,7 @@ class Reader:
         ends_N = np.cumsum(width_N)
         total = int(ends_N[-1]) if ends_N.size else 0
         if total > 8 * self.left:
-            raise DamagedData(f"{self.left} bytes are left where {total} bits are expected")
+            raise DamagedData(f"{self.left} bytes are left, {total} bits expected")
         start = self._at
         self._skip(total)
         if not total:
@@ -178,12 +178,12 @@ class Reader:
         return numbers_N
 
     def _skip(self, bits: int) -> None:
-        """Go on at the byte after so many bits; those that pad the last byte are zero."""
+        """Move to the byte after so many bits; the bits that pad the last byte are zero."""
         if bits % 8 and self._payload[self._at + bits // 8] & (0xFF >> bits % 8):
-            raise DamagedData("there are bits where a payload has its padding")
+            raise DamagedData("the padding of a payload has bits that are set")
         self._at += -(-bits // 8)
 
 
 def _check_most(numbers_N: Integers, most: int) -> None:
     if numbers_N.size and int(numbers_N.max()) > most:
-        raise DamagedData(f"the number {int(numbers_N.max())} stands where {most} is the largest there can be")
+        raise DamagedData(f"the number {int(numbers_N.max())} is larger than {most}, the largest possible one")

@@ -1,4 +1,4 @@
-"""What the sparse codecs share: the head of a payload, the rows it holds, and the targets of a batch.
+"""Parts that the sparse codecs share: the head of a payload, its rows, and the targets of a batch.
 
 Letters: B batch, T target tokens, V vocabulary, K entries kept, N entries of all rows.
 """
@@ -52,7 +52,7 @@ def check_head(reader: Reader, tokens: int, vocab_size: int) -> None:
     """
     found = struct.unpack("<II", reader.take(HEAD_BYTES))
     if found != (tokens, vocab_size):
-        raise DamagedData(f"logits of shape {found} stand where {(tokens, vocab_size)} are expected")
+        raise DamagedData(f"logits of shape {found} found, {(tokens, vocab_size)} expected")
 
 
 def sizes_of_rows(sets: IdSets, tokens: int) -> Integers:

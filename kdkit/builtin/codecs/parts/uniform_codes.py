@@ -52,5 +52,5 @@ def unpacked(content: npt.NDArray[np.uint8], count: int, bits: int) -> npt.NDArr
     codes[0::2] = pairs & 15
     codes[1::2] = pairs >> 4
     if odd != count % 2 or codes[count:].any():
-        raise DamagedData(f"4-bit logits do not end as {count} of them do")
+        raise DamagedData(f"4-bit logits do not end where {count} of them must")
     return codes[:count]

@@ -1,4 +1,4 @@
-"""The even grids of logits at 8 and 4 bits: fitted, checked, applied and undone.
+"""Fits, checks, applies and undoes the even grids of logits at 8 and 4 bits.
 
 All arithmetic is float32, one operation after another, so that NumPy and torch give the same bits.
 
@@ -52,8 +52,8 @@ def given_grid(grid: Grid, rows: int, example: str, *, top: int) -> tuple[FloatA
     reach = (abs(grid.zero_point) + top) * grid.scale
     if not (grid.scale >= SMALLEST_SCALE and reach <= LARGEST_FLOAT32 and grid.bits >= 1):
         raise UsageError(
-            f"the grid of example {example!r} (scale {grid.scale}, zero point {grid.zero_point}, {grid.bits} bits) "
-            "cannot be used: the scale must be positive and all its logits finite"
+            f"the grid of example {example!r} (scale {grid.scale}, zero point {grid.zero_point}, {grid.bits} "
+            "bits) cannot be used: the scale must be positive, and all its logits finite"
         )
     return np.full((rows, 1), grid.scale, np.float32), np.full((rows, 1), grid.zero_point, np.float32)
 
@@ -65,7 +65,7 @@ def check_on_grid(
     zero_point_R1: FloatArray,
     block: TeacherBlock,
 ) -> None:
-    """A grid is the teacher's promise; logits that are off it by more than rounding would be spoilt in silence.
+    """Refuse logits off their grid by more than rounding: the codec would spoil them silently.
 
     Raises:
         UsageError: One is.
@@ -79,9 +79,9 @@ def check_on_grid(
     if distance_TV.max() > allowed:
         token, entry = (int(i) for i in np.unravel_index(distance_TV.argmax(), distance_TV.shape))
         raise UsageError(
-            f"the logit {logits_TV[token, entry]:g} at target token {token}, vocabulary entry {entry} of example "
-            f"{block.id!r} does not lie on the grid given with it ({block.grid}); "
-            "the teacher must give the grid of the logits that it gives, or none"
+            f"the logit {logits_TV[token, entry]:g} at target token {token}, vocabulary entry {entry} of "
+            f"example {block.id!r} does not lie on its grid ({block.grid}); the teacher must return the grid "
+            "of its logits, or none"
         )
 
 

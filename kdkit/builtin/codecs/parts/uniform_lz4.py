@@ -50,7 +50,7 @@ TAIL_BYTES = 4
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Content:
-    """What a record's frame holds.
+    """The contents of a record's frame.
 
     Attributes:
         scale_R1: float32.
@@ -92,7 +92,7 @@ class UniformGridLZ4:
     deepest: ClassVar[float]
 
     scope: str = option(
-        'Over what a grid spans: each token\'s "row" (finer), or the whole "array" of an example, as in the thesis.',
+        'Span of a grid: each token\'s "row" (finer), or the whole "array" of an example, as in the thesis.',
         default="row",
         check=one_of("row", "array"),
     )
@@ -100,13 +100,13 @@ class UniformGridLZ4:
     # end within 0.01 % of the raw size, but level 0 works at gigabytes a second and levels 3 to 12 at 40 MB/s. So the
     # default is 0, and not the 9 of the thesis. (With `clip` there is much that repeats, and level 9 saves more.)
     level: int = option(
-        "LZ4's compression level, 0 to 16; without `clip` logits rarely get smaller above 0, only slower.",
+        "Compression level of LZ4, 0 to 16; without `clip`, levels above 0 rarely save space and take longer.",
         default=0,
         check=validators.and_(validators.ge(0), validators.le(16)),
     )
     clip: float | None = option(
-        "Keep apart only the logits at most this far below their row's maximum; the mass of each row's others is kept "
-        "as one number. By default, and at most, 128 (u8-lz4) or 64 (u4-lz4).",
+        "Keep only the logits at most this far below their row's maximum one by one; the others of a row are "
+        "kept as one number, their mass. By default, and at most, 128 (u8-lz4) or 64 (u4-lz4).",
         default=None,
         check=validators.optional(positive),
     )
@@ -217,7 +217,7 @@ class UniformGridLZ4:
         return _Content(scale_R1=scale_R1, zero_point_R1=zero_point_R1, tail_T1=tail_T1, q_TV=q_TV)
 
     def _check_array(self, example: str, within_TV: FloatArray) -> None:
-        """Rows of which each lies within the clip, but which lie far from each other, are too much for one grid.
+        """Refuse rows that lie too far from each other for one grid, though each lies within the clip.
 
         Raises:
             UsageError: They are.

@@ -1,4 +1,4 @@
-"""The tails of rows: logits far below their row's maximum, of which only the mass is kept.
+"""The tails of rows: logits far below their row's maximum, kept only as their mass.
 
 Letters: T target tokens, V vocabulary, R grids, X the logits that one spans.
 """
@@ -49,4 +49,4 @@ def check_tails(levels_T1: FloatArray) -> None:
     import numpy as np
 
     if not (levels_T1 < np.inf).all():
-        raise DamagedData("the level of a row's clipped logits is infinity or no number, which kdkit does not write")
+        raise DamagedData("the level of a row's clipped logits is infinite or not a number, which kdkit does not write")

@@ -45,7 +45,7 @@ def checked_logits(block: TeacherBlock, *, step: float) -> FloatArray:
         limit=LARGEST_LOGIT,
         advice=f"subspace holds magnitudes up to {LARGEST_LOGIT:g}, since float32 rounds larger ones by more than "
         f'step = {step:g} allows; the codecs "u8-lz4", "float", "topk" and "sampled" keep masked logits',
-        mask_advice='subspace has no place for masked logits; use the codec "u8-lz4", "float", "topk" or "sampled"',
+        mask_advice='subspace cannot keep masked logits; use the codec "u8-lz4", "float", "topk" or "sampled"',
     )
 
 
@@ -68,8 +68,8 @@ class BoundSubspace:
         logits_TV = checked_logits(block, step=self.state.step)
         if logits_TV.shape[1] != self.state.vocab_size:
             raise UsageError(
-                f"the logits of example {block.id!r} are {logits_TV.shape[1]} wide, and those that the codec "
-                f"learnt from {self.state.vocab_size}; capture into another cache"
+                f"the logits of example {block.id!r} are {logits_TV.shape[1]} wide, but the codec learnt from "
+                f"logits {self.state.vocab_size} wide; capture into another cache"
             )
         coordinates_TR = self._nearest(logits_TV)
         self._check_near(logits_TV, coordinates_TR, block.id)
@@ -87,7 +87,7 @@ class BoundSubspace:
         with np.errstate(over="ignore", invalid="ignore"):
             logits_TV: FloatArray = coordinates_TR @ self._basis + self.state.offset_V
         if logits_TV.size and not (np.isfinite(logits_TV.min()) and np.isfinite(logits_TV.max())):
-            raise DamagedData("the coordinates give logits that are not finite")
+            raise DamagedData("the coordinates decode to logits that are not finite")
         return logits_TV
 
     def targets(self, records: Sequence[tuple[bytes, int]], *, vocab_size: int, device: str) -> FactoredTargets:
@@ -125,8 +125,8 @@ class BoundSubspace:
         largest = np.abs(steps_TR).max(initial=0)
         if not largest <= LARGEST:
             raise UsageError(
-                f"example {example!r} lies {largest:.3g} steps from the sample's mean, and {LARGEST} is the most that "
-                'subspace holds; set a larger step, or use the codec "float"'
+                f"example {example!r} lies {largest:.3g} steps from the sample's mean, but subspace holds at "
+                f'most {LARGEST}; set a larger step, or use the codec "float"'
             )
         return steps_TR.astype(np.int64)
 
@@ -134,7 +134,7 @@ class BoundSubspace:
         import numpy as np
 
         if vocab_size != self.state.vocab_size:
-            raise DamagedData(f"logits are {self.state.vocab_size} wide by the state, and {vocab_size} by the cache")
+            raise DamagedData(f"logits are {self.state.vocab_size} wide by the state, but {vocab_size} by the cache")
         return (self.state.coder.decode(payload, tokens) * self.state.step).astype(np.float32)
 
     def _nearest(self, logits_TV: FloatArray) -> npt.NDArray[np.float64]:
@@ -166,10 +166,11 @@ class BoundSubspace:
             far_T, lengths_T = far_T[~(lengths_T <= limit_T[far_T])], lengths_T[~(lengths_T <= limit_T[far_T])]
             if len(far_T):
                 raise UsageError(
-                    f"the logits of target token {part.start + far_T[0]} of example {example!r} lie {lengths_T[0]:.3g} "
-                    f"outside of the space that the codec learnt, where at most {limit_T[far_T[0]]:.3g} is allowed "
-                    f"with step = {self.state.step:g} (they span {np.ptp(logits_TV[part][far_T[0]]):.3g}); "
-                    'raise sample_tokens or step, or use the codec "u8-lz4"'
+                    f"the logits of target token {part.start + far_T[0]} of example {example!r} lie "
+                    f"{lengths_T[0]:.3g} outside the space that the codec learnt, but at most "
+                    f"{limit_T[far_T[0]]:.3g} is allowed with step = {self.state.step:g} (they span "
+                    f"{np.ptp(logits_TV[part][far_T[0]]):.3g}); raise sample_tokens or step, or use the codec "
+                    '"u8-lz4"'
                 )
 
     @cached_property
@@ -235,11 +236,11 @@ class HeadSubspace(BoundSubspace):
         states_TD = np.asarray(block.states_TD, np.float32)
         if states_TD.ndim != 2 or states_TD.shape[1] != len(self.encoder.center_D):
             raise UsageError(
-                f"the hidden states of example {block.id!r} have shape {list(states_TD.shape)}; "
-                f"[tokens, {len(self.encoder.center_D)}] is due"
+                f"the hidden states of example {block.id!r} have shape {list(states_TD.shape)}; it must be "
+                f"[tokens, {len(self.encoder.center_D)}]"
             )
         if not np.isfinite(states_TD).all():
             raise UsageError(
-                f"example {block.id!r} has hidden states that are not finite: look at what the teacher computes there"
+                f"example {block.id!r} has hidden states that are not finite: check what the teacher computes there"
             )
         return self.state.coder.encode(self._whole(self.encoder.coordinates(states_TD), block.id))

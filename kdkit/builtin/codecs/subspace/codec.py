@@ -1,4 +1,4 @@
-"""Codec `subspace`: the logits' coordinates in the space that the output head leaves them, quantised with one step.
+"""Codec `subspace`: the logits' coordinates in the space that the output head can reach, quantised with one step.
 
 Logits `h W' + b` have only as many degrees of freedom as the hidden state h has numbers. So no logit is stored, only
 where h is, in coordinates in which an error of a given size costs the same divergence in every direction
@@ -54,13 +54,13 @@ class Subspace:
     # For real logits (V = 49,152, R = 576; docs/codecs.md) 0.005 has mean divergence of 2.7e-4 at T = 1, three quarters
     # of that of eight bits a logit, and less than it at 0.5, 2 and 4 too. 0.012 has 1.5e-3, in a fifth less room.
     step: float = option(
-        "Quantisation step: the mean divergence at temperature 1 is about step^2 / 24 for each coordinate; doubling it "
-        "saves one bit a coordinate.",
+        "Quantisation step: the mean divergence at temperature 1 is about step^2 / 24 for each coordinate; "
+        "doubling the step saves one bit a coordinate.",
         default=0.005,
         check=validators.and_(validators.ge(1e-6), validators.le(1e3)),
     )
     sample_tokens: int = option(
-        "Target tokens that the space and its statistics are learnt from; several times the teacher's hidden size.",
+        "Target tokens to learn the space and its statistics from; use several times the teacher's hidden size.",
         default=4096,
         check=at_least_one,
     )
@@ -81,7 +81,7 @@ class Subspace:
         for what, array in (("the output head's weights", weight_VD), ("its bias", bias_V), ("the sample", states_ND)):
             if array is not None and not np.isfinite(array).all():
                 raise UsageError(
-                    f"{what} hold a number that is not finite; look at the teacher's weights, and where these mask "
+                    f"{what} hold a number that is not finite; check the teacher's weights, and if they mask "
                     'entries use the codec "u8-lz4", "float", "topk" or "sampled"'
                 )
         return self._state(learn_axes(weight_VD, bias_V, states_ND), states_ND, with_encoder=True)
@@ -112,7 +112,7 @@ class Subspace:
 
         read = read_state(state)
         if read.step != self.step:
-            raise DamagedData(f"the state was learnt with step = {read.step:g}, and the codec has step = {self.step:g}")
+            raise DamagedData(f"the state was learnt with step = {read.step:g}, but the codec has step = {self.step:g}")
         if read.encoder is None:
             return BoundSubspace(state=read)
         return HeadSubspace(state=read, encoder=read.encoder)
@@ -158,8 +158,8 @@ def _joined(rows: Sequence[FloatArray], width: int) -> FloatArray:
 
     for array in rows:
         if array.ndim != 2 or array.shape[1] != width:
-            raise UsageError(f"a block of the sample has shape {list(array.shape)}; [tokens, {width}] is due")
+            raise UsageError(f"a block of the sample has shape {list(array.shape)}; it must be [tokens, {width}]")
     joined_NX: FloatArray = np.concatenate(rows) if rows else np.zeros((0, width), np.float32)
     if not len(joined_NX):
-        raise UsageError("subspace learns its coordinates from a sample, and the sample has no target token")
+        raise UsageError("subspace learns its coordinates from a sample, but the sample has no target token")
     return joined_NX

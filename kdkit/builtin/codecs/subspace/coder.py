@@ -94,7 +94,7 @@ class Coder:
 
         if rows == 0:
             if payload:
-                raise DamagedData(f"{len(payload)} bytes stand where a record without tokens has none")
+                raise DamagedData(f"{len(payload)} bytes found, but a record without tokens has none")
             return np.zeros((0, len(self.scales_R)), np.int64)
         if len(payload) % 4 or rows > ROWS_PER_BYTE * len(payload):
             raise DamagedData(f"{len(payload)} bytes cannot be the coordinates of {rows} tokens")
@@ -125,7 +125,9 @@ class Coder:
             raise DamagedData(f"the coordinates do not end where those of {rows} tokens must")
         numbers_TR = layout.join(highs_N, lows_N).reshape(rows, -1)
         if np.abs(numbers_TR).max(initial=0) > LARGEST:
-            raise DamagedData(f"a coordinate lies {np.abs(numbers_TR).max()} steps from the mean, which none does")
+            raise DamagedData(
+                f"a coordinate lies {np.abs(numbers_TR).max()} steps from the mean, more than the codec writes"
+            )
         return numbers_TR
 
     def bits_per_row(self) -> float:

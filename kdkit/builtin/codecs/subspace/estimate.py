@@ -1,4 +1,4 @@
-"""An output head from a sample of its logits: the space that they lie in, and proof that others lie there too.
+"""Estimates an output head from a sample of its logits: the space they lie in, and proof that others do too.
 
 Letters: N sample tokens, V vocabulary, R dimensions of the space.
 """
@@ -71,8 +71,8 @@ def estimate_head(logits_NV: FloatArray, *, step: float) -> EstimatedHead:
     count = len(logits_NV)
     if count < 2:
         raise UsageError(
-            f"subspace learns its space from logits of at least 2 tokens, and got {count}; "
-            "give it more, or take another codec"
+            f"subspace learns its space from the logits of at least 2 tokens, but got {count}; give more, or "
+            "use another codec"
         )
     largest_N = np.abs(logits_NV).max(axis=1)
     for part in chunks(count, logits_NV.shape[1]):
@@ -94,13 +94,14 @@ def estimate_head(logits_NV: FloatArray, *, step: float) -> EstimatedHead:
         if lengths_H[worst] <= limit and not is_heavy:
             return EstimatedHead(weight_VR=weight_VR, states_NR=_states(logits_NV, weight_VR))
         sentence = (
-            f"a space of {rank} dimensions, learnt from {len(fitted_FV)} tokens, misses one of {len(held_HV)} others "
-            f"by {lengths_H[worst]:.3g}, where step = {step:g} allows {limit:.3g}, and all by {mean:.3g} on average"
+            f"a space of {rank} dimensions, learnt from {len(fitted_FV)} tokens, misses one of {len(held_HV)} "
+            f"others by {lengths_H[worst]:.3g}, but step = {step:g} allows {limit:.3g}; the average is "
+            f"{mean:.3g}"
         )
     raise UsageError(
-        f"these logits are no linear function of few numbers: {sentence}. A soft-capped head or logits rounded to 16 "
-        "bits do that, and so does a sample of fewer tokens than the teacher has hidden dimensions; take more tokens, "
-        'a larger step, or the codec "u8-lz4"'
+        f"these logits are not a linear function of few numbers: {sentence}. Possible causes: a soft-capped "
+        "head, logits rounded to 16 bits, or a sample of fewer tokens than the teacher has hidden "
+        'dimensions; use more tokens, a larger step, or the codec "u8-lz4"'
     )
 
 

@@ -1,4 +1,4 @@
-"""What codec `subspace` learns from a sample: which coordinates to store, and how wide each of them is.
+"""Fits codec `subspace` to a sample: which coordinates to store, and how wide each of them is.
 
 The coordinates are those in which equal errors cost equally much. Two logit vectors that differ by a small e have a
 divergence at temperature t of about e' F e / 2, with F the Fisher information of the softmax there, the covariance of

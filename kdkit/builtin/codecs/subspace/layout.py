@@ -1,4 +1,4 @@
-"""How the numbers of a record are laid out for the coder: the ladder of scales, and which table codes which number.
+"""The layout of a record's numbers for the coder: the ladder of scales, and which table codes which number.
 
 Letters: T rows, R columns, N numbers.
 """

@@ -1,4 +1,4 @@
-"""What the records of a cache with codec `subspace` share, as arrays and back.
+"""The state that the records of a cache with codec `subspace` share, as arrays and back.
 
 Letters: V vocabulary, D hidden, R coordinates, C classes.
 """
@@ -110,13 +110,13 @@ def read_state(arrays: CodecState) -> State:
     wanted = SHARED | (OF_A_HEAD if OF_A_HEAD.keys() & arrays.keys() else {})
     if wanted.keys() != arrays.keys():
         raise DamagedData(
-            f"the state has the arrays {', '.join(sorted(arrays)) or 'none'}; "
-            f"those of subspace are {', '.join(sorted(wanted))}"
+            f"the state has the arrays {', '.join(sorted(arrays)) or 'none'}; subspace needs "
+            f"{', '.join(sorted(wanted))}"
         )
     _check_shapes(arrays, wanted)
     step = float(arrays["step"][0])
     if not (np.isfinite(step) and step > 0):
-        raise DamagedData(f'"step" is {step:g} in the state; a number above 0 is due')
+        raise DamagedData(f'"step" is {step:g} in the state; it must be above 0')
     for name in ("basis", "offset", "center", "projection"):
         if name in wanted and arrays[name].size and not np.isfinite(arrays[name]).all():
             raise DamagedData(f'"{name}" in the state has values that are not finite')
@@ -145,11 +145,11 @@ def _check_shapes(arrays: CodecState, wanted: dict[str, tuple[tuple[str, ...], s
         if array.dtype.name not in kinds or array.ndim != len(letters):
             raise DamagedData(
                 f'"{name}" in the state is {array.dtype.name} {list(array.shape)}; {" or ".join(kinds)} with '
-                f"{len(letters)} dimensions is due"
+                f"{len(letters)} dimensions expected"
             )
         for letter, size in zip(letters, array.shape, strict=True):
             if sizes.setdefault(letter, size) != size:
-                raise DamagedData(f'"{name}" in the state has shape {list(array.shape)} where {sizes[letter]} is due')
+                raise DamagedData(f'"{name}" in the state has shape {list(array.shape)}; {sizes[letter]} expected')
     if sizes["V"] < 1:
         raise DamagedData('"basis" in the state has no entries')
 
@@ -160,10 +160,10 @@ def _read_coder(arrays: CodecState) -> Coder:
     scales_R, radii = _plain(arrays["scales"]), _plain(arrays["radii"])
     frequencies, classes_C = _plain(arrays["frequencies"]), _plain(arrays["class_frequencies"])
     if scales_R.max(initial=0) >= PLACES:
-        raise DamagedData(f'"scales" in the state has {scales_R.max()}; {PLACES - 1} is the most')
+        raise DamagedData(f'"scales" in the state has {scales_R.max()}, but the largest possible is {PLACES - 1}')
     widths = 2 * radii.astype(np.int64) + 2
     if widths.max() > WIDEST_TABLE or widths.sum() != len(frequencies):
-        raise DamagedData('"radii" in the state do not fit its "frequencies"')
+        raise DamagedData('"radii" in the state do not match its "frequencies"')
     sums = np.add.reduceat(frequencies.astype(np.int64), np.cumsum(widths) - widths)
     if (sums != TOTAL).any() or frequencies.min() < 1:
         raise DamagedData('"frequencies" in the state hold a table that does not sum to 2^24, or with an entry of 0')

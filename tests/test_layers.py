@@ -24,7 +24,7 @@ ROOMS = (
 
 FLOORS = {
     "logits.cache": ("remote", "mending", ""),
-    "report": ("", "parts", "numbers", "read", "page"),
+    "report": ("closing", "", "parts", "numbers", "read", "page"),
 }
 """Rooms within rooms that have an order, their floors from the top down; "" is for the room's own files."""
 

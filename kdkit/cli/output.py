@@ -20,6 +20,8 @@ _CONTROLS = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import RenderableType
+
 
 def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
     """A line on standard output, or on standard error."""
@@ -51,6 +53,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[index]) for row in [columns, *rows]) for index in range(len(columns))]
     for row in [columns, *rows]:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_drawn(drawn: RenderableType) -> None:
+    """What is for a rich console: in colour on a terminal, else as plain text of 80 columns."""
+    from kdkit.report.page import terminal
+
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        Console().print(drawn, crop=False)
+    else:
+        say(terminal.plain(drawn), nl=False)
 
 
 def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

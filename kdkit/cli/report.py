@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ from kdkit.errors import UsageError
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from kdkit.report.numbers.statistics import Statistics
     from kdkit.report.sweep import SweepReport
 
@@ -56,19 +57,17 @@ def command(*, folders: tuple[Path, ...], output: Path | None, full: bool, as_js
 
 def print_closing(run_dir: Path, *, full: bool) -> None:
     """What ends a run: drawn on a terminal, else plain text."""
-    from kdkit.report.closing import closing, closing_text
+    from kdkit.cli.output import print_drawn
+    from kdkit.report.closing import run
 
-    if sys.stdout.isatty():
-        from rich.console import Console
-
-        Console().print(closing(run_dir, full=full), crop=False)
-    else:
-        say(closing_text(run_dir, full=full), nl=False)
+    print_drawn(run.closing(run_dir, full=full))
 
 
 def print_closing_of_sweep(report: SweepReport) -> None:
     """What ends a sweep: its verdict, its configurations, and which trials failed."""
-    _print(report.document.verdict.sentence, report.stats, report.sweep.folder / "report.html")
+    from kdkit.report.closing import several
+
+    _print(report.stats, several.of_sweep(report))
     failed = [trial for trial in report.sweep.trials if trial.status == "failed"]
     for trial in failed[:_FEW]:
         say(f"failed: {trial.title}: {trial.error}", err=True)
@@ -136,6 +135,7 @@ def _report_sweep(folder: Path, *, as_json: bool) -> None:
 
 def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
     from kdkit.report import comparison, summary
+    from kdkit.report.closing import several
     from kdkit.report.parts import comparison_verdict
     from kdkit.sweeps import is_sweep, read_sweep
 
@@ -149,29 +149,29 @@ def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
             runs.append(folder)
     runs = list(dict.fromkeys(runs))
     stats = comparison.write(runs, output)
-    verdict = comparison_verdict.of_comparison(stats).sentence
+    verdict = comparison_verdict.of_comparison(stats)
     if as_json:
         print_json(
             {
                 "html": str(output),
                 "markdown": str(output.with_suffix(".md")),
-                "verdict": verdict,
+                "verdict": verdict.sentence,
                 "differing": list(stats.configurations[0].values),
                 "configurations": summary.configurations(stats),
                 "differences": summary.differences(stats, stats.configurations[0]),
             }
         )
         return
-    _print(verdict, stats, output)
+    _print(stats, several.of_comparison(verdict, output))
 
 
-def _print(verdict: str, stats: Statistics, page: Path) -> None:
+def _print(stats: Statistics, closing: RenderableType) -> None:
+    """A table of configurations, however long, and below it what it comes to."""
+    from kdkit.cli.output import print_drawn
     from kdkit.report import summary
 
-    say(verdict)
     columns, rows = summary.lines(stats)
     if rows:
-        say()
         print_table(columns, rows)
-    say()
-    say(f"report: {page}")
+        say()
+    print_drawn(closing)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kdkit import plugins
 from kdkit.evaluation.record import read_report
 from kdkit.pipeline.stages import STAGES
+from kdkit.report.closing.outcome import RunReport
 from kdkit.runs import tracking
 from kdkit.runs.folders import check_folders
 from kdkit.runs.opening import open_run
@@ -62,7 +63,7 @@ def run(
     with team.watching(), open_here(recipe, path, fresh=fresh, progress=shown, team=team) as opened:
         with _followed(opened, STAGES):
             do_all(opened, STAGES)
-        return team.all_do(lambda: read_report(path))
+        return team.all_do(lambda: RunReport.of(read_report(path)))
 
 
 def reread(recipe: Recipe, path: Path, *, progress: Progress) -> Report | None:
@@ -83,7 +84,7 @@ def reread(recipe: Recipe, path: Path, *, progress: Progress) -> Report | None:
         return None
     for stage in STAGES:
         progress.note(f"{stage.name}: done before")
-    return read_report(path)
+    return RunReport.of(read_report(path))
 
 
 def do_all(opened: Run, stages: Sequence[Stage]) -> None:

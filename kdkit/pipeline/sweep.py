@@ -57,6 +57,19 @@ class SweepEnd:
     done: int
     failed: int
 
+    def __repr__(self) -> str:
+        """A line: where it is, and what came of it."""
+        return (
+            f"<Sweep {self.facts.folder}: {self.done} done, {self.failed} failed; "
+            f"{self.report.document.verdict.sentence}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from kdkit.report.closing import several
+        from kdkit.report.page import terminal
+
+        return terminal.html(several.of_sweep(self.report))
+
     @property
     def facts(self) -> SweepFacts:
         """All of it, as its folder tells."""

@@ -10,6 +10,7 @@ from attrs import validators
 
 from kdkit.api.options import Evaluation, Generation, StoreOptions, TokenLimits, Training, option
 from kdkit.data.rows import Encoding
+from kdkit.recipe import shown
 from kdkit.recipe.stored import stored_text
 from kdkit.system.digests import digest_of
 
@@ -132,6 +133,13 @@ class Recipe(Preamble):
     def encoding(self) -> Encoding:
         """How its rows become token ids."""
         return Encoding(kind=self.student.model_kind, limits=self.tokens)
+
+    def __repr__(self) -> str:
+        """A line: its name and its components."""
+        return shown.line(self.name, self.names)
+
+    def _repr_html_(self) -> str:
+        return shown.html(self.name, self.description, self.names, self.to_toml())
 
     def to_toml(self) -> str:
         """The resolved recipe as a TOML document, which loads as the same recipe."""

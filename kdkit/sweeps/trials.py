@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.recipe.stored import stored_text
+from kdkit.system.wording import plural, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,6 +66,12 @@ class Sweep:
     table: Mapping[str, Any] = attrs.field(repr=False)
     path: Path | None = None
     _propose: Callable[[Mapping[str, Any]], tuple[Trial, ...]] = attrs.field(repr=False)
+
+    def __repr__(self) -> str:
+        """A line: how many trials there are, and over what."""
+        trials = plural(len(self.trials), "trial") if self.search is None else "trials that a search proposes"
+        seeds = f", {plural(len(self.seeds), 'seed')}" if self.seeds else ""
+        return f"<Sweep {visible(self.name)}: {trials} over {', '.join(self.axes) or 'seeds'}{seeds}>"
 
     @property
     def reference(self) -> Mapping[str, Any] | None:

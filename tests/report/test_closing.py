@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from run_folders import without_baselines, write_json, write_run_folder
 
 from kdkit.cli.report import command
-from kdkit.report.closing import closing, closing_text
+from kdkit.report.closing.run import closing, closing_text
 from kdkit.report.numbers.alike import alike
 from kdkit.report.numbers.pairs import pairs
 from kdkit.report.page import html, terminal
@@ -60,7 +60,7 @@ def test_the_end_fits_on_a_screen_and_says_what_came_of_it_and_what_to_do(folder
     assert len(rows) == 6
     assert rows[0] == f"F1 of text{'0.471    0.352   0.301':>42}  +0.051 ({M}0.052 to +0.154)"
     assert re.search(r"^Hard loss \(less is better\) +1\.742 +1\.934 +2\.006  \S+ \(\S+ to \S+\)$", text, re.MULTILINE)
-    assert [line.split("  ")[0] for line in text.splitlines() if line.startswith(LABELS)] == list(LABELS)
+    assert [label for line in text.splitlines() for label in LABELS if line.startswith(label)] == list(LABELS)
     assert "kdkit predict " in text
     assert f"All scores: kdkit report {folder} --full" in text
     wide = [line for line in text.splitlines() if len(line) > 80]
@@ -119,7 +119,7 @@ def test_without_a_student_of_labels_only_the_teacher_is_what_it_is_compared_wit
 def test_a_run_without_scores_says_so_and_where_its_report_is(tmp_path):
     folder = write_run_folder(tmp_path / "run", rows=12)
     (folder / "evaluation.json").unlink()
-    assert closing_text(folder) == (f"This run has no score of its student yet.\n\nreport:  {folder / 'report.html'}\n")
+    assert closing_text(folder) == (f"This run has no score of its student yet.\n\nreport: {folder / 'report.html'}\n")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_in_full_every_score_is_there_in_eighty_columns(tmp_path, is_old, line):
     assert all(len(line) <= 80 for line in table.splitlines())
     assert re.search(line, table, re.MULTILINE)
     assert ("labels" in table) is not is_old
-    assert f"\nreport:  {folder / 'report.html'}\n" in text
+    assert re.search(rf"^report: +{folder / 'report.html'}$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("full", [False, True])

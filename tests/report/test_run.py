@@ -27,7 +27,7 @@ from kdkit.builtin.metrics.text import Text
 from kdkit.cli.report import command
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.report import run as report
-from kdkit.report.closing import closing_text
+from kdkit.report.closing.run import closing_text
 from kdkit.report.numbers import outcomes, pairs
 from kdkit.report.numbers.pairs import Pair
 from kdkit.report.page import formats, markdown

@@ -15,7 +15,7 @@ from run_folders import RECIPE, without_baselines, write_json, write_run_folder
 
 from kdkit.api.values import Cost, Difference, Direction, Interval, Score
 from kdkit.evaluation.row_scores import RowKey, RowScores
-from kdkit.report.closing import closing_text
+from kdkit.report.closing.run import closing_text
 from kdkit.report.numbers.conclusion import BETTER, NOISE, WORSE, Beside, Conclusion, Ending, conclude
 from kdkit.report.numbers.next_step import next_step
 from kdkit.report.numbers.pairs import Pair

@@ -176,6 +176,11 @@ class Report:
     scores: tuple[Score, ...]
     costs: Mapping[str, Cost]
 
+    def __repr__(self) -> str:
+        """A line: where it is, and how much is in it."""
+        models = dict.fromkeys(score.model for score in self.scores)
+        return f"<Report of {self.run_dir}: {len(self.scores)} scores of {', '.join(models) or 'no model'}>"
+
 
 @attrs.frozen(kw_only=True)
 class PublishedRun:

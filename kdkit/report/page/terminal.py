@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 WIDTH = 80
 WIDE = 4
 """A table of more columns has less room between them, and none beside its rows."""
+_COLOURS = [
+    (90, 90, 90), (205, 60, 50), (45, 145, 70), (170, 120, 20), (60, 120, 215), (160, 80, 170), (30, 140, 150),
+    (128, 128, 128),
+]  # fmt: skip
+"""The eight colours of a terminal, such that they can be read on white and on black."""
 _STYLES = {"better": "green", "worse": "red", "within noise": "dim"}
 BESIDE = "within noise"
 """The one note of a row's last cell that is shown beside it."""
@@ -58,7 +63,7 @@ def facts(rows: Sequence[tuple[str, tuple[str, ...]]]) -> RenderableType:
     """Labels with lines beside them. Each runs on in one piece, so that a terminal's own links and copying work."""
     from rich.text import Text
 
-    width = max((len(label) for label, _ in rows), default=0) + 3
+    width = max((len(label) for label, _ in rows), default=0) + 2
     lines = []
     for label, told in rows:
         heads = [f"{label}:", *[""] * (len(told) - 1)]
@@ -86,6 +91,21 @@ def plain(drawn: RenderableType) -> str:
     console = Console(file=stream, width=WIDTH, no_color=True, force_terminal=False, highlight=False, emoji=False)
     console.print(drawn, soft_wrap=False, crop=False)
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
+
+
+def html(drawn: RenderableType) -> str:
+    """What is for a rich console as a notebook shows it: the same letters and colours, on light and on dark."""
+    from rich.console import Console
+    from rich.terminal_theme import TerminalTheme
+
+    theme = TerminalTheme((255, 255, 255), (0, 0, 0), _COLOURS)
+    console = Console(
+        file=io.StringIO(), width=WIDTH, record=True, force_terminal=True, color_system="truecolor", highlight=False,
+        emoji=False,
+    )  # fmt: skip
+    console.print(drawn, crop=False)
+    text = console.export_html(theme=theme, code_format="{code}", inline_styles=True)
+    return f'<pre style="white-space:pre;line-height:1.35;font-family:monospace">{text}</pre>'
 
 
 def lines(table: Table) -> RenderableType:

@@ -81,8 +81,13 @@ def closing(folder: Path, *, full: bool = False) -> RenderableType:
     return terminal.stacked(head, terminal.together(terminal.lines(table), more), foot)
 
 
+def closing_html(folder: Path) -> str:
+    """The end of a run as a notebook shows it."""
+    return terminal.html(closing(folder))
+
+
 def closing_text(folder: Path, *, full: bool = False) -> str:
-    """The same as plain text of at most 80 columns, but for paths and commands."""
+    """The end of a run as plain text of at most 80 columns, but for paths and commands."""
     return terminal.plain(closing(folder, full=full))
 
 

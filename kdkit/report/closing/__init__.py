@@ -1,0 +1,1 @@
+"""The ends of runs and sweeps, in a terminal and in a notebook."""

@@ -58,8 +58,8 @@ def test_the_end_fits_on_a_screen_and_says_what_came_of_it_and_what_to_do(folder
     assert text.startswith(assemble(read_run(folder)).verdict.sentence[:60])
     rows = table_of(text)
     assert len(rows) == 6
-    assert rows[0] == f"F1 of text{'0.471    0.352   0.301':>42}  +0.051 ({M}0.052 to +0.154)"
-    assert re.search(r"^Hard loss \(less is better\) +1\.742 +1\.934 +2\.006  \S+ \(\S+ to \S+\)$", text, re.MULTILINE)
+    assert rows[0] == f"F1 of text{'0.352   0.301    0.471':>42}  +0.051 ({M}0.052 to +0.154)"
+    assert re.search(r"^Hard loss \(less is better\) +1\.934 +2\.006 +1\.742  \S+ \(\S+ to \S+\)$", text, re.MULTILINE)
     assert [label for line in text.splitlines() for label in LABELS if line.startswith(label)] == list(LABELS)
     assert "kdkit predict " in text
     assert f"All scores: kdkit report {folder} --full" in text
@@ -104,7 +104,7 @@ def test_of_a_teacher_that_is_not_worth_it_the_baselines_are_shown_and_no_gain(f
 
     text = closing_text(changed(folder, tmp_path, weak))
     assert text.startswith("The teacher is not worth imitating")
-    assert re.search(r"^ +teacher +constant +row +student$", text, re.MULTILINE)
+    assert re.search(r"^ +student +teacher +constant +row$", text, re.MULTILINE)
     assert "labels only" not in text
     assert "epochs" in text.split("next:")[1]
 
@@ -112,7 +112,7 @@ def test_of_a_teacher_that_is_not_worth_it_the_baselines_are_shown_and_no_gain(f
 def test_without_a_student_of_labels_only_the_teacher_is_what_it_is_compared_with(tmp_path):
     folder = without_baselines(write_run_folder(tmp_path / "run", rows=60))
     text = closing_text(folder)
-    assert re.search(r"^ +teacher +student +student minus teacher$", text, re.MULTILINE)
+    assert re.search(r"^ +student +teacher +student minus teacher$", text, re.MULTILINE)
     assert "labels" not in text
 
 

@@ -95,9 +95,9 @@ def _first(facts: RunFacts, found: Conclusion, *, rows: int) -> Table:
     """The scores that matter most, and what the student gained by its teacher."""
     groups = _chosen(facts, found, rows)
     if found.ending is Ending.TEACHER_NOT_WORTH_IT:
-        models, difference = ["teacher", "constant", "nearest", "student"], ""
+        models, difference = ["student", "teacher", "constant", "nearest"], ""
     else:
-        models = ["teacher", "student", LABELS_ONLY]
+        models = ["student", LABELS_ONLY, "teacher"]
         difference = next((head for head, get in DIFFERENCES.items() if any(get(group[0]) for group in groups)), "")
     models = [model for model in models if any(group[0].score(model) for group in groups)]
     columns = ("", *(MODELS[model] for model in models), *([difference] if difference else []))

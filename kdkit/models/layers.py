@@ -15,7 +15,7 @@ import torch
 
 from kdkit.errors import UsageError
 from kdkit.models.config_fields import config_of_side
-from kdkit.models.making import empty_model, new_model
+from kdkit.models.making import looked_at, new_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,7 +49,7 @@ def config_with_layers(config: Any, kept: Mapping[str, Sequence[int]]) -> Any:
             of the type has such layers in this order.
     """
     chosen = copy.deepcopy(config)
-    teacher = empty_model(copy.deepcopy(config))
+    teacher = looked_at(config)
     for side, layers in kept.items():
         holder, field = _count(chosen, side)
         there = getattr(holder, field)
@@ -70,7 +70,7 @@ def config_with_layers(config: Any, kept: Mapping[str, Sequence[int]]) -> Any:
         setattr(holder, field, len(layers))
     for side, layers in kept.items():
         chosen = _with_same_layers(chosen, Stack.of(teacher, side), side, layers)
-    _check_around(teacher, empty_model(copy.deepcopy(chosen)), kept)
+    _check_around(teacher, looked_at(chosen), kept)
     return chosen
 
 
@@ -169,7 +169,7 @@ def _with_same_layers(chosen: Any, theirs: Stack, side: str, layers: Sequence[in
     """The configuration with a rule for mixtures of experts, if it has one, by which its layers are the teacher's."""
     differences = []
     for candidate in _by_sparse_step(chosen, side, len(layers)):
-        found = theirs.difference(Stack.of(empty_model(copy.deepcopy(candidate)), side), layers)
+        found = theirs.difference(Stack.of(looked_at(candidate), side), layers)
         if found is None:
             return candidate
         differences.append(found)

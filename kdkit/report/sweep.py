@@ -81,7 +81,11 @@ def assemble(folder: Path) -> SweepReport:
     """
     sweep, runs_read, damages = read_sweep_runs(folder)
     stats = Statistics(by_configuration((trial.values, run) for trial, run in runs_read))
-    selection = select(stats, sweep.axes)
+    return report_of(sweep, stats, select(stats, sweep.axes), damages)
+
+
+def report_of(sweep: SweepFacts, stats: Statistics, selection: Selection, damages: Sequence[str] = ()) -> SweepReport:
+    """The content of a sweep's report, from its trials and their scores."""
     runs = [run for each in stats.configurations for run in each.runs]
     split = " and ".join(dict.fromkeys(run.split for run in runs)) or "test"
     warnings = [*damages, *cautions.of_sweep(sweep, stats.configurations)]
@@ -100,7 +104,7 @@ def assemble(folder: Path) -> SweepReport:
         opening=sweep_verdict.opening(stats, selection, key, split),
         warnings=tuple(warnings),
         parts=tuple(part for part in _parts(sweep, stats, selection, split, reference) if part is not None),
-        footer=f"Made by kdkit from the folders of {plural(len(runs_read), 'trial')} alone.",
+        footer=f"Made by kdkit from the folders of {plural(len(runs), 'trial')} alone.",
     )
     return SweepReport(sweep=sweep, stats=stats, selection=selection, document=document, damages=damages)
 

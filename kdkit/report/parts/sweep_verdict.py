@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kdkit.report.numbers.axes import numeric_axes, value_on
 from kdkit.report.numbers.names import LABELS_ONLY, capital, metric_name
 from kdkit.report.numbers.statistics import Unpaired, is_labels_only, within_noise
-from kdkit.report.numbers.versus_best import of_fewer, others, summed_up
+from kdkit.report.numbers.versus_best import UNKNOWN, of_fewer, others, summed_up
 from kdkit.report.numbers.versus_labels import against_labels
 from kdkit.report.page import formats
 from kdkit.report.page.charts.svg import PICTURE
@@ -46,6 +46,8 @@ def of_sweep(stats: Statistics, selection: Selection, key: RowKey | None, split:
     whence = "the same rows" if split == "validation" else f"{_over(measure.count, measure.seeds, split)}"
     told = f"Chosen by {chosen} on the validation rows, reported on {whence}."
     also = [summed_up(beside, split), of_fewer(beside, split)]
+    if all(each.kind == UNKNOWN for each in beside):
+        also = []
     label = best.label
     if is_labels_only(best):
         sentence = f"Nothing beat labels only: by {name}, {label} was the best on the validation rows."

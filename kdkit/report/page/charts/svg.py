@@ -92,7 +92,12 @@ def to_svg(figure: Figure, *, key: str, label: str) -> str:
 def to_png(figure: Figure) -> bytes:
     """A figure as a picture of twice the pixels of a screen, on the page's light ground."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200, facecolor="#fcfcfa", metadata={"Software": None})
+    for axes in figure.axes:
+        axes.set_facecolor("none")
+    figure.savefig(
+        buffer, format="png", dpi=200, facecolor="#fcfcfa", bbox_inches="tight", pad_inches=0.12,
+        metadata={"Software": None},
+    )  # fmt: skip
     return buffer.getvalue()
 
 

@@ -256,6 +256,13 @@ class Evaluation:
     suites: tuple[NamedSuite, ...] = option(
         "Metric suites: names, or tables with a name and options.", default=(), check=_no_suite_twice
     )
+    headline: str = option(
+        'The metric that verdict and comparisons are about: "SUITE.METRIC" of one of the suites. By default the one '
+        "that picks the best epoch, if that is a metric other than F1; else exact_match, where targets are short; else "
+        "F1.",
+        default="",
+        neutral="",
+    )
     rows: int = option("Held-out rows to score; 0 for all.", default=0, check=not_negative)
     bootstrap: int = option("Resamplings behind each 95 % interval.", default=1000, check=at_least_one)
     loss_mean: str = option(

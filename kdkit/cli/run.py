@@ -113,7 +113,7 @@ def _run(recipe: Recipe, run_dir: Path | None, *, fresh: bool, full: bool, as_js
     if as_json:
         costs = {name: record.as_json(cost) for name, cost in report.costs.items()}
         scores = list(map(record.as_json, report.scores))
-        print_json({"run_dir": str(report.run_dir), "scores": scores, "costs": costs})
+        print_json({"run_dir": str(report.run_dir), "headline": report.headline, "scores": scores, "costs": costs})
     else:
         from kdkit.cli.report import print_closing
 

@@ -1,10 +1,12 @@
 """`evaluation.json`: the results of an evaluation, as one typed record with one writer and one reader.
 
-{"format": 1, "split", "rows", "scores", "calibration", "validation_scores", "differences", "costs", "baselines"}
+{"format": 1, "split", "rows", "headline", "scores", "calibration", "validation_scores", "differences", "costs",
+ "baselines"}
 
 A number that is not known is null there and NaN or None here. A file without a format number was made before there was
 one; it may lack `validation_scores`, `differences`, `calibration` and `baselines`, and is read as the newest. Where a
-score does not say which values are better, the names that had been in use until then say it.
+score does not say which values are better, the names that had been in use until then say it. `headline` was added to
+format 1; a file without it has not decided on one.
 """
 
 from __future__ import annotations
@@ -90,6 +92,7 @@ class EvaluationRecord:
         calibration: How right each model is about its tokens' probabilities, where those are known.
         costs: What "teacher" and "student" cost, where that was measured.
         baselines: What is known of each baseline; empty where there was none.
+        headline: The metric that verdicts are about, as "SUITE.METRIC"; empty where an older kdkit did not decide it.
     """
 
     split: str
@@ -100,6 +103,7 @@ class EvaluationRecord:
     calibration: Mapping[str, Calibration] = attrs.field(factory=dict)
     costs: Mapping[str, Cost] = attrs.field(factory=dict)
     baselines: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    headline: str = ""
 
 
 def write(folder: Path, record: EvaluationRecord) -> None:
@@ -108,6 +112,7 @@ def write(folder: Path, record: EvaluationRecord) -> None:
         "format": FORMAT,
         "split": record.split,
         "rows": record.row_count,
+        "headline": record.headline,
         "scores": list(map(as_json, record.scores)),
         "calibration": {model: as_json(each) for model, each in record.calibration.items()},
         "validation_scores": list(map(as_json, record.validation_scores)),
@@ -142,7 +147,7 @@ def read(folder: Path) -> EvaluationRecord:
 def read_report(folder: Path) -> Report:
     """The scores and costs of a finished run; see `read` for what can go wrong."""
     record = read(folder)
-    return Report(run_dir=folder, scores=record.scores, costs=record.costs)
+    return Report(run_dir=folder, scores=record.scores, costs=record.costs, headline=record.headline)
 
 
 def as_json(value: Score | Difference | Cost | Calibration) -> dict[str, Any]:
@@ -173,6 +178,7 @@ def _record(table: Mapping[str, Any]) -> EvaluationRecord:
         calibration={model: _calibration(each) for model, each in table.get("calibration", {}).items()},
         costs={model: _cost(each) for model, each in table["costs"].items()},
         baselines={model: dict(facts) for model, facts in table.get("baselines", {}).items()},
+        headline=_text(table, "headline") if "headline" in table else "",
     )
 
 

@@ -26,14 +26,15 @@ def check_compatible(recipe: Recipe, corpus: Corpus) -> None:
 
     Raises:
         UsageError: Teacher and student are of two kinds; a training asks for more rows than there are; a metric that
-            picks the best epoch does not exist; the codec does not know the logits at a temperature of the loss, or as
-            well as its divergence needs them, or keeps no hidden states to compare; or a schedule has more epochs than
-            the training.
+            picks the best epoch, or that the report is to be about, does not exist; the codec does not know the logits
+            at a temperature of the loss, or as well as its divergence needs them, or keeps no hidden states to compare;
+            or a schedule has more epochs than the training.
     """
     _check_kinds(recipe)
     _check_rows(recipe, corpus)
     check_parts(recipe)
     _check_metrics(recipe, corpus)
+    _check_headline(recipe, corpus)
 
 
 def check_parts(recipe: Recipe) -> None:
@@ -152,6 +153,23 @@ def _check_metrics(recipe: Recipe, corpus: Corpus) -> None:
                 f'{where}.best_by = "{training.best_by}", a metric of which neither higher nor lower is '
                 "better; use one that can pick an epoch"
             )
+
+
+def _check_headline(recipe: Recipe, corpus: Corpus) -> None:
+    """What a report is to be about is a metric, and one of which some values are better."""
+    evaluation, asked = recipe.evaluation, recipe.evaluation.headline
+    if not asked:
+        return
+    examples = corpus.held_out[: evaluation.rows or None]
+    there = [metric for named in evaluation.suites for metric in _metrics(named, examples)]
+    if asked not in there:
+        hint = did_you_mean(asked, there)
+        raise UsageError(f'evaluation.headline = "{asked}": the suites have {", ".join(there)}{hint}')
+    if evaluation.direction_of(asked) is Direction.NEITHER:
+        raise UsageError(
+            f'evaluation.headline = "{asked}", of which neither more nor less is better; take a metric that can say '
+            "which model is better"
+        )
 
 
 def _metrics(named: NamedSuite, examples: Sequence[Example]) -> list[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kdkit.report.page.document import Part
     from kdkit.report.read.scored import ScoredRun
 
-NOT_SCORED = frozenset({"evaluation.baselines", "evaluation.bootstrap", "evaluation.examples"})
+NOT_SCORED = frozenset({"evaluation.baselines", "evaluation.bootstrap", "evaluation.examples", "evaluation.headline"})
 """Keys that change no score that is compared."""
 MOST_KEYS = 3
 """A configuration is called by what its recipe says for so many keys that differ; where more differ, by its folder."""

@@ -151,6 +151,12 @@ def lines(stats: Statistics) -> tuple[list[str], list[list[str]]]:
     return columns, rows
 
 
+def headline_name(stats: Statistics) -> str | None:
+    """The metric that a report on several runs is about: "text.f1"."""
+    key = headline(stats)
+    return None if key is None else f"{key.suite}.{key.metric}"
+
+
 def _scores(stats: Statistics, configuration: Configuration) -> list[dict[str, Any]]:
     found = []
     for key in stats.keys:

@@ -27,6 +27,7 @@ RECORD = EvaluationRecord(
     calibration={"student": Calibration(ece=0.25, bins=(Bin(low=0.0, high=1.0, count=8, confidence=0.5, accuracy=0.75),))},
     costs={"student": COST},
     baselines={"constant": {"text": "yes"}, "untouched": {}},
+    headline="text.f1",
 )  # fmt: skip
 
 
@@ -44,6 +45,7 @@ def test_what_is_written_is_read_again(tmp_path):
     assert record.read(tmp_path) == RECORD
     report = record.read_report(tmp_path)
     assert (report.run_dir, report.scores, report.costs) == (tmp_path, RECORD.scores, RECORD.costs)
+    assert report.headline == "text.f1"
 
 
 def test_the_file_has_a_format_number_and_flat_entries(tmp_path):
@@ -74,7 +76,7 @@ def test_a_number_that_is_not_known_is_null_in_the_file(tmp_path):
 def test_a_file_made_before_there_was_a_format_number_is_read(tmp_path):
     record.write(tmp_path, RECORD)
     found = table(tmp_path)
-    for key in ("format", "validation_scores", "differences", "calibration", "baselines"):
+    for key in ("format", "headline", "validation_scores", "differences", "calibration", "baselines"):
         del found[key]
     for key in ("latency", "latency_low", "latency_high", "tokens_per_sample", "peak_bytes"):
         del found["costs"]["student"][key]

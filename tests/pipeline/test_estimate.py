@@ -62,6 +62,11 @@ def test_without_a_soft_loss_nothing_is_captured(tmp_path):
     ("changes", "sentence"),
     [
         ({"training__best_by": "text.f2"}, r'training.best_by = "text.f2": the suite has .*text\.f1'),
+        ({"evaluation__headline": "text.f2"}, r'evaluation.headline = "text.f2": .*; did you mean "text.f1"\?'),
+        (
+            {"evaluation__headline": "exact_match"},
+            r'"exact_match": the suites have .*; did you mean "text.exact_match"',
+        ),
         ({"teacher__fine_tune__best_by": "text.f2"}, r'teacher.fine_tune.best_by = "text.f2"'),
         (
             {"teacher__fine_tune__best_by": "soft"},

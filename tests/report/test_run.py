@@ -28,6 +28,7 @@ from kdkit.cli.report import command
 from kdkit.errors import DamagedData, MissingInput
 from kdkit.report import run as report
 from kdkit.report.closing.run import closing_text
+from kdkit.report.comparison import compared
 from kdkit.report.numbers import outcomes, pairs
 from kdkit.report.numbers.pairs import Pair
 from kdkit.report.page import formats, markdown
@@ -38,7 +39,7 @@ from kdkit.report.parts import cells, costs, examples
 from kdkit.report.read.rows import ScoredRow
 from kdkit.report.read.run import read_run
 from kdkit.report.run import assemble
-from kdkit.report.summary import summary
+from kdkit.report.summary import headline_name, lines, summary
 from kdkit.system.wording import visible
 
 
@@ -293,8 +294,11 @@ def test_padding_is_a_mean_over_steps_and_a_budget_hides_what_it_replaces(tmp_pa
     assert "padding" not in told("")["Fine-tuning of the teacher"], "its lines tell of none"
 
 
-def test_the_metric_that_picks_the_best_epoch_leads(tmp_path):
+def test_where_a_run_of_before_decided_on_no_headline_the_metric_that_picks_the_best_epoch_leads(tmp_path):
     folder = write_run_folder(tmp_path / "run", rows=200)
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    del evaluation["headline"]
+    write_json(folder / "evaluation.json", evaluation)
     (folder / "recipe.toml").write_text(RECIPE.replace('best_by = "text.f1"', 'best_by = "assertions.recall"'))
     facts = read_run(folder)
     first = pairs.pairs(facts, against="truth")[0]
@@ -303,6 +307,19 @@ def test_the_metric_that_picks_the_best_epoch_leads(tmp_path):
     (folder / "recipe.toml").write_text(RECIPE.replace('best_by = "text.f1"', 'best_by = "loss"'))
     chosen = pairs.headline(read_run(folder))
     assert (chosen.suite, chosen.metric) == ("text", "f1")
+
+
+def test_the_headline_that_the_run_decided_on_leads_everywhere(tmp_path):
+    folder = write_run_folder(tmp_path / "run", rows=200)
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    write_json(folder / "evaluation.json", evaluation | {"headline": "text.exact_match"})
+    facts = read_run(folder)
+    assert (pairs.headline(facts).suite, pairs.headline(facts).metric) == ("text", "exact_match")
+    assert pairs.pairs(facts, against="truth")[0].metric == "exact_match"
+    assert summary(folder)["headline"] == "text.exact_match"
+    stats = compared([folder])
+    assert headline_name(stats) == "text.exact_match"
+    assert lines(stats)[0][2] == "exact match"
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.5, 1234.5, None])

@@ -170,11 +170,13 @@ class Report:
         run_dir: The run folder; `report.html` and `report.md` lie in it.
         scores: Every score of the evaluation.
         costs: "student" always; "teacher" where the teacher is a model that is here to be measured.
+        headline: The metric that the verdict is about: "text.f1"; empty where an older kdkit did not decide it.
     """
 
     run_dir: Path
     scores: tuple[Score, ...]
     costs: Mapping[str, Cost]
+    headline: str = ""
 
     def __repr__(self) -> str:
         """A line: where it is, and how much is in it."""

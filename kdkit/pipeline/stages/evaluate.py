@@ -14,6 +14,7 @@ from kdkit.errors import KdkitError
 from kdkit.evaluation import baselines, labels_only, record
 from kdkit.evaluation.costs import student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
+from kdkit.evaluation.headline import headline_of
 from kdkit.evaluation.losses import RowLoss
 from kdkit.evaluation.record import EvaluationRecord
 from kdkit.evaluation.scoring import Column
@@ -24,7 +25,7 @@ from kdkit.store import predictions
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import Corpus, Cost, Score
@@ -91,6 +92,7 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
         calibration={model: bins.calibration() for model, bins in evidence.bins.items()},
         costs={name: attrs.evolve(cost, tokens_per_sample=float(lengths[name].mean())) for name, cost in costs.items()},
         baselines=facts,
+        headline=_headline(run.recipe, evidence.scores, held_out),
     )
     evidence.rows.write(run.path)
     record.write(run.path, found)
@@ -101,6 +103,18 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
             "them; correct the suite and run the same command again, which scores the same texts"
         )
     return Evaluated(split=found.split, rows=found.row_count)
+
+
+def _headline(recipe: Recipe, scores: Sequence[Score], held_out: Rows) -> str:
+    """The metric that the verdict is about."""
+    suites = [named.name for named in recipe.evaluation.suites]
+    of_student = [each for each in scores if (each.model, each.against) == ("student", "truth")]
+    return headline_of(
+        [(each.suite, each.metric) for suite in suites for each in of_student if each.suite == suite],
+        asked=recipe.evaluation.headline,
+        best_by=recipe.training.best_by,
+        targets=[example.target for example in held_out.examples],
+    )
 
 
 def _costs(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Cost]:

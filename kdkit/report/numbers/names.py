@@ -33,6 +33,8 @@ METRICS = {
 """What kdkit itself measures, in words; metrics of suites go by their own names."""
 ABBREVIATIONS = {"f1": "F1", "bleu": "BLEU", "rouge": "ROUGE", "chrf": "chrF"}
 """Words of a metric's name that are not written as other words are."""
+NO_SUITES = frozenset({LOSS, "tokens", "texts"})
+"""What an evaluation files what kdkit itself measures under; the other names are metric suites."""
 SUITES = {LOSS: "Loss", "tokens": "Tokens under teacher forcing", "texts": "Texts"}
 """Headings of what is no metric suite."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from kdkit.api.values import Direction
-from kdkit.report.numbers.names import BASELINES, LABELS_ONLY, LOSS, MODELS, UNTAUGHT, capital, metric_label
+from kdkit.evaluation.headline import headline_of
+from kdkit.report.numbers.names import BASELINES, LABELS_ONLY, LOSS, MODELS, NO_SUITES, UNTAUGHT, capital, metric_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,11 +102,11 @@ class Pair:
 
 
 def pairs(facts: RunFacts, *, against: str) -> list[Pair]:
-    """Every metric against these references, the recipe's own first, losses left out."""
+    """Every metric against these references, the headline and its suite first, losses left out."""
     found = [pair for pair in _all(facts) if pair.against == against and pair.suite != LOSS]
-    suites = list(dict.fromkeys([_headline_suite(facts), *(pair.suite for pair in found)]))
-    best_by = str(facts.table("training").get("best_by", ""))
-    return sorted(found, key=lambda pair: (suites.index(pair.suite), f"{pair.suite}.{pair.metric}" != best_by))
+    first = _headline(facts)
+    suites = list(dict.fromkeys([first.partition(".")[0], *(pair.suite for pair in found)]))
+    return sorted(found, key=lambda pair: (suites.index(pair.suite), f"{pair.suite}.{pair.metric}" != first))
 
 
 def label_of(group: Sequence[Pair]) -> str:
@@ -124,14 +125,11 @@ def models(found: Sequence[Pair]) -> list[str]:
 
 
 def headline(facts: RunFacts) -> Pair | None:
-    """The metric that the verdict is about: the recipe's `best_by`, else f1, else the first there is."""
-    whole = [pair for pair in pairs(facts, against="truth") if not pair.is_part]
-    if not whole:
-        return None
-    if f"{whole[0].suite}.{whole[0].metric}" == facts.table("training").get("best_by"):
-        return whole[0]
-    first_suite = [pair for pair in whole if pair.suite == whole[0].suite]
-    return next((pair for pair in first_suite if pair.metric == "f1"), first_suite[0])
+    """The metric that the verdict is about."""
+    first = _headline(facts)
+    found = pairs(facts, against="truth")
+    whole = (pair for pair in found if not pair.is_part)
+    return next((pair for pair in found if f"{pair.suite}.{pair.metric}" == first), next(whole, None))
 
 
 def _all(facts: RunFacts) -> list[Pair]:
@@ -162,12 +160,18 @@ def _all(facts: RunFacts) -> list[Pair]:
     return listed
 
 
-def _headline_suite(facts: RunFacts) -> str:
-    """The suite of `training.best_by`, else the first of `evaluation.suites`."""
-    best_by = str(facts.table("training").get("best_by", ""))
-    named = [score.suite for score in facts.evaluation.scores if best_by == f"{score.suite}.{score.metric}"]
-    if named:
-        return named[0]
-    for suite in facts.table("evaluation").get("suites") or ():
-        return str(suite.get("name", "")) if isinstance(suite, dict) else str(suite)
-    return ""
+def _headline(facts: RunFacts) -> str:
+    """The metric that the run decided on, as "SUITE.METRIC"; of an older run, the one that it would have."""
+    if facts.evaluation.headline:
+        return facts.evaluation.headline
+    named = [suite.get("name") if isinstance(suite, dict) else suite for suite in _suites(facts)]
+    scores = [(each.suite, each.metric) for each in facts.evaluation.scores if each.against == "truth"]
+    rest = dict.fromkeys(suite for suite, _ in scores if suite not in NO_SUITES)
+    suites = list(dict.fromkeys([*map(str, named), *rest]))
+    metrics = dict.fromkeys((suite, metric) for name in suites for suite, metric in scores if suite == name)
+    return headline_of(list(metrics), best_by=str(facts.table("training").get("best_by", "")))
+
+
+def _suites(facts: RunFacts) -> Sequence[Any]:
+    found = facts.table("evaluation").get("suites")
+    return found if isinstance(found, list) else ()

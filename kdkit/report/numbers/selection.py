@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.evaluation.headline import headline_of
 from kdkit.evaluation.row_scores import RowKey
+from kdkit.report.numbers.names import NO_SUITES
 from kdkit.report.read.files import number
 from kdkit.report.read.scored import SEED
 from kdkit.sweeps.monitors import are_comparable
@@ -88,16 +90,18 @@ def by_score(stats: Statistics, key: RowKey) -> tuple[tuple[Configuration, float
 
 
 def headline(stats: Statistics) -> RowKey | None:
-    """The score that a report is about: the recipe's `best_by` where that is a metric, else f1, else the first."""
-    mine = stats.of_student("truth")
-    texts = [key for key in mine if key.suite not in {"loss", "tokens", "texts"}]
-    for run in (run for each in stats.configurations for run in each.runs):
-        best_by = run.recipe.get("training.best_by")
-        chosen = next((key for key in texts if f"{key.suite}.{key.metric}" == best_by), None)
-        if chosen is not None:
-            return chosen
-    first = [key for key in texts if key.suite == texts[0].suite]
-    return next((key for key in first if key.metric == "f1"), next(iter([*first, *mine]), None))
+    """The score that a report on several runs is about: the headline of the first that has one."""
+    mine, runs = stats.of_student("truth"), [run for each in stats.configurations for run in each.runs]
+    of_suites = [key for key in [*mine, *stats.of_student("truth", parts=True)] if key.suite not in NO_SUITES]
+    named = {f"{key.suite}.{key.metric}": key for key in of_suites}
+    decided = next((run.headline for run in runs if run.headline in named), "")
+    best_by = [str(run.recipe.get("training.best_by")) for run in runs]
+    found = headline_of(
+        [(key.suite, key.metric) for key in of_suites],
+        asked=decided,
+        best_by=next((each for each in best_by if each in named), ""),
+    )
+    return named[found] if found else next(iter(mine), None)
 
 
 def _on_validation(run: ScoredRun) -> Mapping[RowKey, Score]:

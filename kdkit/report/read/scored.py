@@ -38,6 +38,7 @@ class ScoredRun:
         validation: The student's scores on the validation rows; empty where these are what was scored.
         costs: What "teacher" and "student" cost, where that was measured.
         rows: Each row's value of each score; None where an older run has none.
+        headline: The metric that its verdict is about; empty where an older kdkit did not decide it.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class ScoredRun:
     validation: Mapping[RowKey, Score]
     costs: Mapping[str, Cost]
     rows: RowScores | None
+    headline: str = ""
 
     @property
     def name(self) -> str:
@@ -88,6 +90,7 @@ def read_scored(folder: Path) -> ScoredRun:
         validation={key_of(score): score for score in found.validation_scores},
         costs=found.costs,
         rows=RowScores.read(folder) if (folder / FILE).is_file() else None,
+        headline=found.headline,
     )
 
 

@@ -12,9 +12,7 @@ from kdkit.api import interfaces, values
 from kdkit.api.hookspecs import Register, hookimpl
 from kdkit.api.interfaces import *  # noqa: F403 - all of them, each named in one place
 from kdkit.api.options import (
-    EachValue,
     Generation,
-    Schedule,
     TokenLimits,
     Training,
     at_least_one,
@@ -23,9 +21,8 @@ from kdkit.api.options import (
     option,
     positive,
     share,
-    value_at,
-    values_of,
 )
+from kdkit.api.schedules import EachValue, Schedule, value_at, values_of
 from kdkit.api.trackers import TRACKING_FOLDER, require_package, tracking_id
 from kdkit.api.values import *  # noqa: F403 - the same
 from kdkit.system.files import size_text, user_path

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from kdkit.api.options import EachValue, values_of
+from kdkit.api.schedules import EachValue, values_of
 from kdkit.plugins.fields import EACH, IN, NUMBER, rules
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 import attrs
 from attrs import validators
 
-from kdkit.api.options import EachValue, Schedule
+from kdkit.api.schedules import EachValue, Schedule
 from kdkit.api.suites import NamedSuite
 from kdkit.errors import PluginError
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.options import Schedule
+from kdkit.api.schedules import Schedule
 from kdkit.api.suites import NamedSuite
 from kdkit.errors import PluginError
 from kdkit.plugins import SINGULAR, Plugins

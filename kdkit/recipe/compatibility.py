@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.interfaces import FeatureLoss, HeadCodec, SampledCodec, SampledLoss, SparseCodec, TemperedLoss
-from kdkit.api.options import Schedule
+from kdkit.api.schedules import Schedule
 from kdkit.api.values import Direction
 from kdkit.errors import UsageError
 from kdkit.plugins.checks import did_you_mean

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdkit.api.options import Schedule
+from kdkit.api.schedules import Schedule
 from kdkit.api.suites import NamedSuite
 from kdkit.errors import PluginError
 from kdkit.plugins.fields import Option, is_free_table, is_scheduled, is_table, member_type, options_of, without_none

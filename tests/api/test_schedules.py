@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdkit import plugins as plugin_loading
-from kdkit.api.options import Schedule
+from kdkit.api.schedules import Schedule
 from kdkit.api.values import END, Moment, TokenCounts
 from kdkit.builtin.losses.kd import KD
 from kdkit.errors import UsageError

@@ -6,7 +6,7 @@ import attrs
 import pytest
 import torch
 
-from kdkit.api.options import Schedule
+from kdkit.api.schedules import Schedule
 from kdkit.api.values import LossParts, TokenCounts
 from kdkit.builtin.losses.kd import KD
 from kdkit.losses import HardLoss, align, mix, student_rows

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from kdkit.api.interfaces import FeatureLoss
-from kdkit.api.options import Schedule
+from kdkit.api.schedules import Schedule
 from kdkit.api.values import DenseTargets, FactoredTargets, LabelPlaces, LossParts, Moment, OutputHead, TokenCounts
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.losses.kd import KD, Features

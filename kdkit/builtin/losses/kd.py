@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
-from kdkit.api.options import EachValue, Schedule, not_negative, one_of, option, share, value_at, values_of
+from kdkit.api.options import not_negative, one_of, option, share
+from kdkit.api.schedules import EachValue, Schedule, value_at, values_of
 from kdkit.errors import UsageError
 from kdkit.losses.divergences import DIVERGENCES, divergence_of, parameter_refusal
 from kdkit.losses.hidden_states import DISTANCES, linear_projection, with_distance

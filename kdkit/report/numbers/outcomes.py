@@ -18,7 +18,8 @@ TEACHER = "teacher right, student wrong"
 NEITHER = "both wrong"
 ALONE_RIGHT = "student right"
 ALONE_WRONG = "student wrong"
-KINDS = (BOTH, TEACHER, NEITHER, STUDENT, ALONE_RIGHT, ALONE_WRONG)
+KINDS = (TEACHER, STUDENT, NEITHER, BOTH, ALONE_WRONG, ALONE_RIGHT)
+"""Every kind, what tells the most of a student first."""
 
 
 def same(one: str | None, other: str | None) -> bool:

@@ -3,11 +3,13 @@
 // Texts reach the page as text nodes only, so that none is ever taken for markup.
 (() => {
   const PAGE = 20;
+  const LINE = 200;
   const data = JSON.parse(document.getElementById("rows").textContent);
   const box = document.getElementById("browser");
   const form = box.querySelector("form");
   const count = document.getElementById("count");
   const list = document.getElementById("found");
+  const head = list.tHead;
   const models = data.models.map(([key, name]) => ({ key, name }));
   const place = (key) => models.findIndex((model) => model.key === key);
   const student = place("student");
@@ -53,41 +55,56 @@
     return made;
   };
 
+  // What the other text has and this one has not is left out: the other stands beside it.
   const pre = (text, pieces) => {
     if (!pieces) return element("pre", "", visible(text));
-    const tags = [null, "del", "ins"];
     const parts = pieces.flatMap((piece, index) => {
-      if (!piece) return [];
-      return index % 3 ? [element(tags[index % 3], "", visible(piece))] : [visible(piece)];
+      if (!piece || index % 3 === 1) return [];
+      return index % 3 ? [element("ins", "", visible(piece))] : [visible(piece)];
     });
     return element("pre", "", ...parts);
   };
 
-  const article = (row) => {
+  const heading = (scope, span, ...children) => {
+    const made = element("th", "", ...children);
+    made.scope = scope;
+    if (span > 1) made.colSpan = span;
+    return made;
+  };
+
+  const cell = (text, name, marks) => {
+    if (!text) return element("td", "");
+    const word = text.r ? "right" : "wrong";
+    const made = element("td", word, element("span", "unseen", word + ": "), pre(written(text), marks && text[marks]));
+    made.dataset.column = name;
+    return made;
+  };
+
+  const example = (row) => {
     const marks = form.elements.marks ? form.elements.marks.value : "t";
-    const texts = element("dl", "texts", element("dt", "", "truth"), element("dd", "", pre(row.truth)));
-    models.forEach((model, index) => {
-      const text = row.texts[index];
-      if (!text) return;
-      const word = text.r ? "right" : "wrong";
-      const name = element("dt", "", element("span", model.key, model.name), " ", element("small", "mark " + word, word));
-      if (text.a) name.append(" ", element("small", "", "as the teacher"));
-      texts.append(name, element("dd", "", pre(written(text), marks && text[marks])));
-    });
-    const source = element("details", "", element("summary", "", `Source, ${row.length.toLocaleString("en")} characters`));
+    const line = visible(row.source.trim().split(/\s+/).join(" ").slice(0, LINE));
+    const summary = element("summary", "", element("span", "", line), " ", element("small", "id", visible(row.id)));
+    const source = element("details", "", summary);
     source.addEventListener("toggle", () => {
       if (source.open && source.childElementCount === 1) source.append(pre(row.source));
     });
-    const kinds = row.kinds.map((kind) => data.kinds[kind]).join(", ");
-    const heading = element("h3", "", visible(row.id));
-    if (kinds) heading.append(" ", element("small", "", visible(kinds)));
-    return element("article", "example", heading, texts, source);
+    const truth = heading("row", 1, pre(row.truth));
+    truth.dataset.column = "truth";
+    const cells = models.map((model, index) => cell(row.texts[index], model.name, marks));
+    const first = element("tr", "", heading("row", models.length + 1, source));
+    return element("tbody", "example", first, element("tr", "", truth, ...cells));
   };
+
+  const listed = (rows) => rows.flatMap((row, index) => {
+    if (index && rows[index - 1].outcome === row.outcome) return [example(row)];
+    const title = heading("rowgroup", models.length + 1, data.outcomes[row.outcome]);
+    return [element("tbody", "", element("tr", "", title)), example(row)];
+  });
 
   const show = () => {
     const pages = Math.max(1, Math.ceil(found.length / PAGE));
     const start = page * PAGE;
-    list.replaceChildren(...found.slice(start, start + PAGE).map(article));
+    list.replaceChildren(head, ...listed(found.slice(start, start + PAGE)));
     const rows = `${found.length.toLocaleString("en")} of ${data.rows.length.toLocaleString("en")} rows`;
     const where = `page ${page + 1} of ${pages}`;
     count.textContent = `${rows}, ${where}`;

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from kdkit.report.page.textdiff import pieces
+LINE = 200
+"""Characters of a source that stand on one line above what models wrote for it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -16,21 +17,19 @@ class Written:
         text: Its text.
         is_right: Whether it is the truth.
         agrees: Whether it is the teacher's too; False for the teacher.
+        beside_truth: The text with its differences from the truth; see `textdiff`.
     """
 
     model: str
     text: str
     is_right: bool
     agrees: bool = False
+    beside_truth: tuple[str, ...] = ()
 
     @property
     def mark(self) -> str:
         """`right` or `wrong`."""
         return "right" if self.is_right else "wrong"
-
-    def beside(self, truth: str) -> list[str]:
-        """The text with its differences from the truth; see `textdiff`."""
-        return pieces(truth, self.text)
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +42,15 @@ class Excerpt:
     source_length: int
     truth: str
     written: tuple[Written, ...]
+
+    @property
+    def line(self) -> str:
+        """The source on one line, as much of it as a line can hold."""
+        return " ".join(self.source.split())[:LINE]
+
+    def text_of(self, model: str) -> Written | None:
+        """What a model wrote."""
+        return next((each for each in self.written if each.model == model), None)
 
 
 @attrs.frozen(kw_only=True)

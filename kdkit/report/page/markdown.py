@@ -128,7 +128,7 @@ def _(block: Excerpts, level: int = 3) -> Iterator[str]:
         yield f"{'#' * level} {index}. {shown.kind}\n\n{plain(shown.id)}\n\nTruth:\n\n{fenced(shown.truth)}\n"
         for each in shown.written:
             agreeing = ", as the teacher" if each.agrees else ""
-            yield f"{each.model.capitalize()}, {each.mark}{agreeing}:\n\n{fenced(each.text)}\n"
+            yield f"{each.model.replace('-', ' ').capitalize()}, {each.mark}{agreeing}:\n\n{fenced(each.text)}\n"
         yield _folded(f"Source, {shown.source_length:,} characters", fenced(shown.source))
 
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.report.numbers.names import LABELS_ONLY
 from kdkit.report.numbers.outcomes import KINDS, kind_of, ordered, same
 from kdkit.report.page import formats
 from kdkit.report.page.document import Part
 from kdkit.report.page.excerpts import Excerpt, Excerpts, Written
+from kdkit.report.page.textdiff import pieces
 from kdkit.report.parts import row_browser
 from kdkit.report.parts.row_browser import TEXT_LIMIT
 from kdkit.report.read.files import number
@@ -40,7 +42,7 @@ def of_run(facts: RunFacts) -> Part | None:
         return None
     rows = row_browser.collect(facts.rows, seed=facts.seed)
     found = Excerpts(note=_how_picked(spread, facts.split, facts.seed), shown=spread.shown, rows=rows)
-    return Part(key="examples", title="Texts", blocks=(found,))
+    return Part(key="examples", title="Examples", blocks=(found,))
 
 
 def pick(rows: Sequence[ScoredRow], *, amount: int, seed: int) -> Spread:
@@ -58,30 +60,31 @@ def pick(rows: Sequence[ScoredRow], *, amount: int, seed: int) -> Spread:
                 left -= 1
     taken = {id(row) for kind in KINDS for row in by_kind[kind][: quota[kind]]}
     return Spread(
-        shown=tuple(_show(row) for row in listed if id(row) in taken),
+        shown=tuple(_show(row) for kind in KINDS for row in by_kind[kind] if id(row) in taken),
         kinds=tuple((kind, len(by_kind[kind]), quota[kind]) for kind in KINDS if by_kind[kind]),
     )
 
 
 def _show(row: ScoredRow) -> Excerpt:
-    written = []
-    if row.teacher is not None:
-        text = formats.shortened(row.teacher, TEXT_LIMIT)
-        written.append(Written(model="teacher", text=text, is_right=same(row.teacher, row.truth)))
-    written.append(
+    texts = {"teacher": row.teacher, "student": row.student or "", LABELS_ONLY: row.labels_only}
+    truth = formats.shortened(row.truth, TEXT_LIMIT)
+    written = [
         Written(
-            model="student",
-            text=formats.shortened(row.student or "", TEXT_LIMIT),
-            is_right=same(row.student, row.truth),
-            agrees=same(row.teacher, row.student),
+            model=model,
+            text=(shown := formats.shortened(text, TEXT_LIMIT)),
+            is_right=same(text, row.truth),
+            agrees=model != "teacher" and same(row.teacher, text),
+            beside_truth=tuple(pieces(truth, shown)),
         )
-    )
+        for model, text in texts.items()
+        if text is not None
+    ]
     return Excerpt(
         id=row.id,
         kind=kind_of(row),
         source=formats.shortened(row.source, SOURCE_LIMIT),
         source_length=len(row.source),
-        truth=formats.shortened(row.truth, TEXT_LIMIT),
+        truth=truth,
         written=tuple(written),
     )
 
@@ -90,7 +93,6 @@ def _how_picked(spread: Spread, split: str, seed: int) -> str:
     kinds = "; ".join(f"{kind}: {shown} of {plural(there, 'row')}" for kind, there, shown in spread.kinds)
     return (
         f"{plural(len(spread.shown), 'row')} of {split}, taken in turn from each kind of outcome so that "
-        f"every kind is seen, not in proportion ({kinds}); within a kind and on the page the order is that of a hash "
-        f"of seed {seed} and the row's id. Right means equal to the ground truth but for white space at "
-        "either end and the kind of line ends."
+        f"every kind is seen, not in proportion ({kinds}); within a kind the order is that of a hash of seed {seed} "
+        "and the row's id."
     )

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from kdkit.report.numbers.names import LABELS_ONLY, MODELS
-from kdkit.report.numbers.outcomes import ordered, same
+from kdkit.report.numbers.outcomes import KINDS, kind_of, ordered, same
 from kdkit.report.page import formats
 from kdkit.report.page.excerpts import Rows
 from kdkit.report.page.textdiff import pieces
@@ -30,6 +30,8 @@ UNSAFE = re.compile("[<>&\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 def collect(rows: Sequence[ScoredRow], *, seed: int, most: int = ROWS, budget: int = BYTES) -> Rows:
     """Up to `most` rows, and no more than fit the budget of bytes, in an order that only seed and ids decide.
 
+    They are drawn in that order, and stand by kinds of outcome.
+
     Args:
         rows: The held-out rows.
         seed: The recipe's.
@@ -40,21 +42,22 @@ def collect(rows: Sequence[ScoredRow], *, seed: int, most: int = ROWS, budget: i
              LABELS_ONLY: [row.labels_only for row in rows]}  # fmt: skip
     models = [model for model, written in texts.items() if any(text is not None for text in written)]
     kinds = sorted({kind for row in rows for kind in row.kinds})
-    encoded: list[str] = []
+    encoded: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for row in ordered(rows, seed)[:most]:
         line = safe_json(_entry(row, models, kinds))
         budget -= len(line.encode())
         if budget < 0:
             break
-        encoded.append(line)
+        encoded[kind_of(row)].append(line)
+    listed = [line for lines in encoded.values() for line in lines]
     names = {model: visible(MODELS[model]) for model in models}
-    head = safe_json({"models": [[model, name] for model, name in names.items()], "kinds": kinds})
+    head = safe_json({"models": [[model, name] for model, name in names.items()], "kinds": kinds, "outcomes": KINDS})
     return Rows(
-        json=f'{head[:-1]}, "rows": [' + ",\n".join(encoded) + "]}",
+        json=f'{head[:-1]}, "rows": [' + ",\n".join(listed) + "]}",
         models=tuple(names.items()),
         kinds=tuple(kinds),
         answerable=any(row.answerable is not None for row in rows),
-        shown=len(encoded),
+        shown=len(listed),
         total=len(rows),
     )
 
@@ -75,6 +78,7 @@ def _entry(row: ScoredRow, models: Sequence[str], kinds: Sequence[str]) -> dict[
         "id": row.id,
         "kinds": [kinds.index(kind) for kind in row.kinds],
         "answerable": row.answerable,
+        "outcome": KINDS.index(kind_of(row)),
         "source": formats.shortened(row.source, SOURCE_LIMIT),
         "length": len(row.source),
         "truth": formats.shortened(row.truth, TEXT_LIMIT),

@@ -7,7 +7,7 @@ MODEL|AGAINST|SUITE|METRIC|weights   its weight in the mean, where that is not 1
 MODEL|AGAINST|SUITE|METRIC|gaps      of a calibration error (`kdkit.evaluation.calibration`): what the row adds to each
                                      bin's gap
 
-A score is `sum(weight * value) / sum(weight)`. A calibration error is no mean of rows: its `gaps` are in place of
+A score is `sum(weight * value) / sum(weight)`. A calibration error is not a mean of rows: its `gaps` are in place of
 values, a row of them a row, and it is the sum over bins of `|sum(weight * gap)|`, over `sum(weight)`.
 
 Letters: R rows, K bins of a row (1 where it has a value), X what is summed.

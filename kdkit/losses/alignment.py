@@ -150,7 +150,7 @@ def _log_sum_of_others(tempered_MV: torch.Tensor, ids_MK: torch.Tensor) -> torch
         tempered_MV: The logits.
         ids_MK: The entries left out; V where there is none to leave out.
     """
-    # The place behind the last entry takes what is no entry.
+    # The place behind the last entry takes what is not an entry.
     others_MX = torch.nn.functional.pad(tempered_MV, (0, 1)).scatter_(-1, ids_MK, -math.inf)
     others_MX[:, -1:] = -math.inf
     nothing_M1 = others_MX.detach().amax(-1, keepdim=True) == -math.inf

@@ -107,7 +107,7 @@ def _parts(module: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
 def _compiled_in_training(part: torch.nn.Module) -> Iterator[None]:
     """Replace the plain forward pass with a compiled one, inside the module's hooks."""
     plain = part.forward
-    # Past a limit of its own, torch goes on without compiling: there is no end of compilations.
+    # Past a limit of its own, torch continues without compiling: there is no end of compilations.
     quick = _refusing(torch.compile(plain, dynamic=True))
 
     @functools.wraps(plain)  # generation looks at its arguments

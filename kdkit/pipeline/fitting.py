@@ -40,7 +40,7 @@ class Fitting:
         evaluation: The suites, one of which may pick the best epoch.
         seed: The run's seed.
         metrics: The file that gets the numbers.
-        tracking: Who else is told them.
+        tracking: Receives them as well.
         device: Where models are.
         progress: Where progress is shown.
         team: The processes of the run.

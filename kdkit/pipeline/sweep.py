@@ -93,7 +93,7 @@ def run_sweep(
 ) -> SweepEnd:
     """Run every trial of a sweep that is not done, each in a process of its own, and write results and report.
 
-    What fails is told, and stops no other trial. Several processes may work in one folder, on several machines too.
+    A failure is reported and stops no other trial. Several processes may work in one folder, on several machines too.
 
     Args:
         sweep: See `kdkit.load_sweep`.
@@ -109,7 +109,7 @@ def run_sweep(
 
     Raises:
         Mismatch: An earlier kdkit made the folder.
-        UsageError: The folder is no sweep's, or is worked in and cannot be emptied; or a search is to be split.
+        UsageError: The folder is not a sweep's, or is in use and cannot be emptied; or a search is to be split.
         Interrupted: A signal came; the trials that were running have saved a checkpoint.
     """
     folder = Path(run_dir) if run_dir is not None else Path("runs") / sweep.name

@@ -23,8 +23,8 @@ def check_inputs(recipe: Recipe) -> None:
     """Refuse, before the data are read, parts that do not fit, and a teacher or student whose files do not exist.
 
     Raises:
-        MissingInput: A model or tokenizer is not to be had.
-        UsageError: What is there is no such thing.
+        MissingInput: A model or tokenizer is not available.
+        UsageError: A named file or folder is of another kind.
     """
     check_parts(recipe)
     for role, component in (("teacher", recipe.teacher), ("student", recipe.student)):
@@ -42,8 +42,8 @@ def read_rows(recipe: Recipe, progress: Progress, *, when: str) -> Corpus:
         when: When a data set has to be fetched, for the message.
 
     Raises:
-        MissingInput: The data set has not been fetched yet, or a model or tokenizer is not to be had.
-        UsageError: What is there is no such thing.
+        MissingInput: The data set has not been fetched yet, or a model or tokenizer is not available.
+        UsageError: A named file or folder is of another kind.
     """
     check_inputs(recipe)
     if isinstance(recipe.data, FetchedSource) and not recipe.data.is_here():

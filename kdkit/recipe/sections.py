@@ -29,7 +29,7 @@ class Section:
     Attributes:
         help: One sentence.
         kind: The kind of component that its `name` picks; None for a section with options of its own.
-        options: The class whose fields are its options, where it is no component's.
+        options: The class whose fields are its options, if it is not a component's.
         default_name: The component when none is named; None where one must be.
         default: What the section says when the recipe leaves it out, beyond its options' defaults.
         is_optional: Whether a recipe can do without the component; what it does changes no number of a run.

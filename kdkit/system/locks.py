@@ -232,7 +232,7 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, so that another of the same number is told from it; empty where that is not known."""
+    """When a process began, to tell it from another with the same number; empty if that is not known."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
     return ""

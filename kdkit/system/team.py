@@ -110,7 +110,7 @@ class Team:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Within the block an error is told to the others: each is said by one process, and all end with its code.
+        """Within the block an error is passed to the others: one process reports it, and all end with its code.
 
         Raises:
             Elsewhere: Another process has failed before, and this one's error comes of that, or is the same.

@@ -46,7 +46,7 @@ class Nearness:
     top1: float | None
 
     def check(self, codec: Codec | FittedCodec) -> None:
-        """Refuse what says nothing of a codec, or contradicts it: nothing that the check is told is ignored."""
+        """Refuse arguments that mean nothing for a codec, or contradict it: no argument is ignored."""
         from kdkit.api.interfaces import FittedCodec, SampledCodec, SparseCodec
 
         is_bounded = self.bound is not None or self.bound_of is not None
@@ -57,8 +57,8 @@ class Nearness:
             (
                 not (is_bounded or self.is_lossy or is_sparse),
                 (
-                    "does not say how near its logits come: give bound= (or bound_of= for a codec that learns), or "
-                    "lossy=True for one without a bound"
+                    "does not say how near its logits come to the original: give bound= (or bound_of= for a "
+                    "codec that learns), or lossy=True for one without a bound"
                 ),
             ),
             (

@@ -43,7 +43,7 @@ def _check_mask(codec: Codec, mask: float) -> None:
     with np.errstate(invalid="ignore"):
         found_TV = log_softmax(decoded_TV)
     assert not np.isnan(found_TV).any(), (
-        f"{codec!r} gives back rows with logits of {mask:g} as no distribution; {advice}"
+        f"{codec!r} gives back rows with logits of {mask:g} that are not a distribution; {advice}"
     )
     is_other_TV = ~masked_TV & (block.logits_TV < block.logits_TV.max(axis=1, keepdims=True))
     others_T = np.where(is_other_TV, np.exp(log_softmax(block.logits_TV.astype(np.float64))), 0).sum(1)

@@ -17,7 +17,7 @@ def check_same_state(codec: FittedCodec, one: CodecState, other: CodecState) -> 
 
     assert one.keys() == other.keys(), f"{codec!r} learns other arrays from the same sample"
     for name, array in one.items():
-        assert isinstance(array, np.ndarray), f"the state {name!r} of {codec!r} is no NumPy array"
+        assert isinstance(array, np.ndarray), f"the state {name!r} of {codec!r} is not a NumPy array"
         same = array.dtype == other[name].dtype and array.tobytes() == other[name].tobytes()
         assert same, f"{codec!r} learns another {name!r} from the same sample"
 

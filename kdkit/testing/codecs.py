@@ -162,7 +162,7 @@ def _check_value(codec: Codec, block_of: BlockMaker, vocab_size: int) -> None:
     """A codec is a value: its options are its identity."""
     import attrs
 
-    assert attrs.has(type(codec)), f"{type(codec).__name__} is no attrs class; its fields must be its options"
+    assert attrs.has(type(codec)), f"{type(codec).__name__} is not an attrs class; its fields must be its options"
     twin = attrs.evolve(codec)  # type: ignore[misc]  # just seen to be an attrs instance
     assert twin == codec, f"{codec!r} does not equal a codec with the same options"
     same = twin.encode(block_of(2, vocab_size, 0)) == codec.encode(block_of(2, vocab_size, 0))
@@ -203,7 +203,7 @@ def _check_shape(codec: Codec, decoded_TV: FloatArray, tokens: int, vocab_size: 
         f"{codec!r} decodes to shape {decoded_TV.shape} where {(tokens, vocab_size)} is asked for"
     )
     assert decoded_TV.dtype == np.float32, f"{codec!r} decodes to {decoded_TV.dtype} instead of float32"
-    assert (decoded_TV < np.inf).all(), f"{codec!r} decodes to logits that are infinity, or no numbers"
+    assert (decoded_TV < np.inf).all(), f"{codec!r} decodes to logits that are infinite or not numbers"
 
 
 def _check_wrong_shape(codec: Codec, payload: bytes, tokens: int, vocab_size: int) -> None:

@@ -69,7 +69,7 @@ def check_loss(
     from kdkit.api.values import END, Moment
 
     assert isinstance(loss, LossMixer), f"{loss!r} lacks a method of kdkit.api.interfaces.LossMixer"
-    assert attrs.has(type(loss)), f"{type(loss).__name__} is no attrs class; its fields must be its options"
+    assert attrs.has(type(loss)), f"{type(loss).__name__} is not an attrs class; its fields must be its options"
     twin = attrs.evolve(loss)  # type: ignore[misc]  # just seen to be an attrs instance
     assert twin == loss, f"{loss!r} does not equal a loss with the same options"
     claim = Claim(divergence=divergence, temperature=temperature, over_logits=over_logits)

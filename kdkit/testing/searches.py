@@ -88,7 +88,7 @@ def _proposed(search: Search, folder: Path, ends: Ends, count: int) -> list[Outc
     for number in range(count):
         before = list(outcomes)
         opened.tell(outcomes)
-        assert outcomes == before, f"{search!r} changes the outcomes that it is told"
+        assert outcomes == before, f"{search!r} changes the outcomes that it receives"
         values = _asked(search, opened, ends)
         _check_new(search, values, outcomes)
         status = ("done", "done", "failed", "running")[number % 4]

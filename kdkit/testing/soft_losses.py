@@ -32,7 +32,7 @@ class Claim:
     over_logits: bool
 
     def check(self, loss: LossMixer) -> None:
-        """Refuse what contradicts the loss: nothing that the check is told is ignored."""
+        """Refuse arguments that contradict the loss: no argument is ignored."""
         is_name = isinstance(self.divergence, str)
         for is_wrong, sentence in (
             (

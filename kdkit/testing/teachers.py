@@ -122,7 +122,7 @@ def _check_logits(
             f"its logits are {opened.vocab_size} wide"
         )
         assert not np.isnan(logits_TV).any(), f"{what} hold NaN"
-        assert (logits_TV.max(axis=1, initial=0) < np.inf).all(), f"{what} hold what is not finite"
+        assert (logits_TV.max(axis=1, initial=0) < np.inf).all(), f"{what} hold numbers that are not finite"
         assert np.isfinite(logits_TV).any(axis=1).all(), f"{what} have a row without a finite number"
     done = {rows[0].id, rows[-1].id}
     for other, without in ((opened, done), (again, set[str]())):

@@ -79,7 +79,7 @@ def padding_share(lengths: Lengths, batches: Sequence[Batch]) -> float:
 def epoch_order(lengths: Lengths, options: Training, *, seed: int, epoch: int) -> list[list[int]]:
     """The rows of each batch of an epoch.
 
-    With `shuffle` the rows come in an order drawn anew for each epoch. With `group_by_length` too, that order is dealt
+    With `shuffle` the rows come in an order drawn again for each epoch. With `group_by_length` too, that order is dealt
     into pools of about 100 batches, at least two; the rows of a pool are sorted by length and cut into batches, and the
     batches of all pools come in random order. Which rows are in a pool is left to chance, so which rows share a batch
     differs from epoch to epoch.

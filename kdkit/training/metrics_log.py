@@ -27,7 +27,7 @@ class MetricsLog:
     Args:
         path: The file.
         stage: What is trained.
-        tracking: Who is told each line as well.
+        tracking: Receives each line as well.
     """
 
     def __init__(self, path: Path, stage: str, tracking: Tracking = UNTRACKED) -> None:

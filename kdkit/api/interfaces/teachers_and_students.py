@@ -46,7 +46,7 @@ class FolderStudent(Protocol):
         """The folder of the model that it starts from; None where it starts from no such folder.
 
         Raises:
-            MissingInput: The model is not to be had.
+            MissingInput: The model is not available.
         """
         ...
 
@@ -138,7 +138,7 @@ class Teacher(Protocol):
         """Its tokenizer alone: loaded, or trained on the corpus's training rows. Loads no weights.
 
         Raises:
-            MissingInput: The tokenizer is not to be had.
+            MissingInput: The tokenizer is not available.
         """
         ...
 
@@ -155,7 +155,7 @@ class Teacher(Protocol):
         """The folder of the model that it is or starts from; None for a new model or a teacher that is not a model.
 
         Raises:
-            MissingInput: The model is not to be had.
+            MissingInput: The model is not available.
         """
         ...
 
@@ -167,7 +167,7 @@ class Teacher(Protocol):
         """Open the teacher, ready to be asked.
 
         Args:
-            folder: Where its model lies: made by the run, or as `find_folder` says; None for one that is no model.
+            folder: Where its model lies: made by the run, or as `find_folder` says; None for one that is not a model.
             source: The recipe's data set, for teachers that were recorded with it.
             corpus: Its rows.
             device: "cpu", "cuda", ...
@@ -192,7 +192,7 @@ class Student(Protocol):
         """Its transformers configuration, without loading weights.
 
         Raises:
-            UsageError: It is to be made of the teacher's layers, and the teacher is no model.
+            UsageError: It is to be made of the teacher's layers, and the teacher is not a model.
         """
         ...
 

@@ -71,7 +71,7 @@ class RecordedTeacher:
         """The tokenizer that the recorded logits were made with.
 
         Raises:
-            MissingInput: It is not to be had.
+            MissingInput: It is not available.
         """
         return self._named_tokenizer()
 
@@ -104,7 +104,7 @@ class RecordedTeacher:
         """Ready to be asked: for texts with any data set, for logits with one whose rows came with them.
 
         Raises:
-            MissingInput: The tokenizer is not to be had.
+            MissingInput: The tokenizer is not available.
         """
         tokenizer = self.load_tokenizer(corpus)
         return OpenRecorded(

@@ -130,7 +130,7 @@ def quarter_sentence(learnt: int, records: int) -> str:
 
 
 def check_finite(rows: FloatArray, *, what: str, first_row: int = 0) -> None:
-    """Refuse what cannot be measured: errors of an infinite logit, a masked one among them, are no numbers.
+    """Refuse what cannot be measured: errors of an infinite or masked logit are not numbers.
 
     Raises:
         UsageError: A number is infinite or none; the message says which.

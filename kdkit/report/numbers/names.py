@@ -36,7 +36,7 @@ ABBREVIATIONS = {"f1": "F1", "bleu": "BLEU", "rouge": "ROUGE", "chrf": "chrF"}
 NO_SUITES = frozenset({LOSS, "tokens", "texts"})
 """What an evaluation files what kdkit itself measures under; the other names are metric suites."""
 SUITES = {LOSS: "Loss", "tokens": "Tokens under teacher forcing", "texts": "Texts"}
-"""Headings of what is no metric suite."""
+"""Headings of scores that are not a metric suite's."""
 
 
 def metric_label(suite: str, metric: str) -> str:

@@ -35,5 +35,5 @@ def apart(found: Difference | Unpaired) -> Cell:
 
 
 def seeds_note(configuration: Configuration) -> str:
-    """How many seeds, where that is told by the runs."""
+    """How many seeds, if the runs tell."""
     return plural(len(configuration.runs), "seed")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kdkit.report.numbers.statistics import Statistics
 
 OF_TEACHER = frozenset({"soft", "total"})
-"""Losses that are no score: they change with what the teacher says and how it is weighed."""
+"""Losses that are not a score: they change with what the teacher says and how it is weighed."""
 SIDES = ("labels only is better", "distilled is better")
 """What lies left and right of 0 where more of a metric is better."""
 MOST_DRAWN = 30

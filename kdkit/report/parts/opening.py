@@ -52,7 +52,7 @@ def scores(facts: RunFacts, found: Conclusion) -> Section | None:
 
 
 def axis_ends(drawn: Iterable[Interval]) -> tuple[float, float] | None:
-    """From 0 to 1 for shares, or to a round end where all are small; None for what is no share."""
+    """From 0 to 1 for shares, or to a round end where all are small; None for other metrics."""
     ends = [end for each in drawn for end in (each.value, each.low, each.high) if math.isfinite(end)]
     most = max(ends)
     if min(ends) < 0 or most > 1:

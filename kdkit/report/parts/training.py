@@ -135,7 +135,7 @@ def best_line(facts: RunFacts, stage: str) -> Line | None:
 
 
 def _watched(facts: RunFacts) -> str:
-    """The metric shown beside the losses: what chose the best epoch, where that is no loss."""
+    """The metric shown beside the losses: what chose the best epoch, if that is not a loss."""
     best_by = str(facts.table("training").get("best_by", ""))
     if "." in best_by:
         return best_by

@@ -39,7 +39,7 @@ def text_of(path: Path, what: str, missing: list[str]) -> str | None:
         missing.append(f"{what} is left out: there is no {path.parent.name}/{path.name} yet.")
         return None
     except UnicodeDecodeError as error:
-        raise DamagedData(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); write it anew") from error
+        raise DamagedData(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); write it again") from error
 
 
 def recipe_of(path: Path, text: str) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""What is told about work while it is done, and to whom."""
+"""The interface of progress: reports about running work, and their receiver."""
 
 from __future__ import annotations
 

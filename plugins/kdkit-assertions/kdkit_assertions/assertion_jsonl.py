@@ -22,28 +22,32 @@ class AssertionJsonl:
 
     train: str = option("File of training rows.")
     validation: str = option("File of validation rows.")
-    test: str | None = option("File of test rows; without one, evaluation uses the validation rows.", default=None)
-    focal: str = option('Field of the code under test, which rows may lack; "" for none.', default="focal_code")
-    test_method: str = option("Field of the test method, its assertions masked.", default="test_masked")
+    test: str | None = option("File of test rows; by default, evaluation uses the validation rows.", default=None)
+    focal: str = option('Field with the code under test, which rows may lack; "" for none.', default="focal_code")
+    test_method: str = option("Field with the test method, its assertions masked.", default="test_masked")
     assertions: str = option(
-        "Field of the assertions that were masked: a list, or a text with one a line.", default="assertions"
+        "Field with the masked assertions: a list, or a text with one per line.", default="assertions"
     )
     kinds: str = option(
-        'Field of the list of the assertions\' kinds, one word each, for scores by kind; "" to read them off the '
-        "assertions.",
+        'Field with the list of the assertions\' kinds, one word each, for scores by kind; "" to read the '
+        "kinds off the assertions.",
         default="kinds",
     )
     answerable: str = option(
-        'Field that says whether the input tells enough to know the assertion, for scores of such rows; "" for none.',
+        'Field that says whether the input determines the assertion, for scores on such rows; "" for none.',
         default="focal_in_prefix",
     )
-    project: str = option('Field of the project\'s name, kept for reports; "" for none.', default="project")
-    id: str = option('Field of the row\'s id; "train:17" (the line) where a row has none.', default="id")
-    train_rows: int = option("Training rows used, from the first; 0 for all.", default=0, check=not_negative)
-    validation_rows: int = option("Validation rows used, from the first; 0 for all.", default=0, check=not_negative)
-    test_rows: int = option("Test rows used, from the first; 0 for all.", default=0, check=not_negative)
+    project: str = option('Field with the project\'s name, kept for reports; "" for none.', default="project")
+    id: str = option(
+        'Field with the row\'s id; a row without one is called by its line, such as "train:17".', default="id"
+    )
+    train_rows: int = option("How many training rows to use, from the first; 0 for all.", default=0, check=not_negative)
+    validation_rows: int = option(
+        "How many validation rows to use, from the first; 0 for all.", default=0, check=not_negative
+    )
+    test_rows: int = option("How many test rows to use, from the first; 0 for all.", default=0, check=not_negative)
     skip_broken: bool = option(
-        "Whether lines that are not JSON are counted and left out, rather than an error.", default=False
+        "Whether to leave out and count lines that are not JSON; otherwise they are an error.", default=False
     )
 
     def load(self, progress: Progress) -> Corpus:
@@ -65,7 +69,7 @@ class AssertionJsonl:
         return require_rows(corpus, train=self.train, validation=self.validation)
 
     def _fields(self) -> dict[str, tuple[str, ...]]:
-        """The fields that must be there: those a row cannot do without, and any that was named on purpose."""
+        """The fields that must exist: those that every row needs, and those that the recipe sets."""
         required = {"test_method", "assertions"}
         defaults = {field.name: field.default for field in attrs.fields(type(self))}
         names = ("focal", "test_method", "assertions", "kinds", "answerable", "project", "id")
@@ -75,7 +79,7 @@ class AssertionJsonl:
         }
 
     def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
-        """The input that a row makes, its target left empty; or why it makes none."""
+        """The input made from a row, with an empty target; or the reason why there is none."""
         test_method = as_text(field_value(row, self.test_method))
         if not test_method.strip():
             return "it has no masked test"

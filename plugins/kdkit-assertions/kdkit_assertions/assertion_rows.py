@@ -63,7 +63,7 @@ class AssertionModule:
             if self.maker.max_target_chars and len(target) > self.maker.max_target_chars:
                 skipped[TARGET_TOO_LONG].append(id_)
             elif shown.intersection(statements):
-                skipped["one of its assertions stands in the masked test as well"].append(id_)
+                skipped["one of its assertions is also in the masked test"].append(id_)
             else:
                 yield self._row(id_, test, window, statements, lines.seen_before(window.assertions[-1]), calls)
 

@@ -42,12 +42,14 @@ class AssertionZip:
     """
 
     path: str = option(
-        f"The ZIP: a file, or its DOI, which is fetched once ({OUTER} of the record).", default=PUBLISHED
+        f"The ZIP: a file, or its DOI, which kdkit fetches once ({OUTER} of the record).", default=PUBLISHED
     )
-    train_rows: int = option("Training rows used, from the first; 0 for all.", default=0, check=not_negative)
-    validation_rows: int = option("Validation rows used, from the first; 0 for all.", default=0, check=not_negative)
+    train_rows: int = option("How many training rows to use, from the first; 0 for all.", default=0, check=not_negative)
+    validation_rows: int = option(
+        "How many validation rows to use, from the first; 0 for all.", default=0, check=not_negative
+    )
     download_dir: str | None = option(
-        "Folder that keeps what was fetched by DOI; by default the user's cache folder.", default=None
+        "Folder for files fetched by DOI; by default the user's cache folder.", default=None
     )
     spool_dir: str | None = option(
         "Folder for the temporary copy of an inner ZIP that is itself compressed, as large as that ZIP; by default the "
@@ -105,8 +107,8 @@ class AssertionZip:
         path = user_path(self.path)
         if not path.is_file():
             raise MissingInput(
-                f"there is no file {self.path}; download {OUTER} from https://doi.org/{PUBLISHED.removeprefix('doi:')} "
-                "and say where it lies with `-o data.path=FILE`"
+                f"there is no file {self.path}; download {OUTER} from "
+                f"https://doi.org/{PUBLISHED.removeprefix('doi:')} and give its path with `-o data.path=FILE`"
             )
         return path
 
@@ -134,7 +136,7 @@ class AssertionZip:
 
 
 class _Row:
-    """A usable row; `release` lets go of its logits, whoever still holds the row while the next one is read."""
+    """A usable row; `release` frees its logits, even if someone still holds the row."""
 
     def __init__(self, example: Example, logits: CompressedLogits, tokens: int) -> None:
         self.example = example
@@ -143,7 +145,7 @@ class _Row:
 
     def read(self, rows: int) -> tuple[FloatArray, Grid | None]:
         if self._logits is None:
-            raise RuntimeError("recorded logits are to be read before the next row is asked for")
+            raise RuntimeError("read a row's recorded logits before you ask for the next row")
         return self._logits.read(rows)
 
     def release(self) -> None:

@@ -187,7 +187,7 @@ def oracles(node: ast.stmt) -> tuple[Oracle, ...]:
 
 
 def called_name(node: ast.expr) -> str:
-    """The last name of what is called; nothing where it is no call or has no name."""
+    """The last name of a called function; empty if the node is not a call or has no name."""
     if isinstance(node, ast.Call):
         if isinstance(node.func, ast.Name):
             return node.func.id

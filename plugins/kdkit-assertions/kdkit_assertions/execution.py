@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from kdkit_assertions.row_pool import Ask
 
 NOTHING = (
-    "this system keeps generated code apart by nothing: code that is made to do harm can read and change what you can, "
-    "and use the network, so run it where nothing can be lost"
+    "this system cannot confine generated code: malicious code can read and change everything that you can, "
+    "and use the network, so run it only where nothing can be lost"
 )
 METRICS = ("holds", "fails", "does_not_run", "truth_holds", "not_runnable", "holds_of_runnable")
 
@@ -55,27 +55,27 @@ class Execution:
         "not_runnable": "neither",
     }
 
-    allow_execution: bool = option("Must be true: this suite runs code that a model wrote.", default=False)
+    allow_execution: bool = option("Must be true, since this suite runs code that a model wrote.", default=False)
     time_limit: float = option(
-        "Seconds that a test may compute; it may live for three times as long.", default=10.0, check=positive
+        "Seconds of computing time for a test; it may last three times as long.", default=10.0, check=positive
     )
     memory_mb: int = option(
-        "Megabytes of memory that a test may take beyond the imported packages.", default=1024, check=at_least_one
+        "Megabytes of memory for a test, beyond the imported packages.", default=1024, check=at_least_one
     )
-    workers: int = option("Processes that run tests at a time; 0 for one a core.", default=0, check=not_negative)
+    workers: int = option("How many processes run tests at a time; 0 for one per core.", default=0, check=not_negative)
     _known: dict[tuple[Row, str | None], str] = attrs.field(init=False, factory=dict, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if not self.allow_execution:
             raise ValueError(
-                "this suite runs code that a model wrote; set allow_execution = true if that is what you want, or take "
-                'the suite "execution" out'
+                "this suite runs code that a model wrote; set allow_execution = true if you want that, or "
+                'remove the suite "execution"'
             )
         if sys.platform == "win32":
-            raise ValueError('the suite "execution" needs Linux or macOS, since Windows cannot fork; take it out')
+            raise ValueError('the suite "execution" needs Linux or macOS, since Windows cannot fork; remove the suite')
 
     def check(self, examples: Sequence[Example]) -> Sequence[str]:
-        """Start a process as rows have it; what this machine lacks to keep generated code apart.
+        """Start a process as for a row; returns what this machine lacks to confine generated code.
 
         Raises:
             Mismatch: The rows were made of other versions of the packages than are installed.
@@ -111,7 +111,10 @@ class Execution:
             return {}
         rows = [row_of(example) for example in examples]
         if examples and not any(rows):
-            warnings.warn('the suite "execution" has no row of the data set "python-tests" to run', stacklevel=2)
+            warnings.warn(
+                'the suite "execution" can run only rows of the data set "python-tests", and there are none',
+                stacklevel=2,
+            )
         _check_versions(example for example, row in zip(examples, rows, strict=True) if row is not None)
         asks = [
             (row, None if text.strip() == row.target.strip() else text) if row is not None else None
@@ -131,8 +134,9 @@ class Execution:
         for (row, _), verdict in found.items():
             if verdict == NOT_THERE:
                 raise Mismatch(
-                    f"the installed test {row.module}::{row.test} has no such assertion at line {row.line}; the rows "
-                    "are of other files than are installed: install what they were read from, or read the data again"
+                    f"the installed test {row.module}::{row.test} has no such assertion at line {row.line}; "
+                    "the rows were read from other files than those installed: install these versions, or "
+                    "read the data again"
                 )
         self._known.update(found)
 
@@ -170,8 +174,9 @@ def _check_versions(examples: Any) -> None:
         installed = version_of(name)
         if installed != version:
             raise Mismatch(
-                f"the rows are of {package}, and {f'{name} {installed}' if installed else f'no {name}'} is installed; "
-                f"run `pip install {name}=={version}` to run their tests"
+                f"the rows were read from {package}, but "
+                f"{f'{name} {installed}' if installed else f'no {name}'} is installed; run `pip install "
+                f"{name}=={version}` to run their tests"
             )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Misfit(Exception):
-    """A text that is no assertion, or none that fits in its place."""
+    """A text that is not an assertion, or that does not fit in its place."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -80,7 +80,7 @@ def parse_expectation(text: str) -> Expectation:
             return Expectation(kind=kind, value=_expression(text.removeprefix(beginning)))
     whole = _expression(f"_ {text}")
     if not (isinstance(whole, ast.Compare) and isinstance(whole.left, ast.Name) and whole.left.id == "_"):
-        raise Misfit(f"{text} is no oracle")
+        raise Misfit(f"{text} is not an oracle")
     is_approx = len(whole.ops) == 1 and isinstance(whole.ops[0], ast.Eq)
     is_approx = is_approx and called_name(whole.comparators[0]) == "approx"
     return Expectation(kind="approx" if is_approx else "compares", value=whole)

@@ -133,8 +133,8 @@ def find_package(name: str) -> Package:
     spec = importlib.util.find_spec(name)
     if spec is None:
         raise MissingInput(
-            f'the package "{name}" is not installed, so its tests cannot be mined; '
-            f"run `pip install {name}` or take it out of data.packages"
+            f'the package "{name}" is not installed, so its tests cannot be read; run `pip install {name}` or '
+            "remove it from data.packages"
         )
     sources = [
         source for folder in sorted(set(spec.submodule_search_locations or ())) for source in _walk(Path(folder), name)
@@ -142,8 +142,7 @@ def find_package(name: str) -> Package:
     package = Package(name=name, version=version_of(name), sources=tuple(sorted(sources, key=lambda s: s.module)))
     if not package.tests:
         raise MissingInput(
-            f'the installed package "{name}" carries no test modules (test_*.py or *_test.py); '
-            "take it out of data.packages"
+            f'the installed package "{name}" has no test modules (test_*.py or *_test.py); remove it from data.packages'
         )
     return package
 

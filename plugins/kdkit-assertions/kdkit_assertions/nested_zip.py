@@ -60,11 +60,11 @@ def open_nested_jsonl(outer: Path, stem: str, *, spool_dir: Path | None = None) 
     except KdkitError:
         raise
     except DAMAGE as error:
-        raise DamagedData(f"{outer} is damaged or no ZIP ({error}); fetch the file again") from error
+        raise DamagedData(f"{outer} is damaged or not a ZIP ({error}); download the file again") from error
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):  # a decompressor's, or a seek to before the file's start
             raise
-        raise DamagedData(f"{outer} is damaged ({error}); fetch the file again") from error
+        raise DamagedData(f"{outer} is damaged ({error}); download the file again") from error
     except NotImplementedError as error:
         raise UsageError(f"{outer} is compressed in a way that cannot be read here: {error}") from error
 
@@ -74,10 +74,12 @@ def _member(archive: zipfile.ZipFile, name: str, label: str) -> zipfile.ZipInfo:
     for info in archive.infolist():
         if info.filename.rsplit("/", 1)[-1] == name:
             if info.flag_bits & ENCRYPTED:
-                raise UsageError(f"{info.filename} in {label} has a password; unpack the ZIP and make one without")
+                raise UsageError(
+                    f"{info.filename} in {label} has a password; unpack the ZIP and make one without a password"
+                )
             return info
     names = [info.filename for info in archive.infolist()]
-    raise UsageError(f"{label} has no {name} in it, only {', '.join(names[:10]) or 'nothing'}")
+    raise UsageError(f"{label} does not contain {name}, only {', '.join(names[:10]) or 'nothing'}")
 
 
 def _jsonl_member(inner: zipfile.ZipFile, outer: Path, stem: str) -> zipfile.ZipInfo:
@@ -95,12 +97,12 @@ def _inner_zip(outer: Path, archive: zipfile.ZipFile, name: str, spool_dir: Path
         return
     folder = spool_dir if spool_dir is not None else Path(tempfile.gettempdir())
     if not folder.is_dir():
-        raise MissingInput(f"there is no folder {folder}; make it, or set spool_dir to another")
+        raise MissingInput(f"there is no folder {folder}; create it, or set spool_dir to another folder")
     free = shutil.disk_usage(folder).free
     if free < info.file_size:
         raise UsageError(
-            f"{name} has to be unpacked into {folder}, which takes {info.file_size / 1e9:.1f} GB, and {free / 1e9:.1f} "
-            "are free; set spool_dir to a folder with more room"
+            f"{name} must be unpacked into {folder}, which takes {info.file_size / 1000000000.0:.1f} GB, but "
+            f"only {free / 1000000000.0:.1f} GB are free; set spool_dir to a folder with more room"
         )
     with tempfile.TemporaryFile(dir=folder) as spooled:
         with archive.open(info) as packed:

@@ -65,7 +65,7 @@ class OracleModule:
             found = oracles(place.assertion)
             if not found:
                 where = f"{test.id}, line {place.assertion.lineno}"
-                skipped["nothing says what its assertion expects of what"].append(where)
+                skipped["its assertion does not compare an expression with an expected value"].append(where)
             for oracle in found:
                 made = self._row(f"{test.id}#{number}", test, lines, place, oracle)
                 number += 1

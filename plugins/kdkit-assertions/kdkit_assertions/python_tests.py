@@ -34,13 +34,13 @@ def _top_level_names(_: object, field: attrs.Attribute[Any], value: tuple[str, .
 def _among_packages(data_set: PythonTests, field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
     for name in value:
         if name not in data_set.packages:
-            raise ValueError(f'{field.name}: "{name}" is not one of packages, which are {list(data_set.packages)}')
+            raise ValueError(f'{field.name}: "{name}" is not in packages, which are {list(data_set.packages)}')
 
 
 def _known_kinds(_: object, field: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
     for kind in value:
         if kind not in KINDS:
-            raise ValueError(f'{field.name}: "{kind}" is no kind of assertion; there are {", ".join(KINDS)}')
+            raise ValueError(f'{field.name}: "{kind}" is not a kind of assertion; the kinds are {", ".join(KINDS)}')
 
 
 # Which options count only while another one has a certain value.
@@ -57,7 +57,7 @@ class PythonTests:
     """Tests of installed Python packages: whole assertions to fill in, or what is expected of a checked expression."""
 
     packages: tuple[str, ...] = option(
-        "Import names of the packages whose tests are read; they are not imported.",
+        "Import names of the packages whose tests are read, without importing them.",
         default=("sympy", "networkx"),
         check=validators.and_(validators.min_len(1), _top_level_names),
     )
@@ -68,65 +68,67 @@ class PythonTests:
         check=one_of("oracle", "assertion"),
     )
     split_by: str = option(
-        "What goes as a whole to train, validation or test: a test module or a package.",
+        "Unit that goes as a whole to train, validation or test: a test module or a package.",
         default="module",
         check=one_of("module", "package"),
     )
-    validation_share: float = option("Share of the test modules that validate.", default=0.1, check=share)
+    validation_share: float = option("Share of the test modules for validation.", default=0.1, check=share)
     test_share: float = option(
-        "With split_by module: share of the test modules that are held out for evaluation.", default=0.1, check=share
+        "With split_by module: share of the test modules held out for the test split.", default=0.1, check=share
     )
     validation_packages: tuple[str, ...] = option(
-        "With split_by package: packages that validate; with none, validation_share of the other packages' modules do.",
+        "With split_by package: packages for validation; by default, validation_share of the other packages' modules.",
         default=(),
         check=_among_packages,
     )
     test_packages: tuple[str, ...] = option(
-        "With split_by package: packages that are held out for evaluation; with none, the validation rows are scored.",
+        "With split_by package: packages held out for the test split; by default, the validation rows are scored.",
         default=(),
         check=_among_packages,
     )
-    split_salt: str = option("Another text, another split and another choice of rows.", default="")
+    split_salt: str = option("Any text; another one gives another split and another choice of rows.", default="")
     kinds: tuple[str, ...] = option(
-        "Oracle task: kinds of assertions that make rows; none for all.", default=(), check=_known_kinds
+        "Oracle task: kinds of assertions to make rows of; by default all.", default=(), check=_known_kinds
     )
     context: str = option(
-        'Oracle task: "relevant" keeps the statements that bear on the checked expression, "all" keeps every one.',
+        'Oracle task: "relevant" keeps the statements that affect the checked expression, "all" keeps every statement.',
         default="relevant",
         check=one_of("relevant", "all"),
     )
     context_lines: int = option(
-        "Oracle task: statements kept before the checked expression, the nearest ones; 0 for all.",
+        "Oracle task: how many statements to keep before the checked expression, the nearest ones; 0 for all.",
         default=0,
         check=not_negative,
     )
     max_context_chars: int = option(
-        "Oracle task: characters kept before the checked expression, in whole statements; 0 for all.",
+        "Oracle task: how many characters to keep before the checked expression, in whole statements; 0 for all.",
         default=0,
         check=not_negative,
     )
     max_checked_chars: int = option(
-        "Oracle task: rows whose checked expression is longer are left out; 0 for none.", default=0, check=not_negative
+        "Oracle task: leave out rows whose checked expression has more characters; 0 for no limit.",
+        default=0,
+        check=not_negative,
     )
     max_target_chars: int = option(
-        "Rows whose target is longer are left out; 0 for none.", default=0, check=not_negative
+        "Leave out rows whose target has more characters; 0 for no limit.", default=0, check=not_negative
     )
     max_asserts: int = option(
-        "Assertion task: assertions of a row at most; a test with more makes several rows.",
+        "Assertion task: most assertions in a row; a test with more makes several rows.",
         default=12,
         check=at_least_one,
     )
     focal_functions: int = option(
-        "Assertion task: functions shown as focal code at most, those nearest to the test first; 0 for none.",
+        "Assertion task: most functions to show as focal code, the nearest to the test first; 0 for none.",
         default=3,
         check=not_negative,
     )
     max_focal_chars: int = option(
-        "Assertion task: characters of focal code at most, in whole lines; 0 for all.", default=6000, check=not_negative
+        "Assertion task: most characters of focal code, in whole lines; 0 for all.", default=6000, check=not_negative
     )
-    train_rows: int = option("Training rows at most, drawn over all modules; 0 for all.", default=0, check=not_negative)
-    validation_rows: int = option("Validation rows at most, drawn likewise; 0 for all.", default=0, check=not_negative)
-    test_rows: int = option("Test rows at most, drawn likewise; 0 for all.", default=0, check=not_negative)
+    train_rows: int = option("Most training rows, drawn over all modules; 0 for all.", default=0, check=not_negative)
+    validation_rows: int = option("Most validation rows, drawn likewise; 0 for all.", default=0, check=not_negative)
+    test_rows: int = option("Most test rows, drawn likewise; 0 for all.", default=0, check=not_negative)
 
     def __attrs_post_init__(self) -> None:
         fields = attrs.fields_dict(type(self))
@@ -135,8 +137,8 @@ class PythonTests:
             for name in names:
                 if chosen != wanted and getattr(self, name) != fields[name].default:
                     raise UsageError(
-                        f'{name} counts only with {choice} = "{wanted}", and {choice} is "{chosen}"; '
-                        f"take {name} out or change {choice}"
+                        f'{name} has an effect only with {choice} = "{wanted}", but {choice} is "{chosen}"; '
+                        f"remove {name} or change {choice}"
                     )
 
     def load(self, progress: Progress) -> Corpus:
@@ -212,8 +214,8 @@ class PythonTests:
         for name in ("train", "validation"):
             if not corpus.split(name):
                 raise UsageError(
-                    f"the tests of {', '.join(self.packages)} give no usable row for {name}; "
-                    "change the shares or packages of [data], or loosen its limits"
+                    f"the tests of {', '.join(self.packages)} give no usable row for {name}; change the "
+                    "shares or packages in [data], or relax its limits"
                 )
         return corpus
 

@@ -89,7 +89,7 @@ def without_repeats(rows: Iterable[Example], *, held_out: Iterable[Example]) -> 
             kept.append(row)
     drops = (
         drop("it repeats a row of its split word for word", repeated),
-        drop("it stands word for word in a held-out module as well", known),
+        drop("it also occurs word for word in a held-out module", known),
     )
     return Kept(rows=tuple(kept), drops=tuple(d for d in drops if d.count))
 

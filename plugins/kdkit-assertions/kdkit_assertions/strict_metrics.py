@@ -48,7 +48,7 @@ class Assertions:
     """Precision, recall, F1, accuracy, exact match and similarity of whole statements, and recall by kind."""
 
     language: str = option(
-        'The texts\' language; "auto" takes a row for Java where its ground truth ends with `;`, else for Python.',
+        'Language of the texts; "auto" treats a row as Java if its ground truth ends with `;`, else as Python.',
         default="auto",
         check=one_of("auto", "java", "python"),
     )

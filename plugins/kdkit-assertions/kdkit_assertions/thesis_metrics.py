@@ -33,7 +33,7 @@ _ASSERT_NAME = re.compile(
 
 
 class ThesisScores(TypedDict):
-    """What `score_thesis` gives.
+    """The result of `score_thesis`.
 
     `exact_matches` is how many generated statements are among the reference statements; the two counts are those of
     the statements.

@@ -1,4 +1,4 @@
-"""The reference `thesis-codet5`: the twelve runs that the thesis published, to print beside ours.
+"""The reference `thesis-codet5`: the twelve runs that the thesis published, to print beside yours.
 
 The numbers lie in `thesis_codet5.csv`, as published with the replication package. They are of one seed, and of the
 1,000 validation rows that the best epoch was picked by as well.

@@ -114,12 +114,12 @@ def _parts(path: str, file: str) -> tuple[str, str]:
     """The record's DOI, and which file of it."""
     match = DOI.fullmatch(path)
     if match is None:
-        raise UsageError(f'"{path}" is no DOI; write doi:10.5281/zenodo.15716445, or the path of a file')
+        raise UsageError(f'"{path}" is not a DOI; write one such as doi:10.5281/zenodo.15716445, or the path of a file')
     return match["doi"], match["file"] or file
 
 
 def _advice(doi: str, name: str, why: str) -> str:
     return (
-        f"{name} is not here and cannot be fetched ({why}); download it from https://doi.org/{doi} "
-        "and say where it lies with `-o data.path=FILE`"
+        f"{name} is not here and cannot be fetched ({why}); download it from https://doi.org/{doi} and give "
+        "its path with `-o data.path=FILE`"
     )

@@ -160,7 +160,7 @@ def test_logits_read_too_late_are_refused_and_asked_too_much_give_what_there_is(
     assert first.read(100)[0].shape == (6, VOCABULARY)
     assert first.read(0)[0].shape == (0, VOCABULARY)
     next(stream)
-    with pytest.raises(RuntimeError, match="before the next row"):
+    with pytest.raises(RuntimeError, match="before you ask for the next row"):
         first.read(1)
     stream.close()
 
@@ -293,7 +293,7 @@ def test_a_part_that_is_missing_is_named_with_what_is_there(tmp_path):
 def test_what_is_no_zip_is_damaged_data(tmp_path):
     path = tmp_path / "codet5.zip"
     path.write_text("<html>busy</html>")
-    with pytest.raises(DamagedData, match=r"codet5\.zip is damaged or no ZIP"):
+    with pytest.raises(DamagedData, match=r"codet5\.zip is damaged or not a ZIP"):
         load(path)
 
 

@@ -156,7 +156,7 @@ def test_rows_of_a_held_out_module_are_not_trained_on_nor_repeated(quiet):
     assert words["int('7')", "== 7"] == 1
     assert set(words.values()) == {1}
     reasons = {drop.reason: drop.count for drop in corpus.drops}
-    assert reasons["it stands word for word in a held-out module as well"] > 0
+    assert reasons["it also occurs word for word in a held-out module"] > 0
     assert sum(reasons[reason] for reason in reasons if "word for word" in reason) == 39
 
 
@@ -318,7 +318,7 @@ def test_a_package_without_tests_is_named(tmp_path, monkeypatch):
     (tmp_path / "testless").mkdir()
     (tmp_path / "testless" / "__init__.py").write_text(BOOM)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(MissingInput, match='"testless" carries no test modules'):
+    with pytest.raises(MissingInput, match='"testless" has no test modules'):
         PythonTests(packages=("testless",)).load(Silent())
 
 
@@ -332,8 +332,8 @@ def test_no_row_to_validate_with_is_an_error(quiet):
     [
         ({"packages": ("os.path",)}, 'packages: "os.path" is not the import name'),
         ({"packages": ()}, "packages"),
-        ({"test_packages": ("numpy",)}, 'test_packages: "numpy" is not one of packages'),
-        ({"kinds": ("equal",)}, 'kinds: "equal" is no kind of assertion'),
+        ({"test_packages": ("numpy",)}, 'test_packages: "numpy" is not in packages'),
+        ({"kinds": ("equal",)}, 'kinds: "equal" is not a kind of assertion'),
         ({"task": "oracles"}, "task"),
         ({"validation_share": 1.5}, "validation_share"),
         ({"max_asserts": 0}, "max_asserts"),
@@ -347,18 +347,18 @@ def test_options_that_cannot_be_are_refused(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"test_packages": ("networkx",)}, 'test_packages counts only with split_by = "package", and split_by is "mod'),
-        ({"validation_packages": ("networkx",)}, 'validation_packages counts only with split_by = "package"'),
-        ({"split_by": "package", "test_share": 0.2}, 'test_share counts only with split_by = "module"'),
+        ({"test_packages": ("networkx",)}, 'test_packages has an effect only with split_by = "package", but split_by is "mod'),
+        ({"validation_packages": ("networkx",)}, 'validation_packages has an effect only with split_by = "package"'),
+        ({"split_by": "package", "test_share": 0.2}, 'test_share has an effect only with split_by = "module"'),
         *(
-            ({"task": "assertion", name: value}, f'{name} counts only with task = "oracle", and task is "assertion"')
+            ({"task": "assertion", name: value}, f'{name} has an effect only with task = "oracle", but task is "assertion"')
             for name, value in {
                 "kinds": ("equals",), "context": "all", "context_lines": 3, "max_context_chars": 9,
                 "max_checked_chars": 9,
             }.items()
         ),
         *(
-            ({name: 2}, f'{name} counts only with task = "assertion", and task is "oracle"; take {name} out or change')
+            ({name: 2}, f'{name} has an effect only with task = "assertion", but task is "oracle"; remove {name} or change')
             for name in ("max_asserts", "focal_functions", "max_focal_chars")
         ),
     ],

@@ -45,7 +45,7 @@ class Axis(Protocol):
 
 @attrs.frozen
 class Choices:
-    """One of some values of any kind. Optuna is told their JSON: to Python, 1 and true are one."""
+    """One of some values of any kind. Optuna gets their JSON, since to Python 1 and true are equal."""
 
     values: tuple[Any, ...]
 

@@ -114,7 +114,7 @@ def seed_of(*parts: int) -> int:
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801 - used as a function is
-    """Without optuna's words about its own experiments, which are no concern of who writes a recipe."""
+    """Silences optuna's warnings about its own experimental features, which do not concern the author of a recipe."""
 
     def __enter__(self) -> Any:
         from optuna.exceptions import ExperimentalWarning

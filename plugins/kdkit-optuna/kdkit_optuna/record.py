@@ -1,4 +1,4 @@
-"""What processes that work on one sweep tell each other through: an optuna study in a journal or in a database.
+"""The record that processes of one sweep share: an optuna study in a journal or in a database.
 
 Proposals are made of the run folders, never of this. It adds the one thing that they cannot tell: which trials others
 have asked for and not begun. So it may be lost; what the run folders say is entered anew each time. Its study can be
@@ -174,8 +174,8 @@ class JournalRecord:
             aside = _free_name(self.file)
             self.file.replace(aside)
             warnings.warn(
-                f"{self.file} is damaged ({type(error).__name__}: {error}); it is set aside as {aside.name}, and made "
-                "again from the run folders",
+                f"{self.file} is damaged ({type(error).__name__}: {error}); it is kept as {aside.name}, and a "
+                "new one is made from the run folders",
                 stacklevel=2,
             )
             return self._replay(outcomes)
@@ -259,7 +259,7 @@ def _check_lines(file: Path) -> None:
         raise ValueError("its last line is cut")
     for number, line in enumerate(content.splitlines(), start=1):
         if not isinstance(json.loads(line), dict):
-            raise ValueError(f"line {number} is no record")  # noqa: TRY004 - of damaged data
+            raise ValueError(f"line {number} is not a record")  # noqa: TRY004 - of damaged data
 
 
 def _free_name(file: Path) -> Path:
@@ -292,5 +292,5 @@ def _explained(what: str, secret: str = "") -> Iterator[None]:
         if secret:
             cause = cause.replace(secret, "***")
         raise KdkitError(
-            f"the search's record {what} cannot be read or written ({cause}); see sweep.search.storage"
+            f"the search's record {what} cannot be read or written ({cause}); correct sweep.search.storage"
         ) from None

@@ -29,7 +29,9 @@ def _space_is_sound(_instance: object, _field: object, value: Mapping[str, Any])
 def _is_storage(_instance: object, _field: object, value: str) -> None:
     if value not in {"", JOURNAL} and not re.match(r"[a-z][a-z0-9]*(\+[a-z0-9]+)?://", value):
         # What it is is not said: what looks like no URL may still hold a password.
-        raise ValueError('must be "" (nothing is kept), "journal", or the URL of a database, as "sqlite:///sweep.db"')
+        raise ValueError(
+            'must be "" (nothing is kept), "journal", or the URL of a database such as "sqlite:///sweep.db"'
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -37,22 +39,22 @@ class Optuna:
     """Proposes trials with a sampler of optuna's, from what the run folders say of those before."""
 
     space: dict[str, Any] = option(
-        'What it varies: keys of the recipe, as "loss.alpha", to tables of low and high, with step or log = true if '
-        "you like, or of choices. Whole numbers stay whole: 0.0 and 1.0 for all between.",
+        'The keys to vary, such as "loss.alpha", each with a table of low and high (and, if you like, step '
+        "or log = true) or of choices. Whole numbers stay whole: write 0.0 and 1.0 for all numbers between.",
         check=_space_is_sound,
     )
-    trials: int = option("How many trials there are to be.", default=30, check=at_least_one)
+    trials: int = option("How many trials to run.", default=30, check=at_least_one)
     sampler: str = option(
-        "How it proposes: a tree-structured Parzen estimator, at random, or with a Gaussian process.",
+        "How to propose trials: with a tree-structured Parzen estimator, at random, or with a Gaussian process.",
         default="tpe",
         check=one_of("tpe", "random", "gp"),
     )
     startup: int = option(
-        "Trials that are drawn at random before the sampler learns of them.", default=10, check=not_negative
+        "How many trials to draw at random before the sampler learns from them.", default=10, check=not_negative
     )
     storage: str = option(
-        'What processes that work on one sweep tell each other through: "" for the run folders alone, "journal" for a '
-        "file in the sweep's folder, or the URL of a database.",
+        'Where processes of one sweep share their trials: "" for the run folders alone, "journal" for a file '
+        "in the sweep's folder, or the URL of a database.",
         default="",
         check=_is_storage,
     )
@@ -62,7 +64,7 @@ class Optuna:
         size = read_space(self.space).size
         if size is not None and self.trials > size:
             raise ValueError(
-                f"asks for {self.trials} trials of a space that has {size}; lower trials, or widen the space"
+                f"asks for {self.trials} trials, but the space has only {size}; lower trials, or widen the space"
             )
 
     @property

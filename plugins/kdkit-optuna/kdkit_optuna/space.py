@@ -76,7 +76,7 @@ def read_space(table: Mapping[str, Any]) -> Space:
     if problems:
         raise ValueError("; ".join(problems))
     if not axes:
-        raise ValueError('names no axis; give it as { "loss.alpha" = { low = 0.0, high = 1.0 } }')
+        raise ValueError('has no axis; give one, such as { "loss.alpha" = { low = 0.0, high = 1.0 } }')
     return Space(axes)
 
 
@@ -104,7 +104,7 @@ def _axis(spec: Any) -> Axis:
         if key not in KEYS:
             near = get_close_matches(key, KEYS, n=1)
             hint = f'; did you mean "{near[0]}"?' if near else f"; available: {', '.join(KEYS)}"
-            raise ValueError(f'has "{key}", which an axis does not know{hint}')
+            raise ValueError(f'has "{key}", which is not an option of an axis{hint}')
     return _choices(spec) if "choices" in spec else _range(spec)
 
 
@@ -136,7 +136,7 @@ def _choices(spec: Mapping[str, Any]) -> Choices:
         raise ValueError("has choices and a range; give one of them")
     choices = spec["choices"]
     if not isinstance(choices, list | tuple) or not choices:
-        raise ValueError(f"has choices = {text_of(choices)}; it must be a list of one value or more")
+        raise ValueError(f"has choices = {text_of(choices)}; it must be a list of at least one value")
     labels = [text_of(choice) for choice in choices]
     for label, count in Counter(labels).items():
         if count > 1:
@@ -147,7 +147,7 @@ def _choices(spec: Mapping[str, Any]) -> Choices:
 def _check_range(numbers: Mapping[str, Any], *, log: bool) -> None:
     low, high, step = numbers["low"], numbers["high"], numbers.get("step")
     if low < -LARGEST or high > LARGEST or (step is not None and (high - low) / LARGEST > step > 0):
-        raise ValueError(f"has low = {low:.12g} and high = {high:.12g}; no float can tell such numbers apart")
+        raise ValueError(f"has low = {low:.12g} and high = {high:.12g}; floats cannot tell such numbers apart")
     if low >= high:
         raise ValueError(f"has low = {low} and high = {high}; low must be less than high")
     if log and low <= 0:

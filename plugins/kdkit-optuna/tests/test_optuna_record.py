@@ -176,7 +176,7 @@ def test_a_damaged_journal_is_set_aside_and_made_again(tmp_path, damage):
     journal = tmp_path / "search" / "optuna.journal"
     damaged = damage(journal.read_bytes())
     journal.write_bytes(damaged)
-    with pytest.warns(UserWarning, match=r"set aside as optuna\.journal\.damaged-1, and made again from the run"):
+    with pytest.warns(UserWarning, match=r"kept as optuna\.journal\.damaged-1, and a new one is made from the run"):
         found = searched(tmp_path, 5, storage="journal", startup=3, outcomes=outcomes)
     assert found == searched(tmp_path, 5, startup=3)
     assert aside(tmp_path) == [damaged]

@@ -134,15 +134,15 @@ WRONG_SPACES = [
     ({"a": {"low": 1}}, "a needs low and high, or choices"),
     ({"a": {}}, "a needs low and high, or choices"),
     ({"a": 3}, "a must be a table of low and high, or of choices, is 3"),
-    ({"a": {"choices": []}}, "choices = []; it must be a list of one value or more"),
-    ({"a": {"choices": "ab"}}, 'choices = "ab"; it must be a list of one value or more'),
+    ({"a": {"choices": []}}, "choices = []; it must be a list of at least one value"),
+    ({"a": {"choices": "ab"}}, 'choices = "ab"; it must be a list of at least one value'),
     ({"a": {"choices": [1, 2, 1]}}, "lists 1 more than once in choices"),
     ({"a": {"choices": [1], "low": 2}}, "choices and a range; give one of them"),
-    ({"a": {"lo": 1, "high": 2}}, 'has "lo", which an axis does not know; did you mean "low"?'),
+    ({"a": {"lo": 1, "high": 2}}, 'has "lo", which is not an option of an axis; did you mean "low"?'),
     ({"a": {"mean": 1}}, "available: low, high, step, log, choices"),
     ({}, "names no axis"),
-    ({"a": {"low": 1, "high": 2**60}}, "no float can tell such numbers apart"),
-    ({"a": {"low": 0.0, "high": 1.0, "step": 1e-300}}, "no float can tell such numbers apart"),
+    ({"a": {"low": 1, "high": 2**60}}, "floats cannot tell such numbers apart"),
+    ({"a": {"low": 0.0, "high": 1.0, "step": 1e-300}}, "floats cannot tell such numbers apart"),
 ]
 
 
@@ -178,7 +178,7 @@ def test_a_recipe_says_what_is_wrong_with_a_search_where_it_stands():
         ({"trials": 0}, "trials"),
         ({"storage": "jurnal"}, 'must be "" (nothing is kept), "journal", or the URL of a database'),
         ({"storage": "user:hunter2@host"}, "URL of a database"),
-        ({"space": {"a": {"choices": [1, 2]}}, "trials": 3}, "asks for 3 trials of a space that has 2"),
+        ({"space": {"a": {"choices": [1, 2]}}, "trials": 3}, "asks for 3 trials, but the space has only 2"),
     ],
 )
 def test_what_is_wrong_with_an_option_is_said_when_it_is_made(options, said):

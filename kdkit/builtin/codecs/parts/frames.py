@@ -36,7 +36,7 @@ def lz4_decompress(frame: bytes, size: int, *, or_else: int | None = None) -> by
     """The content of an LZ4 frame that must hold exactly `size` bytes, or `or_else`, with nothing after it.
 
     Raises:
-        DamagedData: It is no such frame.
+        DamagedData: It is not such a frame.
     """
     import lz4.frame
 
@@ -68,7 +68,7 @@ def zstd_decompress(frame: bytes, size: int) -> bytes:
     """The content of a zstd frame that must hold exactly `size` bytes, with nothing after it.
 
     Raises:
-        DamagedData: It is no such frame.
+        DamagedData: It is not such a frame.
     """
     import zstandard
 

@@ -45,7 +45,7 @@ def given_grid(grid: Grid, rows: int, example: str, *, top: int) -> tuple[FloatA
     """The grid that came with the block, as often as it is needed.
 
     Raises:
-        UsageError: It is no grid.
+        UsageError: It is not a grid.
     """
     import numpy as np
 

@@ -104,7 +104,7 @@ class Subspace:
         """The codec with that state; one that takes hidden states where `fit_head` made it.
 
         Raises:
-            DamagedData: It is no state of this codec with this step.
+            DamagedData: It is not a state of this codec with this step.
         """
         from kdkit.builtin.codecs.subspace.bound import BoundSubspace, HeadSubspace
         from kdkit.builtin.codecs.subspace.state import read_state

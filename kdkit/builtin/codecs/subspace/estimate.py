@@ -64,7 +64,7 @@ def estimate_head(logits_NV: FloatArray, *, step: float) -> EstimatedHead:
         step: The quantisation step: nearer than about this the space need not be.
 
     Raises:
-        UsageError: There is no such space: the logits are no linear function of few numbers, or the sample is small.
+        UsageError: There is no such space: the logits are not a linear function of few numbers, or the sample is small.
     """
     import numpy as np
 

@@ -107,7 +107,7 @@ class _Findings:
 
 
 def repair(folder: Path, *, progress: Progress) -> Repaired:
-    """Keep every whole record of a cache, delete what is damaged, and quarantine whole shards that lack their state.
+    """Keep every intact record of a cache, delete damaged ones, and quarantine intact shards that lack their state.
 
     All of the cache is read. Good records of a shard with damaged ones are copied into a new shard. The manifest is
     written again if nothing that it promised is lost; else it is removed, and the cache is unfinished until a run

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import Interval
 
 SERIES = ("student", "series2", "series3", "series4", "series5", "series6")
-"""Colours of lines, in the order in which they are taken; a line is told by its marker and dashes too."""
+"""Colours of lines, in the order in which they are taken; marker and dashes tell lines apart too."""
 MARKERS = ("o", "^", "D", "v", "P", "X")
 DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)), (0, (2, 1)))
 HOLLOW: dict[str, Any] = {"linestyle": "none", "markersize": 7.5, "markerfacecolor": "none", "markeredgewidth": 1.3}

@@ -30,6 +30,7 @@ from kdkit.models.seq2seq import Seq2SeqModel
 from kdkit.models.tokenizers import (
     check_same_tokenizer,
     decoding_digest,
+    same_tokens,
     source_size,
     target_size,
     tokenizer_digest,
@@ -65,6 +66,7 @@ __all__ = [
     "new_model",
     "read_config",
     "rules_beside",
+    "same_tokens",
     "set_languages",
     "size_of",
     "source_size",

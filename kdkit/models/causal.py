@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import UsageError
-from kdkit.models.decoding import causal_generation_config
+from kdkit.models.decoding import causal_generation_config, model_token
 from kdkit.models.heads import evaluating, head_layer, states_before
 from kdkit.models.open_model import HFModel
 
@@ -144,7 +144,15 @@ def causal_model(module: Any, tokenizer: Tokenizer) -> CausalModel:
         UsageError: It is not.
     """
     check_causal(module)
+    end_like(module, tokenizer)
     return CausalModel(module=module, tokenizer=tokenizer)
+
+
+def end_like(module: Any, tokenizer: Tokenizer) -> None:
+    """Have a model end its texts with the token that ends its tokenizer's, where it would end them with others."""
+    ends = model_token(module, "eos_token_id")
+    if tokenizer.eos_token_id not in (ends if isinstance(ends, list) else [ends]):
+        module.generation_config.eos_token_id = module.config.eos_token_id = tokenizer.eos_token_id
 
 
 def padded_left(ids_BS: torch.Tensor, mask_BS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

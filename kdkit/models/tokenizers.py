@@ -103,6 +103,15 @@ def check_same_tokenizer(teacher: Tokenizer, student: Tokenizer) -> None:
     )
 
 
+def same_tokens(one: Tokenizer, other: Tokenizer) -> bool:
+    """Whether the ids of two tokenizers mean the same tokens, and a text becomes the same ids, but for special tokens.
+
+    So it is with a base model and the assistant that was made of it: only the token that ends texts differs.
+    """
+    bare = [each([PROBE], add_special_tokens=False, verbose=False)["input_ids"] for each in (one, other)]
+    return bare[0] == bare[1] and _vocabulary(one) == _vocabulary(other)
+
+
 def has_target_vocabulary(tokenizer: Tokenizer) -> bool:
     """Whether the ids of targets mean other tokens than those of sources, as some of Marian's and FSMT's do."""
     return hasattr(tokenizer, "get_tgt_vocab") and _target_vocabulary(tokenizer) != _vocabulary(tokenizer)

@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from kdkit import models
+from kdkit.api.interfaces import RemarkingStudent
 from kdkit.data.rows import rows_of
 from kdkit.data.splitting import drawn
 from kdkit.errors import Mismatch, UsageError
@@ -53,6 +54,7 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         student_config = recipe.student.model_config(student_tokenizer, teacher_config)
         student = recipe.student.model_kind.size_of(student_config)
         recipe.student.model_kind.check_positions(student_config, recipe.tokens, recipe.generation)
+    remarks = tuple(recipe.student.remarks(tokenizer)) if isinstance(recipe.student, RemarkingStudent) else ()
     if student_tokenizer is not tokenizer:
         models.check_same_tokenizer(tokenizer, student_tokenizer)
     least = {"source": models.source_size(tokenizer), "target": models.target_size(tokenizer)}
@@ -104,7 +106,7 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         generated_rows=min(held_out, recipe.evaluation.rows or held_out),
         picking_rows=len(corpus.validation[: recipe.evaluation.rows or None]) if corpus.test else 0,
         baseline_steps=steps if has_baseline else 0,
-        doubts=tuple(doubts(recipe, trained_on, used["train"], tokenizer, ends)) or None,
+        doubts=(*remarks, *doubts(recipe, trained_on, used["train"], tokenizer, ends)) or None,
         baseline_bytes=_bytes_of_making(student) + bytes_of_weights(student.parameters) if has_baseline else 0,
         student_tokens=_tokens(lengths),
         teacher_tokens=_tokens(teacher_lengths),

@@ -62,6 +62,38 @@ def test_a_teacher_and_a_student_of_two_kinds_are_refused(tmp_path):
         estimate(recipe, recipe.data.load(Silent()))
 
 
+def test_a_base_model_learns_the_stop_token_of_its_teacher_and_it_is_said_before_anything_runs(tmp_path):
+    import copy
+
+    from causal_kit import tokenizer
+
+    from kdkit import models
+    from kdkit.pipeline.estimate import estimate
+    from kdkit.system.progress import Silent
+
+    assistant, base = tokenizer(), copy.deepcopy(tokenizer())
+    base.eos_token = "<pad>"
+    for role, its in (("teacher", assistant), ("student", base)):
+        config = models.config_from({**LLAMA, "pad_token_id": 0}, its, models.DecoderOnly().auto)
+        module = models.new_model(config, seed=1)
+        module.generation_config.eos_token_id = [its.eos_token_id, 7] if role == "teacher" else its.eos_token_id
+        models.CausalModel(module=module, tokenizer=its).save(tmp_path / role, texts={})
+    both = {f"{role}": {"name": "hf-causal", "model": str(tmp_path / role)} for role in ("teacher", "student")}
+    table = tiny.recipe_table(tmp_path, **both, training__best_by="loss", training__epochs=1)
+    recipe = load_recipe(table)
+    found = estimate(recipe, recipe.data.load(Silent()))
+    assert any(
+        "was made to end texts with '<pad>' (id 0), and the teacher ends them with '</s>' (id 1)" in each
+        for each in found.doubts
+    )
+    student = recipe.student.build(assistant, tmp_path / "teacher", seed=1, device="cpu")
+    student.adopt(recipe.generation)
+    student.save(tmp_path / "saved", texts={})
+    reopened = recipe.student.open(tmp_path / "saved", device="cpu")
+    assert reopened.module.generation_config.eos_token_id == [1, 7]
+    assert reopened.tokenizer.eos_token == "</s>"
+
+
 def test_the_built_in_teacher_and_student_pass_the_kit(tmp_path):
     recipe = load_recipe(
         tiny.recipe_table(tmp_path, **{**CAUSAL, "student__from_teacher": None, "student__config": dict(LLAMA)})

@@ -35,6 +35,7 @@ from kdkit.api.interfaces.teachers_and_students import (
     HeadTeacher,
     InputChecker,
     OpenTeacher,
+    RemarkingStudent,
     Student,
     Teacher,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "OpenTracker",
     "RecordedSource",
     "Reference",
+    "RemarkingStudent",
     "RowSource",
     "RuledTexts",
     "SampledCodec",

@@ -51,6 +51,15 @@ class FolderStudent(Protocol):
         ...
 
 
+@runtime_checkable
+class RemarkingStudent(Protocol):
+    """A student that may take something of its teacher that a person should know before it is trained."""
+
+    def remarks(self, teacher_tokenizer: Tokenizer) -> Iterator[str]:
+        """A sentence for each such thing. Loads tokenizers and configurations, no weights."""
+        ...
+
+
 class OpenTeacher(Protocol):
     """A teacher that is ready to be asked."""
 

@@ -111,8 +111,14 @@ class HFStudent(ABC):
             assert teacher_folder is not None, "model_config refuses this before anything is made"
             module = models.keep_layers(models.load_model(str(teacher_folder), auto), kept, seed=seed)
         if teacher_folder is not None:
-            models.write_like(module, models.generation_of(teacher_folder))
+            self._write_like(module, models.generation_of(teacher_folder))
         return self._ready(module, tokenizer, device=device)
+
+    def _write_like(self, module: Any, teacher: Any) -> None:
+        """Have the student begin and end texts by the rules of its teacher's generation configuration."""
+        from kdkit import models
+
+        models.write_like(module, teacher)
 
     def open(self, folder: Path, *, device: str) -> TextModel:
         """A student that was saved."""

@@ -10,7 +10,7 @@ from kdkit.api.options import option
 from kdkit.builtin.students.hf import HFStudent, some_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from kdkit.api.interfaces import TextModel, Tokenizer
     from kdkit.models import DecoderOnly
@@ -42,13 +42,39 @@ class HFCausalStudent(HFStudent):
         return attrs.asdict(self.from_teacher) if self.from_teacher is not None else None
 
     def load_tokenizer(self, teacher_tokenizer: Tokenizer) -> Tokenizer:
-        """The named model's own, else the teacher's."""
-        return self.model_kind.load_tokenizer(self.model) if self.model else teacher_tokenizer
+        """The teacher's, if the named model's has the same tokens; else the named model's own.
 
-    def _named_config(self, tokenizer: Tokenizer) -> Any:  # noqa: ARG002 - the tokenizer decides nothing here
+        With the teacher's come the token that ends texts and the chat template.
+        """
         from kdkit import models
 
-        return models.load_config(self.model, self.model_kind.auto)
+        if not self.model:
+            return teacher_tokenizer
+        own = self.model_kind.load_tokenizer(self.model)
+        return teacher_tokenizer if models.same_tokens(own, teacher_tokenizer) else own
+
+    def remarks(self, teacher_tokenizer: Tokenizer) -> Iterator[str]:
+        """That the student is to end texts with another token than it was made with."""
+        if not self.model or self.load_tokenizer(teacher_tokenizer) is not teacher_tokenizer:
+            return
+        own = self.model_kind.load_tokenizer(self.model)
+        if own.eos_token_id != teacher_tokenizer.eos_token_id:
+            yield (
+                f"the student {self.model} was made to end texts with {_token(own)}, and the teacher ends them with "
+                f"{_token(teacher_tokenizer)}: the student learns that, and is saved with the teacher's tokenizer"
+            )
+
+    def _named_config(self, tokenizer: Tokenizer) -> Any:
+        from kdkit import models
+
+        config = models.load_config(self.model, self.model_kind.auto)
+        if tokenizer.eos_token_id not in models.end_ids(config, tokenizer):
+            config.eos_token_id, config._name_or_path = tokenizer.eos_token_id, ""  # noqa: SLF001 - as it will be saved
+        return config
+
+    def _write_like(self, module: Any, teacher: Any) -> None:
+        if teacher.eos_token_id is not None:
+            module.generation_config.eos_token_id = teacher.eos_token_id
 
     def _new_config(self, table: Mapping[str, Any], tokenizer: Tokenizer) -> Any:
         from kdkit import models
@@ -59,3 +85,7 @@ class HFCausalStudent(HFStudent):
         from kdkit import models
 
         return models.causal_model(module.to(device), tokenizer)
+
+
+def _token(tokenizer: Any) -> str:
+    return f"{tokenizer.eos_token!r} (id {tokenizer.eos_token_id})"

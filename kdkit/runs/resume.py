@@ -92,8 +92,13 @@ def shown_stage(run: Run, stage: Stage, stages: Sequence[Stage], *, before: floa
     took = {name: entry["seconds"] for name, entry in run.record["stages"].items() if entry["status"] == "done"}
 
     def later(seconds: float) -> float | None:
-        known = [each.seconds(run, {**took, stage.name: seconds}) for each in stages[number:]]
-        return None if None in known else sum(filter(None, known))
+        total = 0.0
+        for each in stages[number:]:  # in order: what a stage after one of which nothing tells needs may not be there
+            known = each.seconds(run, {**took, stage.name: seconds})
+            if known is None:
+                return None
+            total += known
+        return total
 
     return StageShown(
         name=stage.name,

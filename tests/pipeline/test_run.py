@@ -118,6 +118,9 @@ def test_the_time_that_is_left_is_told_by_what_other_stages_of_the_run_took(reci
         assert shown.later(30.0) == pytest.approx(60.0 + texts_seconds)
         assert shown_stage(opened, stages["evaluate"], STAGES, before=0.0).expected == pytest.approx(texts_seconds)
         assert shown_stage(opened, stages["teacher"], STAGES, before=0.0).later(30.0) is None, "no student trained yet"
+        for name in NAMES[1:]:
+            del opened.record["stages"][name]
+        assert shown_stage(opened, stages["data"], STAGES, before=0.0).later(30.0) is None, "nothing is checked yet"
     begun = re.findall(r"^stage (\d) of 8: (\w+); \d:\d\d so far", recipe.with_name("log").read_text(), re.MULTILINE)
     assert begun == [(str(number), name) for number, name in enumerate(NAMES, 1)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -26,6 +27,7 @@ from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import Corpus, Cost, Score
@@ -47,14 +49,18 @@ def score(run: Run) -> Evaluated:
 
 
 def seconds(run: Run, _took: Mapping[str, float]) -> float | None:
-    """Estimated time: each model's texts take as long as the teacher's; losses and scores are quick."""
+    """Each model's texts in the time that the teacher's took, for a student is smaller; losses and scores are quick."""
     file, found = texts_file(run.path, "teacher"), run.told(Estimate)
-    if not file.exists():
-        return None
-    taken = [said.seconds for said in predictions.read(file)]
-    known = [each for each in taken if each is not None]
+    a_text = _seconds_a_text(file, file.stat().st_mtime_ns) if file.exists() else None
     texts = _writers(run.recipe, found) * found.generated_rows + found.picking_rows
-    return texts * sum(known) / len(known) if known else None
+    return None if a_text is None else texts * a_text
+
+
+@lru_cache(maxsize=1)
+def _seconds_a_text(file: Path, _changed: int) -> float | None:
+    """What a text of a file took; read once, for it is asked for whenever progress is drawn."""
+    known = [said.seconds for said in predictions.read(file) if said.seconds is not None]
+    return sum(known) / len(known) if known else None
 
 
 def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:

@@ -95,9 +95,10 @@ def test_a_recipe_or_a_part_of_one_on_a_page_is_valid(page, blocks, tmp_path):
         load_any(path, plugins=registry())
 
 
-def test_the_readme_explains_every_section_of_the_quickstart_once():
+def test_a_page_explains_every_section_of_the_quickstart_once():
     recipe = quotes.sections(read(ROOT / "recipes" / "quickstart.toml"))
-    named = re.findall(r"<!-- sections recipes/quickstart\.toml: ([\w ]+) -->", read(ROOT / "README.md"))
+    page = read(ROOT / "docs" / "quickstart.md")
+    named = re.findall(r"<!-- sections recipes/quickstart\.toml: ([\w ]+) -->", page)
     assert sorted(" ".join(named).split()) == sorted(recipe)
 
 
@@ -140,6 +141,13 @@ def test_why_has_a_line_for_every_dependency_and_says_whose_it_is():
     assert said == wanted
     assert list(said) == sorted(said)
     assert all(reason for _, _, reason in rows)
+
+
+def test_the_list_of_pages_has_every_page():
+    listed = re.findall(r"^\| \[([\w./-]+)\]", read(ROOT / "docs" / "README.md"), re.MULTILINE)
+    there = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {page for page in listed if "/" not in page} == there | {"CHANGELOG.md"}
+    assert len(listed) == len(set(listed))
 
 
 def test_the_changelog_has_the_current_version():

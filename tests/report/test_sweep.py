@@ -95,7 +95,7 @@ def test_the_best_is_chosen_on_the_validation_rows_whatever_the_test_rows_say(tm
     assert found.selection.best.values == {"loss.alpha": 0.1, "loss.temperature": 1.0}
     told = found.stats.measure(found.selection.best, F1).value
     assert told < found.stats.measure(configuration(found, alpha=0.5, temperature=1.0), F1).value
-    assert "the best configuration, alpha 0.1, temperature 1," in found.document.verdict.sentence
+    assert "alpha 0.1, temperature 1, the best on the validation rows," in found.document.verdict.sentence
     assert "0.99" not in found.document.verdict.sentence
 
 

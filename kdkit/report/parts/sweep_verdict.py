@@ -58,13 +58,13 @@ def of_sweep(stats: Statistics, selection: Selection, key: RowKey | None, split:
         )
     elif within_noise(versus):
         sentence = (
-            f"Distillation is not shown to help: in {name}, the best configuration, {label}, is within noise of labels "
-            "only."
+            f"Distillation is not shown to help: in {name}, {label}, the best on the validation rows, is within noise "
+            "of labels only."
         )
     elif versus.verdict == "worse":
         sentence = (
-            f"Distillation did not help: in {name}, even the best configuration, {label}, is {_apart(versus)} worse "
-            "than labels only."
+            f"Distillation did not help: in {name}, even {label}, the best on the validation rows, is {_apart(versus)} "
+            "worse than labels only."
         )
     else:
         sentence = f"Distillation helps: with {label}, {name} is {_apart(versus)} better than with labels only."

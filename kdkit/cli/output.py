@@ -73,7 +73,7 @@ def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))  # two blanks apart, as where it is plain
     for column in columns:
         table.add_column(Text(visible(column)), overflow="fold")
     for row in rows:

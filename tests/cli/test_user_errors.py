@@ -74,7 +74,7 @@ TRAIN_ROWS, VALIDATION_ROWS = 24, 6
 PROGRESS = re.compile(
     r"(data|validate|check|teacher|student|labels-only student|(train|validate) (teacher|student|labels-only student)|"
     r"(teacher|student|student on validation rows|labels-only|untouched) writes|"
-    r"capture|distill|baseline|evaluate|report|predict): "
+    r"capture|distill|baseline|evaluate|report|predict|stage \d of \d): "
 )
 # An error, with the lines below it where it is a list of differences.
 SENTENCE = re.compile(r"^error: .*(?:\n  .*)*", re.MULTILINE)

@@ -6,18 +6,24 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kdkit.api.values import SPLITS, Corpus, Cut, Drop, Example
+import numpy as np
+
+from kdkit.api.values import SPLITS, Corpus, Cut, Drop, Example, SplitName
+from kdkit.data.columns import Ragged
+from kdkit.data.encoded_rows import IdIndex
+from kdkit.data.streams import merged
+from kdkit.data.text_rows import GrowingTexts, TextRows
 from kdkit.errors import PluginError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kdkit.api.values import SplitName
-
 PLACES_SHOWN = 120
 """Characters; longer lists of places stand in `data/report.json` only."""
 _SHOWN = 60
 _MENDED = "its plugin must be fixed"
+_MENDED_BY = f"{_MENDED} (kdkit.testing.check_dataset)"
+_NEEDED: tuple[SplitName, ...] = ("train", "validation")
 
 
 def checked_corpus(given: Any, *, owner: str) -> Corpus:
@@ -32,16 +38,13 @@ def checked_corpus(given: Any, *, owner: str) -> Corpus:
         UsageError: There are no training or no validation rows, or two rows have one id.
     """
     for sentence in _faults(given):
-        raise PluginError(f"{owner} {sentence}; {_MENDED} (kdkit.testing.check_dataset)")
+        raise PluginError(f"{owner} {sentence}; {_MENDED_BY}")
     assert isinstance(given, Corpus)
-    for split in ("train", "validation"):
-        if not given.split(split):
-            raise UsageError(f"the data set has no usable {split} rows{_reasons(given.drops)}")
+    _check_parts(given)
     seen: set[str] = set()
     for split in SPLITS:
         for example in given.split(split):
-            if example.id in seen:
-                raise UsageError(f'two rows of the data set have the id "{example.id}"; ids must be unique')
+            _check_id(example.id if example.id in seen else None)
             seen.add(example.id)
     return given
 
@@ -57,9 +60,51 @@ def checked_stream(given: Iterable[Any], *, owner: str) -> Iterator[tuple[SplitN
         if not is_row and not isinstance(each, Drop):
             raise PluginError(
                 f"{owner} streams {_kind(each)} instead of a kdkit.api.Drop or one of {', '.join(SPLITS)} with a "
-                f"kdkit.api.Example; {_MENDED} (kdkit.testing.check_dataset)"
+                f"kdkit.api.Example; {_MENDED_BY}"
             )
         yield each
+
+
+def read_stream(given: Iterable[Any], *, owner: str) -> Corpus:
+    """The corpus that a data set streams, in columns, if it can be used.
+
+    Args:
+        given: What `kdkit.api.StreamedSource.stream` gave.
+        owner: Whose it is, for messages.
+
+    Raises:
+        PluginError: It gives something else than rows, or a row or value of the wrong kind.
+        UsageError: There are no training or no validation rows, or two rows have one id.
+    """
+    growing = {split: GrowingTexts() for split in SPLITS}
+    counts = dict.fromkeys(SPLITS, 0)
+    drops: list[Drop] = []
+    for each in checked_stream(given, owner=owner):
+        if isinstance(each, Drop):
+            drops.append(each)
+            continue
+        split, row = each
+        for sentence in _faults_of_row(row):
+            raise PluginError(f"{owner} gives as row {counts[split]} of {split} {sentence}; {_MENDED_BY}")
+        growing[split].add(row)
+        counts[split] += 1
+    rows = {split: growing[split].done() for split in SPLITS}
+    corpus = Corpus(train=rows["train"], validation=rows["validation"], test=rows["test"], drops=merged(drops))
+    _check_parts(corpus)
+    ids = Ragged.joined([each.columns.ids for each in rows.values()])
+    _check_id(IdIndex.of(ids, np.arange(len(ids))).repeated())
+    return corpus
+
+
+def _check_parts(corpus: Corpus) -> None:
+    for split in _NEEDED:
+        if not corpus.split(split):
+            raise UsageError(f"the data set has no usable {split} rows{_reasons(corpus.drops)}")
+
+
+def _check_id(repeated: str | None) -> None:
+    if repeated is not None:
+        raise UsageError(f'two rows of the data set have the id "{repeated}"; ids must be unique')
 
 
 def checked_prompt(given: Any, *, owner: str) -> Example | str:
@@ -93,7 +138,7 @@ def _faults(given: Any) -> Iterator[str]:
         return
     for split in SPLITS:
         rows: Any = given.split(split)
-        if not isinstance(rows, tuple | list):
+        if not isinstance(rows, tuple | list | TextRows):
             yield f"returns {_kind(rows)} as {split} rows instead of a tuple of kdkit.api.Example"
             return
         for number, row in enumerate(rows):

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import ModelKind, Tokenizer
     from kdkit.api.options import TokenLimits
     from kdkit.api.values import EncodedExample, Example
+    from kdkit.data.encoded_rows import EncodedRows
+    from kdkit.system.progress import Task
+
+
+_PART = 10_000
+"""Rows that are encoded at a time: an encoding may give them as objects."""
 
 
 @attrs.frozen(kw_only=True)
@@ -22,9 +28,23 @@ class Encoding:
     kind: ModelKind
     limits: TokenLimits
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer) -> Sequence[EncodedExample]:
-        """Token ids of rows."""
-        return self.kind.encode(examples, tokenizer, self.limits)
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, *, task: Task | None = None) -> EncodedRows:
+        """Token ids of rows.
+
+        Args:
+            examples: The rows.
+            tokenizer: Encodes them.
+            task: Advanced as rows are encoded.
+        """
+        from kdkit.data.encoded_rows import EncodedRows, GrowingRows  # with NumPy, which a recipe does without
+
+        growing = GrowingRows()
+        for start in range(0, len(examples), _PART):
+            part = examples[start : start + _PART]
+            growing.add(EncodedRows.of(self.kind.encode(part, tokenizer, self.limits)))
+            if task is not None:
+                task.advance(len(part))
+        return growing.done()
 
     def target_ids(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
         """The labels of whole targets, whatever the limits."""
@@ -43,7 +63,7 @@ class Rows:
     """
 
     examples: Sequence[Example]
-    encoded: Sequence[EncodedExample]
+    encoded: EncodedRows
     tokenizer: Tokenizer
     encoding: Encoding
 
@@ -57,3 +77,8 @@ def rows_of(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encodin
     """The first `at_most` rows (0 for all), encoded."""
     chosen = examples[:at_most] if at_most else examples
     return Rows(examples=chosen, encoded=encoding.encode(chosen, tokenizer), tokenizer=tokenizer, encoding=encoding)
+
+
+def more_of(rows: int, others: int) -> int:
+    """The greater of two limits, where 0 is none."""
+    return max(rows, others) if rows and others else 0

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.values import EncodedExample, Example
+from kdkit.api.values import Example
+from kdkit.data.encoded_rows import EncodedRows, GrowingRows
 from kdkit.data.tokens import chunks, control_words, shorten_by_cuts
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import TokenLimits
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 PROBE = "x = 1"
 
 
-def encode_sequences(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> list[EncodedExample]:
+def encode_sequences(examples: Iterable[Example], tokenizer: Tokenizer, limits: TokenLimits) -> EncodedRows:
     """Token ids of every example, within the limits: `source_ids` are the prompt's, `target_ids` the labels.
 
     A prompt that is too long is shortened by its `cuts`, in their order, then at its beginning: the completion follows
@@ -33,26 +34,28 @@ def encode_sequences(examples: Sequence[Example], tokenizer: Tokenizer, limits: 
     Raises:
         UsageError: The tokenizer has no token that ends a text.
     """
-    end = ending(tokenizer)
-    encoded = []
+    end, start = ending(tokenizer), beginning(tokenizer)
+    growing = GrowingRows()
     for chunk in chunks(examples, limits, keep="tail"):
-        fitting = _fitting(chunk, tokenizer, limits)
-        for example, (prompt, completion) in zip(fitting, _halves(fitting, tokenizer), strict=True):
-            labels = tuple([*completion, end][: limits.max_target])
-            encoded.append(
-                EncodedExample(id=example.id, source_ids=_begun(prompt, tokenizer, limits), target_ids=labels)
-            )
-    return encoded
+        fitting = _fitting(chunk, tokenizer, limits, start)
+        halves = list(_halves(fitting, tokenizer))
+        growing.add_lists(
+            [example.id for example in fitting],
+            [_begun(prompt, tokenizer, limits, start) for prompt, _ in halves],
+            [[*completion, end][: limits.max_target] for _, completion in halves],
+        )
+    return growing.done()
 
 
-def encode_prompts(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> list[EncodedExample]:
+def encode_prompts(examples: Iterable[Example], tokenizer: Tokenizer, limits: TokenLimits) -> EncodedRows:
     """What a model reads when it has to write a completion: the prompts, tokenized alone as whoever uses it does."""
-    encoded = []
+    start, growing = beginning(tokenizer), GrowingRows()
     for chunk in chunks(examples, limits, keep="tail"):
-        fitting = _fitting(chunk, tokenizer, limits)
-        for example, prompt in zip(fitting, plain_ids(tokenizer, [each.source for each in fitting]), strict=True):
-            encoded.append(EncodedExample(id=example.id, source_ids=_begun(prompt, tokenizer, limits), target_ids=()))
-    return encoded
+        fitting = _fitting(chunk, tokenizer, limits, start)
+        prompts = plain_ids(tokenizer, [each.source for each in fitting])
+        sources = [_begun(prompt, tokenizer, limits, start) for prompt in prompts]
+        growing.add_lists([example.id for example in fitting], sources, [()] * len(fitting))
+    return growing.done()
 
 
 def completion_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
@@ -89,9 +92,8 @@ def plain_ids(tokenizer: Tokenizer, texts: Sequence[str], **options: Any) -> lis
     return ids
 
 
-def _begun(prompt: Sequence[int], tokenizer: Tokenizer, limits: TokenLimits) -> tuple[int, ...]:
+def _begun(prompt: Sequence[int], tokenizer: Tokenizer, limits: TokenLimits, start: tuple[int, ...]) -> tuple[int, ...]:
     """A prompt with what begins texts before it, cut at its beginning, and never empty."""
-    start = beginning(tokenizer)
     room = max(limits.max_source - len(start), 0)
     ids = (*start, *(prompt[-room:] if room else ()))
     if ids:
@@ -100,13 +102,15 @@ def _begun(prompt: Sequence[int], tokenizer: Tokenizer, limits: TokenLimits) -> 
     return (ending(tokenizer) if first is None else first,)
 
 
-def _fitting(chunk: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> list[Example]:
+def _fitting(
+    chunk: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits, start: tuple[int, ...]
+) -> list[Example]:
     """Rows whose sources are shortened by their cuts where they are too long."""
 
     def ids_of(text: str) -> list[int]:
         return plain_ids(tokenizer, [text])[0]
 
-    room = limits.max_source - len(beginning(tokenizer))
+    room = limits.max_source - len(start)
     return [
         attrs.evolve(row, source=shorten_by_cuts(row, ids_of, tokenizer, room), cuts=())
         if row.cuts and len(ids_of(row.source)) > room

@@ -39,8 +39,15 @@ def drawn(rows: Sequence[R], count: int) -> Sequence[R]:
     """
     if not count or count >= len(rows):
         return rows
-    chosen = sorted(range(len(rows)), key=lambda place: _digest_of(f"drawn {rows[place].id}"))[:count]
-    return tuple(rows[place] for place in sorted(chosen))
+    from heapq import nsmallest
+
+    each_id = getattr(rows, "each_id", None)  # of columns, of which no row has to be made
+    ids = each_id() if each_id is not None else (row.id for row in rows)
+    chosen = nsmallest(count, ((_digest_of(f"drawn {id_}"), place) for place, id_ in enumerate(ids)))
+    places = sorted(place for _, place in chosen)
+    take = getattr(rows, "take", None)
+    found: Sequence[R] = take(places) if take is not None else tuple(rows[place] for place in places)
+    return found
 
 
 def is_split_off(id_: str, share: float) -> bool:

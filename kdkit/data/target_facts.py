@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.long_rows import is_long, longest
 from kdkit.data.tokens import CHUNK, control_words
 from kdkit.system.wording import first_few, plural, quoted, trim
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from kdkit.api.values import EncodedExample, Example
     from kdkit.data.rows import Encoding
 
+_REMEMBERED = 20_000
+"""Different targets, of which what was made is remembered."""
 FIRST = 3
 """So many rows are named of each kind in `data/report.json`."""
 
@@ -77,27 +80,35 @@ def facts_of(
         encoding: How they were encoded.
     """
     limits = encoding.limits
-    most = longest(limits.max_target)
-    written = _written([example.target[:most] for example in examples], tokenizer, encoding)
-    words = control_words(tokenizer)
-    changed, cut = [], []
-    for example, row in zip(examples, encoded, strict=True):
-        made = written[example.target[:most]]
-        if trim(made.text) != trim(example.target[:most]):
-            changed.append(example)
-        if made.tokens > len(row.target_ids):
-            cut.append(example.id)
+    most, words = longest(limits.max_target), control_words(tokenizer)
+    rows, writer = EncodedRows.of(encoded), _Writer(tokenizer, encoding)
+    ids: dict[str, list[str]] = {"changed": [], "cut": [], "spelt": [], "long": []}
+    example = None
+    for start in range(0, len(rows), CHUNK):
+        chunk, encoded_chunk = examples[start : start + CHUNK], rows[start : start + CHUNK]
+        targets = [each.target[:most] for each in chunk]
+        written = writer.written(targets)
+        for each, target, length in zip(chunk, targets, encoded_chunk.target_lengths.tolist(), strict=True):
+            made = written[target]
+            kinds = {
+                "changed": trim(made.text) != trim(target),
+                "cut": made.tokens > length,
+                "spelt": any(word in each.target for word in words),
+                "long": is_long(each, limits),
+            }
+            for kind, is_so in kinds.items():
+                if is_so:
+                    ids[kind].append(each.id)
+            if kinds["changed"] and example is None:
+                example = (each.target, made.text)
     unknown_id = _unknown_id(tokenizer)
-    sides = {"source": [row.source_ids for row in encoded], "target": [row.target_ids for row in encoded]}
+    sides = {"source": rows.sources, "target": rows.targets}
     return TargetFacts(
-        rows=len(examples),
-        changed=tuple(example.id for example in changed),
-        cut=tuple(cut),
-        spelt=tuple(example.id for example in examples if any(word in example.target for word in words)),
-        long=tuple(example.id for example in examples if is_long(example, limits)),
-        tokens={side: sum(map(len, rows)) for side, rows in sides.items()},
-        unknown={side: sum(ids.count(unknown_id) for ids in rows) for side, rows in sides.items()},
-        example=(changed[0].target, written[changed[0].target[:most]].text) if changed else None,
+        rows=len(rows),
+        **{kind: tuple(found) for kind, found in ids.items()},
+        tokens={side: int(column.lengths(rows.places_R).sum()) for side, column in sides.items()},
+        unknown={side: column.count(unknown_id, rows.places_R) for side, column in sides.items()},
+        example=example,
     )
 
 
@@ -136,16 +147,24 @@ def notes_on(found: Sequence[TargetFacts], limits: TokenLimits) -> Iterator[str]
         )
 
 
-def _written(targets: Sequence[str], tokenizer: Tokenizer, encoding: Encoding) -> dict[str, _Written]:
-    """Each target as a model can write it."""
-    found: dict[str, _Written] = {}
-    different = list(dict.fromkeys(targets))
-    for start in range(0, len(different), CHUNK):
-        chunk = different[start : start + CHUNK]
-        ids = encoding.target_ids(chunk, tokenizer)
-        texts = tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        found |= {target: _Written(len(each), text) for target, each, text in zip(chunk, ids, texts, strict=True)}
-    return found
+@attrs.frozen
+class _Writer:
+    """Finds what a tokenizer makes of targets, and remembers some: few different ones may stand in many rows."""
+
+    tokenizer: Tokenizer
+    encoding: Encoding
+    _known: dict[str, _Written] = attrs.field(factory=dict, init=False)
+
+    def written(self, targets: Sequence[str]) -> dict[str, _Written]:
+        """Each target as a model can write it."""
+        new = [target for target in dict.fromkeys(targets) if target not in self._known]
+        found = {target: self._known[target] for target in targets if target in self._known}
+        if new:
+            ids = self.encoding.target_ids(new, self.tokenizer)
+            texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            found |= {target: _Written(len(each), text) for target, each, text in zip(new, ids, texts, strict=True)}
+            self._known.update(found if len(self._known) < _REMEMBERED else {})
+        return found
 
 
 def _unknown_id(tokenizer: Tokenizer) -> int | None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from kdkit.api.values import EncodedExample, TokenBatch
+from kdkit.api.values import IGNORED, TokenBatch
 from kdkit.data.cuts import moved
+from kdkit.data.encoded_rows import EncodedRows, GrowingRows
 from kdkit.data.long_rows import shortened
 from kdkit.errors import UsageError
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import TokenLimits
-    from kdkit.api.values import Cut, Example
+    from kdkit.api.values import Cut, EncodedExample, Example
+    from kdkit.data.columns import Places, Ragged
+    from kdkit.data.encoded_rows import Batches
 
 CHUNK = 1000
 _CHUNK_CHARACTERS = 1 << 22
@@ -25,23 +28,24 @@ _CHUNK_CHARACTERS = 1 << 22
 _CONTROL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
-def encode(examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> list[EncodedExample]:
+def encode(examples: Iterable[Example], tokenizer: Tokenizer, limits: TokenLimits) -> EncodedRows:
     """Token ids of every example, within the limits.
 
     A source that is too long is shortened by its `cuts`, in their order, then at its end; a target at its end.
     """
-    encoded = []
+    growing = GrowingRows()
     for chunk in chunks(examples, limits):
         sources = source_ids(tokenizer, [example.source for example in chunk])
         targets = target_ids(tokenizer, [example.target for example in chunk], limits.max_target)
-        for example, source, target in zip(chunk, sources, targets, strict=True):
-            fitting = source if len(source) <= limits.max_source else fit_source(example, tokenizer, limits)
-            encoded.append(EncodedExample(id=example.id, source_ids=tuple(fitting), target_ids=tuple(target)))
-    return encoded
+        for place, source in enumerate(sources):
+            if len(source) > limits.max_source:
+                sources[place] = fit_source(chunk[place], tokenizer, limits)
+        growing.add_lists([example.id for example in chunk], sources, targets)
+    return growing.done()
 
 
 def chunks(
-    examples: Sequence[Example], limits: TokenLimits, *, keep: Literal["head", "tail"] = "head"
+    examples: Iterable[Example], limits: TokenLimits, *, keep: Literal["head", "tail"] = "head"
 ) -> Iterator[list[Example]]:
     """Rows that are tokenized together, their texts shortened if they are far too long; of a source one end is kept."""
     chunk: list[Example] = []
@@ -116,7 +120,7 @@ def _turned_round(tokenizer: Any) -> Tokenizer:
 
 def _cutting(limit: int | None) -> dict[str, Any]:
     cut: dict[str, Any] = {"truncation": False} if limit is None else {"truncation": True, "max_length": limit}
-    return {"verbose": False, **cut}
+    return {"verbose": False, "return_attention_mask": False, **cut}
 
 
 def fit_source(example: Example, tokenizer: Tokenizer, limits: TokenLimits) -> list[int]:
@@ -195,24 +199,27 @@ def collate(rows: Sequence[EncodedExample], *, pad_id: int, device: str = "cpu")
     """
     import torch
 
-    def padded(sequences: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
-        width = max(len(sequence) for sequence in sequences)
-        array = np.full((len(sequences), width), filler, dtype=np.int64)
-        for row, sequence in zip(array, sequences, strict=True):
-            row[: len(sequence)] = sequence
-        return torch.from_numpy(array).to(device)
+    rows = EncodedRows.of(rows)
 
-    sources = [row.source_ids for row in rows]
+    def padded(column: Ragged, lengths_B: Places, filler: int) -> torch.Tensor:
+        array_BX = np.full((len(rows), int(lengths_B.max())), filler, dtype=np.int64)
+        for row_X, place, length in zip(array_BX, rows.places_R, lengths_B, strict=True):
+            row_X[:length] = column[place]
+        return torch.from_numpy(array_BX).to(device)
+
+    lengths_B = rows.source_lengths
+    mask_BS = (np.arange(int(lengths_B.max())) < lengths_B[:, None]).astype(np.int64)
     return TokenBatch(
-        ids=tuple(row.id for row in rows),
-        source_ids_BS=padded(sources, pad_id),
-        source_mask_BS=padded([[1] * len(source) for source in sources], 0),
-        labels_BT=padded([row.target_ids for row in rows], -100),
+        ids=tuple(rows.each_id()),
+        source_ids_BS=padded(rows.sources, lengths_B, pad_id),
+        source_mask_BS=torch.from_numpy(mask_BS).to(device),
+        labels_BT=padded(rows.targets, rows.target_lengths, IGNORED),
     )
 
 
-def length_sorted(rows: Iterable[EncodedExample], batch_size: int) -> Iterator[list[EncodedExample]]:
-    """Batches of rows of like source length, longest first, so that memory runs out early or not at all."""
-    ordered = sorted(rows, key=lambda row: (-len(row.source_ids), -len(row.target_ids), row.id))
-    for start in range(0, len(ordered), batch_size):
-        yield ordered[start : start + batch_size]
+def length_sorted(rows: Sequence[EncodedExample], batch_size: int) -> Batches:
+    """Batches of rows of like source length, longest first, so that memory runs out early or not at all.
+
+    Rows of one length of source come by the length of their target, longest first, and then by their ids.
+    """
+    return EncodedRows.of(rows).by_length(batch_size)

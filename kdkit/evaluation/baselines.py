@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from kdkit.data.splitting import drawn
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -24,23 +26,29 @@ NAMES = (LABELS_ONLY, "untouched", "constant", "nearest")
 TOKENS = r"\w+|[^\w\s]"
 """The tokens that sources are compared by: words, names and numbers, and each other sign."""
 
+AMONG = 100_000
+"""Training rows among which the nearest is looked for: the time grows with these times the rows that are scored."""
 _CELLS = 4_000_000  # similarities held at once: 16 MB in float32, and as much again while they are made
 
 
 def most_frequent_target(train: Sequence[Example]) -> str:
     """The most frequent training target; of several, the first."""
-    return Counter(example.target for example in train).most_common(1)[0][0]
+    from kdkit.data.text_rows import targets_of
+
+    return Counter(targets_of(train)).most_common(1)[0][0]
 
 
 def nearest_targets(train: Sequence[Example], sources: Sequence[str]) -> list[str]:
     """For each source, the target of the training row with the most similar source, by cosine of TF-IDF vectors.
 
-    Of rows that are equally similar the first is taken; so it is where a source shares no token with any.
+    Of rows that are equally similar the first is taken; so it is where a source shares no token with any. Of more than
+    `AMONG` training rows, so many are drawn.
 
     Args:
         train: Training rows, at least one.
         sources: What is looked for.
     """
+    train = drawn(train, AMONG)
     return [train[row].target for row in _nearest_rows([example.source for example in train], sources)]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
+from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.tokens import collate, length_sorted
 from kdkit.logits.targets import counts_of
 from kdkit.models.generation import own_rows, predict
@@ -77,9 +78,10 @@ def row_losses(
         team: The processes that do this.
         watch: Shown each part that this process computes, with its row's id: see `kdkit.evaluation.tokens.TokenWatch`.
     """
+    rows = EncodedRows.of(rows)
     counts = _shared_counts(rows, targets, together)
-    batches = team.own(list(length_sorted(rows, batch_size)))
-    losses = {row.id: RowLoss() for batch_rows in batches for row in batch_rows}
+    batches = team.own(length_sorted(rows, batch_size))
+    losses = {id_: RowLoss() for batch_rows in batches for id_ in batch_rows.each_id()}
     with torch.inference_mode():
         for batch_rows in batches:
             batch = collate(batch_rows, pad_id=pad_id, device=device)
@@ -94,14 +96,14 @@ def row_losses(
                 if watch is not None:
                     watch(batch.ids[part.example], part)
     everyones = {row_id: row_loss for share in team.gather(losses) for row_id, row_loss in share.items()}
-    return [everyones[row.id] for row in rows]
+    return [everyones[id_] for id_ in rows.each_id()]
 
 
-def _shared_counts(rows: Sequence[EncodedExample], targets: TargetSource, together: int) -> dict[str, TokenCounts]:
+def _shared_counts(rows: EncodedRows, targets: TargetSource, together: int) -> dict[str, TokenCounts]:
     """Each row's id to the tokens of all rows that it is averaged with."""
     size = together or len(rows) or 1
     groups = [rows[start : start + size] for start in range(0, len(rows), size)]
-    return {row.id: counts for group in groups for counts in [counts_of(group, targets)] for row in group}
+    return {id_: counts for group in groups for counts in [counts_of(group, targets)] for id_ in group.each_id()}
 
 
 def loss_samples(losses: Sequence[RowLoss], name: str, together: int) -> tuple[list[float], list[int]]:

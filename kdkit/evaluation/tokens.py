@@ -115,7 +115,7 @@ def cached_tokens(
         return None
     knows_all = not isinstance(codec, SparseCodec)
     found: dict[str, tuple[RowTokens, list[int], float]] = {}
-    for batch_rows in team.own(list(length_sorted(rows, batch_size))):
+    for batch_rows in team.own(length_sorted(rows, batch_size)):
         batch = collate(batch_rows, pad_id=pad_id, device=targets.device)
         teacher = teacher_rows(targets(batch), batch.places)
         labels_N = batch.places.pick(batch.labels_BT)

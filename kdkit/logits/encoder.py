@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from kdkit.api.interfaces import FittedCodec, HeadCodec
+from kdkit.data.row_keys import RowKeys
 from kdkit.errors import Mismatch, UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class TeacherEncoder:
         if self.head is None:
             return
         assert has_states(self.teacher)
-        rows = sorted(rows, key=lambda row: keys[row.id])[:CHECKED]
+        own = RowKeys.of(rows, keys)
+        rows = own.rows.take(own.order[:CHECKED])
         states = {block.id: block.states_TD for block in self.teacher.states(rows, self.progress)}
         head_width = len(self.head.weight_VD)
         for block in self.teacher.logits(rows, self.progress):
@@ -89,14 +91,11 @@ class TeacherEncoder:
             UsageError: The codec cannot code such logits.
         """
         assert isinstance(self.codec, FittedCodec)
-        sample: list[EncodedExample] = []
-        tokens = 0
-        for row in sorted(rows, key=lambda row: keys[row.id]):
-            if tokens >= self.codec.sample_tokens:
-                break
-            sample.append(row)
-            tokens += len(row.target_ids)
-        if not tokens:
+        own = RowKeys.of(rows, keys)
+        sample = own.rows.take(own.order)
+        before_R = np.cumsum(sample.target_lengths) - sample.target_lengths
+        sample = sample[: int(np.count_nonzero(before_R < self.codec.sample_tokens))]
+        if not sample.target_lengths.any():
             raise UsageError(
                 "there is no target token for the codec to learn from; give rows with targets, or use another codec"
             )

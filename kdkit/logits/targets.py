@@ -10,12 +10,14 @@ import torch
 
 from kdkit.api.interfaces import BatchCodec
 from kdkit.api.values import DenseTargets, TokenCounts
+from kdkit.data.encoded_rows import EncodedRows
+from kdkit.data.row_keys import RowKeys
 from kdkit.errors import DamagedData, Mismatch
-from kdkit.logits.cache import record_key
+from kdkit.logits.cache.identity import RecordKey
 from kdkit.logits.join_targets import Joiner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from kdkit.api.values import EncodedExample, Targets, TokenBatch
     from kdkit.logits.cache import LogitCache
@@ -56,7 +58,7 @@ class CachedTargets:
     """
 
     cache: LogitCache
-    keys: dict[str, bytes]
+    keys: Mapping[str, bytes]
     device: str
     _join: Joiner = attrs.field(factory=Joiner, init=False)
 
@@ -104,29 +106,30 @@ class CachedTargets:
         )
 
 
-def counts_of(rows: Iterable[EncodedExample], targets: TargetSource) -> TokenCounts:
+def counts_of(rows: Sequence[EncodedExample], targets: TargetSource) -> TokenCounts:
     """Over how many tokens the terms of a loss of these rows are averaged."""
-    hard = soft = 0
-    for row in rows:
-        hard += len(row.target_ids)
-        soft += targets.count(row)
-    return TokenCounts(hard=hard, soft=soft)
+    rows = EncodedRows.of(rows)
+    hard = int(rows.target_lengths.sum())
+    return TokenCounts(hard=hard, soft=0 if isinstance(targets, NoTargets) else sum(map(targets.count, rows)))
 
 
-def keys_of(rows: Iterable[EncodedExample], *, teacher: str, tokenizer: str) -> dict[str, bytes]:
+def keys_of(rows: Sequence[EncodedExample], *, teacher: str, tokenizer: str) -> RowKeys:
     """Each row's id to its key: what the teacher, by its digest, says of these source and target ids."""
-    return {row.id: record_key(teacher, tokenizer, row.source_ids, row.target_ids) for row in rows}
+    rows = EncodedRows.of(rows)
+    key = RecordKey(teacher, tokenizer)
+    sides = (rows.sources, rows.targets)
+    return RowKeys.of_bytes(rows, (key.of(*(side[place] for side in sides)) for place in rows.places_R))
 
 
-def check_covers(cache: LogitCache, keys: dict[str, bytes]) -> None:
+def check_covers(cache: LogitCache, keys: RowKeys) -> None:
     """Refuse a cache that lacks a row.
 
     Raises:
         Mismatch: Names the first row that is missing.
     """
-    missing = [row_id for row_id, key in keys.items() if key not in cache]
-    if missing:
+    lacking = np.flatnonzero(~cache.holds(keys.keys_RK))
+    if len(lacking):
         raise Mismatch(
-            f"the logit cache {cache.folder} lacks {len(missing)} of {len(keys)} rows, such as {missing[0]}; "
-            "run with --fresh to capture them"
+            f"the logit cache {cache.folder} lacks {len(lacking)} of {len(keys)} rows, such as "
+            f"{keys.rows.id(lacking[0])}; run with --fresh to capture them"
         )

@@ -32,20 +32,21 @@ def predict(
     """
     model.module.eval()
     for batch_rows in length_sorted(rows, options.batch_size):
-        if all(row.id in done for row in batch_rows):
+        if all(id_ in done for id_ in batch_rows.each_id()):
             continue
         batch = collate(batch_rows, pad_id=model.tokenizer.pad_token_id, device=device)
         began = time.perf_counter()
         texts = model.generate(batch, options)
         seconds = (time.perf_counter() - began) / len(batch_rows)
-        for row, text in zip(batch_rows, texts, strict=True):
-            if row.id not in done:
-                yield Prediction(id=row.id, text=text, seconds=seconds)
+        for id_, text in zip(batch.ids, texts, strict=True):
+            if id_ not in done:
+                yield Prediction(id=id_, text=text, seconds=seconds)
 
 
 def own_rows(
     rows: Sequence[EncodedExample], batch_size: int, team: Team, *, done: Collection[str] = ()
 ) -> frozenset[str]:
     """Ids of the rows that this process of a team has to predict: whole batches that are not finished."""
-    batches = [batch for batch in length_sorted(rows, batch_size) if not all(row.id in done for row in batch)]
-    return frozenset(row.id for batch in team.own(batches) for row in batch if row.id not in done)
+    batches = [list(batch.each_id()) for batch in length_sorted(rows, batch_size)]
+    left = [ids for ids in batches if not all(id_ in done for id_ in ids)]
+    return frozenset(id_ for ids in team.own(left) for id_ in ids if id_ not in done)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import Generation, TokenLimits
     from kdkit.api.values import EncodedExample, Example, ModelSize
+    from kdkit.data.encoded_rows import EncodedRows
     from kdkit.models.auto import AutoClass
 
 # Of T5 and its kin, and of rotary models: they know distances, not positions, and so have no end.
@@ -51,7 +52,7 @@ class EncoderDecoder:
         """The Hugging Face hub's name for the task of such models."""
         return "text2text-generation"
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> list[EncodedExample]:
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> EncodedRows:
         """Token ids of every example: the encoder's and the decoder's."""
         return encode(examples, tokenizer, limits)
 
@@ -132,7 +133,7 @@ class DecoderOnly:
         """What the Hugging Face hub calls the task of such models."""
         return "text-generation"
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> list[EncodedExample]:
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> EncodedRows:
         """Token ids of every example: the prompt's, and the labels that follow it."""
         return encode_sequences(examples, tokenizer, limits)
 

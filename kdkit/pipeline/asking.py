@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.api.values import END
-from kdkit.data.rows import rows_of
 from kdkit.evaluation import labels_only
 from kdkit.evaluation.costs import closing
 from kdkit.evaluation.questions import Answers, Questions
@@ -18,6 +17,7 @@ from kdkit.losses import HardLoss, loss_at
 from kdkit.pipeline.needed_logits import captured_targets
 from kdkit.pipeline.students import untrained
 from kdkit.runs.stage_facts import BaselineMade, Captured
+from kdkit.store.rows import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

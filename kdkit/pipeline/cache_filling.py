@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+import numpy as np
 
+from kdkit.data.encoded_rows import IdSet
 from kdkit.errors import Busy
 from kdkit.logits.cache import CacheWriter, LogitCache, Part, first_rows, take_parts
 from kdkit.logits.cache.manifest import MANIFEST
@@ -24,11 +26,13 @@ from kdkit.system.signals import graceful
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
     from kdkit.api.interfaces import OpenTeacher
     from kdkit.api.interfaces.codecs import AnyCodec, CodecState
+    from kdkit.data.row_keys import RowKeys
+    from kdkit.logits.cache.parts import Chosen
     from kdkit.pipeline.needed_logits import NeededLogits
     from kdkit.system.progress import Progress
     from kdkit.system.team import Team
@@ -73,14 +77,14 @@ class CacheFilling:
         needed, note = self.needed, self.progress.note
         if needed.url is not None:
             mirror(needed.url, needed.identity, note=note)
-        own = part.owned(self.teacher.groups(needed.rows), needed.keys)
+        own_R = part.owned(self.teacher.groups(needed.rows), needed.keys)
         shared = needed.open_cache()
-        lacking = {key for key in own if shared is None or key not in shared}
+        lacking_R = own_R & ~_held_by(shared, needed.keys)
         caches = [shared] if shared is not None else []
         folder = needed.folder
-        if lacking or shared is None:
+        if lacking_R.any() or shared is None:
             folder = part.folder(needed.folder)
-            self._capture(folder, lacking, state=_last_state(shared))
+            self._capture(folder, lacking_R, state=_last_state(shared))
             if needed.url is not None:
                 # No folder is shared: what was captured here goes to where all parts can be had.
                 with mirrored(needed.url, needed.identity, note=note):
@@ -88,8 +92,8 @@ class CacheFilling:
                 folder = needed.folder
             caches.append(LogitCache.open(folder, needed.identity))
         else:
-            note(f"capture: {plural(len(own), 'record')} of this part are already in {folder}")
-        told = self._told(folder, caches, own)
+            note(f"capture: {plural(int(own_R.sum()), 'record')} of this part are already in {folder}")
+        told = self._told(folder, caches, own_R)
         outputs = (str(folder.absolute() / MANIFEST),)
         return PartCaptured(**attrs.asdict(told), shared=str(needed.folder.absolute()), outputs=outputs)
 
@@ -103,10 +107,9 @@ class CacheFilling:
             return False
         needed, part = self.needed, Part(index=self.team.rank, count=self.team.size)
         shared = needed.open_cache()
-        own = part.owned(self.teacher.groups(needed.rows), needed.keys)
-        lacking = {key for key in own if shared is None or key not in shared}
-        if lacking:
-            self._capture(part.folder(needed.folder), lacking, state=_last_state(shared))
+        lacking_R = part.owned(self.teacher.groups(needed.rows), needed.keys) & ~_held_by(shared, needed.keys)
+        if lacking_R.any():
+            self._capture(part.folder(needed.folder), lacking_R, state=_last_state(shared))
         self.team.wait()
         return True
 
@@ -127,27 +130,32 @@ class CacheFilling:
         """Take the parts, and capture what is missing then; `fresh` says that this run has just captured some of it."""
         self._take_parts()
         needed, note = self.needed, self.progress.note
-        own = set(needed.keys.values())
+        own_R = np.ones(len(needed.rows), np.bool_)
         with found_or_making(needed.folder, what="logits", note=note, is_there=needed.are_there) as whole:
             if not whole:
-                self._capture(needed.folder, own)
+                self._capture(needed.folder, own_R)
         if whole and not fresh:
-            note(f"capture: {len(own)} records are already in {needed.folder}")
+            note(f"capture: {needed.keys.different} records are already in {needed.folder}")
         # Of this run's own rows; the cache may hold those of others too.
-        told = self._told(needed.folder, [LogitCache.open(needed.folder, needed.identity)], own)
+        told = self._told(needed.folder, [LogitCache.open(needed.folder, needed.identity)], own_R)
         return attrs.evolve(told, reused=whole and not fresh)
 
-    def _told(self, folder: Path, caches: Iterable[LogitCache], own: Collection[bytes]) -> Captured:
+    def _told(self, folder: Path, caches: Sequence[LogitCache], own_R: Chosen) -> Captured:
         """The process's own records in some caches, the one in `folder` among them."""
-        holders = {key: cache for cache in caches for key in own if key in cache}
-        tokens = sum(cache.tokens(key) for key, cache in holders.items())
-        size = sum(cache.size(key) for key, cache in holders.items())
+        keys = self.needed.keys
+        left_RK = keys.keys_RK[keys.first_of(np.flatnonzero(own_R))]
+        records = tokens = size = 0
+        for cache in reversed(caches):
+            held_R = cache.holds(left_RK)
+            tokens_N, bytes_N = cache.sizes(left_RK[held_R])
+            records, tokens, size = records + len(tokens_N), tokens + int(tokens_N.sum()), size + int(bytes_N.sum())
+            left_RK = left_RK[~held_R]
         return Captured(
             identity=self.needed.identity.teacher,
             tokenizer=self.needed.identity.tokenizer,
             cache=str(folder.absolute()),
             codec=self.needed.identity.codec,
-            records=len(holders),
+            records=records,
             tokens=tokens,
             bytes=size,
             bytes_per_token=round(size / tokens, 3) if tokens else None,
@@ -169,42 +177,50 @@ class CacheFilling:
         if merged := take_parts(folder, identity, self.progress):
             note(f"capture: merged the parts beside {folder} into it: {merged.describe()}")
 
-    def _capture(self, folder: Path, own: Collection[bytes], *, state: CodecState | None = None) -> None:
+    def _capture(self, folder: Path, own_R: Chosen, *, state: CodecState | None = None) -> None:
         """Add missing logits to a cache; other readers see the cache unchanged meanwhile.
 
         All rows are named to the teacher: whatever is asked of them, it computes them in the same groups.
 
         Args:
             folder: The cache, or a part of it.
-            own: The keys that are to be in it.
+            own_R: The rows whose records are to be in it.
             state: What its codec has learnt, if that is known already.
         """
         rows, keys, identity = self.needed.rows, self.needed.keys, self.needed.identity
         with CacheWriter(folder, identity, self.codec, self.shard_bytes, note=self.progress.note) as writer:
             # A key that several rows share is captured of the first: so it is the same record however many processes
             # share the work.
-            first = first_rows(self.teacher.groups(rows), keys)
-            missing = {
-                row.id: len(row.target_ids)
-                for row in rows
-                if row.id in first and keys[row.id] in own and keys[row.id] not in writer.done_keys
-            }
-            check_space({folder: int(sum(missing.values()) * self.codec.bytes_per_token(identity.vocab_size))})
-            total = sum(keys[row.id] in own for row in rows)
+            own_R = keys.alike(own_R)
+            missing_R = own_R & first_rows(self.teacher.groups(rows), keys) & ~_done(writer, keys)
+            missing, total = int(missing_R.sum()), int(own_R.sum())
+            tokens = int(rows.target_lengths[missing_R].sum())
+            check_space({folder: int(tokens * self.codec.bytes_per_token(identity.vocab_size))})
             with graceful() as stop:
                 encoder = TeacherEncoder.of(self.teacher, self.codec, self.progress)
                 if missing:
                     encoder.check(rows, keys)
                 if missing and writer.needs_state:
                     writer.learn(state if state is not None else encoder.learn(rows, keys))
-                done = {row.id for row in rows if row.id not in missing}
-                with self.progress.task("capture", total=total, unit="rows", done=total - len(missing)) as task:
+                done = IdSet(rows=rows, chosen_R=~missing_R)
+                with self.progress.task("capture", total=total, unit="rows", done=total - missing) as task:
                     for _ in encoder.add_all(writer, rows, keys, done) if missing else ():
                         task.advance()
                         if stop:
                             writer.seal()
                             raise stop.leave(f"sealed {len(writer.done_keys)} records of {total} rows")
             writer.finish()
+
+
+def _held_by(cache: LogitCache | None, keys: RowKeys) -> Chosen:
+    """Of which rows a cache has the records."""
+    return np.zeros(len(keys), np.bool_) if cache is None else cache.holds(keys.keys_RK)
+
+
+def _done(writer: CacheWriter, keys: RowKeys) -> Chosen:
+    """Of which rows a writer has the records already."""
+    done = writer.done_keys
+    return np.fromiter((bool(done) and keys.at(row) in done for row in range(len(keys))), np.bool_, len(keys))
 
 
 def _last_state(cache: LogitCache | None) -> CodecState | None:

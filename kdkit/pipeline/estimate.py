@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from kdkit import models
 from kdkit.api.interfaces import RemarkingStudent
-from kdkit.data.rows import rows_of
+from kdkit.data.encoded_rows import EncodedRows
+from kdkit.data.rows import more_of
 from kdkit.data.splitting import drawn
 from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline.teachable import doubts
 from kdkit.recipe.compatibility import check_compatible
 from kdkit.recipe.inputs import naming
 from kdkit.runs.stage_facts import Estimate
+from kdkit.store.rows import rows_of
 from kdkit.system.files import size_text
 from kdkit.system.folders import existing
 from kdkit.training.batching import Lengths, total_steps
@@ -69,7 +71,7 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
                 )
     validation_rows = recipe.training.validation_rows
     if not corpus.test:  # then validation is what is scored
-        validation_rows = _more(validation_rows, recipe.evaluation.rows)
+        validation_rows = more_of(validation_rows, recipe.evaluation.rows)
     trained_on = drawn(corpus.train, _most_rows(recipe))
     used = {
         "train": rows_of(trained_on, tokenizer, recipe.encoding).encoded,
@@ -81,20 +83,20 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         trained["teacher"] = teacher_config
     ends = {role: models.end_ids(config, tokenizer) for role, config in trained.items()}
     held_out = len(corpus.held_out)
-    taught, fine_tune = drawn(used["train"], recipe.training.rows), recipe.teacher.fine_tune
-    captured = [*taught, *used["validation"], *used["test"]] if recipe.loss.needs_teacher else []
-    captured_tokens = sum(len(row.target_ids) for row in captured)
+    taught, fine_tune = EncodedRows.of(drawn(used["train"], recipe.training.rows)), recipe.teacher.fine_tune
+    captured = [taught, used["validation"], used["test"]] if recipe.loss.needs_teacher else []
+    captured_tokens = sum(int(rows.target_lengths.sum()) for rows in captured)
     lengths = Lengths.of(taught)
     steps = total_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed), tried=_EPOCHS)
     teacher_lengths = Lengths.of(drawn(used["train"], fine_tune.rows) if fine_tune is not None else ())
     has_baseline = recipe.evaluation.baselines and recipe.loss.needs_teacher
     return Estimate(
         rows={split: len(rows) for split, rows in used.items()},
-        source_tokens={split: sum(len(row.source_ids) for row in rows) for split, rows in used.items()},
-        target_tokens={split: sum(len(row.target_ids) for row in rows) for split, rows in used.items()},
+        source_tokens={split: int(rows.source_lengths.sum()) for split, rows in used.items()},
+        target_tokens={split: int(rows.target_lengths.sum()) for split, rows in used.items()},
         teacher=teacher,
         student=student,
-        capture_rows=len(captured),
+        capture_rows=sum(map(len, captured)),
         capture_tokens=captured_tokens,
         capture_bytes=int(captured_tokens * recipe.codec.bytes_per_token(least["target"])),
         teacher_bytes=_bytes_of_making(teacher) if teacher is not None and recipe.teacher.is_made_here else 0,
@@ -155,8 +157,3 @@ def bytes_of_weights(parameters: int) -> int:
 def _bytes_of_making(size: ModelSize) -> int:
     """Best and final weights, and the checkpoints while it trains."""
     return bytes_of_weights(size.parameters) * (2 + COPIES_OF_A_CHECKPOINT * CHECKPOINTS)
-
-
-def _more(rows: int, others: int) -> int:
-    """The greater of two limits, where 0 is none."""
-    return max(rows, others) if rows and others else 0

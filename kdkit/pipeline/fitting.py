@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.values import END
-from kdkit.data.rows import rows_of
+from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.splitting import drawn
 from kdkit.evaluation.losses import Validator
 from kdkit.losses import loss_at
+from kdkit.store.rows import rows_of
 from kdkit.store.texts import searched
 from kdkit.training import MetricsLog, Trainer
 
@@ -98,7 +99,7 @@ class Fitting:
         """
         training = rows_of(drawn(corpus.train, options.rows), model.tokenizer, self.encoding)
         validation = rows_of(corpus.validation, model.tokenizer, self.encoding, at_most=options.validation_rows)
-        targets = targets_of([*training.encoded, *validation.encoded])
+        targets = targets_of(EncodedRows.joined([training.encoded, validation.encoded]))
         validate = Validator(
             model=model,
             examples=validation.examples,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdkit.data import corpus as corpora
-from kdkit.data.rows import rows_of
 from kdkit.errors import MissingInput
 from kdkit.logits.bench.records import Material, Record, check_finite, first_quarter, quarter_sentence
 from kdkit.logits.cache import open_cache
@@ -17,6 +16,7 @@ from kdkit.recipe.inputs import read_rows
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.stage_facts import DataRead, TeacherMade
+from kdkit.store.rows import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

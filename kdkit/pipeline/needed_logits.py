@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.data.rows import rows_of
+from kdkit.data.encoded_rows import EncodedRows
+from kdkit.data.rows import more_of
 from kdkit.data.splitting import drawn
 from kdkit.logits.cache import CacheIdentity, LogitCache
 from kdkit.logits.cache.manifest import MANIFEST
@@ -15,6 +16,7 @@ from kdkit.logits.cache.remote.mirror import mirror_of
 from kdkit.logits.targets import CachedTargets, check_covers, keys_of
 from kdkit.models import tokenizer_digest
 from kdkit.plugins.fields import identity_of
+from kdkit.store.rows import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces.codecs import AnyCodec
     from kdkit.api.options import Evaluation, Training
     from kdkit.api.values import Corpus, EncodedExample
+    from kdkit.data.row_keys import RowKeys
     from kdkit.data.rows import Encoding
     from kdkit.runs.stage_facts import Captured
 
@@ -40,8 +43,8 @@ class NeededLogits:
     """
 
     identity: CacheIdentity
-    rows: list[EncodedExample]
-    keys: dict[str, bytes]
+    rows: EncodedRows
+    keys: RowKeys
     folder: Path
     url: str | None
 
@@ -49,7 +52,7 @@ class NeededLogits:
     def of(
         cls,
         teacher: OpenTeacher,
-        rows: list[EncodedExample],
+        rows: EncodedRows,
         codec: AnyCodec,
         *,
         codec_name: str,
@@ -96,24 +99,21 @@ class NeededLogits:
     def are_there(self) -> bool:
         """Whether the cache has all of them."""
         cache = self.open_cache()
-        return cache is not None and all(key in cache for key in self.keys.values())
+        return cache is not None and bool(cache.holds(self.keys.keys_RK).all())
 
 
 def needed_rows(
     corpus: Corpus, tokenizer: Tokenizer, encoding: Encoding, training: Training, evaluation: Evaluation
-) -> list[EncodedExample]:
+) -> EncodedRows:
     """The rows whose logits some stage will read: training, validation, and those that are scored."""
-    parts = (
-        (drawn(corpus.train, training.rows), 0),
-        (corpus.validation, training.validation_rows),
-        (corpus.held_out, evaluation.rows),
+    parts = [(drawn(corpus.train, training.rows), 0), (corpus.validation, training.validation_rows)]
+    if corpus.test:
+        parts.append((corpus.test, evaluation.rows))
+    else:  # then some of the same validation rows are scored
+        parts[1] = (corpus.validation, more_of(training.validation_rows, evaluation.rows))
+    return EncodedRows.joined(
+        [rows_of(examples, tokenizer, encoding, at_most=at_most).encoded for examples, at_most in parts]
     )
-    rows = {
-        row.id: row
-        for examples, at_most in parts
-        for row in rows_of(examples, tokenizer, encoding, at_most=at_most).encoded
-    }
-    return list(rows.values())
 
 
 def captured_targets(captured: Captured, rows: Sequence[EncodedExample], *, device: str) -> CachedTargets:

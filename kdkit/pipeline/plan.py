@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.data import corpus as corpora
 from kdkit.pipeline.stages import STAGES
 from kdkit.recipe.inputs import read_rows
 from kdkit.runs.facts_table import facts_in
@@ -74,14 +73,16 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
     for stage in STAGES:  # after a stage that is done again, all are
         done[stage.name] = all(done.values()) and is_done(record, path, recipe, stage, STAGES)
     data = facts_in(record, DataRead, path) if done["data"] else None
-    corpus = (
-        corpora.read(path / "data", data.digest)
-        if data is not None
-        else read_rows(recipe, progress, when="before it can be planned with")
-    )
+    store = store_of(recipe.store.dir, path)
+    if data is None:
+        corpus = read_rows(recipe, progress, when="before it can be planned with")
+    else:
+        from kdkit.store import rows
+
+        corpus = rows.read(path / "data", data.digest, store, progress)
     from kdkit.pipeline.estimate import estimate
 
-    store, found = store_of(recipe.store.dir, path), estimate(recipe, corpus)
+    found = estimate(recipe, corpus)
     planned = {stage.name: stage.plan(recipe, corpus, found) for stage in STAGES}
     stages = tuple(PlannedStage(name=name, done=done[name], **attrs.asdict(each)) for name, each in planned.items())
     return Plan(

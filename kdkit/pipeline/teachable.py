@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from kdkit.data.long_rows import longest
+from kdkit.data.text_rows import targets_of
+from kdkit.data.tokens import CHUNK
 from kdkit.errors import UsageError
 from kdkit.system.wording import first_few, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from kdkit.api.interfaces import Tokenizer
-    from kdkit.api.values import EncodedExample, Example
+    from kdkit.api.values import Example
+    from kdkit.data.encoded_rows import EncodedRows
     from kdkit.recipe import Recipe
 
+NAMED = 100
+"""Rows of which the first few are named."""
 SHOWN = 60
 """Characters of a text in a message."""
 
@@ -22,7 +29,7 @@ SHOWN = 60
 def doubts(
     recipe: Recipe,
     examples: Sequence[Example],
-    rows: Sequence[EncodedExample],
+    rows: EncodedRows,
     tokenizer: Tokenizer,
     ends: Mapping[str, frozenset[int]],
 ) -> Iterator[str]:
@@ -50,20 +57,18 @@ def doubts(
     yield from _too_long_to_write(recipe, rows)
 
 
-def _alike(recipe: Recipe, examples: Sequence[Example], rows: Sequence[EncodedExample]) -> Iterator[str]:
+def _alike(recipe: Recipe, examples: Sequence[Example], rows: EncodedRows) -> Iterator[str]:
     """Rows whose sources do not determine their targets."""
-    if len({example.target for example in examples}) == 1 < len(examples):
-        target = examples[0].target
+    target = examples[0].target
+    if len(examples) > 1 and all(each == target for each in targets_of(examples)):
         yield (
             f"all {len(examples):,} training targets are the same text ({target[:SHOWN]!r}), "
             "which the models will learn to write whatever they read"
         )
         return
-    read: dict[tuple[int, ...], list[int]] = {}
-    for place, row in enumerate(rows):
-        read.setdefault(row.source_ids, []).append(place)
+    read = _read_alike(rows)
     limit = f"tokens.max_source is {recipe.tokens.max_source}"
-    if len(read) == 1 < len(rows):
+    if len(rows) > 1 and any(len(places) == len(rows) for places in read):
         yield (
             f"all {len(rows):,} training sources are read as the same tokens ({limit}), so that no target can be "
             "learned from its source"
@@ -71,11 +76,11 @@ def _alike(recipe: Recipe, examples: Sequence[Example], rows: Sequence[EncodedEx
         return
     groups = [
         places
-        for places in read.values()
+        for places in read
         if len({examples[place].source for place in places}) > 1 < len({examples[place].target for place in places})
     ]
-    lost = [rows[place] for places in groups for place in places]
-    if lost:
+    lost = rows.take([place for places in groups for place in places])
+    if len(lost):
         yield (
             f"{len(lost):,} of {plural(len(rows), 'training source')} are read as the same tokens as a source "
             f"with another text and another target ({limit}): {_named(lost)}; the part in which they differ "
@@ -83,14 +88,31 @@ def _alike(recipe: Recipe, examples: Sequence[Example], rows: Sequence[EncodedEx
         )
 
 
+def _read_alike(rows: EncodedRows) -> Iterable[list[int]]:
+    """The indices of rows that are read as the same tokens, where these are several rows; groups in their order."""
+    hash_R = np.fromiter((hash(rows.sources[place].tobytes()) for place in rows.places_R), np.int64, len(rows))
+    order_R = np.argsort(hash_R, kind="stable")
+    same_R = np.concatenate([[False], hash_R[order_R[1:]] == hash_R[order_R[:-1]], [False]])
+    several = np.sort(order_R[same_R[1:] | same_R[:-1]])
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index in several.tolist():
+        groups.setdefault(rows[index].source_ids, []).append(index)
+    return [places for places in groups.values() if len(places) > 1]
+
+
 def _without_an_end(
-    role: str, ends: frozenset[int], rows: Sequence[EncodedExample], tokenizer: Tokenizer, limit: int
+    role: str, ends: frozenset[int], rows: EncodedRows, tokenizer: Tokenizer, limit: int
 ) -> Iterator[str]:
     """Targets whose last token does not end a text."""
     special = frozenset(getattr(tokenizer, "all_special_ids", ()))
-    whole = [row for row in rows if len(row.target_ids) < limit] or rows  # the others may have lost their end
-    endless = [row for row in whole if not _ends(row.target_ids, ends, special)]
-    if not endless:
+    shorter = np.flatnonzero(rows.target_lengths < limit)
+    whole = rows.take(shorter) if len(shorter) else rows  # the others may have lost their end
+    lengths_R, stops_R = whole.target_lengths, whole.targets.offsets_M[whole.places_R + 1]
+    last_R = np.full(len(whole), -1)
+    last_R[lengths_R > 0] = whole.targets.values_X[stops_R[lengths_R > 0] - 1]
+    open_R = np.flatnonzero(~np.isin(last_R, list(ends)))
+    endless = whole.take([i for i in open_R.tolist() if not _ends(whole[i].target_ids, ends, special)])
+    if not len(endless):
         return
     named = f"its end tokens are {', '.join(map(str, sorted(ends)))}" if ends else "it has no end token"
     if len(endless) == len(whole):
@@ -116,26 +138,23 @@ def _ends(ids: Sequence[int], ends: frozenset[int], special: frozenset[int]) -> 
     return False
 
 
-def _cut(
-    recipe: Recipe, examples: Sequence[Example], rows: Sequence[EncodedExample], tokenizer: Tokenizer
-) -> Iterator[str]:
+def _cut(recipe: Recipe, examples: Sequence[Example], rows: EncodedRows, tokenizer: Tokenizer) -> Iterator[str]:
     """Targets whose end is cut off by the limit."""
-    limit = recipe.tokens.max_target
-    characters = longest(limit)
-    full = [
-        (row, example.target[:characters])
-        for example, row in zip(examples, rows, strict=True)
-        if len(row.target_ids) >= limit
-    ]
-    if not full:
+    limit, encoding = recipe.tokens.max_target, recipe.encoding
+    full = np.flatnonzero(rows.target_lengths >= limit).tolist()
+    cut_at: list[int] = []
+    most = 0
+    for start in range(0, len(full), CHUNK):
+        chunk = full[start : start + CHUNK]
+        targets = [examples[index].target[: longest(limit)] for index in chunk]
+        different = list(dict.fromkeys(targets))
+        sizes = dict(zip(different, map(len, encoding.target_ids(different, tokenizer)), strict=True))
+        cut_at += [index for index, target in zip(chunk, targets, strict=True) if sizes[target] > limit]
+        most = max(most, *sizes.values())
+    if not cut_at:
         return
-    different = list(dict.fromkeys(target for _, target in full))
-    sizes = dict(zip(different, map(len, recipe.encoding.target_ids(different, tokenizer)), strict=True))
-    cut = [row for row, target in full if sizes[target] > limit]
-    if not cut:
-        return
-    most = max(sizes.values())
-    stops = cut[0].target_ids[-1] == recipe.encoding.target_ids([""], tokenizer)[0][-1]
+    cut = rows.take(cut_at)
+    stops = cut[0].target_ids[-1] == encoding.target_ids([""], tokenizer)[0][-1]
     learned = "the models learn to stop there" if stops else "the models do not learn where they end"
     if len(cut) == len(rows):
         raise UsageError(
@@ -148,13 +167,14 @@ def _cut(
     )
 
 
-def _too_long_to_write(recipe: Recipe, rows: Sequence[EncodedExample]) -> Iterator[str]:
+def _too_long_to_write(recipe: Recipe, rows: EncodedRows) -> Iterator[str]:
     """Targets that no model can finish within the limit on generated tokens."""
     limit = recipe.generation.max_new_tokens
-    longer = [row for row in rows if len(row.target_ids) > limit]
-    if not longer:
+    lengths_R = rows.target_lengths
+    longer = rows.take(np.flatnonzero(lengths_R > limit))
+    if not len(longer):
         return
-    most = max(len(row.target_ids) for row in longer)
+    most = int(lengths_R.max())
     if len(longer) == len(rows):
         raise UsageError(
             f"generation.max_new_tokens is {limit}, but every training target has more tokens (the longest "
@@ -166,5 +186,5 @@ def _too_long_to_write(recipe: Recipe, rows: Sequence[EncodedExample]) -> Iterat
     )
 
 
-def _named(rows: Sequence[EncodedExample]) -> str:
-    return first_few([row.id for row in rows])
+def _named(rows: EncodedRows) -> str:
+    return first_few(list(rows[:NAMED].each_id()))

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kdkit.api.interfaces import FetchedSource, InputChecker, StreamedSource
-from kdkit.data import gathered
-from kdkit.data.given import checked_corpus, checked_stream
 from kdkit.errors import MissingInput, UsageError
 from kdkit.recipe.compatibility import check_parts
 
@@ -61,9 +59,11 @@ def load_rows(recipe: Recipe, progress: Progress) -> Corpus:
         PluginError: The data set gives something else than rows.
         UsageError: There are no training or no validation rows, or two rows have one id.
     """
+    from kdkit.data.given import checked_corpus, read_stream  # with NumPy
+
     owner, source = f'data set "{recipe.names["data"]}"', recipe.data
     if isinstance(source, StreamedSource):
-        return checked_corpus(gathered(checked_stream(source.stream(progress), owner=owner)), owner=owner)
+        return read_stream(source.stream(progress), owner=owner)
     return checked_corpus(source.load(progress), owner=owner)
 
 

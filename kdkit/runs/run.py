@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.data import corpus
 from kdkit.errors import KdkitError
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import RECIPE
@@ -97,7 +96,9 @@ class Run:
         Raises:
             DamagedData: They are not what was written.
         """
-        return corpus.read(self.path / "data", self.told(DataRead).digest)
+        from kdkit.store import rows
+
+        return rows.read(self.path / "data", self.told(DataRead).digest, self.store, self.progress)
 
     def leave_as(self, status: str) -> None:
         """Note the status that the run had when it was opened: none of its stages was done."""

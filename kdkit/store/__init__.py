@@ -1,6 +1,7 @@
 """The store: the folder in which runs keep what they share, and its place.
 
 cache/
+rows/DIGEST/        the rows of a corpus in columns, and their token ids (see `kdkit.store.rows`)
 teachers/KEY/       teachers that a run made (see `kdkit.store.folders`)
 baselines/KEY/      students that it trained on the labels alone (see `kdkit.evaluation.labels_only`)
 texts/KEY.jsonl     what a model wrote (see `kdkit.store.texts`)

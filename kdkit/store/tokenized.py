@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from kdkit.models import load_tokenizer
-from kdkit.system.digests import digest_of
+from kdkit.system.digests import digest_of, digest_of_list
 from kdkit.system.parsing import parse_json
 
 if TYPE_CHECKING:
@@ -26,13 +27,13 @@ def entry_for(entry: Path, tokenizer: Tokenizer, corpus: Corpus, encoding: Encod
     if not entry.is_dir():
         return entry
     there = load_tokenizer(str(entry))
-    if _pipeline(there) is not None and _pipeline(there) == _pipeline(tokenizer):
+    if pipeline_of(there) is not None and pipeline_of(there) == pipeline_of(tokenizer):
         return entry
     ours = _ids(tokenizer, corpus, encoding)
     return entry if ours == _ids(there, corpus, encoding) else entry.with_name(digest_of([entry.name, ours])[:32])
 
 
-def _pipeline(tokenizer: Tokenizer) -> Any:
+def pipeline_of(tokenizer: Tokenizer) -> Any:
     """Everything a fast tokenizer does to a text, except how it last cut and padded; None for a slow one."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -41,5 +42,5 @@ def _pipeline(tokenizer: Tokenizer) -> Any:
 
 
 def _ids(tokenizer: Tokenizer, corpus: Corpus, encoding: Encoding) -> str:
-    rows = encoding.encode([*corpus.train, *corpus.validation], tokenizer)
-    return digest_of([[row.source_ids, row.target_ids] for row in rows])
+    parts = (encoding.encode(rows, tokenizer) for rows in (corpus.train, corpus.validation))
+    return digest_of_list([row.source_ids, row.target_ids] for row in chain.from_iterable(parts))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData
 from kdkit.system.parsing import parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def canonical_json(value: Any) -> str:
@@ -18,6 +21,15 @@ def canonical_json(value: Any) -> str:
 def digest_of(value: Any) -> str:
     """SHA-256 of a value that JSON can hold, in hexadecimal digits, whatever the order of its keys."""
     return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()
+
+
+def digest_of_list(values: Iterable[Any]) -> str:
+    """`digest_of` a list whose values need not be in memory together."""
+    digest = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        digest.update(("," * bool(number) + canonical_json(value)).encode("ascii"))
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def parse_strictly(raw: bytes) -> Any:

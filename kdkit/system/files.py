@@ -23,7 +23,7 @@ from kdkit.errors import KdkitError, UsageError
 from kdkit.system.folders import discard_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import BinaryIO, TextIO
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -41,15 +41,20 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         KdkitError: The disk is full, or fails.
     """
+    write_parts_atomically(path, (content,), len(content))
+
+
+def write_parts_atomically(path: Path, parts: Iterable[bytes], size: int = 0) -> None:
+    """`write_atomically` with a content that need not be in memory at once; its `size` is 0 where it is not known."""
     temporary = _temporary(path)
-    with disk_full(path, len(content)):
+    with disk_full(path, size):
         try:
             with create(temporary) as file:
-                file.write(content)
+                file.writelines(parts)
                 file.flush()
                 os.fsync(file.fileno())
             publish(temporary, path)
-        except OSError:
+        except BaseException:
             discard(temporary)
             raise
 

@@ -24,6 +24,8 @@ LARGEST_RECORD = 2**28
 """Bytes of a file that is read as a whole: `run.json`, `sweep.json` of very many trials, the rows of an evaluation."""
 LARGEST_ROWS = 2**34
 """The same of a file with a line for each row of a data set."""
+LARGEST_ROW = 2**30
+"""Bytes of a line that holds a row of a data set."""
 LARGEST_LINE = 2**26
 """Bytes of a line of a file that is read line by line."""
 
@@ -143,16 +145,25 @@ def read_lines(path: Path) -> Iterator[str]:
         DamagedData: It is not a regular file, or a line is longer than it may be.
         UnicodeDecodeError: A line is not text.
     """
+    return (line.decode() for line in read_raw_lines(path, at_most=LARGEST_LINE))
+
+
+def read_raw_lines(path: Path, *, at_most: int = LARGEST_ROW) -> Iterator[bytes]:
+    """The lines of a file, one at a time, with their newlines.
+
+    Raises:
+        DamagedData: It is not a regular file, or a line is longer than it may be.
+    """
     with naming(path), open_regular(path) as file:
         number = 0
-        while line := file.readline(LARGEST_LINE + 1):
+        while line := file.readline(at_most + 1):
             number += 1
-            if len(line) > LARGEST_LINE:
+            if len(line) > at_most:
                 raise DamagedData(
-                    f"{path}:{number}: the line has more than {size_text(LARGEST_LINE)}, the most that "
+                    f"{path}:{number}: the line has more than {size_text(at_most)}, the most that "
                     "kdkit reads; shorten it"
                 )
-            yield line.decode()
+            yield line
 
 
 def count_lines(path: Path) -> int:

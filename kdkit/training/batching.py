@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from kdkit.data.encoded_rows import EncodedRows
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,10 +48,8 @@ class Lengths:
     @classmethod
     def of(cls, rows: Sequence[EncodedExample]) -> Lengths:
         """Those of some rows."""
-        return cls(
-            sources_N=np.fromiter((len(row.source_ids) for row in rows), np.int64, len(rows)),
-            targets_N=np.fromiter((len(row.target_ids) for row in rows), np.int64, len(rows)),
-        )
+        columns = EncodedRows.of(rows)
+        return cls(sources_N=columns.source_lengths, targets_N=columns.target_lengths)
 
     def __len__(self) -> int:
         """How many rows there are."""

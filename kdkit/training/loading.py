@@ -12,7 +12,8 @@ from kdkit.data.tokens import collate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kdkit.api.values import EncodedExample, Targets, TokenBatch
+    from kdkit.api.values import Targets, TokenBatch
+    from kdkit.data.encoded_rows import EncodedRows
     from kdkit.logits.targets import TargetSource
     from kdkit.system.team import Team
 
@@ -35,7 +36,7 @@ class Loader:
         everyone_works: Whether a process without a row gets one that does not count, or None.
     """
 
-    rows: Sequence[EncodedExample]
+    rows: EncodedRows
     targets: TargetSource
     pad_id: int
     device: str
@@ -47,7 +48,7 @@ class Loader:
         own = self.team.own(indices)
         if not own and not self.everyone_works:
             return None
-        batch = collate([self.rows[index] for index in own or indices[:1]], pad_id=self.pad_id)
+        batch = collate(self.rows.take(own or indices[:1]), pad_id=self.pad_id)
         if not own:
             batch = attrs.evolve(batch, labels_BT=batch.labels_BT.new_full(batch.labels_BT.shape, IGNORED))
         batch = batch.to(self.device)

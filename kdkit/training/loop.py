@@ -17,6 +17,7 @@ import attrs
 import torch
 
 from kdkit.api.values import Moment
+from kdkit.data.encoded_rows import EncodedRows, in_columns
 from kdkit.errors import Lost, UsageError
 from kdkit.logits.targets import counts_of
 from kdkit.losses import loss_at
@@ -35,12 +36,12 @@ from kdkit.training.state import FitResult, State, Sums
 from kdkit.training.step_log import PARTS, StepLog, lag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from kdkit.api.interfaces import LossMixer, TextModel
     from kdkit.api.options import Training
-    from kdkit.api.values import Direction, EncodedExample
+    from kdkit.api.values import Direction
     from kdkit.logits.targets import TargetSource
     from kdkit.system.progress import Progress, Task
     from kdkit.training.feature_helper import FeatureHelper
@@ -74,7 +75,7 @@ class Trainer:
     """
 
     model: TextModel
-    rows: Sequence[EncodedExample]
+    rows: EncodedRows = attrs.field(converter=in_columns)
     options: Training
     loss: LossMixer
     targets: TargetSource
@@ -204,7 +205,7 @@ class Trainer:
             Whether a signal has asked a process of the team to stop: the same in all of them.
         """
         state, optimizer = self._state, self._optimizer
-        counts = counts_of((self.rows[index] for indices in window for index in indices), self.targets)
+        counts = counts_of(self.rows.take([index for indices in window for index in indices]), self.targets)
         loss = loss_at(self.loss, Moment(share=state.step / max(self._total - 1, 1), epoch=state.epoch))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(state.step, self._total, self.options)
@@ -259,8 +260,7 @@ class Trainer:
             if stop:
                 raise self._leave(stop) from None
             raise
-        value = values[self.options.best_by]
-        is_best = state.is_best(value, self.direction)
+        is_best = state.is_best(value := values[self.options.best_by], self.direction)
         if is_best:
             state.best_step, state.best_value = state.step, value
             self._save_model("best")

@@ -11,10 +11,10 @@ import pytest
 import tiny
 
 from kdkit.api.suites import NamedSuite
-from kdkit.data.rows import rows_of
 from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline.estimate import check_space, estimate
 from kdkit.recipe import load_recipe
+from kdkit.store.rows import rows_of
 from kdkit.system.progress import Silent
 from kdkit.training.batching import Lengths, epoch_order
 

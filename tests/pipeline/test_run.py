@@ -28,7 +28,7 @@ from kdkit.system.progress import Silent
 NAMES = [stage.name for stage in STAGES]
 # In each stage a function that it calls, and one of its calls.
 WITHIN = {
-    "data": ("kdkit.data.corpus:write_atomically", 2),
+    "data": ("kdkit.data.corpus:write_parts_atomically", 2),
     "check": ("kdkit.pipeline.stages.check:check_space", 1),
     "teacher": ("kdkit.training.loop:Trainer._step", 4),
     "capture": ("kdkit.logits.cache:CacheWriter.add_block", 17),

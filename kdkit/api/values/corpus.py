@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
@@ -74,20 +74,23 @@ class Drop:
 
 @attrs.frozen(kw_only=True)
 class Corpus:
-    """All rows of a data set. `test` may be empty: evaluation then uses `validation`."""
+    """All rows of a data set. `test` may be empty: evaluation then uses `validation`.
 
-    train: tuple[Example, ...]
-    validation: tuple[Example, ...]
-    test: tuple[Example, ...] = ()
+    A data set gives tuples. What kdkit read or kept is in columns, and each `Example` is made when it is looked at.
+    """
+
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    test: Sequence[Example] = ()
     drops: tuple[Drop, ...] = ()
 
-    def split(self, name: SplitName) -> tuple[Example, ...]:
+    def split(self, name: SplitName) -> Sequence[Example]:
         """The rows of one split."""
-        rows: tuple[Example, ...] = getattr(self, name)
+        rows: Sequence[Example] = getattr(self, name)
         return rows
 
     @property
-    def held_out(self) -> tuple[Example, ...]:
+    def held_out(self) -> Sequence[Example]:
         """The rows that evaluation scores: `test` where there is one, else `validation`."""
         return self.test or self.validation
 

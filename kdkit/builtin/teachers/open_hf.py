@@ -181,7 +181,7 @@ class OpenHFTeacher:
         """Batches of like length, longest first."""
         from kdkit.data.tokens import length_sorted
 
-        return list(length_sorted(rows, self.batch_size))
+        return length_sorted(rows, self.batch_size)
 
     def logits(
         self,
@@ -221,16 +221,17 @@ class OpenHFTeacher:
         """
         import torch
 
-        from kdkit.data.tokens import collate
+        from kdkit.data.tokens import collate, length_sorted
 
-        for batch_rows in self.groups(rows):
-            if all(row.id in done for row in batch_rows):
+        for batch_rows in length_sorted(rows, self.batch_size):
+            left = [id_ not in done for id_ in batch_rows.each_id()]
+            if not any(left):
                 continue
             batch = collate(batch_rows, pad_id=self.tokenizer.pad_token_id, device=self.device)
             with torch.inference_mode():
                 output_BTX = compute(batch).float().cpu().numpy()
-            for row, output_TX in zip(batch_rows, output_BTX, strict=True):
-                if row.id not in done:
+            for row, output_TX, is_left in zip(batch_rows, output_BTX, left, strict=True):
+                if is_left:
                     yield row, output_TX[: len(row.target_ids)]
 
     def generate(

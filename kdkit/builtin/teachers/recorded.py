@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 from attrs import validators
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import DataSource, TextModel, Tokenizer
     from kdkit.api.options import Generation, Training
-    from kdkit.api.values import Corpus, EncodedExample, FloatArray, RecordedLogits
+    from kdkit.api.values import Corpus, EncodedExample, Example, FloatArray, RecordedLogits
     from kdkit.system.progress import Progress
 
 CHECKED_ROWS = 64
@@ -275,7 +275,7 @@ def scale_logits(logits_TV: FloatArray, grid: Grid | None, factor: float) -> tup
     return (steps_TV - np.float32(scaled.zero_point)) * np.float32(scaled.scale), scaled
 
 
-def _splits(corpus: Corpus) -> tuple[tuple[Any, ...], ...]:
+def _splits(corpus: Corpus) -> tuple[Sequence[Example], ...]:
     return corpus.train, corpus.validation, corpus.test
 
 

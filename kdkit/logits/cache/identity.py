@@ -7,6 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
+import numpy as np
 
 from kdkit.errors import DamagedData
 from kdkit.system.digests import canonical_json
@@ -14,6 +15,10 @@ from kdkit.system.parsing import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    IntArray = npt.NDArray[np.signedinteger[Any]]
 
 KEY_BYTES = 16
 _KEY_DOMAIN = b"kdkit-logit-key-1"
@@ -31,13 +36,24 @@ def record_key(teacher: str, tokenizer: str, source_ids: Sequence[int], target_i
         source_ids: Encoder input.
         target_ids: Labels.
     """
-    digest = hashlib.sha256(_KEY_DOMAIN)
-    for text in (teacher, tokenizer):
-        raw = text.encode("utf-8")
-        digest.update(struct.pack("<Q", len(raw)) + raw)
-    for ids in (source_ids, target_ids):
-        digest.update(struct.pack(f"<Q{len(ids)}q", len(ids), *ids))
-    return digest.digest()[:KEY_BYTES]
+    return RecordKey(teacher, tokenizer).of(source_ids, target_ids)
+
+
+class RecordKey:
+    """The keys of one teacher's records (see `record_key`): what they begin with is digested once."""
+
+    def __init__(self, teacher: str, tokenizer: str) -> None:
+        self._begun = hashlib.sha256(_KEY_DOMAIN)
+        for text in (teacher, tokenizer):
+            raw = text.encode("utf-8")
+            self._begun.update(struct.pack("<Q", len(raw)) + raw)
+
+    def of(self, source_ids: Sequence[int] | IntArray, target_ids: Sequence[int] | IntArray) -> bytes:
+        """The key of a record."""
+        digest = self._begun.copy()
+        for ids in (source_ids, target_ids):
+            digest.update(struct.pack("<Q", len(ids)) + np.asarray(ids, "<i8").tobytes())
+        return digest.digest()[:KEY_BYTES]
 
 
 def _as_read(options: Mapping[str, Any]) -> dict[str, Any]:

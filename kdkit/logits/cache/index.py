@@ -67,6 +67,18 @@ class Index:
                 return None
         return int(self.order_N[place])
 
+    def find_all(self, keys_RK: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """Numbers of the records with these keys; -1 where there is none."""
+        halves_R2 = np.ascontiguousarray(keys_RK).view(">u8").astype(np.uint64)
+        if not len(self.high_N) or not len(halves_R2):
+            return np.full(len(halves_R2), -1)
+        place_R = np.minimum(self.high_N.searchsorted(halves_R2[:, 0]), len(self.high_N) - 1)
+        found_R = np.where(self.high_N[place_R] == halves_R2[:, 0], self.order_N[place_R], -1)
+        for row in np.flatnonzero((found_R >= 0) & (self.low_N[place_R] != halves_R2[:, 1])):
+            number = self.find(keys_RK[row].tobytes())  # half a digest is seldom shared
+            found_R[row] = -1 if number is None else number
+        return found_R
+
     def repeated(self) -> bool:
         """Whether a key stands twice."""
         same_N = (self.high_N[1:] == self.high_N[:-1]) & (self.low_N[1:] == self.low_N[:-1])

@@ -6,14 +6,24 @@ import re
 from typing import TYPE_CHECKING
 
 import attrs
+import numpy as np
 
+from kdkit.data.encoded_rows import Batches
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+    from typing import TypeAlias
+
+    import numpy.typing as npt
 
     from kdkit.api.values import EncodedExample
+    from kdkit.data.columns import Places
+    from kdkit.data.encoded_rows import EncodedRows
+    from kdkit.data.row_keys import RowKeys
+
+    Chosen: TypeAlias = npt.NDArray[np.bool_]
 
 _SPELT = re.compile(r"(0|[1-9][0-9]{0,5})/([1-9][0-9]{0,5})", re.ASCII)
 
@@ -59,25 +69,28 @@ class Part:
         """Its folder beside the cache that it is a part of."""
         return cache.with_name(f"{cache.name}.part-{self.suffix}")
 
-    def owned(self, groups: Sequence[Sequence[EncodedExample]], keys: Mapping[str, bytes]) -> set[bytes]:
-        """Its own keys: every `count`th group, from its index on.
+    def owned(self, groups: Sequence[Sequence[EncodedExample]], keys: RowKeys) -> Chosen:
+        """Which rows' records are its own: every `count`th group, from its index on.
 
         A key that several rows share is its first row's, as in a capture that one process makes: all parts together
         hold what that holds, each record once.
 
         Args:
             groups: All rows, in the groups that the teacher computes together.
-            keys: Each row's id to its key in the cache.
+            keys: The rows' keys in the cache.
         """
-        first = first_rows(groups, keys)
-        own = (row.id for group in groups[self.index :: self.count] for row in group)
-        return {keys[row_id] for row_id in own if row_id in first}
+        own_R = np.zeros(len(keys), np.bool_)
+        own_R[_indices(groups[self.index :: self.count], keys.rows)] = True
+        return own_R & first_rows(groups, keys)
 
 
-def first_rows(groups: Sequence[Sequence[EncodedExample]], keys: Mapping[str, bytes]) -> set[str]:
-    """Ids of the rows whose key no row before them has."""
-    first: dict[bytes, str] = {}
-    for group in groups:
-        for row in group:
-            first.setdefault(keys[row.id], row.id)
-    return set(first.values())
+def first_rows(groups: Sequence[Sequence[EncodedExample]], keys: RowKeys) -> Chosen:
+    """Which rows have a key that no row before them has."""
+    return keys.first_of(_indices(groups, keys.rows))
+
+
+def _indices(groups: Sequence[Sequence[EncodedExample]], rows: EncodedRows) -> Places:
+    """The rows of some groups, by their indices, in the groups' order."""
+    if isinstance(groups, Batches) and groups.rows is rows:
+        return groups.flat
+    return np.fromiter((rows.by_id.find(row.id) for group in groups for row in group), np.int64)

@@ -102,6 +102,15 @@ class LogitCache:
     def __contains__(self, key: object) -> bool:
         return isinstance(key, bytes) and len(key) == KEY_BYTES and self._index.find(key) is not None
 
+    def holds(self, keys_RK: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Which of many keys have a record here."""
+        return self._index.find_all(keys_RK) >= 0
+
+    def sizes(self, keys_RK: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """Tokens and bytes of the records with these keys, which are all here."""
+        numbers_R = self._index.find_all(keys_RK)
+        return self._index.tokens_N[numbers_R], self._index.length_N[numbers_R]
+
     def tokens(self, key: bytes) -> int:
         """For how many target tokens a record has logits.
 

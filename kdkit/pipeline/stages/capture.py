@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.api.interfaces.codecs import FittedCodec
-from kdkit.data.rows import rows_of
 from kdkit.errors import Mismatch
 from kdkit.logits.cache import LogitCache
 from kdkit.logits.cache.remote.transfer import mirror
@@ -23,6 +22,7 @@ from kdkit.pipeline.needed_logits import NeededLogits, is_finished, needed_rows
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Captured, TeacherAsked
 from kdkit.store import logits_of, texts
+from kdkit.store.rows import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -135,7 +135,8 @@ def covers(run: Run, folder: Path, told: Captured, corpus: Corpus) -> bool:
     cache = LogitCache.open(folder)
     if cache.vocab_size > target_size(tokenizer):  # captured by an earlier kdkit, entries of no token included
         return False
-    return all(key in cache for key in keys_of(rows, teacher=told.identity, tokenizer=told.tokenizer).values())
+    keys = keys_of(rows, teacher=told.identity, tokenizer=told.tokenizer)
+    return bool(cache.holds(keys.keys_RK).all())
 
 
 def _sentence_of_width(needed: NeededLogits, whole: int) -> str:

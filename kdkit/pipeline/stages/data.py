@@ -10,12 +10,14 @@ from kdkit.api.values import SPLITS
 from kdkit.data import corpus as corpora
 from kdkit.data.given import reason_of
 from kdkit.data.target_facts import facts_of, notes_on
+from kdkit.data.text_rows import TextRows
 from kdkit.errors import Mismatch
 from kdkit.recipe.inputs import check_inputs, load_rows
 from kdkit.runs.facts_table import as_facts, from_facts
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import DataRead
 from kdkit.store import datasets, found_or_making
+from kdkit.store import rows as stored
 from kdkit.system.files import write_json
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def load(run: Run) -> DataRead:
 def plan(recipe: Recipe, corpus: Corpus, found: Estimate) -> Planned:
     """The rows that are read."""
     rows = ", ".join(f"{count:,} {split}" for split, count in found.rows.items() if count)
-    size = sum(len(each.source) + len(each.target) for split in SPLITS for each in corpus.split(split))
+    size = sum(TextRows.of(corpus.split(split)).text_bytes for split in SPLITS)
     return Planned(work=f"read {recipe.names['data']}: {rows} rows", bytes=size)
 
 
@@ -70,12 +72,13 @@ def restore(run: Run) -> DataRead:
 
 def _write(run: Run, corpus: Corpus) -> DataRead:
     recipe, folder = run.recipe, run.path / "data"
-    digest = corpora.write(folder, corpus)
+    digests = corpora.write_splits(folder, corpus)
+    corpus = stored.keep(corpus, digests, run.store, run.progress)
     tokenizer = recipe.teacher.load_tokenizer(corpus)
     lengths, targets = {}, {}
     for split in SPLITS:
         if rows_here := corpus.split(split):
-            encoded = recipe.encoding.encode(rows_here, tokenizer)
+            encoded = stored.rows_of(rows_here, tokenizer, recipe.encoding, progress=run.progress).encoded
             lengths[split] = corpora.lengths(encoded, recipe.tokens)
             targets[split] = facts_of(rows_here, encoded, tokenizer, recipe.encoding)
     rows = {split: len(corpus.split(split)) for split in SPLITS}
@@ -94,10 +97,14 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
     for note in report["notes"]:
         run.progress.note(f"data: {note}")
     outputs = ("data/test.jsonl",) if corpus.test else ()
-    return DataRead(digest=digest, rows={str(split): count for split, count in rows.items()}, outputs=outputs)
+    return DataRead(
+        digest=corpora.digest_of_splits(digests),
+        rows={str(split): count for split, count in rows.items()},
+        outputs=outputs,
+    )
 
 
-def _say(run: Run, corpus: Corpus, rows: dict[SplitName, int], repeated: dict[str, int]) -> None:
+def _say(run: Run, corpus: Corpus, rows: dict[SplitName, int], repeated: dict[SplitName, int]) -> None:
     """Numbers of rows, rows left out, and reasons to doubt the scores."""
     counts = ", ".join(f"{count:,} {split}" for split, count in rows.items() if count)
     run.progress.note(f"data: {counts} rows")

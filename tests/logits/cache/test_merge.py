@@ -25,6 +25,8 @@ from kdkit.api.values import EncodedExample
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.cli.cache import command
+from kdkit.data.encoded_rows import EncodedRows
+from kdkit.data.row_keys import RowKeys
 from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
 from kdkit.logits.cache import CacheWriter, LogitCache, Part, first_rows, merge, take_parts, verify
 from kdkit.logits.cache.mending import take_parts as parts_module
@@ -239,10 +241,27 @@ def test_parts_share_all_keys_out_and_none_has_anothers(groups, count):
         [EncodedExample(id=f"{g}.{n}", source_ids=(number,), target_ids=()) for n, number in enumerate(group)]
         for g, group in enumerate(groups)
     ]
-    keys = {row.id: bytes(row.source_ids) for group in rows for row in group}
+    flat = [row for group in rows for row in group]
+    keys = RowKeys.of(flat, {row.id: bytes(row.source_ids) for row in flat})
     owned = [Part(index=index, count=count).owned(rows, keys) for index in range(count)]
-    assert set().union(*owned) == set(keys.values())
-    assert sum(map(len, owned)) == len(set(keys.values())) == len(first_rows(rows, keys))
+    different = {number for group in groups for number in group}
+    assert {row.source_ids[0] for part in owned for row, is_own in zip(flat, part, strict=True) if is_own} == different
+    assert sum(map(sum, owned)) == len(different) == keys.different == sum(first_rows(rows, keys))
+
+
+@given(st.lists(st.integers(0, 9), max_size=20), st.integers(1, 3), st.integers(1, 4), st.randoms())
+def test_batches_in_columns_are_shared_out_as_lists_are(numbers, size, count, random):
+    rows = EncodedRows.of([EncodedExample(id=str(n), source_ids=(5,) * n, target_ids=()) for n in numbers_of(numbers)])
+    keys = RowKeys.of_bytes(rows, (bytes([random.randrange(5)]) for _ in range(len(rows))))
+    groups = rows.by_length(size)
+    for index in range(count):
+        part = Part(index=index, count=count)
+        assert part.owned(groups, keys).tolist() == part.owned([list(group) for group in groups], keys).tolist()
+
+
+def numbers_of(numbers):
+    """Different numbers, for ids."""
+    return dict.fromkeys(numbers)
 
 
 def test_finished_parts_are_taken_and_deleted_and_others_stay(parts, tmp_path):

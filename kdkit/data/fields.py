@@ -177,7 +177,9 @@ class RowReader:
             self._check_fields(seen, path)
 
     def _id_of(self, row: Mapping[str, Any], split: str, number: int, place: str) -> str:
-        given = field_value(row, self._id_field) if self._id_field else None
+        if not self._id_field:
+            return f"{split}:{number}"  # no two rows have one: nothing is remembered
+        given = field_value(row, self._id_field)
         name = f"{split}:{number}" if given is None or given == "" else as_text(given)
         other = self._places.setdefault(name, place)
         if other != place:

@@ -104,11 +104,13 @@ def test_a_batch_ends_when_all_its_texts_have_ended(generate):
     assert all(each["target"] == 3.0 for each in generate["ratios"].values())
 
 
-def test_sizes_grow_and_the_memory_of_a_run_is_set_beside_them():
+def test_sizes_grow_and_each_step_has_its_seconds_and_its_memory():
     found = quick("scale.py")
-    assert [size["rows"] for size in found["sizes"].values()] == [10, 40]
+    assert [size["rows"] for size in found["sizes"].values()] == [100, 200]
     for size in found["sizes"].values():
-        assert min(size["seconds"].values()) > 0
-        assert size["peak_bytes"] > 50e6
-    memory = found["ratios"]["memory: 4 times / 1 times"]
-    assert memory["met"] == (memory["ratio"] <= memory["target"])
+        assert size["seconds"].keys() == size["private_bytes"].keys()
+        assert min(size["seconds"].values()) >= 0 < size["seconds"]["capture"]
+        assert min(size["private_bytes"].values()) > 10e6
+        assert min(size["rows_a_second"].values()) > 0
+    rate = found["ratios"]["encoding: kdkit's rate over the tokenizer's"]
+    assert rate["met"] == (rate["ratio"] >= rate["target"])

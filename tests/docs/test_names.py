@@ -207,6 +207,7 @@ def test_every_file_that_is_named_exists(page, tokens):
         "data/",
         "student/",
         "logits/DIGEST/",
+        "rows/DIGEST/",
         "teachers/DIGEST/",
         "baselines/DIGEST/",
         "texts/DIGEST.jsonl",

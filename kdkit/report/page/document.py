@@ -51,7 +51,7 @@ class Figures:
         title: A heading; none where empty.
         note: How to read them; only where they are drawn.
         legend: Models and what their marks are called.
-        look: "wide" for a drawing that a page opens with.
+        look: "wide" for a drawing that a page opens with, "small" for many alike.
     """
 
     figures: tuple[Figure, ...]
@@ -70,9 +70,10 @@ class Items:
 
 @attrs.frozen
 class Remarks:
-    """Sentences as a list."""
+    """Sentences as a list; shown only when its title is clicked, where it has one."""
 
     sentences: tuple[str, ...]
+    title: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -80,7 +80,8 @@ def _(block: Items, level: int = 3) -> Iterator[str]:  # noqa: ARG001 - it has n
 
 @_block.register(Remarks)
 def _(block: Remarks, level: int = 3) -> Iterator[str]:  # noqa: ARG001 - it has no heading
-    yield _listed(map(plain, block.sentences))
+    text = _listed(map(plain, block.sentences))
+    yield _folded(block.title, text.rstrip("\n")) if block.title else text
 
 
 @_block.register(Listing)

@@ -6,6 +6,7 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
+from kdkit.report.numbers.names import capital
 from kdkit.report.page import formats
 from kdkit.report.page.document import Part
 from kdkit.report.page.tables import Cell, Group, Row, Table
@@ -53,12 +54,17 @@ def table(costs: Mapping[str, Cost]) -> Table | None:
     if any(cost.tokens_per_sample is not None for cost in known):
         rows.append(row("tokens per text", lambda cost: cost.tokens_per_sample, _tokens))
     return Table(
-        title="Size, time and memory",
-        note=" ".join(filter(None, ("Of times the median, in small print the quartiles.", longer(teacher, student)))),
+        note=" ".join(filter(None, (_timed(costs), longer(teacher, student)))),
         columns=("", "student", "teacher", "of teacher"),
         look="narrow",
-        groups=(Group(title="Cost", note=measured_with(costs), rows=tuple(rows)),),
+        groups=(Group(rows=tuple(rows)),),
     )
+
+
+def _timed(costs: Mapping[str, Cost]) -> str:
+    """How times were measured; empty where none was."""
+    how = measured_with(costs)
+    return f"{capital(how)}: medians, in small print the quartiles." if how else ""
 
 
 def longer(teacher: Cost | None, student: Cost | None) -> str:

@@ -31,7 +31,7 @@ def of_run(facts: RunFacts) -> Part:
     told = facts.run.get("run_dir")
     run_dir = Path(told) if isinstance(told, str) else None
     again = repeat(run_dir, facts.folder, "recipe.toml", facts.recipe_text) if facts.recipe_text else []
-    return Part(key="origin", title="What was run", blocks=(setup.sections(facts), *again))
+    return Part(key="origin", title="What was run", blocks=(*again, setup.sections(facts)))
 
 
 def of_sweep(sweep: SweepFacts, configurations: Sequence[Configuration]) -> Part:

@@ -86,8 +86,11 @@ def _data(facts: RunFacts) -> list[Items | Table | Remarks]:
             )
         )
     found += _tokenizer(facts)
-    drops = tuple(map(_drop, map(as_table, facts.data.get("drops") or ())))
-    return [*found, *([Remarks(drops)] if drops else [])]
+    drops = [as_table(drop) for drop in facts.data.get("drops") or ()]
+    if drops:
+        dropped = sum(int(number(drop.get("count")) or 0) for drop in drops)
+        found.append(Remarks(tuple(map(_drop, drops)), title=f"{plural(dropped, 'row')} left out, by reason"))
+    return found
 
 
 def _tokenizer(facts: RunFacts) -> list[Table]:

@@ -35,7 +35,8 @@ def of_run(facts: RunFacts) -> Part | None:
         figures=tuple(Figure(chart=curve, model=curve.model) for curve in drawn),
         note="Thin line: training. Dots: validation, at each epoch's end. Upright dashes: the epoch that was kept as "
         "best.",
-        legend=((LABELS_ONLY, "dashed line: the same student, trained on the labels alone"),) if beside else (),
+        legend=((LABELS_ONLY, "dashed line: the same student, trained on labels only"),) if beside else (),
+        look="small",
     )
     numbers = table(facts)
     return Part(key="training", title="Training", blocks=(figures, *([] if numbers is None else [numbers])))

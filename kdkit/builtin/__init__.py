@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """JSON lines."""
+    """JSON, tables, and what the library datasets reads."""
     register("jsonl", "kdkit.builtin.datasets.jsonl:Jsonl")
+    register("table", "kdkit.builtin.datasets.table:Table")
+    register("hf-dataset", "kdkit.builtin.datasets.hf_dataset:HfDataset")
 
 
 @hookimpl

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import zstandard
 
+from kdkit.errors import DamagedData
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,6 +22,13 @@ _SKIPPABLE_MAGIC = b"\x2a\x4d\x18"
 _PIECE = 1 << 16
 # Of zstandard: four bytes may stand for 128 KB, so that few are decompressed at once.
 _ZSTD_PIECE = 1 << 10
+
+
+def damaged(name: str, line: int, error: Exception) -> DamagedData:
+    """What to raise where reading compressed data raised one of `ERRORS`."""
+    return DamagedData(
+        f"{name}:{line}: the compressed data end early or are damaged here ({error}); fetch the file again"
+    )
 
 
 def decompressed(stream: io.BufferedReader[Any]) -> BinaryIO:
@@ -36,7 +45,7 @@ def _is_skippable(magic: Sequence[int]) -> bool:
     return bytes(magic[1:4]) == _SKIPPABLE_MAGIC and 0x50 <= magic[0] <= 0x5F
 
 
-class _Frames(io.RawIOBase):
+class Frames(io.RawIOBase):
     """Reads compressed frames one after the other; a stream that is cut inside a frame is an error."""
 
     format = ""
@@ -88,7 +97,7 @@ class _Frames(io.RawIOBase):
         raise NotImplementedError
 
 
-class _Gunzip(_Frames):
+class _Gunzip(Frames):
     """Skip what follows the last member, as gzip does: zeros, and bytes that do not begin a member."""
 
     format = "gzip"
@@ -111,7 +120,7 @@ class _Gunzip(_Frames):
         return made
 
 
-class _Unzstd(_Frames):
+class _Unzstd(Frames):
     """Unlike the library's own reader, this one refuses a stream that ends inside a frame."""
 
     format = "zstandard"

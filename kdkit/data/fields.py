@@ -1,4 +1,4 @@
-"""Rows of JSON lines as examples: fields by name or path, texts made of fields, and checks for all data sets."""
+"""Rows of files as examples: fields by name or path, texts made of fields, and checks for all data sets."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ import json
 import math
 import string
 from difflib import get_close_matches
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.data.jsonlines import DropCount, json_lines, open_lines
+from kdkit.data.files import JSON, file_rows
+from kdkit.data.jsonlines import DropCount
 from kdkit.data.streams import no_rows
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from kdkit.api.values import Corpus, Drop, Example, SplitName
+    from kdkit.data.csv_rows import Dialect
+    from kdkit.data.files import Row
     from kdkit.system.progress import Task
 
-FIELDS_SHOWN = 40
+FIELDS_SHOWN, FIELD_SHOWN = 40, 60
+"""How many fields a message names, and how many characters of each."""
 
 
 def field_value(row: Mapping[str, Any], path: str) -> Any:
@@ -122,6 +127,8 @@ class RowReader:
         fields: Mapping[str, tuple[str, ...]],
         skip_broken: bool,
         task: Task,
+        formats: Collection[str] = JSON,
+        dialect: Dialect | None = None,
     ) -> None:
         """A reader.
 
@@ -129,21 +136,30 @@ class RowReader:
             make: Given an id and a row, an example, or why there is none: the end of "dropped because ...".
             id_field: The field that holds a row's id. Without it, and in rows without it: `split:line`.
             fields: For each option, the fields that it names; each must be in some row of every file.
-            skip_broken: Whether lines that are not JSON are counted as left out, rather than an error.
+            skip_broken: Whether broken rows are counted as left out, rather than an error.
             task: Advanced at each row.
+            formats: What kinds of files are read.
+            dialect: How the values of a table of values are separated.
         """
         self._make = make
         self._id_field = id_field
         self._fields = fields
         self._drops = DropCount()
-        self._skip = self._drops if skip_broken else None
+        self.skip = self._drops if skip_broken else None
         self._task = task
+        self._formats, self._dialect = formats, dialect
         self._places: dict[str, str] = {}
+        self._seen: dict[str, set[str]] = {}
 
     @property
     def drops(self) -> tuple[Drop, ...]:
         """The rows left out so far."""
         return self._drops.drops()
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The columns in which the fields may be."""
+        return frozenset(name for names in self._fields.values() for path in names for name in _beginnings(path))
 
     def read(self, path: str, split: SplitName, *, limit: int = 0) -> tuple[Example, ...]:
         """The examples of a file, all in memory: see `stream`."""
@@ -154,27 +170,56 @@ class RowReader:
 
         Raises:
             MissingInput: There is no such file.
-            UsageError: A line is broken, two rows have one id, or an option names a field that no row has; the last at
-                the end of the file.
-            DamagedData: The file is compressed, and cut or damaged.
+            UsageError: A row is broken, two rows have one id, or an option names a field that no row has; the last at
+                the end of the file, or at its beginning where its columns have names.
+            DamagedData: The file is cut or damaged.
         """
-        given = 0
-        seen: set[str] = set()
-        with open_lines(path, option=split) as stream:
-            for number, row in json_lines(stream, path, skip=self._skip):
-                self._task.advance()
-                _collect_names(row, "", seen)
-                place = f"{path}:{number}"
-                example = self._make(self._id_of(row, split, number, place), row)
-                if isinstance(example, str):
-                    self._drops.add(example, place)
-                    continue
-                yield example
-                given += 1
-                if limit and given >= limit:
-                    break
-        if seen:
-            self._check_fields(seen, path)
+        made = self.examples(self.rows(path, split), path, prefix=split)
+        yield from (example for example, _ in islice(made, limit or None))
+        self.check_fields()
+
+    def rows(self, path: str, option: str) -> Iterator[Row]:
+        """The rows of a file, with the fields that are needed."""
+        return file_rows(
+            path,
+            option=option,
+            formats=self._formats,
+            dialect=self._dialect,
+            skip=self.skip,
+            wanted=self.wanted,
+            check=lambda columns: self.check_columns(columns, path),
+        )
+
+    def examples(self, rows: Iterable[Row], origin: str, *, prefix: str) -> Iterator[tuple[Example, Mapping[str, Any]]]:
+        """The examples that rows make, each with the values of its row.
+
+        Args:
+            rows: The rows.
+            origin: Where they come from, for messages.
+            prefix: What the ids of rows begin with that have none: "train".
+
+        Raises:
+            UsageError: Two rows have one id.
+        """
+        seen = self._seen.setdefault(origin, set())
+        for number, place, row in rows:
+            self._task.advance()
+            _collect_names(row, "", seen)
+            example = self._make(self._id_of(row, prefix, number, place), row)
+            if isinstance(example, str):
+                self._drops.add(example, place)
+                continue
+            yield example, row
+
+    def check_fields(self) -> None:
+        """Refuse a field that no row of some origin has had; called when all are read.
+
+        Raises:
+            UsageError: An option names such a field.
+        """
+        for origin, seen in self._seen.items():
+            if seen:
+                self._check_fields(seen, origin)
 
     def _id_of(self, row: Mapping[str, Any], split: str, number: int, place: str) -> str:
         if not self._id_field:
@@ -189,6 +234,12 @@ class RowReader:
             )
         return name
 
+    def check_columns(self, columns: Sequence[str], path: str) -> None:
+        """Refuse a field whose column is not there, before any row is read."""
+        there = set(columns)
+        fields = {name for names in self._fields.values() for name in names}
+        self._check_fields(there | {name for name in fields if there.intersection(_beginnings(name))}, path)
+
     def _check_fields(self, seen: set[str], path: str) -> None:
         for option, names in self._fields.items():
             for name in names:
@@ -197,7 +248,7 @@ class RowReader:
                     guess = f' (did you mean "{near[0]}"?)' if near else ""
                     raise UsageError(
                         f'{option} names the field "{name}", which no row of {path} has{guess}; '
-                        f"its fields are {', '.join(sorted(seen)[:FIELDS_SHOWN])}"
+                        f"its fields are {', '.join(name[:FIELD_SHOWN] for name in sorted(seen)[:FIELDS_SHOWN])}"
                     )
 
 
@@ -216,6 +267,12 @@ def require_rows(corpus: Corpus, *, train: str, validation: str) -> Corpus:
         if not rows:
             raise UsageError(no_rows(name, origin, corpus.drops))
     return corpus
+
+
+def _beginnings(path: str) -> list[str]:
+    """The columns in which a field may be: `meta.title` in itself, or in `meta`."""
+    parts = path.split(".")
+    return [".".join(parts[:count]) for count in (len(parts), 1)]
 
 
 def _collect_names(row: Mapping[str, Any], prefix: str, into: set[str]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from kdkit.api.values import Drop
 from kdkit.data import compressed
 from kdkit.data.filetypes import other_type
-from kdkit.errors import DamagedData, MissingInput, UsageError
+from kdkit.errors import MissingInput, UsageError
 from kdkit.system.files import user_path
 from kdkit.system.parsing import DEEPEST_ROW, Beyond, parse_json
 from kdkit.system.reading import NotRegular, open_regular
@@ -29,7 +29,7 @@ FIRST_PLACES = 5
 SKIP_THEM = "correct the line, or set skip_broken = true to leave such lines out"
 _HEAD = 4096
 """Bytes of a file in which its kind is looked for, before a first line without an end is read."""
-_LONGEST = 1 << 28
+LONGEST = 1 << 28
 """Bytes of a line at most."""
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -65,7 +65,11 @@ class DropCount:
 
 
 def open_lines(
-    path: str | Path, *, option: str, opened: Callable[[Path], io.BufferedReader] = open_regular
+    path: str | Path,
+    *,
+    option: str,
+    opened: Callable[[Path], io.BufferedReader] = open_regular,
+    name: str = "",
 ) -> BinaryIO:
     """A file of lines as a stream of decompressed bytes.
 
@@ -73,23 +77,32 @@ def open_lines(
         path: The file.
         option: The recipe option that named it, for the error.
         opened: How it is opened; by default only regular files are.
+        name: What to call it in messages, if not by its path.
 
     Raises:
         MissingInput: There is no such file.
     """
-    file = user_path(path)
+    file, path = user_path(path), name or path
     if file.is_dir():
-        raise MissingInput(f"{path} is a folder; {option} takes a file of JSON lines")
+        raise MissingInput(
+            f"{path} is a folder; {option} takes a file; name one of that folder, or several by a pattern such as "
+            f"{path}/*"
+        )
     try:
         return compressed.decompressed(opened(file))
     except FileNotFoundError:
+        if file.is_symlink():
+            raise MissingInput(
+                f"{path} is a link to {file.readlink()}, which does not exist; correct the link, or give {option} the "
+                "path of a file with rows"
+            ) from None
         raise MissingInput(
-            f"there is no file {path}{_near(file)}; give {option} the path of a file of JSON lines"
+            f"there is no file {path}{_near(file)}; give {option} the path of a file with rows"
         ) from None
     except NotRegular as error:
-        raise MissingInput(f"{path} is {error.what}; {option} takes a regular file of JSON lines") from error
+        raise MissingInput(f"{path} is {error.what}; {option} takes a regular file") from error
     except OSError as error:
-        raise MissingInput(f"{path} cannot be read ({error.strerror}); {option} takes a file of JSON lines") from error
+        raise MissingInput(f"{path} cannot be read ({error.strerror}); {option} takes a file with rows") from error
 
 
 def _near(file: Path) -> str:
@@ -121,17 +134,15 @@ def json_lines(
         try:
             line = _read_line(stream, name) if number > 1 else _first_line(stream, name)
         except compressed.ERRORS as error:
-            raise DamagedData(
-                f"{name}:{number}: the compressed data end early or are damaged here ({error}); fetch the file again"
-            ) from error
+            raise compressed.damaged(name, number, error) from error
         if not line:
             return
         line = line.rstrip(b"\r\n")
         if not line or line.isspace():
             continue
         try:
-            row = _parse(line)
-        except _Broken as broken:
+            row = parsed_row(line)
+        except Broken as broken:
             if skip is None:
                 raise UsageError(
                     f"{name}:{number}:{broken.column}: this line is not a JSON object: {broken.why}; {advice}"
@@ -153,42 +164,59 @@ def _first_line(stream: BinaryIO, name: str) -> bytes:
     other = other_type(head, name)
     if other is not None:
         raise UsageError(
-            f"{name} is {other.name}, and rows are read from JSON lines in UTF-8 (plain, gzip or zstandard); "
+            f"{name} is {other.name}, and rows are read from JSON lines in UTF-8 here (plain, gzip or zstandard); "
             f"{other.advice}"
         )
     return head if head.endswith(b"\n") else head + _read_line(stream, name)
 
 
 def _read_line(stream: BinaryIO, name: str) -> bytes:
-    line = stream.readline(_LONGEST)
-    if len(line) == _LONGEST and not line.endswith(b"\n"):
-        raise UsageError(f"{name} has a line of more than {_LONGEST:,} bytes; write each row on a line of its own")
+    line = stream.readline(LONGEST)
+    if len(line) == LONGEST and not line.endswith(b"\n"):
+        raise UsageError(f"{name} has a line of more than {LONGEST:,} bytes; write each row on a line of its own")
     return line
 
 
-class _Broken(Exception):
-    def __init__(self, column: int, why: str) -> None:
+class Broken(Exception):
+    """A row that is not a JSON object.
+
+    Attributes:
+        why: What is wrong with it.
+        line: Where in its text, from 1.
+        column: Where in that line, from 1.
+    """
+
+    def __init__(self, column: int, why: str, line: int = 1) -> None:
         super().__init__(why)
-        self.column, self.why = column, why
+        self.column, self.why, self.line = column, why, line
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def parsed_row(text: bytes) -> dict[str, Any]:
+    """The object that a JSON text is.
+
+    Raises:
+        Broken: It is not one.
+    """
     try:
-        row = parse_json(line, decoder=_JSON, deepest=DEEPEST_ROW)
+        row = parse_json(text, decoder=_JSON, deepest=DEEPEST_ROW)
     except UnicodeDecodeError as error:
-        raise _Broken(error.start + 1, "it is not UTF-8") from None
+        raise _broken_at(text, error.start, "it is not UTF-8") from None
     except json.JSONDecodeError as error:
-        if line.strip() == b"{":
-            raise _Broken(error.colno, "its object ends on a later line") from None
-        raise _Broken(error.colno, error.msg.removesuffix(" at").removesuffix(" starting")) from None
+        if text.strip() == b"{":
+            raise Broken(error.colno, "its object ends on a later line") from None
+        raise Broken(error.colno, error.msg.removesuffix(" at").removesuffix(" starting"), error.lineno) from None
     except Beyond as error:
-        raise _Broken(error.column, error.what) from None
+        raise Broken(error.column, error.what, error.line) from None
     if not isinstance(row, dict):
-        raise _Broken(1, f"it is a {type(row).__name__}")
-    found = _SURROGATE.search(line)
+        raise Broken(1, f"it is a {type(row).__name__}")
+    found = _SURROGATE.search(text)
     if found is not None and not _is_text(row):
-        raise _Broken(found.start() + 1, "it holds half a surrogate pair, which is not a character")
+        raise _broken_at(text, found.start(), "it holds half a surrogate pair, which is not a character")
     return row
+
+
+def _broken_at(text: bytes, offset: int, why: str) -> Broken:
+    return Broken(offset - text.rfind(b"\n", 0, offset), why, text.count(b"\n", 0, offset) + 1)
 
 
 def _is_text(row: dict[str, Any]) -> bool:

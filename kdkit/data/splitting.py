@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from typing import TYPE_CHECKING, TypeVar
 
+import attrs
+
+from kdkit.api.values import SPLITS
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
-    from kdkit.api.values import EncodedExample, Example
+    from kdkit.api.values import EncodedExample, Example, SplitName
 
+    T = TypeVar("T")
     R = TypeVar("R", Example, EncodedExample)
 
 
@@ -48,6 +54,56 @@ def drawn(rows: Sequence[R], count: int) -> Sequence[R]:
     take = getattr(rows, "take", None)
     found: Sequence[R] = take(places) if take is not None else tuple(rows[place] for place in places)
     return found
+
+
+@attrs.frozen(kw_only=True)
+class Splitter:
+    """Says of a row whether it trains, validates or tests, by a hash of its key: rows that are added move no others.
+
+    Attributes:
+        validation_share: How large a part of the rows validates.
+        test_share: How large a part tests.
+    """
+
+    validation_share: float = 0.0
+    test_share: float = 0.0
+
+    @property
+    def splits(self) -> tuple[SplitName, ...]:
+        """The splits that get rows."""
+        shares = {"train": 1.0, "validation": self.validation_share, "test": self.test_share}
+        return tuple(split for split in SPLITS if shares[split])
+
+    def split_of(self, key: str) -> SplitName:
+        """The split of a row.
+
+        Args:
+            key: The row's id; or what rows share that must stay together.
+        """
+        place = _place_in_unit(key)
+        if place < self.validation_share:
+            return "validation"
+        return "test" if place < self.validation_share + self.test_share else "train"
+
+
+def dealt(sources: Sequence[Iterator[T]], shares: Sequence[float]) -> Generator[T, None, None]:
+    """Rows of several sources in given proportions, each source in its order, until one of them ends.
+
+    After any number of rows no source is a whole row away from its share.
+
+    Args:
+        sources: The sources.
+        shares: How much of each; their sum is of no importance.
+    """
+    whole, given = sum(shares), [0] * len(shares)
+    for count in itertools.count(1):
+        place = max(range(len(shares)), key=lambda each: shares[each] / whole * count - given[each])
+        try:
+            row = next(sources[place])
+        except StopIteration:
+            return
+        given[place] += 1
+        yield row
 
 
 def is_split_off(id_: str, share: float) -> bool:

@@ -23,6 +23,7 @@ from kdkit.models.tokenizers import PROBE
 from kdkit.models.weights import FETCH_AGAIN, check_enough, check_weights, nothing_else, read_table, weight_files
 from kdkit.system.files import user_path
 from kdkit.system.reading import check_regular_files
+from kdkit.system.wording import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -267,11 +268,3 @@ def _refuse_kernels(folder: Path) -> None:
         raise UsageError(
             f"{path} asks for the kernel {name!r}, code that kdkit does not fetch or run; delete that field"
         )
-
-
-def first_line(error: BaseException) -> str:
-    """The text of a library's error, shortened to what fits into a sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].endswith(":"):  # a heading without what it heads says nothing
-        lines[0] += f" {lines[1]}"
-    return (lines[0] if lines else type(error).__name__)[:300]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.errors import UsageError
-from kdkit.logits.cache.remote.mirror import MIRROR, mirrors_folder
 from kdkit.pipeline.stages.teacher import entry_of
 from kdkit.store import STORE, logits_of
+from kdkit.system.mirrors import MIRROR, mirrors_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

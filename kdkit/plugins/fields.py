@@ -1,8 +1,8 @@
 """The options of a component, read off its attrs fields: for `kdkit plugins show`, the docs and the JSON Schema.
 
 A component's fields are its options; nothing is written down twice. The field types that a recipe can express are
-bool, int, float, str, `tuple[T, ...]`, `T | None`, attrs classes, `float | Schedule` (a number or that table),
-`NamedSuite` and, where a table of any content is meant, `dict[str, Any]`.
+bool, int, float, str, `tuple[T, ...]`, `T | None`, `str | tuple[str, ...]` (one text or several), attrs classes,
+`float | Schedule` (a number or that table), `NamedSuite` and, where a table of any content is meant, `dict[str, Any]`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ ALL_OF: Any = type(validators.and_())
 OPTIONAL: Any = type(validators.optional(validators.ge(0)))
 EACH: Any = type(validators.deep_iterable(validators.ge(0)))
 FACTORY: Any = type(attrs.Factory(list))
+
+TEXTS: Any = str | tuple[str, ...]
+"""The type of an option that takes one text, or a list of them."""
 
 _LIMIT = {">=": "minimum", "<=": "maximum", ">": "above", "<": "below"}
 _NO_PLURAL = ("true or false", "anything")
@@ -120,6 +123,8 @@ def without_none(annotation: Any) -> Any:
         members = [member for member in get_args(annotation) if member is not types.NoneType]
         if len(members) == 1:
             return members[0]
+        if set(members) == set(get_args(TEXTS)):
+            return TEXTS
     return annotation
 
 
@@ -254,6 +259,8 @@ def _in_words(cls: type[Any], name: str, annotation: Any) -> str:
         return "metric suite"
     if is_scheduled(annotation):
         return "number or table"
+    if annotation == TEXTS:
+        return "text or list of texts"
     if is_table(annotation) or is_free_table(annotation):
         return "table"
     if member_type(annotation) is not None:

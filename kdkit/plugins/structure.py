@@ -19,6 +19,7 @@ from kdkit.errors import PluginError
 from kdkit.plugins import SINGULAR, Plugins
 from kdkit.plugins.checks import broken_rules, near_or_all, show
 from kdkit.plugins.fields import (
+    TEXTS,
     default_of,
     is_free_table,
     is_scheduled,
@@ -125,6 +126,8 @@ class Structurer:
         wanted = without_none(annotation)
         if is_scheduled(wanted):
             wanted = Schedule if isinstance(raw, Mapping) else float
+        if wanted == TEXTS:
+            wanted = tuple[str, ...] if isinstance(raw, list) else str
         if wanted in _SCALARS:
             return self._scalar(wanted, raw, path)
         if wanted is NamedSuite:

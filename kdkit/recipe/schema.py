@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 from kdkit.api.schedules import Schedule
 from kdkit.api.suites import NamedSuite
 from kdkit.errors import PluginError
-from kdkit.plugins.fields import Option, is_free_table, is_scheduled, is_table, member_type, options_of, without_none
+from kdkit.plugins.fields import (
+    TEXTS,
+    Option,
+    is_free_table,
+    is_scheduled,
+    is_table,
+    member_type,
+    options_of,
+    without_none,
+)
 from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Section
 from kdkit.recipe.stored import FORMAT, KEY
 
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
     from kdkit.plugins import Plugins
 
 Schema = dict[str, Any]
+_TEXT: Schema = {"type": "string"}
 _PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string"}
 # Tables of lists, however deep.
 _AXES: Schema = {
@@ -161,8 +171,8 @@ def _of_option(option: Option, plugins: Plugins, *, complete: bool) -> Schema:
 def _of_type(annotation: Any, option: Option, plugins: Plugins, *, complete: bool) -> Schema:
     wanted = without_none(annotation)
     member = member_type(wanted)
-    if wanted in _PLAIN:
-        return {"type": _PLAIN[wanted]}
+    if wanted in _PLAIN or wanted == TEXTS:
+        return {"type": _PLAIN[wanted]} if wanted in _PLAIN else {"type": ["string", "array"], "items": _TEXT}
     if wanted is NamedSuite:
         # A list replaces the one it extends, so its members are complete in any file.
         return {"anyOf": [{"enum": plugins.names("metrics")}, _of_component("metrics", plugins, None, complete=True)]}

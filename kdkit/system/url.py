@@ -109,6 +109,22 @@ class RemoteFolder:
         below = {str(path).rpartition("/")[0].removeprefix(self._root).strip("/") for path in matching}
         return sorted(f"{self.url}/{folder}" if folder else self.url for folder in below)
 
+    def stamp(self, name: str) -> str | None:
+        """A text that is another once a file has changed, as far as its file system can tell; None if it is not there.
+
+        Raises:
+            KdkitError: The file system fails.
+        """
+
+        def asked(_alive: Callable[[], None]) -> str:
+            self._fs.invalidate_cache()
+            return str(self._fs.ukey(f"{self._root}/{name}"))
+
+        try:
+            return self._watched("read", f"{self.url}/{name}", asked)
+        except FileNotFoundError:
+            return None
+
     def read(self, name: str, end: int) -> bytes | None:
         """The first bytes of a file; None if it is not there.
 

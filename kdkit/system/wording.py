@@ -49,3 +49,11 @@ def millions(count: int) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 row`, `2,000 rows`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def first_line(error: BaseException) -> str:
+    """The text of a library's error, shortened to what fits into a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):  # a heading without what it heads says nothing
+        lines[0] += f" {lines[1]}"
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -6,7 +6,6 @@ their content, so that shards captured on several machines never meet under one 
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import attrs
@@ -31,10 +30,10 @@ from kdkit.system.files import (
     size_text,
     sync_file,
     sync_folder,
-    user_path,
     write_atomically,
 )
 from kdkit.system.folders import discard_folder
+from kdkit.system.mirrors import mirrors_folder
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -47,15 +46,7 @@ if TYPE_CHECKING:
     from kdkit.logits.cache.mending.verify import Fault
     from kdkit.system.url import Note, RemoteFolder
 
-MIRROR = "KDKIT_MIRROR"
 _FIRST_NUMBER, _NUMBERS = 100_000_000, 800_000_000
-
-
-def mirrors_folder() -> Path:
-    """Where mirrors are kept: the environment's KDKIT_MIRROR, else `kdkit/mirrors` in the user's cache folder."""
-    if named := os.environ.get(MIRROR):
-        return user_path(named)
-    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "kdkit" / "mirrors"
 
 
 def mirror_of(url: str, identity: CacheIdentity, mirror_root: Path | None = None) -> Path:

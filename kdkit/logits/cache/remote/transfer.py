@@ -52,7 +52,7 @@ def fetch(
 
     Args:
         url: Where the cache lies.
-        mirror_root: Where mirrors are kept; by default see `kdkit.logits.cache.remote.mirror.mirrors_folder`.
+        mirror_root: Where mirrors are kept; by default see `kdkit.system.mirrors.mirrors_folder`.
         identity: What it must belong to; None for whatever is there.
         note: Told what is fetched.
 

@@ -1,0 +1,87 @@
+"""Data sets of rows in files: which files each split is read from, and how several are mixed."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+import attrs
+from attrs import validators
+
+from kdkit.api.options import option
+from kdkit.data.files import files_of
+from kdkit.data.row_options import Part, RowOptions
+from kdkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from kdkit.api.values import SplitName
+    from kdkit.data.fields import RowReader
+    from kdkit.data.files import Row
+
+
+@attrs.frozen(kw_only=True)
+class FileOptions(RowOptions):
+    """The options of data sets in files."""
+
+    train: str | tuple[str, ...] = option(
+        "File of training rows; or several in a list, or by a pattern (part-*.jsonl). A file may be at a URL."
+    )
+    validation: str | tuple[str, ...] | None = option(
+        "File or files of validation rows; by default, a share of the training rows.", default=None
+    )
+    test: str | tuple[str, ...] | None = option(
+        "File or files of test rows; by default, evaluation uses the validation rows.", default=None
+    )
+    shares: tuple[float, ...] = option(
+        "One number for each member of the list in train: they are mixed in these proportions, row by row, until one "
+        "ends. Without it one follows the other.",
+        default=(),
+        neutral=(),
+        check=validators.deep_iterable(validators.gt(0.0)),
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse options that contradict each other."""
+        super().__attrs_post_init__()
+        sources = 1 if isinstance(self.train, str) else len(self.train)
+        if not sources or not self.train:
+            raise UsageError("train names no file; give it one")
+        if self.shares and len(self.shares) != sources:
+            raise UsageError(
+                f"shares has {len(self.shares)} numbers, and train names {sources}; give one for each, in their order"
+            )
+
+    @property
+    def mix(self) -> Sequence[float]:
+        """`shares`."""
+        return self.shares
+
+    def parts(self, split: SplitName) -> Sequence[Part]:
+        """The files of a split."""
+        named = getattr(self, split)
+        sources = [files_of(name, option=split) for name in ([named] if isinstance(named, str) else named)]
+        files = files_of([file for source in sources for file in source], option=split)
+        labels = dict(zip(files, _labels(files), strict=True))
+        return [
+            Part(name=file, rows=_read(file, split), label=labels[file], source=number)
+            for number, source in enumerate(sources)
+            for file in source
+        ]
+
+
+def _read(file: str, split: SplitName) -> Callable[[RowReader], Iterable[Row]]:
+    return lambda reader: reader.rows(file, split)
+
+
+def _labels(files: Sequence[str]) -> list[str]:
+    """The shortest ends of paths that tell files from each other; none for a file alone."""
+    if len(files) == 1:
+        return [""]
+    parts = [PurePath(file).parts for file in files]
+    for count in range(1, max(map(len, parts)) + 1):
+        labels = ["/".join(each[-count:]) for each in parts]
+        if len(set(labels)) == len(labels):
+            return labels
+    return list(files)

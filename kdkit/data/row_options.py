@@ -1,0 +1,243 @@
+"""Data sets of rows with fields: the options that all of them share, and how rows become examples of three splits.
+
+A data set adds the method `parts`; docs/plugins.md shows one.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+from attrs import validators
+
+from kdkit.api.options import not_negative, option
+from kdkit.api.values import SPLITS, Example
+from kdkit.data.fields import RowReader, Template, as_text, field_value
+from kdkit.data.files import FORMATS
+from kdkit.data.splitting import Splitter, dealt
+from kdkit.data.streams import gathered, require_streamed
+from kdkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+
+    from kdkit.api.values import Corpus, Drop, SplitName
+    from kdkit.data.csv_rows import Dialect
+    from kdkit.data.files import Row
+    from kdkit.system.progress import Progress
+
+DEFAULT_SHARE = 0.1
+_SHARE = validators.optional(validators.and_(validators.gt(0.0), validators.lt(1.0)))
+
+
+def _is_template(_: object, __: object, value: str) -> None:
+    Template.parse(value)
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """What some rows of a split are read from: a file, a split of a stored data set.
+
+    Attributes:
+        name: What it is called in messages.
+        rows: Its rows, given the reader, which knows the fields that are needed.
+        label: What tells it from the other parts in the ids of rows that have none; "" where it is alone.
+        source: Which of the sources that are mixed it belongs to, from 0.
+    """
+
+    name: str
+    rows: Callable[[RowReader], Iterable[Row]]
+    label: str = ""
+    source: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class RowOptions:
+    """The options of data sets whose rows have fields, and their methods; a data set adds `parts`."""
+
+    formats: ClassVar[frozenset[str]] = FORMATS
+    """What kinds of files are read."""
+
+    source: str = option(
+        'What the model reads: a field\'s name, a path ("meta.title") or a template ("summarize: {text}"); '
+        "lists are joined with newlines.",
+        check=_is_template,
+    )
+    target: str = option("What the model should write: a field, path or template, as for source.", check=_is_template)
+    id: str | None = option(
+        "Field with each row's id, unique over all files; a row without one is called by its number (of JSON lines, "
+        'its line), such as "train:17".',
+        default=None,
+    )
+    prediction: str | None = option(
+        'Field with a teacher\'s text, for teacher "recorded" with a loss that needs no logits.', default=None
+    )
+    meta: tuple[str, ...] = option("Fields to keep for metric suites and reports.", default=())
+    validation_share: float | None = option(
+        "Without validation rows of their own: the share of training rows to hold out, chosen by a hash of their ids "
+        f"or of their group (default {DEFAULT_SHARE}).",
+        default=None,
+        check=_SHARE,
+    )
+    test_share: float | None = option(
+        "Without test rows of their own: the share of training rows to hold out for the test, likewise; by default "
+        "none.",
+        default=None,
+        check=_SHARE,
+    )
+    group: str | None = option(
+        "Field whose rows of one value stay together when shares are held out: an author, a document.", default=None
+    )
+    train_rows: int = option("How many training rows to use, from the first; 0 for all.", default=0, check=not_negative)
+    validation_rows: int = option(
+        "How many validation rows to use, from the first; 0 for all.", default=0, check=not_negative
+    )
+    test_rows: int = option("How many test rows to use, from the first; 0 for all.", default=0, check=not_negative)
+    skip_broken: bool = option(
+        "Whether to leave out and count rows that cannot be read (lines that are not JSON, rows of too few values); "
+        "otherwise they are an error.",
+        default=False,
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse options that contradict each other."""
+        has = {split for split in SPLITS if self.has(split)}
+        for split, share in (("validation", self.validation_share), ("test", self.test_share)):
+            if split in has and share is not None:
+                raise UsageError(f"{split} and {split}_share are both given; remove one of them")
+        if self.group is not None and "validation" in has and self.test_share is None:
+            raise UsageError("group is given, but no share is split off; take it out, or set test_share")
+        if self._splitter.validation_share + self._splitter.test_share >= 1:
+            raise UsageError("validation_share and test_share leave no training rows; make their sum less than 1")
+
+    def has(self, split: SplitName) -> bool:
+        """Whether a split has rows of its own; of the others a share of the training rows may be split off."""
+        return split == "train" or bool(getattr(self, split, None))
+
+    def parts(self, split: SplitName) -> Sequence[Part]:
+        """What a split is read from; nothing where it has no rows of its own."""
+        raise NotImplementedError
+
+    @property
+    def mix(self) -> Sequence[float]:
+        """The shares by which the sources of the training rows are mixed; none where one follows the other."""
+        return ()
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """How the values of tables of values are separated."""
+        return None
+
+    def load(self, progress: Progress) -> Corpus:
+        """Read every row.
+
+        Raises:
+            MissingInput: A file is not there.
+            UsageError: A row is broken, an id comes twice, no row has a field that is named here, or no row is usable.
+            DamagedData: A file is cut or damaged.
+        """
+        return gathered(self.stream(progress))
+
+    def stream(self, progress: Progress) -> Iterator[tuple[SplitName, Example] | Drop]:
+        """Read every row, one after the other; raises what `load` raises."""
+        parts = {split: list(self.parts(split)) if self.has(split) else [] for split in SPLITS}
+        train, validation = (", ".join(part.name for part in parts[split]) for split in ("train", "validation"))
+        origin = validation or f"the validation_share of {train}"
+        yield from require_streamed(self._rows(parts, progress), train=train, validation=origin)
+
+    def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
+        """The input made from a row, with an empty target; or the reason why there is none."""
+        template = Template.parse(self.source)
+        source = template.fill(row)
+        if source is None:
+            return f"it lacks {' or '.join(template.fields)}, which its source needs"
+        return Example(id=row_id, source=source, target="")
+
+    @property
+    def _splitter(self) -> Splitter:
+        validation = 0.0 if self.has("validation") else (self.validation_share or DEFAULT_SHARE)
+        return Splitter(validation_share=validation, test_share=self.test_share or 0.0)
+
+    def _rows(
+        self, parts: Mapping[SplitName, list[Part]], progress: Progress
+    ) -> Iterator[tuple[SplitName, Example] | Drop]:
+        left = {split: getattr(self, f"{split}_rows") or math.inf for split in SPLITS}
+        splitter = self._splitter
+        with progress.task("data", total=None, unit="rows") as task:
+            reader = RowReader(
+                _Maker(self).example,
+                id_field=self.id,
+                fields=self._fields(),
+                skip_broken=self.skip_broken,
+                task=task,
+                formats=self.formats,
+                dialect=self.dialect,
+            )
+            for own in SPLITS:
+                fed = splitter.splits if own == "train" else (own,)
+                with closing(self._examples(reader, parts[own], own)) as examples:
+                    for example, row in examples:
+                        split = splitter.split_of(self._key(example, row)) if own == "train" else own
+                        if left[split]:
+                            left[split] -= 1
+                            yield split, example
+                        if not any(left[each] for each in fed):
+                            break
+            reader.check_fields()
+            yield from reader.drops
+
+    def _examples(
+        self, reader: RowReader, parts: Sequence[Part], split: SplitName
+    ) -> Generator[tuple[Example, Mapping[str, Any]], None, None]:
+        """The examples of some parts: one after the other, or mixed."""
+
+        def of(source: int | None) -> Generator[tuple[Example, Mapping[str, Any]], None, None]:
+            for part in parts:
+                if source is None or part.source == source:
+                    prefix = f"{split}:{part.label}" if part.label else split
+                    yield from reader.examples(part.rows(reader), part.name, prefix=prefix)
+
+        if split != "train" or not self.mix:
+            return of(None)
+        return dealt([of(source) for source in range(len(self.mix))], self.mix)
+
+    def _key(self, example: Example, row: Mapping[str, Any]) -> str:
+        """What decides the split of a row: its group, or else its id."""
+        group = as_text(field_value(row, self.group)) if self.group else ""
+        return group or example.id
+
+    def _fields(self) -> dict[str, tuple[str, ...]]:
+        return {
+            "source": Template.parse(self.source).fields,
+            "target": Template.parse(self.target).fields,
+            **{name: (value,) for name in ("id", "prediction", "group") if (value := getattr(self, name))},
+            "meta": self.meta,
+        }
+
+
+class _Maker:
+    """Makes examples of rows, with the templates parsed once."""
+
+    def __init__(self, options: RowOptions) -> None:
+        self._source = Template.parse(options.source)
+        self._target = Template.parse(options.target)
+        self._options = options
+
+    def example(self, id_: str, row: Mapping[str, Any]) -> Example | str:
+        source = self._source.fill(row)
+        if source is None:
+            return "it has no source"
+        target = self._target.fill(row)
+        if target is None:
+            return "it has no target"
+        prediction = field_value(row, self._options.prediction) if self._options.prediction else None
+        meta = {name: field_value(row, name) for name in self._options.meta}
+        return Example(
+            id=id_,
+            source=source,
+            target=target,
+            prediction=as_text(prediction) if prediction is not None else None,
+            meta={name: value for name, value in meta.items() if value is not None},
+        )

@@ -22,7 +22,7 @@ from kdkit.cli.report import command
 from kdkit.errors import MissingInput
 from kdkit.evaluation.resampling import compare, mean_over_seeds
 from kdkit.evaluation.row_scores import RowKey
-from kdkit.report import comparison, sweep
+from kdkit.report import comparison, summary, sweep
 from kdkit.report.numbers import axes, versus_labels
 from kdkit.report.numbers.configurations import same_value, short_key
 from kdkit.report.numbers.reference import Published
@@ -670,6 +670,13 @@ def test_the_command_writes_the_report_and_prints_what_it_came_to(small):
     assert told["trials"] == {"done": 4}
     assert len(told["configurations"]) == 2
     assert {each["than"] for each in told["differences"]} == {"alpha 0.5, temperature 1"}
+
+
+def test_the_table_of_a_terminal_never_has_a_loss_that_depends_on_alpha(tmp_path):
+    path = write_sweep_folder(tmp_path / "sweep", GRID[1:3], best_by="loss", metrics=(), seeds=(1,), rows=30)
+    columns, rows = summary.lines(sweep.assemble(path).stats)
+    assert columns == ["", "seeds", "hard loss", "95 % interval", "minus labels only"]
+    assert [row[0] for row in rows] == ["alpha 0.1, temperature 1", "alpha 0.5, temperature 1"]
 
 
 def test_a_folder_that_is_neither_a_run_nor_a_sweep_is_refused(tmp_path):

@@ -45,6 +45,8 @@ HEADS = {
 """Shorter names of columns: six models and a ratio have 80 columns of a terminal."""
 ROWS, LEAST_ROWS = 6, 3
 """Scores that are shown, where the rest of the screen leaves them room; and how many are shown whatever it does."""
+LONGEST_LABEL = 34
+"""Characters of a score's name; a longer one loses its middle."""
 SCREEN = 23
 """Lines of a terminal, but for the prompt below."""
 BEST_KNOWN = ("exact_match", "f1", "accuracy")
@@ -74,11 +76,15 @@ def closing(folder: Path, *, full: bool = False) -> RenderableType:
     if full:
         return terminal.stacked(head, *map(terminal.lines, map(_short, _every(facts))), foot)
     more = terminal.aside(f"All scores: kdkit report {folder} --full")
-    around = terminal.height(terminal.stacked(head, more, foot)) + 2  # the heads of columns take two lines
-    table = _first(facts, found, rows=max(LEAST_ROWS, min(ROWS, SCREEN - around)))
-    if not table.groups[0].rows:
-        return terminal.stacked(head, foot)
-    return terminal.stacked(head, terminal.together(terminal.lines(table), more), foot)
+    drawn = terminal.stacked(head, foot)
+    for rows in range(ROWS, LEAST_ROWS - 1, -1):
+        table = _first(facts, found, rows=rows)
+        if not table.groups[0].rows:
+            break
+        drawn = terminal.stacked(head, terminal.together(terminal.lines(table), more), foot)
+        if terminal.height(drawn) <= SCREEN:
+            break
+    return drawn
 
 
 def closing_html(folder: Path) -> str:
@@ -120,7 +126,7 @@ def _labels(groups: Sequence[tuple[Pair, ...]]) -> Iterator[str]:
         of = f" of {pair.suite}" if names.count(name) > 1 else ""
         notes = [f"{len(others)} equal"] if others else []
         notes += ["less is better"] if pair.sense < 0 else []
-        yield f"{name}{of} ({', '.join(notes)})" if notes else f"{name}{of}"
+        yield formats.shortened_label(f"{name}{of} ({', '.join(notes)})" if notes else f"{name}{of}", LONGEST_LABEL)
 
 
 def _key(pair: Pair) -> tuple[str, str, str]:

@@ -21,11 +21,21 @@ from kdkit.store.texts import key_of, searched
     [
         ("codet5_assert", "3437a03027a1048d88fde15660222af15ff3a7f63897975294e51f46f01d6fc9"),
         ("codet5_assert_live", "6cbb53074822481a0b5271fa0f68ecb061dfa9db3f7b51c46f88cf10b3cde925"),
-        ("quickstart", "b64cf52b3b32b1b5431b91e53eeb86a17538032f6a6536598b12d1898b24c6b7"),
+        ("quickstart", "5d48db7a0e4ecdc43da9d60234bfba97c9b7afb373fa3f4715078469fd14f5fc"),
     ],
 )
 def test_a_shipped_recipe_has_the_digest_that_it_had(name, digest):
     assert load_recipe(name).digest == digest
+
+
+def test_options_that_were_added_since_stay_out_of_the_digest_of_a_recipe_without_them():
+    """The quickstart as it was before `training.rows` and `evaluation.headline`."""
+    before = [
+        *("loss.alpha=0.5", "training.rows=0", "training.epochs=2", "training.best_by=loss"),
+        *('evaluation.suites=["assertions", "text"]', "evaluation.headline=''"),
+    ]
+    digest = "b64cf52b3b32b1b5431b91e53eeb86a17538032f6a6536598b12d1898b24c6b7"
+    assert load_recipe("quickstart", before).digest == digest
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,13 @@ def plain_ids(tokenizer: Tokenizer, texts: Sequence[str], **options: Any) -> lis
 
 
 def _begun(prompt: Sequence[int], tokenizer: Tokenizer, limits: TokenLimits, start: tuple[int, ...]) -> tuple[int, ...]:
-    """A prompt with what begins texts before it, cut at its beginning, and never empty."""
+    """A prompt with what begins texts before it, cut at its beginning, and never empty.
+
+    A prompt that spells what begins texts has it once all the same.
+    """
+    written = prompt[len(start) :] if tuple(prompt[: len(start)]) == start else prompt  # as chat templates begin
     room = max(limits.max_source - len(start), 0)
-    ids = (*start, *(prompt[-room:] if room else ()))
+    ids = (*start, *(written[-room:] if room else ()))
     if ids:
         return ids
     first = getattr(tokenizer, "bos_token_id", None)

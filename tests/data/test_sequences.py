@@ -69,7 +69,8 @@ def test_a_completion_that_spells_the_end_does_not_end_there():
     assert text(row.target_ids[:-1]) == " of </s> 3"
 
 
-def test_what_begins_texts_comes_once():
+def beginning_with_pad():
+    """A tokenizer that puts `<pad>` before each text."""
     from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
 
@@ -78,12 +79,26 @@ def test_what_begins_texts_comes_once():
     its = train_bpe(["max of 3 and 4"], vocab_size=270, ends_texts=False)
     backend = its.backend_tokenizer
     backend.post_processor = processors.TemplateProcessing(single="<pad> $A", special_tokens=[("<pad>", 0)])
-    begins = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", bos_token="<pad>", eos_token="</s>")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", bos_token="<pad>", eos_token="</s>")
+
+
+def test_what_begins_texts_comes_once():
+    begins = beginning_with_pad()
     assert beginning(begins) == (0,)
     assert beginning(tokenizer()) == ()
     assert one("max", " of", its=begins).source_ids.count(0) == 1
     assert one("", "of", its=begins).source_ids == (0,)
     assert one("max of 3 and 4", " of", TokenLimits(max_source=2, max_target=8), its=begins).source_ids[0] == 0
+
+
+def test_a_prompt_that_spells_its_beginning_has_it_once():
+    """As a rendered chat does."""
+    begins = beginning_with_pad()
+    assert one("<pad>max", " of", its=begins) == one("max", " of", its=begins)
+    assert one("<pad>", "of", its=begins).source_ids == (0,)
+    (prompt,) = encode_prompts(examples(("<pad>max", "")), begins, LIMITS)
+    assert prompt.source_ids == one("max", " of", its=begins).source_ids
+    assert one("<pad>max", " of").source_ids[0] == 0  # the text's own, where the tokenizer puts none
 
 
 def test_a_tokenizer_without_an_end_is_refused():

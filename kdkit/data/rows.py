@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.data.long_rows import longest
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 _PART = 10_000
 """Rows that are encoded at a time: an encoding may give them as objects."""
+
+_TOKENS_A_CHARACTER = 16
+"""More than any tokenizer makes of a character."""
 
 
 @attrs.frozen(kw_only=True)
@@ -49,6 +54,16 @@ class Encoding:
     def target_ids(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
         """The labels of whole targets, whatever the limits."""
         return self.kind.target_ids(texts, tokenizer)
+
+    def label_counts(self, examples: Sequence[Example], tokenizer: Tokenizer) -> list[int]:
+        """How many labels each row would have if targets had no limit: more than it has where its own was cut.
+
+        Counted in the row, since after a prompt a target may be other tokens than alone.
+        """
+        read = longest(self.limits.max_target)
+        rows = [attrs.evolve(example, target=example.target[:read]) for example in examples]
+        whole = attrs.evolve(self.limits, max_target=_TOKENS_A_CHARACTER * read)
+        return [len(row.target_ids) for row in self.kind.encode(rows, tokenizer, whole)]
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 
 from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.long_rows import is_long, longest
@@ -60,14 +61,6 @@ class TargetFacts:
         }
 
 
-@attrs.frozen
-class _Written:
-    """A target as a model can write it: its tokens, and the text that they are."""
-
-    tokens: int
-    text: str
-
-
 def facts_of(
     examples: Sequence[Example], encoded: Sequence[EncodedExample], tokenizer: Tokenizer, encoding: Encoding
 ) -> TargetFacts:
@@ -88,11 +81,14 @@ def facts_of(
         chunk, encoded_chunk = examples[start : start + CHUNK], rows[start : start + CHUNK]
         targets = [each.target[:most] for each in chunk]
         written = writer.written(targets)
-        for each, target, length in zip(chunk, targets, encoded_chunk.target_lengths.tolist(), strict=True):
+        full = [chunk[place] for place in np.flatnonzero(encoded_chunk.target_lengths >= limits.max_target).tolist()]
+        counts = encoding.label_counts(full, tokenizer)
+        cut = {each.id for each, count in zip(full, counts, strict=True) if count > limits.max_target}
+        for each, target in zip(chunk, targets, strict=True):
             made = written[target]
             kinds = {
-                "changed": trim(made.text) != trim(target),
-                "cut": made.tokens > length,
+                "changed": trim(made) != trim(target),
+                "cut": each.id in cut,
                 "spelt": any(word in each.target for word in words),
                 "long": is_long(each, limits),
             }
@@ -100,7 +96,7 @@ def facts_of(
                 if is_so:
                     ids[kind].append(each.id)
             if kinds["changed"] and example is None:
-                example = (each.target, made.text)
+                example = (each.target, made)
     unknown_id = _unknown_id(tokenizer)
     sides = {"source": rows.sources, "target": rows.targets}
     return TargetFacts(
@@ -153,16 +149,16 @@ class _Writer:
 
     tokenizer: Tokenizer
     encoding: Encoding
-    _known: dict[str, _Written] = attrs.field(factory=dict, init=False)
+    _known: dict[str, str] = attrs.field(factory=dict, init=False)
 
-    def written(self, targets: Sequence[str]) -> dict[str, _Written]:
+    def written(self, targets: Sequence[str]) -> dict[str, str]:
         """Each target as a model can write it."""
         new = [target for target in dict.fromkeys(targets) if target not in self._known]
         found = {target: self._known[target] for target in targets if target in self._known}
         if new:
             ids = self.encoding.target_ids(new, self.tokenizer)
             texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            found |= {target: _Written(len(each), text) for target, each, text in zip(new, ids, texts, strict=True)}
+            found |= dict(zip(new, texts, strict=True))
             self._known.update(found if len(self._known) < _REMEMBERED else {})
         return found
 

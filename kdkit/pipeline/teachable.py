@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kdkit.data.long_rows import longest
 from kdkit.data.text_rows import targets_of
 from kdkit.data.tokens import CHUNK
 from kdkit.errors import UsageError
@@ -146,11 +145,9 @@ def _cut(recipe: Recipe, examples: Sequence[Example], rows: EncodedRows, tokeniz
     most = 0
     for start in range(0, len(full), CHUNK):
         chunk = full[start : start + CHUNK]
-        targets = [examples[index].target[: longest(limit)] for index in chunk]
-        different = list(dict.fromkeys(targets))
-        sizes = dict(zip(different, map(len, encoding.target_ids(different, tokenizer)), strict=True))
-        cut_at += [index for index, target in zip(chunk, targets, strict=True) if sizes[target] > limit]
-        most = max(most, *sizes.values())
+        counts = encoding.label_counts([examples[index] for index in chunk], tokenizer)
+        cut_at += [index for index, count in zip(chunk, counts, strict=True) if count > limit]
+        most = max(most, *counts)
     if not cut_at:
         return
     cut = rows.take(cut_at)

@@ -11,7 +11,7 @@ from kdkit.api.values import Example
 from kdkit.data.rows import Encoding
 from kdkit.data.target_facts import facts_of, notes_on
 from kdkit.data.tokens import encode
-from kdkit.models import EncoderDecoder
+from kdkit.models import DecoderOnly, EncoderDecoder
 
 LIMITS = TokenLimits(max_source=20, max_target=4)
 
@@ -54,6 +54,21 @@ def test_cut_targets_are_those_beyond_the_limit_and_no_others():
     found = told(["a b c", "a b c d", "a b c d a"])
     assert found.cut == ("train:1", "train:2")
     assert found.changed == ()
+
+
+def test_a_completion_is_cut_if_it_is_cut_where_it_stands():
+    """A tokenizer of Llama's kind puts a mark before a text, so a completion has one token more alone."""
+    ids = {token: place for place, token in enumerate(["<pad>", "</s>", "_", "a", "b", "c"])}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token="<pad>"))
+    backend.normalizer = tokenizers.normalizers.Prepend("_")
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
+    made = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="</s>")
+    encoding = Encoding(kind=DecoderOnly(), limits=LIMITS)
+    rows = [Example(id=target, source="ab", target=target) for target in ("ab", "abc", "abca", "abcab")]
+    encoded = encoding.encode(rows, made)
+    assert [len(row.target_ids) for row in encoded] == [3, 4, 4, 4]
+    assert encoding.label_counts(rows, made) == [3, 4, 5, 6]
+    assert facts_of(rows, encoded, made, encoding).cut == ("abca", "abcab")
 
 
 def test_targets_that_spell_a_special_token_are_named_and_text():

@@ -96,7 +96,15 @@ def check_same_tokenizer(teacher: Tokenizer, student: Tokenizer) -> None:
                     "logits can be distilled only between models of one tokenizer"
                 )
     probes = tuple(zip(("text", "target"), _probed(teacher), _probed(student), strict=True))
-    what, ours, theirs = next((probe for probe in probes if probe[1] != probe[2]), probes[0])
+    other = next((probe for probe in probes if probe[1] != probe[2]), None)
+    if other is None:
+        end, pad = ([getattr(each, name) for each in (teacher, student)] for name in ("eos_token_id", "pad_token_id"))
+        named, (ours, theirs) = ("end texts", end) if end[0] != end[1] else ("pad", pad)
+        raise Mismatch(
+            f"the tokenizers of teacher and student have the same tokens, but {named} with other ones (id {ours} and "
+            f"id {theirs}); use a student with the teacher's tokenizer"
+        )
+    what, ours, theirs = other
     raise Mismatch(
         "the tokenizers of teacher and student have one vocabulary, but split, begin or end text differently "
         f"(a probe {what} gives {_ends(ours)} and {_ends(theirs)}); use a student with the teacher's tokenizer"

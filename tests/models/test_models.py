@@ -132,6 +132,18 @@ def test_tokenizers_that_end_texts_otherwise_differ(tmp_path):
         models.check_same_tokenizer(tiny.tokenizer(), other)
 
 
+def test_tokenizers_that_differ_in_what_pads_or_ends_texts_are_told_so(tmp_path):
+    tiny.tokenizer().save_pretrained(tmp_path)
+    for field, sentence in (
+        ("pad_token", r"but pad with other ones \(id 0 and id 9\)"),
+        ("eos_token", "but end texts with"),
+    ):
+        other = models.load_tokenizer(str(tmp_path))
+        setattr(other, field, other.convert_ids_to_tokens(9))
+        with pytest.raises(Mismatch, match=sentence):
+            models.check_same_tokenizer(tiny.tokenizer(), other)
+
+
 # --- logits
 
 

@@ -12,7 +12,7 @@ Letters: B batch, S prompt tokens, T labels, W tokens of the longest sequence th
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -149,10 +149,12 @@ def causal_model(module: Any, tokenizer: Tokenizer) -> CausalModel:
 
 
 def end_like(module: Any, tokenizer: Tokenizer) -> None:
-    """Have a model end its texts with the token that ends its tokenizer's, where it would end them with others."""
-    ends = model_token(module, "eos_token_id")
-    if tokenizer.eos_token_id not in (ends if isinstance(ends, list) else [ends]):
-        module.generation_config.eos_token_id = module.config.eos_token_id = tokenizer.eos_token_id
+    """Have a model end its texts at the token that ends its tokenizer's too, where it would end them at others."""
+    told = model_token(module, "eos_token_id")
+    ends = told if isinstance(told, list) else [] if told is None else [told]
+    if tokenizer.eos_token_id not in ends:
+        both = [*ends, tokenizer.eos_token_id] if ends else tokenizer.eos_token_id
+        module.generation_config.eos_token_id = module.config.eos_token_id = both
 
 
 def padded_left(ids_BS: torch.Tensor, mask_BS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -202,13 +204,29 @@ def check_causal(module: Any) -> None:
     """Refuse a model in which a token sees those after it: its logits would know the label that they are about.
 
     Raises:
-        UsageError: It is such a model, like BERT unless `is_decoder` is set.
+        UsageError: It is such a model, like BERT unless `is_decoder` is set; or its head reads something else than a
+            state a token, as ProphetNet's does; or its logits are not numbers.
     """
     import torch
 
     ids_BW = torch.tensor([[0, 1, 0, 1], [0, 1, 0, 0]], device=next(module.parameters()).device)
-    with evaluating(module):
+    layer = head_layer(module)
+    read: list[torch.Size] = []
+    with evaluating(module), ExitStack() as stack:
+        if layer is not None:
+            hook = layer.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0].shape[:-1]))
+            stack.callback(hook.remove)
         one_WV, other_WV = module(input_ids=ids_BW, use_cache=False).logits.float()
+    if layer is not None and read != [ids_BW.shape]:
+        raise UsageError(
+            f"the head of this {module.config.model_type} model does not read one state for each token, so kdkit "
+            "cannot tell which logits belong to which label; use another model"
+        )
+    if bool(one_WV.isnan().any()):
+        raise UsageError(
+            f"the logits of this {module.config.model_type} model are not numbers (NaN), so its weights are damaged or "
+            "too large; use another copy of it"
+        )
     if not torch.allclose(one_WV[:-1], other_WV[:-1], rtol=RTOL, atol=ATOL):
         raise UsageError(
             f"this {module.config.model_type} model reads the tokens after the one that it is asked about, so it is "

@@ -126,6 +126,45 @@ def test_a_model_that_sees_later_tokens_is_refused():
     model({"model_type": "bert", **{key: SIZE[key] for key in list(SIZE)[:4]}, "is_decoder": True})
 
 
+def test_a_model_whose_head_does_not_read_a_state_a_token_is_refused():
+    """ProphetNet's reads several: the first failed with a traceback of torch when it was asked."""
+    table = {
+        "model_type": "prophetnet", "hidden_size": 16, "num_decoder_layers": 1, "num_decoder_attention_heads": 2,
+        "decoder_ffn_dim": 32, "is_decoder": True, "is_encoder_decoder": False, "max_position_embeddings": 64,
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="the head of this prophetnet model does not read one state for each token"):
+        model(table)
+
+
+def test_a_model_without_numbers_is_not_taken_for_another_kind():
+    module = model().module
+    module.lm_head.weight.data.fill_(float("nan"))
+    with pytest.raises(UsageError, match=r"the logits of this llama model are not numbers \(NaN\)"):
+        models.causal_model(module, tokenizer())
+
+
+def test_a_configuration_that_transformers_trips_over_is_one_sentence(monkeypatch):
+    """Its class for DBRX looks for a field that its configuration does not have."""
+    import transformers
+
+    def trips(*_, **__):
+        raise AttributeError("no attribute 'rope_theta'")
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_config", trips)
+    with pytest.raises(UsageError, match="config does not make a llama model: no attribute 'rope_theta'"):
+        model()
+
+
+def test_a_model_keeps_its_own_stop_tokens_beside_that_of_its_tokenizer():
+    """An assistant may stop at the end of its turn alone, while its tokenizer ends texts with another token."""
+    for own, both in ((7, [7, 1]), ([7, 8], [7, 8, 1]), ([1, 7], [1, 7]), (1, 1)):
+        module = model().module
+        module.generation_config.eos_token_id = own
+        causal = models.causal_model(module, tokenizer())
+        causal.adopt(Generation(beams=1, max_new_tokens=2))
+        assert causal.module.generation_config.eos_token_id == both
+
+
 def test_a_model_of_the_other_kind_is_named():
     with pytest.raises(UsageError, match=r'config is a t5 model, not a decoder-only model; .* set name = "hf-seq2seq"'):
         models.config_from({"model_type": "t5"}, tokenizer(), models.DecoderOnly().auto)

@@ -21,10 +21,11 @@ from kdkit.system.folders import existing
 from kdkit.training.batching import Lengths, total_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.api.values import Corpus, ModelSize
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.values import Corpus, Example, ModelSize
     from kdkit.recipe import Recipe
 
 _EPOCHS = 20
@@ -108,11 +109,32 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         generated_rows=min(held_out, recipe.evaluation.rows or held_out),
         picking_rows=len(corpus.validation[: recipe.evaluation.rows or None]) if corpus.test else 0,
         baseline_steps=steps if has_baseline else 0,
-        doubts=(*remarks, *doubts(recipe, trained_on, used["train"], tokenizer, ends)) or None,
+        doubts=(*remarks, *_doubts(recipe, trained_on, used["train"], tokenizer, ends)) or None,
         baseline_bytes=_bytes_of_making(student) + bytes_of_weights(student.parameters) if has_baseline else 0,
         student_tokens=_tokens(lengths),
         teacher_tokens=_tokens(teacher_lengths),
     )
+
+
+def _doubts(
+    recipe: Recipe,
+    examples: Sequence[Example],
+    rows: EncodedRows,
+    tokenizer: Tokenizer,
+    ends: Mapping[str, frozenset[int]],
+) -> Iterator[str]:
+    """What the rows cannot teach, and what the fewer of them that one of two trainings reads cannot."""
+    found = list(doubts(recipe, examples, rows, tokenizer, ends))
+    yield from found
+    fine_tune = recipe.teacher.fine_tune
+    for role, where, count in (
+        ("student", "training.rows", recipe.training.rows),
+        ("teacher", "teacher.fine_tune.rows", fine_tune.rows if fine_tune is not None else 0),
+    ):
+        if 0 < count < len(rows):
+            fewer, encoded = drawn(examples, count), EncodedRows.of(drawn(rows, count))
+            more = doubts(recipe, fewer, encoded, tokenizer, {role: ends[role]})
+            yield from (f"with {where} = {count:,}, {each}" for each in more if each not in found)
 
 
 def _most_rows(recipe: Recipe) -> int:

@@ -45,6 +45,12 @@ def test_targets_that_are_all_the_same_are_named(tmp_path):
     )
 
 
+def test_rows_of_one_training_that_are_all_the_same_are_named(tmp_path):
+    """The teacher reads all rows; the student's two have one target."""
+    (note,) = found(tmp_path, ["no", *["yes"] * 30], training__rows=2, training__drop_last=False)
+    assert note.startswith("with training.rows = 2, all 2 training targets are the same text ('yes'), which ")
+
+
 @pytest.mark.parametrize(
     ("sources", "sentence"),
     [

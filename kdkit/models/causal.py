@@ -153,8 +153,8 @@ def end_like(module: Any, tokenizer: Tokenizer) -> None:
     told = model_token(module, "eos_token_id")
     ends = told if isinstance(told, list) else [] if told is None else [told]
     if tokenizer.eos_token_id not in ends:
-        both = [*ends, tokenizer.eos_token_id] if ends else tokenizer.eos_token_id
-        module.generation_config.eos_token_id = module.config.eos_token_id = both
+        # Not in its configuration: what differs from that is told apart in the keys of its texts.
+        module.generation_config.eos_token_id = [*ends, tokenizer.eos_token_id] if ends else tokenizer.eos_token_id
 
 
 def padded_left(ids_BS: torch.Tensor, mask_BS: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

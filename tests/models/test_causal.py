@@ -163,6 +163,7 @@ def test_a_model_keeps_its_own_stop_tokens_beside_that_of_its_tokenizer():
         causal = models.causal_model(module, tokenizer())
         causal.adopt(Generation(beams=1, max_new_tokens=2))
         assert causal.module.generation_config.eos_token_id == both
+        assert causal.text_rules == ("" if both == 1 else f"ends with {both}")  # which the store's texts are found by
 
 
 def test_a_model_of_the_other_kind_is_named():

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdkit.testing.corpora import synthetic_corpus
+from kdkit.testing.turns import check_turns
 from kdkit.testing.values import check_value
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import Student, TextModel, Tokenizer
     from kdkit.api.interfaces.models import ModelKind
-    from kdkit.api.values import TokenBatch
+    from kdkit.api.values import EncodedExample, FloatArray, TokenBatch
 
 _ROWS = 4
 # Of one row alone beside the same row in a batch, in float32.
@@ -35,6 +36,7 @@ def check_student(
     - Its configuration tells the model's parameters and vocabulary before there is one, and fits the tokenizer.
     - The same seed gives the same weights.
     - Logits are `[B, T, V]`, finite, the same for a row alone and in a batch, and weights have a gradient.
+    - Those about a label depend on the source and on the labels before it, and on no later one.
     - States through the head, where it has both, are its logits.
     - It writes one text a row, the same each time.
     - What `save` writes holds the texts that go with it, and opens with the same logits.
@@ -67,6 +69,7 @@ def check_student(
     rows = kind.encode(corpus.train[:_ROWS], tokenizer, TokenLimits())
     batch = collate(rows, pad_id=tokenizer.pad_token_id, device=device)
     _check_logits(student, model, batch, collate(rows[:1], pad_id=tokenizer.pad_token_id, device=device))
+    check_turns(student, rows, lambda row: _logits_of(model, row, pad_id=tokenizer.pad_token_id, device=device))
     _check_head(student, model, batch)
     options = Generation(beams=1, max_new_tokens=8)
     model.module.eval()
@@ -125,6 +128,16 @@ def _check_logits(student: Student, model: TextModel, batch: TokenBatch, first: 
     assert any(each is not None and bool(each.abs().max() > 0) for each in gradients), (
         f"{student!r} has logits that no gradient of its weights comes from"
     )
+
+
+def _logits_of(model: TextModel, row: EncodedExample, *, pad_id: int, device: str) -> FloatArray:
+    import torch
+
+    from kdkit.data.tokens import collate
+
+    with torch.no_grad():
+        logits_TV: FloatArray = model.logits(collate([row], pad_id=pad_id, device=device))[0].float().cpu().numpy()
+    return logits_TV
 
 
 def _check_head(student: Student, model: TextModel, batch: TokenBatch) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdkit.testing.blocks import head_block
 from kdkit.testing.corpora import Given, synthetic_corpus
 from kdkit.testing.students import check_config, same_weights
+from kdkit.testing.turns import check_turns
 from kdkit.testing.values import check_value
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def check_teacher(teacher: Teacher, *, source: DataSource | None = None, device:
     - Opened twice it has one identity; rows are in one group each; each row has its logits once: float32, `[T, V]`,
       at least one finite in every row, the same bit for bit when they are asked for again, also where other rows were
       done before.
+    - Of a model, the logits about a label depend on the source and on the labels before it, and on no later one.
     - States through the head, where it has both, are its logits.
     - It writes a text for each row that is not done.
 
@@ -75,6 +77,8 @@ def check_teacher(teacher: Teacher, *, source: DataSource | None = None, device:
             assert opened.identity == again.identity, f"{teacher!r} has two identities when it is opened twice"
             _check_groups(teacher, opened, rows)
             blocks = _check_logits(teacher, opened, again, rows)
+            if kind is not None:  # recorded logits are of their own rows alone
+                check_turns(teacher, rows, lambda row: next(iter(opened.logits([row], Silent()))).logits_TV)
             _check_states(teacher, opened, rows, blocks)
             _check_texts(teacher, opened, rows)
 

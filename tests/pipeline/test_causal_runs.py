@@ -100,3 +100,17 @@ def test_the_built_in_teacher_and_student_pass_the_kit(tmp_path):
     )
     check_teacher(recipe.teacher)
     check_student(recipe.student)
+
+
+def test_the_kit_finds_logits_that_are_a_place_early(monkeypatch):
+    """States and logits agree, and no batch shows it."""
+    from kdkit.builtin.students.hf_causal import HFCausalStudent
+    from kdkit.models.causal import Sequences
+
+    def judging(self, rows_BWX):
+        place_BT = (self.place_BT - 1).clamp(min=0)
+        return rows_BWX.gather(1, place_BT[..., None].expand(-1, -1, rows_BWX.shape[-1]))
+
+    monkeypatch.setattr(Sequences, "judging", judging)
+    with pytest.raises(AssertionError, match="logits about a label that do not change with the label before it"):
+        check_student(HFCausalStudent(config=dict(LLAMA)))

@@ -189,6 +189,10 @@ class Faulty(type(TEACHER).open.__globals__["OpenHFTeacher"]):
                 logits_TV = logits_TV.astype(np.float64)
             if self.fault == "width":
                 logits_TV = logits_TV[:, 1:]
+            if self.fault == "late":
+                logits_TV = np.concatenate([logits_TV[1:], logits_TV[-1:]])
+            if self.fault == "early":
+                logits_TV = np.concatenate([logits_TV[:1], logits_TV[:-1]])
             if self.fault == "NaN":
                 logits_TV[0, 0] = np.nan
             if self.fault == "other head":
@@ -210,6 +214,8 @@ class Faulty(type(TEACHER).open.__globals__["OpenHFTeacher"]):
         ("float64", "must be float32"),
         ("width", "the teacher says that its logits are"),
         ("NaN", "hold NaN"),
+        ("late", "logits about a label that change with that label"),
+        ("early", "logits about a label that do not change with the label before it"),
         ("other head", "put through the head"),
         ("one left out", "is asked for each once"),
         ("done", "is asked for each once"),

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.pipeline.kept import plan_key, rows_key
 from kdkit.pipeline.stages import STAGES
-from kdkit.recipe.inputs import read_rows
+from kdkit.recipe.inputs import check_inputs, read_rows
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import check_folders
 from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.resume import is_done
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import DataRead
-from kdkit.store import store_of
+from kdkit.store import inputs, store_of
 from kdkit.system.folders import free_bytes
 
 if TYPE_CHECKING:
+    from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.system.progress import Progress
 
@@ -74,16 +76,13 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
         done[stage.name] = all(done.values()) and is_done(record, path, recipe, stage, STAGES)
     data = facts_in(record, DataRead, path) if done["data"] else None
     store = store_of(recipe.store.dir, path)
-    if data is None:
-        corpus = read_rows(recipe, progress, when="before it can be planned with")
-    else:
+    if data is not None:
         from kdkit.store import rows
 
-        corpus = rows.read(path / "data", data.digest, store, progress)
-    from kdkit.pipeline.estimate import estimate
-
-    found = estimate(recipe, corpus)
-    planned = {stage.name: stage.plan(recipe, corpus, found) for stage in STAGES}
+        planned, notes = _planned(recipe, rows.read(path / "data", data.digest, store, progress))
+    else:
+        check_inputs(recipe)
+        planned, notes = _planned_once(recipe, store, progress)
     stages = tuple(PlannedStage(name=name, done=done[name], **attrs.asdict(each)) for name, each in planned.items())
     return Plan(
         run_dir=path,
@@ -91,8 +90,35 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
         stages=stages,
         bytes=sum(stage.bytes for stage in stages if not stage.done),
         free={"run_dir": free_bytes(path), "store": free_bytes(store)},
-        notes=found.doubts or (),
+        notes=notes,
     )
+
+
+def _planned_once(recipe: Recipe, store: Path, progress: Progress) -> tuple[dict[str, Planned], tuple[str, ...]]:
+    """The plan that is kept for a recipe's inputs; else made and, where all of them are known, kept."""
+    rows = rows_key(recipe)
+    key = plan_key(recipe, rows)
+    kept = inputs.table(key, store, progress) if key is not None else None
+    if kept is not None:
+        return {name: Planned(**each) for name, each in kept["stages"].items()}, tuple(kept["notes"])
+
+    def read() -> Corpus:
+        return read_rows(recipe, progress, when="before it can be planned with")
+
+    corpus = inputs.rows(rows, store, read, progress) if rows is not None else read()
+    planned, notes = _planned(recipe, corpus)
+    if key is not None:
+        stages = {name: attrs.asdict(each) for name, each in planned.items()}
+        inputs.keep_table(key, store, {"stages": stages, "notes": list(notes)})
+    return planned, notes
+
+
+def _planned(recipe: Recipe, corpus: Corpus) -> tuple[dict[str, Planned], tuple[str, ...]]:
+    """What each stage will do with some rows, and what the models will not learn of them."""
+    from kdkit.pipeline.estimate import estimate
+
+    found = estimate(recipe, corpus)
+    return {stage.name: stage.plan(recipe, corpus, found) for stage in STAGES}, found.doubts or ()
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

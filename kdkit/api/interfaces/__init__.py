@@ -17,7 +17,7 @@ from kdkit.api.interfaces.codecs import (
     SparseCodec,
     StateCodec,
 )
-from kdkit.api.interfaces.data import DataSource, FetchedSource, RecordedSource, RowSource, StreamedSource
+from kdkit.api.interfaces.data import DataSource, FetchedSource, KeyedSource, RecordedSource, RowSource, StreamedSource
 from kdkit.api.interfaces.experiments import OpenSearch, OpenTracker, Reference, Search, Tracker
 from kdkit.api.interfaces.losses_and_suites import (
     CheckedSuite,
@@ -54,6 +54,7 @@ __all__ = [
     "HeadModel",
     "HeadTeacher",
     "InputChecker",
+    "KeyedSource",
     "LeanModel",
     "LossMixer",
     "MetricSuite",

@@ -74,6 +74,15 @@ class RecordedSource(DataSource, Protocol):
 
 
 @runtime_checkable
+class KeyedSource(DataSource, Protocol):
+    """A data set that takes long to read, and can say what its rows depend on: kdkit then keeps them in the store."""
+
+    def inputs(self) -> Mapping[str, Any]:
+        """What the rows depend on beside the options, as JSON: digests of files, versions of what reads them."""
+        ...
+
+
+@runtime_checkable
 class FetchedSource(DataSource, Protocol):
     """A data set that `load` may have to fetch first."""
 

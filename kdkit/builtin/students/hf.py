@@ -51,6 +51,11 @@ class HFStudent(ABC):
     def _kept(self) -> Mapping[str, Sequence[int]] | None:
         """The teacher's layers that it is made of, by stack; None if it is not."""
 
+    @property
+    def is_self_contained(self) -> bool:
+        """Whether it names no model or tokenizer outside of the recipe."""
+        return not self.model
+
     def check_inputs(self) -> None:
         """Refuse a named model that is not there.
 
@@ -58,6 +63,8 @@ class HFStudent(ABC):
             MissingInput: It is not there.
             UsageError: What is there is something else.
         """
+        if self.is_self_contained:
+            return
         from kdkit import models
 
         if self.model:

@@ -70,6 +70,11 @@ class HFTeacher(ABC):
         """Whether the run makes the model: a new one, or one that is fine-tuned."""
         return self.config is not None or self.fine_tune is not None
 
+    @property
+    def is_self_contained(self) -> bool:
+        """Whether it names no model or tokenizer outside of the recipe."""
+        return not (self.model or self.tokenizer)
+
     def check_inputs(self) -> None:
         """Refuse a named model or tokenizer that is not there.
 
@@ -77,6 +82,8 @@ class HFTeacher(ABC):
             MissingInput: It is not there.
             UsageError: What is there is something else.
         """
+        if self.is_self_contained:
+            return
         from kdkit import models
 
         if self.tokenizer or self.model:

@@ -12,11 +12,12 @@ from kdkit.data.given import reason_of
 from kdkit.data.target_facts import facts_of, notes_on
 from kdkit.data.text_rows import TextRows
 from kdkit.errors import Mismatch
+from kdkit.pipeline.kept import rows_key
 from kdkit.recipe.inputs import check_inputs, load_rows
 from kdkit.runs.facts_table import as_facts, from_facts
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import DataRead
-from kdkit.store import datasets, found_or_making
+from kdkit.store import datasets, found_or_making, inputs
 from kdkit.store import rows as stored
 from kdkit.system.files import write_json
 
@@ -37,12 +38,12 @@ def load(run: Run) -> DataRead:
     check_inputs(run.recipe)
     entry = datasets.entry_of(run.path, run.recipe.digested)
     if entry is None:
-        return _write(run, load_rows(run.recipe, run.progress))
+        return _write(run, _read(run))
     note, folder = run.progress.note, run.path / "data"
     with found_or_making(entry, what="data set", note=note, is_there=lambda: datasets.is_there(entry)) as is_there:
         if is_there:
             return from_facts(DataRead, datasets.take(entry, folder, note), where=f"the facts of {entry}")
-        told = _write(run, load_rows(run.recipe, run.progress))
+        told = _write(run, _read(run))
         datasets.put(entry, folder, as_facts(told))
         return told
 
@@ -64,10 +65,20 @@ def restore(run: Run) -> DataRead:
     names = ["report.json", *(f"{split}.jsonl" for split in SPLITS if told.rows[split])]
     if all((folder / name).exists() for name in names):
         return told
-    corpus = load_rows(run.recipe, run.progress)
+    corpus = _read(run)
     if corpora.digest(corpus) != told.digest:
         raise Mismatch(f"the data set has changed since {run.path} was made; run with --fresh to start from scratch")
     return _write(run, corpus)
+
+
+def _read(run: Run) -> Corpus:
+    """The rows, from the store where they are kept by what they depend on."""
+
+    def read() -> Corpus:
+        return load_rows(run.recipe, run.progress)
+
+    key = rows_key(run.recipe)
+    return inputs.rows(key, run.store, read, run.progress) if key is not None else read()
 
 
 def _write(run: Run, corpus: Corpus) -> DataRead:

@@ -7,6 +7,7 @@ code; the files are then read as text.
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.metadata
 import importlib.util
 import tokenize
@@ -19,7 +20,7 @@ import attrs
 from kdkit.errors import MissingInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -164,6 +165,16 @@ def version_of(package: str) -> str:
     except importlib.metadata.PackageNotFoundError:  # its distribution has another name
         distributions = importlib.metadata.packages_distributions().get(package, ())
         return importlib.metadata.version(distributions[0]) if distributions else ""
+
+
+def digest_of_files(paths: Iterable[Path]) -> str:
+    """SHA-256 of the names and contents of files, in their order; of one that is too large, of its size."""
+    whole = hashlib.sha256()
+    for path in paths:
+        size = path.stat().st_size
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if size <= LARGEST_FILE else f"{size} bytes"
+        whole.update(f"{path.name} {content}\n".encode())
+    return whole.hexdigest()
 
 
 def read_text(source: Source) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections import defaultdict
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,7 +16,7 @@ from kdkit.api import SPLITS, Corpus, Drop, Example, at_least_one, not_negative,
 from kdkit.errors import UsageError
 from kdkit_assertions.assertion_rows import AssertionRows
 from kdkit_assertions.checks import KINDS
-from kdkit_assertions.mining import UNUSABLE, Package, find_package, parse, tests_of
+from kdkit_assertions.mining import UNUSABLE, Package, digest_of_files, find_package, parse, tests_of
 from kdkit_assertions.oracle_rows import OracleRows
 from kdkit_assertions.splits import ByModule, ByPackage, drop, sample, without_repeats
 
@@ -161,6 +163,19 @@ class PythonTests:
                 for package in packages:
                     self._read(package, rows, skipped, task)
             return self._corpus(rows, [drop(reason, where) for reason, where in skipped.items()])
+
+    def inputs(self) -> dict[str, Any]:
+        """The files of the packages, this Python, which parses them, and the code that mines them.
+
+        Raises:
+            MissingInput: A package is not installed or carries no tests.
+        """
+        packages = [find_package(name) for name in sorted(set(self.packages))]
+        return {
+            "packages": {each.name: [each.version, digest_of_files(s.path for s in each.sources)] for each in packages},
+            "python": list(sys.version_info[:3]),
+            "miner": digest_of_files(sorted(Path(__file__).parent.glob("*.py"))),
+        }
 
     def _read(self, package: Package, rows: dict[SplitName, list[Example]], skipped: Skipped, task: Task) -> None:
         """Add the rows of a package."""

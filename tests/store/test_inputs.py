@@ -1,0 +1,123 @@
+"""What depends on inputs alone is made once, made again when an input changes, and never taken when it is damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import tomli_w
+
+from kdkit.api.values import Drop
+from kdkit.data import corpus as corpora
+from kdkit.store import inputs
+from kdkit.testing.corpora import synthetic_corpus
+
+ROOT = Path(__file__).parents[2]
+
+
+class Notes:
+    """Progress that remembers what is noted."""
+
+    def __init__(self):
+        self.notes = []
+
+    def note(self, message):
+        self.notes.append(message)
+
+
+def assert_equal(found, corpus):
+    assert corpora.digest(found) == corpora.digest(corpus)
+    assert found.drops == corpus.drops
+
+
+def test_rows_are_read_once_and_come_back_with_what_was_left_out(tmp_path):
+    corpus = attrs.evolve(synthetic_corpus(), drops=(Drop(reason="it is odd", count=2, first=("f:1",)),))
+    read, progress = [], Notes()
+
+    def reading():
+        read.append(1)
+        return corpus
+
+    for key in ("a", "a", "b"):
+        assert_equal(inputs.rows(key, tmp_path, reading, progress), corpus)
+    assert len(read) == 2
+    assert len(progress.notes) == 1
+    assert "an earlier run or plan has kept" in progress.notes[0]
+
+
+def test_damaged_rows_are_read_again_with_a_sentence(tmp_path):
+    corpus = synthetic_corpus()
+    for name in ("train.jsonl", "facts.json"):
+        inputs.rows("a", tmp_path, lambda: corpus, Notes())
+        file = tmp_path / "data" / "a" / name
+        file.write_text(file.read_text()[:-9] + "\n")
+        progress = Notes()
+        assert_equal(inputs.rows("a", tmp_path, lambda corpus=corpus: corpus, progress), corpus)
+        assert any("is damaged" in note and note.endswith("its rows are read again") for note in progress.notes)
+        assert_equal(inputs.rows("a", tmp_path, lambda: None, Notes()), corpus)
+
+
+def test_a_damaged_plan_is_made_again_with_a_sentence(tmp_path):
+    inputs.keep_table("k", tmp_path, {"stages": {}, "notes": ["a"]})
+    assert inputs.table("k", tmp_path, Notes()) == {"stages": {}, "notes": ["a"]}
+    path = tmp_path / "plans" / "k.json"
+    for damage in (path.read_text().replace('"a"', '"b"'), "{", "[]"):
+        path.write_text(damage)
+        progress = Notes()
+        assert inputs.table("k", tmp_path, progress) is None
+        assert "is damaged" in progress.notes[0]
+        assert not path.exists()
+
+
+def planned(folder):
+    """What `kdkit plan` says, and whether torch was imported for it."""
+    code = (
+        "import atexit, sys; atexit.register(lambda: print('\\n' + str('torch' in sys.modules)));"
+        "from kdkit.cli import main; main(['plan', 'r.toml', '--json'])"
+    )
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    text, torch = said.stdout.rstrip().rsplit("\n", 1)
+    plan = json.loads(text)
+    del plan["free"]
+    return plan, torch == "True", said.stderr
+
+
+def test_a_second_plan_mines_nothing_and_needs_no_torch_until_a_test_changes(tmp_path):
+    tests = tmp_path / "tinypackage" / "tests"
+    tests.mkdir(parents=True)
+    for file in (tests / "__init__.py", tests.parent / "__init__.py"):
+        file.touch()
+    for number in range(24):
+        body = "".join(f"def test_{n}():\n    x = {n}\n    assert x + {number} == {n + number}\n\n" for n in range(4))
+        (tests / f"test_{number}.py").write_text(body)
+    table = {
+        "name": "tiny",
+        "data": {"name": "python-tests", "packages": ["tinypackage"], "split_by": "module"},
+        "teacher": {
+            "name": "hf-seq2seq", "vocab_size": 270, "fine_tune": {"epochs": 1},
+            "config": {"model_type": "t5", "d_model": 16, "d_ff": 32, "num_layers": 2, "num_heads": 2, "d_kv": 8},
+        },
+        "student": {"name": "hf-seq2seq", "from_teacher": {"encoder_layers": [0], "decoder_layers": [1]}},
+        "loss": {"name": "kd"},
+        "generation": {"max_new_tokens": 20},
+    }  # fmt: skip
+    (tmp_path / "r.toml").write_text(tomli_w.dumps(table))
+    first, with_torch, _ = planned(tmp_path)
+    again, without, said = planned(tmp_path)
+    assert (again, with_torch, without, said) == (first, True, False, "")
+    (tests / "test_3.py").write_text("def test_0():\n    assert 1 + 1 == 2\n")
+    changed, with_torch, _ = planned(tmp_path)
+    assert with_torch
+    assert changed != first

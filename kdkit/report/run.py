@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdkit.report.numbers.conclusion import conclude
-from kdkit.report.page import formats
 from kdkit.report.page.document import Document
 from kdkit.report.page.writing import write_page
 from kdkit.report.parts import costs, examples, opening, provenance, scores, teaching, training, verdict
@@ -35,7 +34,7 @@ def assemble(facts: RunFacts) -> Document:
     return Document(
         title=facts.name,
         kind="distillation report",
-        description=_description(facts),
+        description=str(facts.recipe.get("description") or ""),
         verdict=verdict.of_run(facts, found),
         warned="Not in this report:",
         warnings=facts.missing,
@@ -53,11 +52,3 @@ def _parts(facts: RunFacts) -> Iterator[Part | None]:
     yield training.of_run(facts)
     yield examples.of_run(facts)
     yield provenance.of_run(facts)
-
-
-def _description(facts: RunFacts) -> str:
-    """The recipe's own, and what tells this run from others of it: its folder and its loss."""
-    loss = {key: value for key, value in facts.table("loss").items() if key != "name"}
-    told = ", ".join(f"{key} {formats.setting(value)}" for key, value in loss.items())
-    which = f"Run folder {facts.folder}" + (f"; loss {facts.table('loss').get('name')} with {told}." if told else ".")
-    return f"{facts.recipe.get('description') or ''} {which}".strip()

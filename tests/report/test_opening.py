@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 
 import pytest
 from attrs import evolve
@@ -35,14 +36,28 @@ def plots(section):
 
 def test_every_model_stands_on_one_axis_from_what_learnt_nothing_to_the_teacher(folder):
     facts = read_run(folder)
-    every, difference = plots(opening.scores(facts, conclude(facts)))
+    difference, every = plots(opening.scores(facts, conclude(facts)))
     (group,) = every.groups
     assert [dot.tone for dot in group.dots] == ["constant", "nearest", "untouched", "labels-only", "student", "teacher"]
     assert every.ends == (0.0, 1.0), "the teacher's interval goes beyond a half"
-    ((dot,),) = (each.dots for each in difference.groups)
-    assert (dot.label, dot.tone) == ("student minus labels only", "within noise")
-    assert difference.ends[0] == -difference.ends[1] <= dot.at.low < dot.at.high <= difference.ends[1]
-    assert difference.sides == ("labels only better", "student better")
+    (dots,) = (each.dots for each in difference.groups)
+    assert [dot.label for dot in dots] == ["student minus labels only", "student minus teacher"]
+    assert dots[0].tone == "within noise"
+    for dot in dots:
+        assert difference.ends[0] == -difference.ends[1] <= dot.at.low < dot.at.high <= difference.ends[1]
+    assert difference.sides == ("student worse", "student better")
+
+
+def test_the_drawing_says_what_the_baselines_answer_that_it_shows(folder):
+    facts = read_run(folder)
+    found = conclude(facts)
+    *_, every = plots(opening.scores(facts, found))
+    assert every.note == (
+        "Bars are 95 % intervals. Constant answer: the most frequent training target; "
+        "nearest row: that of the most similar training row; untouched student: before any training."
+    )
+    *_, every = plots(opening.scores(facts, evolve(found, pair=evolve(found.pair, baselines={}))))
+    assert every.note == "Bars are 95 % intervals."
 
 
 def test_beside_a_teacher_that_is_not_worth_imitating_no_difference_is_drawn(folder):
@@ -76,12 +91,22 @@ def test_a_student_is_told_with_what_it_costs_and_what_to_type(folder):
     ]  # fmt: skip
     texts = {block.title: block.text for block in rest if isinstance(block, Listing)}
     assert texts["Its folder"] == "runs/oracle-small/student/best"
-    assert texts["Generate text with it"] == "kdkit predict runs/oracle-small --input rows.jsonl"
+    assert texts["Generate text with it"] == "kdkit predict runs/oracle-small \\\n  --input rows.jsonl"
     assert texts["The same in Python"] == 'open("runs/oracle-small/student/best")'
     assert texts["Next: give the teacher all the weight"] == (
-        "kdkit run runs/oracle-small/recipe.toml \\\n  -o loss.alpha=1 --run-dir runs/oracle-small-alpha-1\n"
-        "kdkit report runs/oracle-small runs/oracle-small-alpha-1"
+        "kdkit run runs/oracle-small/recipe.toml \\\n  -o loss.alpha=1 \\\n  --run-dir runs/oracle-small-alpha-1\n"
+        "kdkit report runs/oracle-small \\\n  runs/oracle-small-alpha-1"
     )
+
+
+@pytest.mark.parametrize("folder_name", ["runs/a", "runs/" + "a-very-long-name-" * 5])
+def test_a_command_in_lines_is_the_same_command_and_breaks_within_no_word(folder_name):
+    command = f"kdkit run {folder_name}/recipe.toml -o loss.alpha=0.5 -o training.seed=3 --run-dir {folder_name}-again"
+    told = opening.in_lines(command)
+    assert shlex.split(told.replace("\\\n", "")) == command.split()
+    assert "-o loss.alpha=0.5" in told, "an option and its value are on one line"
+    quoted = "kdkit run 'a b/recipe.toml' -o loss.alpha=0.5 --run-dir 'a b-again'"
+    assert opening.in_lines(quoted) == quoted
 
 
 def test_a_button_copies_a_listing(browser, folder):  # noqa: F811 - the fixture

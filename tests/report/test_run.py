@@ -193,8 +193,8 @@ def test_a_recipe_alone_gives_a_report_that_says_what_is_not_there(tmp_path):
     (tmp_path / "recipe.toml").write_text('name = "bare"\n')
     report.write(tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert text.startswith("# bare\n\nRun folder ")
-    assert "\n\n**This run has no score of its student yet.**\n" in text
+    assert text.startswith("# bare\n\n**This run has no score of its student yet.**\n")
+    assert f"- run folder: {tmp_path.name}\n" in text.replace("\\", "")
     assert text.count("is left out") + text.count("are left out") == 5
 
 

@@ -20,6 +20,7 @@ from kdkit.report.numbers.conclusion import BETTER, NOISE, WORSE, Beside, Conclu
 from kdkit.report.numbers.next_step import next_step
 from kdkit.report.numbers.pairs import Pair
 from kdkit.report.numbers.student_folder import student_folder
+from kdkit.report.page import markdown
 from kdkit.report.parts import verdict
 from kdkit.report.read.run import read_run
 from kdkit.report.run import assemble
@@ -162,10 +163,31 @@ def test_labels_only_differ_where_the_interval_of_the_difference_leaves_out_0(fo
     facts = read_run(copy)
     assert conclude(facts).ending is ending
     page = assemble(facts)
-    assert f"Student minus teacher: {M}0.100 (95 % interval {M}0.120 to {M}0.080)." in page.verdict.detail
+    assert f"student minus teacher | {M}0.100 ({M}0.120 to {M}0.080, worse)" in markdown.render(page)
     assert "picked on the validation rows by text.f1, where the student has 0.349" in page.verdict.detail
     assert page.verdict.text in closing_text(copy).replace("\n", " ")
     assert (summary(copy)["verdict"], summary(copy)["ending"]) == (page.verdict.text, ending)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "fine_tune", "told"),
+    [
+        (0, {"rows": 0}, ""),
+        (20_000, {"rows": 0}, ""),
+        (2000, {"rows": 0}, " The teacher was trained on 18,204 rows, the student and labels only on 2,000."),
+        (0, {"rows": 500}, " The teacher was trained on 500 rows, the student and labels only on 18,204."),
+        (2000, None, " The student and labels only were trained on 2,000 of 18,204 rows."),
+    ],
+)
+def test_below_the_verdict_stands_how_far_its_numbers_reach(folder, drawn, fine_tune, told):
+    facts = read_run(folder)
+    teacher = {"name": "hf-seq2seq"} | ({"fine_tune": fine_tune} if fine_tune else {})
+    recipe = {**facts.recipe, "training": {**facts.table("training"), "rows": drawn}, "teacher": teacher}
+    page = assemble(evolve(facts, recipe=recipe))
+    scored = next(each for each in facts.evaluation.scores if each.model == "student").count
+    wanted = f"Intervals cover the {scored} test rows of this one run, not other seeds.{told}"
+    assert page.verdict.scope == wanted
+    assert f"\n\n{wanted}\n\n" in markdown.render(page)
 
 
 def test_of_a_teacher_that_is_not_above_what_learnt_nothing_only_that_is_said(folder, tmp_path):

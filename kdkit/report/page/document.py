@@ -157,11 +157,13 @@ class Verdict:
         sentence: It, in a sentence.
         detail: What its numbers are of, and how they came about.
         support: The numbers that it stands on, in a line below it.
+        scope: How far these numbers reach, below them on a page.
     """
 
     sentence: str
     detail: str = ""
     support: str = ""
+    scope: str = ""
 
     @property
     def text(self) -> str:

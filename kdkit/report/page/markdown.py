@@ -44,6 +44,8 @@ def _page(page: Document) -> Iterator[str]:
     yield f"**{plain(page.verdict.sentence)}**\n"
     if page.verdict.support:
         yield f"{plain(page.verdict.support)}\n"
+    if page.verdict.scope:
+        yield f"{plain(page.verdict.scope)}\n"
     for block in page.opening:
         yield from _block(block, 2)
     if page.verdict.detail:

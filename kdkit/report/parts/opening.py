@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 from typing import TYPE_CHECKING
 
 from kdkit.report.numbers.conclusion import NOISE, Ending, is_known
-from kdkit.report.numbers.names import LABELS_ONLY, MODELS
+from kdkit.report.numbers.names import LABELS_ONLY, MODELS, capital
 from kdkit.report.numbers.next_step import next_step
 from kdkit.report.numbers.student_folder import student_folder
 from kdkit.report.page import formats
@@ -27,6 +29,14 @@ ORDER = ("constant", "nearest", "untouched", LABELS_ONLY, "student", "teacher")
 """From what learnt nothing to what is imitated."""
 SHORT = {"constant": "constant answer", "nearest": "nearest row"}
 """Names that fit beside a drawing."""
+UNTAUGHT_WORDS = {
+    "constant": "constant answer: the most frequent training target",
+    "nearest": "nearest row: that of the most similar training row",
+    "untouched": "untouched student: before any training",
+}
+"""What answers the baselines give that nothing has taught."""
+COMMAND_WIDTH = 42
+"""Characters of a command's line that fit beside the drawing."""
 ROUND_ENDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 """Where the axis of shares ends that are all small; else it ends at 1."""
 
@@ -38,7 +48,7 @@ def of_run(facts: RunFacts, found: Conclusion) -> tuple[Sections, ...]:
 
 
 def scores(facts: RunFacts, found: Conclusion) -> Section | None:
-    """The headline metric of every model, and the student minus labels only; None where the student has no score."""
+    """What the student differs by, and the headline metric of every model; None where the student has no score."""
     pair = found.pair
     if pair is None or found.ending is Ending.UNSCORED:
         return None
@@ -46,9 +56,11 @@ def scores(facts: RunFacts, found: Conclusion) -> Section | None:
     ends = axis_ends(known.values())
     notes = ["Bars are 95 % intervals", *(["less is better"] if pair.sense < 0 else [])]
     notes += [f"the axis ends at {formats.tick(ends[1])}"] if ends is not None and ends[1] != 1 else []
+    untaught = "; ".join(UNTAUGHT_WORDS[model] for model in known if model in UNTAUGHT_WORDS)
+    note = ". ".join(filter(None, ("; ".join(notes), capital(untaught))))
     dots = (Dot(label=SHORT.get(model, MODELS[model]), at=score, tone=model) for model, score in known.items())
-    plots = (DotPlot.of(pair.name, *dots, ends=ends, note=f"{'; '.join(notes)}."), *_difference(found))
-    return Section(title=f"Every model on {plural(facts.evaluation.row_count, f'{facts.split} row')}", blocks=plots)
+    plots = (*_differences(found), DotPlot.of(pair.name, *dots, ends=ends, note=f"{note}."))
+    return Section(title=f"{pair.name} on {plural(facts.evaluation.row_count, f'{facts.split} row')}", blocks=plots)
 
 
 def axis_ends(drawn: Iterable[Interval]) -> tuple[float, float] | None:
@@ -60,18 +72,25 @@ def axis_ends(drawn: Iterable[Interval]) -> tuple[float, float] | None:
     return 0.0, next((end for end in ROUND_ENDS if most <= end), 1.0)
 
 
-def _difference(found: Conclusion) -> list[DotPlot]:
-    """Student minus labels only; not of a teacher that is not worth imitating."""
-    gain, pair = found.gain, found.pair
-    if gain is None or gain.difference is None or pair is None or found.ending is Ending.TEACHER_NOT_WORTH_IT:
+def _differences(found: Conclusion) -> list[DotPlot]:
+    """Student minus labels only and minus its teacher; not of a teacher that is not worth imitating."""
+    pair = found.pair
+    if pair is None or found.ending is Ending.TEACHER_NOT_WORTH_IT:
         return []
-    sides = ("labels only better", "student better")
-    dot = Dot(label="student minus labels only", at=gain.difference, tone=gain.verdict or NOISE)
-    reach = max(abs(each) for each in (dot.at.value, dot.at.low, dot.at.high) if math.isfinite(each)) or 1.0
+    dots = [
+        Dot(label=f"student minus {MODELS[each.other]}", at=each.difference, tone=each.verdict or NOISE)
+        for each in (found.gain, found.imitation)
+        if each is not None and each.difference is not None
+    ]
+    if not dots:
+        return []
+    sides = ("student worse", "student better")
+    drawn = [end for dot in dots for end in (dot.at.value, dot.at.low, dot.at.high)]
+    reach = max(abs(each) for each in drawn if math.isfinite(each)) or 1.0
     step = 10.0 ** math.floor(math.log10(reach))
     end = next(step * factor for factor in (1, 2, 3, 4, 5, 6, 8, 10) if step * factor >= reach)
     sides = sides if pair.sense >= 0 else sides[::-1]
-    return [DotPlot.of("Difference", dot, sides=sides, ends=(-end, end))]
+    return [DotPlot.of("Difference", *dots, sides=sides, ends=(-end, end))]
 
 
 def student(facts: RunFacts, found: Conclusion) -> Section | None:
@@ -80,21 +99,27 @@ def student(facts: RunFacts, found: Conclusion) -> Section | None:
     where = student_folder(facts)
     if where is not None:
         blocks.append(Listing(title="Its folder", text=where.path))
-        blocks.append(Listing(title="Generate text with it", text=where.predict, language="sh"))
+        blocks.append(Listing(title="Generate text with it", text=in_lines(where.predict), language="sh"))
         if where.code:
             blocks.append(Listing(title="The same in Python", text=where.code, language="python", folded=True))
     step = next_step(facts, found)
     if step is not None and step.commands:
         title = f"Next: {step.words[:1].lower()}{step.words[1:]}".removesuffix(".")
-        blocks.append(Listing(title=title, text="\n".join(map(_in_lines, step.commands)), language="sh"))
+        blocks.append(Listing(title=title, text="\n".join(map(in_lines, step.commands)), language="sh"))
     elif step is not None:
         blocks.append(Items((("next", step.words),)))
     return Section(title="The student", blocks=tuple(blocks)) if blocks else None
 
 
-def _in_lines(command: str) -> str:
-    """A command with its options on a line of their own; one that quotes anything is left as it is."""
-    return command if "'" in command else command.replace(" -o ", " \\\n  -o ")
+def in_lines(command: str) -> str:
+    """A command in lines that fit, an option beside its value; one that quotes anything is left as it is."""
+    if "'" in command:
+        return command
+    tied = re.sub(r" (--?\S+) ", " \\1\u00a0", command)  # which is a space that no line ends at
+    lines = textwrap.wrap(
+        tied, COMMAND_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
+    return " \\\n".join(lines).replace("\u00a0", " ")
 
 
 def _price(found: Conclusion) -> list[Table]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from kdkit.report.numbers.conclusion import BETTER, NOISE, Ending, conclude, is_known
-from kdkit.report.numbers.names import MODELS, capital
+from kdkit.report.numbers.names import LABELS_ONLY, MODELS, capital
 from kdkit.report.page import formats
 from kdkit.report.page.document import Verdict
+from kdkit.report.read.files import as_table, number
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -38,8 +40,9 @@ def of_run(facts: RunFacts, found: Conclusion | None = None) -> Verdict:
     if found.ending is Ending.TEACHER_NOT_WORTH_IT:
         names = " or ".join(IMITATED[each.other] for each in found.not_beaten)
         sentence = f"The teacher is not worth imitating: it is not clearly better than {names}."
-        return Verdict(sentence, _measured(facts, pair), support=_not_beaten(pair, found))
-    return Verdict(_sentence(pair, found), _detail(facts, pair, found), support=_support(facts, pair, found))
+        return Verdict(sentence, _measured(facts, pair), support=_not_beaten(pair, found), scope=_scope(facts, pair))
+    detail = f"{_measured(facts, pair)} {_selection(facts, pair)}"
+    return Verdict(_sentence(pair, found), detail, support=_support(facts, pair, found), scope=_scope(facts, pair))
 
 
 def _sentence(pair: Pair, found: Conclusion) -> str:
@@ -101,20 +104,32 @@ def _less(pair: Pair) -> str:
     return " (less is better)" if pair.sense < 0 else ""
 
 
-def _detail(facts: RunFacts, pair: Pair, found: Conclusion) -> str:
-    imitation = found.imitation
-    beside = ""
-    if imitation is not None and imitation.difference is not None:
-        difference = imitation.difference
-        beside = f"Student minus teacher: {formats.signed(difference.value)} ({formats.interval_words(difference)})."
-    return " ".join(filter(None, (_measured(facts, pair), beside, _selection(facts, pair))))
+def _scope(facts: RunFacts, pair: Pair) -> str:
+    """What the intervals are of, and how many rows the models were trained on where these are not all."""
+    assert pair.student is not None
+    rows = plural(pair.student.count, f"{facts.split} row")
+    return f"Intervals cover the {rows} of this one run, not other seeds. {_trained_on(facts, pair)}".strip()
+
+
+def _trained_on(facts: RunFacts, pair: Pair) -> str:
+    """Of how many rows each model was made; nothing where each training read all rows."""
+    every = number(as_table(facts.data.get("rows")).get("train"))
+    fine_tune = as_table(facts.table("teacher").get("fine_tune"))
+    used = [min(number(each.get("rows")) or math.inf, every or 0) for each in (facts.table("training"), fine_tune)]
+    if not every or used == [every, every]:
+        return ""
+    ours = "the student and labels only" if pair.score(LABELS_ONLY) is not None else "the student"
+    if fine_tune:
+        return f"The teacher was trained on {plural(int(used[1]), 'row')}, {ours} on {formats.count(used[0])}."
+    were = "were" if ours.endswith("only") else "was"
+    return f"{capital(ours)} {were} trained on {formats.count(used[0])} of {plural(int(every), 'row')}."
 
 
 def _measured(facts: RunFacts, pair: Pair) -> str:
     assert pair.student is not None
     assert is_known(pair.student)
     rows = plural(pair.student.count, f"{facts.split} row")
-    return f"{pair.name} of suite {pair.suite}, against the ground truth of {rows}; differences are of the same rows."
+    return f"{pair.name} is measured against the true answers of {rows}, and differences are taken row by row."
 
 
 def _selection(facts: RunFacts, pair: Pair) -> str:

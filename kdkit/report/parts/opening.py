@@ -116,9 +116,7 @@ def in_lines(command: str) -> str:
     if "'" in command:
         return command
     tied = re.sub(r" (--?\S+) ", " \\1\u00a0", command)  # which is a space that no line ends at
-    lines = textwrap.wrap(
-        tied, COMMAND_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
+    lines = textwrap.wrap(tied, COMMAND_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     return " \\\n".join(lines).replace("\u00a0", " ")
 
 

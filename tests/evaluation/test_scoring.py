@@ -131,10 +131,10 @@ def test_without_rows_there_are_no_scores():
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
-        ({"m": [1.0]}, 'metric suite "bad" gave 1 values of "m" for 2 rows'),
-        ({"m": [1.0, float("nan")]}, 'metric suite "bad" gave nan as "m" of row 1'),
-        ({"m": [float("inf"), 1.0]}, 'metric suite "bad" gave inf as "m" of row 0'),
-        ({"m": ["high", 1.0]}, 'metric suite "bad" gave \'high\' as "m" of row 0'),
+        ({"m": [1.0]}, 'metric suite "bad" returned 1 values of "m" for 2 rows'),
+        ({"m": [1.0, float("nan")]}, 'metric suite "bad" returned nan as "m" of row 1'),
+        ({"m": [float("inf"), 1.0]}, 'metric suite "bad" returned inf as "m" of row 0'),
+        ({"m": ["high", 1.0]}, 'metric suite "bad" returned \'high\' as "m" of row 0'),
     ],
 )
 def test_a_suite_that_breaks_its_word_is_named(metrics, message):

@@ -42,7 +42,7 @@ from kdkit.system.team import ALONE, Team, exit_code_of
 from kdkit.training import Forward
 
 SIZES = st.integers(1, 4)
-GONE = "error: another process of this run is gone ("
+GONE = "error: another process of this run has ended ("
 LATER = "run the same command to resume"
 STEP = "kdkit.training.loop:Trainer._step"
 

@@ -278,7 +278,7 @@ def test_a_run_that_goes_on_with_other_threads_says_so_and_how_to_avoid_it(folde
     assert {name: entry["threads"] for name, entry in record["stages"].items()} == {"a": [1], "b": [1, 2], "c": [2]}
     progress.notes.clear()
     Works().run(folder, progress=progress)
-    assert not [note for note in progress.notes if "begun with" in note]
+    assert not [note for note in progress.notes if "this run began with" in note]
 
 
 def test_a_folder_of_another_recipe_is_refused_with_the_differences(folder):

@@ -165,5 +165,5 @@ def test_an_old_run_is_refused_before_a_cache_is_repaired(old):
 def test_the_former_environment_variable_is_not_ignored(monkeypatch, tmp_path):
     monkeypatch.delenv("KDKIT_STORE", raising=False)
     monkeypatch.setenv("KDKIT_CACHE", str(tmp_path))
-    with pytest.raises(UsageError, match="is called KDKIT_STORE now"):
+    with pytest.raises(UsageError, match="KDKIT_CACHE is now called KDKIT_STORE; rename it, or unset it"):
         store_of("", tmp_path / "runs" / "a")

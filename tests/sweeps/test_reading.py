@@ -238,7 +238,7 @@ def test_what_is_told_apart_by_is_no_part_of_the_digest(sweep):
         ),
         (  # what cannot be varied together is not tried together
             "[sweep.grid]\nloss = [{ name = 'kd' }]\n'loss.alpha' = [7]",
-            [(1, 2, "sweep: loss and loss.alpha, which is in it, cannot both be varied")],
+            [(1, 2, "sweep: loss and loss.alpha, a key in it, cannot both be varied")],
         ),
         ("[sweep.search]\nname = 'x'", [(2, 1, 'sweep.search.name: unknown search "x"; available: none')]),
         ("[sweep.grid]\ncodec = [{ name = 'plain' }]\ncodec.x = [1]", None),

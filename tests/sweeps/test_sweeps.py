@@ -624,7 +624,7 @@ def test_a_search_varies_keys_that_there_are_and_is_not_split(tmp_path, folder):
         load_sweep(table, plugins=plugins)
     table, plugins = searching(tmp_path)
     table["sweep"]["grid"] = {"loss.alpha": [1]}
-    with pytest.raises(RecipeError, match=r"sweep\.grid: does not go with \[sweep\.search\]"):
+    with pytest.raises(RecipeError, match=r"sweep\.grid: cannot be used with \[sweep\.search\]"):
         load_sweep(table, plugins=plugins)
     del table["sweep"]["grid"]
     with pytest.raises(UsageError, match=r"--part cannot be used with \[sweep\.search\]"):
@@ -645,7 +645,7 @@ def test_a_proposal_that_makes_no_trial_is_a_failed_one_and_ends_nothing(tmp_pat
     assert [alpha for alpha, _ in runs.started] == ALPHAS[:2]
     assert (end.done, end.failed, end.exit_code) == (2, 1, 3)
     assert (1.5, "failed", None) in TOLD[-1]
-    (note,) = [note for note in shown.notes if "makes no trial" in note]
+    (note,) = [note for note in shown.notes if "is not a valid trial" in note]
     assert "proposed loss.alpha 1.5" in note
     assert "must be at most 1, is 1.5; correct sweep.search.space" in note
     assert any("2 of 3 trials done, 1 failed" in note for note in shown.notes)

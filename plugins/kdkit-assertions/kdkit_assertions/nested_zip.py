@@ -101,8 +101,8 @@ def _inner_zip(outer: Path, archive: zipfile.ZipFile, name: str, spool_dir: Path
     free = shutil.disk_usage(folder).free
     if free < info.file_size:
         raise UsageError(
-            f"{name} must be unpacked into {folder}, which takes {info.file_size / 1000000000.0:.1f} GB, but "
-            f"only {free / 1000000000.0:.1f} GB are free; set spool_dir to a folder with more room"
+            f"{name} must be unpacked into {folder}, which takes {info.file_size / 1e9:.1f} GB, but "
+            f"only {free / 1e9:.1f} GB are free; set spool_dir to a folder with more room"
         )
     with tempfile.TemporaryFile(dir=folder) as spooled:
         with archive.open(info) as packed:

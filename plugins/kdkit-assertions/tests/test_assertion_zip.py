@@ -281,7 +281,8 @@ def test_a_part_that_is_missing_is_named_with_what_is_there(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("codet5/readme.txt", "x")
     with pytest.raises(
-        UsageError, match=r"other\.zip does not contain distillation_data_training\.jsonl\.zip, only codet5/readme\.txt$"
+        UsageError,
+        match=r"other\.zip does not contain distillation_data_training\.jsonl\.zip, only codet5/readme\.txt$",
     ):
         load(path)
     with zipfile.ZipFile(path, "w") as archive:

@@ -640,7 +640,9 @@ def test_against_the_teacher_the_suite_says_nothing(oracles):
 
 
 def test_rows_of_other_data_sets_do_not_count():
-    with pytest.warns(UserWarning, match=r'"execution" can run only rows of the data set "python-tests", and there are none'):
+    with pytest.warns(
+        UserWarning, match=r'"execution" can run only rows of the data set "python-tests", and there are none'
+    ):
         check_metrics(Execution(allow_execution=True))
 
 

@@ -58,7 +58,7 @@ class SweepEnd:
     failed: int
 
     def __repr__(self) -> str:
-        """A line: where it is, and what came of it."""
+        """One line: where the sweep is, how many trials are done and failed, and its verdict."""
         return (
             f"<Sweep {self.facts.folder}: {self.done} done, {self.failed} failed; "
             f"{self.report.document.verdict.sentence}>"

@@ -135,7 +135,7 @@ def _rows_taken(rows: int, options: Training) -> int:
     taken = rows if fills else rows // options.batch_size * options.batch_size
     if not taken:
         raise UsageError(
-            f"{rows} training rows do not fill one batch of {options.batch_size}: lower training.batch_size "
+            f"{rows} training rows do not fill one batch of {options.batch_size}; lower training.batch_size "
             "or set training.drop_last = false"
         )
     return taken

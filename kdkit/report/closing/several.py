@@ -1,4 +1,4 @@
-"""The end of a sweep, or of a comparison: what came of it, below its table of configurations."""
+"""The end of a sweep, or of a comparison: its verdict, below the table of configurations."""
 
 from __future__ import annotations
 

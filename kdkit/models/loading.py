@@ -23,10 +23,10 @@ from kdkit.models.tokenizers import PROBE
 from kdkit.models.weights import FETCH_AGAIN, check_enough, check_weights, nothing_else, read_table, weight_files
 from kdkit.system.files import user_path
 from kdkit.system.reading import check_regular_files
-from kdkit.system.wording import first_line
+from kdkit.system.wording import first_line, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.models.auto import AutoClass
@@ -164,19 +164,37 @@ def load_model(name: str, auto: AutoClass = SEQ2SEQ) -> Any:
         check_enough(folder, parameters)
         with quiet(), nothing_else(folder) as shown:
             model, found = auto.loader.from_pretrained(
-                str(shown), dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+                str(shown),
+                dtype=torch.float32,
+                output_loading_info=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # they are refused below: transformers names them only in a log
             )
         model.name_or_path = model.config._name_or_path = str(folder)  # noqa: SLF001 - which transformers saves
     except KdkitError:
         raise
     except Exception as error:
         raise UsageError(f"{name} cannot be opened as {auto.kind}: {first_line(error)}") from error
-    if found["missing_keys"]:
-        raise UsageError(
-            f"{name} lacks {len(found['missing_keys'])} of the weights that its config.json requires, such as "
-            f"{min(found['missing_keys'])}; it is not a complete {model.config.model_type} model"
-        )
+    _check_complete(name, model.config.model_type, missing=found["missing_keys"], misshapen=found["mismatched_keys"])
     return model
+
+
+def _check_complete(
+    name: str, model_type: str, *, missing: Collection[str], misshapen: Collection[tuple[str, Any, Any]]
+) -> None:
+    """Refuse a model whose weight files lack weights of its configuration, or hold them in another shape."""
+    if misshapen:
+        weight, stored, expected = min(misshapen)
+        raise UsageError(
+            f"{name} has {plural(len(misshapen), 'weight')} of another shape than its config.json says, such as "
+            f"{weight}: {tuple(stored)} in the file, {tuple(expected)} by config.json; "
+            "use the config.json that was saved with these weights"
+        )
+    if missing:
+        raise UsageError(
+            f"{name} lacks {len(missing)} of the weights that its config.json requires, such as "
+            f"{min(missing)}; it is not a complete {model_type} model"
+        )
 
 
 def load_config(name: str, auto: AutoClass = SEQ2SEQ) -> Any:

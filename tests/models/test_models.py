@@ -386,7 +386,10 @@ def test_any_configuration_takes_special_tokens():
     [
         ({"d_model": 16}, "config.model_type is missing"),
         ({"model_type": "bartt"}, '"bartt" is not a model type of transformers; did you mean "bart"'),
-        ({"model_type": "gpt2"}, '"gpt2" is not an encoder-decoder'),
+        (
+            {"model_type": "gpt2"},
+            'config is a gpt2 model, not an encoder-decoder; use one such as "t5", or set name = "hf-causal"',
+        ),
         ({"model_type": "t5", "d_modle": 16}, "a t5 model does not have: d_modle"),
         ({"model_type": "t5", "d_model": "wide"}, "expected int, got str"),
         ({"model_type": "t5", "vocab_size": 10}, "vocab_size is 10, but the tokenizer has 270 tokens"),
@@ -512,7 +515,14 @@ def cut_weights(folder):
         (lambda f: (f / "model.safetensors").unlink(), MissingInput, "has no weights"),
         (without_a_weight, UsageError, "such as decoder.final_layer_norm.weight; it is not a complete t5 model"),
         (cut_weights, DamagedData, "are damaged"),
-        (lambda f: change_config(f, d_ff=7), UsageError, "cannot be opened as an encoder-decoder model"),
+        (
+            lambda f: change_config(f, d_ff=7),
+            UsageError,
+            (
+                "has 8 weights of another shape than its config.json says, such as decoder.block.0.layer.2.DenseRelu"
+                "Dense.wi.weight: (32, 16) in the file, (7, 16) by config.json; use the config.json that was saved with"
+            ),
+        ),
     ],
 )
 def test_a_folder_that_is_no_model_is_one_sentence(saved, tmp_path, spoil, error, sentence):

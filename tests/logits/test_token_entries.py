@@ -225,5 +225,6 @@ def test_gaps_of_a_cache_with_entries_of_no_token_are_not_filled(tmp_path, monke
         ("_stages", lambda *_: [stage]), ("open_run", opened), ("restore", restored),
     ):  # fmt: skip
         monkeypatch.setattr(recapturing, name, fake)
-    with pytest.raises(UsageError, match=r"old has logits of entries without a token, .* are in .*new, and .*old may"):
+    sentence = r"old has logits of entries without a token, .* of .*run are in .*new, so .*old may be deleted"
+    with pytest.raises(UsageError, match=sentence):
         recapturing.recapture(old, tmp_path / "run", progress=Silent())

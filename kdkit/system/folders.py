@@ -29,7 +29,7 @@ def check_inside(folder: Path) -> None:
             if found.is_symlink() and not found.resolve().is_relative_to(root):
                 raise UsageError(
                     f"{folder / found.relative_to(root)} is a link to {found.resolve()}, outside {folder}, "
-                    "and kdkit would write there; replace the link by that folder, or delete it"
+                    "and kdkit would write there; replace the link by that folder, or delete the link"
                 )
 
 

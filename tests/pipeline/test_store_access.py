@@ -33,7 +33,7 @@ def refused(folder: Path, sentence: str, **changes) -> None:
 def test_a_store_that_cannot_be_made_is_refused(tmp_path):
     refused(
         tmp_path,
-        rf"{NOWHERE}/teachers cannot be written \(No such file or directory\), and the run has to keep teachers there; "
+        rf"{NOWHERE}/teachers cannot be written \(No such file or directory\), but the run must keep teachers there; "
         "make it writable, or name another folder with store.dir or KDKIT_STORE",
         store={"dir": NOWHERE},
     )

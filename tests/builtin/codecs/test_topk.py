@@ -314,8 +314,8 @@ def test_a_tail_that_no_encoder_writes_is_damage():
     ("options", "sentence"),
     [
         ({"k": 0}, "k"),
-        ({"temperatures": ()}, "names no temperature"),
-        ({"temperatures": (1.0, 0.0)}, "has the temperature 0; they must be from 0.01 to 100"),
+        ({"temperatures": ()}, "has no temperature; give at least one"),
+        ({"temperatures": (1.0, 0.0)}, "has the temperature 0; temperatures must be from 0.01 to 100"),
         ({"temperatures": (float("nan"),)}, "has the temperature nan"),
         ({"temperatures": (1.0, 2.0, 1.0)}, "has the temperature 1 more than once"),
         ({"step": 0.0}, "step"),

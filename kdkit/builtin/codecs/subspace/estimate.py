@@ -90,13 +90,17 @@ def estimate_head(logits_NV: FloatArray, *, step: float) -> EstimatedHead:
         worst = int((lengths_H / allowed_H).argmax())
         limit = max(candidate.share * step_length(rank, step), rounding_length(largest_N[held_N])[worst])
         mean = float(np.sqrt((lengths_H**2).mean()))
-        is_heavy = candidate.share == NEAR_ENOUGH and lengths_H[worst] > max(HEAVIEST * mean, NEAR * limit)
-        if lengths_H[worst] <= limit and not is_heavy:
+        bound = limit
+        if candidate.share == NEAR_ENOUGH:
+            bound = min(limit, max(HEAVIEST * mean, NEAR * limit))
+        if lengths_H[worst] <= bound:
             return EstimatedHead(weight_VR=weight_VR, states_NR=_states(logits_NV, weight_VR))
+        allowed = f"step = {step:g} allows {limit:.3g}; the average is {mean:.3g}"
+        if lengths_H[worst] <= limit:
+            allowed = f"with an average of {mean:.3g} only {bound:.3g} is allowed"
         sentence = (
             f"a space of {rank} dimensions, learnt from {len(fitted_FV)} tokens, misses one of {len(held_HV)} "
-            f"others by {lengths_H[worst]:.3g}, but step = {step:g} allows {limit:.3g}; the average is "
-            f"{mean:.3g}"
+            f"others by {lengths_H[worst]:.3g}, but {allowed}"
         )
     raise UsageError(
         f"these logits are not a linear function of few numbers: {sentence}. Possible causes: a soft-capped "

@@ -11,11 +11,12 @@ from kdkit.evaluation.record import read_report
 from kdkit.pipeline.stages import STAGES
 from kdkit.report.closing.outcome import RunReport
 from kdkit.runs import tracking
-from kdkit.runs.folders import check_folders
+from kdkit.runs.folders import LOCK, check_folders
 from kdkit.runs.opening import open_run
 from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.resume import are_done, are_whole, do
 from kdkit.system import devices, launcher
+from kdkit.system.locks import is_held
 from kdkit.system.progress import chosen
 from kdkit.system.team import ALONE, Team
 
@@ -69,7 +70,8 @@ def run(
 def reread(recipe: Recipe, path: Path, *, progress: Progress) -> Report | None:
     """The report of a run that is finished and whole; else None. No device is asked for, and torch is not imported.
 
-    Of several processes, which have to agree, none looks.
+    Of several processes, which have to agree, none looks. None too if another process works in the folder, which may
+    be about to empty it: opening the run then says so.
 
     Raises:
         Mismatch: The folder belongs to another recipe; the message gives the differences.
@@ -80,7 +82,7 @@ def reread(recipe: Recipe, path: Path, *, progress: Progress) -> Report | None:
     check_folders(recipe, path)
     check_recipe(path, recipe)
     record = read_record(path)
-    if record.get("status") != "done" or not are_whole(record, path, recipe, STAGES):
+    if record.get("status") != "done" or is_held(path / LOCK) or not are_whole(record, path, recipe, STAGES):
         return None
     for stage in STAGES:
         progress.note(f"{stage.name}: done before")

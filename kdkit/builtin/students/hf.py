@@ -40,7 +40,7 @@ class HFStudent(ABC):
 
     def __attrs_post_init__(self) -> None:
         if bool(self.model) + (self.config is not None) + (self._kept() is not None) != 1:
-            raise UsageError("give one of `model`, `config` and `from_teacher`")
+            raise UsageError("give exactly one of `model`, `config` and `from_teacher`")
 
     @property
     @abstractmethod

@@ -58,7 +58,7 @@ class HFTeacher(ABC):
 
     def __attrs_post_init__(self) -> None:
         if bool(self.model) == (self.config is not None):
-            raise UsageError("give either `model` or `config`")
+            raise UsageError("give exactly one of `model` and `config`")
 
     @property
     @abstractmethod

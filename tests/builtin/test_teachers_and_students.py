@@ -148,7 +148,7 @@ def test_a_teacher_is_given_in_one_way(options):
 
 @pytest.mark.parametrize("options", [{}, {"model": "a", "config": tiny.T5}])
 def test_a_student_is_given_in_one_way(options):
-    with pytest.raises(UsageError, match="give one of"):
+    with pytest.raises(UsageError, match="give exactly one of `model`, `config` and `from_teacher`"):
         HFSeq2SeqStudent(**options)
 
 

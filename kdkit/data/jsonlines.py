@@ -100,7 +100,7 @@ def open_lines(
             f"there is no file {path}{_near(file)}; give {option} the path of a file with rows"
         ) from None
     except NotRegular as error:
-        raise MissingInput(f"{path} is {error.what}; {option} takes a regular file") from error
+        raise MissingInput(f"{path} is {error.what}; {option} takes a regular file with rows") from error
     except OSError as error:
         raise MissingInput(f"{path} cannot be read ({error.strerror}); {option} takes a file with rows") from error
 

@@ -140,7 +140,7 @@ def test_a_pipe_in_a_model_or_a_stored_folder_is_refused(tmp_path):
 
 def test_a_pipe_as_data_is_refused_with_the_option_that_names_it(tmp_path):
     in_place_of(tmp_path / "rows.jsonl", "a named pipe")
-    with pytest.raises(MissingInput, match=r"rows.jsonl is a named pipe; train takes a regular file of JSON lines"):
+    with pytest.raises(MissingInput, match=r"rows.jsonl is a named pipe; train takes a regular file with rows$"):
         open_lines(tmp_path / "rows.jsonl", option="train")
 
 

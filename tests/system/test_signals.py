@@ -57,7 +57,7 @@ def test_sigterm_may_come_often():
 
 @SIGNALS
 def test_work_that_can_be_cut_off_is(number, word, code):
-    with pytest.raises(Interrupted, match=f"{word}; a; the same") as error, leaving("a"):
+    with pytest.raises(Interrupted, match=f"{word}; a; run the same command to resume$") as error, leaving("a"):
         send(number)
     assert error.value.signal_exit_code == code
 

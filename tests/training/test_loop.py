@@ -103,8 +103,8 @@ MOMENTS = {
     "in validation": [("kdkit.evaluation.losses:row_losses", 1)],
     "between best and its log line": [("kdkit.training.metrics_log:MetricsLog.write", 4)],
     "between the epochs": [(LOOP + "_save", 3)],
-    "while best is written": [("kdkit.models.seq2seq:quiet", 1)],
-    "while best is replaced": [("kdkit.models.seq2seq:delete", 1)],
+    "while best is written": [("kdkit.models.open_model:quiet", 1)],
+    "while best is replaced": [("kdkit.models.open_model:delete", 1)],
     "before final": [("kdkit.models.seq2seq:Seq2SeqModel.save", 3)],
     "again and again": [
         (LOOP + "_step", 2),

@@ -216,4 +216,4 @@ def test_a_run_with_schedules_trains_by_them_and_judges_by_their_end(tmp_path):
     for line in tiny.metrics(folder, kind="validation"):
         assert line["loss"] == pytest.approx(line["hard"], rel=1e-6)
         assert line["soft"] is not None
-    assert "alpha 1, then 0, temperature from 4 to 1." in (folder / "report.md").read_text()
+    assert "alpha 1, then 0, temperature from 4 to 1\n" in (folder / "report.md").read_text()

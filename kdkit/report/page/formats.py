@@ -132,10 +132,15 @@ def setting(value: object) -> str:
     return str(value)
 
 
+def is_schedule(table: Mapping[str, object]) -> bool:
+    """Whether a recipe's table is a number that changes while a model is trained."""
+    return bool(table) and table.keys() <= {"start", "end", "epochs"}
+
+
 def _table(table: Mapping[str, object]) -> str:
     """A component and its options, a schedule, or anything with keys."""
     told = {key: setting(value) for key, value in table.items()}
-    if table and table.keys() <= {"start", "end", "epochs"}:
+    if is_schedule(table):
         epochs = table.get("epochs")
         if isinstance(epochs, list | tuple) and epochs:
             return ", then ".join(map(setting, epochs))

@@ -251,11 +251,11 @@ def _settings(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
     """A recipe table as its keys and values; nested tables flattened, what is empty or sets no limit left out."""
     found: list[tuple[str, str]] = []
     for key, value in table.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and not formats.is_schedule(value):
             found += _settings(value, f"{prefix}{key}.")
         elif isinstance(value, list):
             plain = [item for item in value if not isinstance(item, Mapping)]
             found += [(f"{prefix}{key}", formats.setting(plain))] if plain else []
-        elif value not in {None, ""} and not (value == 0 and key.endswith(NO_LIMIT)):
+        elif value not in (None, "") and not (value == 0 and key.endswith(NO_LIMIT)):
             found.append((f"{prefix}{key}", formats.setting(value)))
     return found

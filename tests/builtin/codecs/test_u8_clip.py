@@ -8,7 +8,7 @@ import hypothesis.extra.numpy as hnp
 import lz4.frame
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kdkit.api.values import Grid, TeacherBlock
@@ -19,6 +19,8 @@ from kdkit.testing import synthetic_block
 
 SCOPES = ("row", "array")
 LOGITS = hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 40)), elements=st.floats(-60, 60, width=32))
+# Rows further from each other than a clip is wide: one grid for all of them has wider steps.
+APART = np.array([[45.0], [42.0], [43.0]], np.float32)
 
 
 def block(logits_TV, grid=None):
@@ -37,6 +39,7 @@ def log_softmax(logits_TV):
 
 @pytest.mark.parametrize("scope", SCOPES)
 @given(logits_TV=LOGITS, clip=st.floats(0.01, 100))
+@example(logits_TV=APART, clip=0.01)
 @settings(max_examples=150, deadline=None)
 def test_log_probabilities_within_the_clip_are_off_by_one_step_at_most(scope, logits_TV, clip):
     kept_TV = logits_TV >= logits_TV.max(axis=1, keepdims=True).astype(np.float64) - clip
@@ -49,6 +52,7 @@ def test_log_probabilities_within_the_clip_are_off_by_one_step_at_most(scope, lo
 
 @pytest.mark.parametrize("scope", SCOPES)
 @given(logits_TV=LOGITS, clip=st.floats(0.01, 30))
+@example(logits_TV=APART, clip=0.01)
 @settings(max_examples=150, deadline=None)
 def test_the_sum_of_exponentials_beyond_the_clip_is_kept(scope, logits_TV, clip):
     x_TV = logits_TV.astype(np.float64)

@@ -211,7 +211,9 @@ class UniformGridLZ4:
         q_TV = quantise(within_TV, scale_R1, zero_point_R1, top=self._top - 1)
         q_TV += 1
         q_TV[~kept_TV] = 0
-        step = clip / (self._top - 1)
+        # One grid for rows that lie apart has wider steps than the clip asks for, whatever float32 rounds.
+        span = float(within_TV.max()) - float(within_TV.min()) if rows < len(logits_TV) else 0.0
+        step = max(clip, span) / (self._top - 1)
         check_fine_enough(logits_TV, q_TV, scale_R1, zero_point_R1, first=1, step=step, example=example)
         tail_T1 = tail_levels(logits_TV, kept_TV)
         return _Content(scale_R1=scale_R1, zero_point_R1=zero_point_R1, tail_T1=tail_T1, q_TV=q_TV)

@@ -140,7 +140,7 @@ WRONG_SPACES = [
     ({"a": {"choices": [1], "low": 2}}, "choices and a range; give one of them"),
     ({"a": {"lo": 1, "high": 2}}, 'has "lo", which is not an option of an axis; did you mean "low"?'),
     ({"a": {"mean": 1}}, "available: low, high, step, log, choices"),
-    ({}, "names no axis"),
+    ({}, 'has no axis; give one, such as { "loss.alpha" = '),
     ({"a": {"low": 1, "high": 2**60}}, "floats cannot tell such numbers apart"),
     ({"a": {"low": 0.0, "high": 1.0, "step": 1e-300}}, "floats cannot tell such numbers apart"),
 ]

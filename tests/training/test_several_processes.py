@@ -161,4 +161,6 @@ def test_a_killed_process_is_missed_at_once_and_in_a_sentence(spread, tmp_path):
     (lead, log), _ = start_together(tmp_path, 2, dies_after=2, **(SPREAD if spread else {}))
     lead.join(60)
     assert lead.exitcode == 1
-    assert log.read_text().splitlines()[-1].startswith("kdkit.errors.Lost: another process of this run is gone")
+    said = log.read_text().splitlines()[-1]
+    assert said.startswith("kdkit.errors.Lost: another process of this run has ended (")
+    assert said.endswith("); run the same command to resume from the last saved state")

@@ -29,8 +29,20 @@ ENCODER = ("max_encoder_position_embeddings", "max_source_positions", "max_posit
 DECODER = ("max_decoder_position_embeddings", "max_target_positions", "max_position_embeddings")
 
 
+class _Sized:
+    """What kinds of models of transformers have in common."""
+
+    def size_of(self, config: Any) -> ModelSize:
+        """Parameters and vocabulary of a configuration; nothing is allocated.
+
+        Raises:
+            UsageError: There is no model of such numbers.
+        """
+        return size_of(config)
+
+
 @attrs.frozen
-class EncoderDecoder:
+class EncoderDecoder(_Sized):
     """Models whose encoder reads the source and whose decoder writes the target, such as T5 and BART."""
 
     @property
@@ -80,14 +92,6 @@ model = AutoModelForSeq2SeqLM.from_pretrained("{folder}")
 ids = tokenizer("the source text", return_tensors="pt").input_ids
 print(tokenizer.decode(model.generate(ids, max_length={generation.max_new_tokens + 1})[0], skip_special_tokens=True))"""
 
-    def size_of(self, config: Any) -> ModelSize:
-        """Parameters and vocabulary of a configuration; nothing is allocated.
-
-        Raises:
-            UsageError: There is no model of such numbers.
-        """
-        return size_of(config)
-
     def check_positions(self, config: Any, limits: TokenLimits, generation: Generation) -> None:
         """Refuse limits that exceed a model's positions.
 
@@ -108,7 +112,7 @@ print(tokenizer.decode(model.generate(ids, max_length={generation.max_new_tokens
 
 
 @attrs.frozen
-class DecoderOnly:
+class DecoderOnly(_Sized):
     """Models that continue a text, such as Llama and GPT-2: they read the prompt and write the completion after it."""
 
     @property
@@ -161,14 +165,6 @@ model = AutoModelForCausalLM.from_pretrained("{folder}")
 inputs = tokenizer("the prompt", return_tensors="pt")
 ids = model.generate(**inputs, max_new_tokens={generation.max_new_tokens})
 print(tokenizer.decode(ids[0, inputs.input_ids.shape[1] :], skip_special_tokens=True))"""
-
-    def size_of(self, config: Any) -> ModelSize:
-        """Parameters and vocabulary of a configuration; nothing is allocated.
-
-        Raises:
-            UsageError: There is no model of such numbers.
-        """
-        return size_of(config)
 
     def check_positions(self, config: Any, limits: TokenLimits, generation: Generation) -> None:
         """Refuse limits beyond a model's positions: prompt and completion share them.

@@ -67,9 +67,8 @@ class HFStudent(ABC):
             return
         from kdkit import models
 
-        if self.model:
-            self.model_kind.load_tokenizer(self.model)
-            models.load_config(self.model, self.model_kind.auto)
+        self.model_kind.load_tokenizer(self.model)
+        models.load_config(self.model, self.model_kind.auto)
 
     def find_folder(self) -> Path | None:
         """The named model's folder."""

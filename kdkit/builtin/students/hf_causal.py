@@ -55,10 +55,12 @@ class HFCausalStudent(HFStudent):
 
     def remarks(self, teacher_tokenizer: Tokenizer) -> Iterator[str]:
         """That the student is to end texts with another token than it was made with."""
-        if not self.model or self.load_tokenizer(teacher_tokenizer) is not teacher_tokenizer:
+        from kdkit import models
+
+        if not self.model:
             return
         own = self.model_kind.load_tokenizer(self.model)
-        if own.eos_token_id != teacher_tokenizer.eos_token_id:
+        if own.eos_token_id != teacher_tokenizer.eos_token_id and models.same_tokens(own, teacher_tokenizer):
             yield (
                 f"the student {self.model} was made to end texts with {_token(own)}, and the teacher ends them with "
                 f"{_token(teacher_tokenizer)}: the student learns that, and is saved with the teacher's tokenizer"

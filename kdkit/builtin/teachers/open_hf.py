@@ -86,8 +86,7 @@ class HFTeacher(ABC):
             return
         from kdkit import models
 
-        if self.tokenizer or self.model:
-            self._named_tokenizer()
+        self._named_tokenizer()
         if self.model:
             models.load_config(self.model, self.model_kind.auto)
 
@@ -95,7 +94,7 @@ class HFTeacher(ABC):
         """The given one, the model's, or a new one trained on sources and targets of the training rows."""
         from kdkit import models
 
-        if self.tokenizer or self.model:
+        if not self.is_self_contained:
             return self._named_tokenizer()
         texts = (text for example in corpus.train for text in (example.source, example.target))
         return models.train_bpe(texts, vocab_size=self.vocab_size, ends_texts=self.ends_texts)

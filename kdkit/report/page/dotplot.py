@@ -12,6 +12,8 @@ from kdkit.report.page.charts.svg import is_known, reach
 from kdkit.report.page.tables import Cell, Group, Row, Table
 
 MOST_TICKS = 5
+MOST_SIGNED = 4
+"""Of differences, whose numbers are longer: five ran into each other on a screen of 1200 pixels."""
 NARROW = 38
 """What lies on one side of 0 is not written where that side has fewer per cent of the axis."""
 NOTHING = Interval(value=0.0, low=0.0, high=0.0, count=0)
@@ -77,7 +79,8 @@ class DotPlot:
     @property
     def ticks(self) -> tuple[tuple[float, str], ...]:
         """Round numbers along the axis, by their place in per cent."""
-        return tuple((self.place(value), formats.tick(value)) for value in round_numbers(*self.axis))
+        most = MOST_TICKS if self.sides is None else MOST_SIGNED
+        return tuple((self.place(value), formats.tick(value)) for value in round_numbers(*self.axis, most))
 
     @property
     def placed_sides(self) -> tuple[tuple[str, str], ...]:

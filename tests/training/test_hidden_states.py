@@ -633,4 +633,4 @@ def test_a_run_with_features_compares_the_states_that_its_cache_holds(tmp_path):
     lines = tiny.metrics(report.run_dir)
     assert lines[-1]["feature"] < lines[0]["feature"]
     assert "Student: distance of hidden states" in (report.run_dir / "report.html").read_text()
-    assert "features (distance cosine, weight from 1 to 0.5)" in (report.run_dir / "report.md").read_text()
+    assert "features.distance cosine, features.weight from 1 to 0.5" in (report.run_dir / "report.md").read_text()

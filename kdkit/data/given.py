@@ -154,8 +154,7 @@ def _faults_of_row(row: Any) -> Iterator[str]:
         yield f"{_kind(row)} instead of a kdkit.api.Example"
         return
     texts = {"id": row.id, "source": row.source, "target": row.target}
-    if row.prediction is not None:
-        texts["prediction"] = row.prediction
+    texts |= {name: text for name in ("prediction", "document") if (text := getattr(row, name)) is not None}
     for name, value in texts.items():
         if not isinstance(value, str):
             yield f"an example whose {name} is {_kind(value)} instead of text"

@@ -83,6 +83,14 @@ class Rows:
     encoding: Encoding
 
     @cached_property
+    def documents(self) -> tuple[str, ...]:
+        """Which document each row belongs to, by its id; a row that is no part of another is its own.
+
+        Rows of one document are alike, so what resamples rows resamples documents.
+        """
+        return tuple(example.id if example.document is None else example.document for example in self.examples)
+
+    @cached_property
     def prompts(self) -> Sequence[EncodedExample]:
         """What a model reads to write a text for each row."""
         return self.encoding.kind.prompts(self.encoded, self.examples, self.tokenizer, self.encoding.limits)

@@ -182,6 +182,8 @@ def rest_of(row: Example) -> dict[str, Any]:
         rest["prediction"] = row.prediction
     if row.meta:
         rest["meta"] = _finite(dict(row.meta))
+    if row.document is not None:
+        rest["document"] = row.document
     return rest
 
 

@@ -26,6 +26,7 @@ examples = st.builds(
     cuts=st.lists(cuts, max_size=1).map(tuple),
     prediction=st.none() | texts,
     meta=st.dictionaries(texts, st.none() | st.integers() | st.lists(texts, max_size=1), max_size=1),
+    document=st.none() | texts,
 )
 
 

@@ -47,6 +47,8 @@ class Example:
             the end of the source is cut off.
         prediction: The teacher's text for the row where the data set came with one (see the `recorded` teacher).
         meta: Facts that metric suites and reports use; values that JSON can hold.
+        document: What the row is a part of, where it is a part: the id of the text that it is a block of, or of the
+            conversation that it is a turn of. Rows of one document are not independent of each other.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Example:
     cuts: tuple[Cut, ...] = ()
     prediction: str | None = None
     meta: Mapping[str, Any] = attrs.field(factory=dict)
+    document: str | None = None
 
 
 @attrs.frozen(kw_only=True)

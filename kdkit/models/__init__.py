@@ -20,12 +20,12 @@ from kdkit.models.loading import (
     config_from,
     find_folder,
     load_config,
-    load_model,
     load_tokenizer,
     read_config,
 )
 from kdkit.models.making import new_model, size_of
 from kdkit.models.open_model import count_parameters
+from kdkit.models.opening import load_model
 from kdkit.models.seq2seq import Seq2SeqModel
 from kdkit.models.tokenizers import (
     check_same_tokenizer,

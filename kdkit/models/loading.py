@@ -1,4 +1,4 @@
-"""Opens models and tokenizers by name or path, local first, then the hub; one sentence if neither has it."""
+"""Opens configurations and tokenizers by name or path, local first, then the hub; a sentence if neither has it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kdkit.data.tokens import source_ids
-from kdkit.errors import KdkitError, MissingInput, UsageError
+from kdkit.errors import MissingInput, UsageError
 from kdkit.models.auto import SEQ2SEQ
 from kdkit.models.config_fields import (
     check_fields,
@@ -20,13 +20,13 @@ from kdkit.models.config_fields import (
     with_tokens,
 )
 from kdkit.models.tokenizers import PROBE
-from kdkit.models.weights import FETCH_AGAIN, check_enough, check_weights, nothing_else, read_table, weight_files
+from kdkit.models.weights import FETCH_AGAIN, read_table, weight_files
 from kdkit.system.files import user_path
 from kdkit.system.reading import check_regular_files
-from kdkit.system.wording import first_line, plural
+from kdkit.system.wording import first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.models.auto import AutoClass
@@ -143,58 +143,6 @@ def load_tokenizer(name: str, *, pads_with_end: bool = False) -> Tokenizer:
     if tokenizer.pad_token_id is None:
         raise UsageError(f"the tokenizer of {name} has no padding token")
     return cast("Tokenizer", tokenizer)
-
-
-def load_model(name: str, auto: AutoClass = SEQ2SEQ) -> Any:
-    """A model with its weights, in fp32, on the CPU.
-
-    Raises:
-        MissingInput: It is not there.
-        UsageError: What is there is a model of another kind.
-        DamagedData: Its weight files are cut or are something else.
-    """
-    import torch
-
-    config = load_config(name, auto)
-    folder = find_folder(name, weights=True)
-    check_weights(folder)
-    try:
-        with quiet(), torch.device("meta"):
-            parameters = auto.loader.from_config(config, trust_remote_code=False).num_parameters()
-        check_enough(folder, parameters)
-        with quiet(), nothing_else(folder) as shown:
-            model, found = auto.loader.from_pretrained(
-                str(shown),
-                dtype=torch.float32,
-                output_loading_info=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,  # they are refused below: transformers names them only in a log
-            )
-        model.name_or_path = model.config._name_or_path = str(folder)  # noqa: SLF001 - which transformers saves
-    except KdkitError:
-        raise
-    except Exception as error:
-        raise UsageError(f"{name} cannot be opened as {auto.kind}: {first_line(error)}") from error
-    _check_complete(name, model.config.model_type, missing=found["missing_keys"], misshapen=found["mismatched_keys"])
-    return model
-
-
-def _check_complete(
-    name: str, model_type: str, *, missing: Collection[str], misshapen: Collection[tuple[str, Any, Any]]
-) -> None:
-    """Refuse a model whose weight files lack weights of its configuration, or hold them in another shape."""
-    if misshapen:
-        weight, stored, expected = min(misshapen)
-        raise UsageError(
-            f"{name} has {plural(len(misshapen), 'weight')} of another shape than its config.json says, such as "
-            f"{weight}: {tuple(stored)} in the file, {tuple(expected)} by config.json; "
-            "use the config.json that was saved with these weights"
-        )
-    if missing:
-        raise UsageError(
-            f"{name} lacks {len(missing)} of the weights that its config.json requires, such as "
-            f"{min(missing)}; it is not a complete {model_type} model"
-        )
 
 
 def load_config(name: str, auto: AutoClass = SEQ2SEQ) -> Any:

@@ -1,0 +1,68 @@
+"""Opens a model with its weights: in the type and on the device that are asked for, whole or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kdkit.errors import KdkitError, UsageError
+from kdkit.models.auto import SEQ2SEQ
+from kdkit.models.loading import find_folder, load_config, quiet
+from kdkit.models.weights import check_enough, check_weights, nothing_else
+from kdkit.system.wording import first_line, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from kdkit.models.auto import AutoClass
+
+
+def load_model(name: str, auto: AutoClass = SEQ2SEQ) -> Any:
+    """A model with its weights, in fp32, on the CPU.
+
+    Raises:
+        MissingInput: It is not there.
+        UsageError: What is there is a model of another kind.
+        DamagedData: Its weight files are cut or are something else.
+    """
+    import torch
+
+    config = load_config(name, auto)
+    folder = find_folder(name, weights=True)
+    check_weights(folder)
+    try:
+        with quiet(), torch.device("meta"):
+            parameters = auto.loader.from_config(config, trust_remote_code=False).num_parameters()
+        check_enough(folder, parameters)
+        with quiet(), nothing_else(folder) as shown:
+            model, found = auto.loader.from_pretrained(
+                str(shown),
+                dtype=torch.float32,
+                output_loading_info=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # they are refused below: transformers names them only in a log
+            )
+        model.name_or_path = model.config._name_or_path = str(folder)  # noqa: SLF001 - which transformers saves
+    except KdkitError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{name} cannot be opened as {auto.kind}: {first_line(error)}") from error
+    _check_complete(name, model.config.model_type, missing=found["missing_keys"], misshapen=found["mismatched_keys"])
+    return model
+
+
+def _check_complete(
+    name: str, model_type: str, *, missing: Collection[str], misshapen: Collection[tuple[str, Any, Any]]
+) -> None:
+    """Refuse a model whose weight files lack weights of its configuration, or hold them in another shape."""
+    if misshapen:
+        weight, stored, expected = min(misshapen)
+        raise UsageError(
+            f"{name} has {plural(len(misshapen), 'weight')} of another shape than its config.json says, such as "
+            f"{weight}: {tuple(stored)} in the file, {tuple(expected)} by config.json; "
+            "use the config.json that was saved with these weights"
+        )
+    if missing:
+        raise UsageError(
+            f"{name} lacks {len(missing)} of the weights that its config.json requires, such as "
+            f"{min(missing)}; it is not a complete {model_type} model"
+        )

@@ -20,6 +20,7 @@ from kdkit.models.decoding import MODEL_TOKENS, decoder_inputs, model_token, nev
 from kdkit.models.languages import marks_languages
 from kdkit.models.loading import config_from, quiet, read_config
 from kdkit.models.making import empty_model
+from kdkit.models.open_model import dtype_of
 from kdkit.models.weights import read_table, weights_digest
 from kdkit.system.digests import digest_of
 from kdkit.system.wording import first_line
@@ -160,13 +161,15 @@ def logits_digest(folder: Path, module: Any) -> str:
     """SHA-256 of what determines the logits of a folder's model under teacher forcing.
 
     That of its weights and configuration; where the decoder starts from what only the generation configuration says, of
-    that token too.
+    that token too; where the weights are not in float32, of their type too.
 
     Args:
         folder: The folder.
         module: The model, opened from there and begun alike.
     """
     digest, start = weights_digest(folder), generation_of(folder).decoder_start_token_id
+    if (dtype := dtype_of(module)) != "float32":
+        digest = digest_of([digest, dtype])
     if start != module.generation_config.decoder_start_token_id or start in _configured(
         folder, "decoder_start_token_id"
     ):

@@ -13,8 +13,9 @@ from kdkit.api.values import EncodedExample, OutputHead
 from kdkit.models.decoding import text_rules
 from kdkit.models.heads import evaluating, follows_head, head_layer, logit_width, with_bias
 from kdkit.models.loading import quiet
-from kdkit.system.files import disk_full, make_folder, publish, sync_tree
+from kdkit.system.files import disk_full, make_folder, publish, sync_tree, write_json
 from kdkit.system.folders import delete
+from kdkit.system.reading import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,10 +35,12 @@ class HFModel(ABC):
     Attributes:
         module: A transformers model with a language-model head.
         tokenizer: Its tokenizer.
+        saved_dtype: The type of the weights that `save` writes, "float32".
     """
 
     module: Any
     tokenizer: Tokenizer
+    saved_dtype: str = "float32"
 
     @abstractmethod
     def logits(self, batch: TokenBatch) -> torch.Tensor:
@@ -114,11 +117,16 @@ class HFModel(ABC):
         for left in (*folder.parent.glob(f".{folder.name}.*.partial"), *folder.parent.glob(f".{folder.name}.*.old")):
             delete([left])  # of a process that was killed here
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        size = sum(tensor.nbytes for tensor in self.module.state_dict().values())
+        weights = self.module.state_dict()
+        if self.saved_dtype != "float32":
+            weights = _of_type(weights, self.saved_dtype)
+        size = sum(tensor.nbytes for tensor in weights.values())
         with disk_full(folder, size, discards=partial):
             make_folder(folder.parent)
             with quiet():
-                self.module.save_pretrained(str(partial))
+                self.module.save_pretrained(str(partial), state_dict=weights)
+            if self.saved_dtype != "float32":
+                _state_type(partial / "config.json", self.saved_dtype)
             self.tokenizer.save_pretrained(str(partial))  # type: ignore[attr-defined]
             for name, text in texts.items():
                 (partial / name).write_text(text, encoding="utf-8")
@@ -130,6 +138,30 @@ class HFModel(ABC):
             delete([old])
         else:
             publish(partial, folder)
+
+
+def _of_type(weights: Mapping[str, torch.Tensor], dtype: str) -> dict[str, torch.Tensor]:
+    """Weights in another type; those that share their memory still do, so that they are written once."""
+    import torch
+
+    wanted = getattr(torch, dtype)
+    made: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    return {
+        name: made.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(wanted))
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in weights.items()
+    }
+
+
+def _state_type(config: Path, dtype: str) -> None:
+    """Have a configuration that was saved state the type of the weights beside it, in which transformers opens them."""
+    write_json(config, {**read_json(config), "dtype": dtype})
+
+
+def dtype_of(module: Any) -> str:
+    """The name of the type that a model's weights have, "float32"; of several types, the first weight's."""
+    return str(module.dtype).removeprefix("torch.")
 
 
 def count_parameters(module: torch.nn.Module) -> int:

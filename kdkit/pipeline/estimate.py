@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kdkit import models
 from kdkit.api.interfaces import RemarkingStudent
@@ -16,6 +16,7 @@ from kdkit.recipe.compatibility import check_compatible
 from kdkit.recipe.inputs import naming
 from kdkit.runs.stage_facts import Estimate
 from kdkit.store.rows import rows_of
+from kdkit.system.devices import is_slow_in
 from kdkit.system.files import size_text
 from kdkit.system.folders import existing
 from kdkit.training.batching import Lengths, total_steps
@@ -57,7 +58,8 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         student_config = recipe.student.model_config(student_tokenizer, teacher_config)
         student = recipe.student.model_kind.size_of(student_config)
         recipe.student.model_kind.check_positions(student_config, recipe.tokens, recipe.generation)
-    remarks = tuple(recipe.student.remarks(tokenizer)) if isinstance(recipe.student, RemarkingStudent) else ()
+    remarks = [*recipe.student.remarks(tokenizer)] if isinstance(recipe.student, RemarkingStudent) else []
+    remarks += _slow_types(recipe, {"teacher": teacher_config, "student": student_config})
     if student_tokenizer is not tokenizer:
         models.check_same_tokenizer(tokenizer, student_tokenizer)
     least = {"source": models.source_size(tokenizer), "target": models.target_size(tokenizer)}
@@ -135,6 +137,18 @@ def _doubts(
             fewer, encoded = drawn(examples, count), EncodedRows.of(drawn(rows, count))
             more = doubts(recipe, fewer, encoded, tokenizer, {role: ends[role]})
             yield from (f"with {where} = {count:,}, {each}" for each in more if each not in found)
+
+
+def _slow_types(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each model whose type of weights the processor is slow with."""
+    for role, config in configs.items():
+        asked = str(recipe.resolved[role].get("dtype"))
+        dtype = str(getattr(config, "dtype", "")).removeprefix("torch.") if asked == "auto" else asked
+        if is_slow_in(dtype, recipe.device):
+            yield (
+                f"the {role} computes in {dtype}, with which this processor is several times slower than with float32; "
+                f'unless memory is short, set {role}.dtype = "float32"'
+            )
 
 
 def _most_rows(recipe: Recipe) -> int:

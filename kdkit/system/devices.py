@@ -64,6 +64,19 @@ def _own(device: str, team: Team, place: int) -> str:
     return f"cuda:{place}"
 
 
+def is_slow_in(dtype: str, device: str) -> bool:
+    """Whether a recipe's `device` is a processor that has to convert every number of a half-precision type first."""
+    import torch
+
+    if device not in {"cpu", "auto"} or dtype not in {"bfloat16", "float16"}:
+        return False
+    if device == "auto" and (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        return False
+    flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    wanted = ("avx512_bf16", "amx_bf16") if dtype == "bfloat16" else ("avx512_fp16", "amx_fp16")
+    return not any(flags.get(flag) for flag in wanted)
+
+
 def threads() -> int:
     """How many threads compute on the CPU: sums of another number of threads differ in their last bits."""
     import torch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
-from kdkit.api.options import option
+from kdkit.api.options import one_of, option
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import TextModel, Tokenizer
     from kdkit.models import HFKind
+    from kdkit.models.open_model import HFModel
 
 
 def _some_layer(_instance: object, _field: object, layers: tuple[int, ...]) -> None:
@@ -36,6 +37,14 @@ class HFStudent(ABC):
     config: dict[str, Any] | None = option(
         "A new model instead: `model_type` and that transformers type's own fields; it uses the teacher's tokenizer.",
         default=None,
+    )
+
+    dtype: str = option(
+        "Type in which its weights are saved and scored: float32, bfloat16 or float16. They are trained in float32, "
+        "where a small step is not rounded away; `training.precision` makes that faster.",
+        default="float32",
+        check=one_of("float32", "bfloat16", "float16"),
+        neutral="float32",
     )
 
     def __attrs_post_init__(self) -> None:
@@ -108,17 +117,17 @@ class HFStudent(ABC):
 
         tokenizer, auto = self.load_tokenizer(teacher_tokenizer), self.model_kind.auto
         if self.model:
-            module = models.load_model(self.model, auto)
+            module = models.load_model(self.model, auto, device=device)
         elif self.config is not None:
-            module = models.new_model(self._new_config(self.config, tokenizer), seed=seed)
+            module = models.new_model(self._new_config(self.config, tokenizer), seed=seed).to(device)
         else:
             kept = self._kept()
             assert kept is not None
             assert teacher_folder is not None, "model_config refuses this before anything is made"
-            module = models.keep_layers(models.load_model(str(teacher_folder), auto), kept, seed=seed)
+            module = models.keep_layers(models.load_model(str(teacher_folder), auto), kept, seed=seed).to(device)
         if teacher_folder is not None:
             self._write_like(module, models.generation_of(teacher_folder))
-        return self._ready(module, tokenizer, device=device)
+        return self._opened(module, tokenizer)
 
     def _write_like(self, module: Any, teacher: Any) -> None:
         """Have the student begin and end texts by the rules of its teacher's generation configuration."""
@@ -131,9 +140,12 @@ class HFStudent(ABC):
         from kdkit import models
 
         kind = self.model_kind
-        module = models.load_model(str(folder), kind.auto)
-        return self._ready(module, kind.load_tokenizer(str(folder)), device=device)
+        module = models.load_model(str(folder), kind.auto, dtype=self.dtype, device=device)
+        return self._opened(module, kind.load_tokenizer(str(folder)))
+
+    def _opened(self, module: Any, tokenizer: Tokenizer) -> TextModel:
+        return attrs.evolve(self._ready(module, tokenizer), saved_dtype=self.dtype)
 
     @abstractmethod
-    def _ready(self, module: Any, tokenizer: Tokenizer, *, device: str) -> TextModel:
+    def _ready(self, module: Any, tokenizer: Tokenizer) -> HFModel:
         """A module that was loaded or made, as a model."""

@@ -12,8 +12,9 @@ from kdkit.builtin.students.hf import HFStudent, some_layers
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from kdkit.api.interfaces import TextModel, Tokenizer
+    from kdkit.api.interfaces import Tokenizer
     from kdkit.models import DecoderOnly
+    from kdkit.models.open_model import HFModel
 
 
 @attrs.frozen(kw_only=True)
@@ -83,10 +84,10 @@ class HFCausalStudent(HFStudent):
 
         return models.config_from(table, tokenizer, self.model_kind.auto)
 
-    def _ready(self, module: Any, tokenizer: Tokenizer, *, device: str) -> TextModel:
+    def _ready(self, module: Any, tokenizer: Tokenizer) -> HFModel:
         from kdkit import models
 
-        return models.causal_model(module.to(device), tokenizer)
+        return models.causal_model(module, tokenizer)
 
 
 def _token(tokenizer: Any) -> str:

@@ -12,8 +12,9 @@ from kdkit.builtin.students.hf import HFStudent, some_layers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kdkit.api.interfaces import TextModel, Tokenizer
+    from kdkit.api.interfaces import Tokenizer
     from kdkit.models import EncoderDecoder
+    from kdkit.models.open_model import HFModel
 
 
 @attrs.frozen(kw_only=True)
@@ -68,8 +69,8 @@ class HFSeq2SeqStudent(HFStudent):
 
         return models.new_config(table, tokenizer)
 
-    def _ready(self, module: Any, tokenizer: Tokenizer, *, device: str) -> TextModel:
+    def _ready(self, module: Any, tokenizer: Tokenizer) -> HFModel:
         from kdkit import models
 
         models.begin_alike(module, tokenizer, ours=True)
-        return models.Seq2SeqModel(module=module.to(device), tokenizer=tokenizer)
+        return models.Seq2SeqModel(module=module, tokenizer=tokenizer)

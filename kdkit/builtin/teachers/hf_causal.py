@@ -37,7 +37,7 @@ class HFCausalTeacher(HFTeacher):
             return models.config_from(self.config, tokenizer, self.model_kind.auto)
         return models.load_config(self.model, self.model_kind.auto)
 
-    def _ready(self, module: Any, tokenizer: Tokenizer, *, device: str, new: bool) -> TextModel:  # noqa: ARG002
+    def _ready(self, module: Any, tokenizer: Tokenizer, *, new: bool) -> TextModel:  # noqa: ARG002
         from kdkit import models
 
-        return models.causal_model(module.to(device), tokenizer)
+        return models.causal_model(module, tokenizer)

@@ -50,8 +50,8 @@ class HFSeq2SeqTeacher(HFTeacher):
         models.check_beginning(config, tokenizer, folder=folder, ours=bool(self.tgt_lang))
         return config
 
-    def _ready(self, module: Any, tokenizer: Tokenizer, *, device: str, new: bool) -> TextModel:
+    def _ready(self, module: Any, tokenizer: Tokenizer, *, new: bool) -> TextModel:
         from kdkit import models
 
         models.begin_alike(module, tokenizer, ours=new or bool(self.tgt_lang))
-        return models.Seq2SeqModel(module=module.to(device), tokenizer=tokenizer)
+        return models.Seq2SeqModel(module=module, tokenizer=tokenizer)

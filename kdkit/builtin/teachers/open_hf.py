@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from kdkit.api.options import Training, at_least_one, option
+from kdkit.api.options import Training, at_least_one, one_of, option
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +53,13 @@ class HFTeacher(ABC):
     )
     fine_tune: Training | None = option(
         "Train it on the ground truth first: the student's loop at alpha 0.", default=None
+    )
+    dtype: str = option(
+        "Type of its weights while it is asked: float32, bfloat16, float16, or auto for the type that they are stored "
+        "in. Fine-tuning is in float32 whatever this says; `fine_tune.precision` makes that faster.",
+        default="float32",
+        check=one_of("float32", "bfloat16", "float16", "auto"),
+        neutral="float32",
     )
     capture_batch_size: int = option("Rows a batch while its logits are captured.", default=16, check=at_least_one)
 
@@ -118,11 +125,11 @@ class HFTeacher(ABC):
 
         tokenizer = self.load_tokenizer(corpus)
         module = (
-            models.load_model(self.model, self.model_kind.auto)
+            models.load_model(self.model, self.model_kind.auto, device=device)
             if self.model
-            else models.new_model(self.model_config(tokenizer), seed=seed)
+            else models.new_model(self.model_config(tokenizer), seed=seed).to(device)
         )
-        return self._ready(module, tokenizer, device=device, new=self.config is not None)
+        return self._ready(module, tokenizer, new=self.config is not None)
 
     def open(
         self,
@@ -139,15 +146,14 @@ class HFTeacher(ABC):
         kind = self.model_kind
         tokenizer = kind.load_tokenizer(str(folder)) if self.is_made_here else self.load_tokenizer(corpus)
         with models.unchanged(folder):
-            model = self._ready(
-                models.load_model(str(folder), kind.auto), tokenizer, device=device, new=self.is_made_here
-            )
+            module = models.load_model(str(folder), kind.auto, dtype=self.dtype, device=device)
+            model = self._ready(module, tokenizer, new=self.is_made_here)
             model.module.eval()
             identity = models.logits_digest(folder, model.module)
         return OpenHFTeacher(model=model, identity=identity, device=device, batch_size=self.capture_batch_size)
 
     @abstractmethod
-    def _ready(self, module: Any, tokenizer: Tokenizer, *, device: str, new: bool) -> TextModel:
+    def _ready(self, module: Any, tokenizer: Tokenizer, *, new: bool) -> TextModel:
         """A module that was loaded or made, as a model; `new` if the run made it."""
 
 

@@ -18,7 +18,6 @@ from kdkit.models.layout import (
 )
 from kdkit.models.loading import (
     config_from,
-    find_folder,
     load_config,
     load_tokenizer,
     read_config,
@@ -26,6 +25,7 @@ from kdkit.models.loading import (
 from kdkit.models.making import new_model, size_of
 from kdkit.models.open_model import count_parameters
 from kdkit.models.opening import load_model
+from kdkit.models.places import find_folder
 from kdkit.models.seq2seq import Seq2SeqModel
 from kdkit.models.tokenizers import (
     check_same_tokenizer,

@@ -18,9 +18,10 @@ from kdkit.data.tokens import target_ids
 from kdkit.errors import UsageError
 from kdkit.models.decoding import MODEL_TOKENS, decoder_inputs, model_token, never_written
 from kdkit.models.languages import marks_languages
-from kdkit.models.loading import config_from, quiet, read_config
+from kdkit.models.loading import config_from, read_config
 from kdkit.models.making import empty_model
 from kdkit.models.open_model import dtype_of
+from kdkit.models.quiet import quiet
 from kdkit.models.weights import read_table, weights_digest
 from kdkit.system.digests import digest_of
 from kdkit.system.wording import first_line

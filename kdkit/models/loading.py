@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kdkit.data.tokens import source_ids
@@ -19,90 +16,23 @@ from kdkit.models.config_fields import (
     default_fields,
     with_tokens,
 )
+from kdkit.models.places import find_folder
+from kdkit.models.quiet import quiet
 from kdkit.models.tokenizers import PROBE
-from kdkit.models.weights import FETCH_AGAIN, read_table, weight_files
-from kdkit.system.files import user_path
-from kdkit.system.reading import check_regular_files
+from kdkit.models.weights import FETCH_AGAIN, read_table
 from kdkit.system.wording import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.models.auto import AutoClass
 
-# The last three are vocabularies of slow tokenizers.
-TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.spm", "*.tokenizer", "*.codes"]
 VOCABULARIES = ("tokenizer*.json", "vocab*.json", "vocab.txt", "*.model", "*.spm", "*.tokenizer")
 RUST_PANIC = "PanicException"
 """The error of a fault inside the library tokenizers: not an Exception, and a class that nobody can import."""
 LACKS_PACKAGE = re.compile(r"requires the (\w+) library|need to install (\w+)", re.IGNORECASE)
-
-
-_ALONE = threading.RLock()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Use transformers without its own progress bars and warnings, and with no other thread of ours in it.
-
-    Bars and warnings would run through kdkit's, which says what is wrong itself. While transformers opens or makes a
-    model it changes torch for the whole process (initial weights are left out, tensors have no data), so that a second
-    thread would get a model without weights.
-    """
-    from transformers.utils import logging
-
-    with _ALONE:
-        shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
-        try:
-            yield
-        finally:
-            logging.set_verbosity(verbosity)
-            if shown:
-                logging.enable_progress_bar()
-
-
-def find_folder(name: str, *, weights: bool) -> Path:
-    """The folder of a model: a local one as it is, or a snapshot of a hub model.
-
-    Args:
-        name: A path, or the hub's `owner/name`.
-        weights: Whether weights are needed, or configuration and tokenizer only.
-
-    Raises:
-        MissingInput: There is no such folder, and the hub does not give it (or we are off-line).
-    """
-    path = user_path(name)
-    if path.is_dir():
-        check_regular_files(path)
-        return path
-    if path.is_file():
-        raise MissingInput(f"{name} is a file; give the folder of a model")
-    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise MissingInput(f"there is no model folder {name}; give the path of one, or the name of a model of the hub")
-    folder = _fetch(name, TOKENIZER_FILES)
-    if weights:
-        folder = _fetch(name, [*TOKENIZER_FILES, "*.safetensors"])
-        try:
-            weight_files(folder)
-        except MissingInput:
-            folder = _fetch(name, [*TOKENIZER_FILES, "*.bin"])
-    return folder
-
-
-def _fetch(name: str, patterns: list[str]) -> Path:
-    """The files of a hub model that match, in a folder of the hub's own cache."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
-    except Exception as error:  # the hub client's errors share no base class; all mean that the model is not available
-        raise MissingInput(
-            f'model "{name}" is not a local folder, and the hub did not provide it ({type(error).__name__}: '
-            f"{first_line(error)[:200]}); give the path of a downloaded folder instead"
-        ) from error
 
 
 def load_tokenizer(name: str, *, pads_with_end: bool = False) -> Tokenizer:

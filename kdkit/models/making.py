@@ -14,8 +14,8 @@ from kdkit.api.values import ModelSize
 from kdkit.errors import UsageError
 from kdkit.models.auto import auto_of
 from kdkit.models.heads import logit_width
-from kdkit.models.loading import quiet
 from kdkit.models.open_model import count_parameters
+from kdkit.models.quiet import quiet
 
 
 def new_model(config: Any, *, seed: int) -> Any:

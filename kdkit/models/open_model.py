@@ -12,7 +12,7 @@ import attrs
 from kdkit.api.values import EncodedExample, OutputHead
 from kdkit.models.decoding import text_rules
 from kdkit.models.heads import evaluating, follows_head, head_layer, logit_width, with_bias
-from kdkit.models.loading import quiet
+from kdkit.models.quiet import quiet
 from kdkit.system.files import disk_full, make_folder, publish, sync_tree, write_json
 from kdkit.system.folders import delete
 from kdkit.system.reading import read_json

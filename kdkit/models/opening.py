@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import KdkitError, UsageError
 from kdkit.models.auto import SEQ2SEQ
-from kdkit.models.loading import find_folder, load_config, quiet
+from kdkit.models.loading import load_config
+from kdkit.models.places import find_folder
+from kdkit.models.quiet import quiet
 from kdkit.models.weights import check_enough, check_weights, nothing_else
 from kdkit.system.wording import first_line, plural
 

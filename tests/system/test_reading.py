@@ -21,7 +21,7 @@ from kdkit.data.jsonlines import open_lines
 from kdkit.errors import DamagedData, KdkitError, MissingInput
 from kdkit.evaluation.row_scores import RowScores
 from kdkit.logits.cache import LogitCache, verify
-from kdkit.models.loading import find_folder
+from kdkit.models.places import find_folder
 from kdkit.store import folders
 from kdkit.system.reading import NotRegular, count_lines, open_regular, read_bytes, read_json, read_lines, read_tail
 

@@ -1,0 +1,55 @@
+"""Finds the folder of a model by name or path, local first, then the hub; one sentence if neither has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdkit.errors import MissingInput
+from kdkit.models.weights import weight_files
+from kdkit.system.files import user_path
+from kdkit.system.reading import check_regular_files
+from kdkit.system.wording import first_line
+
+# The last three are vocabularies of slow tokenizers.
+TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.spm", "*.tokenizer", "*.codes"]
+
+
+def find_folder(name: str, *, weights: bool) -> Path:
+    """The folder of a model: a local one as it is, or a snapshot of a hub model.
+
+    Args:
+        name: A path, or the hub's `owner/name`.
+        weights: Whether weights are needed, or configuration and tokenizer only.
+
+    Raises:
+        MissingInput: There is no such folder, and the hub does not give it (or we are off-line).
+    """
+    path = user_path(name)
+    if path.is_dir():
+        check_regular_files(path)
+        return path
+    if path.is_file():
+        raise MissingInput(f"{name} is a file; give the folder of a model")
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise MissingInput(f"there is no model folder {name}; give the path of one, or the name of a model of the hub")
+    folder = _fetch(name, TOKENIZER_FILES)
+    if weights:
+        folder = _fetch(name, [*TOKENIZER_FILES, "*.safetensors"])
+        try:
+            weight_files(folder)
+        except MissingInput:
+            folder = _fetch(name, [*TOKENIZER_FILES, "*.bin"])
+    return folder
+
+
+def _fetch(name: str, patterns: list[str]) -> Path:
+    """The files of a hub model that match, in a folder of the hub's own cache."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except Exception as error:  # the hub client's errors share no base class; all mean that the model is not available
+        raise MissingInput(
+            f'model "{name}" is not a local folder, and the hub did not provide it ({type(error).__name__}: '
+            f"{first_line(error)[:200]}); give the path of a downloaded folder instead"
+        ) from error

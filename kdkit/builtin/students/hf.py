@@ -33,7 +33,11 @@ some_layers: Any = validators.and_(_some_layer, validators.deep_iterable(validat
 class HFStudent(ABC):
     """A model of transformers by name or path, new from a configuration, or made of the teacher's own layers."""
 
-    model: str = option("Hub name or path of a model; or give `config` or `from_teacher`.", default="")
+    model: str = option(
+        "Hub name of a model, path of its folder or GGUF file, or `dist:NAME` for the model in an installed "
+        "distribution; or give `config` or `from_teacher`.",
+        default="",
+    )
     config: dict[str, Any] | None = option(
         "A new model instead: `model_type` and that transformers type's own fields; it uses the teacher's tokenizer.",
         default=None,

@@ -39,7 +39,11 @@ class HFTeacher(ABC):
     ends_texts: ClassVar[bool]
     """Whether a tokenizer that is trained here puts the end after each text by itself."""
 
-    model: str = option("Hub name or path of a model; or give `config`.", default="")
+    model: str = option(
+        "Hub name of a model, path of its folder or GGUF file, or `dist:NAME` for the model in an installed "
+        "distribution; or give `config`.",
+        default="",
+    )
     config: dict[str, Any] | None = option(
         "A new model instead: `model_type` and that transformers type's own fields.", default=None
     )

@@ -23,8 +23,8 @@ from kdkit.models.loading import (
     read_config,
 )
 from kdkit.models.making import new_model, size_of
-from kdkit.models.open_model import count_parameters
-from kdkit.models.opening import load_model
+from kdkit.models.open_model import count_parameters, device_of
+from kdkit.models.opening import Spread, load_model
 from kdkit.models.places import find_folder
 from kdkit.models.seq2seq import Seq2SeqModel
 from kdkit.models.tokenizers import (
@@ -44,6 +44,7 @@ __all__ = [
     "EncoderDecoder",
     "HFKind",
     "Seq2SeqModel",
+    "Spread",
     "adopt_languages",
     "begin_alike",
     "causal_model",
@@ -54,6 +55,7 @@ __all__ = [
     "config_with_layers",
     "count_parameters",
     "decoding_digest",
+    "device_of",
     "end_ids",
     "find_folder",
     "generation_of",

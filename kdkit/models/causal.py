@@ -21,7 +21,7 @@ import attrs
 from kdkit.errors import UsageError
 from kdkit.models.decoding import causal_generation_config, model_token
 from kdkit.models.heads import evaluating, head_layer, states_before
-from kdkit.models.open_model import HFModel
+from kdkit.models.open_model import HFModel, device_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,8 @@ class Sequences:
 
     def judging(self, rows_BWX: torch.Tensor) -> torch.Tensor:
         """Of what a model has at each position, the rows about labels: `[B, W, X]` to `[B, T, X]`."""
-        picked_BTX: torch.Tensor = rows_BWX.gather(1, self.place_BT[..., None].expand(-1, -1, rows_BWX.shape[-1]))
+        place_BT1 = self.place_BT[..., None].to(rows_BWX.device)  # another one, in a model over several devices
+        picked_BTX: torch.Tensor = rows_BWX.gather(1, place_BT1.expand(-1, -1, rows_BWX.shape[-1]))
         return picked_BTX
 
 
@@ -170,7 +171,7 @@ def sees_padding(module: Any) -> bool:
     """Whether a model writes otherwise after a prompt with padding before it: recurrent ones such as RWKV do."""
     import torch
 
-    device = next(module.parameters()).device
+    device = device_of(module)
     rows = ([0, 1, 0], [1, 1, 1]), ([1, 1, 0, 1, 0], [0, 0, 1, 1, 1])
     with evaluating(module):
         alone_V, padded_V = (
@@ -209,7 +210,7 @@ def check_causal(module: Any) -> None:
     """
     import torch
 
-    ids_BW = torch.tensor([[0, 1, 0, 1], [0, 1, 0, 0]], device=next(module.parameters()).device)
+    ids_BW = torch.tensor([[0, 1, 0, 1], [0, 1, 0, 0]], device=device_of(module))
     layer = head_layer(module)
     read: list[torch.Size] = []
     with evaluating(module), ExitStack() as stack:

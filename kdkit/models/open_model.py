@@ -79,7 +79,7 @@ class HFModel(ABC):
         if layer is None:
             return None
         row = EncodedExample(id="", source_ids=(0, 1), target_ids=(0, 1, 2))
-        batch = collate([row, row], pad_id=self.tokenizer.pad_token_id, device=str(layer.weight.device))
+        batch = collate([row, row], pad_id=self.tokenizer.pad_token_id, device=device_of(self.module))
         with evaluating(self.module):
             if follows_head(self.module, layer, lambda: self.logits(batch)):
                 return None
@@ -92,8 +92,11 @@ class HFModel(ABC):
         layer = head_layer(self.module)
         if layer is None or self.head_function() is None:
             return None
-        weight_VD = layer.weight.detach().float()
-        bias_V = torch.zeros_like(weight_VD[:, 0]) if layer.bias is None else layer.bias.detach().float()
+        from accelerate.utils import align_module_device
+
+        with align_module_device(layer):  # of a model over several devices, weights that wait elsewhere
+            weight_VD = layer.weight.detach().float()
+            bias_V = torch.zeros_like(weight_VD[:, 0]) if layer.bias is None else layer.bias.detach().float()
         bias_V = with_bias(self.module, bias_V).reshape(-1)
         return OutputHead(
             weight_VD=weight_VD.cpu().numpy(),
@@ -157,6 +160,11 @@ def _of_type(weights: Mapping[str, torch.Tensor], dtype: str) -> dict[str, torch
 def _state_type(config: Path, dtype: str) -> None:
     """Have a configuration that was saved state the type of the weights beside it, in which transformers opens them."""
     write_json(config, {**read_json(config), "dtype": dtype})
+
+
+def device_of(module: Any) -> str:
+    """The device on which a model takes its inputs; of one over several devices, that of its first weights."""
+    return str(next((each.device for each in module.parameters() if not each.is_meta), "cpu"))
 
 
 def dtype_of(module: Any) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from kdkit.errors import KdkitError, UsageError
 from kdkit.models.auto import SEQ2SEQ
 from kdkit.models.loading import load_config
@@ -13,12 +15,37 @@ from kdkit.models.weights import check_enough, check_weights, nothing_else
 from kdkit.system.wording import first_line, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from kdkit.models.auto import AutoClass
 
 
-def load_model(name: str, auto: AutoClass = SEQ2SEQ, *, dtype: str = "float32", device: str = "cpu") -> Any:
+@attrs.frozen(kw_only=True)
+class Spread:
+    """How a model is divided over the devices of a machine.
+
+    Attributes:
+        device_map: One of transformers' ways: "auto", "balanced", "balanced_low_0" or "sequential".
+        max_memory: The most that a device may take ("20GiB"), by its number or "cpu"; all of it by default.
+    """
+
+    device_map: str
+    max_memory: Mapping[str, Any] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """What transformers is told of it."""
+        numbered = {int(key) if key.isdigit() else key: most for key, most in (self.max_memory or {}).items()}
+        return {"device_map": self.device_map, "max_memory": numbered or None}
+
+
+def load_model(
+    name: str,
+    auto: AutoClass = SEQ2SEQ,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    spread: Spread | None = None,
+) -> Any:
     """A model with its weights.
 
     Each weight is read in the type that is asked for, straight onto the device: a model of eight billion parameters in
@@ -29,6 +56,7 @@ def load_model(name: str, auto: AutoClass = SEQ2SEQ, *, dtype: str = "float32", 
         auto: The class that opens it.
         dtype: The type of its weights: "float32", "bfloat16", "float16", or "auto" for the one that they are stored in.
         device: "cpu", "cuda", ...
+        spread: How it is divided over several devices instead of that one.
 
     Raises:
         MissingInput: It is not there.
@@ -48,7 +76,7 @@ def load_model(name: str, auto: AutoClass = SEQ2SEQ, *, dtype: str = "float32", 
             model, found = auto.loader.from_pretrained(
                 str(shown),
                 dtype="auto" if dtype == "auto" else getattr(torch, dtype),
-                device_map={"": device},
+                **(spread.arguments() if spread is not None else {"device_map": {"": device}}),
                 output_loading_info=True,
                 trust_remote_code=False,
                 ignore_mismatched_sizes=True,  # they are refused below: transformers names them only in a log
@@ -58,8 +86,19 @@ def load_model(name: str, auto: AutoClass = SEQ2SEQ, *, dtype: str = "float32", 
         raise
     except Exception as error:
         raise UsageError(f"{name} cannot be opened as {auto.kind}: {first_line(error)}") from error
+    _check_no_disk(name, getattr(model, "hf_device_map", {}))
     _check_complete(name, model.config.model_type, missing=found["missing_keys"], misshapen=found["mismatched_keys"])
     return model
+
+
+def _check_no_disk(name: str, places: Mapping[str, Any]) -> None:
+    """Refuse a model that does not fit: transformers would read the rest from the disk for every batch."""
+    left = [part for part, place in places.items() if place == "disk"]
+    if left:
+        raise UsageError(
+            f"{name} does not fit on the devices: there is no room for {plural(len(left), 'part')} of it, such as "
+            f"{left[0]}; raise max_memory, or set a smaller dtype"
+        )
 
 
 def _check_complete(

@@ -1,4 +1,4 @@
-"""Weights in half precision: a teacher that is asked in it, a student that is saved in it."""
+"""Weights in half precision, and on several devices: a teacher asked with them, a student saved so."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import torch
 from causal_kit import GEMMA2, LLAMA, batch, model
 
 from kdkit import models
+from kdkit.api.options import Generation
 from kdkit.api.values import Corpus
 from kdkit.builtin.students.hf_causal import HFCausalStudent
 from kdkit.builtin.students.hf_seq2seq import HFSeq2SeqStudent
 from kdkit.builtin.teachers.hf_causal import HFCausalTeacher
 from kdkit.builtin.teachers.hf_seq2seq import HFSeq2SeqTeacher
+from kdkit.errors import UsageError
 from kdkit.pipeline.estimate import _slow_types
 from kdkit.system import devices
 from kdkit.system.progress import Silent
@@ -124,3 +126,35 @@ def test_a_type_is_slow_on_a_processor_that_does_not_compute_in_it(monkeypatch):
     assert said.startswith("the teacher computes in bfloat16, with which this processor is several times slower")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert not devices.is_slow_in("bfloat16", "auto")
+
+
+@pytest.mark.parametrize("kind", ["causal", "seq2seq"])
+def test_a_teacher_over_several_devices_says_the_same(folders, kind):
+    """On one device: the map of a machine without GPUs, and weights that wait elsewhere until their layer is asked."""
+    from accelerate import cpu_offload
+
+    teacher_of = {"causal": HFCausalTeacher, "seq2seq": HFSeq2SeqTeacher}[kind]
+    rows = tiny.encoded(5)[1]
+
+    def asked(opened):
+        states = np.concatenate([block.states_TD for block in opened.states(rows, Silent())])
+        logits = np.concatenate([block.logits_TV for block in opened.logits(rows, Silent())])
+        texts = [each.text for each in opened.generate(rows, Generation(beams=2, max_new_tokens=4))]
+        return states, logits, opened.head().weight_VD, texts
+
+    alone = teacher_of(model=str(folders / kind)).open(folders / kind, None, CORPUS, device="cpu")
+    spread = teacher_of(model=str(folders / kind), device_map="auto", max_memory={"cpu": "1GiB"}).open(
+        folders / kind, None, CORPUS, device="cpu"
+    )
+    assert spread.identity == alone.identity
+    expected = asked(alone)
+    np.testing.assert_equal(asked(spread), expected)
+    cpu_offload(spread.model.module)
+    assert all(weight.is_meta for weight in spread.model.module.parameters())
+    np.testing.assert_equal(asked(spread), expected)
+    with pytest.raises(UsageError, match=r"does not fit on the devices: there is no room for .*; raise max_memory, or"):
+        teacher_of(model=str(folders / kind), device_map="auto", max_memory={"cpu": "5KiB"}).open(
+            folders / kind, None, CORPUS, device="cpu"
+        )
+    with pytest.raises(UsageError, match="max_memory needs device_map"):
+        teacher_of(model=str(folders / kind), max_memory={"cpu": "5KiB"})

@@ -65,11 +65,23 @@ class HFTeacher(ABC):
         check=one_of("float32", "bfloat16", "float16", "auto"),
         neutral="float32",
     )
+    device_map: str = option(
+        "Spread over the GPUs of the machine while it is asked, as transformers does by this name: auto, balanced, "
+        "balanced_low_0 or sequential; by default it is on one device.",
+        default="",
+        check=one_of("", "auto", "balanced", "balanced_low_0", "sequential"),
+        neutral="",
+    )
+    max_memory: dict[str, Any] | None = option(
+        'With device_map, the most that a device may take: `{ 0 = "20GiB", cpu = "60GiB" }`.', default=None
+    )
     capture_batch_size: int = option("Rows a batch while its logits are captured.", default=16, check=at_least_one)
 
     def __attrs_post_init__(self) -> None:
         if bool(self.model) == (self.config is not None):
             raise UsageError("give exactly one of `model` and `config`")
+        if self.max_memory is not None and not self.device_map:
+            raise UsageError('max_memory needs device_map, such as device_map = "auto"')
 
     @property
     @abstractmethod
@@ -150,11 +162,13 @@ class HFTeacher(ABC):
         kind = self.model_kind
         tokenizer = kind.load_tokenizer(str(folder)) if self.is_made_here else self.load_tokenizer(corpus)
         with models.unchanged(folder):
-            module = models.load_model(str(folder), kind.auto, dtype=self.dtype, device=device)
+            spread = models.Spread(device_map=self.device_map, max_memory=self.max_memory) if self.device_map else None
+            module = models.load_model(str(folder), kind.auto, dtype=self.dtype, device=device, spread=spread)
             model = self._ready(module, tokenizer, new=self.is_made_here)
             model.module.eval()
             identity = models.logits_digest(folder, model.module)
-        return OpenHFTeacher(model=model, identity=identity, device=device, batch_size=self.capture_batch_size)
+        place = device if spread is None else models.device_of(module)
+        return OpenHFTeacher(model=model, identity=identity, device=place, batch_size=self.capture_batch_size)
 
     @abstractmethod
     def _ready(self, module: Any, tokenizer: Tokenizer, *, new: bool) -> TextModel:

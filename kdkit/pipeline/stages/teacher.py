@@ -165,8 +165,10 @@ def _seed(run: Run) -> int:
 def _key(run: Run, corpus: Corpus, tokenizer: Tokenizer) -> str:
     """Everything that the made teacher depends on: of the recipe, of the data, and what it starts from."""
     options, start = run.recipe.digested, run.recipe.teacher.find_folder()
-    # Of what lies in a folder the content counts, not the name.
-    named = {"capture_batch_size", "dtype", "tokenizer"} | ({"model"} if start is not None else set())
+    # Of what lies in a folder the content counts, not the name; and how the teacher is asked later makes no other one.
+    named = {"capture_batch_size", "device_map", "dtype", "max_memory", "tokenizer"}
+    if start is not None:
+        named.add("model")
     depends = {
         "teacher": {key: value for key, value in options["teacher"].items() if key not in named},
         "tokens": options["tokens"],

@@ -13,8 +13,9 @@ MORE_PLUGINS := ./plugins/kdkit-optuna
 quickstart: $(VENV)/.installed
 	$(BIN)/kdkit run recipes/quickstart.toml
 
+# Many tests start Python: what one has compiled of the checkout serves the others, whatever the environment says.
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

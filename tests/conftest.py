@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 
 import pytest
+from hypothesis import settings
 
 _imported = 0
+
+# The same examples in every run, so that what passed here passes there; `--hypothesis-profile=default` draws others.
+settings.register_profile("alike", derandomize=True)
+settings.load_profile("alike")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests of processes that die, hang or wait for each other leave a core free."""
+    return (os.cpu_count() or 1) + 1
+
 
 # Under nohup, in a background job and in many CI runners the process starts with signals ignored, and so would all that
 # it starts. What a run does with a signal is tested as in a terminal; a test of an ignored one ignores it itself.
@@ -27,3 +39,21 @@ def _modules_are_not_searched_for_garbage():
         _imported = len(sys.modules)
         gc.collect()
         gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _disks_are_not_waited_for():
+    """A run waits for the disk some 260 times, which is most of a test's wall time where disks are slow. Only tests of
+    a power cut need to know that it does, and those watch or replace the call themselves.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _few_rows_are_timed():
+    """What a model costs in time takes a quarter of a tiny run, and no test looks at how exact it is."""
+    timing = sys.modules.get("kdkit.evaluation.timing")
+    if timing is not None:
+        timing.ALONE, timing.BATCHES = 3, 1

@@ -33,7 +33,16 @@ QUOTED_FENCE = re.compile(r"^<!-- (?:file|sections|lines) [^\n]*-->\n```.*?^```$
 
 def script(name):
     """A script of docs/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    return _loaded(ROOT / "docs" / f"{name}.py")
+
+
+def benchmark(name):
+    """A script of benchmarks/ as a module."""
+    return _loaded(ROOT / "benchmarks" / f"{name}.py")
+
+
+def _loaded(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

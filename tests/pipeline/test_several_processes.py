@@ -688,10 +688,9 @@ def losses_of(folder):
     ("launch", "noted"),
     [
         (["torch.distributed.run", "--nproc_per_node", "2"], False),
-        (["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"], False),
         (["accelerate.commands.launch", "--num_processes", "2"], True),
     ],
-    ids=["torchrun", "accelerate", "accelerate without --multi_gpu"],
+    ids=["torchrun", "accelerate without --multi_gpu"],
 )
 def test_launchers_start_it(two, recipe, launch, noted, tmp_path):
     folder, _ = two

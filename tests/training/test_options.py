@@ -205,7 +205,7 @@ def test_compiled_stacks_are_left_where_nothing_is_trained(traced, tmp_path):
 @quiet_torch
 @pytest.mark.slow
 def test_both_together_give_the_same_gradients(traced):
-    model, batches = one_layer(tiny.T5), batches_of(5, 3)
+    model, batches = one_layer(tiny.T5), batches_of(5)
     expected = gradients(model, Training(), batches)
     found = gradients(model, Training(gradient_checkpointing=True, compile=True), batches)
     for one, two in zip(found, expected, strict=True):

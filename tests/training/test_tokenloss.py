@@ -6,13 +6,12 @@ Letters: B batch, T target tokens, V vocabulary, D hidden, N label tokens.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from pages import benchmark
 
 from kdkit.api.values import DenseTargets, FactoredTargets, QuantizedTargets, SparseTargets
 from kdkit.builtin.losses.kd import KD
@@ -222,11 +221,14 @@ def test_to_try_the_head_changes_neither_mode_nor_random_numbers(training):
 
 
 @pytest.mark.slow
-def test_the_benchmark_of_memory_compares_the_same_loss():
-    script = Path(__file__).parents[2] / "benchmarks" / "loss_memory.py"
+def test_the_benchmark_of_memory_compares_the_same_loss(monkeypatch, capsys):
+    """Its sides in this process: their memory is then not their own, and is not looked at."""
+    script = benchmark("loss_memory")
+    monkeypatch.setattr(script, "apart", script.measure)
     options = ["--json", "--tokens", "48", "--vocabularies", "3000", "--chunks", "16", "--repeats", "1"]
-    process = subprocess.run([sys.executable, script, *options], check=True, capture_output=True, text=True)
-    (result,) = json.loads(process.stdout)["results"]
+    monkeypatch.setattr(sys, "argv", ["loss_memory.py", *options])
+    script.main()
+    (result,) = json.loads(capsys.readouterr().out)["results"]
     sides = result["sides"]
     assert sides["factored:16"]["loss"] == pytest.approx(sides["plain"]["loss"], rel=1e-5)
     assert sides["codes:16"]["loss"] == pytest.approx(sides["plain"]["loss"], rel=1e-3)  # eight bits

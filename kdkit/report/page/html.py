@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 from importlib import resources
@@ -18,6 +19,8 @@ from kdkit.report.page.tables import Group, Row
 from kdkit.system.wording import visible
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from kdkit.report.page.document import Chart, Document
     from kdkit.report.page.tables import Table
 
@@ -34,16 +37,6 @@ MOST_PRINTED = 7
 
 def render(page: Document) -> str:
     """The page as HTML. The same content gives the same text."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("kdkit.report.page", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     drawn, chosen = count(), count()
 
     def draw(chart: Chart) -> Any:
@@ -59,12 +52,36 @@ def render(page: Document) -> str:
         taken.add(found)
         return found
 
-    environment.globals |= {"anchor": anchor, "choice_number": lambda: next(chosen), "sheets": sheets}
-    environment.filters |= {"tied": tied, "draw": draw, "as_it_stands": as_it_stands, "enumerated": enumerate}
-    environment.filters["kind"] = lambda block: type(block).__name__
     script = "".join(_code(name) for name, kind in SCRIPTS.items() if any(part.each(kind) for part in page.parts))
-    text = environment.get_template("page.html.j2").render(page=page, script=script, policy=policy(script), icon=ICON)
+    text = _template().render(
+        page=page,
+        script=script,
+        policy=policy(script),
+        icon=ICON,
+        draw=draw,
+        anchor=anchor,
+        choice_number=lambda: next(chosen),
+    )
     return visible(text)
+
+
+@functools.cache
+def _template() -> Template:
+    """The page's template, compiled once in a process; what a single page counts is given to it with the page."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("kdkit.report.page", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals["sheets"] = sheets
+    environment.filters |= {"tied": tied, "as_it_stands": as_it_stands, "enumerated": enumerate}
+    environment.filters["kind"] = lambda block: type(block).__name__
+    return environment.get_template("page.html.j2")
 
 
 def _code(name: str) -> str:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 DEEPEST = 64
 # The logarithm of a mass so small that neither float32 nor, by much, float64 has a number for it.
 LEAST_TAIL = -700.0
+# Logits of so many entries are worked on at once: few calls for a small vocabulary, and little memory for a large one.
+_ENTRIES = 1 << 14
 
 
 def _temperatures(_instance: object, _field: object, temperatures: tuple[float, ...]) -> None:
@@ -95,15 +97,18 @@ class TopK:
         ids_TK = np.empty((tokens, kept), np.int64)
         above_TK = np.empty((tokens, kept), np.int64)
         log_tail_XT = np.empty((len(self.temperatures), tokens), np.float32)
-        for token, logits_V in enumerate(logits_TV):
-            ids_TK[token] = largest(logits_V, kept)
-            below_V = logits_V.max() - logits_V.astype(np.float64)
-            below_K = below_V[ids_TK[token]]
-            steps_K = np.rint(np.minimum(below_K / self.step, self._deepest)).astype(np.int64)
-            steps_K[np.isposinf(below_K)] = self._absent
-            above_TK[token] = steps_K.max() - steps_K
-            for index, temperature in enumerate(self.temperatures):
-                log_tail_XT[index, token] = _log_tail(below_V / temperature, ids_TK[token])
+        at_once = max(1, _ENTRIES // vocab_size)
+        for start in range(0, tokens, at_once):
+            some = slice(start, start + at_once)
+            below_TV = logits_TV[some].max(axis=1, keepdims=True) - logits_TV[some].astype(np.float64)
+            ids_TK[some] = largest(logits_TV[some], kept)
+            below_TK = below_TV[np.arange(len(below_TV))[:, None], ids_TK[some]]
+            steps_TK = np.rint(np.minimum(below_TK / self.step, self._deepest)).astype(np.int64)
+            steps_TK[np.isposinf(below_TK)] = self._absent
+            above_TK[some] = steps_TK.max(axis=1, keepdims=True) - steps_TK
+            if kept < vocab_size:
+                for index, temperature in enumerate(self.temperatures):
+                    log_tail_XT[index, some] = _log_tails(below_TV / temperature, ids_TK[some])
         parts = [head(tokens, vocab_size)]
         if kept < vocab_size:
             rows_N = np.repeat(np.arange(tokens), kept)
@@ -204,28 +209,42 @@ def _check_tails(log_tail_XT: FloatArray) -> None:
         raise DamagedData("the mass of the dropped entries is not one that topk writes")
 
 
-def largest(logits_V: FloatArray, count: int) -> Integers:
-    """Ids of the largest logits in rising order; of equal ones the lower ids.
+def largest(logits_TV: FloatArray, count: int) -> Integers:
+    """Ids of the largest logits of each row in rising order; of equal ones the lower ids.
 
     NumPy's own choice among equals depends on the processor.
     """
     import numpy as np
 
-    least = np.partition(logits_V, len(logits_V) - count)[len(logits_V) - count]
-    ids_K = np.flatnonzero(logits_V >= least)
-    ties = np.flatnonzero(logits_V[ids_K] == least)
-    return np.delete(ids_K, ties[len(ties) - (len(ids_K) - count) :])
+    place = logits_TV.shape[1] - count
+    least_T1 = np.partition(logits_TV, place, axis=1)[:, place, None]
+    kept_TV = logits_TV >= least_T1
+    more_T = kept_TV.sum(axis=1) - count
+    for row in np.flatnonzero(more_T).tolist():
+        ties = np.flatnonzero(logits_TV[row] == least_T1[row])
+        kept_TV[row, ties[len(ties) - int(more_T[row]) :]] = False
+    ids_TK: Integers = (np.flatnonzero(kept_TV) % logits_TV.shape[1]).reshape(len(logits_TV), count)
+    return ids_TK
 
 
-def _log_tail(below_V: npt.NDArray[np.float64], ids_K: Integers) -> float:
-    """Logarithm of the mass of all entries but some, from distances to the maximum at a temperature."""
+def _log_tails(below_TV: npt.NDArray[np.float64], ids_TK: Integers) -> list[float]:
+    """Of each row the logarithm of the mass of all entries but some, from distances to the maximum at a temperature."""
     import numpy as np
 
-    weight_V = np.exp(-below_V)
-    kept = float(weight_V[ids_K].sum())
+    weight_TV, row_T1 = np.exp(-below_TV), np.arange(len(below_TV))[:, None]
+    kept_T = weight_TV[row_T1, ids_TK].sum(axis=1).tolist()
     # Summed by themselves: what is left of one after subtraction is no more exact than float64 is near one.
-    weight_V[ids_K] = 0
-    tail = float(weight_V.sum())
-    if tail > kept * math.exp(LEAST_TAIL):
-        return -math.log1p(kept / tail)
+    weight_TV[row_T1, ids_TK] = 0
+    tail_T = weight_TV.sum(axis=1).tolist()
+    return [
+        # math's, since NumPy's own differs in the last bit by processor.
+        -math.log1p(kept / tail) if tail > kept * math.exp(LEAST_TAIL) else _least_tail(below_V, ids_K)
+        for kept, tail, below_V, ids_K in zip(kept_T, tail_T, below_TV, ids_TK, strict=True)
+    ]
+
+
+def _least_tail(below_V: npt.NDArray[np.float64], ids_K: Integers) -> float:
+    """Of a row whose others have next to no mass: none at all where all of them are -inf."""
+    import numpy as np
+
     return -math.inf if np.isposinf(np.delete(below_V, ids_K)).all() else LEAST_TAIL

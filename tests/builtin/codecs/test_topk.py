@@ -105,6 +105,21 @@ def test_the_others_mass_is_exact_at_each_temperature(logits_TV, k):
             assert found < 0
 
 
+@pytest.mark.parametrize("k", [8, 3000])
+def test_tokens_that_are_encoded_together_are_encoded_as_each_alone(k):
+    logits_TV = np.random.default_rng(5).normal(0, 4, (23, 3000)).astype(np.float32)
+    logits_TV[3] = np.round(logits_TV[3])  # ties
+    logits_TV[7, 8:] = -np.inf
+    codec = TopK(k=k, temperatures=(1.0, 2.0))
+    together = targets_of(codec, block(logits_TV))
+    for token in range(len(logits_TV)):
+        alone = targets_of(codec, block(logits_TV[token : token + 1]))
+        assert together.ids_BTK[0, token].equal(alone.ids_BTK[0, 0])
+        assert together.values_BTK[0, token].equal(alone.values_BTK[0, 0])
+        for temperature in codec.temperatures:
+            assert together.log_tail_BT[temperature][0, token] == alone.log_tail_BT[temperature][0, 0]
+
+
 @given(logits_TV=arrays(), k=st.integers(1, 45), temperature=st.sampled_from([0.5, 1.0, 4.0]))
 @settings(max_examples=60, deadline=None)
 def test_kept_probabilities_are_off_by_no_more_than_the_step_says(logits_TV, k, temperature):

@@ -31,6 +31,8 @@ LARGEST_PARAMETER = 40
 SECTION_BYTES = 3
 # Beyond a number's first byte there are so many that its window may have.
 _WINDOW_BYTES = 9
+# Numbers whose bits by every parameter are counted at once.
+_AT_ONCE = 1 << 12
 
 
 def write_integers(numbers_N: Integers) -> bytes:
@@ -74,16 +76,23 @@ def _exp_golomb(numbers_N: Integers, parameter: int) -> tuple[Integers, Integers
 
 
 def _best_code(numbers_N: Integers) -> int:
-    """The code's byte that takes the fewest bits; of equals the lowest."""
-    best, least = 0, -1
-    largest = int(numbers_N.max()) if numbers_N.size else 0
-    for kind, first in ((_rice, 0), (_exp_golomb, EXP_GOLOMB)):
-        for parameter in range(largest.bit_length() + 1):
-            prefix_N, width_N = kind(numbers_N, parameter)
-            bits = int(prefix_N.sum()) + int(width_N.sum())
-            if least < 0 or bits < least:
-                best, least = first + parameter, bits
-    return best
+    """The code's byte that takes the fewest bits; of equals the lowest.
+
+    Letters: P parameters.
+    """
+    import numpy as np
+
+    count, largest = len(numbers_N), int(numbers_N.max(initial=0))
+    parameter_P = np.arange(largest.bit_length() + 1)
+    rice_P, golomb_P = count * parameter_P, -count * (parameter_P + 2)
+    for start in range(0, count, _AT_ONCE):
+        some_1N = numbers_N[None, start : start + _AT_ONCE]
+        rice_P += (some_1N >> parameter_P[:, None]).sum(axis=1)
+        # A prefix of p = exponent - 1 - b, and a suffix of p + b.
+        exponent_PN = np.frexp((some_1N + (1 << parameter_P)[:, None]).astype(np.float64))[1]
+        golomb_P += 2 * exponent_PN.sum(axis=1, dtype=np.int64)
+    best = int(np.argmin(np.concatenate([rice_P, golomb_P])))
+    return best if best < len(parameter_P) else EXP_GOLOMB + best - len(parameter_P)
 
 
 class Reader:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.api.values import SPLITS
 from kdkit.pipeline.kept import plan_key, rows_key
 from kdkit.pipeline.stages import STAGES
 from kdkit.recipe.inputs import check_inputs, read_rows
@@ -14,8 +15,8 @@ from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import check_folders
 from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.resume import is_done
-from kdkit.runs.stage import Planned
-from kdkit.runs.stage_facts import DataRead
+from kdkit.runs.stage import Planned, RowsPlanned
+from kdkit.runs.stage_facts import DataRead, Estimate
 from kdkit.store import inputs, store_of
 from kdkit.system.folders import free_bytes
 
@@ -75,11 +76,15 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
     for stage in STAGES:  # after a stage that is done again, all are
         done[stage.name] = all(done.values()) and is_done(record, path, recipe, stage, STAGES)
     data = facts_in(record, DataRead, path) if done["data"] else None
+    found = facts_in(record, Estimate, path) if all(done.values()) else None
     store = store_of(recipe.store.dir, path)
-    if data is not None:
+    if data is not None and found is not None and found.student_tokens:  # not so in records of an earlier kdkit
+        size = sum(file.stat().st_size for file in (path / "data").glob("*.jsonl"))
+        planned, notes = _planned(recipe, RowsPlanned(train=data.rows["train"], bytes=size), found)
+    elif data is not None:
         from kdkit.store import rows
 
-        planned, notes = _planned(recipe, rows.read(path / "data", data.digest, store, progress))
+        planned, notes = _estimated(recipe, rows.read(path / "data", data.digest, store, progress))
     else:
         check_inputs(recipe)
         planned, notes = _planned_once(recipe, store, progress)
@@ -106,19 +111,24 @@ def _planned_once(recipe: Recipe, store: Path, progress: Progress) -> tuple[dict
         return read_rows(recipe, progress, when="before it can be planned with")
 
     corpus = inputs.rows(rows, store, read, progress) if rows is not None else read()
-    planned, notes = _planned(recipe, corpus)
+    planned, notes = _estimated(recipe, corpus)
     if key is not None:
         stages = {name: attrs.asdict(each) for name, each in planned.items()}
         inputs.keep_table(key, store, {"stages": stages, "notes": list(notes)})
     return planned, notes
 
 
-def _planned(recipe: Recipe, corpus: Corpus) -> tuple[dict[str, Planned], tuple[str, ...]]:
+def _estimated(recipe: Recipe, corpus: Corpus) -> tuple[dict[str, Planned], tuple[str, ...]]:
     """What each stage will do with some rows, and what the models will not learn of them."""
+    from kdkit.data.text_rows import TextRows
     from kdkit.pipeline.estimate import estimate
 
-    found = estimate(recipe, corpus)
-    return {stage.name: stage.plan(recipe, corpus, found) for stage in STAGES}, found.doubts or ()
+    size = sum(TextRows.of(corpus.split(split)).text_bytes for split in SPLITS)
+    return _planned(recipe, RowsPlanned(train=len(corpus.train), bytes=size), estimate(recipe, corpus))
+
+
+def _planned(recipe: Recipe, rows: RowsPlanned, found: Estimate) -> tuple[dict[str, Planned], tuple[str, ...]]:
+    return {stage.name: stage.plan(recipe, rows, found) for stage in STAGES}, found.doubts or ()
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
     from kdkit.runs.stage_facts import Estimate, StageFacts
@@ -34,6 +33,19 @@ class Planned:
 
 
 @attrs.frozen(kw_only=True)
+class RowsPlanned:
+    """The rows of a run, as far as its plan needs them.
+
+    Attributes:
+        train: How many training rows there are.
+        bytes: How much the run folder keeps of all rows.
+    """
+
+    train: int
+    bytes: int
+
+
+@attrs.frozen(kw_only=True)
 class Stage:
     """A stage of a run.
 
@@ -55,7 +67,7 @@ class Stage:
 
     name: str
     work: Callable[[Run], StageFacts | None]
-    plan: Callable[[Recipe, Corpus, Estimate], Planned]
+    plan: Callable[[Recipe, RowsPlanned, Estimate], Planned]
     outputs: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
     restore: Callable[[Run], StageFacts | None] | None = None

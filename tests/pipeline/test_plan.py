@@ -88,10 +88,13 @@ def test_the_run_writes_no_more_than_planned(run):
     assert plan.bytes == sum(each.bytes for each in plan.stages)
 
 
-def test_after_the_run_the_plan_says_done(run):
-    folder, _ = run
+def test_after_the_run_the_plan_says_done_and_nothing_is_encoded_for_it(run, monkeypatch):
+    folder, before = run
+    monkeypatch.setattr("kdkit.pipeline.estimate.estimate", None)
     plan = plan_of(folder, **CHANGES)
     assert all(each.done for each in plan.stages)
+    assert [(each.work, each.tokens) for each in plan.stages] == [(each.work, each.tokens) for each in before.stages]
+    assert plan.notes == before.notes
     assert plan.bytes == 0
     table = as_json(plan)
     assert json.loads(json.dumps(table)) == table

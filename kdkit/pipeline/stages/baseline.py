@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
+    from kdkit.runs.stage import RowsPlanned
 
 
 def fit(run: Run) -> BaselineMade:
@@ -44,7 +45,7 @@ def fit(run: Run) -> BaselineMade:
     return _have(run) if labels_only.is_wanted(run.recipe.evaluation, run.recipe.loss) else BaselineMade(folder=None)
 
 
-def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
+def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
     """How many steps the baseline is trained for, if it is."""
     if not found.baseline_steps:
         return Planned(work="none to train")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import Corpus, EncodedExample, Prediction
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
+    from kdkit.runs.stage import RowsPlanned
     from kdkit.runs.stage_facts import Estimate
 
 
@@ -50,7 +51,7 @@ def fill(run: Run) -> TeacherAsked:
     return told
 
 
-def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
+def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
     """The number of rows whose logits and texts are captured."""
     learning = ", without the codec's state" if isinstance(recipe.codec, FittedCodec) else ""
     logits = (

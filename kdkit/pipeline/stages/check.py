@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import Corpus, Example
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
+    from kdkit.runs.stage import RowsPlanned
     from kdkit.runs.stage_facts import Estimate
 
 _TRIED = 3
@@ -65,6 +66,6 @@ def _try(named: NamedSuite, examples: Sequence[Example]) -> None:
             named.direction_of(metric)
 
 
-def plan(_recipe: Recipe, _corpus: Corpus, _found: Estimate) -> Planned:
+def plan(_recipe: Recipe, _rows: RowsPlanned, _found: Estimate) -> Planned:
     """The checks of the stage."""
     return Planned(work="tokenizers, vocabularies, metrics, free disk space, and whether the store can be written")

@@ -10,7 +10,6 @@ from kdkit.api.values import SPLITS
 from kdkit.data import corpus as corpora
 from kdkit.data.given import reason_of
 from kdkit.data.target_facts import facts_of, notes_on
-from kdkit.data.text_rows import TextRows
 from kdkit.errors import Mismatch
 from kdkit.pipeline.kept import rows_key
 from kdkit.recipe.inputs import check_inputs, load_rows
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import Corpus, SplitName
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
+    from kdkit.runs.stage import RowsPlanned
     from kdkit.runs.stage_facts import Estimate
 
 
@@ -48,11 +48,10 @@ def load(run: Run) -> DataRead:
         return told
 
 
-def plan(recipe: Recipe, corpus: Corpus, found: Estimate) -> Planned:
+def plan(recipe: Recipe, rows: RowsPlanned, found: Estimate) -> Planned:
     """The rows that are read."""
-    rows = ", ".join(f"{count:,} {split}" for split, count in found.rows.items() if count)
-    size = sum(TextRows.of(corpus.split(split)).text_bytes for split in SPLITS)
-    return Planned(work=f"read {recipe.names['data']}: {rows} rows", bytes=size)
+    counts = ", ".join(f"{count:,} {split}" for split, count in found.rows.items() if count)
+    return Planned(work=f"read {recipe.names['data']}: {counts} rows", bytes=rows.bytes)
 
 
 def restore(run: Run) -> DataRead:

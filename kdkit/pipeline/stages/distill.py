@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import TextModel
-    from kdkit.api.values import Corpus, EncodedExample
+    from kdkit.api.values import EncodedExample
     from kdkit.logits.targets import TargetSource
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
+    from kdkit.runs.stage import RowsPlanned
 
 
 def fit(run: Run) -> StudentMade:
@@ -63,10 +64,10 @@ def fit(run: Run) -> StudentMade:
     )
 
 
-def plan(recipe: Recipe, corpus: Corpus, found: Estimate) -> Planned:
+def plan(recipe: Recipe, rows: RowsPlanned, found: Estimate) -> Planned:
     """The size of the student and the length of its training."""
     training = recipe.training
-    of = f" over {training.rows:,} of {len(corpus.train):,} rows" if training.rows else ""
+    of = f" over {training.rows:,} of {rows.train:,} rows" if training.rows else ""
     return Planned(
         work=f"{millions(found.student.parameters)} parameters, {found.student_steps:,} steps, "
         f"{plural(training.epochs, 'epoch')}{of}, loss {recipe.names['loss']}",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kdkit.pipeline.asking import Asked
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
+    from kdkit.runs.stage import RowsPlanned
 
 IMITATORS = ("student", labels_only.NAME)
 """The models whose texts every suite also compares with the teacher's."""
@@ -63,7 +64,7 @@ def _seconds_a_text(file: Path, _changed: int) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
+def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
     """The number of texts that are written, and the suites that score them."""
     writers = _writers(recipe, found)
     by = f" by each of {writers} models" if writers > 1 else ""

@@ -9,13 +9,13 @@ from kdkit.runs.stage import Planned
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
+    from kdkit.runs.stage import RowsPlanned
     from kdkit.runs.stage_facts import Estimate
 
 
-def plan(_recipe: Recipe, _corpus: Corpus, _found: Estimate) -> Planned:
+def plan(_recipe: Recipe, _rows: RowsPlanned, _found: Estimate) -> Planned:
     """The pages that are written."""
     return Planned(work="report.html and report.md")
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
+    from kdkit.runs.stage import RowsPlanned
 
 
 def fit(run: Run) -> TeacherMade:
@@ -54,7 +55,7 @@ def fit(run: Run) -> TeacherMade:
     return attrs.evolve(told, reused=reused)
 
 
-def plan(recipe: Recipe, _corpus: Corpus, found: Estimate) -> Planned:
+def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
     """The teacher that is made, and the number of steps."""
     if found.teacher is None:
         return Planned(work=f"{recipe.names['teacher']}: nothing to make", bytes=found.teacher_bytes)

@@ -6,19 +6,18 @@ import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from kdkit.cli.output import harmless
+from kdkit.cli.output import harmless, say
 from kdkit.errors import MissingInput, UsageError
 from kdkit.runs.model_card import RECIPE_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from kdkit.api.interfaces import DataSource
     from kdkit.api.values import Example
+    from kdkit.data.files import Row
 
 
 @click.command("predict")
@@ -27,16 +26,15 @@ if TYPE_CHECKING:
     "--input",
     "input_path",
     required=True,
-    type=click.Path(path_type=Path),
-    help="Rows as JSON lines (plain, gzip or zstandard), like those the student was trained on, but without "
-    "targets; or with the whole input in a field `source`.",
+    help="File of rows like those the student was trained on, but without targets; or with the whole input in a "
+    "field `source`: JSON lines, a JSON array, CSV, TSV, Parquet or Arrow, whatever kind the student learned from.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file instead of standard output.")
 @click.option(
     "-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE",
     help="Change a value of the student's recipe: -o generation.beams=1. Repeatable.",
 )  # fmt: skip
-def command(model: Path, input_path: Path, output: Path | None, overrides: tuple[str, ...]) -> None:
+def command(model: Path, input_path: str, output: Path | None, overrides: tuple[str, ...]) -> None:
     """Generate a text for each row of a file: JSON lines with `id` and `prediction`, in the order of the rows.
 
     MODEL is the folder of a student (runs/NAME/student/best) or a run folder. The student's recipe, which lies in its
@@ -48,15 +46,10 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
             f"{model} is not a student made by kdkit: it has no {RECIPE_FILE}; give a finished run folder, or "
             "runs/NAME/student/best"
         )
-    from kdkit.data.jsonlines import json_lines, open_lines
     from kdkit.recipe import load_for_writing
 
     recipe = load_for_writing(folder / RECIPE_FILE, overrides)
-    with open_lines(input_path, option="--input", opened=lambda file: file.open("rb")) as lines:
-        examples = [
-            _example(recipe.data, f"{input_path}:{number}", row)
-            for number, row in json_lines(lines, str(input_path), advice="correct the line or remove it")
-        ]
+    examples = prompts_of(recipe.data, input_path)
     if not examples:
         raise UsageError(f"{input_path} has no rows; give --input a file with one row for each text that you want")
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
@@ -83,7 +76,31 @@ def command(model: Path, input_path: Path, output: Path | None, overrides: tuple
             stream.write(harmless(json.dumps(line, ensure_ascii=False)) + "\n")
 
 
-def _example(source: DataSource, place: str, row: Mapping[str, Any]) -> Example:
+def prompts_of(source: DataSource, path: str) -> list[Example]:
+    """The inputs that the rows of a file make, in their order."""
+    from kdkit.data.files import file_rows
+    from kdkit.data.given import reason_of
+    from kdkit.data.jsonlines import DropCount
+    from kdkit.data.row_options import RowOptions
+
+    options = source if isinstance(source, RowOptions) else None
+    skip = DropCount() if options is not None and options.skip_broken else None
+    rows = file_rows(
+        path,
+        option="--input",
+        dialect=options.dialect if options is not None else None,
+        skip=skip,
+        wanted=options.prompt_columns | {"id", "source"} if options is not None else None,
+        advice="correct the row or remove it",
+        opened=lambda file: file.open("rb"),
+    )
+    examples = [_example(source, row) for row in rows]
+    for drop in skip.drops() if skip is not None else ():
+        say(f"{path}: {reason_of(drop)}", err=True)
+    return examples
+
+
+def _example(source: DataSource, row: Row) -> Example:
     """The input made from a row; its id is its place in the file, so repeated ids do no harm."""
     import attrs
 
@@ -94,9 +111,10 @@ def _example(source: DataSource, place: str, row: Mapping[str, Any]) -> Example:
     made: Example | str
     made = "it lacks a field `source`"
     if isinstance(source, RowSource):
-        made = checked_prompt(source.prompt(place, row), owner="the run's data set")
-    if isinstance(made, str) and isinstance(row.get("source"), str):
-        made = Example(id=place, source=row["source"], target="")
+        made = checked_prompt(source.prompt(row.place, row.values), owner="the run's data set")
+    if isinstance(made, str) and isinstance(whole := row.values.get("source"), str):
+        made = Example(id=row.place, source=whole, target="")
     if isinstance(made, str):
-        raise UsageError(f"{place}: the row cannot be used because {made}")
-    return attrs.evolve(made, meta={**made.meta, "given_id": row.get("id", place.rpartition(":")[2])})
+        raise UsageError(f"{row.place}: the row cannot be used because {made}")
+    given = row.values.get("id")
+    return attrs.evolve(made, meta={**made.meta, "given_id": str(row.number) if given is None else given})

@@ -159,7 +159,7 @@ class RowReader:
     @property
     def wanted(self) -> frozenset[str]:
         """The columns in which the fields may be."""
-        return frozenset(name for names in self._fields.values() for path in names for name in _beginnings(path))
+        return columns_of(path for names in self._fields.values() for path in names)
 
     def read(self, path: str, split: SplitName, *, limit: int = 0) -> tuple[Example, ...]:
         """The examples of a file, all in memory: see `stream`."""
@@ -267,6 +267,11 @@ def require_rows(corpus: Corpus, *, train: str, validation: str) -> Corpus:
         if not rows:
             raise UsageError(no_rows(name, origin, corpus.drops))
     return corpus
+
+
+def columns_of(fields: Iterable[str]) -> frozenset[str]:
+    """The columns in which some fields may be."""
+    return frozenset(name for field in fields for name in _beginnings(field))
 
 
 def _beginnings(path: str) -> list[str]:

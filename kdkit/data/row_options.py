@@ -14,7 +14,7 @@ from attrs import validators
 
 from kdkit.api.options import not_negative, option
 from kdkit.api.values import SPLITS, Example
-from kdkit.data.fields import RowReader, Template, as_text, field_value
+from kdkit.data.fields import RowReader, Template, as_text, columns_of, field_value
 from kdkit.data.files import FORMATS
 from kdkit.data.splitting import Splitter, dealt
 from kdkit.data.streams import gathered, require_streamed
@@ -154,6 +154,11 @@ class RowOptions:
         if source is None:
             return f"it lacks {' or '.join(template.fields)}, which its source needs"
         return Example(id=row_id, source=source, target="")
+
+    @property
+    def prompt_columns(self) -> frozenset[str]:
+        """The columns in which the fields may be that `prompt` reads."""
+        return columns_of(Template.parse(self.source).fields)
 
     @property
     def _splitter(self) -> Splitter:

@@ -13,6 +13,7 @@ import attrs
 
 from kdkit.data.files import JSON, file_rows
 from kdkit.data.jsonlines import DropCount
+from kdkit.data.known_ids import KnownIds
 from kdkit.data.streams import no_rows
 from kdkit.errors import UsageError
 
@@ -148,7 +149,7 @@ class RowReader:
         self.skip = self._drops if skip_broken else None
         self._task = task
         self._formats, self._dialect = formats, dialect
-        self._places: dict[str, str] = {}
+        self._ids = KnownIds()
         self._seen: dict[str, set[str]] = {}
 
     @property
@@ -212,11 +213,12 @@ class RowReader:
             yield example, row
 
     def check_fields(self) -> None:
-        """Refuse a field that no row of some origin has had; called when all are read.
+        """Refuse a field that no row of some origin has had, and an id that two have had; called when all are read.
 
         Raises:
-            UsageError: An option names such a field.
+            UsageError: An option names such a field, or two rows have one id.
         """
+        self._ids.finish()
         for origin, seen in self._seen.items():
             if seen:
                 self._check_fields(seen, origin)
@@ -226,12 +228,7 @@ class RowReader:
             return f"{split}:{number}"  # no two rows have one: nothing is remembered
         given = field_value(row, self._id_field)
         name = f"{split}:{number}" if given is None or given == "" else as_text(given)
-        other = self._places.setdefault(name, place)
-        if other != place:
-            raise UsageError(
-                f'{place} has the id "{name}", and so does {other}; ids must be unique over all files, so '
-                "choose another field as id, or none"
-            )
+        self._ids.add(name, place)
         return name
 
     def check_columns(self, columns: Sequence[str], path: str) -> None:

@@ -161,9 +161,50 @@ class Generation:
         check=not_negative,
         neutral=0,
     )
+    temperature: float = option(
+        "Above 0, texts are drawn from the model's distribution at this temperature instead of searched for; needs "
+        "beams = 1.",
+        default=0.0,
+        check=not_negative,
+        neutral=0.0,
+    )
+    top_p: float = option(
+        "Draw from the fewest tokens whose probabilities add up to this much; 1 for all.",
+        default=1.0,
+        check=validators.and_(positive, validators.le(1.0)),
+        neutral=1.0,
+    )
+    top_k: int = option(
+        "Draw from this many of the likeliest tokens; 0 for all.", default=0, check=not_negative, neutral=0
+    )
+    seed: int = option(
+        "Seed of drawn texts. Each row has random numbers of its own, by this seed and its id, so that its text does "
+        "not depend on the rows beside it.",
+        default=0,
+        check=not_negative,
+        neutral=0,
+    )
+
+    @property
+    def in_words(self) -> str:
+        """How texts come about: `with 4 beams`."""
+        if self.temperature:
+            return f"drawn at temperature {self.temperature:g}"
+        return f"with {self.beams} beam{'s' if self.beams > 1 else ''}"
 
     def __attrs_post_init__(self) -> None:
         """Refuse an option that the others leave without effect."""
+        if self.temperature and self.beams > 1:
+            raise ValueError(
+                f"temperature is {self.temperature:g} and beams is {self.beams}, but a text is either drawn or "
+                "searched for; set beams to 1, or leave temperature out"
+            )
+        if not self.temperature and (self.top_p != 1 or self.top_k or self.seed):
+            name = "top_p" if self.top_p != 1 else "top_k" if self.top_k else "seed"
+            raise ValueError(
+                f"{name} is {getattr(self, name):g}, but temperature is 0, so no text is drawn; set temperature above "
+                f"0, or leave {name} out"
+            )
         if self.min_new_tokens >= self.max_new_tokens:
             raise ValueError(
                 f"min_new_tokens is {self.min_new_tokens}, but a text has {self.max_new_tokens} tokens at "

@@ -24,7 +24,7 @@ from kdkit.models.heads import evaluating, head_layer, states_before
 from kdkit.models.open_model import HFModel, device_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import torch
 
@@ -113,23 +113,28 @@ class CausalModel(HFModel):
 
         A model that would see the padding (RWKV) writes a text at a time.
         """
-        self.adopt(options)
-        if self._sees_padding:
-            rows = zip(batch.source_ids_BS, batch.source_mask_BS, batch.source_counts.tolist(), strict=True)
-            return [
-                text for ids_S, mask_S, size in rows for text in self._texts(ids_S[None, :size], mask_S[None, :size])
-            ]
-        return self._texts(*padded_left(batch.source_ids_BS, batch.source_mask_BS))
+        if not self._sees_padding:
+            left = padded_left(batch.source_ids_BS, batch.source_mask_BS)
+            return self._texts(*left, options, batch.ids)
+        counts = batch.source_counts.tolist()
+        rows = zip(batch.source_ids_BS, batch.source_mask_BS, counts, batch.ids, strict=True)
+        return [
+            text
+            for ids_S, mask_S, size, id_ in rows
+            for text in self._texts(ids_S[None, :size], mask_S[None, :size], options, [id_])
+        ]
 
     @cached_property
     def _sees_padding(self) -> bool:
         return sees_padding(self.module)
 
-    def _texts(self, ids_BS: torch.Tensor, mask_BS: torch.Tensor) -> list[str]:
+    def _texts(self, ids_BS: torch.Tensor, mask_BS: torch.Tensor, options: Generation, ids: Sequence[str]) -> list[str]:
         import torch
 
-        with torch.inference_mode():
-            ids_BX = self.module.generate(input_ids=ids_BS, attention_mask=mask_BS, synced_gpus=False)
+        with torch.inference_mode(), self._writing(options, ids) as drawn:
+            ids_BX = self.module.generate(
+                input_ids=ids_BS, attention_mask=mask_BS, logits_processor=drawn, synced_gpus=False
+            )
         written_BT = ids_BX[:, ids_BS.shape[1] :]
         return self.tokenizer.batch_decode(written_BT, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 

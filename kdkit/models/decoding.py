@@ -38,7 +38,7 @@ def generation_config(module: Any, tokenizer: Tokenizer, options: Generation) ->
         max_length=options.max_new_tokens + 1,
         num_beams=options.beams,
         early_stopping=options.early_stopping if options.beams > 1 else False,
-        do_sample=False,
+        **_sampling(options),
         # None is transformers' own default, of which it says nothing in what is saved.
         min_length=options.min_new_tokens + 1 if options.min_new_tokens else None,  # the start token counts here too
         length_penalty=options.length_penalty if options.length_penalty != 1 else None,
@@ -60,12 +60,24 @@ def causal_generation_config(module: Any, tokenizer: Tokenizer, options: Generat
         max_new_tokens=options.max_new_tokens,
         num_beams=options.beams,
         early_stopping=options.early_stopping if options.beams > 1 else False,
-        do_sample=False,
+        **_sampling(options),
         min_new_tokens=options.min_new_tokens or None,
         length_penalty=options.length_penalty if options.length_penalty != 1 else None,
         no_repeat_ngram_size=options.no_repeat_ngram_size or None,
         use_cache=True,
     )
+
+
+def _sampling(options: Generation) -> dict[str, Any]:
+    """How transformers draws texts, if it does; what it would do by default where nothing is said (top_k = 50) too."""
+    if not options.temperature:
+        return {"do_sample": False}
+    return {
+        "do_sample": True,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+    }
 
 
 def outgrows_cache(module: Any) -> bool:

@@ -18,7 +18,7 @@ from kdkit.system.folders import delete
 from kdkit.system.reading import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -53,6 +53,22 @@ class HFModel(ABC):
     @abstractmethod
     def generate(self, batch: TokenBatch, options: Generation) -> list[str]:
         """A text for each source, without special tokens."""
+
+    @contextmanager
+    def _writing(self, options: Generation, ids: Sequence[str]) -> Iterator[Any]:
+        """The generation configuration of these options within the block; gives what draws the rows' texts, if any."""
+        from kdkit.models.drawing import drawing
+
+        drawn = drawing(options, ids)
+        if drawn is None:
+            self.adopt(options)
+            yield None
+            return
+        self.adopt(attrs.evolve(options, temperature=0.0, top_p=1.0, top_k=0, seed=0))  # whose scores are drawn from
+        try:
+            yield drawn
+        finally:
+            self.adopt(options)
 
     @abstractmethod
     def adopt(self, options: Generation) -> None:

@@ -43,16 +43,16 @@ class Seq2SeqModel(HFModel):
         return states_before(layer, lambda: self.logits(batch))
 
     def generate(self, batch: TokenBatch, options: Generation) -> list[str]:
-        """Beam search; special tokens are left out of the texts."""
+        """Beam search, or drawn; special tokens are left out of the texts."""
         import torch
 
-        self.adopt(options)
         attend_as_configured(self.module)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._writing(options, batch.ids) as drawn:
             ids_BT = self.module.generate(
                 input_ids=batch.source_ids_BS,
                 attention_mask=batch.source_mask_BS,
                 **own_cache(self.module),
+                logits_processor=drawn,
                 synced_gpus=False,  # a model under FSDP is whole by now, and other processes write other texts
             )
         return self.tokenizer.batch_decode(ids_BT, skip_special_tokens=True, clean_up_tokenization_spaces=False)

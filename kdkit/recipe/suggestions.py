@@ -50,7 +50,7 @@ _ALIASES: Mapping[str, Sequence[str]] = {
     "weight_decay": ("wd", "decay"),
 }
 # Of a generation that draws its texts.
-_SAMPLING = {"do_sample", "temperature", "top_k", "top_p", "typical_p", "min_p", "epsilon_cutoff", "eta_cutoff"}
+_SAMPLING = {"do_sample", "typical_p", "min_p", "epsilon_cutoff", "eta_cutoff"}
 _MEANT = {alias: name for name, aliases in _ALIASES.items() for alias in aliases}
 
 
@@ -63,7 +63,7 @@ def suggestion(key: str, known: Sequence[str], options: Mapping[str, Sequence[st
         options: Every option of the recipe's sections: its name to the paths that it has.
     """
     if key in _SAMPLING and "beams" in known:
-        return f"; texts are searched for with beams, and not sampled; there are: {', '.join(known)}"
+        return f"; texts are drawn where temperature is above 0; available: {', '.join(known)}"
     here = _MEANT.get(key)
     if here in known:
         return f'; did you mean "{here}"?'

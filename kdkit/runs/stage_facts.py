@@ -92,10 +92,10 @@ class Estimate(StageFacts):
     teacher_tokens: int = 0
     student_weights: str | None = None
 
-    def texts_in_words(self, beams: int) -> str:
-        """How many texts a model writes at the end."""
+    def texts_in_words(self, how: str) -> str:
+        """How many texts a model writes at the end, and how (see `Generation.in_words`)."""
         row = "test row" if self.rows["test"] else "validation row"
-        return f"texts of {plural(self.generated_rows, row)} with {plural(beams, 'beam')}"
+        return f"texts of {plural(self.generated_rows, row)} {how}"
 
 
 @attrs.frozen(kw_only=True)

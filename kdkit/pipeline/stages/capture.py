@@ -60,7 +60,7 @@ def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
         else "no logits: the loss needs none"
     )
     return Planned(
-        work=f"{logits}; {found.texts_in_words(recipe.generation.beams)}",
+        work=f"{logits}; {found.texts_in_words(recipe.generation.in_words)}",
         tokens=found.capture_tokens,
         bytes=found.capture_bytes,
     )

@@ -70,7 +70,7 @@ def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
     by = f" by each of {writers} models" if writers > 1 else ""
     picking = f", of {plural(found.picking_rows, 'validation row')} by the student" if found.picking_rows else ""
     suites = ", ".join(named.name for named in recipe.evaluation.suites)
-    return Planned(work=f"{found.texts_in_words(recipe.generation.beams)}{by}{picking}; {suites}")
+    return Planned(work=f"{found.texts_in_words(recipe.generation.in_words)}{by}{picking}; {suites}")
 
 
 def _writers(recipe: Recipe, found: Estimate) -> int:

@@ -56,10 +56,25 @@ share = validators.and_(validators.ge(0.0), validators.le(1.0))
 
 @attrs.frozen(kw_only=True)
 class TokenLimits:
-    """`[tokens]`: how long a row may be; longer texts are cut (see `Example.cuts`)."""
+    """`[tokens]`: how long a row may be; longer sources and targets are cut (see `Example.cuts`), texts in blocks."""
 
     max_source: int = option("Most tokens of a source, special tokens included.", default=1024, check=at_least_one)
     max_target: int = option("Most tokens of a target, special tokens included.", default=512, check=at_least_one)
+    max_length: int = option(
+        "Of texts (data.text): most tokens of a block, what begins it and the overlap included.",
+        default=1024, check=validators.ge(2), neutral=1024,
+    )  # fmt: skip
+    overlap: int = option(
+        "Of texts: how many of the tokens before it each block reads first, without learning them again.",
+        default=0, check=not_negative, neutral=0,
+    )  # fmt: skip
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse an overlap that leaves a block nothing to learn."""
+        if self.overlap > self.max_length - 2:
+            raise ValueError(
+                f"overlap is {self.overlap}, but a block has {self.max_length} tokens (max_length): lower overlap"
+            )
 
 
 @attrs.frozen(kw_only=True)

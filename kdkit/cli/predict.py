@@ -54,7 +54,7 @@ def command(model: Path, input_path: str, output: Path | None, overrides: tuple[
         raise UsageError(f"{input_path} has no rows; give --input a file with one row for each text that you want")
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
         raise UsageError(f"{output} cannot be written: it is a folder, or its folder does not exist")
-    from kdkit.data.rows import Encoding, rows_of
+    from kdkit.data.rows import Encoding
     from kdkit.models.generation import predict
     from kdkit.system import devices, progress
 
@@ -62,7 +62,7 @@ def command(model: Path, input_path: str, output: Path | None, overrides: tuple[
     student = recipe.student.open(folder, device=device)
     texts: dict[str, str] = {}
     encoding = Encoding(kind=recipe.student.model_kind, limits=recipe.tokens)
-    rows = rows_of(examples, student.tokenizer, encoding).prompts
+    rows = encoding.prompts(examples, student.tokenizer)
     with (
         devices.enough_memory("predict"),
         progress.for_stderr().task("predict", total=len(rows), unit="rows") as task,

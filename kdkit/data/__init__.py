@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kdkit.data.chats import chat
 from kdkit.data.compressed import decompressed
 from kdkit.data.fields import RowReader, Template, as_text, field_value, require_rows
 from kdkit.data.file_options import FileOptions
@@ -21,6 +22,7 @@ __all__ = [
     "Splitter",
     "Template",
     "as_text",
+    "chat",
     "dealt",
     "decompressed",
     "field_value",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdkit.api.values import SPLITS, Corpus, Cut, Drop, Example, SplitName
+from kdkit.api.values import FORMS, SPLITS, Corpus, Cut, Drop, Example, SplitName
+from kdkit.data.chats import fault_of
 from kdkit.data.columns import Ragged
 from kdkit.data.encoded_rows import IdIndex
 from kdkit.data.streams import merged
@@ -164,10 +165,18 @@ def _faults_of_row(row: Any) -> Iterator[str]:
         yield "an example without an id"
     if isinstance(row.source, str):
         yield from _faults_of_cuts(row)
+    yield from _faults_of_form(row)
     if not isinstance(row.meta, Mapping):
         yield f"an example whose meta is {_kind(row.meta)} instead of a mapping"
     elif row.meta and not _is_json(row.meta):
         yield "an example whose meta holds a value that JSON cannot"
+
+
+def _faults_of_form(row: Example) -> Iterator[str]:
+    if row.form not in FORMS:
+        yield f"an example whose form is {_kind(row.form)} instead of one of {', '.join(FORMS)}"
+    elif row.form == "chat" and isinstance(row.target, str) and (fault := fault_of(row.target)):
+        yield f"a chat whose target {fault} (kdkit.data.chat makes one)"
 
 
 def _faults_of_cuts(row: Example) -> Iterator[str]:

@@ -16,6 +16,7 @@ from kdkit.api.options import not_negative, option
 from kdkit.api.values import SPLITS, Example
 from kdkit.data.fields import RowReader, Template, as_text, columns_of, field_value
 from kdkit.data.files import FORMATS
+from kdkit.data.row_maker import RowMaker
 from kdkit.data.splitting import Splitter, dealt
 from kdkit.data.streams import gathered, require_streamed
 from kdkit.errors import UsageError
@@ -32,8 +33,9 @@ DEFAULT_SHARE = 0.1
 _SHARE = validators.optional(validators.and_(validators.gt(0.0), validators.lt(1.0)))
 
 
-def _is_template(_: object, __: object, value: str) -> None:
-    Template.parse(value)
+def _is_template(_: object, __: object, value: str | None) -> None:
+    if value is not None:
+        Template.parse(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -60,12 +62,31 @@ class RowOptions:
     formats: ClassVar[frozenset[str]] = FORMATS
     """What kinds of files are read."""
 
-    source: str = option(
+    source: str | None = option(
         'What the model reads: a field\'s name, a path ("meta.title") or a template ("summarize: {text}"); '
         "lists are joined with newlines.",
+        default=None,
         check=_is_template,
     )
-    target: str = option("What the model should write: a field, path or template, as for source.", check=_is_template)
+    target: str | None = option(
+        "What the model should write: a field, path or template, as for source.", default=None, check=_is_template
+    )
+    text: str | None = option(
+        "Instead of source and target, for decoder-only models: a text to learn whole, as a field, path or template. "
+        "It is read in blocks (tokens.max_length), and the blocks of one text stay in one split.",
+        default=None,
+        check=_is_template,
+    )
+    messages: str | None = option(
+        "Instead of source and target, for decoder-only models: field with a conversation, a list of messages with a "
+        "role and a content each. The tokenizer's chat template writes it, and each of the assistant's turns is a row.",
+        default=None,
+    )
+    tools: str | None = option(
+        "With messages: field with the tools that the assistant may call, as the chat template reads them (JSON "
+        "schemas).",
+        default=None,
+    )
     id: str | None = option(
         "Field with each row's id, unique over all files; a row without one is called by its number (of JSON lines, "
         'its line), such as "train:17".',
@@ -103,6 +124,7 @@ class RowOptions:
 
     def __attrs_post_init__(self) -> None:
         """Refuse options that contradict each other."""
+        self._check_form()
         has = {split for split in SPLITS if self.has(split)}
         for split, share in (("validation", self.validation_share), ("test", self.test_share)):
             if split in has and share is not None:
@@ -111,6 +133,27 @@ class RowOptions:
             raise UsageError("group is given, but no share is split off; take it out, or set test_share")
         if self._splitter.validation_share + self._splitter.test_share >= 1:
             raise UsageError("validation_share and test_share leave no training rows; make their sum less than 1")
+
+    def _check_form(self) -> None:
+        """Refuse options of which it does not follow what a row is."""
+        forms = {"source and target": self.source or self.target, "text": self.text, "messages": self.messages}
+        given = [name for name, value in forms.items() if value]
+        if len(given) != 1:
+            told = f"{' and '.join(given)} are given" if given else "nothing says what a row is"
+            raise UsageError(
+                f"{told}; give source and target, or for decoder-only models text (texts without a prompt) or messages "
+                "(chats), and leave the others out"
+            )
+        if given == ["source and target"] and not (self.source and self.target):
+            missing, there = ("target", "source") if self.source else ("source", "target")
+            raise UsageError(f"{there} is given, and {missing} is not; give both")
+        if self.tools is not None and not self.messages:
+            raise UsageError("tools is given, but only conversations have them; give messages, or leave tools out")
+        if self.prediction is not None and given != ["source and target"]:
+            raise UsageError(
+                f"prediction is given, but {given[0]} makes several rows of one, and it would belong to none of them; "
+                "leave it out"
+            )
 
     def has(self, split: SplitName) -> bool:
         """Whether a split has rows of its own; of the others a share of the training rows may be split off."""
@@ -148,17 +191,35 @@ class RowOptions:
         yield from require_streamed(self._rows(parts, progress), train=train, validation=origin)
 
     def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
-        """The input made from a row, with an empty target; or the reason why there is none."""
-        template = Template.parse(self.source)
+        """The input made from a row, with an empty target; or the reason why there is none.
+
+        After a conversation a model writes the next turn, and a text it continues.
+        """
+        if self.messages is not None:
+            return self._maker().conversation(row_id, row, to_answer=True)
+        template = Template.parse(self.source or self.text or "")
         source = template.fill(row)
         if source is None:
-            return f"it lacks {' or '.join(template.fields)}, which its source needs"
+            return f"it lacks {' or '.join(template.fields)}, which its {'source' if self.source else 'text'} needs"
         return Example(id=row_id, source=source, target="")
 
     @property
     def prompt_columns(self) -> frozenset[str]:
         """The columns in which the fields may be that `prompt` reads."""
-        return columns_of(Template.parse(self.source).fields)
+        if self.messages is not None:
+            return columns_of([name for name in (self.messages, self.tools) if name])
+        return columns_of(Template.parse(self.source or self.text or "").fields)
+
+    def _maker(self) -> RowMaker:
+        """Makes the examples, with the templates parsed once."""
+        named = {"source": self.source, "target": self.target, "text": self.text}
+        return RowMaker(
+            templates={name: Template.parse(value) for name, value in named.items() if value is not None},
+            messages=self.messages,
+            tools=self.tools,
+            prediction=self.prediction,
+            meta=self.meta,
+        )
 
     @property
     def _splitter(self) -> Splitter:
@@ -172,7 +233,7 @@ class RowOptions:
         splitter = self._splitter
         with progress.task("data", total=None, unit="rows") as task:
             reader = RowReader(
-                _Maker(self).example,
+                self._maker().example,
                 id_field=self.id,
                 fields=self._fields(),
                 skip_broken=self.skip_broken,
@@ -214,35 +275,9 @@ class RowOptions:
         return group or example.id
 
     def _fields(self) -> dict[str, tuple[str, ...]]:
+        templates, names = ("source", "target", "text"), ("messages", "tools", "id", "prediction", "group")
         return {
-            "source": Template.parse(self.source).fields,
-            "target": Template.parse(self.target).fields,
-            **{name: (value,) for name in ("id", "prediction", "group") if (value := getattr(self, name))},
+            **{name: Template.parse(value).fields for name in templates if (value := getattr(self, name))},
+            **{name: (value,) for name in names if (value := getattr(self, name))},
             "meta": self.meta,
         }
-
-
-class _Maker:
-    """Makes examples of rows, with the templates parsed once."""
-
-    def __init__(self, options: RowOptions) -> None:
-        self._source = Template.parse(options.source)
-        self._target = Template.parse(options.target)
-        self._options = options
-
-    def example(self, id_: str, row: Mapping[str, Any]) -> Example | str:
-        source = self._source.fill(row)
-        if source is None:
-            return "it has no source"
-        target = self._target.fill(row)
-        if target is None:
-            return "it has no target"
-        prediction = field_value(row, self._options.prediction) if self._options.prediction else None
-        meta = {name: field_value(row, name) for name in self._options.meta}
-        return Example(
-            id=id_,
-            source=source,
-            target=target,
-            prediction=as_text(prediction) if prediction is not None else None,
-            meta={name: value for name, value in meta.items() if value is not None},
-        )

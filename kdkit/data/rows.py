@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kdkit.data.long_rows import longest
+from kdkit.data.splitting import drawn_places, taken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.api.interfaces import ModelKind, Tokenizer
     from kdkit.api.options import TokenLimits
-    from kdkit.api.values import EncodedExample, Example
+    from kdkit.api.values import Drop, EncodedExample, Example
     from kdkit.data.encoded_rows import EncodedRows
+    from kdkit.data.parts import Parts
+    from kdkit.data.reading import Reading
     from kdkit.system.progress import Task
 
 
@@ -33,23 +36,32 @@ class Encoding:
     kind: ModelKind
     limits: TokenLimits
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, *, task: Task | None = None) -> EncodedRows:
-        """Token ids of rows.
+    def read(self, examples: Sequence[Example], tokenizer: Tokenizer, *, task: Task | None = None) -> Reading:
+        """What is read of examples: token ids, and what became of each row.
 
         Args:
             examples: The rows.
             tokenizer: Encodes them.
             task: Advanced as rows are encoded.
         """
-        from kdkit.data.encoded_rows import EncodedRows, GrowingRows  # with NumPy, which a recipe does without
+        from kdkit.data.reading import GrowingReading, Reading  # with NumPy, which a recipe does without
 
-        growing = GrowingRows()
+        growing = GrowingReading()
         for start in range(0, len(examples), _PART):
             part = examples[start : start + _PART]
-            growing.add(EncodedRows.of(self.kind.encode(part, tokenizer, self.limits)))
+            growing.join(Reading.of(self.kind.encode(part, tokenizer, self.limits)), len(part))
             if task is not None:
                 task.advance(len(part))
         return growing.done()
+
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer) -> EncodedRows:
+        """The rows of `read` alone."""
+        return self.read(examples, tokenizer).rows
+
+    def prompts(self, examples: Sequence[Example], tokenizer: Tokenizer) -> Sequence[EncodedExample]:
+        """What a model reads to write a text after each example, which needs no target."""
+        pairs = [attrs.evolve(each, form="pair", target="") for each in examples]
+        return self.kind.prompts(self.encode(pairs, tokenizer), examples, tokenizer, self.limits)
 
     def target_ids(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
         """The labels of whole targets, whatever the limits."""
@@ -71,16 +83,34 @@ class Rows:
     """Some rows of one split, as text and as ids, in one order.
 
     Attributes:
-        examples: The rows as text.
-        encoded: The same as ids.
-        tokenizer: The tokenizer that made them.
+        chosen: The examples that they are read from.
+        reading: What is read of these.
+        tokenizer: The tokenizer that made it.
         encoding: How.
     """
 
-    examples: Sequence[Example]
-    encoded: EncodedRows
+    chosen: Sequence[Example]
+    reading: Reading
     tokenizer: Tokenizer
     encoding: Encoding
+
+    @property
+    def encoded(self) -> EncodedRows:
+        """The rows as ids."""
+        return self.reading.rows
+
+    @cached_property
+    def examples(self) -> Sequence[Example]:
+        """The rows as text: of a text its blocks, of a conversation its turns."""
+        return self._parts or self.chosen
+
+    @cached_property
+    def _parts(self) -> Parts | None:
+        from kdkit.data.parts import Parts
+
+        if self.reading.origins_R is None:
+            return None
+        return Parts(examples=self.chosen, reading=self.reading, tokenizer=self.tokenizer)
 
     @cached_property
     def documents(self) -> tuple[str, ...]:
@@ -88,18 +118,49 @@ class Rows:
 
         Rows of one document are alike, so what resamples rows resamples documents.
         """
-        return tuple(example.id if example.document is None else example.document for example in self.examples)
+        if self._parts is not None:
+            return tuple(self._parts.documents)
+        return tuple(example.id if example.document is None else example.document for example in self.chosen)
+
+    @property
+    def left_out(self) -> tuple[Drop, ...]:
+        """What of the examples is not read, and why."""
+        return self.reading.refused.drops(self.chosen)
 
     @cached_property
     def prompts(self) -> Sequence[EncodedExample]:
-        """What a model reads to write a text for each row."""
-        return self.encoding.kind.prompts(self.encoded, self.examples, self.tokenizer, self.encoding.limits)
+        """What a model reads to write a text for each row; before a block or a turn, what was read in training."""
+        if self._parts is not None:
+            return self.encoded
+        return self.encoding.kind.prompts(self.encoded, self.chosen, self.tokenizer, self.encoding.limits)
+
+    @property
+    def are_blocks(self) -> bool:
+        """Whether these are blocks of texts: no prompt comes before them, and most do not end."""
+        return bool(self.chosen) and self.chosen[0].form == "text"
+
+    def first(self, count: int) -> Rows:
+        """The rows that are read of the first so many examples; 0 for all."""
+        return self if not count or count >= len(self.chosen) else self._of(range(count))
+
+    def drawn(self, count: int) -> Rows:
+        """The rows that are read of so many of the examples, drawn as `kdkit.data.splitting.drawn` does; 0 for all."""
+        if not count or count >= len(self.chosen):
+            return self
+        return self._of(drawn_places(self.chosen, count))
+
+    def _of(self, places: Sequence[int]) -> Rows:
+        """The rows that are read of some of the examples, by their indices."""
+        import numpy as np
+
+        reading = self.reading.of_examples(np.array(places, np.int64))
+        return attrs.evolve(self, chosen=taken(self.chosen, places), reading=reading)
 
 
 def rows_of(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encoding, *, at_most: int = 0) -> Rows:
-    """The first `at_most` rows (0 for all), encoded."""
+    """What is read of the first `at_most` examples (0 for all)."""
     chosen = examples[:at_most] if at_most else examples
-    return Rows(examples=chosen, encoded=encoding.encode(chosen, tokenizer), tokenizer=tokenizer, encoding=encoding)
+    return Rows(chosen=chosen, reading=encoding.read(chosen, tokenizer), tokenizer=tokenizer, encoding=encoding)
 
 
 def more_of(rows: int, others: int) -> int:

@@ -43,14 +43,21 @@ def drawn(rows: Sequence[R], count: int) -> Sequence[R]:
         rows: The rows, with unique ids.
         count: How many; 0 for all.
     """
-    if not count or count >= len(rows):
-        return rows
+    return rows if not count or count >= len(rows) else taken(rows, drawn_places(rows, count))
+
+
+def drawn_places(rows: Sequence[R], count: int) -> list[int]:
+    """The indices of the rows that `drawn` draws."""
     from heapq import nsmallest
 
     each_id = getattr(rows, "each_id", None)  # of columns, of which no row has to be made
     ids = each_id() if each_id is not None else (row.id for row in rows)
-    chosen = nsmallest(count, ((_digest_of(f"drawn {id_}"), place) for place, id_ in enumerate(ids)))
-    places = sorted(place for _, place in chosen)
+    chosen = nsmallest(count or len(rows), ((_digest_of(f"drawn {id_}"), place) for place, id_ in enumerate(ids)))
+    return sorted(place for _, place in chosen)
+
+
+def taken(rows: Sequence[R], places: Sequence[int]) -> Sequence[R]:
+    """Some rows, by their indices."""
     take = getattr(rows, "take", None)
     found: Sequence[R] = take(places) if take is not None else tuple(rows[place] for place in places)
     return found

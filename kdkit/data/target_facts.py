@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 
-from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.long_rows import is_long, longest
+from kdkit.data.reading import Mark
 from kdkit.data.tokens import CHUNK, control_words
 from kdkit.system.wording import first_few, plural, quoted, trim
 
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import TokenLimits
-    from kdkit.api.values import EncodedExample, Example
-    from kdkit.data.rows import Encoding
+    from kdkit.data.rows import Encoding, Rows
 
 _REMEMBERED = 20_000
 """Different targets, of which what was made is remembered."""
@@ -61,34 +59,23 @@ class TargetFacts:
         }
 
 
-def facts_of(
-    examples: Sequence[Example], encoded: Sequence[EncodedExample], tokenizer: Tokenizer, encoding: Encoding
-) -> TargetFacts:
-    """What a tokenizer does to some rows.
-
-    Args:
-        examples: The rows.
-        encoded: The same as token ids.
-        tokenizer: The tokenizer.
-        encoding: How they were encoded.
-    """
-    limits = encoding.limits
+def facts_of(read: Rows) -> TargetFacts:
+    """What a tokenizer does to some rows."""
+    limits, tokenizer, examples = read.encoding.limits, read.tokenizer, read.examples
     most, words = longest(limits.max_target), control_words(tokenizer)
-    rows, writer = EncodedRows.of(encoded), _Writer(tokenizer, encoding)
+    rows, writer = read.encoded, _Writer(tokenizer, read.encoding)
+    cut = frozenset(read.reading.marked(Mark.CUT).tolist())
     ids: dict[str, list[str]] = {"changed": [], "cut": [], "spelt": [], "long": []}
     example = None
     for start in range(0, len(rows), CHUNK):
-        chunk, encoded_chunk = examples[start : start + CHUNK], rows[start : start + CHUNK]
+        chunk = examples[start : start + CHUNK]
         targets = [each.target[:most] for each in chunk]
         written = writer.written(targets)
-        full = [chunk[place] for place in np.flatnonzero(encoded_chunk.target_lengths >= limits.max_target).tolist()]
-        counts = encoding.label_counts(full, tokenizer)
-        cut = {each.id for each, count in zip(full, counts, strict=True) if count > limits.max_target}
-        for each, target in zip(chunk, targets, strict=True):
+        for number, (each, target) in enumerate(zip(chunk, targets, strict=True), start):
             made = written[target]
             kinds = {
                 "changed": trim(made) != trim(target),
-                "cut": each.id in cut,
+                "cut": number in cut,
                 "spelt": any(word in each.target for word in words),
                 "long": is_long(each, limits),
             }

@@ -184,6 +184,8 @@ def rest_of(row: Example) -> dict[str, Any]:
         rest["meta"] = _finite(dict(row.meta))
     if row.document is not None:
         rest["document"] = row.document
+    if row.form != "pair":
+        rest["form"] = row.form
     return rest
 
 

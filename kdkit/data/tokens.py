@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import attrs
 import numpy as np
 
 from kdkit.api.values import IGNORED, TokenBatch
 from kdkit.data.cuts import moved
-from kdkit.data.encoded_rows import EncodedRows, GrowingRows
+from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.long_rows import shortened
+from kdkit.data.reading import GrowingReading, Mark
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import Cut, EncodedExample, Example
     from kdkit.data.columns import Places, Ragged
     from kdkit.data.encoded_rows import Batches
+    from kdkit.data.reading import Reading
 
 CHUNK = 1000
 _CHUNK_CHARACTERS = 1 << 22
@@ -28,20 +31,76 @@ _CHUNK_CHARACTERS = 1 << 22
 _CONTROL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
-def encode(examples: Iterable[Example], tokenizer: Tokenizer, limits: TokenLimits) -> EncodedRows:
+def read(examples: Iterable[Example], tokenizer: Tokenizer, limits: TokenLimits) -> Reading:
     """Token ids of every example, within the limits.
 
     A source that is too long is shortened by its `cuts`, in their order, then at its end; a target at its end.
+
+    Raises:
+        UsageError: An example is not a source with its target.
     """
-    growing = GrowingRows()
+    growing, ends = GrowingReading(), Ends.of(tokenizer)
     for chunk in chunks(examples, limits):
+        for example in chunk:
+            _check_form(example)
         sources = source_ids(tokenizer, [example.source for example in chunk])
         targets = target_ids(tokenizer, [example.target for example in chunk], limits.max_target)
-        for place, source in enumerate(sources):
+        marks = bytearray(len(chunk))
+        for place, (source, target) in enumerate(zip(sources, targets, strict=True)):
             if len(source) > limits.max_source:
                 sources[place] = fit_source(chunk[place], tokenizer, limits)
-        growing.add_lists([example.id for example in chunk], sources, targets)
+                marks[place] |= Mark.SHORTENED
+            if len(target) >= limits.max_target and (
+                len(target_ids(tokenizer, [chunk[place].target])[0]) > limits.max_target
+            ):
+                marks[place] |= Mark.CUT
+            if ends.end(target):
+                marks[place] |= Mark.STOPS
+        growing.add([example.id for example in chunk], sources, targets, bytes(marks))
     return growing.done()
+
+
+def encode(examples: Iterable[Example], tokenizer: Tokenizer, limits: TokenLimits) -> EncodedRows:
+    """The rows of `read` alone."""
+    return read(examples, tokenizer, limits).rows
+
+
+def _check_form(example: Example) -> None:
+    if example.form != "pair":
+        what, option = ("a text without a source", "text") if example.form == "text" else ("a chat", "messages")
+        raise UsageError(
+            f"row {example.id} is {what} (data.{option}), which an encoder-decoder cannot read: it needs a source and "
+            'a target; use teacher and student "hf-causal", or set data.source and data.target'
+        )
+
+
+@attrs.frozen
+class Ends:
+    """Which tokens end a text, and which may follow the one that does: mBART puts the language after it.
+
+    Attributes:
+        ends: Those that end it.
+        special: Those that may follow.
+    """
+
+    ends: frozenset[int]
+    special: frozenset[int]
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, ends: frozenset[int] | None = None) -> Ends:
+        """Of a tokenizer: its own end, or that of a model."""
+        found = (getattr(tokenizer, name, None) for name in ("eos_token_id", "sep_token_id"))
+        own = frozenset([next((each for each in found if each is not None), -1)])
+        return cls(own if ends is None else ends, frozenset(getattr(tokenizer, "all_special_ids", ())))
+
+    def end(self, ids: Sequence[int]) -> bool:
+        """Whether these ids do: the last of them that is not special, or one after it."""
+        for each in reversed(ids):
+            if each in self.ends:
+                return True
+            if each not in self.special:
+                return False
+        return False
 
 
 def chunks(
@@ -51,7 +110,7 @@ def chunks(
     chunk: list[Example] = []
     characters = 0
     for example in examples:
-        row = shortened(example, limits, keep=keep)
+        row = shortened(example, limits, keep=keep) if example.form == "pair" else example
         chunk.append(row)
         characters += len(row.source) + len(row.target)
         if len(chunk) == CHUNK or characters >= _CHUNK_CHARACTERS:
@@ -107,7 +166,7 @@ def control_words(tokenizer: Tokenizer) -> tuple[str, ...]:
     words = {name: getattr(tokenizer, name, None) for name in _CONTROL}
     if words["eos_token"] is None:
         words["sep_token"] = getattr(tokenizer, "sep_token", None)  # ProphetNet's and FSMT's texts end with that
-    return tuple({word for word in words.values() if isinstance(word, str) and word})
+    return tuple(dict.fromkeys(word for word in words.values() if isinstance(word, str) and word))
 
 
 def _turned_round(tokenizer: Any) -> Tokenizer:

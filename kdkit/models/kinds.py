@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from kdkit.data.sequences import completion_ids, encode_prompts, encode_sequences
-from kdkit.data.tokens import encode, target_ids
+from kdkit.data.sequences import completion_ids, encode_prompts, read_sequences
+from kdkit.data.tokens import read, target_ids
 from kdkit.errors import UsageError
 from kdkit.models.auto import CAUSAL, SEQ2SEQ
 from kdkit.models.config_fields import config_of_side
@@ -20,11 +20,25 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import Generation, TokenLimits
     from kdkit.api.values import EncodedExample, Example, ModelSize
-    from kdkit.data.encoded_rows import EncodedRows
+    from kdkit.data.reading import Reading
     from kdkit.models.auto import AutoClass
 
 # Of T5 and its kin, and of rotary models: they know distances, not positions, and so have no end.
 DISTANCES = ("relative_attention_num_buckets", "rope_parameters")
+# Of these the first token has the position after that of the padding (whose number is the padding's id).
+AFTER_PADDING = frozenset(
+    {
+        "roberta",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "roberta-prelayernorm",
+        "camembert",
+        "data2vec-text",
+        "xmod",
+        "longformer",
+        "mpnet",
+    }
+)
 ENCODER = ("max_encoder_position_embeddings", "max_source_positions", "max_position_embeddings")
 DECODER = ("max_decoder_position_embeddings", "max_target_positions", "max_position_embeddings")
 
@@ -64,9 +78,9 @@ class EncoderDecoder(_Sized):
         """The Hugging Face hub's name for the task of such models."""
         return "text2text-generation"
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> EncodedRows:
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> Reading:
         """Token ids of every example: the encoder's and the decoder's."""
-        return encode(examples, tokenizer, limits)
+        return read(examples, tokenizer, limits)
 
     def target_ids(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
         """The labels of whole targets."""
@@ -92,7 +106,13 @@ model = AutoModelForSeq2SeqLM.from_pretrained("{folder}")
 ids = tokenizer("the source text", return_tensors="pt").input_ids
 print(tokenizer.decode(model.generate(ids, max_length={generation.max_new_tokens + 1})[0], skip_special_tokens=True))"""
 
-    def check_positions(self, config: Any, limits: TokenLimits, generation: Generation) -> None:
+    def check_positions(
+        self,
+        config: Any,
+        limits: TokenLimits,
+        generation: Generation,
+        form: str = "pair",  # noqa: ARG002 - such a model reads no other
+    ) -> None:
         """Refuse limits that exceed a model's positions.
 
         Raises:
@@ -137,9 +157,9 @@ class DecoderOnly(_Sized):
         """What the Hugging Face hub calls the task of such models."""
         return "text-generation"
 
-    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> EncodedRows:
-        """Token ids of every example: the prompt's, and the labels that follow it."""
-        return encode_sequences(examples, tokenizer, limits)
+    def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> Reading:
+        """Token ids of every example, or of its parts: what is read first, and the labels that follow it."""
+        return read_sequences(examples, tokenizer, limits)
 
     def target_ids(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
         """The labels of whole completions that follow nothing."""
@@ -166,13 +186,20 @@ inputs = tokenizer("the prompt", return_tensors="pt")
 ids = model.generate(**inputs, max_new_tokens={generation.max_new_tokens})
 print(tokenizer.decode(ids[0, inputs.input_ids.shape[1] :], skip_special_tokens=True))"""
 
-    def check_positions(self, config: Any, limits: TokenLimits, generation: Generation) -> None:
-        """Refuse limits beyond a model's positions: prompt and completion share them.
+    def check_positions(self, config: Any, limits: TokenLimits, generation: Generation, form: str = "pair") -> None:
+        """Refuse limits beyond a model's positions: prompt and completion share them, and a block of a text has them.
 
         Raises:
             UsageError: Names the limits and the number of positions.
         """
         positions = _positions(config.get_text_config(), ("max_position_embeddings", "max_seq_len"))
+        if form == "text":
+            if positions is not None and limits.max_length > positions + 1:  # the last is not read
+                raise UsageError(
+                    f"tokens.max_length is {limits.max_length}, but a {config.model_type} model of this size has "
+                    f"positions for {positions}; set it to {positions} or less"
+                )
+            return
         for name, written in (
             ("tokens.max_target", limits.max_target),
             ("generation.max_new_tokens", generation.max_new_tokens),
@@ -189,7 +216,13 @@ HFKind: TypeAlias = EncoderDecoder | DecoderOnly
 
 
 def _positions(config: Any, fields: tuple[str, ...]) -> int | None:
-    """How many positions an encoder or a decoder has; None if there is no limit."""
+    """How many positions an encoder or a decoder has for tokens; None if there is no limit.
+
+    RoBERTa and its kin number positions from the one after the padding's: those up to it have no token.
+    """
     if any(getattr(config, field, None) is not None for field in DISTANCES):
         return None
-    return next((value for field in fields if isinstance(value := getattr(config, field, None), int)), None)
+    found = next((value for field in fields if isinstance(value := getattr(config, field, None), int)), None)
+    if found is None or config.model_type not in AFTER_PADDING:
+        return found
+    return found - (config.pad_token_id or 0) - 1

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit import models
 from kdkit.api.interfaces import RemarkingStudent
-from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.rows import more_of
 from kdkit.data.splitting import drawn
 from kdkit.errors import Mismatch, UsageError
-from kdkit.pipeline.teachable import doubts
+from kdkit.pipeline.teachable import check_read, doubts
 from kdkit.recipe.compatibility import check_compatible
 from kdkit.recipe.inputs import naming
 from kdkit.runs.stage_facts import Estimate
@@ -22,11 +21,10 @@ from kdkit.system.folders import existing
 from kdkit.training.batching import Lengths, total_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from kdkit.api.interfaces import Tokenizer
-    from kdkit.api.values import Corpus, Example, ModelSize
+    from kdkit.api.values import Corpus, ModelSize
     from kdkit.recipe import Recipe
 
 _EPOCHS = 20
@@ -46,18 +44,19 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
             exist; or a limit on tokens is beyond a model's positions; or no model could learn to write a target.
     """
     check_compatible(recipe, corpus)
+    form = corpus.train[0].form
     with naming("teacher"):
         tokenizer = recipe.teacher.load_tokenizer(corpus)
         teacher_config = recipe.teacher.model_config(tokenizer)
         teacher = None
         if (kind := recipe.teacher.model_kind) is not None:
             teacher = kind.size_of(teacher_config)
-            kind.check_positions(teacher_config, recipe.tokens, recipe.generation)
+            kind.check_positions(teacher_config, recipe.tokens, recipe.generation, form)
     with naming("student"):
         student_tokenizer = recipe.student.load_tokenizer(tokenizer)
         student_config = recipe.student.model_config(student_tokenizer, teacher_config)
         student = recipe.student.model_kind.size_of(student_config)
-        recipe.student.model_kind.check_positions(student_config, recipe.tokens, recipe.generation)
+        recipe.student.model_kind.check_positions(student_config, recipe.tokens, recipe.generation, form)
     remarks = [*recipe.student.remarks(tokenizer)] if isinstance(recipe.student, RemarkingStudent) else []
     remarks += _slow_types(recipe, {"teacher": teacher_config, "student": student_config})
     if student_tokenizer is not tokenizer:
@@ -72,26 +71,30 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
                     f"the {role}'s vocabulary has {entries} entries, but its tokenizer has {least[side]} "
                     "tokens; use a model and a tokenizer that belong together"
                 )
-    validation_rows = recipe.training.validation_rows
+    scored_rows, validation_rows = recipe.evaluation.rows, recipe.training.validation_rows
+    most = more_of(validation_rows, scored_rows)
     if not corpus.test:  # then validation is what is scored
-        validation_rows = more_of(validation_rows, recipe.evaluation.rows)
-    trained_on = drawn(corpus.train, _most_rows(recipe))
+        validation_rows = most
+    trained_on = rows_of(drawn(corpus.train, _most_rows(recipe)), tokenizer, recipe.encoding)
+    validation = rows_of(corpus.validation, tokenizer, recipe.encoding, at_most=most)
+    test = rows_of(corpus.test, tokenizer, recipe.encoding, at_most=scored_rows)
     used = {
-        "train": rows_of(trained_on, tokenizer, recipe.encoding).encoded,
-        "validation": rows_of(corpus.validation, tokenizer, recipe.encoding, at_most=validation_rows).encoded,
-        "test": rows_of(corpus.test, tokenizer, recipe.encoding, at_most=recipe.evaluation.rows).encoded,
+        "train": trained_on.encoded,
+        "validation": validation.first(validation_rows).encoded,
+        "test": test.encoded,
     }
+    for split, rows in (("training", trained_on), ("validation", validation), ("test", test)):
+        check_read(rows, split)
     trained = {"student": student_config}
     if recipe.teacher.fine_tune is not None:
         trained["teacher"] = teacher_config
     ends = {role: models.end_ids(config, tokenizer) for role, config in trained.items()}
-    held_out = len(corpus.held_out)
-    taught, fine_tune = EncodedRows.of(drawn(used["train"], recipe.training.rows)), recipe.teacher.fine_tune
+    taught, fine_tune = trained_on.drawn(recipe.training.rows).encoded, recipe.teacher.fine_tune
     captured = [taught, used["validation"], used["test"]] if recipe.loss.needs_teacher else []
     captured_tokens = sum(int(rows.target_lengths.sum()) for rows in captured)
     lengths = Lengths.of(taught)
     steps = total_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed), tried=_EPOCHS)
-    teacher_lengths = Lengths.of(drawn(used["train"], fine_tune.rows) if fine_tune is not None else ())
+    teacher_lengths = Lengths.of(trained_on.drawn(fine_tune.rows).encoded if fine_tune is not None else ())
     has_baseline = recipe.evaluation.baselines and recipe.loss.needs_teacher
     return Estimate(
         rows={split: len(rows) for split, rows in used.items()},
@@ -108,35 +111,14 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         if fine_tune is not None
         else 0,
         student_steps=steps,
-        generated_rows=min(held_out, recipe.evaluation.rows or held_out),
-        picking_rows=len(corpus.validation[: recipe.evaluation.rows or None]) if corpus.test else 0,
+        generated_rows=len((test if corpus.test else validation.first(scored_rows)).encoded),
+        picking_rows=len(validation.first(scored_rows).encoded) if corpus.test else 0,
         baseline_steps=steps if has_baseline else 0,
-        doubts=(*remarks, *_doubts(recipe, trained_on, used["train"], tokenizer, ends)) or None,
+        doubts=(*remarks, *doubts(recipe, trained_on, ends)) or None,
         baseline_bytes=_bytes_of_making(student) + bytes_of_weights(student.parameters) if has_baseline else 0,
         student_tokens=_tokens(lengths),
         teacher_tokens=_tokens(teacher_lengths),
     )
-
-
-def _doubts(
-    recipe: Recipe,
-    examples: Sequence[Example],
-    rows: EncodedRows,
-    tokenizer: Tokenizer,
-    ends: Mapping[str, frozenset[int]],
-) -> Iterator[str]:
-    """What the rows cannot teach, and what the fewer of them that one of two trainings reads cannot."""
-    found = list(doubts(recipe, examples, rows, tokenizer, ends))
-    yield from found
-    fine_tune = recipe.teacher.fine_tune
-    for role, where, count in (
-        ("student", "training.rows", recipe.training.rows),
-        ("teacher", "teacher.fine_tune.rows", fine_tune.rows if fine_tune is not None else 0),
-    ):
-        if 0 < count < len(rows):
-            fewer, encoded = drawn(examples, count), EncodedRows.of(drawn(rows, count))
-            more = doubts(recipe, fewer, encoded, tokenizer, {role: ends[role]})
-            yield from (f"with {where} = {count:,}, {each}" for each in more if each not in found)
 
 
 def _slow_types(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:

@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kdkit.data.given import reason_of
+from kdkit.data.reading import Mark
+from kdkit.data.reading_notes import notes_on_reading
 from kdkit.data.text_rows import targets_of
-from kdkit.data.tokens import CHUNK
+from kdkit.data.tokens import CHUNK, Ends
 from kdkit.errors import UsageError
 from kdkit.system.wording import first_few, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import Example
     from kdkit.data.encoded_rows import EncodedRows
+    from kdkit.data.rows import Rows
     from kdkit.recipe import Recipe
 
 NAMED = 100
@@ -25,35 +28,59 @@ SHOWN = 60
 """Characters of a text in a message."""
 
 
-def doubts(
-    recipe: Recipe,
-    examples: Sequence[Example],
-    rows: EncodedRows,
-    tokenizer: Tokenizer,
-    ends: Mapping[str, frozenset[int]],
-) -> Iterator[str]:
+def check_read(rows: Rows, split: str) -> None:
+    """Refuse examples of which nothing is read.
+
+    Raises:
+        UsageError: Says why nothing is.
+    """
+    if rows.chosen and not len(rows.encoded):
+        reasons = "; ".join(map(reason_of, rows.left_out)) or "none has anything to learn"
+        raise UsageError(
+            f"none of {plural(len(rows.chosen), f'{split} conversation')} can be read: {reasons}; use other data, or a "
+            "tokenizer with another chat template"
+        )
+
+
+def doubts(recipe: Recipe, rows: Rows, ends: Mapping[str, frozenset[int]]) -> Iterator[str]:
     """A sentence for each thing that the models will not learn, or will learn wrong.
+
+    Also what the fewer rows cannot teach that one of two trainings reads.
 
     Args:
         recipe: The recipe.
-        examples: The training rows.
-        rows: The same as token ids.
-        tokenizer: The tokenizer that made them.
+        rows: The training rows.
         ends: For each model that is trained ("teacher", "student"), the ids at which its texts end.
 
     Raises:
         UsageError: Nothing would be learned: no target ends, all are cut, or none can be written within the limit.
     """
+    found = list(_doubts(recipe, rows, ends))
+    yield from found
+    fine_tune = recipe.teacher.fine_tune
+    for role, where, count in (
+        ("student", "training.rows", recipe.training.rows),
+        ("teacher", "teacher.fine_tune.rows", fine_tune.rows if fine_tune is not None else 0),
+    ):
+        if 0 < count < len(rows.chosen):
+            more = _doubts(recipe, rows.drawn(count), {role: ends[role]})
+            yield from (f"with {where} = {count:,}, {each}" for each in more if each not in found)
+
+
+def _doubts(recipe: Recipe, rows: Rows, ends: Mapping[str, frozenset[int]]) -> Iterator[str]:
     if recipe.teacher.is_made_here and recipe.teacher.fine_tune is None:
         yield (
             "the teacher is a new model that is never trained, so its logits and texts are noise; add a "
             "[teacher.fine_tune], or name a trained model with teacher.model"
         )
-    yield from _alike(recipe, examples, rows)
+    yield from notes_on_reading([rows])
+    if rows.examples is rows.chosen:
+        yield from _alike(recipe, rows.examples, rows.encoded)
     for role, ids in ends.items():
-        yield from _without_an_end(role, ids, rows, tokenizer, recipe.tokens.max_target)
-    yield from _cut(recipe, examples, rows, tokenizer)
-    yield from _too_long_to_write(recipe, rows)
+        yield from _without_an_end(role, ids, rows, recipe.tokens.max_target)
+    yield from _cut(recipe, rows)
+    if not rows.are_blocks:
+        yield from _too_long_to_write(recipe, rows.encoded)
 
 
 def _alike(recipe: Recipe, examples: Sequence[Example], rows: EncodedRows) -> Iterator[str]:
@@ -99,18 +126,19 @@ def _read_alike(rows: EncodedRows) -> Iterable[list[int]]:
     return [places for places in groups.values() if len(places) > 1]
 
 
-def _without_an_end(
-    role: str, ends: frozenset[int], rows: EncodedRows, tokenizer: Tokenizer, limit: int
-) -> Iterator[str]:
+def _without_an_end(role: str, ends: frozenset[int], read: Rows, limit: int) -> Iterator[str]:
     """Targets whose last token does not end a text."""
-    special = frozenset(getattr(tokenizer, "all_special_ids", ()))
-    shorter = np.flatnonzero(rows.target_lengths < limit)
-    whole = rows.take(shorter) if len(shorter) else rows  # the others may have lost their end
+    rows, stops = read.encoded, Ends.of(read.tokenizer, ends)
+    if read.are_blocks:
+        whole = rows.take(read.reading.marked(Mark.STOPS))
+    else:
+        shorter = np.flatnonzero(rows.target_lengths < limit)
+        whole = rows.take(shorter) if len(shorter) else rows  # the others may have lost their end
     lengths_R, stops_R = whole.target_lengths, whole.targets.offsets_M[whole.places_R + 1]
     last_R = np.full(len(whole), -1)
     last_R[lengths_R > 0] = whole.targets.values_X[stops_R[lengths_R > 0] - 1]
     open_R = np.flatnonzero(~np.isin(last_R, list(ends)))
-    endless = whole.take([i for i in open_R.tolist() if not _ends(whole[i].target_ids, ends, special)])
+    endless = whole.take([i for i in open_R.tolist() if not stops.end(whole[i].target_ids)])
     if not len(endless):
         return
     named = f"its end tokens are {', '.join(map(str, sorted(ends)))}" if ends else "it has no end token"
@@ -127,40 +155,27 @@ def _without_an_end(
     )
 
 
-def _ends(ids: Sequence[int], ends: frozenset[int], special: frozenset[int]) -> bool:
-    """Whether the last token is an end, apart from other special tokens: mBART puts the language after it."""
-    for each in reversed(ids):
-        if each in ends:
-            return True
-        if each not in special:
-            return False
-    return False
-
-
-def _cut(recipe: Recipe, examples: Sequence[Example], rows: EncodedRows, tokenizer: Tokenizer) -> Iterator[str]:
+def _cut(recipe: Recipe, read: Rows) -> Iterator[str]:
     """Targets whose end is cut off by the limit."""
-    limit, encoding = recipe.tokens.max_target, recipe.encoding
-    full = np.flatnonzero(rows.target_lengths >= limit).tolist()
-    cut_at: list[int] = []
-    most = 0
-    for start in range(0, len(full), CHUNK):
-        chunk = full[start : start + CHUNK]
-        counts = encoding.label_counts([examples[index] for index in chunk], tokenizer)
-        cut_at += [index for index, count in zip(chunk, counts, strict=True) if count > limit]
-        most = max(most, *counts)
+    limit, encoding, rows = recipe.tokens.max_target, recipe.encoding, read.encoded
+    cut_at = read.reading.marked(Mark.CUT).tolist()
     if not cut_at:
         return
-    cut = rows.take(cut_at)
-    stops = cut[0].target_ids[-1] == encoding.target_ids([""], tokenizer)[0][-1]
+    cut, longest = rows.take(cut_at), ""
+    if read.examples is read.chosen:
+        chunks = ([read.examples[index] for index in cut_at[at : at + CHUNK]] for at in range(0, len(cut_at), CHUNK))
+        most = max(max(encoding.label_counts(chunk, read.tokenizer)) for chunk in chunks)
+        longest = f" (the longest {most:,})"
+    stops = cut[0].target_ids[-1] == encoding.target_ids([""], read.tokenizer)[0][-1]
     learned = "the models learn to stop there" if stops else "the models do not learn where they end"
     if len(cut) == len(rows):
         raise UsageError(
-            f"tokens.max_target is {limit}, but every training target has more tokens (the longest {most:,}), "
-            "so each would be cut; raise it"
+            f"tokens.max_target is {limit}, but every training target has more tokens{longest}, so each would be cut; "
+            "raise it"
         )
     yield (
         f"tokens.max_target is {limit}, and {len(cut):,} of {plural(len(rows), 'training target')} have more "
-        f"tokens (the longest {most:,}): {_named(cut)}; these targets are cut, so {learned}"
+        f"tokens{longest}: {_named(cut)}; these targets are cut, so {learned}"
     )
 
 

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
 from kdkit.api.values import SPLITS, Corpus
 from kdkit.data import corpus as corpora
-from kdkit.data.columns import Ragged
+from kdkit.data.columns import Ragged, offsets_of
 from kdkit.data.encoded_rows import EncodedRows
+from kdkit.data.reading import Reading, Refusals
 from kdkit.data.rows import Rows
 from kdkit.data.rows import rows_of as encoded_rows
 from kdkit.data.text_rows import NAMES, TextColumns, TextRows
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import Example, SplitName
     from kdkit.data.rows import Encoding
@@ -47,8 +50,8 @@ if TYPE_CHECKING:
 KEPT_FROM = 1 << 20
 """Bytes of text from which a corpus is kept."""
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
-_IDS_FORMAT = 1
-"""Changed with whatever changes the ids that `kdkit.data.tokens.encode` makes."""
+_IDS_FORMAT = 2
+"""Changed with whatever changes what is read of rows: `kdkit.data.tokens.read`, `kdkit.data.sequences`."""
 
 
 def read(folder: Path, digest: str, store: Path, progress: Progress) -> Corpus:
@@ -120,7 +123,7 @@ def rows_of(
     at_most: int = 0,
     progress: Progress | None = None,
 ) -> Rows:
-    """The first `at_most` rows (0 for all), encoded; of a corpus in the store, encoded once for all runs.
+    """What is read of the first `at_most` examples (0 for all); of a corpus in the store, encoded once for all runs.
 
     Args:
         examples: The rows.
@@ -135,26 +138,39 @@ def rows_of(
     if home is None or key is None:
         return encoded_rows(chosen, tokenizer, encoding)
     assert isinstance(chosen, TextRows)
-    whole = _encoded(
-        chosen.columns, home.with_name(f"{home.name}-ids") / key, tokenizer, encoding, progress or Silent()
-    )
-    return Rows(examples=chosen, encoded=whole.take(chosen.places_R), tokenizer=tokenizer, encoding=encoding)
+    whole = _read(chosen.columns, home.with_name(f"{home.name}-ids") / key, tokenizer, encoding, progress or Silent())
+    return Rows(chosen=chosen, reading=whole.of_examples(chosen.places_R), tokenizer=tokenizer, encoding=encoding)
 
 
-def _encoded(
-    texts: TextColumns, entry: Path, tokenizer: Tokenizer, encoding: Encoding, progress: Progress
-) -> EncodedRows:
-    """All rows of a corpus."""
-    rows = TextRows(columns=texts, places_R=np.arange(len(texts.ids)))
+def _read(texts: TextColumns, entry: Path, tokenizer: Tokenizer, encoding: Encoding, progress: Progress) -> Reading:
+    """What is read of all rows of a corpus."""
+    examples = TextRows(columns=texts, places_R=np.arange(len(texts.ids)))
 
     def make() -> StoredColumns:
-        with progress.task("encode", total=len(rows), unit="rows") as task:
-            encoded = encoding.encode(rows, tokenizer, task=task)
-        return StoredColumns(columns={"sources": [encoded.sources], "targets": [encoded.targets]}, facts={})
+        with progress.task("encode", total=len(examples), unit="rows") as task:
+            made = encoding.read(examples, tokenizer, task=task)
+        rows = made.rows
+        columns = {"sources": [rows.sources], "targets": [rows.targets], "marks": [_one_row(made.marks_R)]}
+        if made.origins_R is not None:
+            columns |= {"ids": [rows.ids], "origins": [_one_row(made.origins_R)]}
+        columns |= {"refused": [_one_row(made.refused.origins_F)], "kinds": [_one_row(made.refused.kinds_F)]}
+        return StoredColumns(columns=columns, facts={"reasons": list(made.refused.reasons)})
 
-    found = _have(entry, make, progress, what="token ids").columns
-    sources, targets = (Ragged.joined(found[name]) for name in ("sources", "targets"))
-    return EncodedRows.whole(ids=texts.ids, sources=sources, targets=targets)
+    stored = _have(entry, make, progress, what="token ids")
+    found = {name: Ragged.joined(parts) for name, parts in stored.columns.items()}
+    return Reading(
+        rows=EncodedRows.whole(ids=found.get("ids", texts.ids), sources=found["sources"], targets=found["targets"]),
+        marks_R=found["marks"].flat,
+        origins_R=found["origins"].flat if "origins" in found else None,
+        refused=Refusals(
+            origins_F=found["refused"].flat, kinds_F=found["kinds"].flat, reasons=tuple(stored.facts["reasons"])
+        ),
+    )
+
+
+def _one_row(values_R: npt.NDArray[Any]) -> Ragged:
+    """An array as a column of one row."""
+    return Ragged(values_R, offsets_of([len(values_R)]))
 
 
 def _have(entry: Path, make: Callable[[], StoredColumns], progress: Progress, *, what: str) -> StoredColumns:
@@ -205,6 +221,7 @@ def _key_of(tokenizer: Tokenizer, encoding: Encoding) -> str | None:
             "pipeline": pipeline,
             "tokenizer": [tokenizer_digest(tokenizer), f"{kind.__module__}:{kind.__qualname__}", languages],
             "control": control_words(tokenizer),
+            "template": getattr(tokenizer, "chat_template", None),
             "kind": how.__qualname__,
             "limits": attrs.asdict(encoding.limits),
             "versions": versions,

@@ -313,3 +313,55 @@ def test_a_share_beside_a_validation_file_is_refused():
 def test_a_share_lies_between_none_and_all(share):
     with pytest.raises(ValueError, match="validation_share"):
         Jsonl(train="a", validation_share=share, source="text", target="answer")
+
+
+CHAT = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "name": None}]
+
+
+def test_a_row_is_a_text_or_a_conversation_by_option(tmp_path):
+    rows = [{"text": f"t{i}", "chat": CHAT, "as_json": json.dumps(CHAT), "tools": [{"name": "f"}]} for i in range(30)]
+    path = write(tmp_path / "r.jsonl", rows)
+    texts = Jsonl(train=path, text="# {text}", meta=("text",)).load(Silent())
+    assert {row.form for row in (*texts.train, *texts.validation)} == {"text"}
+    assert (texts.train[0].source, texts.train[0].target, texts.train[0].meta) == ("", "# t0", {"text": "t0"})
+    told = Jsonl(train=path, messages="chat", tools="tools").load(Silent()).train[0]
+    assert told.form == "chat"
+    assert json.loads(told.target) == {
+        "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],  # null is no field
+        "tools": [{"name": "f"}],
+    }
+    as_json = Jsonl(train=path, messages="as_json").load(Silent()).train[0]
+    assert json.loads(as_json.target)["messages"][1]["role"] == "assistant"
+
+
+def test_rows_that_are_no_conversation_are_left_out_with_the_reason(tmp_path):
+    bad = [{"chat": "hello"}, {"chat": [{"from": "human", "value": "x"}]}, {"chat": CHAT[:1]}, {"chat": None}]
+    path = write(tmp_path / "r.jsonl", [{"chat": CHAT}] * 30 + bad)
+    drops = Jsonl(train=path, messages="chat").load(Silent()).drops
+    assert {drop.reason: drop.count for drop in drops} == {
+        "its chat is not a list of messages, each with a role and a content": 3,
+        "its chat has no message of the role assistant": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "nothing says what a row is; give source and target, or for decoder-only models text"),
+        ({"source": "a"}, "source is given, and target is not; give both"),
+        ({"target": "a", "text": "b"}, "source and target and text are given; give source and target, or"),
+        ({"text": "b", "messages": "c"}, "text and messages are given"),
+        ({"text": "b", "tools": "c"}, "tools is given, but only conversations have them"),
+        ({"text": "b", "prediction": "c"}, "prediction is given, but text makes several rows of one"),
+    ],
+)
+def test_options_that_do_not_say_what_a_row_is_are_refused(options, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        Jsonl(train="r.jsonl", **options)
+
+
+def test_what_is_to_be_answered_or_continued_needs_no_answer():
+    asked = Jsonl(train="r.jsonl", messages="chat").prompt("1", {"chat": CHAT[:1]})
+    assert json.loads(asked.target)["messages"] == CHAT[:1]
+    assert Jsonl(train="r.jsonl", text="t").prompt("1", {"t": "def f"}).source == "def f"
+    assert Jsonl(train="r.jsonl", text="t").prompt("1", {}) == "it lacks t, which its text needs"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from causal_kit import examples, tokenizer
+from causal_kit import beginning_with_pad, examples, tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,19 +67,6 @@ def test_a_completion_that_spells_the_end_does_not_end_there():
     row = one("max", " of </s> 3")
     assert row.target_ids.count(tokenizer().eos_token_id) == 1
     assert text(row.target_ids[:-1]) == " of </s> 3"
-
-
-def beginning_with_pad():
-    """A tokenizer that puts `<pad>` before each text."""
-    from tokenizers import processors
-    from transformers import PreTrainedTokenizerFast
-
-    from kdkit.models import train_bpe
-
-    its = train_bpe(["max of 3 and 4"], vocab_size=270, ends_texts=False)
-    backend = its.backend_tokenizer
-    backend.post_processor = processors.TemplateProcessing(single="<pad> $A", special_tokens=[("<pad>", 0)])
-    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", bos_token="<pad>", eos_token="</s>")
 
 
 def test_what_begins_texts_comes_once():

@@ -8,9 +8,8 @@ from transformers import PreTrainedTokenizerFast
 
 from kdkit.api.options import TokenLimits
 from kdkit.api.values import Example
-from kdkit.data.rows import Encoding
+from kdkit.data.rows import Encoding, rows_of
 from kdkit.data.target_facts import facts_of, notes_on
-from kdkit.data.tokens import encode
 from kdkit.models import DecoderOnly, EncoderDecoder
 
 LIMITS = TokenLimits(max_source=20, max_target=4)
@@ -28,7 +27,7 @@ def words():
 def told(targets, tokenizer=None, limits=LIMITS, source="a b"):
     made = tokenizer or words()
     examples = [Example(id=f"train:{i}", source=source, target=target) for i, target in enumerate(targets)]
-    return facts_of(examples, encode(examples, made, limits), made, Encoding(kind=EncoderDecoder(), limits=limits))
+    return facts_of(rows_of(examples, made, Encoding(kind=EncoderDecoder(), limits=limits)))
 
 
 def test_targets_that_come_back_as_another_text_are_counted():
@@ -65,10 +64,10 @@ def test_a_completion_is_cut_if_it_is_cut_where_it_stands():
     made = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="</s>")
     encoding = Encoding(kind=DecoderOnly(), limits=LIMITS)
     rows = [Example(id=target, source="ab", target=target) for target in ("ab", "abc", "abca", "abcab")]
-    encoded = encoding.encode(rows, made)
-    assert [len(row.target_ids) for row in encoded] == [3, 4, 4, 4]
+    read = rows_of(rows, made, encoding)
+    assert [len(row.target_ids) for row in read.encoded] == [3, 4, 4, 4]
     assert encoding.label_counts(rows, made) == [3, 4, 5, 6]
-    assert facts_of(rows, encoded, made, encoding).cut == ("abca", "abcab")
+    assert facts_of(read).cut == ("abca", "abcab")
 
 
 def test_targets_that_spell_a_special_token_are_named_and_text():

@@ -24,6 +24,19 @@ def tokenizer():
     return train_bpe([text for pair in tiny.pairs(200) for text in pair], vocab_size=tiny.VOCAB, ends_texts=False)
 
 
+def beginning_with_pad():
+    """A tokenizer that puts `<pad>` before each text."""
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    from kdkit.models import train_bpe
+
+    its = train_bpe(["max of 3 and 4"], vocab_size=270, ends_texts=False)
+    backend = its.backend_tokenizer
+    backend.post_processor = processors.TemplateProcessing(single="<pad> $A", special_tokens=[("<pad>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", bos_token="<pad>", eos_token="</s>")
+
+
 def examples(*pairs):
     """Rows of prompts and completions."""
     from kdkit.api.values import Example
@@ -54,3 +67,17 @@ def model(table=None, *, seed=1, **fields):
         if weight.dim() > 1:
             weight.data.mul_(3)
     return models.causal_model(module, tokenizer())
+
+
+@functools.cache
+def chat_tokenizer(template, *, begins=False):
+    """A byte-level BPE with tokens for roles and a chat template; shared, never changed."""
+    import tiny
+
+    from kdkit.models import train_bpe
+
+    words = [text for pair in tiny.pairs(200) for text in pair]
+    made = beginning_with_pad() if begins else train_bpe(words, vocab_size=tiny.VOCAB, ends_texts=False)
+    made.add_special_tokens({"additional_special_tokens": ["<|system|>", "<|user|>", "<|assistant|>"]})
+    made.chat_template = template
+    return made

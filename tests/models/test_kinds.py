@@ -13,7 +13,7 @@ from kdkit.api.options import Generation, TokenLimits
 from kdkit.api.values import ModelSize
 from kdkit.builtin.students.hf_seq2seq import HFSeq2SeqStudent
 from kdkit.errors import UsageError
-from kdkit.models import EncoderDecoder, config_from
+from kdkit.models import DecoderOnly, EncoderDecoder, config_from, new_model
 from kdkit.pipeline.estimate import estimate
 from kdkit.recipe import load_recipe
 from kdkit.runs.model_card import model_card
@@ -69,7 +69,7 @@ def test_card_and_estimate_take_a_model_of_another_kind(tmp_path):
     found = estimate(recipe, recipe.data.load(Silent()))
     assert found.student.parameters == 7
     assert found.teacher.parameters > 7
-    assert [limits[1:] for limits in student.asked] == [(recipe.tokens, recipe.generation)]
+    assert [limits[1:] for limits in student.asked] == [(recipe.tokens, recipe.generation, "pair")]
     for role in ("student", "labels-only"):
         card = model_card(recipe, role=role)
         assert "pipeline_tag: text-generation\n" in card
@@ -96,3 +96,21 @@ def test_limits_beyond_the_positions_of_encoder_or_decoder_are_refused(model_typ
     else:
         with pytest.raises(UsageError, match=sentence):
             EncoderDecoder().check_positions(config, limits, generation)
+
+
+def test_the_last_positions_of_roberta_are_beyond_its_padding():
+    """Its first token has the position after the padding's id: what the check allows works, and one more does not."""
+    import torch
+    from causal_kit import tokenizer
+
+    fields = {**BERT, "model_type": "roberta", "is_decoder": True, "max_position_embeddings": 20}
+    config = config_from(fields, tokenizer(), DecoderOnly().auto)
+    model = new_model(config, seed=1).eval()
+    config.pad_token_id = model.config.pad_token_id
+    most = 20 - config.pad_token_id - 1
+    model(input_ids=torch.full((1, most), 5))
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=torch.full((1, most + 1), 5))
+    DecoderOnly().check_positions(config, TokenLimits(max_length=most), Generation(), "text")
+    with pytest.raises(UsageError, match=rf"tokens.max_length is {most + 2}, .* has positions for {most}; set it"):
+        DecoderOnly().check_positions(config, TokenLimits(max_length=most + 2), Generation(), "text")

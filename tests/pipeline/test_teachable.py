@@ -9,11 +9,11 @@ import pytest
 import tiny
 from transformers import AutoTokenizer
 
+from kdkit.data.tokens import Ends
 from kdkit.errors import UsageError
 from kdkit.models import end_ids, load_config
 from kdkit.pipeline.estimate import estimate
 from kdkit.pipeline.plan import as_json, make_plan
-from kdkit.pipeline.teachable import _ends
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
 
@@ -110,9 +110,9 @@ def test_some_targets_without_an_end_are_named(tmp_path):
 
 
 def test_a_language_after_the_end_is_no_hindrance():
-    assert _ends((5, 2, 9), frozenset({2}), frozenset({2, 9}))
-    assert not _ends((5, 2, 9), frozenset({2}), frozenset({2}))
-    assert not _ends((), frozenset({2}), frozenset({2}))
+    assert Ends(frozenset({2}), frozenset({2, 9})).end((5, 2, 9))
+    assert not Ends(frozenset({2}), frozenset({2})).end((5, 2, 9))
+    assert not Ends(frozenset({2}), frozenset({2})).end(())
 
 
 def test_ends_are_those_of_the_generation_configuration_first(tmp_path):

@@ -85,13 +85,42 @@ def test_ids_are_made_once_for_all_splits_and_limits_have_their_own(kept, monkey
     for split in SPLITS:
         encoded = rows.rows_of(corpus.split(split), tokenizer, HOW).encoded
         assert encoded == HOW.encode(CORPUS.split(split), tokenizer)
-        monkeypatch.setattr(Encoding, "encode", never)
+        monkeypatch.setattr(Encoding, "read", never)
         assert rows.rows_of(corpus.split(split), tokenizer, HOW, at_most=3).encoded == encoded[:3]
         monkeypatch.undo()
         monkeypatch.setattr(rows, "KEPT_FROM", 1)
-    monkeypatch.setattr(Encoding, "encode", never)
+    monkeypatch.setattr(Encoding, "read", never)
     with pytest.raises(AssertionError, match="made again"):
         rows.rows_of(corpus.train, tokenizer, attrs.evolve(HOW, limits=TokenLimits(max_source=9, max_target=8)))
+
+
+def test_blocks_and_what_was_refused_come_back_as_they_were_read(tmp_path, monkeypatch):
+    """Of a selection of the texts, in its order."""
+    from causal_kit import chat_tokenizer, tokenizer
+
+    from kdkit.data.chats import chat
+    from kdkit.models import DecoderOnly
+
+    texts = [Example(id=f"d{n}", source="", target="max of 3 " * (n + 1), form="text") for n in range(8)]
+    chats = [chat([{"role": "user", "content": "x"}, {"role": "assistant", "content": word}], id=word) for word in "ab"]
+    template = "{% for m in messages %}{% if m.content == 'b' %}{{ raise_exception('no b') }}{% endif %}{{ m.content }}{% endfor %}"
+    how = Encoding(kind=DecoderOnly(), limits=TokenLimits(max_length=5))
+    for examples, made in ((texts, tokenizer()), (chats, chat_tokenizer(template))):
+        folder = tmp_path / made.__class__.__name__ / examples[0].id
+        corpus = Corpus(train=tuple(examples), validation=tuple(examples[:1]))
+        corpus = attrs.evolve(corpus, validation=(attrs.evolve(examples[0], id="v"),))
+        digests = corpora.write_splits(folder / "data", corpus)
+        kept = rows.keep(corpus, digests, folder / "store", Silent())
+        rows.rows_of(kept.train, made, how)
+        with monkeypatch.context() as patch:
+            patch.setattr(DecoderOnly, "encode", never)
+            found = rows.rows_of(kept.train[1::2], made, how)
+        fresh = rows.encoded_rows(examples[1::2], made, how)
+        assert found.encoded == fresh.encoded
+        assert found.documents == fresh.documents
+        assert list(found.examples) == list(fresh.examples)
+        assert found.reading.marks_R.tolist() == fresh.reading.marks_R.tolist()
+        assert found.left_out == fresh.left_out
 
 
 @pytest.mark.parametrize("file", ["header.json", "targets.values", "ids.offsets"])

@@ -57,7 +57,11 @@ class ModelKind(Protocol):
     def encode(
         self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits
     ) -> Sequence[EncodedExample]:
-        """Token ids of every example, as such a model reads them, within the limits."""
+        """Token ids of every example, as such a model reads them, within the limits.
+
+        Built-in kinds give a sequence that also knows how each row was read (`kdkit.data.reading.Reading`); there an
+        example may be several rows, or none.
+        """
         ...
 
     def target_ids(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
@@ -89,8 +93,8 @@ class ModelKind(Protocol):
         """
         ...
 
-    def check_positions(self, config: Any, limits: TokenLimits, generation: Generation) -> None:
-        """Refuse limits that exceed a model's positions.
+    def check_positions(self, config: Any, limits: TokenLimits, generation: Generation, form: str = "pair") -> None:
+        """Refuse limits that exceed a model's positions, where the rows are of that form (see `kdkit.api.Example`).
 
         Raises:
             UsageError: Names the limit and the greatest value that the model takes.

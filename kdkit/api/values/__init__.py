@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kdkit.api.values.batches import IGNORED, LabelPlaces, TokenBatch
 from kdkit.api.values.blocks import Grid, OutputHead, RecordedLogits, StateBlock, TeacherBlock
-from kdkit.api.values.corpus import SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
+from kdkit.api.values.corpus import FORMS, SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
 from kdkit.api.values.losses import END, LossParts, Moment, TokenCounts
 from kdkit.api.values.results import (
     AxisValue,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "END",
+    "FORMS",
     "IGNORED",
     "SPLITS",
     "AxisValue",

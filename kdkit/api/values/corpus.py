@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+Form: TypeAlias = Literal["pair", "text", "chat"]
+FORMS: tuple[Form, ...] = ("pair", "text", "chat")
 
 
 @attrs.frozen(kw_only=True)
@@ -42,13 +44,17 @@ class Example:
     Attributes:
         id: Unique within the corpus, and the same at every reading.
         source: What the model reads.
-        target: The ground truth: what the model should write, and what is distilled.
+        target: The ground truth: what the model should write, and what is distilled. Of a text all of it, and of a
+            chat the conversation as JSON (see `form`).
         cuts: What to shorten, in this order, when `source` is too long. With none (or when they do not suffice)
             the end of the source is cut off.
         prediction: The teacher's text for the row where the data set came with one (see the `recorded` teacher).
         meta: Facts that metric suites and reports use; values that JSON can hold.
         document: What the row is a part of, where it is a part: the id of the text that it is a block of, or of the
             conversation that it is a turn of. Rows of one document are not independent of each other.
+        form: "pair", a source with its target; "text", a text without a prompt, which decoder-only models read in
+            blocks; or "chat", a conversation, of which they learn each of the assistant's turns. `kdkit.data.chat`
+            makes the last.
     """
 
     id: str
@@ -58,6 +64,7 @@ class Example:
     prediction: str | None = None
     meta: Mapping[str, Any] = attrs.field(factory=dict)
     document: str | None = None
+    form: Form = "pair"
 
 
 @attrs.frozen(kw_only=True)

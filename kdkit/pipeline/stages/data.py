@@ -9,6 +9,7 @@ import attrs
 from kdkit.api.values import SPLITS
 from kdkit.data import corpus as corpora
 from kdkit.data.given import reason_of
+from kdkit.data.reading_notes import notes_on_reading
 from kdkit.data.target_facts import facts_of, notes_on
 from kdkit.errors import Mismatch
 from kdkit.pipeline.kept import rows_key
@@ -85,22 +86,24 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
     digests = corpora.write_splits(folder, corpus)
     corpus = stored.keep(corpus, digests, run.store, run.progress)
     tokenizer = recipe.teacher.load_tokenizer(corpus)
-    lengths, targets = {}, {}
+    lengths, targets, readings = {}, {}, {}
     for split in SPLITS:
         if rows_here := corpus.split(split):
-            encoded = stored.rows_of(rows_here, tokenizer, recipe.encoding, progress=run.progress).encoded
-            lengths[split] = corpora.lengths(encoded, recipe.tokens)
-            targets[split] = facts_of(rows_here, encoded, tokenizer, recipe.encoding)
+            read = stored.rows_of(rows_here, tokenizer, recipe.encoding, progress=run.progress)
+            lengths[split] = corpora.lengths(read.encoded, recipe.tokens)
+            targets[split] = facts_of(read)
+            readings[split] = read
     rows = {split: len(corpus.split(split)) for split in SPLITS}
     repeated = corpora.repeated_rows(corpus)
     report = {
         "rows": rows,
         "drops": [attrs.asdict(drop) for drop in corpus.drops],
         "lengths": lengths,
+        "read": {split: each.reading.counts() for split, each in readings.items()},
         "leakage": corpora.leakage(corpus),
         "repeated_rows": repeated,
         "tokenizer": {split: each.as_table() for split, each in targets.items()},
-        "notes": list(notes_on(list(targets.values()), recipe.tokens)),
+        "notes": [*notes_on_reading(list(readings.values())), *notes_on(list(targets.values()), recipe.tokens)],
     }
     write_json(folder / "report.json", report)
     _say(run, corpus, rows, repeated)

@@ -1,0 +1,208 @@
+"""Conversations: rendered by the chat template of a tokenizer, a row for each turn of the assistant.
+
+Of a turn, `prompt` is the rendering of what precedes it with the template's own opening of an answer, and `full` is the
+rendering that includes it. The labels are what follows the prompt in the full rendering: what a model has to write once
+it has read the conversation as a server shows it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.api.values import Example
+from kdkit.data.rendered import SpeltTokens, restored, shared
+from kdkit.errors import UsageError
+from kdkit.system.wording import first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.data.rendered import Rendered
+
+MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+"""What a template puts before text that is the assistant's."""
+# A template that tells the day would render otherwise tomorrow: in all renderings it is this one, Llama's own default.
+_DAY = {"%Y": "2024", "%m": "07", "%d": "26", "%B": "July", "%b": "Jul", "%A": "Friday", "%a": "Fri", "%y": "24"}
+_CLOCK = (
+    "{%- macro strftime_now(format) -%}{{ format"
+    + "".join(f' | replace("{code}", "{text}")' for code, text in _DAY.items())
+    + " }}{%- endmacro -%}"
+)
+NO_ANSWER = "has no message of the role assistant"
+"""What is wrong with a conversation in which nothing is to be learned."""
+
+
+def chat(messages: Sequence[Mapping[str, Any]], *, id: str, tools: Sequence[Any] = (), **rest: Any) -> Example:  # noqa: A002 - the field's name
+    """A conversation as an example (`form` "chat").
+
+    Args:
+        messages: Each with a `role` and what else the chat template reads: `content`, `tool_calls`.
+        id: The example's id.
+        tools: The tools that the assistant may call, as JSON schemas.
+        rest: Other fields of the example.
+    """
+    table = {"messages": list(messages), **({"tools": list(tools)} if tools else {})}
+    return Example(id=id, source="", target=json.dumps(table, ensure_ascii=False), form="chat", **rest)
+
+
+def fault_of(conversation: str) -> str:
+    """What is wrong with a conversation as JSON, as a verb and its object; "" if nothing is."""
+    try:
+        table = json.loads(conversation)
+    except ValueError:
+        return "is not JSON"
+    messages = table.get("messages") if isinstance(table, dict) else None
+    return fault_of_messages(messages)
+
+
+def fault_of_messages(messages: Any) -> str:
+    """What is wrong with messages, as a verb and its object; "" if nothing is."""
+    if not isinstance(messages, list) or not all(
+        isinstance(each, dict) and isinstance(each.get("role"), str) for each in messages
+    ):
+        return "is not a list of messages, each with a role and a content"
+    if not any(each["role"] == "assistant" for each in messages):
+        return NO_ANSWER
+    return ""
+
+
+@attrs.frozen(kw_only=True)
+class Turn:
+    """A turn of the assistant.
+
+    Attributes:
+        number: Which of the assistant's turns it is, from 1.
+        full: The rendering that includes it.
+        boundary: How many characters of that are the prompt.
+        marked: What of `full` the template marks as this turn, from where to where; None where it marks nothing.
+    """
+
+    number: int
+    full: Rendered
+    boundary: int
+    marked: tuple[int, int] | None = None
+
+
+@attrs.frozen
+class Refused:
+    """A turn that is not learned.
+
+    Attributes:
+        number: Which of the assistant's turns it is, from 1.
+        reason: Why: the end of "left out because ...".
+    """
+
+    number: int
+    reason: str
+
+
+@attrs.frozen
+class ChatTemplate:
+    """The chat template of a tokenizer."""
+
+    tokenizer: Any
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> ChatTemplate:
+        """The tokenizer's.
+
+        Raises:
+            UsageError: It has none.
+        """
+        if not getattr(tokenizer, "chat_template", None):
+            raise UsageError(
+                "the tokenizer has no chat template, so conversations (data.messages) cannot be written as its model "
+                "reads them; use a teacher that has one (an instruct or chat model), put its chat_template.jinja in "
+                "the folder of the tokenizer, or write the text of a row yourself with data.source and data.target"
+            )
+        return cls(tokenizer)
+
+    def turns(self, conversation: str) -> Iterator[Turn | Refused]:
+        """Each of the assistant's turns in a conversation, given as JSON."""
+        table = json.loads(conversation)
+        messages, tools = table["messages"], table.get("tools") or None
+        number = 0
+        for place, message in enumerate(messages):
+            if message.get("role") != "assistant":
+                continue
+            number += 1
+            try:
+                yield self._turn(number, messages[:place], messages[: place + 1], tools)
+            except _jinja_errors() as error:
+                yield Refused(number, f"the chat template refuses it ({first_line(error)})")
+
+    def opened(self, conversation: str) -> Rendered:
+        """A conversation, and the opening of the assistant's answer to it."""
+        table = json.loads(conversation)
+        return self._render(table["messages"], table.get("tools") or None, opens=True)
+
+    def _turn(
+        self, number: int, before: list[dict[str, Any]], after: list[dict[str, Any]], tools: Any
+    ) -> Turn | Refused:
+        prompt, full = self._render(before, tools, opens=True), self._render(after, tools, opens=False)
+        boundary = len(prompt.text)
+        if not full.text.startswith(prompt.text):
+            base = self._render(before, tools, opens=False).text
+            boundary = shared(prompt.text, full.text)
+            if not base or not full.text.startswith(base) or boundary < len(base):
+                return Refused(number, "the chat template writes what precedes the turn otherwise once it is there")
+        marked = self._marked(after, tools, full) if self._marks else None
+        return Turn(number=number, full=full, boundary=boundary, marked=marked)
+
+    def _render(self, messages: list[dict[str, Any]], tools: Any, *, opens: bool) -> Rendered:
+        hidden, spelt = self._spelt.hidden([messages, tools])
+        text: str = self.tokenizer.apply_chat_template(
+            [hidden[0]],
+            tools=hidden[1],
+            chat_template=self._template(tools),
+            tokenize=False,
+            add_generation_prompt=opens,
+        )[0]
+        return restored(text, spelt)
+
+    def _marked(self, messages: list[dict[str, Any]], tools: Any, full: Rendered) -> tuple[int, int] | None:
+        """What the template marks as the last turn.
+
+        Its tags give characters. The tokens are found by `marked_tokens`: what transformers makes of them is wrong
+        where a span ends at the first token, or on a character that no token has.
+        """
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        hidden, spelt = self._spelt.hidden([messages, tools])
+        template = self._template(tools)
+        (text,), (spans,) = render_jinja_template(
+            [hidden[0]],
+            tools=hidden[1],
+            chat_template=template,
+            return_assistant_tokens_mask=True,
+            **self.tokenizer.special_tokens_map,
+        )
+        if not spans or restored(text, spelt) != full:
+            return None
+        begin, end = spans[-1]
+        return len(restored(text[:begin], spelt).text), len(restored(text[:end], spelt).text)
+
+    @cached_property
+    def _marks(self) -> bool:
+        return MARKS.search(str(self.tokenizer.chat_template)) is not None
+
+    @cached_property
+    def _spelt(self) -> SpeltTokens:
+        return SpeltTokens(self.tokenizer)
+
+    def _template(self, tools: Any) -> str:
+        template: str = self.tokenizer.get_chat_template(tools=tools)
+        return _CLOCK + template if "strftime_now" in template else template
+
+
+def _jinja_errors() -> tuple[type[Exception], ...]:
+    """What a template raises on a conversation that it was not made for."""
+    from jinja2 import TemplateError
+
+    return (TemplateError, TypeError, KeyError, IndexError, ValueError, AttributeError)

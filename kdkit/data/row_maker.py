@@ -1,0 +1,88 @@
+"""Rows with fields made into examples: a source with its target, a text, or a conversation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.api.values import Example
+from kdkit.data.chats import NO_ANSWER, chat, fault_of_messages
+from kdkit.data.fields import Template, as_text, field_value
+from kdkit.system.parsing import DEEPEST_ROW, parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@attrs.frozen(kw_only=True)
+class RowMaker:
+    """Makes examples of rows.
+
+    Attributes:
+        templates: "source" and "target", or "text": templates of what a row's are; none of a conversation.
+        messages: The field with a conversation.
+        tools: The field with the tools of a conversation.
+        prediction: The field with a teacher's text.
+        meta: Fields to keep.
+    """
+
+    templates: Mapping[str, Template]
+    messages: str | None = None
+    tools: str | None = None
+    prediction: str | None = None
+    meta: Sequence[str] = ()
+
+    def example(self, id_: str, row: Mapping[str, Any]) -> Example | str:
+        """The example made of a row, or why there is none: the end of "dropped because ..."."""
+        if self.messages is not None:
+            return self.conversation(id_, row)
+        texts = {name: template.fill(row) for name, template in self.templates.items()}
+        missing = next((name for name, text in texts.items() if text is None), None)
+        if missing is not None:
+            return f"it has no {missing}"
+        if "text" in texts:
+            return Example(id=id_, source="", target=texts["text"] or "", form="text", meta=self._meta(row))
+        prediction = field_value(row, self.prediction) if self.prediction else None
+        return Example(
+            id=id_,
+            source=texts["source"] or "",
+            target=texts["target"] or "",
+            prediction=as_text(prediction) if prediction is not None else None,
+            meta=self._meta(row),
+        )
+
+    def conversation(self, id_: str, row: Mapping[str, Any], *, to_answer: bool = False) -> Example | str:
+        """A row's messages; to be answered, they need no answer of the assistant."""
+        assert self.messages is not None
+        messages = _parsed(field_value(row, self.messages))
+        if isinstance(messages, list):
+            messages = [_without_nothing(each) for each in messages]
+        fault = fault_of_messages(messages)
+        if fault and not (to_answer and fault == NO_ANSWER):
+            return f"its {self.messages} {fault}"
+        tools = _parsed(field_value(row, self.tools)) if self.tools else None
+        if tools is not None and not isinstance(tools, list):
+            return f"its {self.tools} is not a list"
+        return chat(messages, id=id_, tools=[_without_nothing(each) for each in tools or ()], meta=self._meta(row))
+
+    def _meta(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        meta = {name: field_value(row, name) for name in self.meta}
+        return {name: value for name, value in meta.items() if value is not None}
+
+
+def _parsed(value: Any) -> Any:
+    """A value that may be written as JSON in a text, as tables have it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_json(value, deepest=DEEPEST_ROW)
+    except ValueError:
+        return value
+
+
+def _without_nothing(value: Any) -> Any:
+    """A value without fields that are null: columns of Parquet and Arrow give every message the fields of all."""
+    if isinstance(value, dict):
+        return {key: _without_nothing(each) for key, each in value.items() if each is not None}
+    return [_without_nothing(each) for each in value] if isinstance(value, list) else value

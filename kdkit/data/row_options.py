@@ -230,7 +230,7 @@ class RowOptions:
         self, parts: Mapping[SplitName, list[Part]], progress: Progress
     ) -> Iterator[tuple[SplitName, Example] | Drop]:
         left = {split: getattr(self, f"{split}_rows") or math.inf for split in SPLITS}
-        splitter = self._splitter
+        splitter, given = self._splitter, set[str]()
         with progress.task("data", total=None, unit="rows") as task:
             reader = RowReader(
                 self._maker().example,
@@ -248,11 +248,23 @@ class RowOptions:
                         split = splitter.split_of(self._key(example, row)) if own == "train" else own
                         if left[split]:
                             left[split] -= 1
+                            given.add(split)
                             yield split, example
                         if not any(left[each] for each in fed):
                             break
             reader.check_fields()
+            for split in splitter.splits:
+                if split not in given and "train" in given:
+                    raise UsageError(self._nothing_held_out(split, ", ".join(part.name for part in parts["train"])))
             yield from reader.drops
+
+    def _nothing_held_out(self, split: SplitName, origin: str) -> str:
+        share = self._splitter.validation_share if split == "validation" else self._splitter.test_share
+        few = f'rows of one "{self.group}" stay together, and it has few values' if self.group else "there are too few"
+        return (
+            f"no row of {origin} is held out for {split}, with a share of {share:g}: {few}; set "
+            f"{split}_share higher, or name {split} rows of their own"
+        )
 
     def _examples(
         self, reader: RowReader, parts: Sequence[Part], split: SplitName

@@ -147,6 +147,17 @@ def test_rows_of_one_group_stay_together_and_added_rows_move_none(tmp_path):
             assert splits.get(row.meta["who"], split) == split
 
 
+def test_a_share_that_no_group_falls_into_is_named_with_what_to_do(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,answer,who\n" + "".join(f"t{n},a,w{n % 2}\n" for n in range(40)))
+    few = r'no row of .*rows\.csv is held out for validation, with a share of 0\.1: rows of one "who" stay'
+    with pytest.raises(UsageError, match=few):
+        Table(train=str(path), source="text", target="answer", group="who").load(Silent())
+    path.write_text("text,answer\nt,a\n")
+    with pytest.raises(UsageError, match=r"held out for validation, with a share of 0\.1: there are too few; set validation_share"):
+        Table(train=str(path), source="text", target="answer").load(Silent())
+
+
 def test_the_splitter_gives_the_shares_and_keeps_the_validation_of_today():
     keys = [f"train:{n}" for n in range(4000)]
     three, two = Splitter(validation_share=0.1, test_share=0.2), Splitter(validation_share=0.1)

@@ -78,6 +78,7 @@ def command(model: Path, input_path: str, output: Path | None, overrides: tuple[
 
 def prompts_of(source: DataSource, path: str) -> list[Example]:
     """The inputs that the rows of a file make, in their order."""
+    from kdkit.api.values import Example
     from kdkit.data.files import file_rows
     from kdkit.data.given import reason_of
     from kdkit.data.jsonlines import DropCount
@@ -94,14 +95,23 @@ def prompts_of(source: DataSource, path: str) -> list[Example]:
         advice="correct the row or remove it",
         opened=lambda file: file.open("rb"),
     )
-    examples = [_example(source, row) for row in rows]
+    examples = []
+    for row in rows:
+        made = _example(source, row)
+        if isinstance(made, Example):
+            examples.append(made)
+        elif skip is not None:
+            skip.add(made, row.place)
+        else:
+            advice = "; fill it, or leave such rows out with -o data.skip_broken=true" if options is not None else ""
+            raise UsageError(f"{row.place}: the row cannot be used because {made}{advice}")
     for drop in skip.drops() if skip is not None else ():
         say(f"{path}: {reason_of(drop)}", err=True)
     return examples
 
 
-def _example(source: DataSource, row: Row) -> Example:
-    """The input made from a row; its id is its place in the file, so repeated ids do no harm."""
+def _example(source: DataSource, row: Row) -> Example | str:
+    """The input made from a row, or why there is none; its id is its place in the file: repeated ids do no harm."""
     import attrs
 
     from kdkit.api.interfaces import RowSource
@@ -115,6 +125,6 @@ def _example(source: DataSource, row: Row) -> Example:
     if isinstance(made, str) and isinstance(whole := row.values.get("source"), str):
         made = Example(id=row.place, source=whole, target="")
     if isinstance(made, str):
-        raise UsageError(f"{row.place}: the row cannot be used because {made}")
+        return made
     given = row.values.get("id")
     return attrs.evolve(made, meta={**made.meta, "given_id": str(row.number) if given is None else given})

@@ -154,7 +154,9 @@ def test_a_share_that_no_group_falls_into_is_named_with_what_to_do(tmp_path):
     with pytest.raises(UsageError, match=few):
         Table(train=str(path), source="text", target="answer", group="who").load(Silent())
     path.write_text("text,answer\nt,a\n")
-    with pytest.raises(UsageError, match=r"held out for validation, with a share of 0\.1: there are too few; set validation_share"):
+    with pytest.raises(
+        UsageError, match=r"held out for validation, with a share of 0\.1: there are too few; set validation_share"
+    ):
         Table(train=str(path), source="text", target="answer").load(Silent())
 
 

@@ -55,11 +55,15 @@ def test_a_file_is_read_by_the_dialect_of_the_students_recipe_and_rows_are_calle
 def test_a_row_that_cannot_be_used_is_named_by_its_place(tmp_path, capsys):
     path = tmp_path / "rows.csv"
     path.write_text("text,other\nfine,1\n,2\n")
-    with pytest.raises(UsageError, match=r"rows\.csv:3: the row cannot be used because it lacks text"):
+    with pytest.raises(
+        UsageError, match=r"rows\.csv:3: the row cannot be used because it lacks text, .*; fill it, or leave"
+    ):
         prompts_of(Table(train="t.csv", source="text", target="label"), str(path))
-    path.write_text("text,other\nfine,1\nmore,2,3\n")
+    path.write_text("text,other\nfine,1\nmore,2,3\n,4\n")
     with pytest.raises(UsageError, match=r"rows\.csv:3"):
         prompts_of(Table(train="t.csv", source="text", target="label"), str(path))
     left = prompts_of(Table(train="t.csv", source="text", target="label", skip_broken=True), str(path))
     assert [each.source for each in left] == ["fine"]
-    assert "1 left out, each because" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.count("1 left out, each because") == 2
+    assert "it lacks text, which its source needs (" in said

@@ -9,13 +9,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from kdkit import plugins
 from kdkit.api.interfaces import KeyedSource
+from kdkit.runs.facts_table import as_facts
 from kdkit.system.digests import digest_of
 from kdkit.system.reading import read_bytes
 
 if TYPE_CHECKING:
     from kdkit.recipe import Recipe
+    from kdkit.runs.stage import RowsPlanned
+    from kdkit.runs.stage_facts import Estimate
 
 _COMPUTE = ("tokenizers", "transformers")
 
@@ -45,6 +50,24 @@ def plan_key(recipe: Recipe, rows: str | None) -> str | None:
         "plugins": dict(plugins.load().loaded),
         "versions": {name: importlib.metadata.version(name) for name in _COMPUTE},
         "python": list(sys.version_info[:3]),
+    }
+    return digest_of(depends)[:32]
+
+
+def finished_plan_key(recipe: Recipe, rows: RowsPlanned, found: Estimate) -> str:
+    """The key of the plan of a finished run.
+
+    Args:
+        recipe: The run's recipe.
+        rows: Its rows.
+        found: The estimate that the run noted.
+    """
+    depends = {
+        "rows": attrs.asdict(rows),
+        "found": as_facts(found),
+        "recipe": recipe.digested,
+        "kdkit": _own_digest(),
+        "plugins": dict(plugins.load().loaded),
     }
     return digest_of(depends)[:32]
 

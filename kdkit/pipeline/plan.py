@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.values import SPLITS
-from kdkit.pipeline.kept import plan_key, rows_key
+from kdkit.pipeline.kept import finished_plan_key, plan_key, rows_key
 from kdkit.pipeline.stages import STAGES
 from kdkit.recipe.inputs import check_inputs, read_rows
 from kdkit.runs.facts_table import facts_in
@@ -80,7 +80,9 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
     store = store_of(recipe.store.dir, path)
     if data is not None and found is not None and found.student_tokens:  # not so in records of an earlier kdkit
         size = sum(file.stat().st_size for file in (path / "data").glob("*.jsonl"))
-        planned, notes = _planned(recipe, RowsPlanned(train=data.rows["train"], bytes=size), found)
+        planned, notes = _planned_again(
+            recipe, RowsPlanned(train=data.rows["train"], bytes=size), found, store, progress
+        )
     elif data is not None:
         from kdkit.store import rows
 
@@ -103,9 +105,9 @@ def _planned_once(recipe: Recipe, store: Path, progress: Progress) -> tuple[dict
     """The plan that is kept for a recipe's inputs; else made and, where all of them are known, kept."""
     rows = rows_key(recipe)
     key = plan_key(recipe, rows)
-    kept = inputs.table(key, store, progress) if key is not None else None
+    kept = _kept(key, store, progress) if key is not None else None
     if kept is not None:
-        return {name: Planned(**each) for name, each in kept["stages"].items()}, tuple(kept["notes"])
+        return kept
 
     def read() -> Corpus:
         return read_rows(recipe, progress, when="before it can be planned with")
@@ -113,9 +115,33 @@ def _planned_once(recipe: Recipe, store: Path, progress: Progress) -> tuple[dict
     corpus = inputs.rows(rows, store, read, progress) if rows is not None else read()
     planned, notes = _estimated(recipe, corpus)
     if key is not None:
-        stages = {name: attrs.asdict(each) for name, each in planned.items()}
-        inputs.keep_table(key, store, {"stages": stages, "notes": list(notes)})
+        _keep(key, store, planned, notes)
     return planned, notes
+
+
+def _planned_again(
+    recipe: Recipe, rows: RowsPlanned, found: Estimate, store: Path, progress: Progress
+) -> tuple[dict[str, Planned], tuple[str, ...]]:
+    """The plan of a finished run, of what it noted; kept, since to say it takes the stages and with them torch."""
+    key = finished_plan_key(recipe, rows, found)
+    kept = _kept(key, store, progress)
+    if kept is not None:
+        return kept
+    planned, notes = _planned(recipe, rows, found)
+    _keep(key, store, planned, notes)
+    return planned, notes
+
+
+def _kept(key: str, store: Path, progress: Progress) -> tuple[dict[str, Planned], tuple[str, ...]] | None:
+    table = inputs.table(key, store, progress)
+    if table is None:
+        return None
+    return {name: Planned(**each) for name, each in table["stages"].items()}, tuple(table["notes"])
+
+
+def _keep(key: str, store: Path, planned: dict[str, Planned], notes: tuple[str, ...]) -> None:
+    stages = {name: attrs.asdict(each) for name, each in planned.items()}
+    inputs.keep_table(key, store, {"stages": stages, "notes": list(notes)})
 
 
 def _estimated(recipe: Recipe, corpus: Corpus) -> tuple[dict[str, Planned], tuple[str, ...]]:

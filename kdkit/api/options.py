@@ -243,11 +243,14 @@ def _no_suite_twice(_instance: object, _field: object, suites: tuple[NamedSuite,
 class Evaluation:
     """`[evaluation]`: which suites score, on which rows, and with how many resamplings.
 
-    A recipe that names no suites gets `suites = ["text"]`; the default here is none, since making one takes a registry.
+    A recipe without this option gets `suites = ["text"]`; the default here is none, since making one takes a registry.
     """
 
     suites: tuple[NamedSuite, ...] = option(
-        "Metric suites: names, or tables with a name and options.", default=(), check=_no_suite_twice
+        "Metric suites: names, or tables with a name and options. With [] no model writes texts: losses and tokens are "
+        'scored alone, best_by is "hard" by default, and the baselines that are texts are left out.',
+        default=(),
+        check=_no_suite_twice,
     )
     headline: str = option(
         'The metric that verdict and comparisons are about: "SUITE.METRIC" of one of the suites. By default the one '
@@ -269,6 +272,11 @@ class Evaluation:
         default=True,
     )
     examples: int = option("Examples shown in the report.", default=20, check=not_negative)
+
+    @property
+    def wants_texts(self) -> bool:
+        """Whether models write texts for the held-out rows: only suites need them."""
+        return bool(self.suites)
 
     def rows_together(self, generation: Generation) -> int:
         """Rows whose tokens a loss averages together: 0 for all of them, or a batch of the evaluation."""

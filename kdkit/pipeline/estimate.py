@@ -93,9 +93,10 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     taught, fine_tune = trained_on.drawn(recipe.training.rows).encoded, recipe.teacher.fine_tune
     captured = [taught, used["validation"], used["test"]] if recipe.loss.needs_teacher else []
     captured_tokens = sum(int(rows.target_lengths.sum()) for rows in captured)
-    lengths = Lengths.of(taught)
+    lengths = Lengths.of(taught, recipe.student.model_kind, recipe.training)
     steps = total_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed), tried=_EPOCHS)
-    teacher_lengths = Lengths.of(trained_on.drawn(fine_tune.rows).encoded if fine_tune is not None else ())
+    fine_tuned_on = trained_on.drawn(fine_tune.rows).encoded if fine_tune is not None else ()
+    teacher_lengths = Lengths.of(fine_tuned_on, recipe.teacher.model_kind, fine_tune)
     has_baseline = recipe.evaluation.baselines and recipe.loss.needs_teacher
     return Estimate(
         rows={split: len(rows) for split, rows in used.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -12,13 +12,20 @@ from kdkit.cli.run import recipe_options
 
 if TYPE_CHECKING:
     from kdkit.pipeline.plan import Plan
+    from kdkit.pipeline.shown_rows import ShownRows
+    from kdkit.recipe import Recipe
     from kdkit.sweeps.trials import Sweep, Trial
 
 
 @click.command("plan")
 @recipe_options
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as_json: bool) -> None:
+@click.option(
+    "--show", type=click.IntRange(min=0), default=0, metavar="N",
+    help="Print so many training rows as the models read them, their labels marked, and counts of all rows: labels, "
+    "stops, cuts.",
+)  # fmt: skip
+def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as_json: bool, show: int) -> None:
     """Show what `kdkit run RECIPE` would do: which stages are done, tokens, and bytes against free disk space.
 
     It reads the data and the tokenizers, and loads no weights. Of a sweep it says which trials there are, and plans one
@@ -33,15 +40,41 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as
     from kdkit.pipeline import plan as plans
 
     if isinstance(loaded, Sweep):
-        _plan_sweep(loaded, run_dir, as_json=as_json)
+        _plan_sweep(loaded, run_dir, as_json=as_json, show=show)
         return
     plan = plans.make_plan(loaded, run_dir, progress.for_stderr())
+    rows = _rows_shown(loaded, run_dir, show)
     if as_json:
-        print_json(plans.as_json(plan))
+        print_json({**plans.as_json(plan), **_as_json(rows)})
     else:
         _print_plan(plan)
         say(f"run folder {plan.run_dir}, shared store {plan.store}")
         _print_room(plan)
+        _print_rows(rows)
+
+
+def _rows_shown(recipe: Recipe, run_dir: Path | None, count: int) -> ShownRows | None:
+    """Rows to look at; None where none are asked for."""
+    if not count:
+        return None
+    from kdkit.pipeline import plan as plans
+    from kdkit.pipeline.shown_rows import shown_rows
+    from kdkit.system import progress
+
+    return shown_rows(recipe, plans.corpus_of(recipe, run_dir, progress.for_stderr()), count)
+
+
+def _as_json(rows: ShownRows | None) -> dict[str, Any]:
+    import attrs
+
+    return {} if rows is None else {"shown": attrs.asdict(rows)}
+
+
+def _print_rows(rows: ShownRows | None) -> None:
+    if rows is not None:
+        from kdkit.cli.shown_rows import print_rows
+
+        print_rows(rows)
 
 
 def _print_plan(plan: Plan) -> None:
@@ -71,7 +104,7 @@ def _print_room(plan: Plan) -> None:
     say(f"still to write: at most {size_text(plan.bytes)}; free: {size_text(free)}: {verdict}")
 
 
-def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool) -> None:
+def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool, show: int) -> None:
     """The number of trials, and the plan of one trial for each teacher and codec."""
     from kdkit.cli.output import print_json
     from kdkit.pipeline import plan as plans
@@ -83,16 +116,17 @@ def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool) -> None:
     facts = [trial_facts(folder, trial.id, values=trial.values, seed=trial.seed) for trial in sweep.trials]
     done = sum(each.status == "done" for each in facts)
     proposed = sweep.search.trials * max(1, len(sweep.seeds)) if sweep.search is not None else 0
-    planned = []
+    planned, shown = [], None
     for trials in _alike(sweep):
         first = next((trial for trial in trials if trial.recipe.loss.needs_teacher), trials[0])
         # Before the sweep has begun there is no folder of a trial; a run beside it has the same store.
         place = trial_folder(folder, first.id) if is_sweep(folder) else folder.with_name(first.id)
+        shown = shown or _rows_shown(first.recipe, place, show)
         planned.append((trials, plans.make_plan(first.recipe, place, progress.for_stderr())))
     if as_json:
         counts = {"trials": proposed or len(facts), "done": done, "axes": list(sweep.axes), "seeds": list(sweep.seeds)}
         listed = [{"ids": [trial.id for trial in trials], **plans.as_json(plan)} for trials, plan in planned]
-        print_json({"run_dir": str(folder), **counts, "plans": listed})
+        print_json({"run_dir": str(folder), **counts, "plans": listed, **_as_json(shown)})
         return
     state = f"{done} done, {len(facts) - done} to do" if not proposed else "proposed by a search"
     say(f"sweep {folder}: {plural(proposed or len(facts), 'trial')}, {state}")
@@ -107,6 +141,7 @@ def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool) -> None:
     say(
         "\nTrials share what the store holds: teacher, logits, texts and baseline are made once for all that need them."
     )
+    _print_rows(shown)
 
 
 def _alike(sweep: Sweep) -> list[list[Trial]]:

@@ -48,6 +48,12 @@ def write_splits(folder: Path, corpus: Corpus) -> dict[SplitName, str]:
     return found
 
 
+def write_rows(path: Path, rows: Iterable[Example]) -> None:
+    """Write rows as JSON lines."""
+    make_folder(path.parent)
+    write_parts_atomically(path, _lines(rows))
+
+
 def read(folder: Path, expected_digest: str) -> Corpus:
     """Read what `write` wrote, into columns.
 

@@ -101,19 +101,39 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
     )
 
 
-def _planned_once(recipe: Recipe, store: Path, progress: Progress) -> tuple[dict[str, Planned], tuple[str, ...]]:
-    """The plan that is kept for a recipe's inputs; else made and, where all of them are known, kept."""
-    rows = rows_key(recipe)
-    key = plan_key(recipe, rows)
-    kept = _kept(key, store, progress) if key is not None else None
-    if kept is not None:
-        return kept
+def corpus_of(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Corpus:
+    """The rows that a plan is about: those of the run folder where it holds them, else of the data set.
+
+    Raises:
+        MissingInput: The data set has not been fetched yet.
+        UsageError: A row is broken.
+    """
+    path = run_dir if run_dir is not None else Path("runs") / recipe.name
+    record, store = read_record(path), store_of(recipe.store.dir, path)
+    data = facts_in(record, DataRead, path) if is_done(record, path, recipe, STAGES[0], STAGES) else None
+    if data is not None:
+        from kdkit.store import rows
+
+        return rows.read(path / "data", data.digest, store, progress)
+    return _corpus(recipe, store, progress)
+
+
+def _corpus(recipe: Recipe, store: Path, progress: Progress) -> Corpus:
+    key = rows_key(recipe)
 
     def read() -> Corpus:
         return read_rows(recipe, progress, when="before it can be planned with")
 
-    corpus = inputs.rows(rows, store, read, progress) if rows is not None else read()
-    planned, notes = _estimated(recipe, corpus)
+    return inputs.rows(key, store, read, progress) if key is not None else read()
+
+
+def _planned_once(recipe: Recipe, store: Path, progress: Progress) -> tuple[dict[str, Planned], tuple[str, ...]]:
+    """The plan that is kept for a recipe's inputs; else made and, where all of them are known, kept."""
+    key = plan_key(recipe, rows_key(recipe))
+    kept = _kept(key, store, progress) if key is not None else None
+    if kept is not None:
+        return kept
+    planned, notes = _estimated(recipe, _corpus(recipe, store, progress))
     if key is not None:
         _keep(key, store, planned, notes)
     return planned, notes

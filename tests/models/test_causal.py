@@ -10,8 +10,7 @@ from kdkit.api.options import Generation
 from kdkit.api.values import IGNORED, EncodedExample
 from kdkit.data.tokens import collate
 from kdkit.errors import UsageError
-from kdkit.models.causal import padded_left
-from kdkit.models.joined import Sequences
+from kdkit.models.causal import Sequences, padded_left
 
 KINDS = pytest.mark.parametrize("table", [LLAMA, GPT2, GEMMA2, RWKV], ids=lambda table: table["model_type"])
 

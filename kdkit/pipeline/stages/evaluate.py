@@ -10,13 +10,13 @@ import attrs
 import numpy as np
 
 from kdkit.api.values import Direction, Prediction
+from kdkit.data import corpus as corpora
 from kdkit.data.splitting import drawn
 from kdkit.errors import KdkitError
 from kdkit.evaluation import baselines, labels_only, record
 from kdkit.evaluation.costs import student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
-from kdkit.evaluation.headline import WITHOUT_SUITES, headline_of
-from kdkit.evaluation.label_texts import LabelTexts
+from kdkit.evaluation.headline import headline_of
 from kdkit.evaluation.losses import RowLoss
 from kdkit.evaluation.record import EvaluationRecord
 from kdkit.evaluation.scoring import Column
@@ -24,6 +24,7 @@ from kdkit.pipeline.asking import ask_all, student_folder, texts_file
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import BaselineMade, Estimate, Evaluated
 from kdkit.store import predictions
+from kdkit.store.rows import rows_of
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from kdkit.runs.run import Run
     from kdkit.runs.stage import RowsPlanned
 
+PARTS = "predictions/rows.jsonl"
+"""The held-out rows where they are blocks of texts or turns of conversations."""
 IMITATORS = ("student", labels_only.NAME)
 """The models whose texts every suite also compares with the teacher's."""
 
@@ -55,8 +58,6 @@ def seconds(run: Run, _took: Mapping[str, float]) -> float | None:
     file, found = texts_file(run.path, "teacher"), run.told(Estimate)
     a_text = _seconds_a_text(file, file.stat().st_mtime_ns) if file.exists() else None
     texts = _writers(run.recipe, found) * found.generated_rows + found.picking_rows
-    if not texts:
-        return None
     return None if a_text is None else texts * a_text
 
 
@@ -72,12 +73,8 @@ def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
     writers = _writers(recipe, found)
     by = f" by each of {writers} models" if writers > 1 else ""
     picking = f", of {plural(found.picking_rows, 'validation row')} by the student" if found.picking_rows else ""
-    if not recipe.evaluation.wants_texts:
-        left_out = "; the baselines constant and nearest are left out, for they are texts"
-        return Planned(work=f"losses and tokens, no texts{left_out if recipe.evaluation.baselines else ''}")
     suites = ", ".join(named.name for named in recipe.evaluation.suites)
-    each = f", {recipe.generation.max_new_tokens:,} tokens at most"
-    return Planned(work=f"{found.texts_in_words(recipe.generation.in_words)}{by}{picking}{each}; {suites}")
+    return Planned(work=f"{found.texts_in_words(recipe.generation.in_words)}{by}{picking}; {suites}")
 
 
 def _writers(recipe: Recipe, found: Estimate) -> int:
@@ -88,14 +85,12 @@ def _writers(recipe: Recipe, found: Estimate) -> int:
 def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
     """The lead's own work: time student and teacher, score texts and losses."""
     held_out = asked.held_out
-    facts = _facts_of_models(run)
-    lengths: dict[str, Array] = {}
+    if held_out.examples is not held_out.chosen:  # which `data/` does not have
+        corpora.write_rows(run.path / PARTS, held_out.examples)
+    said, facts = _all_texts(run, corpus, asked)
+    lengths = _lengths(run, asked.tokenizer, said)
     evidence = _evidence(run, held_out)
-    if run.recipe.evaluation.wants_texts:
-        facts |= _write_other_texts(run, corpus, held_out)
-        said = _all_texts(run, held_out, ["teacher", "student", *facts])
-        lengths = _lengths(run, asked.tokenizer, said)
-        _score_texts(evidence, held_out, said, lengths)
+    _score_texts(evidence, held_out, said, lengths)
     _score_losses(evidence, asked)
     costs = _costs(run, corpus, held_out)
     validation_scores, failures = _validation_scores(run, asked)
@@ -104,12 +99,11 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
         row_count=len(held_out.examples),
         scores=tuple(evidence.scores),
         validation_scores=validation_scores,
-        differences=tuple(each for than in ("teacher", labels_only.NAME) for each in evidence.differences(than)),
+        differences=tuple(
+            each for than in ("teacher", labels_only.NAME) if than in said for each in evidence.differences(than)
+        ),
         calibration={model: bins.calibration() for model, bins in evidence.bins.items()},
-        costs={
-            name: attrs.evolve(cost, tokens_per_sample=float(lengths[name].mean()) if lengths else None)
-            for name, cost in costs.items()
-        },
+        costs={name: attrs.evolve(cost, tokens_per_sample=float(lengths[name].mean())) for name, cost in costs.items()},
         baselines=facts,
         headline=_headline(run.recipe, evidence.scores, held_out),
     )
@@ -126,8 +120,6 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
 
 def _headline(recipe: Recipe, scores: Sequence[Score], held_out: Rows) -> str:
     """The metric that the verdict is about."""
-    if not recipe.evaluation.wants_texts:
-        return WITHOUT_SUITES
     suites = [named.name for named in recipe.evaluation.suites]
     of_student = [each for each in scores if (each.model, each.against) == ("student", "truth")]
     return headline_of(
@@ -141,12 +133,11 @@ def _headline(recipe: Recipe, scores: Sequence[Score], held_out: Rows) -> str:
 def _costs(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Cost]:
     """The costs of student and teacher, timed one after the other; a teacher that is not a model has none."""
     recipe, generation, device = run.recipe, run.recipe.generation, run.device
-    prompts = held_out.prompts if recipe.evaluation.wants_texts else ()
-    student = student_cost(recipe.student, student_folder(run.path), prompts, generation, device=device)
+    student = student_cost(recipe.student, student_folder(run.path), held_out, generation, device=device)
     costs, folder = {"student": student}, run.teacher_folder
     if folder is not None:
         costs["teacher"] = teacher_cost(
-            recipe.teacher, folder, prompts, generation, data=recipe.data, corpus=corpus, device=device
+            recipe.teacher, folder, held_out, generation, data=recipe.data, corpus=corpus, device=device
         )
     return costs
 
@@ -155,8 +146,6 @@ def _evidence(run: Run, rows: Rows) -> Evidence:
     recipe = run.recipe
     return Evidence(
         examples=rows.examples,
-        texts=LabelTexts.of(rows.encoded, rows.tokenizer),
-        documents=rows.documents if len(set(rows.documents)) < len(rows.documents) else None,
         suites=recipe.evaluation.suites,
         resamples=recipe.evaluation.bootstrap,
         seed=recipe.seed,
@@ -164,36 +153,29 @@ def _evidence(run: Run, rows: Rows) -> Evidence:
     )
 
 
-def _facts_of_models(run: Run) -> dict[str, Any]:
-    """Facts of the baselines that are models."""
-    if not run.recipe.evaluation.baselines:
-        return {}
-    trained = run.told(BaselineMade)
-    facts: dict[str, Any] = {"untouched": {}}
-    if trained.folder is not None:
-        facts[labels_only.NAME] = {"folder": trained.folder, "reused": trained.reused}
-    return facts
-
-
-def _write_other_texts(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Any]:
-    """Write the texts of the baselines that are not models; gives facts of these."""
-    if not run.recipe.evaluation.baselines:
-        return {}
-    known = drawn(corpus.train, run.recipe.training.rows)
-    constant = baselines.most_frequent_target(known)
-    nearest = baselines.nearest_targets(known, [example.source for example in held_out.examples])
-    for name, texts in (("constant", [constant] * len(nearest)), ("nearest", nearest)):
-        ids = [example.id for example in held_out.examples]
-        predictions.write(
-            texts_file(run.path, name), [Prediction(id=i, text=text) for i, text in zip(ids, texts, strict=True)]
-        )
-    return {"constant": {"text": constant}, "nearest": {}}
-
-
-def _all_texts(run: Run, held_out: Rows, names: Sequence[str]) -> dict[str, list[str]]:
-    """The texts of models and baselines for each row."""
+def _all_texts(run: Run, corpus: Corpus, asked: Asked) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """Every model's text for each row, texts of baselines that are not models included; and facts of the baselines."""
+    held_out = asked.held_out
+    facts: dict[str, Any] = {}
+    names = ["teacher", "student"]
+    if run.recipe.evaluation.baselines:
+        known = drawn(corpus.train, run.recipe.training.rows)
+        if known[0].form != "pair":
+            known = rows_of(known, asked.tokenizer, run.recipe.encoding).examples
+        constant = baselines.most_frequent_target(known)
+        nearest = baselines.nearest_targets(known, [example.source for example in held_out.examples])
+        for name, texts in (("constant", [constant] * len(nearest)), ("nearest", nearest)):
+            ids = [example.id for example in held_out.examples]
+            predictions.write(
+                texts_file(run.path, name), [Prediction(id=i, text=text) for i, text in zip(ids, texts, strict=True)]
+            )
+        trained = run.told(BaselineMade)
+        facts = {"untouched": {}, "constant": {"text": constant}, "nearest": {}}
+        if trained.folder is not None:
+            facts[labels_only.NAME] = {"folder": trained.folder, "reused": trained.reused}
+        names += facts
     by_id = {name: {said.id: said.text for said in predictions.read(texts_file(run.path, name))} for name in names}
-    return {name: [texts[example.id] for example in held_out.examples] for name, texts in by_id.items()}
+    return {name: [texts[example.id] for example in held_out.examples] for name, texts in by_id.items()}, facts
 
 
 def _lengths(run: Run, tokenizer: Tokenizer, said: dict[str, list[str]]) -> dict[str, Array]:
@@ -239,12 +221,12 @@ def _score_losses(evidence: Evidence, asked: Asked) -> None:
             for hard, row in zip(asked.teacher.hard, asked.teacher.rows, strict=True)
         ]
         evidence.add_loss("teacher", "truth", "hard", losses)
-        evidence.add_tokens("teacher", asked.teacher.rows, losses)
+        evidence.add_tokens("teacher", asked.teacher.rows)
     for name, answers in asked.answers.items():
         evidence.add_loss(name, "truth", "hard", answers.losses)
         evidence.add_loss(name, "teacher", "soft", answers.losses)
         evidence.add_loss(name, "truth and teacher", "total", answers.losses)
-        evidence.add_tokens(name, answers.tokens, answers.losses)
+        evidence.add_tokens(name, answers.tokens)
 
 
 def _validation_scores(run: Run, asked: Asked) -> tuple[tuple[Score, ...], dict[str, str]]:
@@ -256,11 +238,10 @@ def _validation_scores(run: Run, asked: Asked) -> tuple[tuple[Score, ...], dict[
         return (), {}
     rows, answers = asked.validation
     evidence = _evidence(run, rows)
-    if run.recipe.evaluation.wants_texts:
-        by_id = {said.id: said.text for said in predictions.read(texts_file(run.path, "student-validation"))}
-        texts = [by_id[example.id] for example in rows.examples]
-        length = _length_column(_lengths(run, asked.tokenizer, {"student": texts})["student"])
-        evidence.add_texts("student", "truth", texts, [example.target for example in rows.examples], more=[length])
+    by_id = {said.id: said.text for said in predictions.read(texts_file(run.path, "student-validation"))}
+    texts = [by_id[example.id] for example in rows.examples]
+    length = _length_column(_lengths(run, asked.tokenizer, {"student": texts})["student"])
+    evidence.add_texts("student", "truth", texts, [example.target for example in rows.examples], more=[length])
     evidence.add_loss("student", "truth", "hard", answers.losses)
-    evidence.add_tokens("student", answers.tokens, answers.losses)
+    evidence.add_tokens("student", answers.tokens)
     return tuple(evidence.scores), evidence.failures

@@ -50,8 +50,10 @@ def rows_of(folder: Path, split: str, missing: list[str]) -> tuple[ScoredRow, ..
     if student is None:
         missing.append("The examples are left out: there is no predictions/student.jsonl yet.")
         return ()
-    path = folder / "data" / f"{split}.jsonl"
-    if not path.is_file():
+    parts, path = folder / "predictions" / "rows.jsonl", folder / "data" / f"{split}.jsonl"
+    if parts.is_file():  # blocks of texts, turns of conversations
+        path = parts
+    elif not path.is_file():
         missing.append(f"The examples are left out: there is no data/{split}.jsonl.")
         return ()
     teacher = _predictions(folder, "teacher")

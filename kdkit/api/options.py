@@ -6,52 +6,26 @@ Most defaults of `Training` and `Generation` are those of the thesis that kdkit 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import attrs
 from attrs import validators
 
+from kdkit.api.option import at_least_one, not_negative, one_of, option, positive, share
 from kdkit.api.suites import NamedSuite  # noqa: TC001 - the type of a field, which is resolved
 from kdkit.api.values.results import Direction
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def option(
-    help_text: str,
-    *,
-    default: Any = attrs.NOTHING,
-    factory: Any = None,
-    check: Any = None,
-    neutral: Any = attrs.NOTHING,
-) -> Any:
-    """An attrs field that is a recipe option.
-
-    Args:
-        help_text: One sentence; shown by `kdkit plugins show`, the docs and editors.
-        default: Its default; an option without one must be given.
-        factory: Makes a mutable default.
-        check: An attrs validator.
-        neutral: Of an option that is added to a released component: the value at which the component does what it did
-            before. At that value the option is left out of all digests, so that runs, caches and teachers made before
-            are found again. None is always left out.
-    """
-    metadata = {"help": help_text, "neutral": neutral}
-    if factory is not None:
-        return attrs.field(factory=factory, validator=check, metadata=metadata)
-    return attrs.field(default=default, validator=check, metadata=metadata)
-
-
-def one_of(*choices: object) -> Callable[[Any, Any, Any], None]:
-    """Validator: the value is one of these; the choices reach the docs and the JSON Schema."""
-    return validators.in_(choices)
-
-
-positive = validators.gt(0)
-at_least_one = validators.ge(1)
-not_negative = validators.ge(0)
-share = validators.and_(validators.ge(0.0), validators.le(1.0))
+__all__ = [
+    "Evaluation",
+    "Generation",
+    "StoreOptions",
+    "TokenLimits",
+    "Training",
+    "at_least_one",
+    "not_negative",
+    "one_of",
+    "option",
+    "positive",
+    "share",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -99,9 +73,10 @@ class Training:
     max_steps: int = option("Stop after this many steps; 0 for no limit.", default=0, check=not_negative)
     batch_size: int = option("Rows in a micro-batch, unless batch_tokens is set.", default=2, check=at_least_one)
     batch_tokens: int = option(
-        "If not 0, replaces batch_size: a micro-batch takes as many rows as fit, with rows x (longest source "
-        "+ longest target) at most this. A longer row gets a batch of its own. No row is left out: drop_last "
-        "does not apply.",
+        "If not 0, replaces batch_size: a micro-batch takes as many rows as fit into so many tokens, padding included: "
+        "rows x (longest source + longest target); of decoder-only models rows x the longest row, or with packing all "
+        "places of the packed sequences. A longer row gets a batch of its own. No row is left out: drop_last does not "
+        "apply.",
         default=0,
         check=not_negative,
     )
@@ -131,6 +106,13 @@ class Training:
     compile: bool = option(
         "Whether to compile encoder and decoder with torch.compile for the training; the first steps then take long.",
         default=False,
+    )
+    packing: bool = option(
+        "Decoder-only models: whether the rows of a micro-batch are packed into a few sequences, hardly longer "
+        "than the longest row, instead of padded. Loss and gradients stay the same, but for rounding. A model that "
+        "does not keep rows of one sequence apart (Mamba, BLOOM) is refused.",
+        default=False,
+        neutral=False,
     )
     best_by: str = option(
         'Measure that picks the best epoch: "loss", "hard", "soft" (lower is better) or "SUITE.METRIC" of an '
@@ -243,11 +225,14 @@ def _no_suite_twice(_instance: object, _field: object, suites: tuple[NamedSuite,
 class Evaluation:
     """`[evaluation]`: which suites score, on which rows, and with how many resamplings.
 
-    A recipe that names no suites gets `suites = ["text"]`; the default here is none, since making one takes a registry.
+    A recipe without this option gets `suites = ["text"]`; the default here is none, since making one takes a registry.
     """
 
     suites: tuple[NamedSuite, ...] = option(
-        "Metric suites: names, or tables with a name and options.", default=(), check=_no_suite_twice
+        "Metric suites: names, or tables with a name and options. With [] no model writes texts: losses and tokens are "
+        'scored alone, best_by is "hard" by default, and the baselines that are texts are left out.',
+        default=(),
+        check=_no_suite_twice,
     )
     headline: str = option(
         'The metric that verdict and comparisons are about: "SUITE.METRIC" of one of the suites. By default the one '
@@ -269,6 +254,11 @@ class Evaluation:
         default=True,
     )
     examples: int = option("Examples shown in the report.", default=20, check=not_negative)
+
+    @property
+    def wants_texts(self) -> bool:
+        """Whether models write texts for the held-out rows: only suites need them."""
+        return bool(self.suites)
 
     def rows_together(self, generation: Generation) -> int:
         """Rows whose tokens a loss averages together: 0 for all of them, or a batch of the evaluation."""

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import DataSource, Student, Teacher, TextModel
     from kdkit.api.options import Generation
-    from kdkit.api.values import Corpus
-    from kdkit.data.rows import Rows
+    from kdkit.api.values import Corpus, EncodedExample
     from kdkit.evaluation.timing import Generate, Timing
 
 
@@ -38,8 +37,18 @@ def closing(model: TextModel) -> Iterator[TextModel]:
             torch.cuda.empty_cache()
 
 
-def student_cost(student: Student, folder: Path, held_out: Rows, generation: Generation, *, device: str) -> Cost:
-    """What a student costs: opened again, so that its memory is seen."""
+def student_cost(
+    student: Student, folder: Path, prompts: Sequence[EncodedExample], generation: Generation, *, device: str
+) -> Cost:
+    """What a student costs: opened again, so that its memory is seen.
+
+    Args:
+        student: The student.
+        folder: Where it is.
+        prompts: What it writes for while it is timed; without any it is not.
+        generation: How.
+        device: Where it is opened.
+    """
     gc.collect()  # what its training left is none of it
     parameters = 0
 
@@ -50,14 +59,14 @@ def student_cost(student: Student, folder: Path, held_out: Rows, generation: Gen
             parameters = models.count_parameters(model.module)
             yield lambda rows: predict(model, rows, generation, device=device)
 
-    timing = measure(opened, held_out.prompts, batch_size=generation.batch_size, device=device)
+    timing = measure(opened, prompts, batch_size=generation.batch_size, device=device)
     return _cost(timing, folder, parameters, generation)
 
 
 def teacher_cost(
     teacher: Teacher,
     folder: Path,
-    held_out: Rows,
+    prompts: Sequence[EncodedExample],
     generation: Generation,
     *,
     data: DataSource,
@@ -76,7 +85,7 @@ def teacher_cost(
             parameters = kind.size_of(config).parameters
             yield lambda rows: model.generate(rows, generation)
 
-    timing = measure(opened, held_out.prompts, batch_size=generation.batch_size, device=device)
+    timing = measure(opened, prompts, batch_size=generation.batch_size, device=device)
     return _cost(timing, folder, parameters, generation)
 
 

@@ -6,6 +6,8 @@ It is, in this order:
 2. the metric that picks the best epoch, unless that is an F1: `text.f1` is the default, and so nobody's choice;
 3. `exact_match` of the first suite, where targets are short: of a date or a name, F1 counts digits and hyphens;
 4. the metric that picks the best epoch; else `f1` of the first suite; else its first metric.
+
+Without a suite it is the hard loss.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from kdkit.evaluation.baselines import TOKENS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+WITHOUT_SUITES = "loss.hard"
+"""The headline of a run that scores no texts."""
 SHORT = 5
 """Targets are short if at least half of them have this many words and signs at most, as the suite `text` counts them:
 `2026-11-30` has five."""

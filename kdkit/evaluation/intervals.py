@@ -2,9 +2,10 @@
 
 All are 95 % intervals of the bootstrap over rows (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
 chapter 13). One set of resamples, determined by the seed and the number of rows, serves all metrics; so scores of two
-models on the same rows move together.
+models on the same rows move together. Where rows are parts of documents, whole documents are drawn: what a model says
+of two blocks of one text is not two independent facts.
 
-Letters: R rows, B resamples, M metrics, S seeds, X what is summed.
+Letters: R rows, C documents, B resamples, M metrics, S seeds, X what is summed.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import numpy as np
 from kdkit.api.values import Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import TypeAlias
 
     import numpy.typing as npt
 
     Array: TypeAlias = npt.NDArray[np.float64]
     Counts: TypeAlias = npt.NDArray[np.uint16]
+    Places: TypeAlias = npt.NDArray[np.int64]
 
 LEVEL = (2.5, 97.5)
 _CHUNK_CELLS = 4_000_000  # rows times resamples held at once: 32 MB
@@ -38,7 +40,22 @@ def mean(values_R: Array) -> float:
     return float(np.clip(math.fsum(counted) / counted.size, counted.min(), counted.max()))
 
 
-def bootstrap_intervals(values_RM: Array, *, resamples: int, seed: int) -> Array:
+def numbered(documents: Sequence[str]) -> Places:
+    """The number of each row's document, in the order in which they first come."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(each, len(numbers)) for each in documents], dtype=np.int64)
+
+
+def by_document(terms_RX: Array, document_R: Places | None) -> Array:
+    """The sums of what the rows of each document add, `[C, X]`; the rows themselves where there is none."""
+    if document_R is None:
+        return terms_RX
+    sums_CX = np.zeros((int(document_R.max(initial=-1)) + 1, terms_RX.shape[1]))
+    np.add.at(sums_CX, document_R, terms_RX)
+    return sums_CX
+
+
+def bootstrap_intervals(values_RM: Array, *, resamples: int, seed: int, document_R: Places | None = None) -> Array:
     """95 % percentile intervals of the means of columns, by resampling rows with replacement.
 
     A resample's mean of a column is over those of its rows that count there; where it has none it says nothing of the
@@ -48,6 +65,7 @@ def bootstrap_intervals(values_RM: Array, *, resamples: int, seed: int) -> Array
         values_RM: Rows by metrics, NaN where a row does not count; each column has a number.
         resamples: How many times the rows are drawn.
         seed: Determines the draws.
+        document_R: The number of each row's document, where whole documents are drawn.
 
     Returns:
         Lower and upper ends, `[2, M]`.
@@ -55,7 +73,7 @@ def bootstrap_intervals(values_RM: Array, *, resamples: int, seed: int) -> Array
     counts_RM = ~np.isnan(values_RM)
     filled_RM = np.where(counts_RM, values_RM, 0.0)
     sums_and_counts_RN = np.concatenate([filled_RM, counts_RM], axis=1)
-    drawn_BN = np.concatenate([draws_BR @ sums_and_counts_RN for draws_BR in draws(len(values_RM), resamples, seed)])
+    drawn_BN = drawn_sums(sums_and_counts_RN, resamples=resamples, seed=seed, document_R=document_R)
     sums_BM, drawn_counts_BM = np.split(drawn_BN, 2, axis=1)
     least_M, most_M = np.nanmin(values_RM, axis=0), np.nanmax(values_RM, axis=0)
     mean_M = np.array([mean(column) for column in values_RM.T])
@@ -69,7 +87,9 @@ def bootstrap_intervals(values_RM: Array, *, resamples: int, seed: int) -> Array
     return ends_2M
 
 
-def weighted_mean(values_R: Array, weights_R: Array, *, count: int, resamples: int, seed: int) -> Interval:
+def weighted_mean(
+    values_R: Array, weights_R: Array, *, count: int, resamples: int, seed: int, document_R: Places | None = None
+) -> Interval:
     """A weighted mean over rows, and its 95 % percentile interval by resampling rows with replacement.
 
     Args:
@@ -78,10 +98,11 @@ def weighted_mean(values_R: Array, weights_R: Array, *, count: int, resamples: i
         count: How many rows counted, where a value is of several (a batch).
         resamples: How many times the rows are drawn.
         seed: Determines the draws.
+        document_R: The number of each row's document, where whole documents are drawn.
     """
     value = float(np.average(values_R, weights=weights_R))
     sums_R2 = np.stack([values_R * weights_R, weights_R], axis=1)
-    drawn_B2 = np.concatenate([draws_BR @ sums_R2 for draws_BR in draws(len(values_R), resamples, seed)])
+    drawn_B2 = drawn_sums(sums_R2, resamples=resamples, seed=seed, document_R=document_R)
     low, high = np.percentile(drawn_B2[:, 0] / drawn_B2[:, 1], LEVEL)
     return Interval(value=value, low=min(float(low), value), high=max(float(high), value), count=count)
 
@@ -111,9 +132,10 @@ def _kept_counts(rows: int, resamples: int, seed: int, cells: int) -> tuple[Coun
     return tuple(_counts(rows, resamples, seed, cells))
 
 
-def drawn_sums(terms_RX: Array, *, resamples: int, seed: int) -> Array:
+def drawn_sums(terms_RX: Array, *, resamples: int, seed: int, document_R: Places | None = None) -> Array:
     """The sum of each column over each resample of the rows, `[B, X]`: one matrix product, whatever the columns are."""
-    return np.concatenate([draws_BR @ terms_RX for draws_BR in draws(len(terms_RX), resamples, seed)])
+    terms_CX = by_document(terms_RX, document_R)
+    return np.concatenate([draws_BC @ terms_CX for draws_BC in draws(len(terms_CX), resamples, seed)])
 
 
 def interval(values_S: Array, drawn_BS: Array, *, count: int) -> Interval:

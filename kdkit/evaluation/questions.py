@@ -44,7 +44,9 @@ class Questions:
         loss: The loss.
         targets: The teacher's logits of them.
         teacher_ids: By row, the teacher's most likely tokens; empty where they are not known.
+        knows_teacher: Whether the logits are the teacher's distributions, and not samples of them.
         generation: How texts are searched for.
+        wants_texts: Whether models write any.
         together: Rows whose tokens a loss averages together; 0 for all of them.
         store: The folder that runs share.
         device: Where models are.
@@ -56,7 +58,9 @@ class Questions:
     loss: LossMixer
     targets: TargetSource
     teacher_ids: Mapping[str, Sequence[int]]
+    knows_teacher: bool
     generation: Generation
+    wants_texts: bool
     together: int
     store: Path
     device: str
@@ -65,7 +69,7 @@ class Questions:
 
     def answers(self, model: TextModel) -> Answers:
         """Losses and tokens under teacher forcing; all processes of the team have all."""
-        watch = TokenWatch(teacher_ids=self.teacher_ids)
+        watch = TokenWatch(teacher_ids=self.teacher_ids, knows_teacher=self.knows_teacher)
         model.module.eval()
         losses = row_losses(
             self.rows.encoded,
@@ -82,7 +86,7 @@ class Questions:
         return Answers(losses=losses, tokens=watch.of(self.rows.encoded, self.team))
 
     def write_texts(self, model: TextModel, path: Path, *, name: str, kept_as: str | None = None) -> None:
-        """Write the model's texts to a file of the run folder.
+        """Write the model's texts to a file of the run folder, which is empty where none are wanted.
 
         Args:
             model: Who writes.
@@ -95,13 +99,14 @@ class Questions:
         def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
             return predict(model, rows, self.generation, device=self.device, done=done)
 
+        prompts = self.rows.prompts if self.wants_texts else ()
         texts.fill(
             path,
-            self.rows.prompts,
+            prompts,
             generate,
             name=name,
             tokenizer=model.tokenizer,
-            kept_as=texts.kept_as(kept_as, model) if kept_as is not None else None,
+            kept_as=texts.kept_as(kept_as, model) if kept_as is not None and prompts else None,
             store=self.store,
             generation=self.generation,
             progress=self.progress,

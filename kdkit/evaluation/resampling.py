@@ -15,12 +15,15 @@ import numpy as np
 from kdkit.api.values import Difference, Direction, Interval
 from kdkit.errors import Mismatch
 from kdkit.evaluation.intervals import drawn_sums, interval
-from kdkit.evaluation.row_scores import score_of_sums
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kdkit.evaluation.row_scores import Array, RowKey, RowScores
+
+
+NO_SHARES = {("texts", "length"), ("tokens", "bits_per_byte")}
+"""What kdkit itself measures that may be above 1, even where no row is."""
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +43,7 @@ def mean_over_seeds(runs: Sequence[RowScores], key: RowKey, *, resamples: int, s
     """A score's mean over runs that differ in their seed only, with a bootstrap interval over rows and seeds.
 
     See `interval` for how the interval comes about. It ends where the score can go no
-    further: shares at 0 and 1, losses, calibration errors and lengths at 0.
+    further: shares at 0 and 1, losses, calibration errors and lengths at 0, perplexities at 1.
 
     Args:
         runs: What each run's rows scored; one a seed.
@@ -105,8 +108,8 @@ class Resamples:
         """See `mean_over_seeds`."""
         _check_rows(runs)
         terms = [_terms(run, key) for run in runs]
-        values_S = np.array([score_of_sums(terms_RX.sum(axis=0)) for terms_RX in terms])
-        drawn_BS = np.stack([score_of_sums(self._drawn(run, key)) for run in runs], axis=1)
+        values_S = np.array([run.score_of(key, each.sum(axis=0)) for run, each in zip(runs, terms, strict=True)])
+        drawn_BS = np.stack([run.score_of(key, self._drawn(run, key)) for run in runs], axis=1)
         found = interval(values_S, drawn_BS, count=_count(terms))
         least, most = _range(runs, key)
         return SeedMean(
@@ -138,12 +141,12 @@ class Resamples:
             if np.array_equal(mine_RX[:, -1] > 0, other_RX[:, -1] > 0):
                 sums = self._drawn(one, key), self._drawn(other, their_key)
             else:
-                sums_BX = drawn_sums(pair_RX, **self._draws)
+                sums_BX = drawn_sums(pair_RX, document_R=one.document_numbers, **self._draws)
                 sums = sums_BX[:, :own], sums_BX[:, own:]
             pairs.append(pair_RX)
             whole_X = pair_RX.sum(axis=0)
-            values.append(score_of_sums(whole_X[:own]) - score_of_sums(whole_X[own:]))
-            drawn.append(score_of_sums(sums[0]) - score_of_sums(sums[1]))
+            values.append(one.score_of(key, whole_X[:own]) - other.score_of(their_key, whole_X[own:]))
+            drawn.append(one.score_of(key, sums[0]) - other.score_of(their_key, sums[1]))
         if not all(pair[:, -1].any() for pair in pairs):
             raise Mismatch(f"no row counts for both {' '.join(key)} and {' '.join(their_key)}")
         found = interval(np.array(values), np.stack(drawn, axis=1), count=_count(pairs))
@@ -163,7 +166,7 @@ class Resamples:
             keys = [each for each in run.keys if each.model == key.model]
             terms = [run.terms_of(each) for each in keys]
             ends = np.cumsum([terms_RX.shape[1] for terms_RX in terms])[:-1]
-            sums_BX = drawn_sums(np.concatenate(terms, axis=1), **self._draws)
+            sums_BX = drawn_sums(np.concatenate(terms, axis=1), document_R=run.document_numbers, **self._draws)
             models[key.model] = dict(zip(keys, np.split(sums_BX, ends, axis=1), strict=True))
         return models[key.model][key]
 
@@ -197,7 +200,9 @@ def _check_rows(runs: Sequence[RowScores]) -> None:
 
 
 def _range(runs: Sequence[RowScores], key: RowKey) -> tuple[float, float]:
-    """The limits of a score: at least 0 if no row is below 0, at most 1 if it is a share."""
+    """The limits of a score: at least 0 if no row is below 0 (a perplexity 1), at most 1 if it is a share."""
+    if any(key in run.logs for run in runs):
+        return 1.0, math.inf
     rows = [run.values[key] for run in runs if key in run.values]
     if not rows:
         return 0.0, 1.0  # a calibration error
@@ -205,5 +210,5 @@ def _range(runs: Sequence[RowScores], key: RowKey) -> tuple[float, float]:
     said = said[~np.isnan(said)]
     if not said.size or said.min() < 0:
         return -math.inf, math.inf
-    is_share = said.max() <= 1 and key.suite != "loss" and (key.suite, key.metric) != ("texts", "length")
+    is_share = said.max() <= 1 and key.suite != "loss" and (key.suite, key.metric) not in NO_SHARES
     return 0.0, 1.0 if is_share else math.inf

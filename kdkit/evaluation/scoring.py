@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.suites import NamedSuite
     from kdkit.api.values import Example
+    from kdkit.evaluation.intervals import Places
 
     Array: TypeAlias = npt.NDArray[np.float64]
     Counts: TypeAlias = npt.NDArray[np.uint16]
@@ -65,7 +66,15 @@ def columns_of(
     return [column for column in columns if not np.isnan(column.values_R).all()]
 
 
-def scores_of(model: str, against: str, columns: Sequence[Column], *, resamples: int, seed: int) -> list[Score]:
+def scores_of(
+    model: str,
+    against: str,
+    columns: Sequence[Column],
+    *,
+    resamples: int,
+    seed: int,
+    document_R: Places | None = None,
+) -> list[Score]:
     """Means of columns, with their intervals.
 
     Args:
@@ -74,6 +83,7 @@ def scores_of(model: str, against: str, columns: Sequence[Column], *, resamples:
         columns: See `columns_of`.
         resamples: Resamplings behind each interval.
         seed: Determines them.
+        document_R: The number of each row's document, where whole documents are drawn.
     """
     return [
         Score(
@@ -84,12 +94,18 @@ def scores_of(model: str, against: str, columns: Sequence[Column], *, resamples:
             direction=column.direction,
             **attrs.asdict(found),
         )
-        for column, found in _intervals(columns, resamples=resamples, seed=seed)
+        for column, found in _intervals(columns, resamples=resamples, seed=seed, document_R=document_R)
     ]
 
 
 def differences_of(
-    ours: Sequence[Column], theirs: Sequence[Column], *, resamples: int, seed: int, than: str = "teacher"
+    ours: Sequence[Column],
+    theirs: Sequence[Column],
+    *,
+    resamples: int,
+    seed: int,
+    than: str = "teacher",
+    document_R: Places | None = None,
 ) -> list[Difference]:
     """The student's scores minus another model's, for every metric that both have, over the rows that count for both.
 
@@ -99,6 +115,7 @@ def differences_of(
         resamples: Resamplings behind each interval.
         seed: Determines them.
         than: The other model.
+        document_R: The number of each row's document, where whole documents are drawn.
     """
     others = {(column.suite, column.metric): column.values_R for column in theirs}
     paired = [
@@ -111,16 +128,18 @@ def differences_of(
         Difference(
             suite=column.suite, metric=column.metric, than=than, direction=column.direction, **attrs.asdict(found)
         )
-        for column, found in _intervals(counted, resamples=resamples, seed=seed)
+        for column, found in _intervals(counted, resamples=resamples, seed=seed, document_R=document_R)
     ]
 
 
-def _intervals(columns: Sequence[Column], *, resamples: int, seed: int) -> Iterator[tuple[Column, Interval]]:
+def _intervals(
+    columns: Sequence[Column], *, resamples: int, seed: int, document_R: Places | None
+) -> Iterator[tuple[Column, Interval]]:
     """The mean of each column."""
     if not columns:
         return
     values_RM = np.stack([column.values_R for column in columns], axis=1)
-    ends_2M = bootstrap_intervals(values_RM, resamples=resamples, seed=seed)
+    ends_2M = bootstrap_intervals(values_RM, resamples=resamples, seed=seed, document_R=document_R)
     for column, (low, high) in zip(columns, ends_2M.T, strict=True):
         count = int(np.count_nonzero(~np.isnan(column.values_R)))
         yield column, Interval(value=mean(column.values_R), low=float(low), high=float(high), count=count)

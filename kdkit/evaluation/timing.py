@@ -58,12 +58,14 @@ def measure(
 
     Args:
         opened: Opens the model, gives what predicts rows in batches of like length, and closes it at the end.
-        rows: All rows that were predicted.
+        rows: All rows that were predicted; of none the model is opened, and nothing measured.
         batch_size: Rows a batch.
         device: Where it is.
     """
     meter = _Meter.on(device)
     with opened() as generate:
+        if not rows:
+            return Timing(per_sample=[], alone=[], peak_bytes=None)
         batches = spread(rows, BATCHES * batch_size)
         for _ in generate(batches[:batch_size]):
             pass

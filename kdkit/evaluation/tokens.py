@@ -1,5 +1,9 @@
 """A model's most likely tokens under teacher forcing: whether each is right, is the teacher's, and how likely it is.
 
+And what the teacher's distributions say of the model's. In speculative decoding (Leviathan, Kalman and Matias, "Fast
+Inference from Transformers via Speculative Decoding", 2023, section 3) a student's draft of a token is accepted by its
+teacher with the probability sum(min(p, q)), which is 1 minus the total variation between the two at temperature 1.
+
 Letters: T target tokens of a row, N some of them, M those that the teacher has rows for, V vocabulary.
 """
 
@@ -15,7 +19,7 @@ from kdkit.api.interfaces import SampledCodec, SparseCodec
 from kdkit.api.values import SparseTargets
 from kdkit.data.tokens import collate, length_sorted
 from kdkit.evaluation.calibration import Bins
-from kdkit.losses.alignment import log_softmax, teacher_rows
+from kdkit.losses.alignment import align, log_softmax, student_rows, teacher_rows
 from kdkit.system.team import ALONE, Team
 from kdkit.training.tokenloss import CHUNK
 
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
     from kdkit.training.tokenloss import Part
 
 
+FIRST = 5
+"""Among how many of a model's most likely candidates the teacher's is looked for."""
+
+
 @attrs.define(kw_only=True, eq=False)
 class RowTokens:
     """Counts over a row's tokens.
@@ -37,6 +45,13 @@ class RowTokens:
         right: Those whose most likely candidate is the label.
         compared: Those for which the teacher's most likely candidate is known.
         agreed: Those of them where it is the model's too.
+        among: Those of them where it is one of the model's first `FIRST`.
+        judged: Label tokens for which the teacher's distribution is known at temperature 1.
+        accepted: The probabilities that the teacher accepts the model's draft of each of these, summed.
+        accepted_at_most: The same where the cache does not have every entry: these are the least that it may be, and
+            this the most.
+        is_bound: Whether the two differ.
+        right_T: Of each token, whether it is right; in parts.
         bins: The tokens by the probability of that candidate; empty where the probability is not known.
     """
 
@@ -44,7 +59,19 @@ class RowTokens:
     right: int = 0
     compared: int = 0
     agreed: int = 0
+    among: int = 0
+    judged: int = 0
+    accepted: float = 0.0
+    accepted_at_most: float = 0.0
+    is_bound: bool = False
+    right_T: list[np.ndarray[tuple[int], np.dtype[np.bool_]]] = attrs.field(factory=list)
     bins: Bins = attrs.field(factory=Bins)
+
+    def right_lines(self, lines: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        """In how many lines every token is right, and how many are known; of each, its first token and its end."""
+        right_T = np.concatenate([np.empty(0, np.bool_), *self.right_T])
+        known = [right_T[first:stop].all() for first, stop in lines if stop <= len(right_T)]
+        return int(np.count_nonzero(known)), len(known)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -53,20 +80,27 @@ class TokenWatch:
 
     Attributes:
         teacher_ids: By row, the teacher's most likely candidates, as far as it has rows; empty where it does not tell.
+        knows_teacher: Whether the teacher's rows are its distributions, and not samples of them.
         rows: What was noted, by row.
     """
 
     teacher_ids: Mapping[str, Sequence[int]]
+    knows_teacher: bool = False
     rows: dict[str, RowTokens] = attrs.field(factory=dict, init=False)
 
     def __call__(self, row_id: str, part: Part) -> None:
         """Note some tokens of a row, which come in their order."""
         row = self.rows.setdefault(row_id, RowTokens())
-        confidence_N, ids_N = log_softmax(part.logits_NV).max(dim=-1)
+        logp_NV = log_softmax(part.logits_NV)
+        confidence_N, ids_N = logp_NV.max(dim=-1)
         right_N = (ids_N == part.labels_N).cpu().numpy()
         known = self.teacher_ids.get(row_id, ())[row.tokens : row.tokens + len(right_N)]
         row.compared += len(known)
         row.agreed += int(np.count_nonzero(ids_N[: len(known)].cpu().numpy() == np.asarray(known)))
+        row.among += _among(logp_NV[: len(known)], known)
+        if self.knows_teacher and part.teacher is not None:
+            _accept(row, part.logits_NV, part.teacher)
+        row.right_T.append(right_N)
         row.tokens += len(right_N)
         row.right += int(right_N.sum())
         row.bins.add(confidence_N.exp().double().cpu().numpy(), right_N.astype(np.float64))
@@ -131,6 +165,7 @@ def cached_tokens(
                 row, ids, hard = found.get(row_id, (RowTokens(), [], 0.0))
                 row.tokens += int(own_M.sum())
                 row.right += int(right_M[own_M].sum())
+                row.right_T.append(right_M[own_M])
                 if top.confidence_M is not None:
                     row.bins.add(top.confidence_M[own_M], right_M[own_M].astype(np.float64))
                 ids += top.ids_M.cpu().numpy()[own_M].tolist()
@@ -168,6 +203,33 @@ def _most_likely(teacher: TeacherRows, labels_M: torch.Tensor) -> _Top:
     if 1.0 in targets.log_tail_BT:
         confidence_M = _double(share_M * -torch.expm1(teacher.known(targets.log_tail_BT[1.0])))
     return _Top(ids_M=ids_M, confidence_M=confidence_M, hard_M=np.full(len(ids_M), np.nan))
+
+
+def _among(logp_NV: torch.Tensor, ids: Sequence[int]) -> int:
+    """How many of some candidates are among the `FIRST` most likely ones; none that the model has no entry for."""
+    ids_N1 = torch.tensor(ids, dtype=torch.int64, device=logp_NV.device)[:, None]
+    has_N1 = (ids_N1 >= 0) & (ids_N1 < logp_NV.shape[-1])
+    own_N1 = logp_NV.gather(-1, ids_N1.where(has_N1, 0))
+    return int((((logp_NV > own_N1).sum(-1) < FIRST) & has_N1[:, 0]).sum())
+
+
+def _accept(row: RowTokens, logits_NV: torch.Tensor, teacher: TeacherRows) -> None:
+    """Add the probabilities that the teacher accepts what the model drafts.
+
+    Of sparse targets the entries that were not kept are one: they share at least nothing, and at most the lesser of
+    both masses.
+    """
+    targets = teacher.targets
+    if isinstance(targets, SparseTargets) and 1.0 not in targets.log_tail_BT:
+        return
+    aligned = align(student_rows(logits_NV), teacher, temperature=1.0)
+    shared_MV = torch.minimum(aligned.teacher_logp_MV, aligned.student_logp_MV).exp()
+    is_sparse = isinstance(targets, SparseTargets)
+    kept_MV = shared_MV[:, :-1] if is_sparse else shared_MV
+    row.judged += len(shared_MV)
+    row.accepted += float(kept_MV.sum(-1).clamp(max=1).double().sum())
+    row.accepted_at_most += float(shared_MV.sum(-1).clamp(max=1).double().sum())
+    row.is_bound |= is_sparse
 
 
 def _double(values_M: torch.Tensor) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

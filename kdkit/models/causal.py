@@ -21,7 +21,9 @@ import attrs
 from kdkit.errors import UsageError
 from kdkit.models.decoding import causal_generation_config, model_token
 from kdkit.models.heads import evaluating, head_layer, states_before
+from kdkit.models.joined import Sequences
 from kdkit.models.open_model import HFModel, device_of
+from kdkit.models.packed import PackedSequences, check_packs, packs_in_one, probe_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,51 +39,18 @@ RTOL, ATOL = 1e-3, 1e-4
 """How far apart logits may be that are the same but for the order of additions."""
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class Sequences:
-    """The prompts and completions of a batch as the sequences that a model reads, padded on the right.
+@attrs.define
+class _Packing:
+    """Whether a model packs."""
 
-    Attributes:
-        ids_BW: int64; the last label of a row is not read, since no label comes after it.
-        mask_BW: int64, 1 where there is a token.
-        place_BT: The position whose logits are about each label, int64; of padding, a position that exists.
-    """
-
-    ids_BW: torch.Tensor
-    mask_BW: torch.Tensor
-    place_BT: torch.Tensor
-
-    @classmethod
-    def of(cls, batch: TokenBatch, *, pad_id: int) -> Sequences:
-        """Those of a batch whose rows all have a prompt, of one token at least."""
-        import torch
-
-        labels_BT, device = batch.labels_BT, batch.labels_BT.device
-        lengths_B = batch.source_counts + batch.label_counts.clamp(min=1)  # on the CPU: no device is waited for
-        width = int(lengths_B.max()) - 1
-        prompts_B1 = batch.source_mask_BS.sum(1, keepdim=True)
-        read_B1 = prompts_B1 + (labels_BT >= 0).sum(1, keepdim=True).clamp(min=1) - 1
-        position_1W = torch.arange(width, device=device)[None]
-        in_prompt_1W = position_1W.clamp(max=batch.source_ids_BS.shape[1] - 1)
-        before_BW = batch.source_ids_BS.gather(1, in_prompt_1W.expand(len(labels_BT), -1))
-        after_BW = labels_BT.gather(1, (position_1W - prompts_B1).clamp(0, labels_BT.shape[1] - 1))
-        ids_BW = torch.where(position_1W < prompts_B1, before_BW, after_BW)
-        mask_BW = position_1W < read_B1
-        place_BT = prompts_B1 - 1 + torch.arange(labels_BT.shape[1], device=device)[None]
-        return cls(
-            ids_BW=ids_BW.masked_fill(~mask_BW, pad_id), mask_BW=mask_BW.long(), place_BT=place_BT.clamp(max=width - 1)
-        )
-
-    def judging(self, rows_BWX: torch.Tensor) -> torch.Tensor:
-        """Of what a model has at each position, the rows about labels: `[B, W, X]` to `[B, T, X]`."""
-        place_BT1 = self.place_BT[..., None].to(rows_BWX.device)  # another one, in a model over several devices
-        picked_BTX: torch.Tensor = rows_BWX.gather(1, place_BT1.expand(-1, -1, rows_BWX.shape[-1]))
-        return picked_BTX
+    is_on: bool = False
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class CausalModel(HFModel):
     """A decoder-only model with a language-model head, and its tokenizer."""
+
+    _packing: _Packing = attrs.field(factory=_Packing, init=False, repr=False)
 
     def logits(self, batch: TokenBatch) -> torch.Tensor:
         """Logits `[B, T, V]` of the labels under teacher forcing, straight from the model's own forward pass.
@@ -89,7 +58,9 @@ class CausalModel(HFModel):
         Only the states that judge labels go into the head, so logits of prompts are never made. What a model does after
         its head (scales, caps) it does to these.
         """
-        sequences = Sequences.of(batch, pad_id=self.tokenizer.pad_token_id)
+        return self._logits(self._sequences(batch))
+
+    def _logits(self, sequences: Sequences | PackedSequences) -> torch.Tensor:
         layer = head_layer(self.module)
         if layer is None:
             return sequences.judging(self._forward(sequences))
@@ -100,11 +71,35 @@ class CausalModel(HFModel):
         """What goes into the output head for the labels, `[B, T, D]`, under teacher forcing."""
         layer = head_layer(self.module)
         assert layer is not None, "head_function says whether there are states"
-        sequences = Sequences.of(batch, pad_id=self.tokenizer.pad_token_id)
+        sequences = self._sequences(batch)
         return sequences.judging(states_before(layer, lambda: self._forward(sequences)))
 
-    def _forward(self, sequences: Sequences) -> torch.Tensor:
-        output = self.module(input_ids=sequences.ids_BW, attention_mask=sequences.mask_BW, use_cache=False)
+    def _sequences(self, batch: TokenBatch) -> Sequences | PackedSequences:
+        apart = Sequences.of(batch, pad_id=self.tokenizer.pad_token_id)
+        return self._packed(apart) if self._packing.is_on and self.module.training else apart
+
+    def _packed(self, apart: Sequences) -> PackedSequences:
+        return PackedSequences.of(apart, pad_id=self.tokenizer.pad_token_id, in_one=packs_in_one(self.module))
+
+    @contextmanager
+    def packing(self) -> Iterator[None]:
+        """Within the block rows are packed while the module is in training mode (see `kdkit.models.packed`).
+
+        Raises:
+            UsageError: The model does not keep rows of one sequence apart.
+        """
+        batch = probe_batch(self.tokenizer, str(device_of(self.module)))
+        apart, pick = Sequences.of(batch, pad_id=self.tokenizer.pad_token_id), batch.places.pick
+        with evaluating(self.module):
+            check_packs(self.module, lambda: pick(self._logits(apart)), lambda: pick(self._logits(self._packed(apart))))
+        self._packing.is_on = True
+        try:
+            yield
+        finally:
+            self._packing.is_on = False
+
+    def _forward(self, sequences: Sequences | PackedSequences) -> torch.Tensor:
+        output = self.module(**sequences.inputs, use_cache=False)
         logits_BXV: torch.Tensor = output.logits
         return logits_BXV
 
@@ -251,7 +246,7 @@ def _same(one_V: torch.Tensor, other_V: torch.Tensor) -> bool:
 
 
 @contextmanager
-def _picking(layer: torch.nn.Module, sequences: Sequences) -> Iterator[None]:
+def _picking(layer: torch.nn.Module, sequences: Sequences | PackedSequences) -> Iterator[None]:
     """Within the block only the states that judge labels go into the output head."""
 
     def pick(_: object, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

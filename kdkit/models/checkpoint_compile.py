@@ -34,7 +34,7 @@ def lean(model: TextModel, options: Training) -> AbstractContextManager[None]:
     Raises:
         UsageError: They ask for what the model cannot do.
     """
-    wanted = [name for name in ("gradient_checkpointing", "compile") if getattr(options, name)]
+    wanted = [name for name in ("gradient_checkpointing", "compile", "packing") if getattr(options, name)]
     if not wanted:
         return nullcontext()
     if not isinstance(model, LeanModel):

@@ -69,6 +69,11 @@ class EncoderDecoder(_Sized):
         """The class of transformers that opens such models."""
         return SEQ2SEQ
 
+    @property
+    def is_joined(self) -> bool:
+        """They are not: the encoder reads the source."""
+        return False
+
     def load_tokenizer(self, name: str) -> Tokenizer:
         """The tokenizer of a model's folder or hub name (see `kdkit.models.load_tokenizer`)."""
         return load_tokenizer(name)
@@ -144,6 +149,11 @@ class DecoderOnly(_Sized):
     def auto(self) -> AutoClass:
         """The class of transformers that opens such models."""
         return CAUSAL
+
+    @property
+    def is_joined(self) -> bool:
+        """They are: the target continues the source."""
+        return True
 
     def load_tokenizer(self, name: str) -> Tokenizer:
         """The tokenizer of a model's folder or hub name; where it has no padding, the token that ends texts pads.

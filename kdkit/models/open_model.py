@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.values import EncodedExample, OutputHead
+from kdkit.errors import UsageError
 from kdkit.models.decoding import text_rules
 from kdkit.models.heads import evaluating, follows_head, head_layer, logit_width, with_bias
 from kdkit.models.quiet import quiet
@@ -121,7 +122,7 @@ class HFModel(ABC):
 
     @contextmanager
     def lean(self, options: Training) -> Iterator[None]:
-        """Gradient checkpointing and compilation during a training (see `kdkit.api.interfaces.LeanModel`)."""
+        """Gradient checkpointing, compilation and packing during a training (see `kdkit.api.interfaces.LeanModel`)."""
         from kdkit.models.checkpoint_compile import compiled, recomputed
 
         with ExitStack() as stack:
@@ -129,7 +130,22 @@ class HFModel(ABC):
                 stack.enter_context(recomputed(self.module))
             if options.compile:
                 stack.enter_context(compiled(self.module))
+            if options.packing:
+                stack.enter_context(self.packing())
             yield
+
+    @contextmanager
+    def packing(self) -> Iterator[None]:
+        """Several rows in one sequence; of this kind of model there is no such thing.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(
+            f"packing = true, but a {type(self).__name__} reads source and target apart, and only decoder-only models "
+            "have their rows packed; set it to false"
+        )
+        yield
 
     def save(self, folder: Path, *, texts: Mapping[str, str]) -> None:
         """Write the model whole or not at all: into a temporary folder, which is then renamed."""

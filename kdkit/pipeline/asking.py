@@ -60,7 +60,9 @@ def ask_all(run: Run, corpus: Corpus) -> Asked:
         validation = None
         if corpus.test:
             rows = rows_of(corpus.validation, student.tokenizer, recipe.encoding, at_most=most)
-            picking = attrs.evolve(questions, rows=rows, loss=HardLoss(), targets=NoTargets(), teacher_ids={})
+            picking = attrs.evolve(
+                questions, rows=rows, loss=HardLoss(), targets=NoTargets(), teacher_ids={}, knows_teacher=False
+            )
             validation = rows, picking.answers(student)
             picking.write_texts(student, texts_file(run.path, "student-validation"), name="student on validation rows")
         tokenizer = student.tokenizer
@@ -79,7 +81,9 @@ def _questions(run: Run, student: TextModel, held_out: Rows) -> tuple[CachedToke
         loss=loss_at(recipe.loss, END),
         targets=NoTargets(),
         teacher_ids={},
+        knows_teacher=False,
         generation=recipe.generation,
+        wants_texts=recipe.evaluation.wants_texts,
         together=recipe.evaluation.rows_together(recipe.generation),
         store=run.store,
         device=run.device,
@@ -98,7 +102,7 @@ def _questions(run: Run, student: TextModel, held_out: Rows) -> tuple[CachedToke
         team=run.team,
     )
     ids = teacher.ids if teacher is not None else {}
-    return teacher, attrs.evolve(questions, targets=targets, teacher_ids=ids)
+    return teacher, attrs.evolve(questions, targets=targets, teacher_ids=ids, knows_teacher=teacher is not None)
 
 
 def _baseline_models(run: Run, corpus: Corpus) -> Iterator[tuple[str, str, AbstractContextManager[TextModel]]]:

@@ -89,12 +89,14 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     if recipe.teacher.fine_tune is not None:
         trained["teacher"] = teacher_config
     ends = {role: models.end_ids(config, tokenizer) for role, config in trained.items()}
+    writes = recipe.evaluation.wants_texts
     taught, fine_tune = trained_on.drawn(recipe.training.rows).encoded, recipe.teacher.fine_tune
     captured = [taught, used["validation"], used["test"]] if recipe.loss.needs_teacher else []
     captured_tokens = sum(int(rows.target_lengths.sum()) for rows in captured)
-    lengths = Lengths.of(taught)
+    lengths = Lengths.of(taught, recipe.student.model_kind, recipe.training)
     steps = total_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed), tried=_EPOCHS)
-    teacher_lengths = Lengths.of(trained_on.drawn(fine_tune.rows).encoded if fine_tune is not None else ())
+    fine_tuned_on = trained_on.drawn(fine_tune.rows).encoded if fine_tune is not None else ()
+    teacher_lengths = Lengths.of(fine_tuned_on, recipe.teacher.model_kind, fine_tune)
     has_baseline = recipe.evaluation.baselines and recipe.loss.needs_teacher
     return Estimate(
         rows={split: len(rows) for split, rows in used.items()},
@@ -111,8 +113,8 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
         if fine_tune is not None
         else 0,
         student_steps=steps,
-        generated_rows=len((test if corpus.test else validation.first(scored_rows)).encoded),
-        picking_rows=len(validation.first(scored_rows).encoded) if corpus.test else 0,
+        generated_rows=len((test if corpus.test else validation.first(scored_rows)).encoded) if writes else 0,
+        picking_rows=len(validation.first(scored_rows).encoded) if corpus.test and writes else 0,
         baseline_steps=steps if has_baseline else 0,
         doubts=(*remarks, *doubts(recipe, trained_on, ends)) or None,
         baseline_bytes=_bytes_of_making(student) + bytes_of_weights(student.parameters) if has_baseline else 0,

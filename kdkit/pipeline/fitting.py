@@ -14,6 +14,7 @@ from kdkit.losses import loss_at
 from kdkit.store.rows import rows_of
 from kdkit.store.texts import searched
 from kdkit.training import MetricsLog, Trainer
+from kdkit.training.batching import Lengths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -131,6 +132,7 @@ class Fitting:
             log=MetricsLog(self.metrics, role, self.tracking),
             progress=self.progress,
             name=role if role in {"teacher", "student"} else f"{role} student",
+            lengths=Lengths.of(training.encoded, self.encoding.kind, options),
             team=self.team,
         ).fit()
 

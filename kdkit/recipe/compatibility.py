@@ -25,12 +25,14 @@ def check_compatible(recipe: Recipe, corpus: Corpus) -> None:
     """Refuse a recipe whose parts do not fit each other.
 
     Raises:
-        UsageError: Teacher and student are of two kinds; a training asks for more rows than there are; a metric that
-            picks the best epoch, or that the report is to be about, does not exist; the codec does not know the logits
-            at a temperature of the loss, or as well as its divergence needs them, or keeps no hidden states to compare;
-            or a schedule has more epochs than the training.
+        UsageError: Teacher and student are of two kinds; rows are to be packed that are not one sequence; a training
+            asks for more rows than there are; a metric that picks the best epoch, or that the report is to be about,
+            does not exist; the codec does not know the logits at a temperature of the loss, or as well as its
+            divergence needs them, or keeps no hidden states to compare; or a schedule has more epochs than the
+            training.
     """
     _check_kinds(recipe)
+    _check_packing(recipe)
     _check_rows(recipe, corpus)
     check_parts(recipe)
     _check_metrics(recipe, corpus)
@@ -57,6 +59,20 @@ def _check_kinds(recipe: Recipe) -> None:
             f'teacher "{recipe.names["teacher"]}" is {teacher.name} and student "{recipe.names["student"]}" is '
             f"{student.name}, so they read rows as different tokens; use two models of one kind"
         )
+
+
+def _check_packing(recipe: Recipe) -> None:
+    """Rows are packed only where a row is one sequence."""
+    teacher, fine_tune = recipe.teacher.model_kind, recipe.teacher.fine_tune
+    for where, training, kind in (
+        ("training", recipe.training, recipe.student.model_kind),
+        ("teacher.fine_tune", fine_tune, teacher),
+    ):
+        if training is not None and kind is not None and training.packing and not kind.is_joined:
+            raise UsageError(
+                f"{where}.packing is true, but {kind.name} models read source and target apart, and only rows of "
+                "decoder-only models are packed; set it to false"
+            )
 
 
 def _check_rows(recipe: Recipe, corpus: Corpus) -> None:

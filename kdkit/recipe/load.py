@@ -222,7 +222,7 @@ def _sections(
             continue
         content = table.get(name, {})
         if isinstance(content, dict):
-            content = {**section.default, **_following(name, table), **content}
+            content = _filled(name, {**section.default, **content}, table)
         if section.kind is not None:
             names[name], made[name] = structurer.component(section.kind, content, (name,), section.default_name)
         else:
@@ -231,11 +231,27 @@ def _sections(
     return made, names
 
 
-def _following(section: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults of a section that follow from another section: texts are as long as targets."""
-    tokens = table.get("tokens")
-    longest = tokens.get("max_target") if isinstance(tokens, dict) else None
-    return {"max_new_tokens": longest} if section == "generation" and type(longest) is int and longest >= 1 else {}
+def _filled(section: str, content: dict[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """A section with the defaults that follow from another one.
+
+    Texts are as long as targets; and where no suite scores texts, the hard loss picks epochs.
+    """
+    if section == "generation":
+        longest = _option(table, "tokens", "max_target")
+        return {"max_new_tokens": longest, **content} if type(longest) is int and longest >= 1 else content
+    if _option(table, "evaluation", "suites") == []:
+        fine_tune = content.get("fine_tune")
+        if section == "training":
+            return {"best_by": "hard", **content}
+        if section == "teacher" and isinstance(fine_tune, dict):
+            return {**content, "fine_tune": {"best_by": "hard", **fine_tune}}
+    return content
+
+
+def _option(table: Mapping[str, Any], section: str, key: str) -> Any:
+    """An option as it is written; None where it is not."""
+    content = table.get(section)
+    return content.get(key) if isinstance(content, dict) else None
 
 
 def _check_monitors(sections: Mapping[str, Any], structurer: Structurer) -> None:

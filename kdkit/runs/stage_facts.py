@@ -94,6 +94,8 @@ class Estimate(StageFacts):
 
     def texts_in_words(self, how: str) -> str:
         """How many texts a model writes at the end, and how (see `Generation.in_words`)."""
+        if not self.generated_rows:
+            return "no texts"
         row = "test row" if self.rows["test"] else "validation row"
         return f"texts of {plural(self.generated_rows, row)} {how}"
 

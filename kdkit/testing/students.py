@@ -38,6 +38,7 @@ def check_student(
     - Logits are `[B, T, V]`, finite, the same for a row alone and in a batch, and weights have a gradient.
     - Those about a label depend on the source and on the labels before it, and on no later one.
     - States through the head, where it has both, are its logits.
+    - Rows that are packed, where it can do that, have the logits and the gradients that they have apart.
     - It writes one text a row, the same each time.
     - What `save` writes holds the texts that go with it, and opens with the same logits.
 
@@ -71,12 +72,68 @@ def check_student(
     _check_logits(student, model, batch, collate(rows[:1], pad_id=tokenizer.pad_token_id, device=device))
     check_turns(student, rows, lambda row: _logits_of(model, row, pad_id=tokenizer.pad_token_id, device=device))
     _check_head(student, model, batch)
+    if kind.is_joined:
+        check_packing(student, model, batch)
     options = Generation(beams=1, max_new_tokens=8)
     model.module.eval()
     said, again = (model.generate(batch, options) for _ in range(2))
     assert len(said) == len(rows), f"{student!r} writes {len(said)} texts for {len(rows)} rows"
     assert said == again, f"{student!r} writes other texts when it is asked again"
     _check_saved(student, model, batch, device)
+
+
+def check_packing(component: Any, model: TextModel, batch: TokenBatch) -> None:
+    """Check that a model either refuses to pack rows, or has their logits and gradients in packed sequences too.
+
+    Args:
+        component: Whose model it is, for messages.
+        model: The model; its dropout is switched off meanwhile.
+        batch: Rows of different lengths.
+    """
+    import torch
+
+    from kdkit.api.interfaces import LeanModel
+    from kdkit.api.options import Training
+    from kdkit.errors import UsageError
+
+    if not isinstance(model, LeanModel):
+        return
+    weights = [each for each in model.module.parameters() if each.requires_grad]
+
+    def told() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        logits_NV = batch.places.pick(model.logits(batch)).float()
+        loss = torch.nn.functional.cross_entropy(logits_NV, batch.places.pick(batch.labels_BT))
+        found = torch.autograd.grad(loss, weights, allow_unused=True)
+        return logits_NV.detach(), [
+            torch.zeros_like(w) if g is None else g for g, w in zip(found, weights, strict=True)
+        ]
+
+    noisy = [each for each in model.module.modules() if isinstance(each, torch.nn.Dropout)]
+    rates = [each.p for each in noisy]
+    was_training = model.module.training
+    model.module.train()
+    for each in noisy:
+        each.p = 0.0
+    try:
+        apart, gradients = told()
+        try:
+            with model.lean(Training(packing=True)):
+                packed, others = told()
+        except UsageError:
+            return
+    finally:
+        for each, rate in zip(noisy, rates, strict=True):
+            each.p = rate
+        model.module.train(was_training)
+    distance = float((packed - apart).abs().max())
+    assert distance <= _NEAR * max(1.0, float(apart.abs().max())), (
+        f"{component!r} has other logits for packed rows than for the same rows apart: {distance:g} lies between them"
+    )
+    largest = max(float(each.abs().max()) for each in gradients)
+    distance = max(float((one - other).abs().max()) for one, other in zip(others, gradients, strict=True))
+    assert distance <= _NEAR * largest, (
+        f"{component!r} has other gradients for packed rows than for the same rows apart: they are {distance:g} apart"
+    )
 
 
 def check_config(

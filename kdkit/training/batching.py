@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 
 from kdkit.data.encoded_rows import EncodedRows
+from kdkit.data.packing import places_of
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from kdkit.api.interfaces.models import ModelKind
     from kdkit.api.options import Training
     from kdkit.api.values import EncodedExample
 
@@ -38,18 +40,27 @@ class Lengths:
     """How long each row is, made once for a training.
 
     Attributes:
-        sources_N: Tokens of each source.
-        targets_N: Tokens of each target.
+        sources_N: Tokens of each source; of rows that are one sequence, of these.
+        targets_N: Tokens of each target; 0 of rows that are one sequence.
+        are_packed: Whether the rows of a batch are packed into sequences (see `kdkit.data.packing`).
     """
 
     sources_N: Indices
     targets_N: Indices
+    are_packed: bool = False
 
     @classmethod
-    def of(cls, rows: Sequence[EncodedExample]) -> Lengths:
-        """Those of some rows."""
+    def of(
+        cls, rows: Sequence[EncodedExample], kind: ModelKind | None = None, options: Training | None = None
+    ) -> Lengths:
+        """Those of some rows, as a kind of model reads them in a training; by default sources and targets apart."""
         columns = EncodedRows.of(rows)
-        return cls(sources_N=columns.source_lengths, targets_N=columns.target_lengths)
+        sources_N, targets_N = columns.source_lengths, columns.target_lengths
+        if kind is None or not kind.is_joined:
+            return cls(sources_N=sources_N, targets_N=targets_N)
+        read_N = sources_N + np.maximum(targets_N, 1) - 1  # the last label is not read
+        packed = options is not None and options.packing
+        return cls(sources_N=read_N, targets_N=np.zeros_like(read_N), are_packed=packed)
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -61,7 +72,9 @@ class Lengths:
         return int(self.sources_N[order].sum() + self.targets_N[order].sum())
 
     def positions(self, batches: Sequence[Batch]) -> int:
-        """Their tokens when each batch is padded to its longest source and its longest target."""
+        """Their tokens when each batch is packed, or padded to its longest source and its longest target."""
+        if self.are_packed:
+            return sum(places_of(self.sources_N[list(batch)].tolist()) for batch in batches)
         sizes = np.array([len(batch) for batch in batches], np.int64)
         order, starts = _joined(batches), np.cumsum(sizes) - sizes
         longest = np.maximum.reduceat(self.sources_N[order], starts) + np.maximum.reduceat(
@@ -188,6 +201,8 @@ def _stops(lengths: Lengths, order: Indices, options: Training) -> list[int]:
     """Where each batch ends, of rows in their order."""
     if not options.batch_tokens:
         return [*range(options.batch_size, len(order), options.batch_size), len(order)]
+    if lengths.are_packed:
+        return _packed_stops(lengths.sources_N[order].tolist(), options.batch_tokens)
     stops, start, source, target = [], 0, 0, 0
     sizes = zip(lengths.sources_N[order].tolist(), lengths.targets_N[order].tolist(), strict=True)
     for place, (own_source, own_target) in enumerate(sizes):
@@ -197,3 +212,19 @@ def _stops(lengths: Lengths, order: Indices, options: Training) -> list[int]:
             stops.append(place)
             start, source, target = place, own_source, own_target
     return [*stops, len(order)]
+
+
+def _packed_stops(lengths: Sequence[int], most: int) -> list[int]:
+    """Where each batch ends: as many rows as would fit without padding, less those that do not fit with it."""
+    stops: list[int] = []
+    start = 0
+    while start < len(lengths):
+        stop, tokens = start + 1, lengths[start]
+        while stop < len(lengths) and tokens + lengths[stop] <= most:
+            tokens += lengths[stop]
+            stop += 1
+        while stop > start + 1 and places_of(lengths[start:stop]) > most:
+            stop -= 1
+        stops.append(stop)
+        start = stop
+    return stops

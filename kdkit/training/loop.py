@@ -70,6 +70,7 @@ class Trainer:
         log: Where metrics go.
         progress: Where progress is shown.
         name: "teacher", "student" or "labels-only student"; what is trained, for messages.
+        lengths: How long the rows are in a batch.
         team: The processes that train together. A step's batch is the same however many they are: each takes its share
             of the rows of every micro-batch.
     """
@@ -88,10 +89,10 @@ class Trainer:
     log: MetricsLog
     progress: Progress
     name: str
+    lengths: Lengths = attrs.Factory(lambda self: Lengths.of(self.rows), takes_self=True)
     team: Team = ALONE
     _state: State = attrs.field(factory=State, init=False)
     _total: int = attrs.field(default=0, init=False)
-    _lengths: Lengths = attrs.field(default=None, init=False)
     _optimizer: Any = attrs.field(default=None, init=False)
     _replicas: Replicas = attrs.field(default=None, init=False)
     _forward: Forward = attrs.field(default=None, init=False)
@@ -108,7 +109,7 @@ class Trainer:
         """
         self._prepare()
         state, options = self._state, self.options
-        self._total = total_steps(self._lengths, options, seed=self.seed)
+        self._total = total_steps(self.lengths, options, seed=self.seed)
         with (
             lean(self.model, options),
             self._replicas.guard(),
@@ -123,7 +124,6 @@ class Trainer:
     def _prepare(self) -> None:
         torch.manual_seed(self.seed)
         make_folder(self.folder)
-        self._lengths = Lengths.of(self.rows)
         self._helper = helper_of(self.loss, self.model, self.rows, self.targets, seed=self.seed, device=self.device)
         self._place()
         sums = Sums()
@@ -137,7 +137,7 @@ class Trainer:
         self._steps = StepLog(
             name=self.name,
             rows=self.rows,
-            lengths=self._lengths,
+            lengths=self.lengths,
             lag=lag_of(self.device),
             sums=sums,
             compares_states=self._helper is not None,
@@ -178,7 +178,7 @@ class Trainer:
     def _epoch(self, task: Task, stop: Stop) -> None:
         """The rest of the current epoch, its validation, and the checkpoint that begins the next."""
         state, size = self._state, self.options.accumulation
-        batches = epoch_order(self._lengths, self.options, seed=self.seed, epoch=state.epoch)
+        batches = epoch_order(self.lengths, self.options, seed=self.seed, epoch=state.epoch)
         starts = range(state.position, len(batches), size)[: self._total - state.step]
         windows = [batches[start : start + size] for start in starts]
         self.model.module.train()

@@ -112,6 +112,7 @@ class StudentTokens:
                     example=example,
                     logits_NV=logits_NV,
                     labels_N=labels_N,
+                    teacher=teacher,
                     parts=loss(logits_NV, labels_N, teacher, counts(example)),
                     hard_tokens=size,
                     soft_tokens=int(teacher.known_N.sum()) if teacher is not None else 0,
@@ -130,6 +131,7 @@ class Part:
         example: Its number in the batch.
         logits_NV: The student's logits of them; the memory is that of a chunk, so they are not to be kept.
         labels_N: The tokens.
+        teacher: The teacher's rows of them; None for losses that need none.
         parts: What they add.
         hard_tokens: How many they are.
         soft_tokens: How many of them the teacher has a row for.
@@ -138,6 +140,7 @@ class Part:
     example: int
     logits_NV: torch.Tensor
     labels_N: torch.Tensor
+    teacher: TeacherRows | None = None
     parts: LossParts
     hard_tokens: int
     soft_tokens: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import signal
 
@@ -14,11 +15,12 @@ import torch
 
 from kdkit.api.values import DenseTargets, SparseTargets
 from kdkit.builtin.codecs.float_ import Float
+from kdkit.builtin.losses.kd import KD
 from kdkit.errors import DamagedData, Interrupted
 from kdkit.evaluation import timing
 from kdkit.evaluation.losses import row_losses
 from kdkit.evaluation.row_scores import RowKey, RowScores
-from kdkit.evaluation.tokens import TokenWatch, cached_tokens
+from kdkit.evaluation.tokens import RowTokens, TokenWatch, cached_tokens
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
 from kdkit.training import Forward
@@ -33,6 +35,7 @@ SMALL = {
     "training__epochs": 1,
     "evaluation__baselines": True,
 }
+NO_SUITES = {**SMALL, "training__best_by": None, "evaluation__suites": []}
 PLAIN = {**SMALL, "evaluation__baselines": False, "evaluation__loss_mean": "batches"}
 
 
@@ -58,6 +61,7 @@ def whole(tmp_path_factory):
     tiny.run_here(place, "other alpha", progress=notes, loss__alpha=0.9, **SMALL)
     tiny.run_here(place, "alpha 0", progress=notes, loss__alpha=0.0, **SMALL)
     tiny.run_here(place, "plain", progress=notes, **PLAIN)
+    tiny.run_here(place, "no suites", progress=notes, **NO_SUITES)
     return place / "runs", notes.notes
 
 
@@ -87,10 +91,11 @@ def test_differences_are_from_the_teacher_and_from_the_labels_alone(whole):
     assert both <= metrics["teacher"] & metrics["labels-only"]
     assert metrics["labels-only"] - metrics["teacher"] == {
         *(("loss", "soft"), ("tokens", "agreement"), ("texts", "agreement")),
+        *(("tokens", "top_5_agreement"), ("tokens", "acceptance")),
     }
     scores = by_key(whole[0] / "first")
     for each in found:
-        against = "teacher" if each["metric"] in {"soft", "agreement"} else "truth"
+        against = "teacher" if each["metric"] in {"soft", "agreement", "top_5_agreement", "acceptance"} else "truth"
         ours, theirs = (scores[RowKey(each[m], against, each["suite"], each["metric"])] for m in ("model", "than"))
         assert each["value"] == pytest.approx(ours["value"] - theirs["value"], abs=1e-9)
         assert each["low"] <= each["value"] <= each["high"]
@@ -119,6 +124,71 @@ def test_one_switch_turns_all_of_them_off(whole):
     assert {key.model for key in by_key(folder)} == {"teacher", "student"}
     assert evaluation(folder)["baselines"] == {}
     assert {file.stem for file in (folder / "predictions").iterdir()} == {"teacher", "student", "student-validation"}
+
+
+def test_without_suites_losses_and_tokens_are_scored_and_no_text_is_written(whole):
+    folder = whole[0] / "no suites"
+    scores, record = by_key(folder), evaluation(folder)
+    assert {key.model for key in scores} == {"teacher", "student", "labels-only", "untouched"}
+    assert {key.suite for key in scores} == {"loss", "tokens"}
+    assert record["headline"] == "loss.hard"
+    assert facts(folder, "distill")["best_by"] == "hard"
+    assert all(not file.read_text() for file in (folder / "predictions").iterdir())
+    assert {each["seconds_per_sample"] for each in record["costs"].values()} == {None}
+    known = by_key(whole[0] / "first")
+    for key, score in scores.items():
+        assert score == known[key], key
+    from kdkit.report.closing.run import closing_text
+
+    said = closing_text(folder)
+    assert "Hard loss" in said.splitlines()[1]
+    assert "Expected acceptance" in said
+    assert "a sample" not in said
+
+
+def test_scores_without_generation_are_what_the_losses_say(whole):
+    scores = by_key(whole[0] / "first")
+    for model in ("student", "teacher", "labels-only"):
+        hard = scores[RowKey(model, "truth", "loss", "hard")]["value"]
+        perplexity = scores[RowKey(model, "truth", "tokens", "perplexity")]
+        assert perplexity["value"] == pytest.approx(math.exp(hard), rel=1e-6)
+        assert perplexity["direction"] == "lower"
+        assert perplexity["low"] <= perplexity["value"] <= perplexity["high"]
+        rows = [json.loads(line) for line in (whole[0] / "first" / "data" / "test.jsonl").read_text().splitlines()]
+        ids = tiny.tokenizer()([row["target"] for row in rows])["input_ids"]
+        nats = hard * sum(map(len, ids))  # the end of each text included
+        bits = scores[RowKey(model, "truth", "tokens", "bits_per_byte")]
+        assert bits["value"] == pytest.approx(nats / math.log(2) / sum(len(row["target"]) for row in rows), rel=1e-6)
+        assert bits["direction"] == "lower"
+
+
+def test_intervals_resample_the_documents_that_rows_are_parts_of():
+    from kdkit.api.values import Example
+    from kdkit.evaluation.evidence import Evidence
+    from kdkit.evaluation.label_texts import LabelTexts
+    from kdkit.evaluation.losses import RowLoss
+
+    rows = [Example(id=str(i), source="", target="x", document=f"d{i // 4}") for i in range(40)]
+    losses = [RowLoss(hard=float(i // 4), hard_tokens=1) for i in range(40)]
+    tokens = [RowTokens(tokens=1, right=(i // 4) % 2) for i in range(40)]
+    width = {}
+    for documents in (None, tuple(str(row.document) for row in rows)):
+        evidence = Evidence(
+            examples=rows,
+            texts=LabelTexts(bytes_R=np.ones(40), lines=((),) * 40),
+            documents=documents,
+            suites=(),
+            resamples=300,
+            seed=0,
+            together=0,
+        )
+        evidence.add_loss("student", "truth", "hard", losses)
+        evidence.add_tokens("student", tokens, losses)
+        for score in evidence.scores:
+            width.setdefault(score.metric, []).append(score.high - score.low)
+    assert set(width) == {"hard", "accuracy", "bits_per_byte", "perplexity"}
+    for metric, (of_rows, of_documents) in width.items():
+        assert of_documents > 1.5 * of_rows, metric
 
 
 # --- what runs share
@@ -202,6 +272,7 @@ def test_scores_can_be_had_from_the_rows(whole, name):
         terms_RK = rows.terms_of(key)
         sums_K = terms_RK[:, :-1].sum(0) / terms_RK[:, -1].sum()
         value = np.abs(sums_K).sum() if len(sums_K) > 1 else sums_K[0]
+        value = np.exp(value) if key.metric == "perplexity" else value
         assert score["value"] == pytest.approx(value, abs=1e-9), key
         assert score["count"] == np.count_nonzero(terms_RK[:, -1])
 
@@ -249,6 +320,49 @@ def test_tokens_are_what_the_models_own_logits_say():
         assert found.compared == 2
         assert found.agreed == 2 - (row.id == "row0")
         assert found.bins.confidence_K.sum() == pytest.approx(own[row.id].softmax(-1).amax(-1).sum().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("kept", [None, 5, 10_000])
+def test_acceptance_is_1_minus_the_total_variation_or_two_bounds_of_it(kept):
+    """Whatever the loss is; the rows that the teacher lacks do not count."""
+    model, (_, rows) = tiny.model(seed=3), tiny.encoded(7)
+    own, its = logits_of(model, rows), logits_of(tiny.model(seed=2), rows)
+    its = {row_id: 8 * logits for row_id, logits in its.items()}
+    its["row3"] = its["row3"][:1]
+    width = len(own["row0"][0])
+    watch = TokenWatch(teacher_ids={}, knows_teacher=True)
+    targets = Cached(its, None if kept is None else min(kept, width))
+    targets.count = lambda row: len(its[row.id])
+    loss = KD(alpha=0.5, temperature=1.0)
+    row_losses(rows, Forward.of(model), loss, targets, pad_id=0, device="cpu", batch_size=3, watch=watch)
+    totals = np.zeros(3)
+    for row, found in zip(rows, watch.of(rows), strict=True):
+        size = len(its[row.id])
+        ours, theirs = own[row.id][:size].softmax(-1), its[row.id].softmax(-1)
+        shared = 1 - (ours - theirs).abs().sum(-1) / 2
+        assert found.judged == size
+        assert found.is_bound is (kept is not None)
+        exact = shared.sum().item()
+        totals += found.accepted, exact, found.accepted_at_most
+        assert found.accepted <= exact + 1e-5
+        assert exact <= found.accepted_at_most + 1e-5
+        if kept != 5:
+            assert (found.accepted, found.accepted_at_most) == pytest.approx((exact, exact), rel=1e-4)
+    assert bool(totals[0] + 1e-3 < totals[1] < totals[2] - 1e-3) == (kept == 5), totals
+
+
+def test_the_teachers_token_is_looked_for_among_the_first_five():
+    model, (_, rows) = tiny.model(), tiny.encoded(7)
+    ranked = {row_id: logits.argsort(-1, descending=True) for row_id, logits in logits_of(model, rows).items()}
+    for place, among in ((0, True), (4, True), (5, False)):
+        found = watched(model, rows, {row_id: ids[:, place].tolist() for row_id, ids in ranked.items()})
+        assert [row.among for row in found] == [among * row.compared for row in found]
+
+
+def test_a_line_matches_where_every_token_of_it_is_right():
+    row = RowTokens(right_T=[np.array([True, True, False]), np.array([True, True])])
+    assert row.right_lines(((0, 2), (1, 3), (3, 5))) == (2, 3)
+    assert row.right_lines(((3, 6),)) == (0, 0), "the teacher's rows end before that line does"
 
 
 class Cached:

@@ -34,6 +34,40 @@ def difference(ours, theirs, *, resamples=200, seed=0):
     return compare(ours, theirs, OURS, THEIRS, resamples=resamples, seed=seed)
 
 
+# --- documents and exponentials
+
+
+def test_blocks_of_one_text_are_drawn_together():
+    """Each document of four equal blocks: the interval is that of the documents, twice as wide as of so many rows."""
+    draw = np.random.default_rng(0)
+    documents = draw.normal(size=50)
+    blocks, names = np.repeat(documents, 4), tuple(f"d{i // 4}" for i in range(200))
+    whole, rows = run(documents), run(blocks)
+    apart = RowScores(ids=rows.ids, values=rows.values, documents=names)
+    known = {"resamples": 400, "seed": 1}
+    of_documents, of_rows, of_blocks = (mean_over_seeds([each], OURS, **known) for each in (whole, rows, apart))
+    assert of_blocks.value == pytest.approx(of_documents.value)
+    assert (of_blocks.low, of_blocks.high) == pytest.approx((of_documents.low, of_documents.high))
+    assert of_blocks.count == 200
+    assert 1.6 < (of_blocks.high - of_blocks.low) / (of_rows.high - of_rows.low) < 2.5
+    low, high = bootstrap_intervals(blocks[:, None], document_R=apart.document_numbers, **known)[:, 0]
+    assert (low, high) == pytest.approx((of_documents.low, of_documents.high))
+
+
+def test_a_perplexity_is_the_exponential_of_a_mean_over_tokens():
+    key = OURS._replace(suite="tokens", metric="perplexity")
+    logs, weights = {key: np.array([1.0, 2.0, NAN])}, {key: np.array([3.0, 1.0, 0.0])}
+    one = RowScores(ids=("a", "b", "c"), values={}, logs=logs, weights=weights)
+    found = mean_over_seeds([one], key, resamples=200, seed=0)
+    assert found.value == pytest.approx(np.exp(5 / 4))
+    assert found.count == 2
+    assert np.exp(1) - 1e-9 <= found.low <= found.high <= np.exp(2) + 1e-9
+    other = RowScores(ids=one.ids, values={}, logs={key: logs[key] + 1}, weights=weights)
+    apart = compare([other], [one], key, key, resamples=200, seed=0)
+    assert apart.value == pytest.approx(np.exp(9 / 4) - np.exp(5 / 4))
+    assert apart.low > 0
+
+
 # --- on disk
 
 
@@ -51,11 +85,14 @@ def test_what_is_read_is_what_was_written(tmp_path_factory, ids, data):
         values={OURS: data.draw(column)},
         weights={OURS: data.draw(column)},
         gaps={gap: data.draw(npst.arrays(np.float64, (len(ids), 15)))},
+        logs={gap._replace(metric="perplexity"): data.draw(column)},
+        documents=tuple(f"d{i // 2}" for i in range(len(ids))),
     )
     written.write(folder)
     found = RowScores.read(folder)
     assert found.ids == written.ids
-    for name in ("values", "weights", "gaps"):
+    assert found.documents == written.documents
+    for name in ("values", "weights", "gaps", "logs"):
         assert getattr(found, name).keys() == getattr(written, name).keys()
         for key, array in getattr(written, name).items():
             np.testing.assert_array_equal(getattr(found, name)[key], array)

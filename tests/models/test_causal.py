@@ -10,7 +10,8 @@ from kdkit.api.options import Generation
 from kdkit.api.values import IGNORED, EncodedExample
 from kdkit.data.tokens import collate
 from kdkit.errors import UsageError
-from kdkit.models.causal import Sequences, padded_left
+from kdkit.models.causal import padded_left
+from kdkit.models.joined import Sequences
 
 KINDS = pytest.mark.parametrize("table", [LLAMA, GPT2, GEMMA2, RWKV], ids=lambda table: table["model_type"])
 

@@ -52,6 +52,26 @@ def test_a_decoder_only_student_writes_what_plain_transformers_writes(tmp_path):
     assert [json.loads(line)["prediction"] for line in said.stdout.splitlines()] == [texts[row["id"]] for row in rows]
 
 
+def test_a_run_with_packing_ends_where_the_run_without_does(tmp_path):
+    """The same rows share a step, so the losses are the same but for rounding."""
+    plain = {**CAUSAL, "evaluation__baselines": False, "evaluation__suites": [], "teacher__fine_tune": None}
+    losses = {}
+    for packing in (False, True):
+        report = tiny.run_here(tmp_path, str(packing), codec={"name": "subspace"}, training__packing=packing, **plain)
+        losses[packing] = [line["loss"] for line in tiny.metrics(report.run_dir)]
+        padding = [line["padding"] for line in tiny.metrics(report.run_dir)]
+    assert losses[True] == pytest.approx(losses[False], rel=1e-4)
+    assert max(padding) < 0.3
+    from kdkit.pipeline.estimate import estimate
+    from kdkit.system.progress import Silent
+
+    recipe = load_recipe(tiny.recipe_table(tmp_path, training__packing=True))
+    with pytest.raises(
+        UsageError, match=r"training\.packing is true, but encoder-decoder models read source and target"
+    ):
+        estimate(recipe, recipe.data.load(Silent()))
+
+
 def test_a_teacher_and_a_student_of_two_kinds_are_refused(tmp_path):
     changes = {**CAUSAL, "student": {"name": "hf-seq2seq", "config": dict(tiny.T5)}}
     from kdkit.pipeline.estimate import estimate
@@ -105,7 +125,7 @@ def test_the_built_in_teacher_and_student_pass_the_kit(tmp_path):
 def test_the_kit_finds_logits_that_are_a_place_early(monkeypatch):
     """States and logits agree, and no batch shows it."""
     from kdkit.builtin.students.hf_causal import HFCausalStudent
-    from kdkit.models.causal import Sequences
+    from kdkit.models.joined import Sequences
 
     def judging(self, rows_BWX):
         place_BT = (self.place_BT - 1).clamp(min=0)

@@ -50,6 +50,11 @@ class ModelKind(Protocol):
         """The Hugging Face hub's name for the task of such models."""
         ...
 
+    @property
+    def is_joined(self) -> bool:
+        """Whether source and target are one sequence to such a model, padded and packed as one."""
+        ...
+
     def code(self, folder: str, generation: Generation) -> str:
         """Python that opens a model of this kind with plain transformers, and writes a text as the recipe does."""
         ...
@@ -163,7 +168,7 @@ class LeanModel(TextModel, Protocol):
     """A model whose training may be made to take less memory or time."""
 
     def lean(self, options: Training) -> AbstractContextManager[None]:
-        """Apply `gradient_checkpointing` and `compile` while the context lasts; a training runs within it.
+        """Apply `gradient_checkpointing`, `compile` and `packing` while the context lasts; a training runs within it.
 
         It holds for `logits` and `states` while `module` is in training mode. Generation, validation and saving, which
         may happen within too, are as without. Loss and gradients stay the same, but for the order of additions and,

@@ -155,7 +155,8 @@ def _sentence_of_width(needed: NeededLogits, whole: int) -> str:
 
 def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
     recipe = run.recipe
-    held_out = rows_of(corpus.held_out, teacher.tokenizer, recipe.encoding, at_most=recipe.evaluation.rows).prompts
+    held_out = rows_of(corpus.held_out, teacher.tokenizer, recipe.encoding, at_most=recipe.evaluation.rows)
+    prompts = held_out.prompts if recipe.evaluation.wants_texts else ()
     path = run.path / "predictions" / "teacher.jsonl"
 
     def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
@@ -166,11 +167,11 @@ def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
     weights = f"{recipe.names['teacher']} {teacher.identity}"
     texts.fill(
         path,
-        held_out,
+        prompts,
         generate,
         name="teacher",
         tokenizer=teacher.tokenizer,
-        kept_as=texts.kept_as(weights, teacher) if is_model else None,
+        kept_as=texts.kept_as(weights, teacher) if is_model and prompts else None,
         store=run.store,
         generation=recipe.generation,
         progress=run.progress,

@@ -16,7 +16,8 @@ from kdkit.errors import KdkitError
 from kdkit.evaluation import baselines, labels_only, record
 from kdkit.evaluation.costs import student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
-from kdkit.evaluation.headline import headline_of
+from kdkit.evaluation.headline import WITHOUT_SUITES, headline_of
+from kdkit.evaluation.label_texts import LabelTexts
 from kdkit.evaluation.losses import RowLoss
 from kdkit.evaluation.record import EvaluationRecord
 from kdkit.evaluation.scoring import Column
@@ -58,6 +59,8 @@ def seconds(run: Run, _took: Mapping[str, float]) -> float | None:
     file, found = texts_file(run.path, "teacher"), run.told(Estimate)
     a_text = _seconds_a_text(file, file.stat().st_mtime_ns) if file.exists() else None
     texts = _writers(run.recipe, found) * found.generated_rows + found.picking_rows
+    if not texts:
+        return None
     return None if a_text is None else texts * a_text
 
 
@@ -73,8 +76,12 @@ def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
     writers = _writers(recipe, found)
     by = f" by each of {writers} models" if writers > 1 else ""
     picking = f", of {plural(found.picking_rows, 'validation row')} by the student" if found.picking_rows else ""
+    if not recipe.evaluation.wants_texts:
+        left_out = "; the baselines constant and nearest are left out, for they are texts"
+        return Planned(work=f"losses and tokens, no texts{left_out if recipe.evaluation.baselines else ''}")
     suites = ", ".join(named.name for named in recipe.evaluation.suites)
-    return Planned(work=f"{found.texts_in_words(recipe.generation.in_words)}{by}{picking}; {suites}")
+    each = f", {recipe.generation.max_new_tokens:,} tokens at most"
+    return Planned(work=f"{found.texts_in_words(recipe.generation.in_words)}{by}{picking}{each}; {suites}")
 
 
 def _writers(recipe: Recipe, found: Estimate) -> int:
@@ -87,10 +94,14 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
     held_out = asked.held_out
     if held_out.examples is not held_out.chosen:  # which `data/` does not have
         corpora.write_rows(run.path / PARTS, held_out.examples)
-    said, facts = _all_texts(run, corpus, asked)
-    lengths = _lengths(run, asked.tokenizer, said)
+    facts = _facts_of_models(run)
+    lengths: dict[str, Array] = {}
     evidence = _evidence(run, held_out)
-    _score_texts(evidence, held_out, said, lengths)
+    if run.recipe.evaluation.wants_texts:
+        facts |= _write_other_texts(run, corpus, held_out)
+        said = _all_texts(run, held_out, ["teacher", "student", *facts])
+        lengths = _lengths(run, asked.tokenizer, said)
+        _score_texts(evidence, held_out, said, lengths)
     _score_losses(evidence, asked)
     costs = _costs(run, corpus, held_out)
     validation_scores, failures = _validation_scores(run, asked)
@@ -99,11 +110,12 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
         row_count=len(held_out.examples),
         scores=tuple(evidence.scores),
         validation_scores=validation_scores,
-        differences=tuple(
-            each for than in ("teacher", labels_only.NAME) if than in said for each in evidence.differences(than)
-        ),
+        differences=tuple(each for than in ("teacher", labels_only.NAME) for each in evidence.differences(than)),
         calibration={model: bins.calibration() for model, bins in evidence.bins.items()},
-        costs={name: attrs.evolve(cost, tokens_per_sample=float(lengths[name].mean())) for name, cost in costs.items()},
+        costs={
+            name: attrs.evolve(cost, tokens_per_sample=float(lengths[name].mean()) if lengths else None)
+            for name, cost in costs.items()
+        },
         baselines=facts,
         headline=_headline(run.recipe, evidence.scores, held_out),
     )
@@ -120,6 +132,8 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
 
 def _headline(recipe: Recipe, scores: Sequence[Score], held_out: Rows) -> str:
     """The metric that the verdict is about."""
+    if not recipe.evaluation.wants_texts:
+        return WITHOUT_SUITES
     suites = [named.name for named in recipe.evaluation.suites]
     of_student = [each for each in scores if (each.model, each.against) == ("student", "truth")]
     return headline_of(
@@ -133,11 +147,12 @@ def _headline(recipe: Recipe, scores: Sequence[Score], held_out: Rows) -> str:
 def _costs(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Cost]:
     """The costs of student and teacher, timed one after the other; a teacher that is not a model has none."""
     recipe, generation, device = run.recipe, run.recipe.generation, run.device
-    student = student_cost(recipe.student, student_folder(run.path), held_out, generation, device=device)
+    prompts = held_out.prompts if recipe.evaluation.wants_texts else ()
+    student = student_cost(recipe.student, student_folder(run.path), prompts, generation, device=device)
     costs, folder = {"student": student}, run.teacher_folder
     if folder is not None:
         costs["teacher"] = teacher_cost(
-            recipe.teacher, folder, held_out, generation, data=recipe.data, corpus=corpus, device=device
+            recipe.teacher, folder, prompts, generation, data=recipe.data, corpus=corpus, device=device
         )
     return costs
 
@@ -146,6 +161,8 @@ def _evidence(run: Run, rows: Rows) -> Evidence:
     recipe = run.recipe
     return Evidence(
         examples=rows.examples,
+        texts=LabelTexts.of(rows.encoded, rows.tokenizer),
+        documents=rows.documents if len(set(rows.documents)) < len(rows.documents) else None,
         suites=recipe.evaluation.suites,
         resamples=recipe.evaluation.bootstrap,
         seed=recipe.seed,
@@ -153,29 +170,38 @@ def _evidence(run: Run, rows: Rows) -> Evidence:
     )
 
 
-def _all_texts(run: Run, corpus: Corpus, asked: Asked) -> tuple[dict[str, list[str]], dict[str, Any]]:
-    """Every model's text for each row, texts of baselines that are not models included; and facts of the baselines."""
-    held_out = asked.held_out
-    facts: dict[str, Any] = {}
-    names = ["teacher", "student"]
-    if run.recipe.evaluation.baselines:
-        known = drawn(corpus.train, run.recipe.training.rows)
-        if known[0].form != "pair":
-            known = rows_of(known, asked.tokenizer, run.recipe.encoding).examples
-        constant = baselines.most_frequent_target(known)
-        nearest = baselines.nearest_targets(known, [example.source for example in held_out.examples])
-        for name, texts in (("constant", [constant] * len(nearest)), ("nearest", nearest)):
-            ids = [example.id for example in held_out.examples]
-            predictions.write(
-                texts_file(run.path, name), [Prediction(id=i, text=text) for i, text in zip(ids, texts, strict=True)]
-            )
-        trained = run.told(BaselineMade)
-        facts = {"untouched": {}, "constant": {"text": constant}, "nearest": {}}
-        if trained.folder is not None:
-            facts[labels_only.NAME] = {"folder": trained.folder, "reused": trained.reused}
-        names += facts
+def _facts_of_models(run: Run) -> dict[str, Any]:
+    """Facts of the baselines that are models."""
+    if not run.recipe.evaluation.baselines:
+        return {}
+    trained = run.told(BaselineMade)
+    facts: dict[str, Any] = {"untouched": {}}
+    if trained.folder is not None:
+        facts[labels_only.NAME] = {"folder": trained.folder, "reused": trained.reused}
+    return facts
+
+
+def _write_other_texts(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Any]:
+    """Write the texts of the baselines that are not models; gives facts of these."""
+    if not run.recipe.evaluation.baselines:
+        return {}
+    known = drawn(corpus.train, run.recipe.training.rows)
+    if known[0].form != "pair":
+        known = rows_of(known, held_out.tokenizer, held_out.encoding).examples
+    constant = baselines.most_frequent_target(known)
+    nearest = baselines.nearest_targets(known, [example.source for example in held_out.examples])
+    for name, texts in (("constant", [constant] * len(nearest)), ("nearest", nearest)):
+        ids = [example.id for example in held_out.examples]
+        predictions.write(
+            texts_file(run.path, name), [Prediction(id=i, text=text) for i, text in zip(ids, texts, strict=True)]
+        )
+    return {"constant": {"text": constant}, "nearest": {}}
+
+
+def _all_texts(run: Run, held_out: Rows, names: Sequence[str]) -> dict[str, list[str]]:
+    """The texts of models and baselines for each row."""
     by_id = {name: {said.id: said.text for said in predictions.read(texts_file(run.path, name))} for name in names}
-    return {name: [texts[example.id] for example in held_out.examples] for name, texts in by_id.items()}, facts
+    return {name: [texts[example.id] for example in held_out.examples] for name, texts in by_id.items()}
 
 
 def _lengths(run: Run, tokenizer: Tokenizer, said: dict[str, list[str]]) -> dict[str, Array]:
@@ -221,12 +247,12 @@ def _score_losses(evidence: Evidence, asked: Asked) -> None:
             for hard, row in zip(asked.teacher.hard, asked.teacher.rows, strict=True)
         ]
         evidence.add_loss("teacher", "truth", "hard", losses)
-        evidence.add_tokens("teacher", asked.teacher.rows)
+        evidence.add_tokens("teacher", asked.teacher.rows, losses)
     for name, answers in asked.answers.items():
         evidence.add_loss(name, "truth", "hard", answers.losses)
         evidence.add_loss(name, "teacher", "soft", answers.losses)
         evidence.add_loss(name, "truth and teacher", "total", answers.losses)
-        evidence.add_tokens(name, answers.tokens)
+        evidence.add_tokens(name, answers.tokens, answers.losses)
 
 
 def _validation_scores(run: Run, asked: Asked) -> tuple[tuple[Score, ...], dict[str, str]]:
@@ -238,10 +264,11 @@ def _validation_scores(run: Run, asked: Asked) -> tuple[tuple[Score, ...], dict[
         return (), {}
     rows, answers = asked.validation
     evidence = _evidence(run, rows)
-    by_id = {said.id: said.text for said in predictions.read(texts_file(run.path, "student-validation"))}
-    texts = [by_id[example.id] for example in rows.examples]
-    length = _length_column(_lengths(run, asked.tokenizer, {"student": texts})["student"])
-    evidence.add_texts("student", "truth", texts, [example.target for example in rows.examples], more=[length])
+    if run.recipe.evaluation.wants_texts:
+        by_id = {said.id: said.text for said in predictions.read(texts_file(run.path, "student-validation"))}
+        texts = [by_id[example.id] for example in rows.examples]
+        length = _length_column(_lengths(run, asked.tokenizer, {"student": texts})["student"])
+        evidence.add_texts("student", "truth", texts, [example.target for example in rows.examples], more=[length])
     evidence.add_loss("student", "truth", "hard", answers.losses)
-    evidence.add_tokens("student", answers.tokens)
+    evidence.add_tokens("student", answers.tokens, answers.losses)
     return tuple(evidence.scores), evidence.failures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -10,7 +11,7 @@ from kdkit.evaluation.row_scores import RowKey
 from kdkit.report.numbers import pairs
 from kdkit.report.numbers.alike import alike
 from kdkit.report.numbers.conclusion import Ending, conclude
-from kdkit.report.numbers.names import LABELS_ONLY, LOSS, MODELS, capital, metric_name, suite_title
+from kdkit.report.numbers.names import LABELS_ONLY, LOSS, MODELS, NO_SUITES, capital, metric_name, suite_title
 from kdkit.report.numbers.next_step import next_step
 from kdkit.report.numbers.student_folder import student_folder
 from kdkit.report.page import formats, terminal
@@ -53,8 +54,12 @@ BEST_KNOWN = ("exact_match", "f1", "accuracy")
 """Metrics of suites that are shown before others."""
 FINEST = (("texts", "agreement"), ("tokens", "accuracy"), (LOSS, "hard"))
 """Scores that every run has and that tell a difference sooner than whole texts do."""
-KEPT_APART = {("texts", "length"), ("tokens", "ece"), ("tokens", "agreement"), (LOSS, "soft"), (LOSS, "total")}
-"""Scores that are not shown among the first: they are not of a text's worth, or depend on the loss."""
+KEPT_APART = {("texts", "length"), (LOSS, "soft"), (LOSS, "total")}
+"""Scores that are not shown among the first: they are not of a text's worth, or depend on the loss. So are all but the
+finest of tokens.
+"""
+WITHOUT_SUITES = ("hard", "bits_per_byte", "acceptance", "acceptance_at_least", "accuracy", "line_match", "perplexity")
+"""Losses and scores of tokens that are shown first, in this order, where no suite scores texts."""
 
 
 def closing(folder: Path, *, full: bool = False) -> RenderableType:
@@ -137,6 +142,9 @@ def _chosen(facts: RunFacts, found: Conclusion, rows: int) -> list[tuple[Pair, .
     """The headline metric, then others of suites, and at the end those that tell a difference soonest."""
     every = [*pairs.pairs(facts, against="truth"), *pairs.pairs(facts, against="teacher"), *pairs.losses(facts)]
     first = None if found.pair is None else _key(found.pair)
+    if all(pair.suite in NO_SUITES for pair in every):
+        told = [pair for pair in every if pair.metric in WITHOUT_SUITES]
+        return alike(sorted(told, key=lambda pair: WITHOUT_SUITES.index(pair.metric)))[:rows]
     wanted = sorted(filter(_is_first, every), key=lambda pair: (_key(pair) != first, pair.metric not in BEST_KNOWN))
     groups = alike(wanted)
     finest = [group for key in FINEST for group in groups if _key(group[0])[1:] == key]
@@ -147,7 +155,8 @@ def _chosen(facts: RunFacts, found: Conclusion, rows: int) -> list[tuple[Pair, .
 def _is_first(pair: Pair) -> bool:
     """Whether a score may be among the first that are shown."""
     key = _key(pair)[1:]
-    return not pair.is_part and key not in KEPT_APART and (pair.against == "truth" or key in FINEST)
+    is_apart = key in KEPT_APART or pair.suite == "tokens"
+    return not pair.is_part and (key in FINEST or (pair.against == "truth" and not is_apart))
 
 
 def _foot(facts: RunFacts, found: Conclusion, folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -164,15 +173,18 @@ def _foot(facts: RunFacts, found: Conclusion, folder: Path) -> Iterator[tuple[st
 
 
 def _price(found: Mapping[str, Cost]) -> str:
-    """`591 k parameters, 0.48 ms a sample (teacher: 1.25 M, 0.94 ms)`."""
+    """`591 k parameters, 0.48 ms a sample (teacher: 1.25 M, 0.94 ms)`; without times where no text was written."""
     told = {
-        model: (formats.parameters(cost.parameters), formats.duration(cost.seconds_per_sample))
+        model: [
+            formats.parameters(cost.parameters),
+            *([] if math.isnan(cost.seconds_per_sample) else [formats.duration(cost.seconds_per_sample)]),
+        ]
         for model, cost in found.items()
     }
     if "student" not in told:
         return ""
-    parameters, seconds = told["student"]
-    ours = f"{parameters} parameters, {seconds} a sample"
+    parameters, *seconds = told["student"]
+    ours = ", ".join([f"{parameters} parameters", *(f"{each} a sample" for each in seconds)])
     return f"{ours} (teacher: {', '.join(told['teacher'])})" if "teacher" in told else ours
 
 

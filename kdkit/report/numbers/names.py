@@ -27,6 +27,13 @@ UNTAUGHT = ("untouched", "constant", "nearest")
 METRICS = {
     ("tokens", "ece"): "calibration error",
     ("tokens", "agreement"): "same token as the teacher",
+    ("tokens", "top_5_agreement"): "teacher's token in the first 5",
+    ("tokens", "acceptance"): "expected acceptance",
+    ("tokens", "acceptance_at_least"): "expected acceptance, at least",
+    ("tokens", "acceptance_at_most"): "expected acceptance, at most",
+    ("tokens", "perplexity"): "perplexity",
+    ("tokens", "bits_per_byte"): "bits per byte",
+    ("tokens", "line_match"): "lines with every token right",
     ("texts", "agreement"): "same text as the teacher",
     ("texts", "length"): "tokens written",
 }

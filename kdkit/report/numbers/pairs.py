@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.values import Direction
-from kdkit.evaluation.headline import headline_of
-from kdkit.report.numbers.names import BASELINES, LABELS_ONLY, LOSS, MODELS, NO_SUITES, UNTAUGHT, capital, metric_label
+from kdkit.evaluation.headline import WITHOUT_SUITES, headline_of
+from kdkit.evaluation.row_scores import RowKey
+from kdkit.report.numbers.names import (
+    BASELINES,
+    LABELS_ONLY,
+    LOSS,
+    MODELS,
+    NO_SUITES,
+    UNTAUGHT,
+    capital,
+    metric_label,
+    metric_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,8 +70,8 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """The metric as a sentence or a row begins with it: `Exact match`."""
-        return capital(self.label)
+        """The metric as a sentence begins with it: `Exact match`, `Hard loss`."""
+        return capital(metric_name(RowKey("student", self.against, self.suite, self.metric)))
 
     @property
     def sense(self) -> int:
@@ -127,6 +138,8 @@ def models(found: Sequence[Pair]) -> list[str]:
 def headline(facts: RunFacts) -> Pair | None:
     """The metric that the verdict is about."""
     first = _headline(facts)
+    if first == WITHOUT_SUITES:
+        return next((pair for pair in losses(facts) if f"{pair.suite}.{pair.metric}" == first), None)
     found = pairs(facts, against="truth")
     whole = (pair for pair in found if not pair.is_part)
     return next((pair for pair in found if f"{pair.suite}.{pair.metric}" == first), next(whole, None))

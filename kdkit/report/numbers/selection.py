@@ -101,6 +101,8 @@ def headline(stats: Statistics) -> RowKey | None:
         asked=decided,
         best_by=next((each for each in best_by if each in named), ""),
     )
+    if not found and HARD in mine:  # no suite scores texts
+        return HARD
     return named[found] if found else next(iter(mine), None)
 
 

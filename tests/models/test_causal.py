@@ -7,11 +7,18 @@ from torch.nn.functional import cross_entropy
 
 from kdkit import models
 from kdkit.api.options import Generation
-from kdkit.api.values import IGNORED, EncodedExample
+from kdkit.api.values import IGNORED, EncodedExample, TokenCounts
+from kdkit.builtin.codecs.float_ import Float
+from kdkit.builtin.codecs.topk import TopK
+from kdkit.builtin.losses.kd import KD
+from kdkit.builtin.teachers.open_hf import OpenHFTeacher
 from kdkit.data.tokens import collate
 from kdkit.errors import UsageError
+from kdkit.logits.token_entries import of_tokens
 from kdkit.models.causal import padded_left
 from kdkit.models.joined import Sequences
+from kdkit.system.progress import Silent
+from kdkit.training import Forward
 
 KINDS = pytest.mark.parametrize("table", [LLAMA, GPT2, GEMMA2, RWKV], ids=lambda table: table["model_type"])
 
@@ -43,6 +50,38 @@ def test_the_first_label_is_judged_by_the_last_prompt_token(prompt, labels):
     assert cross_entropy(causal.logits(told).flatten(0, 1), told.labels_BT.flatten(), ignore_index=IGNORED) == 0
     late = collate([row(one.source_ids, (one.target_ids[0] + 1, *one.target_ids[1:]))], pad_id=0)
     assert cross_entropy(causal.logits(late).flatten(0, 1), late.labels_BT.flatten(), reduction="sum") > 50
+
+
+def test_a_prompt_of_three_and_a_completion_of_two_take_the_states_two_and_three():
+    """The second label is the stop; nothing is after it."""
+    read = Sequences.of(collate([row((5, 6, 7), (8, 1))], pad_id=0), pad_id=0)
+    assert read.ids_BW.tolist() == [[5, 6, 7, 8]]
+    assert read.place_BT.tolist() == [[2, 3]]
+
+
+def test_entries_of_no_token_are_in_the_hard_loss_and_not_in_the_soft_one():
+    """Heads are wider than the tokenizer: both are cut at its largest id, and the hard loss stays the model's own."""
+    width, whole = len(tokenizer()), len(tokenizer()) + 18
+    teacher, student = (model(seed=seed, vocab_size=whole) for seed in (2, 3))
+    for each in (teacher, student):
+        each.module.get_output_embeddings().weight.data[width:] *= 40  # so that they have mass
+    narrow = of_tokens(OpenHFTeacher(model=teacher, identity="", device="cpu", batch_size=2))
+    assert narrow.vocab_size == width
+    told = collate([row((5, 6, 7), (8, 9, 1))], pad_id=0)
+    (block,) = narrow.logits([row((5, 6, 7), (8, 9, 1))], Silent())
+    assert block.logits_TV.shape == (3, width)
+    for codec in (Float(dtype="fp32"), TopK(k=width, step=2.0**-20)):
+        targets = codec.targets([(codec.encode(block), 3)], vocab_size=width, device="cpu")
+        tokens = Forward.of(student)(told, targets)
+        (part,) = tokens.parts(KD(alpha=0.5, temperature=1.0), lambda _: TokenCounts(hard=3, soft=3))
+        with torch.no_grad():
+            ids, labels = torch.tensor([[5, 6, 7, 8, 9, 1]]), torch.tensor([[-100, -100, -100, 8, 9, 1]])
+            own = student.module(input_ids=ids, labels=labels).loss
+            q_TV = student.logits(told)[0, :, :width].log_softmax(-1)
+        p_TV = torch.from_numpy(block.logits_TV).log_softmax(-1)
+        assert float(part.parts.hard) == pytest.approx(float(own), rel=1e-5)
+        assert float(part.parts.soft) == pytest.approx(float((p_TV.exp() * (p_TV - q_TV)).sum(-1).mean()), rel=1e-3)
+        assert float(own) > float(-q_TV[range(3), [8, 9, 1]].mean()) + 0.1, "the other entries have mass"
 
 
 @KINDS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,35 @@ def test_packed_rows_have_the_loss_and_the_gradients_that_they_have_apart(table)
     assert packed == pytest.approx(apart, rel=1e-5)
     for one, other in zip(others, gradients, strict=True):
         assert torch.allclose(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()) + 1e-7)
+
+
+@pytest.mark.parametrize("lengths", [(1, 16, 3, 7, 2, 9, 5, 16), (2,) * 4 + (16,) * 4])
+def test_the_same_rows_in_any_micro_batches_packed_or_not_give_one_loss_and_one_gradient(lengths):
+    """8 x 1, 4 x 2, 2 x 4 and 1 x 8: a mean of the batches' means would weigh short completions more."""
+    draw = np.random.default_rng(0)
+    rows = [
+        EncodedExample(
+            id=str(i),
+            source_ids=tuple(draw.integers(0, 260, 1 + i % 3).tolist()),
+            target_ids=tuple(draw.integers(0, 260, length).tolist()),
+        )
+        for i, length in enumerate(lengths)
+    ]
+    trained, counts, found = model(), TokenCounts(hard=sum(lengths)), []
+    trained.module.train()
+    for size, options in ((8, Training()), (1, Training()), (2, Training()), (4, Training()), (8, PACKED), (4, PACKED)):
+        with trained.lean(options) if options.packing else contextlib.nullcontext():
+            trained.module.zero_grad()
+            forward, total = Forward.of(trained), 0.0
+            for start in range(0, 8, size):
+                tokens = forward(collate(rows[start : start + size], pad_id=0), None)
+                total += float(tokens.backward(HardLoss(), counts).total)
+        found.append((total, torch.cat([each.grad.flatten() for each in trained.module.parameters()])))
+    first, gradient = found[0]
+    for total, other in found[1:]:
+        assert total == pytest.approx(first, rel=1e-5)
+        assert torch.nn.functional.cosine_similarity(other, gradient, dim=0) == pytest.approx(1, abs=1e-5)
+        assert float(other.norm() / gradient.norm()) == pytest.approx(1, rel=1e-4)
 
 
 @pytest.mark.parametrize("table", [BLOOM, MAMBA, RWKV], ids=lambda table: table["model_type"])

@@ -116,3 +116,16 @@ def test_sizes_grow_and_each_step_has_its_seconds_and_its_memory():
         assert min(size["rows_a_second"].values()) > 0
     rate = found["ratios"]["encoding: kdkit's rate over the tokenizer's"]
     assert rate["met"] == (rate["ratio"] >= rate["target"])
+
+
+def test_decoder_only_sides_do_the_same_steps():
+    found = quick("causal_step.py", "--parts", "train", "capture")
+    sides = found["train"]["sides"]
+    ours, theirs = sides["kdkit, labels"], sides["transformers' Trainer, labels"]
+    assert ours["tokens"] == theirs["tokens"] > 100
+    assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+    assert {"kdkit, KD from subspace", "kdkit, KD from topk", "kdkit, KD from u8-lz4"} <= set(sides)
+    ratio = found["train"]["ratios"]["kdkit, KD from subspace / kdkit, labels"]
+    assert ratio["target"] == 0.88
+    assert 0.5 < ratio["limit"] < 1
+    assert found["capture"]["ratios"]["kdkit, capture by subspace / plain forward pass, no head"]["ratio"] > 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LARGEST = 12.0
-"""The probe of `follows_head` goes up to sinh of that, some 80,000: far beyond where any model caps its logits."""
+"""The probe of `factor_after_head` goes up to sinh of that, some 80,000: far beyond where any model caps its logits."""
 
 
 def head_layer(module: Any) -> torch.nn.Linear | None:
@@ -46,11 +46,12 @@ def logit_width(module: Any) -> int:
     return int(named.weight.shape[0])
 
 
-def follows_head(module: Any, layer: torch.nn.Linear, forward: Callable[[], torch.Tensor]) -> bool:
-    """Whether a model does more to its head's output than to add `final_logits_bias`: caps or scales it, picks from it.
+def factor_after_head(module: Any, layer: torch.nn.Linear, forward: Callable[[], torch.Tensor]) -> float | None:
+    """The number that a model multiplies its head's output with: 1, or a fixed scale, as Granite and Cohere have one.
 
-    Not seen on the model's own logits, which may be small: the head's output is replaced by numbers of all magnitudes,
-    and these must come out of the model as they are.
+    None where it does something else to it than to add `final_logits_bias`: caps it, or picks from it. Not seen on the
+    model's own logits, which may be small: the head's output is replaced by numbers of all magnitudes, and these must
+    come out of the model as they are, or all times one number.
 
     Args:
         module: The model.
@@ -72,8 +73,15 @@ def follows_head(module: Any, layer: torch.nn.Linear, forward: Callable[[], torc
     finally:
         hook.remove()
     if len(given) != 1 or own_BTV.shape != given[0].shape:
-        return True
-    return not torch.equal(own_BTV.float(), with_bias(module, given[0]).float())  # some widen half precision
+        return None
+    rounding = 4 * torch.finfo(given[0].dtype).eps  # some widen half precision before they scale it
+    own_N, given_N = own_BTV.float().flatten(), with_bias(module, given[0]).float().flatten()
+    if torch.equal(own_N, given_N):
+        return 1.0
+    largest = int(given_N.abs().argmax())
+    factor = float(own_N[largest] / given_N[largest])
+    is_scaled = factor > 0 and torch.allclose(own_N, factor * given_N, rtol=rounding, atol=0.0)
+    return factor if is_scaled else None
 
 
 def with_bias(module: Any, logits: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import attrs
 from kdkit.api.values import EncodedExample, OutputHead
 from kdkit.errors import UsageError
 from kdkit.models.decoding import text_rules
-from kdkit.models.heads import evaluating, follows_head, head_layer, logit_width, with_bias
+from kdkit.models.heads import evaluating, factor_after_head, head_layer, logit_width, with_bias
 from kdkit.models.quiet import quiet
 from kdkit.system.files import disk_full, make_folder, publish, sync_tree, write_json
 from kdkit.system.folders import delete
@@ -89,25 +89,32 @@ class HFModel(ABC):
         return text_rules(self.module)
 
     def head_function(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """The output head as a function of `states`; None if something else follows it (see `follows_head`)."""
+        """The output head as a function of `states`; None if something else follows it (see `factor_after_head`)."""
+        layer, factor = self._linear_head()
+        if layer is None or factor is None:
+            return None
+        if factor == 1:
+            return lambda states_ND: with_bias(self.module, layer(states_ND))
+        return lambda states_ND: factor * with_bias(self.module, layer(states_ND))
+
+    def _linear_head(self) -> tuple[torch.nn.Linear | None, float | None]:
+        """The head's layer, and the number that its output is multiplied with; None where logits are not linear."""
         from kdkit.data.tokens import collate
 
         layer = head_layer(self.module)
         if layer is None:
-            return None
+            return None, None
         row = EncodedExample(id="", source_ids=(0, 1), target_ids=(0, 1, 2))
         batch = collate([row, row], pad_id=self.tokenizer.pad_token_id, device=device_of(self.module))
         with evaluating(self.module):
-            if follows_head(self.module, layer, lambda: self.logits(batch)):
-                return None
-        return lambda states_ND: with_bias(self.module, layer(states_ND))
+            return layer, factor_after_head(self.module, layer, lambda: self.logits(batch))
 
     def head(self) -> OutputHead | None:
         """The output head in float32; None if something else follows it (see `head_function`)."""
         import torch
 
-        layer = head_layer(self.module)
-        if layer is None or self.head_function() is None:
+        layer, factor = self._linear_head()
+        if layer is None or factor is None:
             return None
         from accelerate.utils import align_module_device
 
@@ -115,6 +122,8 @@ class HFModel(ABC):
             weight_VD = layer.weight.detach().float()
             bias_V = torch.zeros_like(weight_VD[:, 0]) if layer.bias is None else layer.bias.detach().float()
         bias_V = with_bias(self.module, bias_V).reshape(-1)
+        if factor != 1:
+            weight_VD, bias_V = factor * weight_VD, factor * bias_V
         return OutputHead(
             weight_VD=weight_VD.cpu().numpy(),
             bias_V=bias_V.cpu().numpy() if bool(bias_V.any()) else None,

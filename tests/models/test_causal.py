@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from kdkit import models
 from kdkit.api.options import Generation
-from kdkit.api.values import IGNORED, EncodedExample, TokenCounts
+from kdkit.api.values import IGNORED, EncodedExample, TeacherBlock, TokenCounts
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.topk import TopK
 from kdkit.builtin.losses.kd import KD
@@ -109,12 +109,46 @@ def test_states_through_the_head_are_the_logits(table):
     torch.testing.assert_close(head(causal.states(told)), causal.logits(told), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("table", "factor"),
+    [({"model_type": "granite", **SIZE, "logits_scaling": 8.0}, 1 / 8), ({"model_type": "cohere", **SIZE}, 0.0625)],
+    ids=["granite", "cohere"],
+)
+def test_a_fixed_scale_of_the_logits_belongs_to_the_head(table, factor):
+    """So that codecs which keep states take such a model."""
+    causal, told = model(table), batch()
+    states_ND, logits_NV = causal.states(told).flatten(0, 1), causal.logits(told).flatten(0, 1)
+    torch.testing.assert_close(causal.head_function()(states_ND), logits_NV, rtol=1e-5, atol=1e-6)
+    head = causal.head()
+    assert head.bias_V is None
+    torch.testing.assert_close(states_ND @ torch.from_numpy(head.weight_VD).T, logits_NV, rtol=1e-5, atol=1e-6)
+    weight_VD = causal.module.get_output_embeddings().weight
+    torch.testing.assert_close(torch.from_numpy(head.weight_VD), factor * weight_VD)
+    causal.module.to(torch.bfloat16)
+    assert causal.head_function() is not None
+
+
 @KINDS
 def test_a_text_does_not_depend_on_who_shares_the_batch(table):
     causal, options = model(table), Generation(beams=1, max_new_tokens=6)
     together = batch(*PAIRS, ("y", "z"))
     alone = [causal.generate(batch(pair), options)[0] for pair in (*PAIRS, ("y", "z"))]
     assert causal.generate(together, options) == alone
+
+
+def test_a_capped_head_is_refused_by_a_codec_that_needs_a_linear_one():
+    """Gemma 2, with logits near its cap; `u8-lz4` takes it."""
+    from kdkit.builtin.codecs.subspace import Subspace
+
+    causal = model({**GEMMA2, "final_logit_softcapping": 5.0})
+    causal.module.get_output_embeddings().weight.data.mul_(10)
+    ids_BW = torch.randint(270, (12, 20), generator=torch.Generator().manual_seed(0)).tolist()
+    told = collate([row(tuple(ids[:4]), tuple(ids[4:])) for ids in ids_BW], pad_id=0)
+    logits_BTV = causal.logits(told).detach().numpy()
+    assert abs(logits_BTV).max() > 4
+    blocks = [TeacherBlock(id=str(place), logits_TV=logits_TV) for place, logits_TV in enumerate(logits_BTV)]
+    with pytest.raises(UsageError, match=r'not a linear function of few numbers: .* soft-capped head, .*"u8-lz4"'):
+        Subspace().fit(blocks)
 
 
 def test_texts_are_those_of_plain_transformers(tmp_path):

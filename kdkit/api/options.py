@@ -104,7 +104,8 @@ class Training:
         default=False,
     )
     compile: bool = option(
-        "Whether to compile encoder and decoder with torch.compile for the training; the first steps then take long.",
+        "Whether to compile the model, but for its output head, with torch.compile for the training; the first steps "
+        "then take long.",
         default=False,
     )
     packing: bool = option(

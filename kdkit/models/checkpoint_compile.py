@@ -81,10 +81,10 @@ def _says_more(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def compiled(module: Any) -> Iterator[None]:
-    """Compile encoder and decoder, for all lengths and numbers of rows at once, but not the output head.
+    """Compile all of a model but its output head, for all lengths and numbers of rows at once.
 
     Raises:
-        UsageError: The model has no encoder and decoder that can be compiled apart from its head.
+        UsageError: The model has no encoder and decoder, or no decoder, that can be compiled apart from its head.
     """
     with ExitStack() as stack:
         for part in _parts(module):
@@ -92,7 +92,20 @@ def compiled(module: Any) -> Iterator[None]:
         yield
 
 
-def _parts(module: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
+def _parts(module: Any) -> tuple[torch.nn.Module, ...]:
+    """What is compiled: encoder and decoder; of a decoder-only model, what is before its head."""
+    if module.config.is_encoder_decoder:
+        return _encoder_and_decoder(module)
+    body = module.base_model
+    if body is module or any(module.get_output_embeddings() is each for each in body.modules()):
+        raise UsageError(
+            f"compile = true, but {type(module).__name__} has no part separate from its output head, which is what "
+            "kdkit compiles; set it to false"
+        )
+    return (body,)
+
+
+def _encoder_and_decoder(module: Any) -> tuple[torch.nn.Module, torch.nn.Module]:
     encoder, decoder, head = module.get_encoder(), module.get_decoder(), module.get_output_embeddings()
     inner = [part for part in (encoder, decoder) if isinstance(part, torch.nn.Module) and part is not module]
     if len(inner) < 2 or encoder is decoder or any(head is each for part in inner for each in part.modules()):

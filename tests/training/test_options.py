@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import causal_kit
 import pytest
 import tiny
 import torch
@@ -169,14 +170,15 @@ def one_layer(config):
 
 
 @quiet_torch
-@pytest.mark.parametrize("config", [tiny.T5, pytest.param(tiny.BART, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("config", [tiny.T5, pytest.param(tiny.BART, marks=pytest.mark.slow), causal_kit.LLAMA])
 def test_compiled_stacks_give_the_same_gradients_for_all_lengths(config, traced):
-    model, batches = one_layer(config), batches_of(5, 3, 6, 2, 4, 7)
+    causal = causal_kit.model(causal_kit.LLAMA, num_hidden_layers=1) if config is causal_kit.LLAMA else None
+    model, batches = causal or one_layer(config), batches_of(5, 3, 6, 2, 4, 7)
     expected = gradients(model, Training(), batches)
     found = gradients(model, COMPILE, batches)
     for one, two in zip(found, expected, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
-    assert traced["runs"] >= 2 * len(batches)
+    assert traced["runs"] >= (2 if causal is None else 1) * len(batches)
     assert traced["graphs"] < len(batches), "lengths and numbers of rows are not compiled one by one"
 
 
@@ -218,6 +220,10 @@ def test_a_model_without_two_stacks_beside_its_head_is_refused(monkeypatch):
     monkeypatch.setattr(type(model.module), "get_decoder", lambda self: self)
     with pytest.raises(UsageError, match=r"compile = true, but T5For.* has no encoder and decoder separate from"):
         lean(model, COMPILE).__enter__()
+    causal = causal_kit.model()
+    monkeypatch.setattr(type(causal.module), "base_model", property(lambda self: self))
+    with pytest.raises(UsageError, match=r"compile = true, but LlamaFor.* has no part separate from its output head"):
+        lean(causal, COMPILE).__enter__()
 
 
 @quiet_torch

@@ -120,7 +120,7 @@ OWN: dict[str, Callable[[Path], Any]] = {
 
 def tried(model_type: str, folder: Path) -> dict[str, str]:
     """What was tried with a type, and that it works, or what was said instead."""
-    return {name: _said(step, folder) for name, step in _steps(model_type, folder)}
+    return {name: said(step, folder) for name, step in _steps(model_type, folder)}
 
 
 def _steps(model_type: str, folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -168,7 +168,7 @@ def _folders(model_type: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def _students(folder: Path) -> list[Path]:
+def students(folder: Path) -> list[Path]:
     """Those of runs that ended."""
     found = sorted(folder.glob("runs/*/student/best"))
     if not found:
@@ -177,11 +177,11 @@ def _students(folder: Path) -> list[Path]:
 
 
 def _predicted(folder: Path) -> None:
-    for student in _students(folder):
-        _texts(folder, student)
+    for student in students(folder):
+        texts_of(folder, student)
 
 
-def _texts(folder: Path, student: Path) -> list[str]:
+def texts_of(folder: Path, student: Path) -> list[str]:
     """What `kdkit predict` writes; a row at a time, since a mixture of experts may give a row's tokens less room."""
     from click.testing import CliRunner
 
@@ -196,27 +196,28 @@ def _reopened(folder: Path) -> None:
     """Plain transformers writes of the saved students what kdkit writes."""
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    for student in _students(folder):
+    for student in students(folder):
         model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(student), AutoTokenizer.from_pretrained(student)
         rows = [json.loads(line)["text"] for line in (folder / "validation.jsonl").read_text().splitlines()]
         made = []
         for text in rows:
             ids = tokenizer(text, return_tensors="pt").input_ids
             made.append(tokenizer.decode(model.generate(ids)[0], skip_special_tokens=True))
-        assert made == _texts(folder, student), f"{student.parts[-3]}: plain transformers writes other texts"
+        assert made == texts_of(folder, student), f"{student.parts[-3]}: plain transformers writes other texts"
 
 
 def _same_hard_loss(folder: Path) -> None:
     """The loss that teachers and students report of labels is the one that kdkit trains them on."""
     from kdkit import models
 
-    for saved in [*_students(folder), *folder.glob("runs/*/teacher"), *folder.glob("teacher")]:
+    for saved in [*students(folder), *folder.glob("runs/*/teacher"), *folder.glob("teacher")]:
         module = models.load_model(str(saved)).eval()
         own, ours = hard_losses(models.Seq2SeqModel(module=module, tokenizer=models.load_tokenizer(str(saved))))
         assert abs(own - ours) <= SAME * own, f"{saved.relative_to(folder)}: its own is {own:.6f}, kdkit's {ours:.6f}"
 
 
-def _said(step: Callable[[], object], folder: Path) -> str:
+def said(step: Callable[[], object], folder: Path) -> str:
+    """That a step works, or what was said instead."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import attrs
@@ -201,19 +203,29 @@ KILLED = """
 """
 
 
-def test_killed_while_encoding_nothing_half_made_is_found_and_the_next_makes_it(kept, tmp_path):
+def test_one_of_two_that_encode_the_same_is_killed_nothing_half_made_is_found_and_the_other_makes_it(kept, tmp_path):
     data, digest, corpus = kept
     tiny.tokenizer().save_pretrained(tmp_path / "tokenizer")
+    tokenizer, progress = load_tokenizer(str(tmp_path / "tokenizer")), Notes()
     places = {"data": data, "store": tmp_path / "store", "tokenizer": tmp_path / "tokenizer"}
     here = [str(Path(__file__).parent), str(Path(tiny.__file__).parent)]
     code = KILLED.format(path=here, digest=digest, writes=2, **{name: str(path) for name, path in places.items()})
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "writing\n"
-        process.send_signal(signal.SIGKILL)
     entries = tmp_path / "store" / "rows" / f"{digest[:32]}-ids"
-    assert [path.name for path in entries.iterdir() if not path.name.startswith(".")] == []
-    assert any(path.name.endswith(".partial") for path in entries.iterdir())
-    tokenizer = load_tokenizer(str(tmp_path / "tokenizer"))
-    encoded = rows.rows_of(corpus.train, tokenizer, HOW).encoded
+    with (
+        ThreadPoolExecutor(1) as other,
+        subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True) as process,
+    ):
+        assert process.stdout.readline() == "writing\n"
+        waiting = other.submit(rows.rows_of, corpus.train, tokenizer, HOW, progress=progress)
+        while not progress.notes:
+            assert not waiting.done()
+            time.sleep(0.01)
+        assert "waiting for another run that makes the same token ids" in progress.notes[0]
+        assert [path.name for path in entries.iterdir() if not path.name.startswith(".")] == []
+        assert any(path.name.endswith(".partial") for path in entries.iterdir())
+        process.send_signal(signal.SIGKILL)
+        encoded = waiting.result(timeout=60).encoded
     assert encoded == HOW.encode(CORPUS.train, tokenizer)
     assert [path.suffix for path in entries.iterdir() if path.name.endswith(".partial")] == []
+    assert rows.rows_of(corpus.train, tokenizer, HOW, progress=progress).encoded == encoded
+    assert len(progress.notes) == 1

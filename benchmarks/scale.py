@@ -12,11 +12,10 @@ Seconds are those of the CPU, all threads of a process together: other work on t
 little. Private memory is the most that a process held for itself (RssAnon of Linux); files that are mapped are not in
 it, since processes share them.
 
-A step is linear where a further row takes as long whatever the size, and memory is flat where a further row takes none.
-What is judged is a further row between the two largest sizes over one between the two smallest, where all of a step
-takes more than a second.
+A step is linear where a further row takes as long whatever the size. What is judged is a further row between the two
+largest sizes over one between the two smallest, where the second largest takes more than a second.
 
-`--folder` keeps what was measured: `numbers.json`, written after each size; and made of it `report.md` and `cost.png`.
+`--folder` keeps what was measured: `measured.json`, written after each size; and made of it `report.md` and `cost.png`.
 Sizes that the folder has are not measured again.
 """
 
@@ -48,7 +47,7 @@ STEPS = {
     "evaluate": "texts and losses of the held-out rows",
     "report": "the page",
     "open": "rows and ids in a later process",
-    "plan": "the plan of the run, made in a later process",
+    "plan": "the estimate of the run, made in a later process",
     "cache open": "the cache is opened, and each row looked up in it",
     "epoch's batches": "an epoch's rows, shuffled, grouped by length, made batches",
 }
@@ -60,7 +59,7 @@ BATCH_SIZE = 64
 CHUNK = 1000
 COMPARED = 20_000
 """Rows of which both sides of encoding are timed, in turns."""
-LINEAR, BYTES_A_ROW, RATE, PRIVATE_BYTES, OPEN_SECONDS = 1.3, 200, 0.8, 1e9, 2.0
+LINEAR, RATE, PRIVATE_MB, OPEN_SECONDS = 1.3, 0.8, 1000, 2.0
 SEED = 4
 COMMAND = "python benchmarks/scale.py --folder docs/results/scale"
 
@@ -79,7 +78,7 @@ def main() -> None:
     if min(sizes) < 100 or sorted(set(sizes)) != sizes:
         parser.error("--sizes must be in rising order, the first 100 at least")
     capture_to = sizes[0] if options.quick else options.capture_to
-    kept = options.folder / "numbers.json" if options.folder is not None else None
+    kept = options.folder / "measured.json" if options.folder is not None else None
     if kept is not None and kept.exists():
         found = json.loads(kept.read_text())
     else:
@@ -162,7 +161,7 @@ def told_by(folder: str, *stages: str) -> list[dict]:
 
 
 def rows_and_tokenizer(folder: str):
-    """The run's recipe, its encoded training rows and its tokenizer."""
+    """The run's recipe, its rows, the training rows as ids, and the tokenizer."""
     from kdkit.recipe import load_stored
     from kdkit.store import rows as stored
 
@@ -170,7 +169,7 @@ def rows_and_tokenizer(folder: str):
     recipe = load_stored(run / "recipe.toml")
     tokenizer = recipe.teacher.load_tokenizer(None)
     corpus = stored.read(run / "data", told_by(folder, "data")[0]["digest"], Path(folder) / "cache", Silent())
-    return recipe, stored.rows_of(corpus.train, tokenizer, recipe.encoding).encoded, tokenizer
+    return recipe, corpus, stored.rows_of(corpus.train, tokenizer, recipe.encoding).encoded, tokenizer
 
 
 def records_of_no_teacher(folder: str) -> None:
@@ -182,7 +181,7 @@ def records_of_no_teacher(folder: str) -> None:
     from kdkit.logits.targets import keys_of
     from kdkit.models import tokenizer_digest
 
-    recipe, rows, tokenizer = rows_and_tokenizer(folder)
+    recipe, _, rows, tokenizer = rows_and_tokenizer(folder)
     identity = CacheIdentity(
         teacher="a" * 64,
         teacher_name="none",
@@ -215,7 +214,7 @@ def opened(folder: str) -> dict:
     from kdkit.logits.cache import LogitCache
     from kdkit.logits.targets import keys_of
     from kdkit.models import tokenizer_digest
-    from kdkit.pipeline.plan import make_plan
+    from kdkit.pipeline.estimate import estimate
     from kdkit.recipe import load_stored
     from kdkit.training.batching import Lengths, epoch_order
 
@@ -225,10 +224,10 @@ def opened(folder: str) -> dict:
     load_stored(run / "recipe.toml").teacher.load_tokenizer(None)
     began = time.perf_counter()
     with measured(seconds, memory, "open"):
-        recipe, encoded, tokenizer = rows_and_tokenizer(folder)
+        recipe, corpus, encoded, tokenizer = rows_and_tokenizer(folder)
     wall = time.perf_counter() - began
     with measured(seconds, memory, "plan"):
-        make_plan(recipe, run, Silent())
+        estimate(recipe, corpus, Path(folder) / "cache")
     with measured(seconds, memory, "cache open"):
         cache = LogitCache.open(Path(captured["cache"]) if captured else Path(folder) / "no-teacher")
         teacher = captured["identity"] if captured else "a" * 64
@@ -354,13 +353,10 @@ def ratios(sizes: dict) -> dict:
 
     for name in STEPS:
         has = [size for size in facts if name in size["seconds"]]
-        if len(has) > 2 and has[-1]["seconds"][name] > 1 and further(name, has[0], has[1], "seconds") > 0:
+        if len(has) > 2 and has[-2]["seconds"][name] > 1 and further(name, has[0], has[1], "seconds") > 0:
             ratio = further(name, has[-2], has[-1], "seconds") / further(name, has[0], has[1], "seconds")
             found[f"{name}: CPU time of a further row, large / small"] = at_most(ratio, LINEAR)
-    for size in facts[1:]:
-        most = max(further(name, facts[0], size, "private_bytes") for name in STEPS if name in size["seconds"])
-        found[f"private bytes of a further row, up to {size['rows']:,}"] = at_most(most, BYTES_A_ROW)
-    found["most private memory, bytes"] = at_most(max(facts[-1]["private_bytes"].values()), PRIVATE_BYTES)
+    found["most private memory, MB"] = at_most(max(facts[-1]["private_bytes"].values()) / 1e6, PRIVATE_MB)
     found["open, seconds of a clock"] = at_most(facts[-1]["open_wall_seconds"], OPEN_SECONDS)
     rate = facts[-1]["rows_a_second"]
     share = rate["kdkit"] / rate["tokenizer"]
@@ -386,6 +382,11 @@ def tables(found: dict) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]
     micros = by_step("seconds", lambda value, size: f"{value / size['rows'] * 1e6:,.1f}")
     seconds = by_step("seconds", lambda value, _: f"{value:,.2f}")
     memory = by_step("private_bytes", lambda value, _: f"{value / 1e6:,.0f}")
+    for number, (step, *_) in enumerate(memory):
+        has = [size for size in sizes if step in size["private_bytes"]]
+        more = [size["private_bytes"][step] for size in has]
+        further = (more[-1] - more[0]) / (has[-1]["rows"] - has[0]["rows"]) / 1e3 if len(has) > 1 else None
+        memory[number] += ("" if further is None else f"{max(further, 0):.3f}",)
     sides = [
         (f"{size['rows']:,}", *(f"{size['rows_a_second'][side]:,.0f}" for side in ("tokenizer", "kdkit")),
          f"{size['rows_a_second']['kdkit'] / size['rows_a_second']['tokenizer']:.3f}",
@@ -401,7 +402,7 @@ def tables(found: dict) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]
     return [
         ("CPU time of a training row, µs", head, micros),
         ("CPU time in all, s", head, seconds),
-        ("Private memory at its peak, MB", head, memory),
+        ("Private memory at its peak, MB", (*head, "further row, kB"), memory),
         ("Encoding and opening", columns, sides),
         ("What is wanted", ("", "found", "wanted", "met"), judged),
     ]
@@ -417,8 +418,13 @@ def show(found: dict) -> None:
 
 
 def write_page(found: dict, folder: Path) -> None:
-    """The tables as a page, with the picture."""
+    """The page and its picture."""
     draw(found, folder / "cost.png")
+    (folder / "report.md").write_text(page(found))
+
+
+def page(found: dict) -> str:
+    """The tables as a page, with the picture."""
     parts = [
         "# What a corpus costs by its size",
         (
@@ -431,9 +437,9 @@ def write_page(found: dict, folder: Path) -> None:
         "\n".join(f"- {step}: {what}" for step, what in STEPS.items()),
     ]
     for title, head, rows in tables(found):
-        lines = [head, ["---"] * len(head), *rows]
+        lines = [head, ("---",) * len(head), *rows]
         parts += [f"## {title}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
-    (folder / "report.md").write_text("\n\n".join(parts) + "\n")
+    return "\n\n".join(parts) + "\n"
 
 
 def draw(found: dict, path: Path) -> None:

@@ -43,7 +43,10 @@ class RowKeys(Mapping[str, bytes]):
     @classmethod
     def of_bytes(cls, rows: EncodedRows, keys: Iterable[bytes]) -> RowKeys:
         """The keys of some rows, in their order, all of one length."""
-        flat = np.frombuffer(b"".join(keys), np.uint8)
+        joined = bytearray()
+        for key in keys:  # `join` would hold each of them as an object first
+            joined += key
+        flat = np.frombuffer(joined, np.uint8)
         return cls(rows=rows, keys_RK=flat.reshape(len(rows), -1) if len(rows) else flat.reshape(0, 1))
 
     def __getitem__(self, id_: str) -> bytes:

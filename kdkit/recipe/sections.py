@@ -9,7 +9,6 @@ import attrs
 from attrs import validators
 
 from kdkit.api.options import Evaluation, Generation, StoreOptions, TokenLimits, Training, option
-from kdkit.data.rows import Encoding
 from kdkit.recipe import shown
 from kdkit.recipe.stored import stored_text
 from kdkit.system.digests import digest_of
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import DataSource, LossMixer, Reference, Student, Teacher, Tracker
     from kdkit.api.interfaces.codecs import AnyCodec
+    from kdkit.data.rows import Encoding
 
 
 @attrs.frozen(kw_only=True)
@@ -132,6 +132,8 @@ class Recipe(Preamble):
     @property
     def encoding(self) -> Encoding:
         """How its rows become token ids."""
+        from kdkit.data.rows import Encoding  # a wrong recipe is told without the readers of rows
+
         return Encoding(kind=self.student.model_kind, limits=self.tokens)
 
     def __repr__(self) -> str:

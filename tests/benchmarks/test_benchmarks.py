@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -129,3 +130,12 @@ def test_decoder_only_sides_do_the_same_steps():
     assert ratio["target"] == 0.88
     assert 0.5 < ratio["limit"] < 1
     assert found["capture"]["ratios"]["kdkit, capture by subspace / plain forward pass, no head"]["ratio"] > 0
+
+
+def test_the_page_of_what_a_corpus_costs_is_made_of_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    scale = importlib.import_module("scale")
+    folder = FOLDER.parent / "docs" / "results" / "scale"
+    found = json.loads((folder / "measured.json").read_text())
+    assert found["ratios"] == scale.ratios(found["sizes"])
+    assert scale.page(found) == (folder / "report.md").read_text()

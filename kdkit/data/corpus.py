@@ -94,7 +94,7 @@ def is_there(folder: Path, digest: str) -> bool:
 
 def digest(corpus: Corpus) -> str:
     """SHA-256 of every row of every split, in order."""
-    return digest_of_splits({split: _digest_of(corpus.split(split)) for split in SPLITS})
+    return digest_of_splits({split: digest_of_rows(corpus.split(split)) for split in SPLITS})
 
 
 def digest_of_splits(digests: Mapping[SplitName, str]) -> str:
@@ -105,8 +105,8 @@ def digest_of_splits(digests: Mapping[SplitName, str]) -> str:
     return whole.hexdigest()
 
 
-def _digest_of(rows: Sequence[Example]) -> str:
-    """SHA-256 of rows as JSON lines."""
+def digest_of_rows(rows: Sequence[Example]) -> str:
+    """SHA-256 of rows as JSON lines, in hexadecimal digits."""
     if isinstance(rows, TextRows) and rows.sha256 is not None:
         return rows.sha256
     digest = hashlib.sha256()

@@ -15,6 +15,7 @@ from kdkit.recipe.compatibility import check_compatible
 from kdkit.recipe.inputs import naming
 from kdkit.runs.stage_facts import Estimate
 from kdkit.store.rows import rows_of
+from kdkit.store.tokenizers import tokenizer_of
 from kdkit.system.devices import is_slow_in
 from kdkit.system.files import size_text
 from kdkit.system.folders import existing
@@ -35,8 +36,13 @@ COPIES_OF_A_CHECKPOINT = 3  # parameters and AdamW's two moments
 CHECKPOINTS = 3  # two are kept while the third is written
 
 
-def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
+def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estimate:
     """What the run takes. Loads tokenizers and configurations, no weights.
+
+    Args:
+        recipe: The recipe.
+        corpus: Its rows.
+        store: The folder that runs share, where a tokenizer that is trained on the rows is kept; None to train it.
 
     Raises:
         Mismatch: Teacher and student have different tokenizers, or a vocabulary is too small for its tokenizer.
@@ -46,7 +52,7 @@ def estimate(recipe: Recipe, corpus: Corpus) -> Estimate:
     check_compatible(recipe, corpus)
     form = corpus.train[0].form
     with naming("teacher"):
-        tokenizer = recipe.teacher.load_tokenizer(corpus)
+        tokenizer = tokenizer_of(recipe, corpus, store) if store is not None else recipe.teacher.load_tokenizer(corpus)
         teacher_config = recipe.teacher.model_config(tokenizer)
         teacher = None
         if (kind := recipe.teacher.model_kind) is not None:

@@ -86,7 +86,7 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
     elif data is not None:
         from kdkit.store import rows
 
-        planned, notes = _estimated(recipe, rows.read(path / "data", data.digest, store, progress))
+        planned, notes = _estimated(recipe, rows.read(path / "data", data.digest, store, progress), store)
     else:
         check_inputs(recipe)
         planned, notes = _planned_once(recipe, store, progress)
@@ -129,11 +129,13 @@ def _corpus(recipe: Recipe, store: Path, progress: Progress) -> Corpus:
 
 def _planned_once(recipe: Recipe, store: Path, progress: Progress) -> tuple[dict[str, Planned], tuple[str, ...]]:
     """The plan that is kept for a recipe's inputs; else made and, where all of them are known, kept."""
-    key = plan_key(recipe, rows_key(recipe))
+    rows = rows_key(recipe)
+    key = plan_key(recipe, rows)
     kept = _kept(key, store, progress) if key is not None else None
     if kept is not None:
         return kept
-    planned, notes = _estimated(recipe, _corpus(recipe, store, progress))
+    # Of rows that nothing keeps, a plan leaves nothing.
+    planned, notes = _estimated(recipe, _corpus(recipe, store, progress), store if rows is not None else None)
     if key is not None:
         _keep(key, store, planned, notes)
     return planned, notes
@@ -164,13 +166,13 @@ def _keep(key: str, store: Path, planned: dict[str, Planned], notes: tuple[str, 
     inputs.keep_table(key, store, {"stages": stages, "notes": list(notes)})
 
 
-def _estimated(recipe: Recipe, corpus: Corpus) -> tuple[dict[str, Planned], tuple[str, ...]]:
+def _estimated(recipe: Recipe, corpus: Corpus, store: Path | None) -> tuple[dict[str, Planned], tuple[str, ...]]:
     """What each stage will do with some rows, and what the models will not learn of them."""
     from kdkit.data.text_rows import TextRows
     from kdkit.pipeline.estimate import estimate
 
     size = sum(TextRows.of(corpus.split(split)).text_bytes for split in SPLITS)
-    return _planned(recipe, RowsPlanned(train=len(corpus.train), bytes=size), estimate(recipe, corpus))
+    return _planned(recipe, RowsPlanned(train=len(corpus.train), bytes=size), estimate(recipe, corpus, store))
 
 
 def _planned(recipe: Recipe, rows: RowsPlanned, found: Estimate) -> tuple[dict[str, Planned], tuple[str, ...]]:

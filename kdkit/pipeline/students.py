@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kdkit.models import check_same_tokenizer
 from kdkit.pipeline.model_folders import check_student_folder, teacher_folder
+from kdkit.store.tokenizers import tokenizer_of
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import TextModel
@@ -20,7 +21,8 @@ def untrained(run: Run, corpus: Corpus) -> TextModel:
         Mismatch: It has another tokenizer than the teacher; or the folder that either lies in has changed.
     """
     recipe = run.recipe
-    tokenizer, seed = recipe.teacher.load_tokenizer(corpus), recipe.training.own_seed(recipe.seed)
+    tokenizer = tokenizer_of(recipe, corpus, run.store, run.progress)
+    seed = recipe.training.own_seed(recipe.seed)
     check_student_folder(run)
     model = recipe.student.build(tokenizer, teacher_folder(run), seed=seed, device=run.device)
     check_same_tokenizer(tokenizer, model.tokenizer)

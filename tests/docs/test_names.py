@@ -209,6 +209,7 @@ def test_every_file_that_is_named_exists(page, tokens):
         "logits/DIGEST/",
         "rows/DIGEST/",
         "teachers/DIGEST/",
+        "tokenizers/DIGEST/",
         "baselines/DIGEST/",
         "texts/DIGEST.jsonl",
         "models/",

@@ -23,6 +23,7 @@ from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Captured, TeacherAsked
 from kdkit.store import logits_of, texts
 from kdkit.store.rows import rows_of
+from kdkit.store.tokenizers import tokenizer_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -131,7 +132,7 @@ def covers(run: Run, folder: Path, told: Captured, corpus: Corpus) -> bool:
     if not is_finished(folder):
         return False
     recipe = run.recipe
-    tokenizer = recipe.teacher.load_tokenizer(corpus)
+    tokenizer = tokenizer_of(recipe, corpus, run.store, run.progress)
     rows = needed_rows(corpus, tokenizer, recipe.encoding, recipe.training, recipe.evaluation)
     cache = LogitCache.open(folder)
     if cache.vocab_size > target_size(tokenizer):  # captured by an earlier kdkit, entries of no token included

@@ -39,7 +39,7 @@ def fit_together(run: Run) -> Estimate:
         KdkitError: A metric suite will not be able to score here.
     """
     corpus = run.read_corpus()
-    found = estimate(run.recipe, corpus)
+    found = estimate(run.recipe, corpus, run.store)
     check_space({run.path: found.student_bytes})
     check_store(run, corpus, found)
     notes = tuple(_notes(run.recipe, corpus))

@@ -19,6 +19,7 @@ from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import DataRead
 from kdkit.store import datasets, found_or_making, inputs
 from kdkit.store import rows as stored
+from kdkit.store.tokenizers import tokenizer_of
 from kdkit.system.files import write_json
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
     recipe, folder = run.recipe, run.path / "data"
     digests = corpora.write_splits(folder, corpus)
     corpus = stored.keep(corpus, digests, run.store, run.progress)
-    tokenizer = recipe.teacher.load_tokenizer(corpus)
+    tokenizer = tokenizer_of(recipe, corpus, run.store, run.progress)
     lengths, targets, readings = {}, {}, {}
     for split in SPLITS:
         if rows_here := corpus.split(split):

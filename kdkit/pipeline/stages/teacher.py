@@ -18,6 +18,7 @@ from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Estimate, TeacherMade
 from kdkit.store import folders, found_or_making, sweep_of
 from kdkit.store.tokenized import entry_for
+from kdkit.store.tokenizers import tokenizer_of
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes, weight_files
 from kdkit.system.folders import discard_folder
@@ -90,7 +91,7 @@ def restore(run: Run) -> TeacherMade | None:
 
 def entry_of(run: Run, corpus: Corpus) -> Path:
     """The store's entry for the run's teacher."""
-    tokenizer = run.recipe.teacher.load_tokenizer(corpus)
+    tokenizer = tokenizer_of(run.recipe, corpus, run.store, run.progress)
     entry = run.store / "teachers" / _key(run, corpus, tokenizer)
     return entry_for(entry, tokenizer, corpus, run.recipe.encoding)
 

@@ -30,10 +30,11 @@ def __getattr__(name: str) -> Any:
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """Java and Python tests."""
+    """Java and Python tests, and Python functions."""
     register("assertion-zip", "kdkit_assertions.assertion_zip:AssertionZip")
     register("assertion-jsonl", "kdkit_assertions.assertion_jsonl:AssertionJsonl")
     register("python-tests", "kdkit_assertions.python_tests:PythonTests")
+    register("python-functions", "kdkit_assertions.python_functions:PythonFunctions")
 
 
 @hookimpl

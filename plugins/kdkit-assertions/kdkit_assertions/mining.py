@@ -126,26 +126,37 @@ def facts(
 
 
 def find_package(name: str) -> Package:
-    """An installed package and its files.
+    """An installed package with tests, and its files.
 
     Raises:
         MissingInput: It is not installed, or carries no test modules.
     """
-    spec = importlib.util.find_spec(name)
-    if spec is None:
-        raise MissingInput(
-            f'the package "{name}" is not installed, so its tests cannot be read; run `pip install {name}` or '
-            "remove it from data.packages"
-        )
-    sources = [
-        source for folder in sorted(set(spec.submodule_search_locations or ())) for source in _walk(Path(folder), name)
-    ]
-    package = Package(name=name, version=version_of(name), sources=tuple(sorted(sources, key=lambda s: s.module)))
+    package = find_code(name)
     if not package.tests:
         raise MissingInput(
             f'the installed package "{name}" has no test modules (test_*.py or *_test.py); remove it from data.packages'
         )
     return package
+
+
+def find_code(name: str) -> Package:
+    """An installed package and its files.
+
+    Raises:
+        MissingInput: It is not installed, or has no Python files.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        raise MissingInput(
+            f'the package "{name}" is not installed, so its code cannot be read; run `pip install {name}` or '
+            "remove it from data.packages"
+        )
+    sources = [
+        source for folder in sorted(set(spec.submodule_search_locations or ())) for source in _walk(Path(folder), name)
+    ]
+    if not sources:
+        raise MissingInput(f'the installed package "{name}" has no Python files; remove it from data.packages')
+    return Package(name=name, version=version_of(name), sources=tuple(sorted(sources, key=lambda s: s.module)))
 
 
 def _walk(folder: Path, module: str) -> Iterator[Source]:

@@ -68,10 +68,19 @@ def load_tokenizer(name: str, *, pads_with_end: bool = False) -> Tokenizer:
         raise UsageError(
             f"the tokenizer of {name} cannot be read ({type(error).__name__}: {first_line(error)}); {FETCH_AGAIN}"
         ) from error
+    if tokenizer.pad_token_id is None and pads_with_end and tokenizer.eos_token_id is None:
+        raise UsageError(
+            f"the tokenizer of {name} has no token that ends texts (eos_token) and none that pads (pad_token), so "
+            "a model would never learn to stop; set eos_token in its tokenizer_config.json to the one that its model "
+            "was trained with"
+        )
     if tokenizer.pad_token_id is None and pads_with_end:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
-        raise UsageError(f"the tokenizer of {name} has no padding token")
+        raise UsageError(
+            f"the tokenizer of {name} has no token that pads (pad_token); set one in its tokenizer_config.json, such "
+            "as its eos_token"
+        )
     return cast("Tokenizer", tokenizer)
 
 

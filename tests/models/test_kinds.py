@@ -114,3 +114,33 @@ def test_the_last_positions_of_roberta_are_beyond_its_padding():
     DecoderOnly().check_positions(config, TokenLimits(max_length=most), Generation(), "text")
     with pytest.raises(UsageError, match=rf"tokens.max_length is {most + 2}, .* has positions for {most}; set it"):
         DecoderOnly().check_positions(config, TokenLimits(max_length=most + 2), Generation(), "text")
+
+
+@pytest.mark.parametrize(
+    ("kind", "special", "sentence"),
+    [
+        (
+            DecoderOnly,
+            {},
+            r"no token that ends texts \(eos_token\) and none that pads \(pad_token\).*set eos_token in its",
+        ),
+        (
+            EncoderDecoder,
+            {"eos_token": "</s>"},
+            r"no token that pads \(pad_token\); set one in its tokenizer_config.json",
+        ),
+        (DecoderOnly, {"eos_token": "</s>"}, None),
+    ],
+)
+def test_a_tokenizer_without_the_tokens_that_a_kind_needs_is_a_sentence_with_the_cure(
+    tmp_path, kind, special, sentence
+):
+    from causal_kit import tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer().backend_tokenizer, **special).save_pretrained(tmp_path)
+    if sentence is None:
+        assert kind().load_tokenizer(str(tmp_path)).pad_token == "</s>"
+    else:
+        with pytest.raises(UsageError, match=sentence):
+            kind().load_tokenizer(str(tmp_path))

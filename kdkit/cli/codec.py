@@ -53,6 +53,11 @@ def command() -> None:
 )
 @click.option("--recipe", metavar="RECIPE", help="A recipe: the logits of its teacher on its training rows.")
 @click.option(
+    "--model",
+    metavar="NAME",
+    help="A decoder-only model, as teacher.model: its logits on Python's standard library.",
+)
+@click.option(
     "-o",
     "--override",
     "overrides",
@@ -75,7 +80,11 @@ def command() -> None:
     help="Temperatures of the KL divergence.",
 )
 @click.option(
-    "--rows", type=click.IntRange(min=2), default=256, show_default=True, help="With --recipe: how many rows at most."
+    "--rows",
+    type=click.IntRange(min=2),
+    default=256,
+    show_default=True,
+    help="With --recipe or --model: how many rows at most.",
 )
 @click.option("--run-dir", type=_PATH, metavar="DIR", help="With --recipe: its run folder; by default runs/NAME.")
 @click.option("--plot", type=_PATH, metavar="FILE", help="Draw KL against bytes into a .png, .svg or .pdf file.")
@@ -84,6 +93,7 @@ def bench(
     logits: Path | None,
     cache: Path | str | None,
     recipe: str | None,
+    model: str | None,
     overrides: tuple[str, ...],
     specs: tuple[str, ...],
     temperatures: tuple[float, ...],
@@ -95,10 +105,10 @@ def bench(
 ) -> None:
     """Measure codecs on real logits: bytes, speed, and the errors of distributions and gradients.
 
-    The logits are those of one of --logits, --cache and --recipe.
+    The logits are those of one of --logits, --cache, --recipe and --model.
     """
-    if sum(given is not None for given in (logits, cache, recipe)) != 1:
-        raise click.UsageError("give exactly one of --logits FILE, --cache FOLDER and --recipe RECIPE")
+    if sum(given is not None for given in (logits, cache, recipe, model)) != 1:
+        raise click.UsageError("give exactly one of --logits FILE, --cache FOLDER, --recipe RECIPE and --model NAME")
     if overrides and recipe is None:
         raise click.UsageError("-o changes a value of a recipe; give it together with --recipe RECIPE")
     from kdkit import plugins
@@ -110,7 +120,7 @@ def bench(
     shown = progress.for_stderr()
     installed = plugins.load()
     named = [parse_candidate(spec, installed) for spec in specs]
-    with _material(logits, cache, recipe, overrides, run_dir, rows, shown) as material:
+    with _material(logits, cache, recipe, model, overrides, run_dir, rows, shown) as material:
         everything = () if named else default_candidates(installed)
         coders = [*_fitted(named, material), *_those_that_can(everything, material, shown)]
         measurement = measure(material, coders, temperatures=temperatures, progress=shown)
@@ -132,18 +142,22 @@ def _material(
     logits: Path | None,
     cache: Path | str | None,
     recipe: str | None,
+    model: str | None,
     overrides: tuple[str, ...],
     run_dir: Path | None,
     rows: int,
     shown: Progress,
 ) -> Iterator[Material]:
     from kdkit.logits.bench import read_tensors
-    from kdkit.pipeline.measured_logits import of_cache, of_recipe
+    from kdkit.pipeline.measured_logits import of_cache, of_model, of_recipe
 
     if logits is not None:
         yield read_tensors(logits)
     elif cache is not None:
         yield of_cache(cache)
+    elif model is not None:
+        with of_model(model, rows=rows, progress=shown) as material:
+            yield material
     else:
         assert recipe is not None
         from kdkit.recipe import load_recipe

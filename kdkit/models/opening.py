@@ -33,7 +33,7 @@ class Spread:
     max_memory: Mapping[str, Any] | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """What transformers is told of it."""
+        """What transformers receives."""
         numbered = {int(key) if key.isdigit() else key: most for key, most in (self.max_memory or {}).items()}
         return {"device_map": self.device_map, "max_memory": numbered or None}
 

@@ -1,11 +1,14 @@
-"""Records out of a finished cache, or as a recipe's teacher gives them."""
+"""Records out of a finished cache, or as a recipe's teacher or a named model gives them."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import sysconfig
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdkit import plugins
+from kdkit.api.values import Corpus, EncodedExample
 from kdkit.data import corpus as corpora
 from kdkit.errors import MissingInput
 from kdkit.logits.bench.records import Material, Record, check_finite, first_quarter, quarter_sentence
@@ -17,13 +20,20 @@ from kdkit.runs.facts_table import facts_in
 from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.stage_facts import DataRead, TeacherMade
 from kdkit.store.rows import rows_of
+from kdkit.system.reading import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kdkit.api.values import Corpus, EncodedExample
+    from kdkit.api.interfaces import OpenTeacher, Tokenizer
     from kdkit.recipe import Recipe
     from kdkit.system.progress import Progress
+
+
+_BLOCK = 64
+"""Label tokens of a block of text."""
+_CHARACTERS = 16 * _BLOCK
+"""Characters that are read for a block: more than its tokens take."""
 
 
 def of_cache(place: Path | str) -> Material:
@@ -82,30 +92,71 @@ def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Prog
     try:
         teacher = of_tokens(opened)
         chosen = rows_of(corpus.train, teacher.tokenizer, recipe.encoding, at_most=rows).encoded
-        learnt = first_quarter(len(chosen), f"the training data of {recipe.name}")
-        head = teacher.head() if has_states(teacher) else None
-
-        def read(part: Sequence[EncodedExample]) -> Iterator[Record]:
-            if head is not None and has_states(teacher):
-                for states in teacher.states(part, progress):
-                    check_finite(states.states_TD, what=f"the hidden state of example {states.id!r}")
-                    yield Record(id=states.id, states_TD=states.states_TD)
-                return
-            for block in teacher.logits(part, progress):
-                check_finite(block.logits_TV, what=f"the logit of example {block.id!r}")
-                yield Record(id=block.id, logits_TV=block.logits_TV)
-
-        yield Material(
-            name=f"the teacher of {recipe.name}",
-            vocab_size=teacher.vocab_size,
-            head=head,
-            learnt_from=quarter_sentence(learnt, len(chosen)),
-            learn=lambda: read(chosen[:learnt]),
-            measure=lambda: read(chosen[learnt:]),
-            records=len(chosen) - learnt,
-        )
+        first_quarter(len(chosen), f"the training data of {recipe.name}")
+        yield _answers(teacher, chosen, f"the teacher of {recipe.name}", progress)
     finally:
         opened.close()
+
+
+@contextmanager
+def of_model(name: str, *, rows: int, progress: Progress) -> Iterator[Material]:
+    """The answers of a decoder-only model to blocks of Python's standard library, which every machine has.
+
+    Args:
+        name: As `teacher.model` of a recipe: a hub name, a folder, a GGUF file, `dist:NAME`.
+        rows: How many blocks are used at most.
+        progress: Where progress is shown.
+
+    Raises:
+        MissingInput: There is no such model.
+        UsageError: It is of another kind.
+    """
+    teacher = plugins.load().get("teachers", "hf-causal").load()(model=name)
+    folder = teacher.find_folder()
+    with closing(teacher.open(folder, None, Corpus(train=(), validation=()), device="cpu")) as opened:
+        told = of_tokens(opened)
+        yield _answers(told, _blocks(told.tokenizer, rows), f"{name} on Python's standard library", progress)
+
+
+def _blocks(tokenizer: Tokenizer, rows: int) -> list[EncodedExample]:
+    """Blocks of the library's modules: from each as many, so that no module stands for all."""
+    modules = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    each, found = -(-rows // max(len(modules), 1)), []
+    for module in modules:
+        text = read_bytes(module)[: _CHARACTERS * each].decode("utf-8", errors="ignore")
+        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        for start in range(0, min(len(ids) - _BLOCK, each * _BLOCK), _BLOCK):
+            block = ids[start : start + _BLOCK + 1]
+            found.append(
+                EncodedExample(id=f"{module.name}:{start}", source_ids=tuple(block[:1]), target_ids=tuple(block[1:]))
+            )
+    return found[:rows]
+
+
+def _answers(teacher: OpenTeacher, chosen: Sequence[EncodedExample], name: str, progress: Progress) -> Material:
+    """What a teacher says of some rows; hidden states where it can give them."""
+    learnt = first_quarter(len(chosen), name)
+    head = teacher.head() if has_states(teacher) else None
+
+    def read(part: Sequence[EncodedExample]) -> Iterator[Record]:
+        if head is not None and has_states(teacher):
+            for states in teacher.states(part, progress):
+                check_finite(states.states_TD, what=f"the hidden state of example {states.id!r}")
+                yield Record(id=states.id, states_TD=states.states_TD)
+            return
+        for block in teacher.logits(part, progress):
+            check_finite(block.logits_TV, what=f"the logit of example {block.id!r}")
+            yield Record(id=block.id, logits_TV=block.logits_TV)
+
+    return Material(
+        name=name,
+        vocab_size=teacher.vocab_size,
+        head=head,
+        learnt_from=quarter_sentence(learnt, len(chosen)),
+        learn=lambda: read(chosen[:learnt]),
+        measure=lambda: read(chosen[learnt:]),
+        records=len(chosen) - learnt,
+    )
 
 
 def _teacher_folder(recipe: Recipe, path: Path, record: dict[str, Any]) -> Path | None:

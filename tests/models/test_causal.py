@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import tiny
 import torch
 from causal_kit import GEMMA2, GPT2, LLAMA, PAIRS, RWKV, SIZE, batch, model, tokenizer
 from torch.nn.functional import cross_entropy
@@ -266,3 +267,19 @@ def test_a_student_of_later_layers_computes_what_they_compute(table):
 def test_layers_that_are_not_there_are_named():
     with pytest.raises(UsageError, match=r"from_teacher.layers names layer 3, but the teacher has layers 0 to 2"):
         models.config_with_layers(model().module.config, {"layers": (0, 3)})
+
+
+def test_codecs_are_measured_on_the_logits_of_a_model_that_is_named(tmp_path):
+    """On text that every machine has: the states that judge each token, from many modules."""
+    from kdkit.pipeline.measured_logits import of_model
+
+    causal = model()
+    causal.save(tmp_path / "m", texts={})
+    with of_model(str(tmp_path / "m"), rows=12, progress=Silent()) as material:
+        learnt, measured = list(material.learn()), list(material.measure())
+    assert (len(learnt), len(measured), material.records) == (3, 9, 9)
+    assert len({record.id.split(":")[0] for record in (*learnt, *measured)}) == 12
+    assert all(record.states_TD.shape == (64, 16) for record in measured)
+    tiny.model(tiny.T5).save(tmp_path / "t5", texts={})
+    with pytest.raises(UsageError, match="is a t5 model, not a decoder-only model"):
+        of_model(str(tmp_path / "t5"), rows=12, progress=Silent()).__enter__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import copy
 
 import pytest
 import tiny
@@ -134,3 +135,16 @@ def test_the_kit_finds_logits_that_are_a_place_early(monkeypatch):
     monkeypatch.setattr(Sequences, "judging", judging)
     with pytest.raises(AssertionError, match="logits about a label that do not change with the label before it"):
         check_student(HFCausalStudent(config=dict(LLAMA)))
+
+
+def test_a_teacher_that_writes_nothing_is_told_what_it_may_lack():
+    from kdkit.pipeline.stages.capture import sentence_of_empty_texts
+
+    assistant, base = copy(tiny.tokenizer()), tiny.tokenizer()
+    assistant.chat_template = "{{ messages }}"
+    assert sentence_of_empty_texts(["", " ", "x", ""], assistant) == (
+        "the teacher writes an empty text for 3 of 4 rows; its tokenizer has a chat template: if it is an assistant, "
+        "give it conversations (data.messages)"
+    )
+    assert "teacher.fine_tune" in sentence_of_empty_texts([""], base)
+    assert sentence_of_empty_texts(["", "x"], assistant) is sentence_of_empty_texts([], base) is None

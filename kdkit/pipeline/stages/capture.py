@@ -21,14 +21,14 @@ from kdkit.pipeline.model_folders import teacher_folder
 from kdkit.pipeline.needed_logits import NeededLogits, is_finished, needed_rows
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Captured, TeacherAsked
-from kdkit.store import logits_of, texts
+from kdkit.store import logits_of, predictions, texts
 from kdkit.store.rows import rows_of
 from kdkit.store.tokenizers import tokenizer_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from kdkit.api.interfaces import OpenTeacher
+    from kdkit.api.interfaces import OpenTeacher, Tokenizer
     from kdkit.api.values import Corpus, EncodedExample, Prediction
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
@@ -178,3 +178,25 @@ def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
         progress=run.progress,
         team=run.team,
     )
+    if is_model and prompts:
+        written = [prediction.text for prediction in predictions.read(path)]
+        if note := sentence_of_empty_texts(written, teacher.tokenizer):
+            run.progress.note(note)
+
+
+def sentence_of_empty_texts(written: Sequence[str], tokenizer: Tokenizer) -> str | None:
+    """What to do where a teacher writes nothing for most rows, as an assistant does that is not asked by its template.
+
+    Args:
+        written: Its texts.
+        tokenizer: Its tokenizer.
+    """
+    empty = sum(not text.strip() for text in written)
+    if 2 * empty <= len(written):
+        return None
+    cure = (
+        "its tokenizer has a chat template: if it is an assistant, give it conversations (data.messages)"
+        if getattr(tokenizer, "chat_template", None)
+        else "write its rows as those that it was trained on, or train it on yours first (teacher.fine_tune)"
+    )
+    return f"the teacher writes an empty text for {empty:,} of {len(written):,} rows; {cure}"

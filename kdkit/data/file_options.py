@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
-from typing import TYPE_CHECKING
+import importlib.metadata
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import validators
 
 from kdkit.api.options import option
+from kdkit.api.values import SPLITS
 from kdkit.data.files import files_of
 from kdkit.data.row_options import Part, RowOptions
 from kdkit.errors import UsageError
+from kdkit.system.files import user_path
+from kdkit.system.reading import file_digest
+from kdkit.system.url import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from kdkit.api.values import SplitName
     from kdkit.data.fields import RowReader
     from kdkit.data.files import Row
+
+KEPT_FROM = 1 << 24
+"""Bytes of files from which their rows are kept in the store."""
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +77,30 @@ class FileOptions(RowOptions):
             for number, source in enumerate(sources)
             for file in source
         ]
+
+    def inputs(self) -> Mapping[str, Any] | None:
+        """The bytes of all files, and the versions of what reads them; None for little data, and for files at URLs.
+
+        None too for a data set that is not kdkit's own: what its code makes of the rows is not known here.
+        """
+        names = [part.name for split in SPLITS if self.has(split) for part in self.parts(split)]
+        if not type(self).__module__.startswith("kdkit.") or any(map(is_url, names)):
+            return None
+        paths = [user_path(name) for name in names]
+        if not all(path.is_file() for path in paths) or sum(path.stat().st_size for path in paths) < KEPT_FROM:
+            return None
+        return {
+            "files": [[name, file_digest(path)] for name, path in zip(names, paths, strict=True)],
+            "readers": [file_digest(path) for path in sorted(Path(__file__).parent.glob("*.py"))],
+            "versions": {name: _version(name) for name in ("pyarrow", "zstandard")},
+        }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _read(file: str, split: SplitName) -> Callable[[RowReader], Iterable[Row]]:

@@ -26,11 +26,12 @@ _COMPUTE = ("tokenizers", "transformers")
 
 
 def rows_key(recipe: Recipe) -> str | None:
-    """The key of a recipe's rows; None where its data set does not say what they depend on."""
+    """The key of a recipe's rows; None where its data set does not say what they depend on, or they are few."""
     source = recipe.data
     if not isinstance(source, KeyedSource):
         return None
-    return digest_of([recipe.names["data"], recipe.digested["data"], dict(source.inputs())])[:32]
+    found = source.inputs()
+    return None if found is None else digest_of([recipe.names["data"], recipe.digested["data"], dict(found)])[:32]
 
 
 def plan_key(recipe: Recipe, rows: str | None) -> str | None:

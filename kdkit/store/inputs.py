@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from kdkit.system.progress import Progress
 
 _FACTS = "facts.json"
+_LARGE = 1 << 24
+"""Bytes of rows that are mapped rather than read."""
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -96,13 +98,22 @@ def _rows_in(entry: Path, progress: Progress) -> Corpus | None:
         return None
     try:
         facts = read_json(entry / _FACTS)
-        corpus = corpora.read(entry, facts["digest"])
+        corpus = _read(entry, facts["digest"], progress)
         drops = tuple(Drop(**{**drop, "first": tuple(drop["first"])}) for drop in facts["drops"])
     except (DamagedData, OSError, ValueError, KeyError, TypeError) as error:
         progress.note(f"{entry} is damaged ({error}); its rows are read again")
         delete([entry])
         return None
     return attrs.evolve(corpus, drops=drops)
+
+
+def _read(entry: Path, digest: str, progress: Progress) -> Corpus:
+    """The rows of an entry; many of them as the columns that the store has of them."""
+    if sum(path.stat().st_size for path in entry.glob("*.jsonl")) < _LARGE:
+        return corpora.read(entry, digest)
+    from kdkit.store import rows as columns  # with torch
+
+    return columns.read(entry, digest, entry.parents[1], progress)
 
 
 def _put(entry: Path, corpus: Corpus) -> None:

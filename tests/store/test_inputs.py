@@ -12,8 +12,11 @@ import attrs
 import tomli_w
 
 from kdkit.api.values import Drop
+from kdkit.builtin.datasets.jsonl import Jsonl
 from kdkit.data import corpus as corpora
-from kdkit.store import inputs
+from kdkit.data import file_options
+from kdkit.store import inputs, rows
+from kdkit.system.progress import Silent
 from kdkit.testing.corpora import synthetic_corpus
 
 ROOT = Path(__file__).parents[2]
@@ -121,3 +124,35 @@ def test_a_second_plan_mines_nothing_and_needs_no_torch_until_a_test_changes(tmp
     changed, with_torch, _ = planned(tmp_path)
     assert with_torch
     assert changed != first
+
+
+def jsonl(path, **more):
+    return Jsonl(train=str(path), source="text", target="answer", **more)
+
+
+def test_rows_of_large_files_are_known_by_every_byte_of_them(tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "a", "answer": "b"}\n')
+    assert jsonl(path).inputs() is None  # little data
+    monkeypatch.setattr(file_options, "KEPT_FROM", 1)
+    first, stat = jsonl(path).inputs(), path.stat()
+    assert jsonl(path).inputs() == first
+    path.write_text('{"text": "a", "answer": "c"}\n')  # as long, and of the same time
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert jsonl(path).inputs() != first
+    assert jsonl(tmp_path / "none.jsonl").inputs() is None  # reading says so
+    assert jsonl("memory://rows/a.jsonl").inputs() is None
+    own = attrs.make_class("Own", {}, bases=(Jsonl,), frozen=True, kw_only=True)
+    assert own(train=str(path), source="text", target="answer").inputs() is None
+
+
+def test_many_rows_come_back_as_the_columns_of_the_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "_LARGE", 1)
+    monkeypatch.setattr(rows, "KEPT_FROM", 1)
+    corpus = synthetic_corpus()
+    inputs.rows("k", tmp_path, lambda: corpus, Notes())
+    rows.keep(corpus, corpora.write_splits(tmp_path / "run", corpus), tmp_path, Silent())
+    monkeypatch.setattr(corpora, "read", None)
+    found = inputs.rows("k", tmp_path, None, Notes())
+    assert_equal(found, corpus)
+    assert found.train.columns.home.parent == tmp_path / "rows"

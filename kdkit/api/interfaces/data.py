@@ -77,8 +77,11 @@ class RecordedSource(DataSource, Protocol):
 class KeyedSource(DataSource, Protocol):
     """A data set that takes long to read, and can say what its rows depend on: kdkit then keeps them in the store."""
 
-    def inputs(self) -> Mapping[str, Any]:
-        """What the rows depend on beside the options, as JSON: digests of files, versions of what reads them."""
+    def inputs(self) -> Mapping[str, Any] | None:
+        """What the rows depend on beside the options, as JSON: digests of files, versions of what reads them.
+
+        None where it takes no longer to read them than to look for them in the store.
+        """
         ...
 
 

@@ -11,7 +11,7 @@ X whatever a row holds.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
@@ -103,19 +103,14 @@ def align(student: StudentRows, teacher: TeacherRows, *, temperature: float) -> 
     width = min(student.logits_NV.shape[-1], teacher_MV.shape[-1])
     teacher_logp_MV = log_softmax(teacher_MV[:, :width].to(student.logits_NV.device), temperature)
     del teacher_MV
-    if temperature == 1 and width == student.logits_NV.shape[-1]:
-        student_logp_MV = teacher.shared(student.logp_NV)
-    else:
-        student_logp_MV = log_softmax(teacher.shared(student.logits_NV)[:, :width], temperature)
-    return Aligned(teacher_logp_MV=teacher_logp_MV, student_logp_MV=student_logp_MV)
+    return Aligned(teacher_logp_MV=teacher_logp_MV, student_logp_MV=_student_logp(student, teacher, width, temperature))
 
 
 def _align_sparse(student: StudentRows, teacher: TeacherRows, targets: SparseTargets, temperature: float) -> Aligned:
     if temperature not in targets.log_tail_BT:
         known = ", ".join(f"{each:g}" for each in targets.log_tail_BT)
         raise UsageError(f"these logits are known only at temperature {known}, not at {temperature:g}")
-    logits_MV = widened(teacher.shared(student.logits_NV)[:, : targets.vocab_size])
-    width = logits_MV.shape[-1]
+    width = min(student.logits_NV.shape[-1], targets.vocab_size)
     ids_MK, values_MK = teacher.known(targets.ids_BTK).long(), teacher.known(targets.values_BTK)
     log_tail_M1 = teacher.known(targets.log_tail_BT[temperature])[:, None]
     kept_MK = (ids_MK >= 0) & (ids_MK < width)
@@ -128,35 +123,56 @@ def _align_sparse(student: StudentRows, teacher: TeacherRows, targets: SparseTar
     # Where it has none of the kept ones, all that is left of the row is its tail, however little that was.
     log_tail_M1 = log_tail_M1.masked_fill(left_M1 == -math.inf, 0.0)
     kept_logp_MK = torch.where(kept_MK, kept_logp_MK - left_M1 + log_complement(log_tail_M1), -math.inf)
-    tempered_MV = logits_MV / temperature
-    total_M1 = tempered_MV.logsumexp(-1, keepdim=True)
-    student_MK = tempered_MV.gather(-1, ids_MK.clamp(min=0, max=width - 1)) - total_M1
+    logp_MV = _student_logp(student, teacher, width, temperature)
+    student_MK, others_M1 = _KeptAndOthers.apply(logp_MV, ids_MK, kept_MK)  # type: ignore[no-untyped-call]
     return Aligned(
         teacher_logp_MV=torch.cat([kept_logp_MK, log_tail_M1], dim=-1),
-        student_logp_MV=torch.cat(
-            [
-                student_MK.masked_fill(~kept_MK, -math.inf),
-                _log_sum_of_others(tempered_MV, torch.where(kept_MK, ids_MK, width)) - total_M1,
-            ],
-            dim=-1,
-        ),
+        student_logp_MV=torch.cat([student_MK, others_M1], dim=-1),
     )
 
 
-def _log_sum_of_others(tempered_MV: torch.Tensor, ids_MK: torch.Tensor) -> torch.Tensor:
-    """The log-sum-exp of all entries but some, `[M, 1]`; -inf without a gradient where none is left.
+def _student_logp(student: StudentRows, teacher: TeacherRows, width: int, temperature: float) -> torch.Tensor:
+    """Those of the rows that the teacher has, over so many entries; made once where the hard loss has the same."""
+    if temperature == 1 and width == student.logits_NV.shape[-1]:
+        return teacher.shared(student.logp_NV)
+    return log_softmax(teacher.shared(student.logits_NV)[:, :width], temperature)
 
-    Args:
-        tempered_MV: The logits.
-        ids_MK: The entries left out; V where there is none to leave out.
+
+class _KeptAndOthers(torch.autograd.Function):
+    """Log-probabilities of some entries, and of all others together.
+
+    Written out, since autograd would keep and read half a dozen more tensors as large as the logits. The log-sum-exp of
+    the others is over these alone: 1 minus the mass of the kept ones would round a small rest away.
     """
-    # The place behind the last entry takes what is not an entry.
-    others_MX = torch.nn.functional.pad(tempered_MV, (0, 1)).scatter_(-1, ids_MK, -math.inf)
-    others_MX[:, -1:] = -math.inf
-    nothing_M1 = others_MX.detach().amax(-1, keepdim=True) == -math.inf
-    # The gradient of a sum of nothing is 0/0. A place of its own makes it one of something.
-    others_MX[:, -1:] = torch.where(nothing_M1, 0.0, -math.inf)
-    return others_MX.logsumexp(-1, keepdim=True).masked_fill(nothing_M1, -math.inf)
+
+    @staticmethod
+    def forward(
+        ctx: Any, logp_MV: torch.Tensor, ids_MK: torch.Tensor, kept_MK: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gives `[M, K]`, -inf where nothing is kept, and `[M, 1]`, -inf where nothing else is left."""
+        # An entry that is not kept stands at the place of one that is.
+        has_any_M1 = kept_MK.any(-1, keepdim=True)
+        first_M1 = ids_MK.gather(-1, kept_MK.long().argmax(-1, keepdim=True))
+        place_MK = torch.where(kept_MK, ids_MK, first_M1).where(has_any_M1, 0)
+        others_MV = logp_MV.scatter(-1, place_MK, -math.inf)
+        most_M1 = others_MV.amax(-1, keepdim=True)
+        most_M1 = most_M1.masked_fill(most_M1 == -math.inf, 0)
+        others_MV.sub_(most_M1).exp_()
+        sum_M1 = others_MV.sum(-1, keepdim=True)
+        ctx.save_for_backward(others_MV, sum_M1, place_MK, kept_MK)
+        # Where none is kept, the others are all there is: 0, whatever the student says.
+        others_M1 = (sum_M1.log() + most_M1).where(has_any_M1, 0)
+        return logp_MV.gather(-1, place_MK).masked_fill(~kept_MK, -math.inf), others_M1
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """The others have none where nothing else is left, or nothing is kept."""
+        kept_gradient_MK, others_gradient_M1 = gradients
+        others_MV, sum_M1, place_MK, kept_MK = ctx.saved_tensors
+        has_M1 = (sum_M1 > 0) & kept_MK.any(-1, keepdim=True)
+        gradient_MV = others_MV * (others_gradient_M1 / sum_M1).where(has_M1, 0)
+        gradient_MV.scatter_add_(-1, place_MK, kept_gradient_MK.where(kept_MK, 0))
+        return gradient_MV, None, None
 
 
 def log_complement(logp: torch.Tensor) -> torch.Tensor:

@@ -210,11 +210,17 @@ class Sides:
         return open_model(self.setting.student)
 
     @functools.cached_property
+    def initial(self):
+        """The student's first weights, to which every training returns."""
+        return {name: tensor.clone() for name, tensor in self.student.module.state_dict().items()}
+
+    @functools.cached_property
     def teacher(self):
         return open_model(self.setting.teacher)
 
     def train(self, side: str, rows: list) -> Pass:
-        """A training of a side on rows; each step begins where the last one left the weights."""
+        """A training of a side on rows, from the first weights."""
+        self.student.module.load_state_dict(self.initial)
         if side == TRAINER:
             return self._by_transformers(rows)
         if side == TRL:

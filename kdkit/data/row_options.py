@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from kdkit.api.values import Corpus, Drop, SplitName
+    from kdkit.api.values.corpus import Form
     from kdkit.data.csv_rows import Dialect
     from kdkit.data.files import Row
     from kdkit.system.progress import Progress
@@ -154,6 +155,11 @@ class RowOptions:
                 f"prediction is given, but {given[0]} makes several rows of one, and it would belong to none of them; "
                 "leave it out"
             )
+
+    @property
+    def form(self) -> Form:
+        """What its rows are: see `kdkit.api.Example`."""
+        return "text" if self.text else "chat" if self.messages else "pair"
 
     def has(self, split: SplitName) -> bool:
         """Whether a split has rows of its own; of the others a share of the training rows may be split off."""

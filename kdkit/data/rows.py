@@ -139,6 +139,14 @@ class Rows:
         """Whether these are blocks of texts: no prompt comes before them, and most do not end."""
         return bool(self.chosen) and self.chosen[0].form == "text"
 
+    @property
+    def limits(self) -> TokenLimits:
+        """How long their sources and targets may be: of blocks, each as long as a block."""
+        limits = self.encoding.limits
+        if not self.are_blocks:
+            return limits
+        return attrs.evolve(limits, max_source=limits.max_length, max_target=limits.max_length)
+
     def first(self, count: int) -> Rows:
         """The rows that are read of the first so many examples; 0 for all."""
         return self if not count or count >= len(self.chosen) else self._of(range(count))

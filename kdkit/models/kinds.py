@@ -101,7 +101,7 @@ class EncoderDecoder(_Sized):
         """What is read where a text is to be written: the same sources."""
         return encoded
 
-    def code(self, folder: str, generation: Generation) -> str:
+    def code(self, folder: str, generation: Generation, form: str = "pair") -> str:  # noqa: ARG002 - it reads no other
         """Python that opens a model of this kind with plain transformers, and writes a text as the recipe does."""
         return f"""\
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -185,14 +185,19 @@ class DecoderOnly(_Sized):
         """What is read where a text is to be written: the prompts alone, as whoever uses the model has them."""
         return encode_prompts(examples, tokenizer, limits)
 
-    def code(self, folder: str, generation: Generation) -> str:
+    def code(self, folder: str, generation: Generation, form: str = "pair") -> str:
         """Python that opens a model of this kind with plain transformers, and writes a text as the recipe does."""
+        asked = 'tokenizer("the prompt", return_tensors="pt")'
+        if form == "chat":
+            asked = """tokenizer.apply_chat_template(
+    [{"role": "user", "content": "the prompt"}], add_generation_prompt=True, return_dict=True, return_tensors="pt"
+)"""
         return f"""\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
 model = AutoModelForCausalLM.from_pretrained("{folder}")
-inputs = tokenizer("the prompt", return_tensors="pt")
+inputs = {asked}
 ids = model.generate(**inputs, max_new_tokens={generation.max_new_tokens})
 print(tokenizer.decode(ids[0, inputs.input_ids.shape[1] :], skip_special_tokens=True))"""
 

@@ -30,6 +30,7 @@ def model_card(recipe: Recipe, *, role: str) -> str:
     kind, made = (recipe.teacher if role == "teacher" else recipe.student).model_kind, _made(recipe, role)
     assert kind is not None, "a teacher that is not a model has no folder"
     packages = ", ".join(f"{name} {version}" for name, version in versions().items() if name != "platform")
+    form = getattr(recipe.data, "form", "pair")
     return f"""---
 library_name: transformers
 pipeline_tag: {kind.pipeline_tag}
@@ -45,10 +46,10 @@ tags:
 {made} with kdkit, from the recipe below (digest `{recipe.digest[:16]}`).
 
 ```python
-{kind.code(_FOLDER, recipe.generation)}
+{kind.code(_FOLDER, recipe.generation, form)}
 ```
 
-Sources are cut to {recipe.tokens.max_source} tokens and targets to {recipe.tokens.max_target}. Its scores are in the
+{_limits(recipe, form)} Its scores are in the
 run's `report.md`.
 
 ## Recipe
@@ -59,6 +60,15 @@ run's `report.md`.
 
 Made with {packages}.
 """
+
+
+def _limits(recipe: Recipe, form: str) -> str:
+    """How long what it was trained on may be."""
+    tokens = recipe.tokens
+    if form == "text":
+        return f"It was trained on texts, in blocks of {tokens.max_length} tokens."
+    read, written = ("Prompts", "answers") if form == "chat" else ("Sources", "targets")
+    return f"{read} are cut to {tokens.max_source} tokens and {written} to {tokens.max_target}."
 
 
 def code_of(card: str, *, folder: str) -> str:

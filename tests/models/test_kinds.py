@@ -41,7 +41,8 @@ class Written(EncoderDecoder):
     def pipeline_tag(self):
         return "text-generation"
 
-    def code(self, folder, generation):
+    def code(self, folder, generation, form):
+        assert form == "pair"
         return f"open({folder!r}, {generation.max_new_tokens})"
 
     def size_of(self, config):

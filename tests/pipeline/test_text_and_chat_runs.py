@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 
 import pytest
 import tiny
@@ -59,9 +60,26 @@ def test_a_run_learns_blocks_and_turns(folder, tmp_path, form, limits):
     assert read["stops"] == (examples if form == "texts" else read["rows"])
     assert {row["id"] for row in rows_in(run / "predictions" / "student.jsonl")} == {row["id"] for row in parts}
     assert all(row["id"].startswith(f"{row['document']}#") for row in parts)
+    card = (run / "student" / "best" / "README.md").read_text()
+    if form == "texts":
+        assert "It was trained on texts, in blocks of 12 tokens." in card
+        assert json.loads((run / "data" / "report.json").read_text())["lengths"]["train"]["target"]["at_limit"] == 0
+    else:
+        names = runpy.run_path(str(_code_of(run, tmp_path)))
+        assert names["inputs"]["input_ids"].tolist()[0][0] == names["tokenizer"].convert_tokens_to_ids("<|user|>")
     if form == "chats":  # the most frequent answer, not a conversation
         assert rows_in(run / "predictions" / "constant.jsonl")[0]["text"] == "x </s> x"
     assert parts[0]["target"].splitlines()[0] in (run / "report.md").read_text()
+
+
+def _code_of(run, folder):
+    """The Python of the student's card, in a file."""
+    from kdkit.runs.model_card import code_of
+
+    best = run / "student" / "best"
+    file = folder / "card.py"
+    file.write_text(code_of((best / "README.md").read_text(), folder=str(best)))
+    return file
 
 
 def test_a_plan_shows_rows_with_their_labels_and_counts_them(folder, tmp_path, monkeypatch):

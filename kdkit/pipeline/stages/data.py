@@ -91,7 +91,7 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
     for split in SPLITS:
         if rows_here := corpus.split(split):
             read = stored.rows_of(rows_here, tokenizer, recipe.encoding, progress=run.progress)
-            lengths[split] = corpora.lengths(read.encoded, recipe.tokens)
+            lengths[split] = corpora.lengths(read.encoded, read.limits)
             targets[split] = facts_of(read)
             readings[split] = read
     rows = {split: len(corpus.split(split)) for split in SPLITS}

@@ -30,6 +30,11 @@ class PythonFunctions(PackageOptions):
     min_lines: int = option("Leave out functions of fewer lines; 0 for no limit.", default=3, check=not_negative)
     max_chars: int = option("Leave out functions of more characters; 0 for no limit.", default=0, check=not_negative)
 
+    @property
+    def form(self) -> str:
+        """Its rows are texts."""
+        return "text"
+
     def load(self, progress: Progress) -> Corpus:
         """Read every module.
 

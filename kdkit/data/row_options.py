@@ -16,6 +16,7 @@ from kdkit.api.options import not_negative, option
 from kdkit.api.values import SPLITS, Example
 from kdkit.data.fields import RowReader, Template, as_text, columns_of, field_value
 from kdkit.data.files import FORMATS
+from kdkit.data.row_forms import check_form
 from kdkit.data.row_maker import RowMaker
 from kdkit.data.splitting import Splitter, dealt
 from kdkit.data.streams import gathered, require_streamed
@@ -125,7 +126,7 @@ class RowOptions:
 
     def __attrs_post_init__(self) -> None:
         """Refuse options that contradict each other."""
-        self._check_form()
+        check_form(self)
         has = {split for split in SPLITS if self.has(split)}
         for split, share in (("validation", self.validation_share), ("test", self.test_share)):
             if split in has and share is not None:
@@ -134,27 +135,6 @@ class RowOptions:
             raise UsageError("group is given, but no share is split off; take it out, or set test_share")
         if self._splitter.validation_share + self._splitter.test_share >= 1:
             raise UsageError("validation_share and test_share leave no training rows; make their sum less than 1")
-
-    def _check_form(self) -> None:
-        """Refuse options of which it does not follow what a row is."""
-        forms = {"source and target": self.source or self.target, "text": self.text, "messages": self.messages}
-        given = [name for name, value in forms.items() if value]
-        if len(given) != 1:
-            told = f"{' and '.join(given)} are given" if given else "nothing says what a row is"
-            raise UsageError(
-                f"{told}; give source and target, or for decoder-only models text (texts without a prompt) or messages "
-                "(chats), and leave the others out"
-            )
-        if given == ["source and target"] and not (self.source and self.target):
-            missing, there = ("target", "source") if self.source else ("source", "target")
-            raise UsageError(f"{there} is given, and {missing} is not; give both")
-        if self.tools is not None and not self.messages:
-            raise UsageError("tools is given, but only conversations have them; give messages, or leave tools out")
-        if self.prediction is not None and given != ["source and target"]:
-            raise UsageError(
-                f"prediction is given, but {given[0]} makes several rows of one, and it would belong to none of them; "
-                "leave it out"
-            )
 
     @property
     def form(self) -> Form:

@@ -1,0 +1,71 @@
+"""What a row is, by the options of its data set: a source with its target, a text, or a conversation."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from kdkit.errors import UsageError
+
+
+class RowFields(Protocol):
+    """The options that say what a row is."""
+
+    @property
+    def source(self) -> str | None:
+        """What the model reads."""
+        ...
+
+    @property
+    def target(self) -> str | None:
+        """What it should write."""
+        ...
+
+    @property
+    def text(self) -> str | None:
+        """A text to learn whole."""
+        ...
+
+    @property
+    def messages(self) -> str | None:
+        """The field with a conversation."""
+        ...
+
+    @property
+    def tools(self) -> str | None:
+        """The field with the tools of a conversation."""
+        ...
+
+    @property
+    def prediction(self) -> str | None:
+        """The field with a teacher's text."""
+        ...
+
+
+def check_form(options: RowFields) -> None:
+    """Refuse options of which it does not follow what a row is.
+
+    Raises:
+        UsageError: Says which, and what to give instead.
+    """
+    forms = {
+        "source and target": options.source or options.target,
+        "text": options.text,
+        "messages": options.messages,
+    }
+    given = [name for name, value in forms.items() if value]
+    if len(given) != 1:
+        told = f"{' and '.join(given)} are given" if given else "nothing says what a row is"
+        raise UsageError(
+            f"{told}; give source and target, or for decoder-only models text (texts without a prompt) or messages "
+            "(chats), and leave the others out"
+        )
+    if given == ["source and target"] and not (options.source and options.target):
+        missing, there = ("target", "source") if options.source else ("source", "target")
+        raise UsageError(f"{there} is given, and {missing} is not; give both")
+    if options.tools is not None and not options.messages:
+        raise UsageError("tools is given, but only conversations have them; give messages, or leave tools out")
+    if options.prediction is not None and given != ["source and target"]:
+        raise UsageError(
+            f"prediction is given, but {given[0]} makes several rows of one, and it would belong to none of them; "
+            "leave it out"
+        )

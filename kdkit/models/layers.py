@@ -28,11 +28,12 @@ COUNTS = {
 """The stacks that a model may have, by the options that name layers of them; and the fields that count them."""
 OF_EACH_LAYER = ("attention_window", "layer_types", "no_rope_layers", "attention_layers", "mlp_layer_types")
 """Fields that may be a list with an entry a layer: of LED's encoder, of either side of T5Gemma, of SmolLM3."""
-INDICES = ("mlp_only_layers",)
-"""Fields that may be a list of the layers that are of another kind: of Qwen's mixtures of experts."""
+INDICES = ("mlp_only_layers", "attn_layer_indices")
+"""Fields that may be a list of the layers that are of another kind: of Qwen's mixtures of experts, of Bamba."""
 
-WHERE_IT_IS = ("layer_idx", "layer_id", "seed", "has_relative_attention_bias")
-"""Settings that number the layers. BigBird draws blocks by it, and T5's first layer has the bias for all."""
+WHERE_IT_IS = ("layer_idx", "layer_id", "seed", "has_relative_attention_bias", "attention_layers")
+"""Settings that number the layers. BigBird draws blocks by it, T5's first layer has the bias for all, and GPT-Neo's
+know the kinds of all layers."""
 
 SETTINGS = (bool, int, float, str, list, tuple, type(None))
 
@@ -60,7 +61,8 @@ def config_with_layers(config: Any, kept: Mapping[str, Sequence[int]]) -> Any:
                 f"but the teacher{_owner(side)} has layers 0 to {there - 1}"
             )
         for name in OF_EACH_LAYER:
-            is_given = not isinstance(getattr(type(holder), name, None), property)  # Mamba's follow from their number
+            own = (getattr(type(holder), "attribute_map", None) or {}).get(name, name)
+            is_given = not isinstance(getattr(type(holder), own, None), property)  # Mamba's follow from their number
             value = getattr(holder, name, None)
             if is_given and isinstance(value, (list, tuple)) and (side != "decoder_layers" or holder is not chosen):
                 setattr(holder, name, [value[layer] for layer in layers])
@@ -174,10 +176,13 @@ def _with_same_layers(chosen: Any, theirs: Stack, side: str, layers: Sequence[in
             return candidate
         differences.append(found)
     place, what = differences[0]
+    first = list(range(len(layers)))
+    other = (
+        f"keep kinds of layers in the teacher's order, such as {first}, or give" if first != list(layers) else "give"
+    )
     raise UsageError(
         f"from_teacher.{side} = {list(layers)} is not possible: layer {place} of a {chosen.model_type} model "
-        f"cannot be as the teacher's layer {layers[place]} ({what}); keep kinds of layers in the teacher's "
-        f"order, such as {list(range(len(layers)))}, or give config"
+        f"cannot be as the teacher's layer {layers[place]} ({what}); {other} config"
     )
 
 

@@ -90,7 +90,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
                    "linear_value_head_dim": 8, "layer_types": ["linear_attention", "full_attention"]},
     "recurrent_gemma": {**SIZE, "num_key_value_heads": 1, "lru_width": 16, "attention_window_size": 8,
                         "block_types": ["recurrent", "attention"]},
-    "rwkv": {**WIDE, "attention_hidden_size": 16},
+    "rwkv": {**WIDE, "num_hidden_layers": 3, "attention_hidden_size": 16},
     "seed_oss": {**GROUPED, "head_dim": 8},
     "smollm3": GROUPED,
     "stablelm": GROUPED,
@@ -117,6 +117,11 @@ def own_tokenizer(model_type: str, folder: Path) -> Any:
     return OWN.get(TOKENIZER_MAPPING_NAMES.get(model_type) or "", OWN["LlamaTokenizer"])(folder)
 
 
+KEPT = {"jamba": [1], "lfm2": [1], "rwkv": [0, 1]}
+"""The teacher's layers that a student keeps, where the first alone makes no model: a cache needs a layer of attention,
+and RWKV divides by the number of layers less one."""
+
+
 def table(model_type: str) -> dict[str, Any]:
     """The `config` table of a tiny model of that type."""
     return {"model_type": model_type, **CONFIGS[model_type]}
@@ -130,7 +135,7 @@ def tried_causal(model_type: str, folder: Path) -> dict[str, str]:
 def _steps(model_type: str, folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     config = table(model_type)
     new = {"teacher__name": "hf-causal", "teacher__config": config}
-    kept = {"student": {"name": "hf-causal", "from_teacher": {"layers": [0]}}}
+    kept = {"student": {"name": "hf-causal", "from_teacher": {"layers": KEPT.get(model_type, [0])}}}
     yield "subspace", lambda: _run(folder, "subspace", **new, **kept, codec={"name": "subspace"})
     yield "from_teacher", lambda: _once(folder, "subspace", **new, **kept)
     yield (

@@ -107,3 +107,21 @@ def test_weights_whose_size_depends_on_the_number_of_layers_are_refused():
     teacher = tiny.model(table("mvp", use_prompt=True, prompt_length=2, prompt_mid_dim=4))
     with pytest.raises(UsageError, match="depends on how many there are; give config or model"):
         models.config_with_layers(teacher.module.config, stacks((0,), (0,)))
+
+
+def test_kinds_of_layers_go_with_them_however_a_type_writes_them():
+    """Bamba lists its layers of attention, under a name for which Mamba's kin have a property; GPT-Neo has them all."""
+    from causal_architectures import table as causal_table
+    from causal_kit import model, tokenizer
+
+    bamba = models.config_from(causal_table("bamba"), tokenizer(), models.DecoderOnly().auto)
+    assert models.config_with_layers(bamba, {"layers": (1,)}).attn_layer_indices == [0]
+    assert models.config_with_layers(bamba, {"layers": (0,)}).attn_layer_indices == []
+    teacher = model(causal_table("gpt_neo"))
+    local = models.keep_layers(teacher.module, {"layers": (1,)}, seed=9)
+    assert local.transformer.h[0].attn.attention_type == "local"
+    minimax = models.config_from(causal_table("minimax"), tokenizer(), models.DecoderOnly().auto)
+    with pytest.raises(
+        UsageError, match=r"layers = \[0\] is not possible: .*\(self_attn.num_hidden_layers\); give config"
+    ):
+        models.config_with_layers(minimax, {"layers": (0,)})  # whose decay depends on how many layers there are

@@ -21,13 +21,36 @@ COLUMNS = {
     "reopened": "reopened",
     "hard_loss": "hard loss",
 }
+CAUSAL_COLUMNS = {
+    "subspace": "`subspace`",
+    "from_teacher": "`from_teacher`",
+    "folder": "from a folder",
+    "reopened": "reopened",
+    "hard_loss": "hard loss",
+}
+CAUSAL = """\
+## Decoder-only models
+
+SmolLM2 is of the type llama. Each type was tried from a prompt to a text: two runs, each with a training and a capture.
+
+| column | what was tried |
+|---|---|
+| `subspace` | a run with a new, fine-tuned teacher and a student of some of its layers; codec `subspace` |
+| `from_teacher` | the same run, with the codec `u8-lz4` where `subspace` refuses the type |
+| from a folder | a run whose teacher is a folder with a tokenizer of that type's own class, and whose student is new |
+| reopened | plain transformers opens these students, and `generate` writes the texts that `kdkit predict` writes |
+| hard loss | the loss that each model reports for its labels is the one that kdkit trains and scores |
+"""
 OPENING = """\
 # Architectures
 
-This page says which encoder-decoders of transformers {version} work as teacher and as student. Each was tried with tiny
-models of random weights by `python benchmarks/architectures.py`; its output is
-[results/architectures.json](results/architectures.json). The page is made from that file by
-`docs/make_architectures.py`, and a test compares the two. Three of the types run in the test suite.
+This page says which models of transformers {version} work as teacher and as student: all its encoder-decoders, and the
+[decoder-only](#decoder-only-models) ones that people use. Each was tried with tiny models of random weights by
+`python benchmarks/architectures.py`; its output is [results/architectures.json](results/architectures.json). The page
+is made from that file by `docs/make_architectures.py`, and a test compares the two. Three of the types run in the test
+suite.
+
+## Encoder-decoders
 
 | column | what was tried |
 |---|---|
@@ -64,6 +87,14 @@ CLOSING = """\
   A Gemma tokenizer (t5gemma, t5gemma2) and Blenderbot's may put no end after a text; a run is then refused, since its
   models would never learn to stop. Set `"add_eos_token": true` where the folder configures its tokenizer, as here.
 
+- **Tokenizers in folders of Qwen2.** transformers opens the tokenizer in any folder of the type qwen2 as Qwen2's own,
+  whatever was saved there, and numbers then have other tokens. So a new model of that type needs a Qwen2 tokenizer
+  (`teacher.tokenizer`). With another, as tried here, the logits in the cache belong to other rows, and the run says
+  that rows are missing. The type qwen3 does not have this rule.
+- **Layers of a hybrid** (Bamba, Jamba, LFM2, RecurrentGemma, Qwen3-Next). transformers makes their cache only where
+  there is a layer of attention: keep one. Jamba and RecurrentGemma, whose kinds of layers repeat, were tried with all
+  of their layers. MiniMax's layers decay by how many there are, so no student of fewer computes what they compute.
+
 ## Types that were not tried
 
 transformers lists these among its encoder-decoders too:
@@ -74,23 +105,28 @@ transformers lists these among its encoder-decoders too:
 def render() -> str:
     """The page."""
     found = json.loads(RESULTS.read_text())
-    notes: list[str] = []
-    rows = [_row(name, results, notes) for name, results in found["types"].items()]
     parts = [
         OPENING.format(version=found["transformers"]),
-        f"| type | {' | '.join(COLUMNS.values())} |\n|---|{'---|' * len(COLUMNS)}",
-        *rows,
-        "",
-        *(f"{number}. {note}" for number, note in enumerate(notes, 1)),
-        *([""] if notes else []),
+        *_table(found["types"], COLUMNS),
+        CAUSAL,
+        *_table(found["decoder_only"], CAUSAL_COLUMNS),
         CLOSING.format(),
     ]
     return "\n".join(parts) + "\n".join(f"- {name}: {why}" for name, why in found["others"].items()) + "\n"
 
 
-def _row(name: str, results: dict[str, Any], notes: list[str]) -> str:
+def _table(found: dict[str, Any], columns: dict[str, str]) -> list[str]:
+    """A row for each type, and below them what was said instead."""
+    notes: list[str] = []
+    rows = [_row(name, results, columns, notes) for name, results in found.items()]
+    head = f"| type | {' | '.join(columns.values())} |\n|---|{'---|' * len(columns)}"
+    said = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
+    return [head, *rows, "", *said, *([""] if said else [])]
+
+
+def _row(name: str, results: dict[str, Any], columns: dict[str, str], notes: list[str]) -> str:
     cells = []
-    for column in COLUMNS:
+    for column in columns:
         said = results[column]
         if said != WORKS and said not in notes:
             notes.append(said)

@@ -225,7 +225,8 @@ def said(step: Callable[[], object], folder: Path) -> str:
     except Interrupted:
         raise
     except KdkitError as error:
-        return re.sub(rf"{re.escape(str(folder))}/?", "", str(error).splitlines()[0])
+        text = re.sub(rf"{re.escape(str(folder))}/?", "", str(error).splitlines()[0])
+        return re.sub(r"\b[0-9a-f]{32}\b", "DIGEST", text)
     except Exception as error:  # noqa: BLE001 - the table says it, and that it is not a sentence of kdkit's
         text = re.sub(rf"{re.escape(str(folder))}/?", "", f"{error}")
         return f"{type(error).__name__}: {(text.splitlines() or [''])[0][:300]}"

@@ -117,7 +117,7 @@ def own_tokenizer(model_type: str, folder: Path) -> Any:
     return OWN.get(TOKENIZER_MAPPING_NAMES.get(model_type) or "", OWN["LlamaTokenizer"])(folder)
 
 
-KEPT = {"jamba": [1], "lfm2": [1], "rwkv": [0, 1]}
+KEPT = {"bamba": [1], "jamba": [0, 1], "lfm2": [1], "qwen3_next": [1], "recurrent_gemma": [0, 1], "rwkv": [0, 1]}
 """The teacher's layers that a student keeps, where the first alone makes no model: a cache needs a layer of attention,
 and RWKV divides by the number of layers less one."""
 

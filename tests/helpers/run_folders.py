@@ -244,6 +244,19 @@ def _data(rows: int) -> dict:
         "rows": counts,
         "drops": [attrs.asdict(drop) for drop in drops],
         "lengths": lengths,
+        "read": {
+            split: {
+                "rows": count,
+                "labels": 5 * count,
+                "stops": count,
+                "sources_shortened": count // 10,
+                "targets_cut": 0,
+                "straddling": 0,
+                "marked_otherwise": 0,
+                "left_out": 0,
+            }
+            for split, count in counts.items()
+        },
         "leakage": {"validation": 0.713, "test": 0.688},
         "repeated_rows": {"validation": 2, "test": 0},
         "tokenizer": {

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from kdkit.data.tokens import control_words
+from kdkit.errors import UsageError
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
@@ -81,11 +83,28 @@ def blocks(tokens: TextTokens, *, end: int, begins: int, limits: TokenLimits) ->
         place = stop
 
 
-def text_tokens(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[TextTokens]:
-    """The tokens of texts. One that spells what begins or ends texts has plain text there."""
-    words = control_words(tokenizer)
+def check_room(limits: TokenLimits, *, begins: int) -> None:
+    """Refuse limits that leave a block nothing to learn.
+
+    Raises:
+        UsageError: Says to which number to set which limit.
+    """
+    if limits.max_length > begins + limits.overlap:
+        return
+    each = f"this tokenizer begins each block of a text (data.text) with {plural(begins, 'token')}"
+    if limits.max_length > begins:
+        advice = f"set tokens.overlap to {limits.max_length - begins - 1} or less, or raise tokens.max_length"
+        have = f"tokens.max_length is {limits.max_length} and tokens.overlap {limits.overlap}"
+    else:
+        advice = f"set it to {begins + limits.overlap + 1} or more"
+        have = f"tokens.max_length is {limits.max_length}"
+    raise UsageError(f"{have}, but {each}, so none would be left to learn; {advice}")
+
+
+def text_tokens(texts: Sequence[str], tokenizer: Tokenizer, special: re.Pattern[str]) -> Iterator[TextTokens]:
+    """The tokens of texts. One that spells a special token, as `special` finds it, has plain text there."""
     for text in texts:
-        spells = any(word in text for word in words)
+        spells = special.search(text) is not None
         parts = [_tokens(piece, tokenizer, plain=spells) for piece in pieces(text)]
         yield TextTokens(
             np.concatenate([np.empty(0, np.int32), *(part.ids_X for part in parts)]),

@@ -31,6 +31,13 @@ class Rendered:
     plain: tuple[tuple[int, int], ...] = ()
 
 
+def special_words(tokenizer: Any) -> re.Pattern[str]:
+    """Finds a tokenizer's special tokens, as people may spell them; the longest of those that begin alike."""
+    added = (token.content for token in getattr(tokenizer, "added_tokens_decoder", {}).values() if token.special)
+    words = sorted({*added, *getattr(tokenizer, "all_special_tokens", ())}, key=lambda word: (-len(word), word))
+    return re.compile("|".join(map(re.escape, filter(None, words))) or r"(?!)")
+
+
 @attrs.frozen
 class SpeltTokens:
     """Hides from a chat template the special tokens that texts of a conversation spell."""
@@ -39,10 +46,7 @@ class SpeltTokens:
 
     @cached_property
     def _special(self) -> re.Pattern[str]:
-        """The tokenizer's special tokens, as people may spell them."""
-        added = (token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special)
-        words = sorted({*added, *self.tokenizer.all_special_tokens}, key=lambda word: (-len(word), word))
-        return re.compile("|".join(map(re.escape, filter(None, words))) or r"(?!)")
+        return special_words(self.tokenizer)
 
     def hidden(self, value: Any) -> tuple[Any, dict[str, str]]:
         """What a template reads, with a private character for each special token that a text of it spells."""

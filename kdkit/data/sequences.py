@@ -8,21 +8,23 @@ token that ends texts, unless the limit cuts the completion: then it does not en
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from kdkit.api.values import Example
-from kdkit.data.blocks import blocks, text_tokens
+from kdkit.data.blocks import blocks, check_room, text_tokens
 from kdkit.data.chats import ChatTemplate, Refused
 from kdkit.data.encoded_rows import EncodedRows, GrowingRows
+from kdkit.data.halves import ended, halves, plain_ids, reaches_over
 from kdkit.data.reading import GrowingReading, Mark, Reading
-from kdkit.data.rendered import marked_tokens, rendered_ids, shared
-from kdkit.data.tokens import chunks, control_words, shorten_by_cuts
+from kdkit.data.rendered import marked_tokens, rendered_ids, shared, special_words
+from kdkit.data.tokens import chunks, shorten_by_cuts
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    import re
+    from collections.abc import Iterable, Sequence
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import TokenLimits
@@ -31,17 +33,26 @@ if TYPE_CHECKING:
 PROBE = "x = 1"
 
 
-def read_sequences(examples: Iterable[Example], tokenizer: Tokenizer, limits: TokenLimits) -> Reading:
+def read_sequences(
+    examples: Iterable[Example], tokenizer: Tokenizer, limits: TokenLimits, *, stops: frozenset[int] = frozenset()
+) -> Reading:
     """Token ids of every example, within the limits: `source_ids` are what is read first, `target_ids` the labels.
 
     A prompt that is too long is shortened by its `cuts`, in their order, then at its beginning: the completion follows
     its end. Every row has at least one token before its labels, since the first of them is judged by the last of these.
     A text becomes rows of blocks, and a conversation a row for each of the assistant's turns.
 
+    Args:
+        examples: The rows.
+        tokenizer: The tokenizer.
+        limits: The limits.
+        stops: All tokens at which the model stops; beside the one that ends texts, a model may have others.
+
     Raises:
-        UsageError: The tokenizer has no token that ends a text, or no chat template for a conversation.
+        UsageError: The tokenizer has no token that ends a text, or no chat template for a conversation, or the limits
+            leave the blocks of a text nothing to learn.
     """
-    growing, reader = GrowingReading(), _Reader.of(tokenizer, limits)
+    growing, reader = GrowingReading(), _Reader.of(tokenizer, limits, stops)
     for form, rows in groupby(examples, key=lambda row: row.form):
         if form == "pair":
             reader.pairs(rows, growing)
@@ -81,7 +92,7 @@ def completion_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]
     """The labels of whole completions, each alone."""
     end = ending(tokenizer)
     rows = [Example(id="", source="", target=text) for text in texts]
-    return [[*half.completion, end] for half in _halves(rows, tokenizer)]
+    return [[*half.completion, end] for half in halves(rows, tokenizer, special_words(tokenizer))]
 
 
 def beginning(tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -106,12 +117,6 @@ def ending(tokenizer: Tokenizer) -> int:
     return end
 
 
-def plain_ids(tokenizer: Tokenizer, texts: Sequence[str], **options: Any) -> list[list[int]]:
-    """The tokens of texts, without those that begin and end them."""
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False, **options)["input_ids"]
-    return ids
-
-
 @attrs.frozen(kw_only=True)
 class _Reader:
     """Reads examples of each form with one tokenizer.
@@ -122,6 +127,8 @@ class _Reader:
         end: The token that ends texts.
         start: What begins every row.
         first: What begins a row that would be empty otherwise: blocks, and rows without a prompt.
+        stops: The tokens at which the model stops: `end` is one of them.
+        special: Finds the special tokens that a text spells.
     """
 
     tokenizer: Tokenizer
@@ -129,37 +136,48 @@ class _Reader:
     end: int
     start: tuple[int, ...]
     first: tuple[int, ...]
+    stops: frozenset[int]
+    special: re.Pattern[str]
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, limits: TokenLimits) -> _Reader:
+    def of(cls, tokenizer: Tokenizer, limits: TokenLimits, stops: frozenset[int] = frozenset()) -> _Reader:
         """A reader; refuses a tokenizer without an end."""
         end, start = ending(tokenizer), beginning(tokenizer)
         begins = getattr(tokenizer, "bos_token_id", None)
         first = start or ((end if begins is None else begins),)
-        return cls(tokenizer=tokenizer, limits=limits, end=end, start=start, first=first)
+        return cls(
+            tokenizer=tokenizer,
+            limits=limits,
+            end=end,
+            start=start,
+            first=first,
+            stops=stops | {end},
+            special=special_words(tokenizer),
+        )
 
     def pairs(self, examples: Iterable[Example], growing: GrowingReading) -> None:
         """Add prompts with their completions."""
         for chunk in chunks(examples, self.limits, keep="tail"):
             fitting = self.fitting(chunk)
-            halves = list(_halves(fitting, self.tokenizer))
-            labels = [[*half.completion, self.end] for half in halves]
+            parted = halves(fitting, self.tokenizer, self.special)
+            labels = [[*half.completion, self.end] for half in parted]
             marks = [
                 self._mark(half.prompt, label, half.straddles)
                 | (Mark.SHORTENED if len(row.source) != len(whole.source) else 0)
-                for half, label, row, whole in zip(halves, labels, fitting, chunk, strict=True)
+                for half, label, row, whole in zip(parted, labels, fitting, chunk, strict=True)
             ]
             growing.add(
                 [example.id for example in fitting],
-                [self.begun(half.prompt) for half in halves],
+                [self.begun(half.prompt) for half in parted],
                 [label[: self.limits.max_target] for label in labels],
                 bytes(marks),
             )
 
     def texts(self, examples: Iterable[Example], growing: GrowingReading) -> None:
         """Add the blocks of texts."""
+        check_room(self.limits, begins=len(self.first))
         for row in examples:
-            (tokens,) = text_tokens([row.target], self.tokenizer)
+            (tokens,) = text_tokens([row.target], self.tokenizer, self.special)
             cut = blocks(tokens, end=self.end, begins=len(self.first), limits=self.limits)
             growing.add_parts(
                 [
@@ -189,8 +207,8 @@ class _Reader:
         """What is read before a turn, its labels and its mark."""
         ids, places = rendered_ids(turn.full, self.tokenizer)
         if places:
-            size = _ended(places, turn.boundary)
-            straddles = size < len(ids) and places[size][0] < turn.boundary
+            size = ended(places, turn.boundary)
+            straddles = reaches_over(ids, places, size, turn.boundary, self.tokenizer)
         else:
             alone = attrs.evolve(turn.full, text=turn.full.text[: turn.boundary])
             size, straddles = shared(ids, rendered_ids(alone, self.tokenizer)[0]), False
@@ -204,18 +222,24 @@ class _Reader:
         return self.begun(ids[:size]), labels[: self.limits.max_target], mark
 
     def _stopped(self, ids: list[int]) -> list[int]:
-        """A turn up to the token that ends it.
+        """A turn up to the first token at which the model stops.
 
-        That is the one that ends texts; in a template that writes another, the special token after which nothing but
-        white space follows. A template that writes none leaves it to the next message: then it is added.
+        In a template that writes none of these, up to the special token after which nothing but white space follows. A
+        template that writes no special token either leaves the stop to the next message: then it is added.
         """
-        if self.end in ids:
-            return ids[: ids.index(self.end) + 1]
-        special = frozenset(getattr(self.tokenizer, "added_tokens_decoder", ()))
-        last = max((place for place, each in enumerate(ids) if each in special), default=None)
+        first = next((place for place, each in enumerate(ids) if each in self.stops), None)
+        if first is not None:
+            return ids[: first + 1]
+        last = max((place for place, each in enumerate(ids) if each in self._special_ids), default=None)
         if last is not None and not "".join(self.tokenizer.batch_decode([ids[last + 1 :]])).strip():
             return ids[: last + 1]
         return [*ids, self.end]
+
+    @property
+    def _special_ids(self) -> frozenset[int]:
+        """The special tokens: not all that were added are."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        return frozenset(place for place, token in added.items() if token.special)
 
     def _mark(self, prompt: Sequence[int], labels: Sequence[int], straddles: bool) -> int:  # noqa: FBT001
         """The mark of a prompt and its whole labels, which end with a stop."""
@@ -252,43 +276,3 @@ class _Reader:
             else row
             for row in chunk
         ]
-
-
-@attrs.frozen
-class _Half:
-    """The tokens of a row's prompt and of its completion, and whether the first of the latter begins in the former."""
-
-    prompt: list[int]
-    completion: list[int]
-    straddles: bool = False
-
-
-def _halves(rows: Sequence[Example], tokenizer: Tokenizer) -> Iterator[_Half]:
-    """The tokens of each row's prompt and of its completion."""
-    if not rows:
-        return  # transformers makes an error of no texts
-    wholes = [row.source + row.target for row in rows]
-    if getattr(tokenizer, "is_fast", True):
-        made = tokenizer(wholes, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        ids = made["input_ids"]
-        offsets = made["offset_mapping"]
-        sizes = [_ended(places, len(row.source)) for row, places in zip(rows, offsets, strict=True)]
-        firsts = [places[size][0] if size < len(places) else None for places, size in zip(offsets, sizes, strict=True)]
-    else:  # which cannot say where a token lies: what both have in common is the prompt's
-        ids, alone = plain_ids(tokenizer, wholes), plain_ids(tokenizer, [row.source for row in rows])
-        sizes, firsts = [shared(*each) for each in zip(ids, alone, strict=True)], [None] * len(rows)
-    words = control_words(tokenizer)
-    for row, both, size, first in zip(rows, ids, sizes, firsts, strict=True):
-        if any(word in row.target for word in words):  # text is text: a completion that spells an end has none there
-            (prompt,), (completion,) = (
-                plain_ids(tokenizer, [row.source]),
-                plain_ids(tokenizer, [row.target], split_special_tokens=True),
-            )
-            yield _Half(prompt, completion)
-        else:
-            yield _Half(both[:size], both[size:], straddles=first is not None and first < len(row.source))
-
-
-def _ended(places: Sequence[tuple[int, int]], boundary: int) -> int:
-    """How many of the first tokens end before the boundary, given where each begins and ends."""
-    return next((place for place, (_, end) in enumerate(places) if end > boundary), len(places))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdkit.models.causal import CausalModel, causal_model
-from kdkit.models.ends import end_ids
+from kdkit.models.ends import end_ids, stops_of
 from kdkit.models.kinds import DecoderOnly, EncoderDecoder, HFKind
 from kdkit.models.languages import adopt_languages, set_languages
 from kdkit.models.layers import config_with_layers, keep_layers
@@ -72,6 +72,7 @@ __all__ = [
     "set_languages",
     "size_of",
     "source_size",
+    "stops_of",
     "target_size",
     "tokenizer_digest",
     "train_bpe",

@@ -28,3 +28,17 @@ def end_ids(config: Any, tokenizer: Tokenizer) -> frozenset[int]:
         if found is not None:
             return frozenset(found if isinstance(found, list) else [found])
     return frozenset()
+
+
+def stops_of(tokenizer: Tokenizer) -> frozenset[int]:
+    """The ids at which the model stops in whose folder a tokenizer lies; none where it lies in no model's folder.
+
+    Raises:
+        UsageError: The generation configuration in the folder cannot be read.
+    """
+    name = getattr(tokenizer, "name_or_path", "")
+    folder = Path(name)
+    if not name or not any((folder / file).is_file() for file in ("generation_config.json", "config.json")):
+        return frozenset()
+    found = generation_of(folder).eos_token_id
+    return frozenset() if found is None else frozenset(found if isinstance(found, list) else [found])

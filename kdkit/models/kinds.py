@@ -11,6 +11,7 @@ from kdkit.data.tokens import read, target_ids
 from kdkit.errors import UsageError
 from kdkit.models.auto import CAUSAL, SEQ2SEQ
 from kdkit.models.config_fields import config_of_side
+from kdkit.models.ends import stops_of
 from kdkit.models.loading import load_tokenizer
 from kdkit.models.making import size_of
 
@@ -169,7 +170,7 @@ class DecoderOnly(_Sized):
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> Reading:
         """Token ids of every example, or of its parts: what is read first, and the labels that follow it."""
-        return read_sequences(examples, tokenizer, limits)
+        return read_sequences(examples, tokenizer, limits, stops=stops_of(tokenizer))
 
     def target_ids(self, texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]]:
         """The labels of whole completions that follow nothing."""

@@ -22,12 +22,13 @@ from kdkit.data import corpus as corpora
 from kdkit.data.columns import Ragged, offsets_of
 from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.reading import Reading, Refusals
+from kdkit.data.rendered import special_words
 from kdkit.data.rows import Rows
 from kdkit.data.rows import rows_of as encoded_rows
 from kdkit.data.text_rows import NAMES, TextColumns, TextRows
 from kdkit.data.tokens import control_words
 from kdkit.errors import DamagedData
-from kdkit.models import tokenizer_digest
+from kdkit.models import stops_of, tokenizer_digest
 from kdkit.store import columns
 from kdkit.store.columns import StoredColumns
 from kdkit.store.sharing import found_or_making
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 KEPT_FROM = 1 << 20
 """Bytes of text from which a corpus is kept."""
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
-_IDS_FORMAT = 2
+_IDS_FORMAT = 3
 """Changed with whatever changes what is read of rows: `kdkit.data.tokens.read`, `kdkit.data.sequences`."""
 
 
@@ -221,6 +222,7 @@ def _key_of(tokenizer: Tokenizer, encoding: Encoding) -> str | None:
             "pipeline": pipeline,
             "tokenizer": [tokenizer_digest(tokenizer), f"{kind.__module__}:{kind.__qualname__}", languages],
             "control": control_words(tokenizer),
+            "special": [special_words(tokenizer).pattern, sorted(stops_of(tokenizer))],
             "template": getattr(tokenizer, "chat_template", None),
             "kind": how.__qualname__,
             "limits": attrs.asdict(encoding.limits),

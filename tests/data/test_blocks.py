@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from causal_kit import beginning_with_pad, tokenizer
+from causal_kit import beginning_with_pad, chat_tokenizer, tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -121,6 +121,33 @@ def test_a_long_text_is_tokenized_in_pieces():
 def test_an_overlap_has_to_leave_room():
     with pytest.raises(ValueError, match="overlap is 9, but a block has 10 tokens"):
         TokenLimits(max_length=10, overlap=9)
+
+
+def test_an_overlap_has_to_leave_room_after_all_that_begins_a_block():
+    """GLM-4 begins with two tokens: one block after the other had nothing, without end."""
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    backend = type(tokenizer().backend_tokenizer).from_str(tokenizer().backend_tokenizer.to_str())
+    backend.post_processor = processors.TemplateProcessing(
+        single="<pad> </s> $A", special_tokens=[("<pad>", 0), ("</s>", 1)]
+    )
+    its = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="</s>")
+    assert [row.source_ids[:2] for row in read("max of 3", its=its, max_length=6, overlap=3).encoded[:2]] == [
+        (0, 1)
+    ] * 2
+    with pytest.raises(UsageError, match=r"begins each block .* with 2 tokens.*set tokens.overlap to 3 or less"):
+        read("max of 3", its=its, max_length=6, overlap=4)
+    with pytest.raises(UsageError, match=r"tokens.max_length is 2, but .* set it to 3 or more"):
+        read("max of 3", its=its, max_length=2)
+
+
+@pytest.mark.parametrize("spelt", ["max<|user|> of", "max<|user|> of</s>"])
+def test_a_text_that_spells_any_special_token_is_text(spelt):
+    its = chat_tokenizer("x")
+    (row,) = read(spelt, its=its).encoded
+    assert not {END, *its.convert_tokens_to_ids(["<|user|>"])} & set(row.target_ids[:-1])
+    assert its.decode(row.target_ids[:-1]) == spelt
 
 
 def test_an_encoder_decoder_refuses_texts():

@@ -94,6 +94,31 @@ def test_a_stop_of_the_template_s_own_is_the_last_label():
     assert texts(rows)[0][1] == "3<|user|>"
 
 
+def test_a_turn_ends_with_the_first_token_at_which_the_model_stops(tmp_path):
+    """Phi-3 closes turns with <|end|>, and the rendering with the token that ends texts."""
+    template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|system|>\n{% endfor %}"
+    template += "{% if add_generation_prompt %}<|assistant|>{% else %}{{ eos_token }}{% endif %}"
+    chat_tokenizer(template).save_pretrained(tmp_path)
+    its = DecoderOnly().load_tokenizer(str(tmp_path))
+    assert texts(read("", said("x", "3"), its=its))[0][1] == "3<|system|>\n</s>"  # nothing says what stops the model
+    stops = [its.eos_token_id, its.convert_tokens_to_ids("<|system|>")]
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": stops}))
+    rows = read("", said("x", "3", "x", "<|system|>4"), its=its)
+    assert [label for _, label in texts(rows)] == ["3<|system|>", "<|system|>4<|system|>"]
+    assert [row.target_ids.count(stops[1]) for row in rows.encoded] == [1, 1]
+    assert rows.reading.counts()["stops"] == 2
+
+
+def test_an_added_token_that_is_not_special_stops_no_turn():
+    import copy
+
+    template = "{% for m in messages %}{% if not loop.first %}</s>{% endif %}<|{{ m.role }}|>{{ m.content }}"
+    template += "{% endfor %}{% if add_generation_prompt %}</s><|assistant|>{% endif %}"
+    its = copy.deepcopy(chat_tokenizer(template))
+    its.add_tokens(["<call>", "</call>"])
+    assert texts(read("", said("x", "<call>3</call>"), its=its))[0][1] == "<call>3</call></s>"
+
+
 def test_words_that_spell_special_tokens_stay_text():
     rows = read(CHATML, said("x </s> <|assistant|>", "</s>3"))
     (row,) = rows.encoded

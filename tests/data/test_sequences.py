@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from causal_kit import beginning_with_pad, examples, tokenizer
+from causal_kit import beginning_with_pad, chat_tokenizer, examples, tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,6 +67,19 @@ def test_a_completion_that_spells_the_end_does_not_end_there():
     row = one("max", " of </s> 3")
     assert row.target_ids.count(tokenizer().eos_token_id) == 1
     assert text(row.target_ids[:-1]) == " of </s> 3"
+
+
+def test_a_completion_that_spells_any_special_token_is_text():
+    its = chat_tokenizer("x")
+    role = its.convert_tokens_to_ids("<|user|>")
+    for source, target in (("max", " of <|user|> 3"), ("max <|us", "er|> 3"), ("<|user|>max", " of<|user|>")):
+        row = one(source, target, its=its)
+        assert role not in row.target_ids
+        assert row.source_ids.count(role) == source.count("<|user|>")  # of a template that is written by hand
+        assert its.decode([*row.source_ids, *row.target_ids[:-1]]) == source + target
+    plain = its("max of <|user|>", split_special_tokens=True)["input_ids"]
+    row = one("max", " of <|user|>", its=its)
+    assert [*row.source_ids, *row.target_ids[:-1]] == plain  # still one text with its prompt
 
 
 def test_what_begins_texts_comes_once():

@@ -114,7 +114,7 @@ class Rows:
 
     @cached_property
     def documents(self) -> tuple[str, ...]:
-        """Which document each row belongs to, by its id; a row that is no part of another is its own.
+        """Which document each row belongs to, by its id; a row that was not cut out of another is its own.
 
         Rows of one document are alike, so what resamples rows resamples documents.
         """

@@ -18,10 +18,12 @@ COLUMNS = {
     "targets_cut": "labels cut",
     "straddling": "straddling",
     "marked_otherwise": "marked otherwise",
+    "opened_otherwise": "opened otherwise",
+    "lacking_tools": "lacking tools",
     "left_out": "left out",
 }
-"""Counts, by the heads of their columns; the last two stand only where they are not 0."""
-_SELDOM = ("marked_otherwise", "left_out")
+"""Counts, by the heads of their columns; those of `_SELDOM` stand only where they are not 0."""
+_SELDOM = ("marked_otherwise", "opened_otherwise", "lacking_tools", "left_out")
 _MOST = 1200
 """Characters of a part of a row that are printed whole."""
 

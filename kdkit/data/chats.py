@@ -81,12 +81,16 @@ class Turn:
         full: The rendering that includes it.
         boundary: How many characters of that are the prompt.
         marked: What of `full` the template marks as this turn, from where to where; None where it marks nothing.
+        is_opened: Whether `full` begins with the conversation and the template's own opening of an answer.
+        lacks_tools: Whether the template writes nothing of the tools, or nothing of the calls of this turn.
     """
 
     number: int
     full: Rendered
     boundary: int
     marked: tuple[int, int] | None = None
+    is_opened: bool = True
+    lacks_tools: bool = False
 
 
 @attrs.frozen
@@ -137,29 +141,62 @@ class ChatTemplate:
             except _jinja_errors() as error:
                 yield Refused(number, f"the chat template refuses it ({first_line(error)})")
 
-    def opened(self, conversation: str) -> Rendered:
-        """A conversation, and the opening of the assistant's answer to it."""
+    def opened(self, conversation: str) -> Rendered | str:
+        """A conversation with the opening of the assistant's answer to it, or why there is none: a clause."""
         table = json.loads(conversation)
-        return self._render(table["messages"], table.get("tools") or None, opens=True)
+        try:
+            return self._render(table["messages"], table.get("tools") or None, opens=True)
+        except _jinja_errors() as error:
+            return f"the chat template refuses it ({first_line(error)})"
 
     def _turn(
         self, number: int, before: list[dict[str, Any]], after: list[dict[str, Any]], tools: Any
     ) -> Turn | Refused:
         prompt, full = self._render(before, tools, opens=True), self._render(after, tools, opens=False)
         boundary = len(prompt.text)
-        if not full.text.startswith(prompt.text):
+        is_opened, is_written = full.text.startswith(prompt.text), True
+        if not is_opened:
             base = self._render(before, tools, opens=False).text
-            boundary = shared(prompt.text, full.text)
+            boundary, is_written = shared(prompt.text, full.text), full.text != base
             if not base or not full.text.startswith(base) or boundary < len(base):
                 return Refused(number, "the chat template writes what precedes the turn otherwise once it is there")
-        marked = self._marked(after, tools, full) if self._marks else None
-        return Turn(number=number, full=full, boundary=boundary, marked=marked)
+        if not is_written or (_says(after[-1]) and not self._has_text(full, boundary)):
+            return Refused(number, "the chat template writes nothing of it after the prompt")
+        return Turn(
+            number=number,
+            full=full,
+            boundary=boundary,
+            marked=self._marked(after, tools, full) if self._marks else None,
+            is_opened=is_opened,
+            lacks_tools=self._lacks_tools(after, tools, full),
+        )
+
+    def _has_text(self, full: Rendered, boundary: int) -> bool:
+        """Whether a rendering has more than special tokens and white space behind a place."""
+        spelt = any(end > boundary for _, end in full.plain)
+        return spelt or bool(self._spelt.special.sub("", full.text[boundary:]).strip())
+
+    def _lacks_tools(self, messages: list[dict[str, Any]], tools: Any, full: Rendered) -> bool:
+        """Whether a rendering is the same without the tools, or without the calls of the last message."""
+        *before, last = messages
+        others = []
+        if tools:
+            others.append((messages, None))
+        if last.get("tool_calls"):
+            others.append(([*before, {key: each for key, each in last.items() if key != "tool_calls"}], tools))
+        for its, given in others:
+            try:
+                if self._render(its, given, opens=False) == full:
+                    return True
+            except _jinja_errors():  # it cannot do without, so it reads them
+                continue
+        return False
 
     def _render(self, messages: list[dict[str, Any]], tools: Any, *, opens: bool) -> Rendered:
-        hidden, spelt = self._spelt.hidden([messages, tools])
+        its, given, spelt = self._spelt.hidden(messages, tools)
         text: str = self.tokenizer.apply_chat_template(
-            [hidden[0]],
-            tools=hidden[1],
+            [its],
+            tools=given,
             chat_template=self._template(tools),
             tokenize=False,
             add_generation_prompt=opens,
@@ -174,11 +211,11 @@ class ChatTemplate:
         """
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        hidden, spelt = self._spelt.hidden([messages, tools])
+        its, given, spelt = self._spelt.hidden(messages, tools)
         template = self._template(tools)
         (text,), (spans,) = render_jinja_template(
-            [hidden[0]],
-            tools=hidden[1],
+            [its],
+            tools=given,
             chat_template=template,
             return_assistant_tokens_mask=True,
             **self.tokenizer.special_tokens_map,
@@ -199,6 +236,19 @@ class ChatTemplate:
     def _template(self, tools: Any) -> str:
         template: str = self.tokenizer.get_chat_template(tools=tools)
         return _CLOCK + template if "strftime_now" in template else template
+
+
+def _says(message: Mapping[str, Any]) -> bool:
+    """Whether a message has something that a template ought to write."""
+
+    def has_text(value: Any) -> bool:
+        if isinstance(value, dict):
+            return any(has_text(each) for key, each in value.items() if key != "type")
+        if isinstance(value, list):
+            return any(map(has_text, value))
+        return bool(value.strip() if isinstance(value, str) else value)
+
+    return any(has_text(message.get(name)) for name in ("content", "tool_calls"))
 
 
 def _jinja_errors() -> tuple[type[Exception], ...]:

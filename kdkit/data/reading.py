@@ -40,6 +40,10 @@ class Mark(IntFlag):
     """Its first label begins within the prompt: the token reaches over the boundary."""
     DIFFERS = 16
     """The chat template marks other tokens as the assistant's than those that are its labels."""
+    OPENED = 32
+    """A server asks for it at another place: the chat template's opening of an answer is not how the turn begins."""
+    LACKS_TOOLS = 64
+    """The chat template writes nothing of its tools, or nothing of its calls."""
 
 
 COUNTED = {
@@ -48,6 +52,8 @@ COUNTED = {
     "targets_cut": Mark.CUT,
     "straddling": Mark.STRADDLES,
     "marked_otherwise": Mark.DIFFERS,
+    "opened_otherwise": Mark.OPENED,
+    "lacking_tools": Mark.LACKS_TOOLS,
 }
 """The marks by the names that they have in `data/report.json`."""
 

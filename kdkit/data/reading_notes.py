@@ -14,14 +14,22 @@ if TYPE_CHECKING:
 
     from kdkit.data.rows import Rows
 
+_SENTENCES = {
+    Mark.DIFFERS: "the labels of {turns} are not what the chat template marks as the assistant's ({first}); the labels "
+    "are what follows the prompt, so look at them: kdkit plan --show",
+    Mark.OPENED: "{turns} of the assistant do not begin as the chat template opens an answer ({first}): the labels "
+    "follow what both have in common, so a server asks for an answer at another place than the one that is learned; "
+    "look at them: kdkit plan --show",
+    Mark.LACKS_TOOLS: "the chat template writes nothing of the tools, or nothing of the calls, of {turns} ({first}): "
+    "the models neither see nor learn them; use a tokenizer whose template does",
+}
+
 
 def notes_on_reading(found: Sequence[Rows]) -> Iterator[str]:
     """Warnings about the rows of all splits: a sentence each."""
     for drop in merged(drop for each in found for drop in each.left_out):
         yield f"of the turns of conversations {reason_of(drop)}"
-    other = [id_ for each in found for id_ in each.encoded.take(each.reading.marked(Mark.DIFFERS)).each_id()]
-    if other:
-        yield (
-            f"the labels of {plural(len(other), 'turn')} are not what the chat template marks as the assistant's "
-            f"({first_few(other)}); the labels are what follows the prompt, so look at them: kdkit plan --show"
-        )
+    for mark, sentence in _SENTENCES.items():
+        ids = [id_ for each in found for id_ in each.encoded.take(each.reading.marked(mark)).each_id()]
+        if ids:
+            yield sentence.format(turns=plural(len(ids), "turn"), first=first_few(ids))

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 _PRIVATE = (0xF0000, 0x100000, 0xE000)
 """Where characters begin that stand for nothing; texts seldom have them."""
-_NAMES = ("role", "type")
-"""Fields of messages that templates compare, and that hold no text of people."""
+_NAMES = (("role",), ("type",))
+"""Fields that templates compare, and that hold no text of people: of a message, and of what it holds in `_LISTS`."""
+_LISTS = ("content", "tool_calls")
+_SOUGHT = re.compile(
+    r"""\.\s*(?:r?split|startswith|endswith|r?find|replace|[lr]?strip)\(\s*(['"])(.+?)\1"""
+    r"""|(['"])([^'"]+)\3\s+(?:not\s+)?in\b"""
+)
+"""What a template looks for in the text of a message."""
 
 
 @attrs.frozen
@@ -31,10 +37,11 @@ class Rendered:
     plain: tuple[tuple[int, int], ...] = ()
 
 
-def special_words(tokenizer: Any) -> re.Pattern[str]:
+def special_words(tokenizer: Any, but: Collection[str] = ()) -> re.Pattern[str]:
     """Finds a tokenizer's special tokens, as people may spell them; the longest of those that begin alike."""
     added = (token.content for token in getattr(tokenizer, "added_tokens_decoder", {}).values() if token.special)
-    words = sorted({*added, *getattr(tokenizer, "all_special_tokens", ())}, key=lambda word: (-len(word), word))
+    found = {*added, *getattr(tokenizer, "all_special_tokens", ())} - {*but}
+    words = sorted(found, key=lambda word: (-len(word), word))
     return re.compile("|".join(map(re.escape, filter(None, words))) or r"(?!)")
 
 
@@ -45,41 +52,51 @@ class SpeltTokens:
     tokenizer: Any
 
     @cached_property
-    def _special(self) -> re.Pattern[str]:
-        return special_words(self.tokenizer)
+    def special(self) -> re.Pattern[str]:
+        """Finds them. Those that the template looks for in texts (`<think>`) are meant, save for a text's own ends."""
+        sought = [match[2] or match[4] for match in _SOUGHT.finditer(str(self.tokenizer.chat_template))]
+        ends = {getattr(self.tokenizer, f"{name}_token", None) for name in ("bos", "eos", "pad")}
+        words = special_words(self.tokenizer)
+        return special_words(self.tokenizer, but={word for each in sought for word in words.findall(each)} - ends)
 
-    def hidden(self, value: Any) -> tuple[Any, dict[str, str]]:
+    def hidden(self, messages: Any, tools: Any) -> tuple[Any, Any, dict[str, str]]:
         """What a template reads, with a private character for each special token that a text of it spells."""
-        found = dict.fromkeys(self._spelt(value))
+        found: dict[str, str] = {}
+
+        def look(text: str) -> str:
+            found.update(dict.fromkeys(self.special.findall(text), ""))
+            return text
+
+        _each_text(messages, look, _NAMES)
+        _each_text(tools, look)
         if not found:
-            return value, {}
-        whole = json.dumps(value, ensure_ascii=False)
+            return messages, tools, {}
+        whole = json.dumps([messages, tools], ensure_ascii=False)
         base = next((each for each in _PRIVATE if not any(chr(each + i) in whole for i in range(len(found)))), None)
         if base is None:
-            return value, {}
+            return messages, tools, {}
         characters = {word: chr(base + number) for number, word in enumerate(found)}
 
-        def hide(each: Any) -> Any:
-            if isinstance(each, str):
-                return self._special.sub(lambda match: characters[match[0]], each)
-            if isinstance(each, list):
-                return [hide(item) for item in each]
-            if isinstance(each, dict):
-                return {key: item if key in _NAMES else hide(item) for key, item in each.items()}
-            return each
+        def hide(text: str) -> str:
+            return self.special.sub(lambda match: characters[match[0]], text)
 
-        return hide(value), {character: word for word, character in characters.items()}
+        spelt = {character: word for word, character in characters.items()}
+        return _each_text(messages, hide, _NAMES), _each_text(tools, hide), spelt
 
-    def _spelt(self, value: Any) -> Iterator[str]:
-        if isinstance(value, str):
-            yield from self._special.findall(value)
-        elif isinstance(value, list):
-            for item in value:
-                yield from self._spelt(item)
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                if key not in _NAMES:
-                    yield from self._spelt(item)
+
+def _each_text(value: Any, change: Callable[[str], str], names: Sequence[Sequence[str]] = ()) -> Any:
+    """A value with each of its texts changed, keys too; not the fields that `names` has for this level."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_each_text(item, change, names) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = names[0] if names else ()
+    return {
+        change(key): item if key in kept else _each_text(item, change, names[1:] if key in _LISTS else ())
+        for key, item in value.items()
+    }
 
 
 def rendered_ids(rendered: Rendered, tokenizer: Any) -> tuple[list[int], list[tuple[int, int]]]:

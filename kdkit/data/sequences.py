@@ -71,19 +71,16 @@ def encode_sequences(examples: Iterable[Example], tokenizer: Tokenizer, limits: 
 def encode_prompts(examples: Iterable[Example], tokenizer: Tokenizer, limits: TokenLimits) -> EncodedRows:
     """What a model reads when it has to write: the prompts, tokenized alone as whoever uses it does.
 
-    After a conversation it writes the assistant's next turn; a text it continues.
+    After a conversation it writes the assistant's next turn; a text it continues, read as in training.
+
+    Raises:
+        UsageError: The tokenizer has no token that ends a text, or its chat template refuses a conversation.
     """
     reader, growing = _Reader.of(tokenizer, limits), GrowingRows()
     template = ChatTemplate.of(tokenizer) if any(row.form == "chat" for row in examples) else None
     for chunk in chunks(examples, limits, keep="tail"):
         fitting = reader.fitting(chunk)
-        prompts = [
-            rendered_ids(template.opened(row.target), tokenizer)[0]
-            if template is not None and row.form == "chat"
-            else plain_ids(tokenizer, [row.target if row.form == "text" else row.source])[0]
-            for row in fitting
-        ]
-        sources = [reader.begun(prompt) for prompt in prompts]
+        sources = [reader.prompt(row, template) for row in fitting]
         growing.add_lists([example.id for example in fitting], sources, [()] * len(fitting))
     return growing.done()
 
@@ -203,6 +200,19 @@ class _Reader:
                     parts.append((f"{row.id}#{turn.number}", *self._turn(turn)))
             growing.add_parts(parts)
 
+    def prompt(self, row: Example, template: ChatTemplate | None) -> tuple[int, ...]:
+        """What is read where a text is to be written for a row; the template is for conversations."""
+        if row.form == "text":
+            (tokens,) = text_tokens([row.target], self.tokenizer, self.special)
+            room = max(self.limits.max_source - len(self.first), 0)
+            return (*self.first, *(tokens.ids_X[-room:].tolist() if room else ()))
+        if template is None or row.form != "chat":
+            return self.begun(plain_ids(self.tokenizer, [row.source])[0])
+        opened = template.opened(row.target)
+        if isinstance(opened, str):
+            raise UsageError(f"{row.id}: the row cannot be used because {opened}; correct it, or set data.skip_broken")
+        return self.begun(rendered_ids(opened, self.tokenizer)[0])
+
     def _turn(self, turn: Turn) -> tuple[tuple[int, ...], list[int], int]:
         """What is read before a turn, its labels and its mark."""
         ids, places = rendered_ids(turn.full, self.tokenizer)
@@ -214,6 +224,7 @@ class _Reader:
             size, straddles = shared(ids, rendered_ids(alone, self.tokenizer)[0]), False
         labels = self._stopped(ids[size:])
         mark = self._mark(ids[:size], labels, straddles)
+        mark |= (0 if turn.is_opened else Mark.OPENED) | (Mark.LACKS_TOOLS if turn.lacks_tools else 0)
         if turn.marked is not None and places:
             is_marked = marked_tokens(turn.marked, places)
             stop = size + len(labels) - 1  # some templates mark the stop, and some do not: it is a label in any case

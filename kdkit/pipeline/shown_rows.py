@@ -24,6 +24,8 @@ SENTENCES = {
     Mark.CUT: "the labels were too many and lost their end",
     Mark.STRADDLES: "the first label begins in the prompt",
     Mark.DIFFERS: "the chat template marks other tokens as the assistant's",
+    Mark.OPENED: "the chat template opens an answer otherwise",
+    Mark.LACKS_TOOLS: "the chat template leaves out its tools or calls",
 }
 
 

@@ -10,8 +10,10 @@ from causal_kit import chat_tokenizer, tokenizer
 from kdkit.api.options import TokenLimits
 from kdkit.data.chats import ChatTemplate, chat
 from kdkit.data.reading import Mark
+from kdkit.data.reading_notes import notes_on_reading
 from kdkit.data.rendered import Rendered, marked_tokens, rendered_ids
 from kdkit.data.rows import Encoding, rows_of
+from kdkit.data.sequences import encode_prompts
 from kdkit.errors import UsageError
 from kdkit.models import DecoderOnly, EncoderDecoder
 
@@ -60,7 +62,7 @@ def test_each_turn_of_the_assistant_is_a_row_that_ends_with_the_stop():
 
 def test_a_prompt_is_what_a_server_renders():
     template = ChatTemplate.of(chat_tokenizer(CHATML))
-    assert template.opened(chat(said("max"), id="c").target).text == "<|user|>max</s>\n<|assistant|>"
+    assert template.opened(chat(said("max"), id="c").target) == Rendered("<|user|>max</s>\n<|assistant|>")
     encoding = Encoding(kind=DecoderOnly(), limits=TokenLimits())
     (prompt,) = encoding.prompts([chat(said("max"), id="c")], chat_tokenizer(CHATML))
     assert chat_tokenizer(CHATML).decode(prompt.source_ids) == "<|user|>max</s>\n<|assistant|>"
@@ -68,7 +70,38 @@ def test_a_prompt_is_what_a_server_renders():
 
 def test_what_the_opening_adds_is_left_out_where_the_turn_lacks_it():
     """A template whose opening of an answer has more than the answers of the conversation: the common prefix counts."""
-    assert texts(read(THINKS, said("x", "3"))) == [("<|user|>x</s>\n<|assistant|>", "3</s>")]
+    rows = read(THINKS, said("x", "3"))
+    assert texts(rows) == [("<|user|>x</s>\n<|assistant|>", "3</s>")]
+    assert rows.reading.counts()["opened_otherwise"] == 1
+    assert [note for note in notes_on_reading([rows]) if "1 turn of the assistant do" in note]
+    assert read(CHATML, said("x", "3")).reading.counts()["opened_otherwise"] == 0
+
+
+def test_a_turn_of_which_the_template_writes_nothing_is_refused_and_counted():
+    """Otherwise it teaches to say nothing and stop."""
+    call = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    asked = [*said("x"), {"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": "7"}]
+    rows = read(CHATML, [*asked, {"role": "assistant", "content": "It is 7."}], tools=tools)
+    assert [label for _, label in texts(rows)] == ["It is 7.</s>"]
+    assert rows.reading.counts()["lacking_tools"] == 1  # the answer too is read without the tools
+    (drop,) = rows.left_out
+    assert (drop.count, drop.reason) == (1, "the chat template writes nothing of it after the prompt")
+    assert len(read(THINKS, said("x", "max of")).left_out) == 1  # all of it would be prompt
+    skips = CHATML.replace(
+        "<|{{ m.role }}|>{{ m.content }}</s>", "{% if m.content %}<|{{ m.role }}|>{{ m.content }}</s>{% endif %}"
+    )
+    assert len(read(skips, said("x", "")).left_out) == 1
+    assert texts(read(CHATML, said("x", "")))[0][1] == "</s>"  # which says nothing
+
+
+def test_calls_that_the_template_drops_beside_a_text_are_counted():
+    messages = [*said("x"), {"role": "assistant", "content": "3", "tool_calls": [{"function": {"name": "f"}}]}]
+    rows = read(CHATML, messages)
+    assert rows.reading.counts()["lacking_tools"] == 1
+    assert [note for note in notes_on_reading([rows]) if "nothing of the calls, of 1 turn (" in note]
+    writes = CHATML.replace("{{ m.content }}", "{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}")
+    assert read(writes, messages).reading.counts()["lacking_tools"] == 0
 
 
 def test_a_template_that_changes_what_came_before_is_refused_and_counted():
@@ -81,8 +114,13 @@ def test_a_template_that_changes_what_came_before_is_refused_and_counted():
 
 
 def test_a_template_that_refuses_a_conversation_says_why():
-    (drop,) = read("{{ raise_exception('roles must alternate') }}", said("x", "3")).left_out
+    template = "{{ raise_exception('roles must alternate') }}"
+    (drop,) = read(template, said("x", "3")).left_out
     assert drop.reason == "the chat template refuses it (roles must alternate)"
+    with pytest.raises(
+        UsageError, match=r"^f\.jsonl:2: the row .* the chat template refuses it \(roles must alternate"
+    ):
+        encode_prompts([chat(said("x"), id="f.jsonl:2")], chat_tokenizer(template), TokenLimits())
 
 
 def test_an_end_that_the_template_leaves_to_the_next_message_is_added():
@@ -127,6 +165,32 @@ def test_words_that_spell_special_tokens_stay_text():
     assert row.source_ids.count(rows.tokenizer.convert_tokens_to_ids("<|assistant|>")) == 1
     assert row.target_ids.count(end) == 1
     assert texts(rows) == [("<|user|>x </s> <|assistant|></s>\n<|assistant|>", "</s>3</s>")]
+
+
+@pytest.mark.parametrize("arguments", [{"a</s>b": 1}, {"type": "a</s>b"}, [{"role": "</s>"}], {"x": {"type": "</s>"}}])
+def test_words_in_tool_calls_that_spell_special_tokens_stay_text(arguments):
+    template = CHATML.replace("{{ m.content }}", "{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}")
+    call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+    rows = read(template, [*said("x"), {"role": "assistant", "content": "", "tool_calls": [call]}])
+    assert texts(rows)[0][1] == f"{json.dumps([call])}</s>"
+    assert rows.encoded[0].target_ids.count(rows.tokenizer.eos_token_id) == 1
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_a_template_finds_the_tokens_that_it_looks_for(special):
+    """Qwen3's parts a thought from an answer by </think>, which a tokenizer may call special or not."""
+    import copy
+
+    template = CHATML.replace(
+        "{{ m.content }}", "{{ m.content.split('</think>')[-1] if not loop.last else m.content }}"
+    )
+    its = copy.deepcopy(chat_tokenizer(template))
+    its.add_tokens(["<think>", "</think>"], special_tokens=special)
+    if special:
+        its.chat_template += "{{ '' if '<think>' in messages[-1].content }}"
+    rows = read("", said("x", "<think>max</think>3", "x", "<think>of</think>4"), its=its)
+    assert texts(rows)[1][0].endswith("<|assistant|>3</s>\n<|user|>x</s>\n<|assistant|>")
+    assert its.convert_ids_to_tokens(rows.encoded[1].target_ids) == ["<think>", "of", "</think>", "4", "</s>"]
 
 
 def test_a_prompt_is_cut_on_the_left_and_a_long_turn_loses_its_stop():

@@ -15,7 +15,7 @@ from kdkit.errors import MissingInput, UsageError
 from kdkit.runs.model_card import RECIPE_FILE
 
 if TYPE_CHECKING:
-    from kdkit.api.interfaces import DataSource
+    from kdkit.api.interfaces import DataSource, Tokenizer
     from kdkit.api.values import Example
     from kdkit.data.files import Row
 
@@ -61,6 +61,7 @@ def command(model: Path, input_path: str, output: Path | None, overrides: tuple[
     device = devices.pick(recipe.device)
     student = recipe.student.open(folder, device=device)
     texts: dict[str, str] = {}
+    examples = answerable(examples, recipe.data, student.tokenizer, input_path)
     encoding = Encoding(kind=recipe.student.model_kind, limits=recipe.tokens)
     rows = encoding.prompts(examples, student.tokenizer)
     with (
@@ -108,6 +109,29 @@ def prompts_of(source: DataSource, path: str) -> list[Example]:
     for drop in skip.drops() if skip is not None else ():
         say(f"{path}: {reason_of(drop)}", err=True)
     return examples
+
+
+def answerable(examples: list[Example], source: DataSource, tokenizer: Tokenizer, path: str) -> list[Example]:
+    """The rows without the conversations that the chat template refuses, where the recipe leaves out broken rows."""
+    from kdkit.data.chats import ChatTemplate
+    from kdkit.data.given import reason_of
+    from kdkit.data.jsonlines import DropCount
+    from kdkit.data.row_options import RowOptions
+
+    if not isinstance(source, RowOptions) or not source.skip_broken or source.messages is None:
+        return examples
+    template, skip, kept = ChatTemplate.of(tokenizer), DropCount(), []
+    for example in examples:
+        opened = template.opened(example.target) if example.form == "chat" else None
+        if isinstance(opened, str):
+            skip.add(opened, example.id)
+        else:
+            kept.append(example)
+    for drop in skip.drops():
+        say(f"{path}: {reason_of(drop)}", err=True)
+    if not kept:
+        raise UsageError(f"{path} has no row that the chat template of the student takes")
+    return kept
 
 
 def _example(source: DataSource, row: Row) -> Example | str:

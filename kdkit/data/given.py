@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdkit.api.values import FORMS, SPLITS, Corpus, Cut, Drop, Example, SplitName
-from kdkit.data.chats import fault_of
+from kdkit.data.chats import NO_ANSWER, fault_of
 from kdkit.data.columns import Ragged
 from kdkit.data.encoded_rows import IdIndex
 from kdkit.data.streams import merged
@@ -116,7 +116,7 @@ def checked_prompt(given: Any, *, owner: str) -> Example | str:
     """
     if isinstance(given, str):
         return given
-    for sentence in _faults_of_row(given):
+    for sentence in _faults_of_row(given, to_answer=True):
         raise PluginError(f"{owner} makes {sentence} from a row; {_MENDED}")
     assert isinstance(given, Example)
     return given
@@ -150,7 +150,7 @@ def _faults(given: Any) -> Iterator[str]:
             yield f"returns {_kind(drop)} among its drops instead of a kdkit.api.Drop"
 
 
-def _faults_of_row(row: Any) -> Iterator[str]:
+def _faults_of_row(row: Any, *, to_answer: bool = False) -> Iterator[str]:
     if not isinstance(row, Example):
         yield f"{_kind(row)} instead of a kdkit.api.Example"
         return
@@ -165,17 +165,19 @@ def _faults_of_row(row: Any) -> Iterator[str]:
         yield "an example without an id"
     if isinstance(row.source, str):
         yield from _faults_of_cuts(row)
-    yield from _faults_of_form(row)
+    yield from _faults_of_form(row, to_answer=to_answer)
     if not isinstance(row.meta, Mapping):
         yield f"an example whose meta is {_kind(row.meta)} instead of a mapping"
     elif row.meta and not _is_json(row.meta):
         yield "an example whose meta holds a value that JSON cannot"
 
 
-def _faults_of_form(row: Example) -> Iterator[str]:
+def _faults_of_form(row: Example, *, to_answer: bool) -> Iterator[str]:
     if row.form not in FORMS:
         yield f"an example whose form is {_kind(row.form)} instead of one of {', '.join(FORMS)}"
     elif row.form == "chat" and isinstance(row.target, str) and (fault := fault_of(row.target)):
+        if to_answer and fault == NO_ANSWER:
+            return
         yield f"a chat whose target {fault} (kdkit.data.chat makes one)"
 
 

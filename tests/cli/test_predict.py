@@ -6,10 +6,11 @@ import csv
 import json
 
 import pytest
+from causal_kit import chat_tokenizer
 
 from kdkit.builtin.datasets.jsonl import Jsonl
 from kdkit.builtin.datasets.table import Table
-from kdkit.cli.predict import prompts_of
+from kdkit.cli.predict import answerable, prompts_of
 from kdkit.errors import UsageError
 
 pa = pytest.importorskip("pyarrow")
@@ -67,3 +68,18 @@ def test_a_row_that_cannot_be_used_is_named_by_its_place(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("1 left out, each because") == 2
     assert "it lacks text, which its source needs (" in said
+
+
+def test_conversations_that_the_template_refuses_are_left_out_where_broken_rows_are(tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    chats = [[{"role": "user", "content": text}] for text in ("fine", "no")]
+    path.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    template = "{% for m in messages %}{{ raise_exception('no such word') if m.content == 'no' }}{% endfor %}"
+    for skip_broken in (False, True):
+        source = Jsonl(train="t.jsonl", messages="messages", skip_broken=skip_broken)
+        rows = prompts_of(source, str(path))
+        left = answerable(rows, source, chat_tokenizer(template), str(path))
+        assert left == (rows[:1] if skip_broken else rows)
+    assert "the chat template refuses it (no such word)" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="has no row that the chat template of the student takes"):
+        answerable(rows[1:], source, chat_tokenizer(template), str(path))

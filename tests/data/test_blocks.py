@@ -150,6 +150,17 @@ def test_a_text_that_spells_any_special_token_is_text(spelt):
     assert its.decode(row.target_ids[:-1]) == spelt
 
 
+def test_a_text_to_continue_is_read_as_in_training():
+    encoding = Encoding(kind=DecoderOnly(), limits=TokenLimits())
+    for its in (tokenizer(), beginning_with_pad()):
+        row = read("max </s> x", its=its).encoded[0]
+        (prompt,) = encoding.prompts([document("max </s> x")], its)
+        assert [*prompt.source_ids, END] == [*row.source_ids, *row.target_ids]
+    short = Encoding(kind=DecoderOnly(), limits=TokenLimits(max_source=3))
+    (prompt,) = short.prompts([document("max of 3 and 4")], tokenizer())
+    assert prompt.source_ids == (END, *tokenizer()("max of 3 and 4")["input_ids"][-2:])
+
+
 def test_an_encoder_decoder_refuses_texts():
     encoding = Encoding(kind=EncoderDecoder(), limits=TokenLimits())
     with pytest.raises(UsageError, match=r"row d is a text without a source \(data.text\), which an encoder-decoder"):

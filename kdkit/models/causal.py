@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.errors import UsageError
-from kdkit.models.decoding import causal_generation_config, model_token
+from kdkit.models.decoding import causal_generation_config, has_cache, model_token
 from kdkit.models.heads import evaluating, head_layer, states_before
 from kdkit.models.joined import Sequences
 from kdkit.models.open_model import HFModel, device_of
@@ -198,6 +198,7 @@ def _one_token(module: Any) -> Any:
         pad_token_id=own.pad_token_id,
         bos_token_id=own.bos_token_id,
         eos_token_id=own.eos_token_id,
+        use_cache=has_cache(module),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import UsageError
@@ -64,7 +65,7 @@ def causal_generation_config(module: Any, tokenizer: Tokenizer, options: Generat
         min_new_tokens=options.min_new_tokens or None,
         length_penalty=options.length_penalty if options.length_penalty != 1 else None,
         no_repeat_ngram_size=options.no_repeat_ngram_size or None,
-        use_cache=True,
+        use_cache=has_cache(module),
     )
 
 
@@ -97,6 +98,23 @@ def own_cache(module: Any) -> dict[str, Any]:
     if not outgrows_cache(module):
         return {}
     return {"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache()), "use_cache": True}
+
+
+def has_cache(module: Any) -> bool:
+    """Whether transformers can generate with a cache of a decoder-only model.
+
+    It asks the cache how many tokens it has seen, and only layers of attention know: of a hybrid model's layers that
+    are all recurrent no cache can say. Without one every token reads the whole text again.
+    """
+    from transformers import DynamicCache
+
+    if "past_key_values" not in inspect.signature(module.forward).parameters:
+        return True  # it has a cache of its own, as Mamba and RWKV
+    try:
+        DynamicCache(config=module.config).get_seq_length()
+    except ValueError:
+        return False
+    return True
 
 
 def decoder_inputs(module: Any, labels_BT: torch.Tensor) -> torch.Tensor:

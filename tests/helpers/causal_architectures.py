@@ -118,8 +118,8 @@ def own_tokenizer(model_type: str, folder: Path) -> Any:
 
 
 KEPT = {"bamba": [1], "jamba": [0, 1], "lfm2": [1], "qwen3_next": [1], "recurrent_gemma": [0, 1], "rwkv": [0, 1]}
-"""The teacher's layers that a student keeps, where the first alone makes no model: a cache needs a layer of attention,
-and RWKV divides by the number of layers less one."""
+"""The teacher's layers that a student keeps, where the first alone makes no model (RWKV divides by the number of layers
+less one), or one without attention, whose texts are written without a cache."""
 
 
 def table(model_type: str) -> dict[str, Any]:

@@ -167,6 +167,27 @@ def test_texts_are_those_of_plain_transformers(tmp_path):
     )
 
 
+def test_a_student_of_the_recurrent_layers_of_a_hybrid_model_writes(tmp_path):
+    """transformers has no cache for it: what is saved says so, and writes the same texts there."""
+    from transformers import AutoModelForCausalLM
+
+    hybrid = {"model_type": "lfm2", **SIZE, "layer_types": ["conv", "full_attention", "conv"]}
+    recurrent = model({**hybrid, "num_hidden_layers": 2, "layer_types": ["conv", "conv"]})
+    options, told = Generation(beams=1, max_new_tokens=5), batch(("max of 3", "x"))
+    recurrent.adopt(options)
+    recurrent.save(tmp_path / "m", texts={})
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+    ids = told.source_ids_BS
+    for _ in range(5):
+        ids = torch.cat([ids, plain(input_ids=ids, use_cache=False).logits[:, -1].argmax(-1, keepdim=True)], dim=1)
+    assert plain.generate(told.source_ids_BS).tolist() == ids.tolist()
+    written = tokenizer().decode(ids[0, told.source_ids_BS.shape[1] :], skip_special_tokens=True)
+    assert recurrent.generate(told, options) == [written]
+    hybrid_model = model(hybrid)
+    hybrid_model.adopt(options)
+    assert hybrid_model.module.generation_config.use_cache
+
+
 def test_a_text_ends_at_any_of_several_stop_tokens():
     causal, options = model(), Generation(beams=1, max_new_tokens=8)
     told = batch(("max of 3", "x"))

@@ -26,6 +26,7 @@ from kdkit.models.making import new_model, size_of
 from kdkit.models.open_model import count_parameters, device_of
 from kdkit.models.opening import Spread, load_model
 from kdkit.models.places import find_folder
+from kdkit.models.reopening import check_reopens
 from kdkit.models.seq2seq import Seq2SeqModel
 from kdkit.models.tokenizers import (
     check_same_tokenizer,
@@ -49,6 +50,7 @@ __all__ = [
     "begin_alike",
     "causal_model",
     "check_beginning",
+    "check_reopens",
     "check_same_tokenizer",
     "check_weights",
     "config_from",

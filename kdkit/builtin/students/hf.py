@@ -97,6 +97,13 @@ class HFStudent(ABC):
         """The transformers configuration."""
         from kdkit import models
 
+        config = self._config(tokenizer, teacher_config)
+        models.check_reopens(config, tokenizer)
+        return config
+
+    def _config(self, tokenizer: Tokenizer, teacher_config: Any | None) -> Any:
+        from kdkit import models
+
         if self.model:
             return self._named_config(tokenizer)
         if self.config is not None:

@@ -33,9 +33,14 @@ class HFCausalTeacher(HFTeacher):
         """The transformers configuration."""
         from kdkit import models
 
-        if self.config is not None:
-            return models.config_from(self.config, tokenizer, self.model_kind.auto)
-        return models.load_config(self.model, self.model_kind.auto)
+        auto = self.model_kind.auto
+        if self.config is None:
+            config = models.load_config(self.model, auto)
+        else:
+            config = models.config_from(self.config, tokenizer, auto)
+        if self.is_made_here:
+            models.check_reopens(config, tokenizer)
+        return config
 
     def _ready(self, module: Any, tokenizer: Tokenizer, *, new: bool) -> TextModel:  # noqa: ARG002
         from kdkit import models

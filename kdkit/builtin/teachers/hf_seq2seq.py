@@ -45,9 +45,12 @@ class HFSeq2SeqTeacher(HFTeacher):
         from kdkit import models
 
         if self.config is not None:
-            return models.new_config(self.config, tokenizer)
-        config, folder = models.load_config(self.model), models.find_folder(self.model, weights=False)
-        models.check_beginning(config, tokenizer, folder=folder, ours=bool(self.tgt_lang))
+            config = models.new_config(self.config, tokenizer)
+        else:
+            config, folder = models.load_config(self.model), models.find_folder(self.model, weights=False)
+            models.check_beginning(config, tokenizer, folder=folder, ours=bool(self.tgt_lang))
+        if self.is_made_here:
+            models.check_reopens(config, tokenizer)
         return config
 
     def _ready(self, module: Any, tokenizer: Tokenizer, *, new: bool) -> TextModel:

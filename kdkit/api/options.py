@@ -42,6 +42,12 @@ class TokenLimits:
         "Of texts: how many of the tokens before it each block reads first, without learning them again.",
         default=0, check=not_negative, neutral=0,
     )  # fmt: skip
+    document_end: str = option(
+        "Of texts: the special token that is a label after each text, and that begins blocks where the tokenizer puts "
+        "nothing before a text; by default the tokenizer's eos_token and bos_token. Chat models have another one for "
+        'documents, such as "<|endoftext|>".',
+        default="", neutral="",
+    )  # fmt: skip
 
     def __attrs_post_init__(self) -> None:
         """Refuse an overlap that leaves a block nothing to learn."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kdkit.data.given import reason_of
 from kdkit.data.reading import Mark
 from kdkit.data.streams import merged
+from kdkit.data.text_ends import better_end
 from kdkit.system.wording import first_few, plural
 
 if TYPE_CHECKING:
@@ -33,3 +34,11 @@ def notes_on_reading(found: Sequence[Rows]) -> Iterator[str]:
         ids = [id_ for each in found for id_ in each.encoded.take(each.reading.marked(mark)).each_id()]
         if ids:
             yield sentence.format(turns=plural(len(ids), "turn"), first=first_few(ids))
+    blocks = next((each for each in found if each.are_blocks and not each.encoding.limits.document_end), None)
+    other = better_end(blocks.tokenizer) if blocks is not None else None
+    if blocks is not None and other is not None:
+        yield (
+            f"each text ends with {getattr(blocks.tokenizer, 'eos_token', '')}, with which the chat template ends "
+            "turns; this tokenizer has another token, with which such models mostly learn documents: "
+            f'tokens.document_end = "{other}"'
+        )

@@ -19,6 +19,7 @@ from kdkit.data.encoded_rows import EncodedRows, GrowingRows
 from kdkit.data.halves import ended, halves, plain_ids, reaches_over
 from kdkit.data.reading import GrowingReading, Mark, Reading
 from kdkit.data.rendered import marked_tokens, rendered_ids, shared, special_words
+from kdkit.data.text_ends import beginning, document_end, ending
 from kdkit.data.tokens import chunks, shorten_by_cuts
 from kdkit.errors import UsageError
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import TokenLimits
     from kdkit.data.chats import Turn
-
-PROBE = "x = 1"
 
 
 def read_sequences(
@@ -92,28 +91,6 @@ def completion_ids(texts: Sequence[str], tokenizer: Tokenizer) -> list[list[int]
     return [[*half.completion, end] for half in halves(rows, tokenizer, special_words(tokenizer))]
 
 
-def beginning(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """What the tokenizer puts before each text: the token that begins texts, or nothing."""
-    whole, bare = tokenizer([PROBE], verbose=False)["input_ids"][0], plain_ids(tokenizer, [PROBE])[0]
-    places = range(len(whole) - len(bare) + 1)
-    return next((tuple(whole[:place]) for place in places if whole[place : place + len(bare)] == bare), ())
-
-
-def ending(tokenizer: Tokenizer) -> int:
-    """The token that ends a text.
-
-    Raises:
-        UsageError: The tokenizer has none.
-    """
-    end = tokenizer.eos_token_id
-    if end is None:
-        raise UsageError(
-            "the tokenizer has no token that ends a text (eos_token), so a model would never learn to stop; set one in "
-            "its tokenizer_config.json"
-        )
-    return end
-
-
 @attrs.frozen(kw_only=True)
 class _Reader:
     """Reads examples of each form with one tokenizer.
@@ -172,15 +149,16 @@ class _Reader:
 
     def texts(self, examples: Iterable[Example], growing: GrowingReading) -> None:
         """Add the blocks of texts."""
-        check_room(self.limits, begins=len(self.first))
+        first, end = self._around_texts
+        check_room(self.limits, begins=len(first))
         for row in examples:
             (tokens,) = text_tokens([row.target], self.tokenizer, self.special)
-            cut = blocks(tokens, end=self.end, begins=len(self.first), limits=self.limits)
+            cut = blocks(tokens, end=end, begins=len(first), limits=self.limits)
             growing.add_parts(
                 [
                     (
                         f"{row.id}#{number}",
-                        (*self.first, *block.read),
+                        (*first, *block.read),
                         block.labels,
                         Mark.STOPS if block.ends else 0,
                     )
@@ -204,8 +182,9 @@ class _Reader:
         """What is read where a text is to be written for a row; the template is for conversations."""
         if row.form == "text":
             (tokens,) = text_tokens([row.target], self.tokenizer, self.special)
-            room = max(self.limits.max_source - len(self.first), 0)
-            return (*self.first, *(tokens.ids_X[-room:].tolist() if room else ()))
+            first, _ = self._around_texts
+            room = max(min(self.limits.max_source, self.limits.max_length) - len(first), 0)
+            return (*first, *(tokens.ids_X[-room:].tolist() if room else ()))
         if template is None or row.form != "chat":
             return self.begun(plain_ids(self.tokenizer, [row.source])[0])
         opened = template.opened(row.target)
@@ -259,6 +238,14 @@ class _Reader:
             | (Mark.CUT if len(labels) > self.limits.max_target else Mark.STOPS)
             | (Mark.STRADDLES if straddles else 0)
         )
+
+    @property
+    def _around_texts(self) -> tuple[tuple[int, ...], int]:
+        """What begins the blocks of texts, and what ends texts."""
+        if not self.limits.document_end:
+            return self.first, self.end
+        end = document_end(self.tokenizer, self.limits.document_end)
+        return self.start or (end,), end
 
     @property
     def _room(self) -> int:

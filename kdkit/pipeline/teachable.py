@@ -130,6 +130,8 @@ def _without_an_end(role: str, ends: frozenset[int], read: Rows, limit: int) -> 
     """Targets whose last token does not end a text."""
     rows, stops = read.encoded, Ends.of(read.tokenizer, ends)
     if read.are_blocks:
+        if read.encoding.limits.document_end:
+            return  # it ends documents, and a chat model stops at the end of a turn
         whole = rows.take(read.reading.marked(Mark.STOPS))
     else:
         shorter = np.flatnonzero(rows.target_lengths < limit)

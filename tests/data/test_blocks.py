@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import attrs
 import pytest
 from causal_kit import beginning_with_pad, chat_tokenizer, tokenizer
@@ -12,6 +14,7 @@ from kdkit.api.options import TokenLimits
 from kdkit.api.values import Example
 from kdkit.data.blocks import pieces
 from kdkit.data.reading import Mark
+from kdkit.data.reading_notes import notes_on_reading
 from kdkit.data.rows import Encoding, rows_of
 from kdkit.errors import UsageError
 from kdkit.models import DecoderOnly, EncoderDecoder
@@ -159,6 +162,25 @@ def test_a_text_to_continue_is_read_as_in_training():
     short = Encoding(kind=DecoderOnly(), limits=TokenLimits(max_source=3))
     (prompt,) = short.prompts([document("max of 3 and 4")], tokenizer())
     assert prompt.source_ids == (END, *tokenizer()("max of 3 and 4")["input_ids"][-2:])
+
+
+def test_documents_of_a_chat_model_may_end_with_a_token_of_their_own():
+    its = copy.deepcopy(chat_tokenizer("{% for m in messages %}{{ m.content }}</s>{% endfor %}"))
+    its.add_special_tokens({"additional_special_tokens": ["<|endoftext|>"]})
+    its.bos_token = "<|user|>"
+    (note,) = notes_on_reading([read("max of 3", its=its)])
+    assert "each text ends with </s>" in note
+    assert note.endswith('tokens.document_end = "<|endoftext|>"')
+    rows = read("max of 3", its=its, document_end="<|endoftext|>")
+    (row,), end = rows.encoded, its.convert_tokens_to_ids("<|endoftext|>")
+    assert [row.source_ids, row.target_ids[-1]] == [(end,), end]
+    assert list(row.target_ids[:-1]) == its("max of 3")["input_ids"]
+    assert not list(notes_on_reading([rows]))
+    (prompt,) = rows.encoding.prompts([document("max")], its)
+    assert prompt.source_ids[0] == end
+    with pytest.raises(UsageError, match=r'document_end is "<end>", which is not a special token .* <\|endoftext\|>'):
+        read("max of 3", its=its, document_end="<end>")
+    assert not list(notes_on_reading([read("max of 3")]))
 
 
 def test_an_encoder_decoder_refuses_texts():

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from kdkit.api.options import TokenLimits
 from kdkit.api.values import Cut
-from kdkit.data.sequences import beginning, encode_prompts, encode_sequences
+from kdkit.data.sequences import encode_prompts, encode_sequences
+from kdkit.data.text_ends import beginning
 from kdkit.errors import UsageError
 
 LIMITS = TokenLimits(max_source=60, max_target=60)

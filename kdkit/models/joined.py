@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.errors import PluginError
+
 if TYPE_CHECKING:
     import torch
 
@@ -33,9 +35,20 @@ class Sequences:
 
     @classmethod
     def of(cls, batch: TokenBatch, *, pad_id: int) -> Sequences:
-        """Those of a batch whose rows all have a prompt, of one token at least."""
+        """Those of a batch whose rows all have a prompt, of one token at least.
+
+        Raises:
+            PluginError: A row has none: nothing would judge its first label.
+        """
         import torch
 
+        counts = zip(batch.ids, batch.source_counts.tolist(), batch.label_counts.tolist(), strict=True)
+        empty = [id_ for id_, read, labels in counts if labels and not read]
+        if empty:
+            raise PluginError(
+                f"row {empty[0]} has no token before its labels, so nothing judges the first of them; its model kind "
+                "must put one there, such as the token that begins texts"
+            )
         labels_BT, device = batch.labels_BT, batch.labels_BT.device
         read_B = batch.source_counts + batch.label_counts.clamp(min=1) - 1  # on the CPU: no device is waited for
         width = int(read_B.max())

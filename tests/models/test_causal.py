@@ -60,6 +60,14 @@ def test_a_prompt_of_three_and_a_completion_of_two_take_the_states_two_and_three
     assert read.place_BT.tolist() == [[2, 3]]
 
 
+def test_a_row_with_nothing_before_its_labels_is_refused():
+    """In a packed sequence its first label would be judged by its neighbour's last state."""
+    rows = [EncodedExample(id=id_, source_ids=ids, target_ids=(7, 1)) for id_, ids in (("a", (5,)), ("b", ()))]
+    with pytest.raises(UsageError, match="row b has no token before its labels"):
+        Sequences.of(collate(rows, pad_id=0), pad_id=0)
+    assert Sequences.of(collate(rows[:1], pad_id=0), pad_id=0).place_BT.tolist() == [[0, 1]]
+
+
 def test_entries_of_no_token_are_in_the_hard_loss_and_not_in_the_soft_one():
     """Heads are wider than the tokenizer: both are cut at its largest id, and the hard loss stays the model's own."""
     width, whole = len(tokenizer()), len(tokenizer()) + 18

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from kdkit.data.long_rows import is_long, longest
 from kdkit.data.reading import Mark
+from kdkit.data.rendered import special_words
 from kdkit.data.tokens import CHUNK, control_words
 from kdkit.system.wording import first_few, plural, quoted, trim
 
@@ -33,7 +35,7 @@ class TargetFacts:
         changed: Ids of those whose target is another text once it is encoded and decoded, white space at its ends
             apart: what no model with this tokenizer can write.
         cut: Ids of those whose target has more tokens than the limit.
-        spelt: Ids of those whose target spells a token that begins, ends or fills texts.
+        spelt: Ids of those whose target spells a special token, and is read as plain text there.
         long: Ids of those with a text that is not read to its end.
         tokens: Tokens of sources and of targets.
         unknown: Those of them that stand for something that the tokenizer does not know.
@@ -62,7 +64,7 @@ class TargetFacts:
 def facts_of(read: Rows) -> TargetFacts:
     """What a tokenizer does to some rows."""
     limits, tokenizer, examples = read.encoding.limits, read.tokenizer, read.examples
-    most, words = longest(limits.max_target), control_words(tokenizer)
+    most, special = longest(limits.max_target), _plain_words(read)
     rows, writer = read.encoded, _Writer(tokenizer, read.encoding)
     cut = frozenset(read.reading.marked(Mark.CUT).tolist())
     ids: dict[str, list[str]] = {"changed": [], "cut": [], "spelt": [], "long": []}
@@ -76,7 +78,7 @@ def facts_of(read: Rows) -> TargetFacts:
             kinds = {
                 "changed": trim(made) != trim(target),
                 "cut": number in cut,
-                "spelt": any(word in each.target for word in words),
+                "spelt": special.search(each.target) is not None,
                 "long": is_long(each, limits),
             }
             for kind, is_so in kinds.items():
@@ -93,6 +95,13 @@ def facts_of(read: Rows) -> TargetFacts:
         unknown={side: column.count(unknown_id, rows.places_R) for side, column in sides.items()},
         example=example,
     )
+
+
+def _plain_words(read: Rows) -> re.Pattern[str]:
+    """Finds the special tokens that are read as plain text where a target spells them."""
+    if read.encoding.kind.is_joined:
+        return special_words(read.tokenizer)
+    return re.compile("|".join(map(re.escape, control_words(read.tokenizer))) or r"(?!)")
 
 
 def notes_on(found: Sequence[TargetFacts], limits: TokenLimits) -> Iterator[str]:
@@ -118,8 +127,8 @@ def notes_on(found: Sequence[TargetFacts], limits: TokenLimits) -> Iterator[str]
     count, first = named("spelt")
     if count:
         yield (
-            f"{count:,} of {plural(rows, 'target')} contain the text of a special token that begins, ends or "
-            f"pads texts ({first}); the tokenizer reads it as plain text"
+            f"{count:,} of {plural(rows, 'target')} contain the text of a special token ({first}); the tokenizer reads "
+            "it as plain text"
         )
     count, first = named("long")
     if count:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 import attrs
+import numpy as np
 
 from kdkit.api.values import Example
+from kdkit.data.reading import Mark
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.values import EncodedExample
     from kdkit.data.columns import Places
     from kdkit.data.reading import Reading
 
@@ -26,11 +29,13 @@ class Parts(Sequence[Example]):
         examples: The texts and conversations.
         reading: What is read of them.
         tokenizer: Turns token ids into text.
+        whole: What is read of an example without a limit on labels: a turn that is cut is a whole text all the same.
     """
 
     examples: Sequence[Example]
     reading: Reading
     tokenizer: Tokenizer
+    whole: Callable[[Example], Sequence[EncodedExample]]
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -76,6 +81,13 @@ class Parts(Sequence[Example]):
             )
             for side, column in (("source", rows.sources), ("target", rows.targets))
         }
+        for place in np.flatnonzero(self.reading.marks_R[list(indices)] & Mark.CUT).tolist():
+            example = self.examples[int(origins_R[indices[place]])]
+            if example.form == "chat":
+                its = next(row for row in self.whole(example) if row.id == rows[place].id)
+                (texts["target"][place],) = self.tokenizer.batch_decode(
+                    [list(its.target_ids)], skip_special_tokens=True, clean_up_tokenization_spaces=False
+                )
         made = []
         for index, id_, source, target in zip(indices, rows.each_id(), texts["source"], texts["target"], strict=True):
             whole = self.examples[int(origins_R[index])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -67,6 +67,11 @@ class Encoding:
         """The labels of whole targets, whatever the limits."""
         return self.kind.target_ids(texts, tokenizer)
 
+    def whole(self, example: Example, tokenizer: Tokenizer) -> Sequence[EncodedExample]:
+        """The rows that an example would be if labels had no limit."""
+        most = _TOKENS_A_CHARACTER * len(example.target)
+        return self.kind.encode([example], tokenizer, attrs.evolve(self.limits, max_target=most))
+
     def label_counts(self, examples: Sequence[Example], tokenizer: Tokenizer) -> list[int]:
         """How many labels each row would have if targets had no limit: more than it has where its own was cut.
 
@@ -110,7 +115,12 @@ class Rows:
 
         if self.reading.origins_R is None:
             return None
-        return Parts(examples=self.chosen, reading=self.reading, tokenizer=self.tokenizer)
+        return Parts(
+            examples=self.chosen,
+            reading=self.reading,
+            tokenizer=self.tokenizer,
+            whole=partial(self.encoding.whole, tokenizer=self.tokenizer),
+        )
 
     @cached_property
     def documents(self) -> tuple[str, ...]:

@@ -207,7 +207,9 @@ class _Reader:
         if turn.marked is not None and places:
             is_marked = marked_tokens(turn.marked, places)
             stop = size + len(labels) - 1  # some templates mark the stop, and some do not: it is a label in any case
-            if any(is_marked[:size]) or not all(is_marked[size:stop]):
+            # Some tokenizers (trim_offsets) give tokens of white space no place: nothing can be said of these.
+            is_right = [each or first == last for each, (first, last) in zip(is_marked, places, strict=True)]
+            if any(is_marked[:size]) or not all(is_right[size:stop]):
                 mark |= Mark.DIFFERS
         return self.begun(ids[:size]), labels[: self.limits.max_target], mark
 
@@ -253,8 +255,10 @@ class _Reader:
         return max(self.limits.max_source - len(self.start), 0)
 
     def _written(self, prompt: Sequence[int]) -> Sequence[int]:
-        """A prompt without what begins texts, which it may spell, as chat templates do."""
-        return prompt[len(self.start) :] if tuple(prompt[: len(self.start)]) == self.start else prompt
+        """A prompt without what begins texts, which it may spell, as chat templates do, even twice."""
+        while self.start and tuple(prompt[: len(self.start)]) == self.start:
+            prompt = prompt[len(self.start) :]
+        return prompt
 
     def begun(self, prompt: Sequence[int]) -> tuple[int, ...]:
         """A prompt with what begins texts before it, once, cut at its beginning, and never empty."""

@@ -200,6 +200,7 @@ def test_a_prompt_is_cut_on_the_left_and_a_long_turn_loses_its_stop():
     assert (len(row.source_ids), len(row.target_ids)) == (3, 2)
     counts = rows.reading.counts()
     assert (counts["sources_shortened"], counts["targets_cut"], counts["stops"]) == (1, 1, 0)
+    assert [row.target for row in rows.examples] == ["max of 3 and 4"]  # a text is compared with all of it
 
 
 def test_a_rendering_that_begins_as_texts_do_has_one_beginning():
@@ -258,6 +259,16 @@ def test_a_span_that_ends_on_a_character_without_a_token_marks_what_it_holds():
     assert [list(row.target_ids) for row in rows.encoded] == [[2, 1]]
     _, places = rendered_ids(Rendered("A hi"), made)
     assert marked_tokens((0, 2), places) == [True, False]
+
+
+def test_white_space_that_has_no_place_is_not_marked_otherwise():
+    import copy
+
+    from tokenizers import processors
+
+    its = copy.deepcopy(chat_tokenizer(MARKED))
+    its.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    assert read("", said("x", "3  4"), its=its).reading.counts()["marked_otherwise"] == 0
 
 
 def test_labels_that_a_template_marks_otherwise_are_counted():

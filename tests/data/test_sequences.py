@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import attrs
 import pytest
 from causal_kit import beginning_with_pad, chat_tokenizer, examples, tokenizer
@@ -8,7 +10,8 @@ from hypothesis import strategies as st
 
 from kdkit.api.options import TokenLimits
 from kdkit.api.values import Cut
-from kdkit.data.sequences import encode_prompts, encode_sequences
+from kdkit.data.reading import Mark
+from kdkit.data.sequences import encode_prompts, encode_sequences, read_sequences
 from kdkit.data.text_ends import beginning
 from kdkit.errors import UsageError
 
@@ -45,6 +48,19 @@ def test_a_token_over_the_boundary_belongs_to_the_completion():
     (prompt,) = encode_prompts(examples(("ma", "x of 3")), tokenizer(), LIMITS)
     assert text(prompt.source_ids) == "ma"  # what whoever asks the model gives it
     assert prompt.target_ids == ()
+
+
+def test_tokens_over_the_boundary_are_counted():
+    """Also where a tokenizer leaves white space out of where a token lies (trim_offsets)."""
+    from tokenizers import processors
+
+    trims = copy.deepcopy(tokenizer())
+    trims.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    pairs = (("ma", "x of 3"), ("max ", "of 3"), ("max", " of 3"), ("", " of"), ("max ", ""))
+    for its in (tokenizer(), trims):
+        reading = read_sequences(examples(*pairs), its, LIMITS)
+        assert reading.marked(Mark.STRADDLES).tolist() == [0, 1]
+        assert reading.counts()["straddling"] == 2
 
 
 def test_a_long_prompt_keeps_its_end_and_a_cut_completion_has_no_stop():
@@ -96,6 +112,7 @@ def test_a_prompt_that_spells_its_beginning_has_it_once():
     """As a rendered chat does."""
     begins = beginning_with_pad()
     assert one("<pad>max", " of", its=begins) == one("max", " of", its=begins)
+    assert one("<pad><pad>max", " of", its=begins) == one("max", " of", its=begins)
     assert one("<pad>", "of", its=begins).source_ids == (0,)
     (prompt,) = encode_prompts(examples(("<pad>max", "")), begins, LIMITS)
     assert prompt.source_ids == one("max", " of", its=begins).source_ids

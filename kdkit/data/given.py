@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 PLACES_SHOWN = 120
-"""Characters; longer lists of places stand in `data/report.json` only."""
+"""Characters, of the first places; more of them stand in `data/report.json`."""
 _SHOWN = 60
 _MENDED = "its plugin must be fixed"
 _MENDED_BY = f"{_MENDED} (kdkit.testing.check_dataset)"
@@ -124,9 +124,13 @@ def checked_prompt(given: Any, *, owner: str) -> Example | str:
 
 def reason_of(drop: Drop) -> str:
     """The rows left out, as a sentence."""
-    places = f" ({', '.join(drop.first)}{', ...' if drop.count > len(drop.first) else ''})" if drop.first else ""
     sentence = f"{drop.count:,} left out, each because {drop.reason}"
-    return sentence + (places if len(places) <= PLACES_SHOWN else "")
+    if not drop.first:
+        return sentence
+    fitting = list(drop.first)
+    while len(fitting) > 1 and len(", ".join(fitting)) > PLACES_SHOWN:
+        fitting.pop()
+    return f"{sentence} ({', '.join(fitting)}{', ...' if drop.count > len(fitting) else ''})"
 
 
 def _reasons(drops: tuple[Drop, ...]) -> str:

@@ -54,7 +54,8 @@ def check_form(options: RowFields) -> None:
     }
     given = [name for name, value in forms.items() if value]
     if len(given) != 1:
-        told = f"{' and '.join(given)} are given" if given else "nothing says what a row is"
+        names = [name for name in ("source", "target", "text", "messages") if getattr(options, name)]
+        told = f"{', '.join(names[:-1])} and {names[-1]} are given" if names else "nothing says what a row is"
         raise UsageError(
             f"{told}; give source and target, or for decoder-only models text (texts without a prompt) or messages "
             "(chats), and leave the others out"

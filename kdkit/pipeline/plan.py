@@ -49,7 +49,7 @@ class Plan:
         stages: Its stages, in order.
         bytes: What the stages that are not done write at most.
         free: Free bytes on the run folder's and the store's disk.
-        notes: What the models will not learn, or learn wrong: a sentence each.
+        notes: Which rows are left out, and what the models will not learn, or learn wrong: a sentence each.
     """
 
     run_dir: Path
@@ -168,11 +168,14 @@ def _keep(key: str, store: Path, planned: dict[str, Planned], notes: tuple[str, 
 
 def _estimated(recipe: Recipe, corpus: Corpus, store: Path | None) -> tuple[dict[str, Planned], tuple[str, ...]]:
     """What each stage will do with some rows, and what the models will not learn of them."""
+    from kdkit.data.given import reason_of
     from kdkit.data.text_rows import TextRows
     from kdkit.pipeline.estimate import estimate
 
     size = sum(TextRows.of(corpus.split(split)).text_bytes for split in SPLITS)
-    return _planned(recipe, RowsPlanned(train=len(corpus.train), bytes=size), estimate(recipe, corpus, store))
+    found = estimate(recipe, corpus, store)
+    planned, notes = _planned(recipe, RowsPlanned(train=len(corpus.train), bytes=size), found)
+    return planned, (*(f"of the rows {reason_of(drop)}" for drop in corpus.drops), *notes)
 
 
 def _planned(recipe: Recipe, rows: RowsPlanned, found: Estimate) -> tuple[dict[str, Planned], tuple[str, ...]]:

@@ -349,7 +349,8 @@ def test_rows_that_are_no_conversation_are_left_out_with_the_reason(tmp_path):
     [
         ({}, "nothing says what a row is; give source and target, or for decoder-only models text"),
         ({"source": "a"}, "source is given, and target is not; give both"),
-        ({"target": "a", "text": "b"}, "source and target and text are given; give source and target, or"),
+        ({"target": "a", "text": "b"}, "target and text are given; give source and target, or"),
+        ({"source": "a", "target": "b", "messages": "c"}, "source, target and messages are given; give source and"),
         ({"text": "b", "messages": "c"}, "text and messages are given"),
         ({"text": "b", "tools": "c"}, "tools is given, but only conversations have them"),
         ({"text": "b", "prediction": "c"}, "prediction is given, but text makes several rows of one"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from kdkit.api import Corpus, Cut, Example
-from kdkit.data.given import checked_corpus, checked_prompt
+from kdkit.api import Corpus, Cut, Drop, Example
+from kdkit.data.given import checked_corpus, checked_prompt, reason_of
 from kdkit.errors import PluginError, UsageError
 
 ROW = Example(id="a", source="read this", target="write that")
@@ -70,3 +70,17 @@ def test_the_input_that_a_row_makes_is_checked_too():
     assert checked_prompt(ROW, owner="it") is ROW
     with pytest.raises(PluginError, match="it makes None instead of"):
         checked_prompt(None, owner="it")
+
+
+@pytest.mark.parametrize(
+    ("places", "shown"),
+    [
+        ((), ""),
+        (("r.csv:2", "r.csv:4"), " (r.csv:2, r.csv:4, ...)"),
+        (tuple(f"{'f' * 40}:{row}" for row in range(5)), f" ({'f' * 40}:0, {'f' * 40}:1, ...)"),
+        (("f" * 200, "g"), f" ({'f' * 200}, ...)"),
+    ],
+)
+def test_of_rows_left_out_the_first_places_are_named_as_far_as_they_fit(places, shown):
+    drop = Drop(reason="it has no source", count=9, first=places)
+    assert reason_of(drop) == f"9 left out, each because it has no source{shown}"

@@ -116,6 +116,14 @@ def test_a_plan_leaves_no_trace(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_plan_says_which_rows_are_left_out(tmp_path):
+    tiny.recipe_table(tmp_path)
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write('{"text": "max of 1 and 2"}\n')
+    notes = plan_of(tmp_path).notes
+    assert f"of the rows 1 left out, each because it has no target ({tmp_path}/train.jsonl:41)" in notes
+
+
 def test_a_plan_opens_no_weights(tmp_path):
     tiny.model(tiny.T5).save(tmp_path / "m", texts={})
     (tmp_path / "m" / "model.safetensors").unlink()

@@ -41,9 +41,18 @@ def quoted(text: str) -> str:
     return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
 
 
-def millions(count: int) -> str:
-    """`60.5 M`."""
-    return f"{count / 1e6:.1f} M"
+def rounded(count: float) -> str:
+    """Three digits of a count: `33.6 k`, `60.5 M`."""
+    return scaled(count, ("", "k", "M", "G"))
+
+
+def scaled(value: float, units: tuple[str, ...]) -> str:
+    """Three digits and the fitting unit of a ladder of thousands."""
+    step = 0
+    while abs(value) >= 999.5 and step < len(units) - 1:
+        value, step = value / 1000, step + 1
+    digits = 0 if abs(value) >= 99.95 or value == int(value) else 1 if abs(value) >= 9.995 else 2
+    return f"{value:.{digits}f} {units[step]}".rstrip()
 
 
 def plural(count: int, noun: str) -> str:

@@ -18,7 +18,7 @@ from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Captured, Estimate, StudentMade
 from kdkit.system.files import folder_bytes, weight_files
 from kdkit.system.folders import discard_folder
-from kdkit.system.wording import millions, plural
+from kdkit.system.wording import plural, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ def plan(recipe: Recipe, rows: RowsPlanned, found: Estimate) -> Planned:
     training = recipe.training
     of = f" over {training.rows:,} of {rows.train:,} rows" if training.rows else ""
     return Planned(
-        work=f"{millions(found.student.parameters)} parameters, {found.student_steps:,} steps, "
+        work=f"{rounded(found.student.parameters)} parameters, {found.student_steps:,} steps, "
         f"{plural(training.epochs, 'epoch')}{of}, loss {recipe.names['loss']}",
         tokens=found.student_tokens * training.epochs,
         bytes=found.student_bytes,

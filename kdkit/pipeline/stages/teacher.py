@@ -22,7 +22,7 @@ from kdkit.store.tokenizers import tokenizer_of
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes, weight_files
 from kdkit.system.folders import discard_folder
-from kdkit.system.wording import millions
+from kdkit.system.wording import rounded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
         how = "new and untrained (unless the store has it)"
     else:
         how = "used as it is"
-    work = f"{millions(found.teacher.parameters)} parameters, {how}"
+    work = f"{rounded(found.teacher.parameters)} parameters, {how}"
     return Planned(work=work, tokens=tokens, bytes=found.teacher_bytes)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from kdkit.system.files import size_text
-from kdkit.system.wording import visible
+from kdkit.system.wording import rounded, visible
 
 if TYPE_CHECKING:
     from kdkit.api.values import Interval
@@ -75,18 +75,9 @@ def count(value: float | None) -> str:
     return NONE if value is None or not math.isfinite(value) else f"{value:,.0f}"
 
 
-def scaled(value: float, units: tuple[str, ...]) -> str:
-    """Three digits and the fitting unit of a ladder of thousands."""
-    step = 0
-    while abs(value) >= 999.5 and step < len(units) - 1:
-        value, step = value / 1000, step + 1
-    digits = 0 if abs(value) >= 99.95 or value == int(value) else 1 if abs(value) >= 9.995 else 2
-    return f"{value:.{digits}f} {units[step]}".rstrip()
-
-
 def parameters(value: int) -> str:
     """`60.5 M`."""
-    return scaled(value, ("", "k", "M", "G")) if value else NONE
+    return rounded(value) if value else NONE
 
 
 def size(value: float | None) -> str:

@@ -10,7 +10,7 @@ import attrs
 from kdkit.report.page import formats
 from kdkit.report.page.charts.lines import levels_upright
 from kdkit.report.page.charts.svg import COLOURS, WIDTH, bare, is_known, reach, styled, to_svg
-from kdkit.system.wording import visible
+from kdkit.system.wording import rounded, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kdkit.report.page.charts.lines import Level
 
 APART = 0.19  # inches: between two names
-UNITS = ("", " k", " M", " G")
 
 
 @attrs.frozen(kw_only=True)
@@ -70,7 +69,7 @@ class SizeChart:
             axes.set_ylim(10**bottom, 10**top)
             axes.yaxis.set_minor_locator(NullLocator())
             ticks = powers(10**top, 10**bottom)
-            axes.set_yticks(ticks, [formats.scaled(tick, UNITS) for tick in ticks])
+            axes.set_yticks(ticks, [rounded(tick) for tick in ticks])
             axes.set_ylabel(visible(self.size_label), color=COLOURS["muted"])
             axes.set_xlim(*reach([*(point.at for point in self.points), *(level.at for level in self.levels)]))
             axes.xaxis.set_major_locator(MaxNLocator(nbins=4))

@@ -48,11 +48,20 @@ def of_run(facts: RunFacts, found: Conclusion | None = None) -> Verdict:
 def _sentence(pair: Pair, found: Conclusion) -> str:
     if found.ending in COMPARED:
         joint, told = COMPARED[found.ending]
+        told += _by_little(found)
         return f"The teacher is worth imitating, {joint} {told}." if found.teacher else f"{capital(told)}."
     if found.imitation is None:
         return f"The student is scored, but there is no score of its teacher in {pair.label}."
     told = {NOISE: "is within noise of", BETTER: "is better than"}.get(found.imitation.verdict, "is not as good as")
     return f"The student {told if pair.sense else 'stands beside'} its teacher."
+
+
+def _by_little(found: Conclusion) -> str:
+    """What is added where a difference is outside noise, and the numbers below show none."""
+    apart = found.gain.difference if found.gain is not None else None
+    if found.ending is Ending.NO_DIFFERENCE or apart is None or formats.signed(apart.value) != formats.signed(0.0):
+        return ""
+    return ", by less than 0.001"
 
 
 def _not_beaten(pair: Pair, found: Conclusion) -> str:

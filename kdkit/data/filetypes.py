@@ -79,6 +79,8 @@ _BEGINS_AN_ARRAY = re.compile(rb"\s*\[\s*(\{|\]|$)")
 _HEADER = re.compile(rb"""["']?\w[\w .-]*["']?([,;|\t] ?["']?\w[\w .-]*["']?)+\r?$""")
 """Names beside each other, as a table of values begins."""
 _TABLES = {".csv": _CSV, ".tsv": _TSV, ".tab": _TSV}
+_TEXT = FileType("plain text", 'write each text as one line, {"text": "..."}')
+_TEXTS = (".txt", ".md", ".rst", ".py")
 _COMPRESSED = (".gz", ".zst", ".zstd")
 
 
@@ -113,10 +115,16 @@ def _by_first_bytes(head: bytes) -> FileType | None:
 
 def table_by_name(name: str) -> FileType | None:
     """The kind of table of values that a file's name says it is."""
+    plain = _plain_name(name)
+    return next((kind for suffix, kind in _TABLES.items() if plain.endswith(suffix)), None)
+
+
+def _plain_name(name: str) -> str:
+    """A name as if its file were not compressed."""
     plain = name.lower()
     for suffix in _COMPRESSED:
         plain = plain.removesuffix(suffix)
-    return next((kind for suffix, kind in _TABLES.items() if plain.endswith(suffix)), None)
+    return plain
 
 
 def type_of(head: bytes, name: str, formats: Collection[str]) -> FileType:
@@ -130,7 +138,8 @@ def type_of(head: bytes, name: str, formats: Collection[str]) -> FileType:
         return found
     begins = head.lstrip()
     if "csv" not in formats or not begins or begins.startswith(b"{"):
-        return JSON_LINES
+        is_text = begins and not begins.startswith((b"{", b"[")) and _plain_name(name).endswith(_TEXTS)
+        return _TEXT if is_text else JSON_LINES
     if begins.startswith(b"["):
         return JSON_ARRAY
     return _BINARY if b"\0" in head else _CSV

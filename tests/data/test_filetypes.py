@@ -17,6 +17,8 @@ import zstandard
 
 from kdkit.data import jsonlines
 from kdkit.data.compressed import decompressed
+from kdkit.data.files import FORMATS, JSON
+from kdkit.data.filetypes import type_of
 from kdkit.data.jsonlines import DropCount, json_lines
 from kdkit.errors import DamagedData, UsageError
 
@@ -70,6 +72,21 @@ def test_a_table_of_values_is_known_by_its_name(name, kind):
     with pytest.raises(UsageError, match=f"is a table of {kind}-separated values"):
         lines_of(b"a,b\n1,2\n", name)
     assert lines_of(ROWS, name) == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "formats", "kind"),
+    [
+        (b"# A note\n\nIt says so.", "notes/a.MD", JSON, "plain text"),
+        (b"Once upon a time", "a.txt.gz", JSON, "plain text"),
+        (ROWS, "a.txt", JSON, "a file of JSON lines"),
+        (b"", "a.txt", JSON, "a file of JSON lines"),
+        (b"Once upon a time", "a.jsonl", JSON, "a file of JSON lines"),  # whose first line is named as wrong
+        (b"Once upon a time", "a.txt", FORMATS, "a table of comma-separated values"),
+    ],
+)
+def test_a_text_is_known_by_its_name_where_no_tables_are_read(head, name, formats, kind):
+    assert type_of(head, name, formats).name == kind
 
 
 def test_an_object_over_several_lines_is_called_that():

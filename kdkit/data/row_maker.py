@@ -53,7 +53,7 @@ class RowMaker:
         )
 
     def conversation(self, id_: str, row: Mapping[str, Any], *, to_answer: bool = False) -> Example | str:
-        """A row's messages; to be answered, they need no answer of the assistant."""
+        """A row's messages; to be answered, those before the assistant's answer at their end, if they have one."""
         assert self.messages is not None
         messages = _parsed(field_value(row, self.messages))
         if isinstance(messages, list):
@@ -61,6 +61,10 @@ class RowMaker:
         fault = fault_of_messages(messages)
         if fault and not (to_answer and fault == NO_ANSWER):
             return f"its {self.messages} {fault}"
+        if to_answer:
+            messages = _unanswered(messages)
+            if not messages:
+                return f"its {self.messages} has nothing that the assistant could answer"
         tools = _parsed(field_value(row, self.tools)) if self.tools else None
         if tools is not None and not isinstance(tools, list):
             return f"its {self.tools} is not a list"
@@ -69,6 +73,14 @@ class RowMaker:
     def _meta(self, row: Mapping[str, Any]) -> dict[str, Any]:
         meta = {name: field_value(row, name) for name in self.meta}
         return {name: value for name, value in meta.items() if value is not None}
+
+
+def _unanswered(messages: list[Any]) -> list[Any]:
+    """Messages without those of the assistant at their end, which are what a model is asked for."""
+    asked = len(messages)
+    while asked and messages[asked - 1]["role"] == "assistant":
+        asked -= 1
+    return messages[:asked]
 
 
 def _parsed(value: Any) -> Any:

@@ -179,7 +179,8 @@ class RowOptions:
     def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
         """The input made from a row, with an empty target; or the reason why there is none.
 
-        After a conversation a model writes the next turn, and a text it continues.
+        After a conversation a model writes the assistant's next turn, and a text it continues. An answer at the end of
+        a conversation is its target, and is not read.
         """
         if self.messages is not None:
             return self._maker().conversation(row_id, row, to_answer=True)

@@ -364,5 +364,12 @@ def test_options_that_do_not_say_what_a_row_is_are_refused(options, sentence):
 def test_what_is_to_be_answered_or_continued_needs_no_answer():
     asked = Jsonl(train="r.jsonl", messages="chat").prompt("1", {"chat": CHAT[:1]})
     assert json.loads(asked.target)["messages"] == CHAT[:1]
+    answered, again = (
+        Jsonl(train="r.jsonl", messages="chat").prompt("1", {"chat": c}) for c in (CHAT, CHAT + CHAT[:1])
+    )
+    assert answered == asked  # an answer that is there is the target, as that of other rows, and is not read
+    assert len(json.loads(again.target)["messages"]) == 3
+    assert Jsonl(train="r.jsonl", messages="chat").prompt("1", {"chat": CHAT[1:]}).startswith("its chat has nothing")
+    assert Jsonl(train="r.jsonl", messages="chat").prompt("1", {"chat": []}).startswith("its chat has nothing")
     assert Jsonl(train="r.jsonl", text="t").prompt("1", {"t": "def f"}).source == "def f"
     assert Jsonl(train="r.jsonl", text="t").prompt("1", {}) == "it lacks t, which its text needs"

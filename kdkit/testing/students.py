@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdkit.testing.corpora import synthetic_corpus
+from kdkit.testing.sequences import check_greedy, check_masks, check_own_loss
 from kdkit.testing.turns import check_turns
 from kdkit.testing.values import check_value
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import Student, TextModel, Tokenizer
     from kdkit.api.interfaces.models import ModelKind
+    from kdkit.api.options import Generation
     from kdkit.api.values import EncodedExample, FloatArray, TokenBatch
 
 _ROWS = 4
@@ -38,9 +40,11 @@ def check_student(
     - Logits are `[B, T, V]`, finite, the same for a row alone and in a batch, and weights have a gradient.
     - Those about a label depend on the source and on the labels before it, and on no later one.
     - States through the head, where it has both, are its logits.
+    - They do not change with the ids of padding, and give the labels the loss that the module itself reports.
     - Rows that are packed, where it can do that, have the logits and the gradients that they have apart.
-    - It writes one text a row, the same each time.
-    - What `save` writes holds the texts that go with it, and opens with the same logits.
+    - It writes one text a row, the same each time: what its module writes of the source alone, as far as the first of
+      the tokens that end texts. Of a decoder-only model the logits of the labels rank these tokens first.
+    - What `save` writes holds the texts that go with it, and opens with the same tokens, logits and texts.
 
     Args:
         student: The student, with its options.
@@ -72,6 +76,8 @@ def check_student(
     _check_logits(student, model, batch, collate(rows[:1], pad_id=tokenizer.pad_token_id, device=device))
     check_turns(student, rows, lambda row: _logits_of(model, row, pad_id=tokenizer.pad_token_id, device=device))
     _check_head(student, model, batch)
+    check_masks(student, model, batch)
+    check_own_loss(student, kind, model, rows, batch)
     if kind.is_joined:
         check_packing(student, model, batch)
     options = Generation(beams=1, max_new_tokens=8)
@@ -79,7 +85,8 @@ def check_student(
     said, again = (model.generate(batch, options) for _ in range(2))
     assert len(said) == len(rows), f"{student!r} writes {len(said)} texts for {len(rows)} rows"
     assert said == again, f"{student!r} writes other texts when it is asked again"
-    _check_saved(student, model, batch, device)
+    check_greedy(student, kind, model, batch, options)
+    _check_saved(student, model, batch, device, options)
 
 
 def check_packing(component: Any, model: TextModel, batch: TokenBatch) -> None:
@@ -216,9 +223,12 @@ def _check_head(student: Student, model: TextModel, batch: TokenBatch) -> None:
     )
 
 
-def _check_saved(student: Student, model: TextModel, batch: TokenBatch, device: str) -> None:
+def _check_saved(student: Student, model: TextModel, batch: TokenBatch, device: str, options: Generation) -> None:
     import torch
 
+    from kdkit.models import tokenizer_digest
+
+    texts = model.generate(batch, options)
     with tempfile.TemporaryDirectory(prefix="kdkit-student-") as place:
         folder = Path(place, "student")
         model.save(folder, texts={"README.md": "of the check\n"})
@@ -226,7 +236,11 @@ def _check_saved(student: Student, model: TextModel, batch: TokenBatch, device: 
         assert kept == "of the check\n", f"{student!r} saves another README.md than it is given"
         opened = student.open(folder, device=device)
         opened.module.eval()
+        assert tokenizer_digest(opened.tokenizer) == tokenizer_digest(model.tokenizer), (
+            f"{student!r} has other tokens when it was saved and opened"
+        )
         with torch.no_grad():
             assert torch.equal(opened.logits(batch), model.logits(batch)), (
                 f"{student!r} has other logits when it was saved and opened"
             )
+        assert opened.generate(batch, options) == texts, f"{student!r} writes other texts when it was saved and opened"

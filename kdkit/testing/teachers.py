@@ -34,7 +34,9 @@ def check_teacher(teacher: Teacher, *, source: DataSource | None = None, device:
     - Opened twice it has one identity; rows are in one group each; each row has its logits once: float32, `[T, V]`,
       at least one finite in every row, the same bit for bit when they are asked for again, also where other rows were
       done before.
-    - Of a model, the logits about a label depend on the source and on the labels before it, and on no later one.
+    - Of a model, the logits about a label depend on the source and on the labels before it, and on no later one; they
+      and the texts are those of the row alone, whatever rows share its batch; and what opens is the tokenizer that its
+      rows were encoded with.
     - States through the head, where it has both, are its logits.
     - It writes a text for each row that is not done.
 
@@ -49,6 +51,7 @@ def check_teacher(teacher: Teacher, *, source: DataSource | None = None, device:
     from kdkit.api.interfaces import Teacher
     from kdkit.api.options import TokenLimits
     from kdkit.data.tokens import encode
+    from kdkit.models import tokenizer_digest
     from kdkit.system.progress import Silent
 
     check_value(teacher, Teacher)
@@ -75,10 +78,14 @@ def check_teacher(teacher: Teacher, *, source: DataSource | None = None, device:
             )
             assert opened.identity, f"{teacher!r} has no identity"
             assert opened.identity == again.identity, f"{teacher!r} has two identities when it is opened twice"
+            assert tokenizer_digest(opened.tokenizer) == tokenizer_digest(tokenizer), (
+                f"{teacher!r} opens with other tokens than its rows are encoded with"
+            )
             _check_groups(teacher, opened, rows)
             blocks = _check_logits(teacher, opened, again, rows)
             if kind is not None:  # recorded logits are of their own rows alone
                 check_turns(teacher, rows, lambda row: next(iter(opened.logits([row], Silent()))).logits_TV)
+                _check_alone(teacher, opened, rows, blocks)
             _check_states(teacher, opened, rows, blocks)
             _check_texts(teacher, opened, rows)
 
@@ -138,6 +145,26 @@ def _check_logits(
                 f"{' and other rows were done before' if without else ''}"
             )
     return blocks
+
+
+def _check_alone(
+    teacher: Teacher, opened: OpenTeacher, rows: Sequence[EncodedExample], blocks: dict[str, TeacherBlock]
+) -> None:
+    """The shortest row alone: in a batch it has most padding."""
+    import numpy as np
+
+    from kdkit.api.options import Generation
+    from kdkit.system.progress import Silent
+
+    options, row = Generation(beams=1, max_new_tokens=8), min(rows, key=lambda each: len(each.source_ids))
+    alone_TV, logits_TV = next(iter(opened.logits([row], Silent()))).logits_TV, blocks[row.id].logits_TV
+    distance = float(np.abs(alone_TV - logits_TV).max())
+    assert distance <= _NEAR * max(1.0, float(np.abs(logits_TV).max())), (
+        f"{teacher!r} has other logits for {row.id!r} alone than in a batch: {distance:g} lies between them"
+    )
+    said = next(each.text for each in opened.generate(rows, options) if each.id == row.id)
+    alone = next(iter(opened.generate([row], options))).text
+    assert said == alone, f"{teacher!r} writes {said!r} for {row.id!r} in a batch, and {alone!r} alone"
 
 
 def _check_states(

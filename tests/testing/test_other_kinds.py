@@ -21,6 +21,7 @@ from kdkit.builtin.students.hf_seq2seq import FromTeacher, HFSeq2SeqStudent
 from kdkit.builtin.teachers.hf_seq2seq import HFSeq2SeqTeacher
 from kdkit.builtin.teachers.recorded import RecordedTeacher
 from kdkit.builtin.trackers.tensorboard import TensorBoard
+from kdkit.models import train_bpe
 from kdkit.testing import (
     check_dataset,
     check_reference,
@@ -133,6 +134,7 @@ def test_mistakes_of_data_sets_are_found(fault, message):
 
 
 TEACHER = HFSeq2SeqTeacher(config=tiny.T5, vocab_size=VOCAB)
+TINY_TOKENIZER = train_bpe(["another"], vocab_size=VOCAB)
 
 
 @pytest.fixture(scope="module")
@@ -170,11 +172,26 @@ class WrongTeacher(HFSeq2SeqTeacher):
         return Faulty(**{**attrs.asdict(opened, recurse=False), "identity": identity}, fault=self.fault)
 
 
+CHANGED = {
+    "float64": lambda logits_TV, _: logits_TV.astype(np.float64),
+    "width": lambda logits_TV, _: logits_TV[:, 1:],
+    "late": lambda logits_TV, _: np.concatenate([logits_TV[1:], logits_TV[-1:]]),
+    "early": lambda logits_TV, _: np.concatenate([logits_TV[:1], logits_TV[:-1]]),
+    "batch": lambda logits_TV, rows: logits_TV * np.float32(1 + rows),
+    "other head": lambda logits_TV, _: logits_TV * np.float32(1.5),
+}
+"""What is wrong with logits, given how many rows were asked for."""
+
+
 @attrs.define(kw_only=True, eq=False)
 class Faulty(type(TEACHER).open.__globals__["OpenHFTeacher"]):
     """One that is open."""
 
     fault: str
+
+    @property
+    def tokenizer(self):
+        return TINY_TOKENIZER if self.fault == "tokens" else super().tokenizer
 
     def groups(self, rows):
         return super().groups(rows[1:] if self.fault == "groups" else rows)
@@ -185,22 +202,16 @@ class Faulty(type(TEACHER).open.__globals__["OpenHFTeacher"]):
             logits_TV = block.logits_TV
             if self.fault == "batches of what is left" and done:
                 logits_TV = logits_TV + np.float32(1e-6)
-            if self.fault == "float64":
-                logits_TV = logits_TV.astype(np.float64)
-            if self.fault == "width":
-                logits_TV = logits_TV[:, 1:]
-            if self.fault == "late":
-                logits_TV = np.concatenate([logits_TV[1:], logits_TV[-1:]])
-            if self.fault == "early":
-                logits_TV = np.concatenate([logits_TV[:1], logits_TV[:-1]])
+            if self.fault in CHANGED:
+                logits_TV = CHANGED[self.fault](logits_TV, len(rows))
             if self.fault == "NaN":
                 logits_TV[0, 0] = np.nan
-            if self.fault == "other head":
-                logits_TV = logits_TV * np.float32(1.5)
             if not (self.fault == "one left out" and block.id == rows[0].id):
                 yield TeacherBlock(id=block.id, logits_TV=logits_TV)
 
     def generate(self, rows, options, *, done=()):
+        if self.fault == "texts of a batch":
+            return [attrs.evolve(each, text=f"{len(rows)}") for each in super().generate(rows, options, done=done)]
         return super().generate(rows, options, done=() if self.fault == "done" else done)
 
 
@@ -217,6 +228,9 @@ class Faulty(type(TEACHER).open.__globals__["OpenHFTeacher"]):
         ("late", "logits about a label that change with that label"),
         ("early", "logits about a label that do not change with the label before it"),
         ("other head", "put through the head"),
+        ("tokens", "opens with other tokens"),
+        ("batch", "other logits for 'row.' alone than in a batch"),
+        ("texts of a batch", "writes '5' for 'row.' in a batch, and '1' alone"),
         ("one left out", "is asked for each once"),
         ("done", "is asked for each once"),
     ],
@@ -270,6 +284,13 @@ class WrongStudent(HFSeq2SeqStudent):
         if self.fault == "opened":
             for weight in opened.module.parameters():
                 weight.data *= 1.01
+        if self.fault == "opened tokens":
+            return attrs.evolve(opened, tokenizer=TINY_TOKENIZER)
+        if self.fault == "opened texts":
+            kind = type(opened)
+            return type("Faulty", (kind,), {"generate": lambda self, batch, options: ["x"] * len(batch.ids)})(
+                module=opened.module, tokenizer=opened.tokenizer
+            )
         return opened
 
 
@@ -283,6 +304,8 @@ class WrongStudent(HFSeq2SeqStudent):
         ("texts", "texts for 4 rows"),
         ("card", "saves another README.md"),
         ("opened", "other logits when it was saved and opened"),
+        ("opened tokens", "other tokens when it was saved and opened"),
+        ("opened texts", "writes other texts when it was saved and opened"),
     ],
 )
 def test_mistakes_of_students_are_found(fault, message):

@@ -117,6 +117,20 @@ def test_the_last_positions_of_roberta_are_beyond_its_padding():
         DecoderOnly().check_positions(config, TokenLimits(max_length=most + 2), Generation(), "text")
 
 
+def test_prompt_and_completion_have_to_fit_a_decoder_together():
+    from causal_kit import GPT2, tokenizer
+
+    config = config_from(GPT2, tokenizer(), DecoderOnly().auto)
+    fits = TokenLimits(max_source=49, max_target=16)  # the last label is not read
+    DecoderOnly().check_positions(config, fits, Generation(max_new_tokens=16))
+    for limits, new, name in (
+        (TokenLimits(max_source=50, max_target=16), 8, "tokens.max_target is 16"),
+        (fits, 17, "generation.max_new_tokens is 17"),
+    ):
+        with pytest.raises(UsageError, match=rf"and {name}, but a gpt2 .* positions for 64 tokens of both together"):
+            DecoderOnly().check_positions(config, limits, Generation(max_new_tokens=new))
+
+
 @pytest.mark.parametrize(
     ("kind", "special", "sentence"),
     [

@@ -67,6 +67,7 @@ def test_a_run_learns_blocks_and_turns(folder, tmp_path, form, limits):
     else:
         names = runpy.run_path(str(_code_of(run, tmp_path)))
         assert names["inputs"]["input_ids"].tolist()[0][0] == names["tokenizer"].convert_tokens_to_ids("<|user|>")
+        assert (run / "student" / "best" / "chat_template.jinja").read_text() == TEMPLATE
     if form == "chats":  # the most frequent answer, not a conversation
         assert rows_in(run / "predictions" / "constant.jsonl")[0]["text"] == "x </s> x"
     assert parts[0]["target"].splitlines()[0] in (run / "report.md").read_text()

@@ -106,6 +106,10 @@ class Refused:
     reason: str
 
 
+class _Unwritten(Exception):
+    """A template raised something on a conversation: a clause that says what."""
+
+
 @attrs.frozen
 class ChatTemplate:
     """The chat template of a tokenizer."""
@@ -138,16 +142,16 @@ class ChatTemplate:
             number += 1
             try:
                 yield self._turn(number, messages[:place], messages[: place + 1], tools)
-            except _jinja_errors() as error:
-                yield Refused(number, f"the chat template refuses it ({first_line(error)})")
+            except _Unwritten as error:
+                yield Refused(number, str(error))
 
     def opened(self, conversation: str) -> Rendered | str:
         """A conversation with the opening of the assistant's answer to it, or why there is none: a clause."""
         table = json.loads(conversation)
         try:
             return self._render(table["messages"], table.get("tools") or None, opens=True)
-        except _jinja_errors() as error:
-            return f"the chat template refuses it ({first_line(error)})"
+        except _Unwritten as error:
+            return str(error)
 
     def _turn(
         self, number: int, before: list[dict[str, Any]], after: list[dict[str, Any]], tools: Any
@@ -188,19 +192,22 @@ class ChatTemplate:
             try:
                 if self._render(its, given, opens=False) == full:
                     return True
-            except _jinja_errors():  # it cannot do without, so it reads them
+            except _Unwritten:  # it cannot do without, so it reads them
                 continue
         return False
 
     def _render(self, messages: list[dict[str, Any]], tools: Any, *, opens: bool) -> Rendered:
         its, given, spelt = self._spelt.hidden(messages, tools)
-        text: str = self.tokenizer.apply_chat_template(
-            [its],
-            tools=given,
-            chat_template=self._template(tools),
-            tokenize=False,
-            add_generation_prompt=opens,
-        )[0]
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                [its],
+                tools=given,
+                chat_template=self._template(tools),
+                tokenize=False,
+                add_generation_prompt=opens,
+            )[0]
+        except _jinja_errors() as error:
+            raise _Unwritten(f"the chat template refuses it ({first_line(error)})") from error
         return restored(text, spelt)
 
     def _marked(self, messages: list[dict[str, Any]], tools: Any, full: Rendered) -> tuple[int, int] | None:

@@ -85,7 +85,7 @@ class SpeltTokens:
 
 
 def _each_text(value: Any, change: Callable[[str], str], names: Sequence[Sequence[str]] = ()) -> Any:
-    """A value with each of its texts changed, keys too; not the fields that `names` has for this level."""
+    """A value with each of its texts changed, keys too; not the words in the fields that `names` has for this level."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
@@ -94,7 +94,9 @@ def _each_text(value: Any, change: Callable[[str], str], names: Sequence[Sequenc
         return value
     kept = names[0] if names else ()
     return {
-        change(key): item if key in kept else _each_text(item, change, names[1:] if key in _LISTS else ())
+        change(key): item
+        if key in kept and str(item).isidentifier()
+        else _each_text(item, change, names[1:] if key in _LISTS else ())
         for key, item in value.items()
     }
 

@@ -176,6 +176,11 @@ def test_words_in_tool_calls_that_spell_special_tokens_stay_text(arguments):
     assert rows.encoded[0].target_ids.count(rows.tokenizer.eos_token_id) == 1
 
 
+def test_a_role_that_spells_a_special_token_is_text():
+    (row,) = read(CHATML, [{"role": "user</s>", "content": "x"}, *said("3", first="assistant")]).encoded
+    assert row.source_ids.count(chat_tokenizer(CHATML).eos_token_id) == 1
+
+
 @pytest.mark.parametrize("special", [False, True])
 def test_a_template_finds_the_tokens_that_it_looks_for(special):
     """Qwen3's parts a thought from an answer by </think>, which a tokenizer may call special or not."""

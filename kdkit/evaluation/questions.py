@@ -68,12 +68,16 @@ class Questions:
     team: Team
 
     def answers(self, model: TextModel) -> Answers:
-        """Losses and tokens under teacher forcing; all processes of the team have all."""
+        """Losses and tokens under teacher forcing; all processes of the team have all.
+
+        They are over the ids of the tokenizer, as the teacher's are in its cache: else its wider head would have no
+        part in its losses, and theirs in those of the others.
+        """
         watch = TokenWatch(teacher_ids=self.teacher_ids, knows_teacher=self.knows_teacher)
         model.module.eval()
         losses = row_losses(
             self.rows.encoded,
-            Forward.of(model),
+            Forward.of(model).of_tokens(model.tokenizer),
             self.loss,
             self.targets,
             pad_id=model.tokenizer.pad_token_id,

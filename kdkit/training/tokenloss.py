@@ -22,11 +22,12 @@ import torch
 from kdkit.api.interfaces import HeadModel
 from kdkit.api.values import LossParts
 from kdkit.losses.alignment import teacher_rows
+from kdkit.models import target_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kdkit.api.interfaces import LossMixer, TextModel
+    from kdkit.api.interfaces import LossMixer, TextModel, Tokenizer
     from kdkit.api.values import Targets, TeacherRows, TokenBatch, TokenCounts
     from kdkit.training.feature_helper import FeatureHelper
 
@@ -165,6 +166,13 @@ class Forward:
         if isinstance(model, HeadModel) and head is not None:
             return cls(rows=model.states, head=head)
         return cls(rows=model.logits)
+
+    def of_tokens(self, tokenizer: Tokenizer) -> Forward:
+        """The same with logits up to a tokenizer's largest id, where the model's head is wider."""
+        width, rows, head = target_size(tokenizer), self.rows, self.head
+        if head is None:
+            return attrs.evolve(self, rows=lambda batch: rows(batch)[..., :width])
+        return attrs.evolve(self, head=lambda states_NX: head(states_NX)[..., :width])
 
     def __call__(self, batch: TokenBatch, targets: Targets | None) -> StudentTokens:
         """The label tokens of a batch."""

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,16 +14,18 @@ import team_kit
 import tiny
 import torch
 
-from kdkit.api.values import DenseTargets, SparseTargets
+from kdkit.api.values import DenseTargets, EncodedExample, SparseTargets
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.losses.kd import KD
 from kdkit.errors import DamagedData, Interrupted
 from kdkit.evaluation import timing
 from kdkit.evaluation.losses import row_losses
+from kdkit.evaluation.questions import Questions
 from kdkit.evaluation.row_scores import RowKey, RowScores
 from kdkit.evaluation.tokens import RowTokens, TokenWatch, cached_tokens
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
+from kdkit.system.team import ALONE
 from kdkit.training import Forward
 
 MODELS = {"teacher", "student", "labels-only", "untouched", "constant", "nearest"}
@@ -407,6 +410,34 @@ def test_a_cache_tells_of_the_teacher_what_its_logits_would(kept):
             assert hard == pytest.approx(expected, rel=1e-5)
         else:
             assert np.isnan(hard)
+
+
+def test_a_head_that_is_wider_than_the_tokenizer_is_compared_over_the_tokenizers_ids():
+    """Of a model that is teacher and student both sides are the same, whatever its rows of no token are."""
+    import causal_kit
+
+    rows = [EncodedExample(id=str(n), source_ids=(5, 6, 7 + n), target_ids=(8, 9, 1)) for n in range(2)]
+    width = len(causal_kit.tokenizer())
+    model = causal_kit.model(seed=2, vocab_size=width + 18)
+    model.module.get_output_embeddings().weight.data[width:] *= 40
+    own = {row_id: logits.double() for row_id, logits in logits_of(model, rows).items()}
+    targets = Cached({row_id: logits[:, :width].float() for row_id, logits in own.items()})
+    its = cached_tokens(rows, targets, Float(), pad_id=0, batch_size=2)
+    targets.count = lambda row: len(row.target_ids)
+    alone = {"wants_texts": False, "together": 0, "store": None, "device": "cpu", "progress": None, "team": ALONE}
+    questions = Questions(
+        rows=SimpleNamespace(encoded=rows), loss=KD(alpha=0.5, temperature=1.0), targets=targets, teacher_ids=its.ids,
+        knows_teacher=True, generation=SimpleNamespace(batch_size=2), **alone,
+    )  # fmt: skip
+    answers = questions.answers(model)
+    for row, hard, theirs, loss, ours in zip(rows, its.hard, its.rows, answers.losses, answers.tokens, strict=True):
+        nats = [float(-own[row.id][:, :end].log_softmax(-1)[range(3), row.target_ids].sum()) for end in (width, None)]
+        assert nats[1] > nats[0] + 3, "the other entries have mass"
+        assert (hard, loss.hard) == pytest.approx((nats[0], nats[0]), rel=1e-5)
+        assert loss.soft == pytest.approx(0, abs=1e-5)
+        assert (ours.agreed, ours.right) == (3, theirs.right)
+        assert ours.accepted == pytest.approx(3, rel=1e-5)
+        np.testing.assert_allclose(ours.bins.confidence_K, theirs.bins.confidence_K, rtol=1e-5)
 
 
 def test_a_sample_of_the_teachers_probabilities_does_not_tell_its_tokens():

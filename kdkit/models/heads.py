@@ -106,6 +106,22 @@ def states_before(layer: torch.nn.Linear, forward: Callable[[], torch.Tensor]) -
     raise AssertionError("the model's forward pass does not use its output head")
 
 
+def logits_after(layer: torch.nn.Linear, states_ND: torch.Tensor, forward: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """What a model makes of states, `[N, V]`: a forward pass over anything else, in which its head is given these.
+
+    So whatever follows the head, a scale or a cap, is the model's own.
+    """
+    own, had = layer.forward, "forward" in vars(layer)  # accelerate puts one there
+    vars(layer)["forward"] = lambda *_: own(states_ND[None])
+    try:
+        return forward()[0]
+    finally:
+        if had:
+            vars(layer)["forward"] = own
+        else:
+            del vars(layer)["forward"]
+
+
 @contextmanager
 def evaluating(module: Any) -> Iterator[None]:
     """Within the block without dropout and gradients."""

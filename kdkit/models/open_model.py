@@ -12,7 +12,7 @@ import attrs
 from kdkit.api.values import EncodedExample, OutputHead
 from kdkit.errors import UsageError
 from kdkit.models.decoding import text_rules
-from kdkit.models.heads import evaluating, factor_after_head, head_layer, logit_width, with_bias
+from kdkit.models.heads import evaluating, factor_after_head, head_layer, logit_width, logits_after, with_bias
 from kdkit.models.quiet import quiet
 from kdkit.system.files import disk_full, make_folder, publish, sync_tree, write_json
 from kdkit.system.folders import delete
@@ -96,6 +96,33 @@ class HFModel(ABC):
         if factor == 1:
             return lambda states_ND: with_bias(self.module, layer(states_ND))
         return lambda states_ND: factor * with_bias(self.module, layer(states_ND))
+
+    def logits_of_states(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """Makes of `states`, `[N, D]`, the logits that `logits` gives, to the bit: some tokens at a time.
+
+        Unlike `head_function` it also has what follows the head, and no gradients. None where the model has no states,
+        or a probe comes out otherwise.
+        """
+        import torch
+
+        from kdkit.data.tokens import collate
+
+        layer, factor = self._linear_head()
+        if layer is None:
+            return None
+        rows = [EncodedExample(id="", source_ids=(0, 1)[:size], target_ids=(0, 1)[:size]) for size in (1, 2, 2)]
+        pad_id, device = self.tokenizer.pad_token_id, device_of(self.module)
+        any_row, probe = (collate(some, pad_id=pad_id, device=device) for some in (rows[:1], rows[1:]))
+
+        def made(states_ND: torch.Tensor) -> torch.Tensor:
+            if factor == 1:
+                return with_bias(self.module, layer(states_ND))
+            return logits_after(layer, states_ND, lambda: self.logits(any_row))
+
+        with evaluating(self.module):
+            own_BTV = self.logits(probe)
+            found_NV = made(self.states(probe).flatten(0, 1))
+        return made if torch.equal(found_NV, own_BTV.flatten(0, 1)) else None
 
     def _linear_head(self) -> tuple[torch.nn.Linear | None, float | None]:
         """The head's layer, and the number that its output is multiplied with; None where logits are not linear."""

@@ -11,17 +11,14 @@ from kdkit.api.options import Training, at_least_one, one_of, option
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
-
-    import torch
 
     from kdkit.api.interfaces import DataSource, OpenTeacher, TextModel, Tokenizer
     from kdkit.api.options import Generation
     from kdkit.api.values import (
         Corpus,
         EncodedExample,
-        FloatArray,
         OutputHead,
         Prediction,
         StateBlock,
@@ -220,11 +217,16 @@ class OpenHFTeacher:
         *,
         done: Collection[str] = (),
     ) -> Iterator[TeacherBlock]:
-        """Logits equal to the model's own."""
+        """Logits equal to the model's own, row by row: those of a whole batch are never held."""
         from kdkit.api.values import TeacherBlock
+        from kdkit.models.row_logits import RowLogits
 
-        for row, logits_TV in self._outputs(rows, done, self.model.logits):
-            yield TeacherBlock(id=row.id, logits_TV=logits_TV)
+        of_batch = None
+        for batch_rows, left, batch in self._batches(rows, done):
+            of_batch = of_batch or RowLogits.of(self.model)
+            for row, logits_TV in zip(batch_rows, of_batch(batch, left), strict=True):
+                if logits_TV is not None:
+                    yield TeacherBlock(id=row.id, logits_TV=logits_TV[: len(row.target_ids)])
 
     def states(
         self,
@@ -234,35 +236,30 @@ class OpenHFTeacher:
         done: Collection[str] = (),
     ) -> Iterator[StateBlock]:
         """What goes into the model's output head, in the same batches."""
+        import torch
+
         from kdkit.api.values import StateBlock
 
-        for row, states_TD in self._outputs(rows, done, self.model.states):
-            yield StateBlock(id=row.id, states_TD=states_TD)
+        for batch_rows, left, batch in self._batches(rows, done):
+            with torch.inference_mode():
+                states_BTD = self.model.states(batch).float().cpu().numpy()
+            for row, states_TD, is_left in zip(batch_rows, states_BTD, left, strict=True):
+                if is_left:
+                    yield StateBlock(id=row.id, states_TD=states_TD[: len(row.target_ids)])
 
-    def _outputs(
-        self,
-        rows: Sequence[EncodedExample],
-        done: Collection[str],
-        compute: Callable[[TokenBatch], torch.Tensor],
-    ) -> Iterator[tuple[EncodedExample, FloatArray]]:
-        """Each row that is not done, and its own tokens' part of what is computed of a batch.
+    def _batches(
+        self, rows: Sequence[EncodedExample], done: Collection[str]
+    ) -> Iterator[tuple[Sequence[EncodedExample], Sequence[bool], TokenBatch]]:
+        """Each batch with rows that are not done: its rows, which of them these are, and what the model reads.
 
         The batches are those of all rows: their shapes show in the last bits of what comes out.
         """
-        import torch
-
         from kdkit.data.tokens import collate, length_sorted
 
         for batch_rows in length_sorted(rows, self.batch_size):
             left = [id_ not in done for id_ in batch_rows.each_id()]
-            if not any(left):
-                continue
-            batch = collate(batch_rows, pad_id=self.tokenizer.pad_token_id, device=self.device)
-            with torch.inference_mode():
-                output_BTX = compute(batch).float().cpu().numpy()
-            for row, output_TX, is_left in zip(batch_rows, output_BTX, left, strict=True):
-                if is_left:
-                    yield row, output_TX[: len(row.target_ids)]
+            if any(left):
+                yield batch_rows, left, collate(batch_rows, pad_id=self.tokenizer.pad_token_id, device=self.device)
 
     def generate(
         self, rows: Sequence[EncodedExample], options: Generation, *, done: Collection[str] = ()

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import numpy as np
 
+from kdkit.data.reading import Mark
+from kdkit.data.tokens import control_words
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.data.encoded_rows import EncodedRows
+    from kdkit.data.rows import Rows
     from kdkit.evaluation.row_scores import Array
 
 BYTES = ("é\n", "Ã©Ċ")
@@ -27,7 +31,8 @@ class LabelTexts:
     """What is known of the labels' text, row by row.
 
     Attributes:
-        bytes_R: Bytes of UTF-8 that the labels of each row spell; special tokens, such as the end, spell none.
+        bytes_R: Bytes of UTF-8 that the labels of each row spell: of a token that begins in the prompt what is behind
+            that, and of special tokens none, such as the end, but those that the text itself spells.
         lines: By row, the first token of each line and the one behind its last. A token that holds the end of a line
             and the beginning of the next is of both. Lines of white space alone are left out.
     """
@@ -36,12 +41,39 @@ class LabelTexts:
     lines: tuple[tuple[tuple[int, int], ...], ...]
 
     @classmethod
-    def of(cls, rows: EncodedRows, tokenizer: Tokenizer) -> LabelTexts:
-        """Those of some rows."""
+    def of_rows(cls, rows: Rows) -> LabelTexts:
+        """Those of rows, by the examples that they are read from."""
+        origins_R = rows.reading.origins_R
+        wholes = rows.chosen if origins_R is None else [rows.chosen[place] for place in origins_R.tolist()]
+        return cls.of(
+            rows.encoded,
+            rows.tokenizer,
+            # In a conversation the template writes all special tokens: what a message spells is letters.
+            texts=["" if whole.form == "chat" else whole.target for whole in wholes],
+            straddling=rows.reading.marked(Mark.STRADDLES).tolist(),
+        )
+
+    @classmethod
+    def of(
+        cls, rows: EncodedRows, tokenizer: Tokenizer, *, texts: Sequence[str] = (), straddling: Collection[int] = ()
+    ) -> LabelTexts:
+        """Those of some rows.
+
+        Args:
+            rows: The rows.
+            tokenizer: Their tokenizer.
+            texts: What the labels of each are read from: a target, or a whole document; without, no text is known.
+            straddling: The indices of rows whose first label begins in the prompt.
+        """
         spelling = _Spelling(tokenizer)
         labels = [rows.targets[place].tolist() for place in rows.places_R]
+        bytes_R = np.array(spelling.bytes_of(labels), dtype=np.float64)
+        for row, text in enumerate(texts):
+            bytes_R[row] += spelling.special_bytes(labels[row], text)
+        for row in straddling:
+            bytes_R[row] -= spelling.bytes_before(labels[row], texts[row])
         return cls(
-            bytes_R=np.array(spelling.bytes_of(labels), dtype=np.float64),
+            bytes_R=bytes_R,
             lines=tuple(tuple(spelling.lines_of(ids)) for ids in labels),
         )
 
@@ -80,6 +112,27 @@ class _Spelling:
             for token, name in zip(used, cast("list[str]", self.tokenizer.convert_ids_to_tokens(used)), strict=True)
         }
         return [sum(size[token] for token in ids) for ids in labels]
+
+    def special_bytes(self, ids: Sequence[int], text: str) -> int:
+        """The bytes of special tokens that a text spells; what begins and ends texts it cannot (`control_words`)."""
+        spelled = (self._spelled[token] for token in ids if token in self._spelled)
+        return sum(len(word.encode()) for word in spelled if word in text)
+
+    @cached_property
+    def _spelled(self) -> dict[int, str]:
+        words = dict(zip(self._special, self.tokenizer.convert_ids_to_tokens([*self._special]), strict=True))
+        control = control_words(self.tokenizer)
+        return {token: word for token, word in words.items() if word not in control}
+
+    def bytes_before(self, ids: Sequence[int], text: str) -> int:
+        """Of labels whose first token begins before a text, the bytes that are before it; 0 where it is not found."""
+        special = self._special.difference(self._spelled)
+        kept = [token for token in ids if token not in special]
+        found = self.tokenizer.decode(kept, clean_up_tokenization_spaces=False).rstrip(
+            "\ufffd"
+        )  # of a parted character
+        before = next((found[:place] for place in range(1, len(found)) if text.startswith(found[place:])), "")
+        return len(before.encode())
 
     def lines_of(self, ids: Sequence[int]) -> Iterator[tuple[int, int]]:
         """The tokens of each line that has more than white space."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import tiny
 
-from kdkit.api.values import EncodedExample
+from kdkit.api.options import TokenLimits
+from kdkit.api.values import EncodedExample, Example
 from kdkit.data.encoded_rows import EncodedRows
+from kdkit.data.rows import Encoding, rows_of
 from kdkit.evaluation.label_texts import LabelTexts
+from kdkit.models import DecoderOnly
 
 
 def texts_of(tokenizer, labels) -> LabelTexts:
@@ -26,6 +29,25 @@ def test_labels_that_end_within_a_character_have_the_bytes_that_they_have():
     ids = tiny.tokenizer()(["🙂🙂"], add_special_tokens=False)["input_ids"][0]
     assert len(ids) == 8
     assert texts_of(tiny.tokenizer(), [ids[:3], ids[3:]]).bytes_R.tolist() == [3, 5]
+
+
+def test_a_row_has_the_bytes_of_its_own_text_whatever_its_tokens_reach_over():
+    """Not the prompt's in the first label, also where the completion is cut; and those of a special word in a text."""
+    from causal_kit import chat_tokenizer
+
+    its = chat_tokenizer("")
+    encoding = Encoding(kind=DecoderOnly(), limits=TokenLimits(max_target=30))
+    pairs = [("x ma", "x of 3 "), ("x m", "ax é <|user|> of"), ("x ", "max</s>"), ("x m", "ax of é " + 60 * "é")]
+    examples = [Example(id=str(n), source=source, target=target) for n, (source, target) in enumerate(pairs)]
+    rows = rows_of(examples, its, encoding)
+    assert rows.reading.counts()["straddling"] == 3
+    assert rows.reading.counts()["targets_cut"] == 1
+    found = LabelTexts.of_rows(rows).bytes_R.tolist()
+    assert found[:3] == [len(target.encode()) for _, target in pairs[:3]]
+    assert found[3] == len(its.decode(rows.encoded.targets[3]).encode()) - 1
+    for form, target in (("text", "ma<|user|> of 3"), ("text", "ma</s> é")):
+        rows = rows_of([Example(id="0", source="", target=target, form=form)], its, encoding)
+        assert LabelTexts.of_rows(rows).bytes_R.tolist() == [len(target.encode())]
 
 
 def test_where_tokens_are_not_bytes_the_decoded_text_counts():

@@ -161,7 +161,7 @@ def _evidence(run: Run, rows: Rows) -> Evidence:
     recipe = run.recipe
     return Evidence(
         examples=rows.examples,
-        texts=LabelTexts.of(rows.encoded, rows.tokenizer),
+        texts=LabelTexts.of_rows(rows),
         documents=rows.documents if len(set(rows.documents)) < len(rows.documents) else None,
         suites=recipe.evaluation.suites,
         resamples=recipe.evaluation.bootstrap,

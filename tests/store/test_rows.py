@@ -117,6 +117,9 @@ def test_blocks_and_what_was_refused_come_back_as_they_were_read(tmp_path, monke
         with monkeypatch.context() as patch:
             patch.setattr(DecoderOnly, "encode", never)
             found = rows.rows_of(kept.train[1::2], made, how)
+            patch.setattr(rows, "stops_of", lambda _: frozenset({9}))  # another model's, with the same tokenizer
+            with pytest.raises(AssertionError, match="made again"):
+                rows.rows_of(kept.train, made, how)
         fresh = rows.encoded_rows(examples[1::2], made, how)
         assert found.encoded == fresh.encoded
         assert found.documents == fresh.documents

@@ -134,7 +134,7 @@ def test_a_plan_opens_no_weights(tmp_path):
     plan = plan_of(tmp_path, **changes)
     assert "used as it is" in stage(plan, "teacher").work
     parameters = models.count_parameters(tiny.model(tiny.T5).module)
-    assert f"{parameters / 1e6:.1f} M parameters" in stage(plan, "distill").work
+    assert f"{parameters / 1e3:.1f} k parameters" in stage(plan, "distill").work
 
 
 @attrs.frozen

@@ -89,11 +89,13 @@ CLOSING = """\
 
 - **Tokenizers in folders of Qwen2.** transformers opens the tokenizer in any folder of the type qwen2 as Qwen2's own,
   whatever was saved there, and numbers then have other tokens. So a new model of that type needs a Qwen2 tokenizer
-  (`teacher.tokenizer`). With another, as tried here, the logits in the cache belong to other rows, and the run says
-  that rows are missing. The type qwen3 does not have this rule.
-- **Layers of a hybrid** (Bamba, Jamba, LFM2, RecurrentGemma, Qwen3-Next). transformers makes their cache only where
-  there is a layer of attention: keep one. Jamba and RecurrentGemma, whose kinds of layers repeat, were tried with all
-  of their layers. MiniMax's layers decay by how many there are, so no student of fewer computes what they compute.
+  (`teacher.tokenizer`); another is refused before anything is computed, for this type and any that has the same rule.
+  The type qwen3 does not have it.
+- **Layers of a hybrid** (Bamba, Jamba, LFM2, RecurrentGemma, Qwen3-Next). transformers has no cache for a model of
+  recurrent layers alone, so a student that keeps no layer of attention writes its texts without one: every token
+  reads the whole text again. Jamba and RecurrentGemma, whose kinds of layers repeat, were tried with all of their
+  layers, the others with one of attention. MiniMax's layers decay by how many there are, so no student of fewer
+  computes what they compute.
 
 ## Types that were not tried
 

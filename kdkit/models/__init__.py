@@ -31,6 +31,7 @@ from kdkit.models.seq2seq import Seq2SeqModel
 from kdkit.models.tokenizers import (
     check_same_tokenizer,
     decoding_digest,
+    ends_texts,
     same_tokens,
     source_size,
     target_size,
@@ -59,6 +60,7 @@ __all__ = [
     "decoding_digest",
     "device_of",
     "end_ids",
+    "ends_texts",
     "find_folder",
     "generation_of",
     "keep_layers",

@@ -102,7 +102,14 @@ class EncoderDecoder(_Sized):
         """What is read where a text is to be written: the same sources."""
         return encoded
 
-    def code(self, folder: str, generation: Generation, form: str = "pair") -> str:  # noqa: ARG002 - it reads no other
+    def code(
+        self,
+        folder: str,
+        generation: Generation,
+        form: str = "pair",  # noqa: ARG002 - it reads no other
+        *,
+        ended: bool = False,  # noqa: ARG002 - a source ends where its text does
+    ) -> str:
         """Python that opens a model of this kind with plain transformers, and writes a text as the recipe does."""
         return f"""\
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -186,21 +193,26 @@ class DecoderOnly(_Sized):
         """What is read where a text is to be written: the prompts alone, as whoever uses the model has them."""
         return encode_prompts(examples, tokenizer, limits)
 
-    def code(self, folder: str, generation: Generation, form: str = "pair") -> str:
+    def code(self, folder: str, generation: Generation, form: str = "pair", *, ended: bool = False) -> str:
         """Python that opens a model of this kind with plain transformers, and writes a text as the recipe does."""
-        asked = 'tokenizer("the prompt", return_tensors="pt")'
+        asked, rest = 'tokenizer("the prompt", return_tensors="pt")', ""
+        if ended:
+            rest = (
+                "\ninputs = {name: each[:, :-1] for name, each in inputs.items()}  # without the end: the text goes on"
+            )
         if form == "chat":
             asked = """tokenizer.apply_chat_template(
     [{"role": "user", "content": "the prompt"}], add_generation_prompt=True, return_dict=True, return_tensors="pt"
 )"""
+            rest = ""  # a template puts its own ends
         return f"""\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{folder}")
 model = AutoModelForCausalLM.from_pretrained("{folder}")
-inputs = {asked}
+inputs = {asked}{rest}
 ids = model.generate(**inputs, max_new_tokens={generation.max_new_tokens})
-print(tokenizer.decode(ids[0, inputs.input_ids.shape[1] :], skip_special_tokens=True))"""
+print(tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
 
     def check_positions(self, config: Any, limits: TokenLimits, generation: Generation, form: str = "pair") -> None:
         """Refuse limits beyond a model's positions: prompt and completion share them, and a block of a text has them.

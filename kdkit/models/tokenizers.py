@@ -120,6 +120,11 @@ def same_tokens(one: Tokenizer, other: Tokenizer) -> bool:
     return bare[0] == bare[1] and _vocabulary(one) == _vocabulary(other)
 
 
+def ends_texts(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer puts the token that ends texts after each text by itself."""
+    return _probed(tokenizer)[0][-1:] == [end_id(tokenizer)]
+
+
 def has_target_vocabulary(tokenizer: Tokenizer) -> bool:
     """Whether the ids of targets mean other tokens than those of sources, as some of Marian's and FSMT's do."""
     return hasattr(tokenizer, "get_tgt_vocab") and _target_vocabulary(tokenizer) != _vocabulary(tokenizer)

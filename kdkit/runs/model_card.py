@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from kdkit.models.tokenizers import ends_texts
 from kdkit.runs.record import versions
 
 if TYPE_CHECKING:
+    from kdkit.api.interfaces import Tokenizer
     from kdkit.recipe import Recipe
 
 RECIPE_FILE = "kdkit_recipe.toml"
@@ -15,16 +17,17 @@ CARD_FILE = "README.md"
 _FOLDER = "PATH/OF/THIS/FOLDER"
 
 
-def model_texts(recipe: Recipe, *, role: str) -> dict[str, str]:
+def model_texts(recipe: Recipe, tokenizer: Tokenizer, *, role: str) -> dict[str, str]:
     """The text files of a model's folder: its card, and the recipe that `kdkit predict` reads."""
-    return {CARD_FILE: model_card(recipe, role=role), RECIPE_FILE: recipe.to_toml()}
+    return {CARD_FILE: model_card(recipe, tokenizer, role=role), RECIPE_FILE: recipe.to_toml()}
 
 
-def model_card(recipe: Recipe, *, role: str) -> str:
+def model_card(recipe: Recipe, tokenizer: Tokenizer, *, role: str) -> str:
     """A Hugging Face model card in Markdown.
 
     Args:
         recipe: The recipe that made the model.
+        tokenizer: The model's tokenizer.
         role: "student", "teacher", or "labels-only": a student without a teacher.
     """
     kind, made = (recipe.teacher if role == "teacher" else recipe.student).model_kind, _made(recipe, role)
@@ -46,7 +49,7 @@ tags:
 {made} with kdkit, from the recipe below (digest `{recipe.digest[:16]}`).
 
 ```python
-{kind.code(_FOLDER, recipe.generation, form)}
+{kind.code(_FOLDER, recipe.generation, form, ended=ends_texts(tokenizer))}
 ```
 
 {_limits(recipe, form)} Its scores are in the

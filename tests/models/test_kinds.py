@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 
 import attrs
+import causal_kit
 import pytest
 import tiny
 from architectures import BERT, table
@@ -14,6 +15,7 @@ from kdkit.api.values import ModelSize
 from kdkit.builtin.students.hf_seq2seq import HFSeq2SeqStudent
 from kdkit.errors import UsageError
 from kdkit.models import DecoderOnly, EncoderDecoder, config_from, new_model
+from kdkit.models.tokenizers import ends_texts
 from kdkit.pipeline.estimate import estimate
 from kdkit.recipe import load_recipe
 from kdkit.runs.model_card import model_card
@@ -31,6 +33,25 @@ def test_the_code_of_a_model_card_opens_a_saved_model(tmp_path, capsys):
     assert capsys.readouterr().out.endswith("\n")
 
 
+def test_the_code_of_a_card_does_not_ask_after_the_end_of_a_text(tmp_path):
+    """Where the tokenizer puts an end after each text, a decoder-only model would be asked what comes after it."""
+    asking = causal_kit.model()
+    ending = tiny.tokenizer()
+    model, options = attrs.evolve(asking, tokenizer=ending), Generation(max_new_tokens=3, beams=1)
+    assert (ends_texts(ending), ends_texts(asking.tokenizer)) == (True, False)
+    model.adopt(options)
+    model.save(tmp_path / "model", texts={})
+    file = tmp_path / "code.py"
+    for form in ("pair", "text"):
+        file.write_text(DecoderOnly().code(str(tmp_path / "model"), options, form, ended=True))
+        names = runpy.run_path(str(file))
+        read = ending("the prompt")["input_ids"]
+        assert read[-1] == ending.eos_token_id
+        assert names["inputs"]["input_ids"].tolist() == [read[:-1]]
+        assert names["ids"][0, : len(read) - 1].tolist() == read[:-1]
+    assert "the end" not in DecoderOnly().code("m", options, "chat", ended=True)
+
+
 @attrs.frozen(kw_only=True)
 class Written(EncoderDecoder):
     """A kind with a task and a size of its own."""
@@ -41,8 +62,8 @@ class Written(EncoderDecoder):
     def pipeline_tag(self):
         return "text-generation"
 
-    def code(self, folder, generation, form):
-        assert form == "pair"
+    def code(self, folder, generation, form, *, ended):
+        assert (form, ended) == ("pair", True)
         return f"open({folder!r}, {generation.max_new_tokens})"
 
     def size_of(self, config):
@@ -72,10 +93,10 @@ def test_card_and_estimate_take_a_model_of_another_kind(tmp_path):
     assert found.teacher.parameters > 7
     assert [limits[1:] for limits in student.asked] == [(recipe.tokens, recipe.generation, "pair")]
     for role in ("student", "labels-only"):
-        card = model_card(recipe, role=role)
+        card = model_card(recipe, tiny.tokenizer(), role=role)
         assert "pipeline_tag: text-generation\n" in card
         assert f"```python\nopen('PATH/OF/THIS/FOLDER', {recipe.generation.max_new_tokens})\n```" in card
-    assert "AutoModelForSeq2SeqLM" in model_card(recipe, role="teacher")
+    assert "AutoModelForSeq2SeqLM" in model_card(recipe, tiny.tokenizer(), role="teacher")
 
 
 @pytest.mark.parametrize(

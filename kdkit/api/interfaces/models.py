@@ -55,13 +55,14 @@ class ModelKind(Protocol):
         """Whether source and target are one sequence to such a model, padded and packed as one."""
         ...
 
-    def code(self, folder: str, generation: Generation, form: str = "pair") -> str:
+    def code(self, folder: str, generation: Generation, form: str = "pair", *, ended: bool = False) -> str:
         """Python that opens a model of this kind with plain transformers, and writes a text as the recipe does.
 
         Args:
             folder: The model.
             generation: How it writes.
             form: What it was trained on (see `kdkit.api.Example`).
+            ended: Whether its tokenizer puts the token that ends texts after each text.
         """
         ...
 

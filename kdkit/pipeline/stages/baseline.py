@@ -110,7 +110,7 @@ def _train(run: Run, model: TextModel, corpus: Corpus, workshop: Path) -> None:
         lambda _: NoTargets(),
         role=labels_only.NAME,
         folder=workshop,
-        texts=model_texts(run.recipe, role=labels_only.NAME),
+        texts=model_texts(run.recipe, model.tokenizer, role=labels_only.NAME),
     )
 
 

@@ -52,7 +52,7 @@ def fit(run: Run) -> StudentMade:
         lambda rows: _targets(captured, model, rows, device=run.device),
         role="student",
         folder=folder,
-        texts=model_texts(recipe, role="student"),
+        texts=model_texts(recipe, model.tokenizer, role="student"),
     )
     if run.team.leads:
         discard_folder(folder / "checkpoints")

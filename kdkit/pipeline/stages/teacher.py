@@ -131,7 +131,7 @@ def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
     """Make the teacher; returns its folder."""
     teacher = run.recipe.teacher
     model = teacher.build(corpus, seed=_seed(run), device=run.device)
-    texts = model_texts(run.recipe, role="teacher")
+    texts = model_texts(run.recipe, model.tokenizer, role="teacher")
     if teacher.fine_tune is None:
         run.team.lead_does(lambda: model.save(workshop / "best", texts=texts))
     else:

@@ -96,7 +96,7 @@ def _own_loss(module: Any, kind: ModelKind, row: EncodedExample, device: torch.d
 
 
 def check_greedy(component: Any, kind: ModelKind, model: TextModel, batch: TokenBatch, options: Generation) -> None:
-    """Check that a model writes what its module writes after each source alone, and stops where it is told to.
+    """Check that a model writes what its module writes after each source alone, and stops at any of its stop tokens.
 
     Of a decoder-only model the logits of the labels must rank these tokens first too: they are computed in one pass
     with padding on the right, and texts a token at a time with padding on the left.

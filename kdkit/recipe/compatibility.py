@@ -25,16 +25,14 @@ def check_compatible(recipe: Recipe, corpus: Corpus) -> None:
     """Refuse a recipe whose parts do not fit each other.
 
     Raises:
-        UsageError: Teacher and student are of two kinds; rows are to be packed that are not one sequence; a training
-            asks for more rows than there are; a metric that picks the best epoch, or that the report is to be about,
-            does not exist; the codec does not know the logits at a temperature of the loss, or as well as its
-            divergence needs them, or keeps no hidden states to compare; or a schedule has more epochs than the
-            training.
+        UsageError: Teacher and student are of two kinds, or cannot read such rows; rows are to be packed that are not
+            one sequence; a training asks for more rows than there are; a metric that picks the best epoch, or that the
+            report is to be about, does not exist; the codec does not know the logits at a temperature of the loss, or
+            as well as its divergence needs them, or keeps no hidden states to compare; or a schedule has more epochs
+            than the training.
     """
-    _check_kinds(recipe)
-    _check_packing(recipe)
-    _check_rows(recipe, corpus)
     check_parts(recipe)
+    _check_rows(recipe, corpus)
     _check_metrics(recipe, corpus)
     _check_headline(recipe, corpus)
 
@@ -43,8 +41,11 @@ def check_parts(recipe: Recipe) -> None:
     """Refuse a recipe whose parts do not fit each other, whatever the data are: known before any row is read.
 
     Raises:
-        UsageError: As of `check_compatible`, but for metrics.
+        UsageError: As of `check_compatible`, but for metrics and numbers of rows.
     """
+    _check_kinds(recipe)
+    _check_form(recipe)
+    _check_packing(recipe)
     _check_schedules(recipe)
     _check_states(recipe)
     _check_temperatures(recipe)
@@ -59,6 +60,21 @@ def _check_kinds(recipe: Recipe) -> None:
             f'teacher "{recipe.names["teacher"]}" is {teacher.name} and student "{recipe.names["student"]}" is '
             f"{student.name}, so they read rows as different tokens; use two models of one kind"
         )
+
+
+def _check_form(recipe: Recipe) -> None:
+    """Texts and conversations are one sequence each, and an encoder-decoder needs two."""
+    from kdkit.data.row_options import RowOptions
+
+    data, kind = recipe.data, recipe.student.model_kind
+    if kind.is_joined or not isinstance(data, RowOptions):
+        return
+    for option, what in (("text", "texts without a source"), ("messages", "conversations")):
+        if getattr(data, option):
+            raise UsageError(
+                f"data.{option} makes rows of {what}, and {kind.name} models need a source and a target; use teacher "
+                'and student "hf-causal", or set data.source and data.target'
+            )
 
 
 def _check_packing(recipe: Recipe) -> None:

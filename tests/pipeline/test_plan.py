@@ -9,7 +9,7 @@ import tiny
 
 import kdkit
 from kdkit import models
-from kdkit.errors import Mismatch, MissingInput
+from kdkit.errors import Mismatch, MissingInput, UsageError
 from kdkit.pipeline.plan import as_json, make_plan
 from kdkit.pipeline.stages import STAGES
 from kdkit.recipe import load_recipe
@@ -122,6 +122,12 @@ def test_a_plan_says_which_rows_are_left_out(tmp_path):
         file.write('{"text": "max of 1 and 2"}\n')
     notes = plan_of(tmp_path).notes
     assert f"of the rows 1 left out, each because it has no target ({tmp_path}/train.jsonl:41)" in notes
+
+
+@pytest.mark.parametrize("option", ["text", "messages"])
+def test_rows_that_no_encoder_decoder_reads_are_refused_before_they_are_read(tmp_path, option):
+    with pytest.raises(UsageError, match=rf"data\.{option} makes rows of .*, and encoder-decoder models need a source"):
+        plan_of(tmp_path, data={"name": "jsonl", "train": "not-there.jsonl", option: "x"})
 
 
 def test_a_plan_opens_no_weights(tmp_path):

@@ -17,6 +17,7 @@ from kdkit.errors import DamagedData
 from kdkit.models.generation import own_rows
 from kdkit.system.files import append, disk_full, make_folder, write_atomically
 from kdkit.system.parsing import parse_json
+from kdkit.system.progress import Silent
 from kdkit.system.reading import read_lines
 from kdkit.system.signals import graceful
 from kdkit.system.team import ALONE, Team
@@ -61,11 +62,12 @@ def fill(
         return
     own = own_rows(rows, batch_size, team, done=before)
     predicted: list[Prediction] = []
+    shown = progress if len(rows) else Silent()  # a run without texts would say that each model writes 0 of 0
     with (
         disk_full(_own(partial, team), 0),  # outermost: closing a stream that a full disk cut short fails once more
         graceful() as stop,
         append(_own(partial, team)) as stream,
-        progress.task(name, total=len(before) + len(own), unit="rows", done=len(before)) as task,
+        shown.task(name, total=len(before) + len(own), unit="rows", done=len(before)) as task,
     ):
         for prediction in generate(rows, {row.id for row in rows} - own) if own else ():
             predicted.append(prediction)

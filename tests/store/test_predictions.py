@@ -110,8 +110,8 @@ def test_a_finished_file_of_the_same_rows_is_left_as_it_is(tmp_path):
     assert len(predictions.read(path)) == 2
 
 
-def test_no_rows_give_an_empty_file(tmp_path):
-    fill(tmp_path / "p.jsonl", Model(), [])
+def test_no_rows_give_an_empty_file_and_show_nothing(tmp_path):
+    predictions.fill(tmp_path / "p.jsonl", [], Model(), progress=None, name="student")
     assert predictions.read(tmp_path / "p.jsonl") == []
 
 

@@ -154,9 +154,9 @@ def check_config(
     )
     if model is None:
         return
-    parameters = sum(each.numel() for each in model.module.parameters())
+    parameters = sum(each.numel() for each in model.module.parameters() if each.requires_grad)
     assert parameters == size.parameters, (
-        f"{component!r} has a model of {parameters} parameters, and its configuration says {size.parameters}"
+        f"{component!r} has a model of {parameters} trainable parameters, and its configuration says {size.parameters}"
     )
     assert model.vocab_size == size.vocab_size, (
         f"{component!r} has logits {model.vocab_size} wide, and its configuration says {size.vocab_size}"

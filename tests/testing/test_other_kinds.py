@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 import pytest
 import tiny
+from architectures import table
 
 from kdkit.api import AxisValue, Corpus, Example, PublishedRun, RecordedLogits, TeacherBlock
 from kdkit.builtin.datasets.jsonl import Jsonl
@@ -240,8 +241,9 @@ def test_mistakes_of_teachers_are_found(fault, message):
         check_teacher(WrongTeacher(config=tiny.T5, vocab_size=VOCAB, fault=fault))
 
 
-def test_new_students_pass():
-    check_student(HFSeq2SeqStudent(config=tiny.T5))
+@pytest.mark.parametrize("config", [tiny.T5, table("marian")], ids=["t5", "positions that are not trained"])
+def test_new_students_pass(config):
+    check_student(HFSeq2SeqStudent(config=config))
 
 
 def test_students_of_a_teacher_and_of_a_folder_pass(teacher_folder):

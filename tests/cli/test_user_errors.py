@@ -427,7 +427,7 @@ WAYS = [
     Way("names a model folder that is not there", 2, r"teacher: there is no model folder \./model; give the path of one, or the name of a model of the hub", prepare=teacher_model(name="./model")),
     Way("names a folder that is no model", 2, r"teacher: the tokenizer of model cannot be read \(.*\); download that folder again or, .*", prepare=teacher_model(written("model/tokenizer.json", "{}"))),
     Way("names an empty folder as a model", 2, r"teacher: model has no tokenizer: tokenizer\.json is missing there", prepare=teacher_model(written("model/readme", ""))),
-    Way("names a file as a model", 2, r"teacher: model is a file; give the folder of a model", prepare=teacher_model(written("model", ""))),
+    Way("names a file as a model", 2, r"teacher: model is a file; give the folder of a model, or a GGUF file", prepare=teacher_model(written("model", ""))),
     Way("names a model without a tokenizer", 2, r"teacher: model has no tokenizer: tokenizer\.json is missing there.*", prepare=model_without("tokenizer*")),
     Way("names a model without weights", 2, r"\S*model has no weights: neither model\.safetensors nor .*", prepare=model_without("*.safetensors")),
     Way(

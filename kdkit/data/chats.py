@@ -17,6 +17,7 @@ import attrs
 from kdkit.api.values import Example
 from kdkit.data.rendered import SpeltTokens, restored, shared
 from kdkit.errors import UsageError
+from kdkit.system.parsing import DEEPEST_ROW, parse_json
 from kdkit.system.wording import first_line
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def chat(messages: Sequence[Mapping[str, Any]], *, id: str, tools: Sequence[Any]
 def fault_of(conversation: str) -> str:
     """What is wrong with a conversation as JSON, as a verb and its object; "" if nothing is."""
     try:
-        table = json.loads(conversation)
+        table = parse_json(conversation, deepest=DEEPEST_ROW)
     except ValueError:
         return "is not JSON"
     messages = table.get("messages") if isinstance(table, dict) else None
@@ -133,7 +134,7 @@ class ChatTemplate:
 
     def turns(self, conversation: str) -> Iterator[Turn | Refused]:
         """Each of the assistant's turns in a conversation, given as JSON."""
-        table = json.loads(conversation)
+        table = parse_json(conversation, deepest=DEEPEST_ROW)
         messages, tools = table["messages"], table.get("tools") or None
         number = 0
         for place, message in enumerate(messages):
@@ -147,7 +148,7 @@ class ChatTemplate:
 
     def opened(self, conversation: str) -> Rendered | str:
         """A conversation with the opening of the assistant's answer to it, or why there is none: a clause."""
-        table = json.loads(conversation)
+        table = parse_json(conversation, deepest=DEEPEST_ROW)
         try:
             return self._render(table["messages"], table.get("tools") or None, opens=True)
         except _Unwritten as error:

@@ -11,11 +11,11 @@ from kdkit.data.rows import more_of
 from kdkit.data.splitting import drawn
 from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline.teachable import check_read, doubts
+from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.recipe.compatibility import check_compatible
 from kdkit.recipe.inputs import naming
 from kdkit.runs.stage_facts import Estimate
 from kdkit.store.rows import rows_of
-from kdkit.store.tokenizers import tokenizer_of
 from kdkit.system.devices import is_slow_in
 from kdkit.system.files import size_text
 from kdkit.system.folders import existing

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kdkit.models import check_same_tokenizer
 from kdkit.pipeline.model_folders import check_student_folder, teacher_folder
-from kdkit.store.tokenizers import tokenizer_of
+from kdkit.pipeline.tokenizers import tokenizer_of
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import TextModel

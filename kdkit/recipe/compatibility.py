@@ -31,6 +31,7 @@ def check_compatible(recipe: Recipe, corpus: Corpus) -> None:
             as well as its divergence needs them, or keeps no hidden states to compare; or a schedule has more epochs
             than the training.
     """
+    check_kinds(recipe)
     check_parts(recipe)
     _check_rows(recipe, corpus)
     _check_metrics(recipe, corpus)
@@ -38,21 +39,30 @@ def check_compatible(recipe: Recipe, corpus: Corpus) -> None:
 
 
 def check_parts(recipe: Recipe) -> None:
-    """Refuse a recipe whose parts do not fit each other, whatever the data are: known before any row is read.
+    """Refuse a recipe whose parts do not fit each other, whatever the data and the kinds of models are.
 
     Raises:
-        UsageError: As of `check_compatible`, but for metrics and numbers of rows.
+        UsageError: As of `check_compatible`, but for kinds, metrics and numbers of rows.
     """
-    _check_kinds(recipe)
-    _check_form(recipe)
-    _check_packing(recipe)
     _check_schedules(recipe)
     _check_states(recipe)
     _check_temperatures(recipe)
     _check_samples(recipe)
 
 
-def _check_kinds(recipe: Recipe) -> None:
+def check_kinds(recipe: Recipe) -> None:
+    """Refuse kinds of models that do not fit each other or the rows, before any row is read; imports torch.
+
+    Raises:
+        UsageError: Teacher and student are of two kinds, or cannot read such rows; or rows are to be packed that are
+            not one sequence.
+    """
+    _check_same_kind(recipe)
+    _check_form(recipe)
+    _check_packing(recipe)
+
+
+def _check_same_kind(recipe: Recipe) -> None:
     """What a teacher says of one kind of sequence says nothing of the other."""
     teacher, student = recipe.teacher.model_kind, recipe.student.model_kind
     if teacher is not None and teacher.name != student.name:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kdkit.api.interfaces import FetchedSource, InputChecker, StreamedSource
 from kdkit.errors import MissingInput, UsageError
-from kdkit.recipe.compatibility import check_parts
+from kdkit.recipe.compatibility import check_kinds, check_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +57,10 @@ def load_rows(recipe: Recipe, progress: Progress) -> Corpus:
 
     Raises:
         PluginError: The data set gives something else than rows.
-        UsageError: There are no training or no validation rows, or two rows have one id.
+        UsageError: There are no training or no validation rows, or two rows have one id; or the models cannot read such
+            rows.
     """
+    check_kinds(recipe)
     from kdkit.data.given import checked_corpus, read_stream  # with NumPy
 
     owner, source = f'data set "{recipe.names["data"]}"', recipe.data

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from kdkit.models.tokenizers import ends_texts
 from kdkit.runs.record import versions
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ def model_card(recipe: Recipe, tokenizer: Tokenizer, *, role: str) -> str:
         tokenizer: The model's tokenizer.
         role: "student", "teacher", or "labels-only": a student without a teacher.
     """
+    from kdkit.models.tokenizers import ends_texts  # with torch, which those who only name the card do without
+
     kind, made = (recipe.teacher if role == "teacher" else recipe.student).model_kind, _made(recipe, role)
     assert kind is not None, "a teacher that is not a model has no folder"
     packages = ", ".join(f"{name} {version}" for name, version in versions().items() if name != "platform")

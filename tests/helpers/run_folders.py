@@ -252,6 +252,8 @@ def _data(rows: int) -> dict:
                 "sources_shortened": count // 10,
                 "targets_cut": 0,
                 "straddling": 0,
+                "opened_otherwise": 0,
+                "lacking_tools": 0,
                 "marked_otherwise": 0,
                 "left_out": 0,
             }

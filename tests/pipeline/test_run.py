@@ -141,7 +141,7 @@ def test_scores_are_of_both_models_and_of_the_student_against_the_teacher(whole)
     assert all(set(score) == keys for score in scores)
     assert {(s["suite"], s["metric"], s["direction"]) for s in scores if s["direction"] != "higher"} == {
         *(("loss", name, "lower") for name in ("hard", "soft", "total")),
-        ("tokens", "ece", "lower"),
+        *(("tokens", name, "lower") for name in ("ece", "perplexity", "bits_per_byte")),
         ("texts", "length", "neither"),
     }
     assert {(s["model"], s["against"], s["suite"]) for s in scores} == {

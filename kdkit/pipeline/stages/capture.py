@@ -19,11 +19,11 @@ from kdkit.models import target_size, tokenizer_digest
 from kdkit.pipeline.cache_filling import CacheFilling
 from kdkit.pipeline.model_folders import teacher_folder
 from kdkit.pipeline.needed_logits import NeededLogits, is_finished, needed_rows
+from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Captured, TeacherAsked
 from kdkit.store import logits_of, predictions, texts
 from kdkit.store.rows import rows_of
-from kdkit.store.tokenizers import tokenizer_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

@@ -13,13 +13,13 @@ from kdkit.data.reading_notes import notes_on_reading
 from kdkit.data.target_facts import facts_of, notes_on
 from kdkit.errors import Mismatch
 from kdkit.pipeline.kept import rows_key
+from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.recipe.inputs import check_inputs, load_rows
 from kdkit.runs.facts_table import as_facts, from_facts
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import DataRead
 from kdkit.store import datasets, found_or_making, inputs
 from kdkit.store import rows as stored
-from kdkit.store.tokenizers import tokenizer_of
 from kdkit.system.files import write_json
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from kdkit.models import rules_beside, tokenizer_digest, weights_digest
 from kdkit.pipeline.estimate import bytes_of_weights, check_space
 from kdkit.pipeline.fitting import Fitting, chosen_by
 from kdkit.pipeline.stages import WORKSHOP
+from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.runs.model_card import model_texts
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Estimate, TeacherMade
 from kdkit.store import folders, found_or_making, sweep_of
 from kdkit.store.tokenized import entry_for
-from kdkit.store.tokenizers import tokenizer_of
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes, weight_files
 from kdkit.system.folders import discard_folder

@@ -457,8 +457,9 @@ def test_without_any_help_of_the_kernel_the_rest_still_holds(oracles, monkeypatc
         "== 3 + 0 * len(open('/proc/%d/environ' % os.getppid(), 'rb').read())": "does_not_run",
         f"== 3 + 0 * len(open('/proc/{os.getpid()}/environ', 'rb').read())": "does_not_run",
     }
-    if sys.platform == "linux":  # of root's, the kernel counts none
-        texts["== 3 + 0 * len([subprocess.Popen(['sleep', '60']) for _ in range(100)])"] = "does_not_run"
+    if sys.platform == "linux":  # of root's, the kernel counts none: time ends them
+        many = "[subprocess.Popen(['sleep', '60']) for _ in range(20)]"
+        texts[f"== 3 + 0 * len({many}) + (time.sleep(60) or 0)"] = "does_not_run"
     verdicts, _ = scored([(row, text) for text in texts], time_limit=1.0)
     assert dict(zip(texts, verdicts, strict=True)) == texts
     notes = Execution(allow_execution=True).check([row])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kdkit.system.progress import Progress
 
 _FACTS = "facts.json"
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
 _FORMAT = 1
 """Changed with whatever changes the tokenizers that `kdkit.models.train_bpe` makes."""
 

@@ -8,8 +8,8 @@ import tiny
 
 from kdkit import models
 from kdkit.models import tokenizer_digest
+from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.recipe import load_recipe
-from kdkit.store.tokenizers import tokenizer_of
 from kdkit.system.progress import Silent
 from kdkit.testing.corpora import synthetic_corpus
 

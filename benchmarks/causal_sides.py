@@ -6,7 +6,6 @@ import ast
 import contextlib
 import functools
 import importlib.metadata
-import json
 import os
 import random
 import sys
@@ -18,10 +17,10 @@ from pathlib import Path
 
 import attrs
 import torch
-from training_sides import CLIP, DECAY, RATE, EpochOver
+from training_sides import CLIP, DECAY, RATE, EpochOver, fitted, options_of
 
 from kdkit import models
-from kdkit.api.options import TokenLimits, Training
+from kdkit.api.options import TokenLimits
 from kdkit.api.values import Example
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.codecs.topk import TopK
@@ -34,7 +33,6 @@ from kdkit.logits.encoder import TeacherEncoder
 from kdkit.logits.targets import CachedTargets, NoTargets, keys_of
 from kdkit.plugins.fields import identity_of
 from kdkit.system.progress import Silent
-from kdkit.training import MetricsLog, Trainer
 
 SEED = 3
 SHAPE = {
@@ -234,42 +232,9 @@ class Sides:
         return CachedTargets(cache=cache, keys=keys_of(rows, teacher=TEACHER, tokenizer=TOKENIZER), device="cpu")
 
     def _by_kdkit(self, rows, loss, targets) -> Pass:
-        clock = Clock()
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = Trainer(
-                model=self.student,
-                rows=rows,
-                options=self._options(),
-                loss=loss,
-                targets=targets,
-                validate=clock.stop,
-                direction="lower",
-                seed=SEED,
-                device="cpu",
-                folder=Path(folder) / "student",
-                texts={},
-                log=MetricsLog(Path(folder) / "metrics.jsonl", "student"),
-                progress=clock,
-                name="student",
-            )
-            with contextlib.suppress(EpochOver):
-                trainer.fit()
-            logged = json.loads((Path(folder) / "metrics.jsonl").read_text().splitlines()[-1])
-        return clock.watch.done(rows, logged["loss"])
-
-    def _options(self) -> Training:
-        return Training(
-            epochs=1,
-            shuffle=False,
-            drop_last=False,
-            batch_size=self.setting.batch_size,
-            learning_rate=RATE,
-            weight_decay=DECAY,
-            warmup_ratio=0.0,
-            max_grad_norm=CLIP,
-            best_by="loss",
-            log_every=10**9,
-        )
+        clock, options = Clock(), options_of(self.setting.batch_size)
+        last = fitted(self.student, rows, options, loss, targets, clock, seed=SEED)
+        return clock.watch.done(rows, last)
 
     def _by_transformers(self, rows) -> Pass:
         from transformers import Trainer as Theirs

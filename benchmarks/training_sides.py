@@ -146,40 +146,9 @@ class Sides:
         return CachedTargets(cache=cache, keys=keys, device="cpu")
 
     def _by_kdkit(self, rows, loss, targets, **batches) -> Pass:
-        clock, model = Clock(), self.student
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = Trainer(
-                model=model,
-                rows=rows,
-                options=Training(
-                    epochs=1,
-                    shuffle=False,
-                    drop_last=False,
-                    batch_size=self.setting.batch_size,
-                    learning_rate=RATE,
-                    weight_decay=DECAY,
-                    warmup_ratio=0.0,
-                    max_grad_norm=CLIP,
-                    best_by="loss",
-                    log_every=10**9,
-                    **batches,
-                ),
-                loss=loss,
-                targets=targets,
-                validate=clock.stop,
-                direction="lower",
-                seed=SEED,
-                device="cpu",
-                folder=Path(folder) / "student",
-                texts={},
-                log=MetricsLog(Path(folder) / "metrics.jsonl", "student"),
-                progress=clock,
-                name="student",
-            )
-            with contextlib.suppress(EpochOver):
-                trainer.fit()
-            logged = json.loads((Path(folder) / "metrics.jsonl").read_text().splitlines()[-1])
-        return Pass(seconds=clock.ended - clock.began, loss=logged["loss"])
+        clock, options = Clock(), options_of(self.setting.batch_size, **batches)
+        last = fitted(self.student, rows, options, loss, targets, clock, seed=SEED)
+        return Pass(seconds=clock.ended - clock.began, loss=last)
 
     def _by_transformers(self, rows) -> Pass:
         from transformers import DataCollatorForSeq2Seq, PrinterCallback, Seq2SeqTrainer, Seq2SeqTrainingArguments
@@ -227,6 +196,47 @@ class Sides:
             steps=steps, rate=RATE, decay=DECAY, clip=CLIP, alpha=ALPHA, temperature=TEMPERATURE,
         )  # fmt: skip
         return Pass(seconds=seconds, loss=loss)
+
+
+def options_of(batch_size: int, **batches) -> Training:
+    """One epoch of rows in their order, as the sides of the other libraries train."""
+    return Training(
+        epochs=1,
+        shuffle=False,
+        drop_last=False,
+        batch_size=batch_size,
+        learning_rate=RATE,
+        weight_decay=DECAY,
+        warmup_ratio=0.0,
+        max_grad_norm=CLIP,
+        best_by="loss",
+        log_every=10**9,
+        **batches,
+    )
+
+
+def fitted(model, rows, options: Training, loss, targets, clock, *, seed: int) -> float:
+    """Train for an epoch, of which `clock.stop` is the end; gives the last loss that was logged."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            model=model,
+            rows=rows,
+            options=options,
+            loss=loss,
+            targets=targets,
+            validate=clock.stop,
+            direction="lower",
+            seed=seed,
+            device="cpu",
+            folder=Path(folder) / "student",
+            texts={},
+            log=MetricsLog(Path(folder) / "metrics.jsonl", "student"),
+            progress=clock,
+            name="student",
+        )
+        with contextlib.suppress(EpochOver):
+            trainer.fit()
+        return json.loads((Path(folder) / "metrics.jsonl").read_text().splitlines()[-1])["loss"]
 
 
 class EpochOver(Exception):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kdkit.data import corpus as corpora
 from kdkit.errors import DamagedData
 from kdkit.models import load_tokenizer
-from kdkit.store.sharing import making
+from kdkit.store.sharing import found_or_making
 from kdkit.system.digests import digest_of
 from kdkit.system.files import make_folder, publish, write_json
 from kdkit.system.folders import delete, discard_folder
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kdkit.system.progress import Progress
 
 _FACTS = "facts.json"
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT)
 _FORMAT = 1
 """Changed with whatever changes the tokenizers that `kdkit.models.train_bpe` makes."""
 
@@ -51,18 +51,15 @@ def tokenizer_of(recipe: Recipe, corpus: Corpus, store: Path, progress: Progress
     found = _look(entry, progress)
     if found is not None:
         return found
-    made: Tokenizer | None = None
     try:
-        with making(entry, progress.note, what="tokenizer"):
-            found = _look(entry, progress)
-            if found is None:
-                made = recipe.teacher.load_tokenizer(corpus)
-                _put(entry, made)
+        with found_or_making(entry, what="tokenizer", note=progress.note, is_there=entry.is_dir) as is_there:
+            if not is_there:
+                _put(entry, recipe.teacher.load_tokenizer(corpus))
     except OSError as error:
-        if error.errno not in _FORBIDDEN:
+        if error.errno not in _UNWRITABLE:
             raise
-        return made if made is not None else recipe.teacher.load_tokenizer(corpus)
-    found = found if found is not None else _look(entry, progress)
+        return recipe.teacher.load_tokenizer(corpus)
+    found = _look(entry, progress)
     assert found is not None, f"{entry} was just made"
     return found
 

@@ -51,7 +51,7 @@ class _Sized:
         """Parameters and vocabulary of a configuration; nothing is allocated.
 
         Raises:
-            UsageError: There is no model of such numbers.
+            UsageError: The numbers do not make a model.
         """
         return size_of(config)
 

@@ -22,7 +22,7 @@ def new_model(config: Any, *, seed: int) -> Any:
     """A model of a configuration, with initial weights drawn from the seed.
 
     Raises:
-        UsageError: There is no model of such numbers (a width that its heads do not divide, say).
+        UsageError: The numbers do not make a model (a width that its heads do not divide, say).
     """
     with quiet(), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -33,7 +33,7 @@ def empty_model(config: Any) -> Any:
     """A model of a configuration whose weights have shapes but no numbers: nothing is allocated.
 
     Raises:
-        UsageError: There is no model of such numbers.
+        UsageError: The numbers do not make a model.
     """
     with quiet(), torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # said below, as an error
@@ -52,7 +52,7 @@ def looked_at(config: Any) -> Any:
     A run asks several times for the sizes and the layers of the same two models.
 
     Raises:
-        UsageError: There is no model of such numbers.
+        UsageError: The numbers do not make a model.
     """
     return _made_once(
         _Written(text=f"{type(config).__qualname__} {config.to_json_string(use_diff=False)}", config=config)
@@ -76,7 +76,7 @@ def size_of(config: Any) -> ModelSize:
     """Parameters and vocabulary of a configuration; nothing is allocated.
 
     Raises:
-        UsageError: There is no model of such numbers.
+        UsageError: The numbers do not make a model.
     """
     module = looked_at(config)
     return ModelSize(

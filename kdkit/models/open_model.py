@@ -172,7 +172,7 @@ class HFModel(ABC):
 
     @contextmanager
     def packing(self) -> Iterator[None]:
-        """Several rows in one sequence; of this kind of model there is no such thing.
+        """Several rows in one sequence, which this kind of model cannot read.
 
         Raises:
             UsageError: Always.

@@ -101,7 +101,7 @@ class ModelKind(Protocol):
         """Parameters and vocabulary of a transformers configuration; nothing is allocated.
 
         Raises:
-            UsageError: There is no model of such numbers.
+            UsageError: The numbers do not make a model.
         """
         ...
 

@@ -106,10 +106,16 @@ class Heartbeat:
 
     @contextmanager
     def ending_waits(self) -> Iterator[None]:
-        """Within the block, end this process if it waits inside torch for a process that hangs."""
+        """Within the block, end this process if it waits inside torch for a process that hangs.
+
+        Those that wait end one after another, so a wait may also fail since one of them has ended before.
+        """
         self._thread = threading.get_ident()
         try:
             yield
+        except RuntimeError:  # torch's: errors of kdkit are no RuntimeErrors
+            self._end()
+            raise
         finally:
             self._thread = None
 

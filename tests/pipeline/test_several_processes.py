@@ -254,6 +254,22 @@ def test_a_process_that_hangs_is_named_and_not_waited_for(tmp_path, hangs, withi
     assert ("and a signal asked to stop" in said[0]) == asks
 
 
+def test_a_wait_that_fails_since_another_gave_up_first_ends_as_that_one(monkeypatch, capfd):
+    """Torch then says that a connection was closed, which is a consequence."""
+    codes: list[int] = []
+    monkeypatch.setattr(heartbeat.os, "_exit", codes.append)
+    beat = heartbeat.Heartbeat(None, 0, 3, 1.0)
+    with pytest.raises(RuntimeError, match="of its own"), beat.ending_waits():
+        raise RuntimeError("of its own")
+    assert codes == []
+    beat._silences[2] = 5.0
+    beat._judge()
+    with pytest.raises(RuntimeError), beat.ending_waits():
+        raise RuntimeError("Connection closed by peer")
+    assert codes == [1]
+    assert capfd.readouterr().err.startswith("error: process 2 of 3 has shown no sign of life for 5 s")
+
+
 def test_once_a_signal_has_asked_no_wait_is_without_end(monkeypatch):
     """Also where the others live, and count, but one of them never comes."""
     beat = heartbeat.Heartbeat(None, 0, 2, 300.0)

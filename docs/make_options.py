@@ -115,13 +115,16 @@ def _table(options: Sequence[Option], section_default: Mapping[str, Any] | None 
 
 
 def _flat(options: Sequence[Option], prefix: str = "") -> Iterator[tuple[str, Option, str]]:
-    """Options, each followed by those of the table that it is; a table that is a section of its own is referred to."""
+    """Options, each followed by those of the table that it is; of the options of a section it says which section's."""
     of_sections = {section.options: name for name, section in SECTIONS.items() if section.options is not None}
     for option in options:
-        section = of_sections.get(without_none(option.annotation))
-        yield prefix + option.name, option, f" Its options are those of `[{section}]`." if section else ""
-        if section is None:
-            yield from _flat(option.nested, f"{prefix}{option.name}.")
+        annotation = without_none(option.annotation)
+        base = next((each for each in getattr(annotation, "__mro__", ()) if each in of_sections), None)
+        known = {each.name for each in options_of(base)} if base is not None else set()
+        more = [each for each in option.nested if each.name not in known]
+        there = f" Its options are those of `[{of_sections[base]}]`" if base is not None else ""
+        yield prefix + option.name, option, there and f"{there}{', and these' if more else ''}."
+        yield from _flat(more, f"{prefix}{option.name}.")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from kdkit.api import interfaces, values
 from kdkit.api.hookspecs import Register, hookimpl
 from kdkit.api.interfaces import *  # noqa: F403 - all of them, each named in one place
 from kdkit.api.options import (
+    FineTuning,
     Generation,
     TokenLimits,
     Training,
@@ -35,6 +36,7 @@ __all__ = [
     "TRACKING_FOLDER",
     "CodecState",
     "EachValue",
+    "FineTuning",
     "FloatArray",
     "Generation",
     "Progress",

@@ -1,12 +1,12 @@
 """`evaluation.json`: the results of an evaluation, as one typed record with one writer and one reader.
 
 {"format": 1, "split", "rows", "headline", "scores", "calibration", "validation_scores", "differences", "costs",
- "baselines"}
+ "baselines", "fine_tuning"}
 
 A number that is not known is null there and NaN or None here. A file without a format number was made before there was
 one; it may lack `validation_scores`, `differences`, `calibration` and `baselines`, and is read as the newest. Where a
-score does not say which values are better, the names that had been in use until then say it. `headline` was added to
-format 1; a file without it has not decided on one.
+score does not say which values are better, the names that had been in use until then say it. `headline` and
+`fine_tuning` were added to format 1; a file without the first has not decided on one.
 """
 
 from __future__ import annotations
@@ -80,6 +80,21 @@ class Calibration:
 
 
 @attrs.frozen(kw_only=True)
+class Change:
+    """What fine-tuning did to a score of the teacher on the held-out rows.
+
+    Attributes:
+        before: The score of the model that fine-tuning began with.
+        after: Of the fine-tuned one.
+        difference: After minus before, paired by row; it names the score.
+    """
+
+    before: Interval
+    after: Interval
+    difference: Difference
+
+
+@attrs.frozen(kw_only=True)
 class EvaluationRecord:
     """An evaluation.
 
@@ -93,6 +108,7 @@ class EvaluationRecord:
         costs: What "teacher" and "student" cost, where that was measured.
         baselines: What is known of each baseline; empty where there was none.
         headline: The metric that verdicts are about, as "SUITE.METRIC"; empty where an older kdkit did not decide it.
+        fine_tuning: What fine-tuning did to the teacher; empty where a trained model was not fine-tuned.
     """
 
     split: str
@@ -104,6 +120,7 @@ class EvaluationRecord:
     costs: Mapping[str, Cost] = attrs.field(factory=dict)
     baselines: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     headline: str = ""
+    fine_tuning: tuple[Change, ...] = ()
 
 
 def write(folder: Path, record: EvaluationRecord) -> None:
@@ -119,6 +136,7 @@ def write(folder: Path, record: EvaluationRecord) -> None:
         "differences": list(map(as_json, record.differences)),
         "costs": {model: as_json(each) for model, each in record.costs.items()},
         "baselines": record.baselines,
+        "fine_tuning": list(map(as_json, record.fine_tuning)),
     }
     write_json(folder / FILE, table)
 
@@ -150,7 +168,7 @@ def read_report(folder: Path) -> Report:
     return Report(run_dir=folder, scores=record.scores, costs=record.costs, headline=record.headline)
 
 
-def as_json(value: Score | Difference | Cost | Calibration) -> dict[str, Any]:
+def as_json(value: Score | Difference | Cost | Calibration | Change) -> dict[str, Any]:
     """One part of the record as JSON: names first, then numbers; an unknown number is null."""
     table = attrs.asdict(value)
     if isinstance(value, Interval):
@@ -179,6 +197,7 @@ def _record(table: Mapping[str, Any]) -> EvaluationRecord:
         costs={model: _cost(each) for model, each in table["costs"].items()},
         baselines={model: dict(facts) for model, facts in table.get("baselines", {}).items()},
         headline=_text(table, "headline") if "headline" in table else "",
+        fine_tuning=tuple(map(_change, table.get("fine_tuning", ()))),
     )
 
 
@@ -192,6 +211,14 @@ def _named(kind: type[_Entry], entry: Mapping[str, Any]) -> _Entry:
     # A part of the rows (`errors/x`) goes by the metric that it is a part of.
     usual = NOT_HIGHER.get((known["suite"], known["metric"].partition("/")[0]), Direction.HIGHER)
     return kind(**known, count=_count(entry["count"]), direction=Direction(entry.get("direction", usual)))
+
+
+def _change(entry: Mapping[str, Any]) -> Change:
+    before, after = (
+        Interval(count=_count(each["count"]), **{end: _number(each[end]) for end in ("value", "low", "high")})
+        for each in (entry["before"], entry["after"])
+    )
+    return Change(before=before, after=after, difference=_named(Difference, entry["difference"]))
 
 
 def _cost(entry: Mapping[str, Any]) -> Cost:

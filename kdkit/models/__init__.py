@@ -6,6 +6,7 @@ from kdkit.models.causal import CausalModel, causal_model
 from kdkit.models.ends import end_ids, stops_of
 from kdkit.models.kinds import DecoderOnly, EncoderDecoder, HFKind
 from kdkit.models.languages import adopt_languages, set_languages
+from kdkit.models.last_layers import parameters_of_last_layers, train_last_layers
 from kdkit.models.layers import config_with_layers, keep_layers
 from kdkit.models.layout import (
     begin_alike,
@@ -70,6 +71,7 @@ __all__ = [
     "logits_digest",
     "new_config",
     "new_model",
+    "parameters_of_last_layers",
     "read_config",
     "rules_beside",
     "same_tokens",
@@ -80,6 +82,7 @@ __all__ = [
     "target_size",
     "tokenizer_digest",
     "train_bpe",
+    "train_last_layers",
     "unchanged",
     "weight_files",
     "weights_digest",

@@ -240,5 +240,6 @@ def _owner(side: str) -> str:
 
 def _unknown(config: Any) -> UsageError:
     return UsageError(
-        f"from_teacher does not know how a {config.model_type} model counts its layers; give config or model"
+        f"kdkit does not know how a {config.model_type} model counts its layers, so none of them can be named; give "
+        "config or model"
     )

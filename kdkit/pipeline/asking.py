@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.api.interfaces import ModelTeacher
 from kdkit.api.values import END
 from kdkit.evaluation import labels_only
 from kdkit.evaluation.costs import closing
@@ -40,6 +42,7 @@ class Asked:
         teacher: What the cached logits say of the teacher.
         answers: What each model's forward pass says.
         validation: The validation rows and what the student's says of them, where other rows are held out.
+        fine_tuning: What the teacher's says before and after it was fine-tuned, where a trained model was.
     """
 
     held_out: Rows
@@ -47,6 +50,7 @@ class Asked:
     teacher: CachedTokens | None
     answers: dict[str, Answers]
     validation: tuple[Rows, Answers] | None
+    fine_tuning: tuple[Answers, Answers] | None = None
 
 
 def ask_all(run: Run, corpus: Corpus) -> Asked:
@@ -60,9 +64,7 @@ def ask_all(run: Run, corpus: Corpus) -> Asked:
         validation = None
         if corpus.test:
             rows = rows_of(corpus.validation, student.tokenizer, recipe.encoding, at_most=most)
-            picking = attrs.evolve(
-                questions, rows=rows, loss=HardLoss(), targets=NoTargets(), teacher_ids={}, knows_teacher=False
-            )
+            picking = attrs.evolve(_on_labels(questions), rows=rows)
             validation = rows, picking.answers(student)
             picking.write_texts(student, texts_file(run.path, "student-validation"), name="student on validation rows")
         tokenizer = student.tokenizer
@@ -70,7 +72,38 @@ def ask_all(run: Run, corpus: Corpus) -> Asked:
         with opened as model:
             answers[name] = questions.answers(model)
             questions.write_texts(model, texts_file(run.path, name), name=name, kept_as=kept_as)
-    return Asked(held_out=held_out, tokenizer=tokenizer, teacher=teacher, answers=answers, validation=validation)
+    return Asked(
+        held_out=held_out,
+        tokenizer=tokenizer,
+        teacher=teacher,
+        answers=answers,
+        validation=validation,
+        fine_tuning=_fine_tuning(run, corpus, _on_labels(questions)),
+    )
+
+
+def _on_labels(questions: Questions) -> Questions:
+    """The same questions without a teacher's logits."""
+    return attrs.evolve(questions, loss=HardLoss(), targets=NoTargets(), teacher_ids={}, knows_teacher=False)
+
+
+def _fine_tuning(run: Run, corpus: Corpus, questions: Questions) -> tuple[Answers, Answers] | None:
+    """What the teacher says of the held-out rows before and after its fine-tuning: by the same forward pass.
+
+    None where no trained model was fine-tuned, or the teacher does not show its model. The cache tells less of the
+    fine-tuned one: by some codecs not how likely a label is.
+    """
+    teacher, folder = run.recipe.teacher, run.teacher_folder
+    if teacher.fine_tune is None or folder is None or teacher.find_folder() is None:
+        return None
+    with contextlib.closing(teacher.open(folder, run.recipe.data, corpus, device=run.device)) as opened:
+        if not isinstance(opened, ModelTeacher):
+            return None
+        after, dtype = questions.answers(opened.model), next(opened.model.module.parameters()).dtype
+    seed = teacher.fine_tune.own_seed(run.recipe.seed)
+    with closing(teacher.build(corpus, seed=seed, device=run.device)) as untuned:
+        untuned.module.to(dtype)
+        return questions.answers(untuned), after
 
 
 def _questions(run: Run, student: TextModel, held_out: Rows) -> tuple[CachedTokens | None, Questions]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit import models
 from kdkit.api.interfaces import RemarkingStudent
+from kdkit.api.options import FineTuning
 from kdkit.data.rows import more_of
 from kdkit.data.splitting import drawn
 from kdkit.errors import Mismatch, UsageError
@@ -58,6 +59,7 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
         if (kind := recipe.teacher.model_kind) is not None:
             teacher = kind.size_of(teacher_config)
             kind.check_positions(teacher_config, recipe.tokens, recipe.generation, form)
+        teacher_trained = _trained_parameters(recipe, teacher_config)
     with naming("student"):
         student_tokenizer = recipe.student.load_tokenizer(tokenizer)
         student_config = recipe.student.model_config(student_tokenizer, teacher_config)
@@ -113,7 +115,9 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
         capture_rows=sum(map(len, captured)),
         capture_tokens=captured_tokens,
         capture_bytes=int(captured_tokens * recipe.codec.bytes_per_token(least["target"])),
-        teacher_bytes=_bytes_of_making(teacher) if teacher is not None and recipe.teacher.is_made_here else 0,
+        teacher_bytes=_bytes_of_making(teacher, trained=teacher_trained)
+        if teacher is not None and recipe.teacher.is_made_here
+        else 0,
         student_bytes=_bytes_of_making(student),
         teacher_steps=total_steps(teacher_lengths, fine_tune, seed=fine_tune.own_seed(recipe.seed), tried=_EPOCHS)
         if fine_tune is not None
@@ -126,7 +130,16 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
         baseline_bytes=_bytes_of_making(student) + bytes_of_weights(student.parameters) if has_baseline else 0,
         student_tokens=_tokens(lengths),
         teacher_tokens=_tokens(teacher_lengths),
+        teacher_trained=teacher_trained,
     )
+
+
+def _trained_parameters(recipe: Recipe, teacher_config: Any) -> int | None:
+    """How many of the teacher's parameters its fine-tuning trains; None where that is all of them or none."""
+    fine_tune = recipe.teacher.fine_tune
+    if not isinstance(fine_tune, FineTuning) or not fine_tune.layers:
+        return None
+    return models.parameters_of_last_layers(teacher_config, fine_tune.layers)
 
 
 def _slow_types(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:
@@ -180,6 +193,7 @@ def bytes_of_weights(parameters: int) -> int:
     return parameters * FP32
 
 
-def _bytes_of_making(size: ModelSize) -> int:
-    """Best and final weights, and the checkpoints while it trains."""
-    return bytes_of_weights(size.parameters) * (2 + COPIES_OF_A_CHECKPOINT * CHECKPOINTS)
+def _bytes_of_making(size: ModelSize, *, trained: int | None = None) -> int:
+    """Best and final weights, and the checkpoints while it trains, which hold the parameters that are trained."""
+    copied = size.parameters if trained is None else trained
+    return bytes_of_weights(2 * size.parameters + COPIES_OF_A_CHECKPOINT * CHECKPOINTS * copied)

@@ -65,6 +65,7 @@ class Estimate(StageFacts):
         doubts: What the models will not learn from the data, or learn wrong: a sentence each; None where there is none.
         student_tokens: Tokens that an epoch of the student's training reads.
         teacher_tokens: The same of the teacher's; 0 where none is trained.
+        teacher_trained: Parameters of the teacher that its fine-tuning trains; None where that is all of them or none.
         student_weights: Digest of the weights and configuration that the student starts from; None where it starts from
             no folder, or the record is an old one.
     """
@@ -90,6 +91,7 @@ class Estimate(StageFacts):
     doubts: tuple[str, ...] | None = None
     student_tokens: int = 0
     teacher_tokens: int = 0
+    teacher_trained: int | None = None
     student_weights: str | None = None
 
     def texts_in_words(self, how: str) -> str:

@@ -1,6 +1,6 @@
 """Checkpoints of a training loop: safetensors and JSON, the JSON written last; the newest valid one is taken.
 
-step-00000500/tensors.safetensors   parameters, buffers, optimizer state
+step-00000500/tensors.safetensors   parameters that are trained, buffers, optimizer state
 step-00000500/state.json            where the loop stands, and the digests of it and the tensors: the marker
 """
 
@@ -85,7 +85,13 @@ def _read(here: Path) -> dict[str, Any]:
 
 
 def _named_parameters(modules: Modules) -> dict[str, torch.nn.Parameter]:
-    return {f"{name}.{key}": each for name, module in modules.items() for key, each in module.named_parameters()}
+    """Those that are trained: the others are what they were before the training."""
+    return {
+        f"{name}.{key}": each
+        for name, module in modules.items()
+        for key, each in module.named_parameters()
+        if each.requires_grad
+    }
 
 
 def _named_buffers(modules: Modules) -> dict[str, torch.Tensor]:

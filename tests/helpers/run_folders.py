@@ -121,7 +121,7 @@ def without_baselines(folder: Path) -> Path:
     """Take from a run folder what runs of older versions do not have; the folder itself."""
     (folder / "predictions" / "labels-only.jsonl").unlink()
     found = json.loads((folder / "evaluation.json").read_text())
-    for key in ("format", "baselines", "calibration", "validation_scores"):
+    for key in ("format", "baselines", "calibration", "validation_scores", "fine_tuning"):
         del found[key]
     kept = [entry for entry in found["scores"] if entry["model"] in {"teacher", "student"}]
     found["scores"] = [entry for entry in kept if entry["suite"] not in {"tokens", "texts"}]
@@ -424,6 +424,7 @@ def _evaluation(rows: int) -> dict:
             "labels-only": {"folder": "cache/baselines/a1d2", "reused": False},
         },
         "calibration": {"teacher": _bins(0.02), "student": _bins(0.05), "labels-only": _bins(0.09), "untouched": _bins(0.1)},
+        "fine_tuning": [],  # its teacher is a new model
     }  # fmt: skip
 
 

@@ -112,6 +112,16 @@ class OpenTeacher(Protocol):
         ...
 
 
+@runtime_checkable
+class ModelTeacher(Protocol):
+    """An open teacher that shows its model: what fine-tuning did to it can then be measured."""
+
+    @property
+    def model(self) -> TextModel:
+        """The model."""
+        ...
+
+
 class HeadTeacher(OpenTeacher, Protocol):
     """A teacher whose logits may be a linear function of hidden states that it can give."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from kdkit.api.options import Training, at_least_one, one_of, option
+from kdkit.api.options import FineTuning, at_least_one, one_of, option
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class HFTeacher(ABC):
         default=4096,
         check=at_least_one,
     )
-    fine_tune: Training | None = option(
+    fine_tune: FineTuning | None = option(
         "Train it on the ground truth first: the student's loop at alpha 0.", default=None
     )
     dtype: str = option(
@@ -79,6 +79,11 @@ class HFTeacher(ABC):
             raise UsageError("give exactly one of `model` and `config`")
         if self.max_memory is not None and not self.device_map:
             raise UsageError('max_memory needs device_map, such as device_map = "auto"')
+        if self.config is not None and self.fine_tune is not None and self.fine_tune.layers:
+            raise UsageError(
+                f"fine_tune.layers is {self.fine_tune.layers}, but the other layers of a new model (config) would stay "
+                "random; leave layers out, or name a trained model"
+            )
 
     @property
     @abstractmethod

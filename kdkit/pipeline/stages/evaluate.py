@@ -16,6 +16,7 @@ from kdkit.errors import KdkitError
 from kdkit.evaluation import baselines, labels_only, record
 from kdkit.evaluation.costs import student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
+from kdkit.evaluation.fine_tuning import changes_of
 from kdkit.evaluation.headline import WITHOUT_SUITES, headline_of
 from kdkit.evaluation.label_texts import LabelTexts
 from kdkit.evaluation.losses import RowLoss
@@ -118,6 +119,7 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
         },
         baselines=facts,
         headline=_headline(run.recipe, evidence.scores, held_out),
+        fine_tuning=changes_of(_evidence(run, held_out), *asked.fine_tuning) if asked.fine_tuning is not None else (),
     )
     evidence.rows.write(run.path)
     record.write(run.path, found)

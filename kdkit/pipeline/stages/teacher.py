@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.api.options import FineTuning
 from kdkit.data import corpus as corpora
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
-from kdkit.models import rules_beside, tokenizer_digest, weights_digest
+from kdkit.models import rules_beside, tokenizer_digest, train_last_layers, weights_digest
 from kdkit.pipeline.estimate import bytes_of_weights, check_space
 from kdkit.pipeline.fitting import Fitting, chosen_by
 from kdkit.pipeline.stages import WORKSHOP
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.options import Training
     from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
@@ -62,7 +64,7 @@ def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
         return Planned(work=f"{recipe.names['teacher']}: nothing to make", bytes=found.teacher_bytes)
     fine_tune, tokens = recipe.teacher.fine_tune, 0
     if fine_tune is not None:
-        how = f"{found.teacher_steps:,} steps on the ground truth (unless the store has it)"
+        how = f"{_trained(fine_tune, found)}{found.teacher_steps:,} steps on the ground truth (unless the store has it)"
         tokens = found.teacher_tokens * fine_tune.epochs
     elif recipe.teacher.is_made_here:
         how = "new and untrained (unless the store has it)"
@@ -70,6 +72,14 @@ def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
         how = "used as it is"
     work = f"{rounded(found.teacher.parameters)} parameters, {how}"
     return Planned(work=work, tokens=tokens, bytes=found.teacher_bytes)
+
+
+def _trained(fine_tune: Training, found: Estimate) -> str:
+    """What is trained where that is not the whole model: `of which 9.7 M in the last 10 layers are trained, `."""
+    if found.teacher_trained is None or not isinstance(fine_tune, FineTuning):
+        return ""
+    where = "last layer" if fine_tune.layers == 1 else f"last {fine_tune.layers} layers"
+    return f"of which {rounded(found.teacher_trained)} in the {where} are trained, "
 
 
 def restore(run: Run) -> TeacherMade | None:
@@ -135,6 +145,8 @@ def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
     if teacher.fine_tune is None:
         run.team.lead_does(lambda: model.save(workshop / "best", texts=texts))
     else:
+        if isinstance(teacher.fine_tune, FineTuning) and teacher.fine_tune.layers:
+            train_last_layers(model.module, teacher.fine_tune.layers)
         Fitting.of(run).train(
             model,
             corpus,

@@ -1,0 +1,55 @@
+"""What fine-tuning did to the teacher: its scores on the held-out rows before and after."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kdkit.api.values import Interval
+from kdkit.evaluation.evidence import LOSSES, TOKENS
+from kdkit.evaluation.record import Change
+from kdkit.evaluation.resampling import compare
+from kdkit.evaluation.row_scores import RowKey
+
+if TYPE_CHECKING:
+    from kdkit.evaluation.evidence import Evidence
+    from kdkit.evaluation.questions import Answers
+
+BEFORE, AFTER = "before", "after"
+METRICS = ((LOSSES, "hard"), (TOKENS, "perplexity"), (TOKENS, "bits_per_byte"), (TOKENS, "accuracy"))
+
+
+def changes_of(evidence: Evidence, before: Answers, after: Answers) -> tuple[Change, ...]:
+    """The change of each score that both have.
+
+    Args:
+        evidence: Of the held-out rows, without any scores yet.
+        before: What the model says that fine-tuning began with.
+        after: What the fine-tuned one says.
+    """
+    for model, answers in ((BEFORE, before), (AFTER, after)):
+        evidence.add_loss(model, "truth", "hard", answers.losses)
+        evidence.add_tokens(model, answers.tokens, answers.losses)
+    scores = {(each.model, each.suite, each.metric): each for each in evidence.scores}
+    rows, found = evidence.rows, []
+    for suite, metric in METRICS:
+        old, new = scores.get((BEFORE, suite, metric)), scores.get((AFTER, suite, metric))
+        if old is None or new is None:
+            continue
+        ours, theirs = (RowKey(model, "truth", suite, metric) for model in (AFTER, BEFORE))
+        difference = compare(
+            [rows],
+            [rows],
+            ours,
+            theirs,
+            direction=new.direction,
+            resamples=evidence.resamples,
+            seed=evidence.seed,
+        )
+        found.append(Change(before=_interval(old), after=_interval(new), difference=difference))
+    return tuple(found)
+
+
+def _interval(of: Interval) -> Interval:
+    return Interval(**{name: getattr(of, name) for name in attrs.fields_dict(Interval)})

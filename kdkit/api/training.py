@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 from attrs import validators
 
+from kdkit.api.lora import Lora  # noqa: TC001 - the type of a field, which is resolved
 from kdkit.api.option import at_least_one, not_negative, one_of, option, positive, share
 
 __all__ = ["FineTuning", "Training"]
@@ -101,3 +102,15 @@ class FineTuning(Training):
         check=not_negative,
         neutral=0,
     )
+    lora: Lora | None = option(
+        "Train LoRA adapters beside the weights, and add them to these when it is done.", default=None
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse options of which one leaves the other without effect."""
+        if self.lora is not None and self.layers:
+            raise ValueError(
+                f"layers is {self.layers}, which trains whole layers, and lora trains adapters instead; give one"
+            )
+        if self.lora is not None and not self.lora.merge:
+            raise ValueError("lora.merge is false, but a teacher is saved as a whole model; leave merge out")

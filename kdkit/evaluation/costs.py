@@ -91,11 +91,12 @@ def teacher_cost(
 
 def _cost(timing: Timing, folder: Path, parameters: int, generation: Generation) -> Cost:
     """Size, and the spread of the times."""
+    whole = models.find_folder(str(folder), weights=True)  # of adapters that were saved alone, with their base
     low, median, high = _quartiles(timing.per_sample) or (math.nan,) * 3
     latency_low, latency, latency_high = _quartiles(timing.alone) or (None,) * 3
     return Cost(
         parameters=parameters,
-        bytes_on_disk=sum(file.stat().st_size for file in models.weight_files(folder)),
+        bytes_on_disk=sum(file.stat().st_size for file in models.weight_files(whole)),
         seconds_per_sample=median,
         seconds_low=low,
         seconds_high=high,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kdkit.models.adapters import add_adapters, check_lora, count_adapters
 from kdkit.models.causal import CausalModel, causal_model
 from kdkit.models.ends import end_ids, stops_of
 from kdkit.models.kinds import DecoderOnly, EncoderDecoder, HFKind
@@ -23,10 +24,10 @@ from kdkit.models.loading import (
     load_tokenizer,
     read_config,
 )
-from kdkit.models.making import new_model, size_of
+from kdkit.models.making import looked_at, new_model, size_of
 from kdkit.models.open_model import count_parameters, device_of
 from kdkit.models.opening import Spread, load_model
-from kdkit.models.places import find_folder
+from kdkit.models.places import find_folder, name_for_others
 from kdkit.models.reopening import check_reopens
 from kdkit.models.seq2seq import Seq2SeqModel
 from kdkit.models.tokenizers import (
@@ -48,15 +49,18 @@ __all__ = [
     "HFKind",
     "Seq2SeqModel",
     "Spread",
+    "add_adapters",
     "adopt_languages",
     "begin_alike",
     "causal_model",
     "check_beginning",
+    "check_lora",
     "check_reopens",
     "check_same_tokenizer",
     "check_weights",
     "config_from",
     "config_with_layers",
+    "count_adapters",
     "count_parameters",
     "decoding_digest",
     "device_of",
@@ -69,6 +73,8 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "logits_digest",
+    "looked_at",
+    "name_for_others",
     "new_config",
     "new_model",
     "parameters_of_last_layers",

@@ -1,27 +1,18 @@
 """Models in GGUF files: converted once to folders that transformers reads, and found again by the file's content.
 
 A file of 90 MB takes a minute to read, its folder of safetensors two seconds. The folder holds the weights in float32
-whatever their coding in the file, so that they are what the file says. It lies in `models/` of the store that
-`KDKIT_STORE` names, else in the assets of the hub's own cache: it is the same for every project.
+whatever their coding in the file, so that they are what the file says (see `kdkit.models.kept_folders`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from kdkit.api.options import STORE_VARIABLE
 from kdkit.errors import DamagedData, UsageError
 from kdkit.models.auto import auto_of
+from kdkit.models.kept_folders import content_of, kept
 from kdkit.models.quiet import quiet
-from kdkit.system.digests import digest_of
-from kdkit.system.files import disk_full, make_folder, publish, sync_tree, user_path
-from kdkit.system.folders import discard_folder
-from kdkit.system.locks import Lock
-from kdkit.system.reading import open_regular
-from kdkit.system.url import is_url
+from kdkit.system.files import disk_full, sync_tree
 from kdkit.system.wording import first_line, plural
 
 if TYPE_CHECKING:
@@ -39,42 +30,7 @@ def converted(file: Path) -> Path:
         UsageError: The package gguf is not installed, or transformers cannot convert a model of that architecture.
         DamagedData: It is not a GGUF file, or is cut.
     """
-    entry = _place() / digest_of([_content(file), _FORMAT])[:32]
-    if entry.is_dir():
-        return entry
-    make_folder(entry.parent)
-    lock = Lock(entry.with_name(f".{entry.name}.lock"))
-    lock.acquire()  # a large model takes longer than work under a lock should
-    try:
-        if not entry.is_dir():
-            partial = entry.with_name(f".{entry.name}.partial")
-            discard_folder(partial)  # of a process that was killed here
-            _convert(file, partial)
-            publish(partial, entry)
-    finally:
-        lock.release()
-    return entry
-
-
-def _place() -> Path:
-    named = os.environ.get(STORE_VARIABLE, "")
-    if named and not is_url(named):
-        return user_path(named) / "models"
-    from huggingface_hub import cached_assets_path
-
-    return cached_assets_path("kdkit", "models")
-
-
-def _content(file: Path) -> str:
-    """SHA-256 of a file, which is read again only if it may have changed."""
-    stat = file.stat()
-    return _content_at(file, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-
-
-@lru_cache(maxsize=16)
-def _content_at(file: Path, *_stamp: int) -> str:
-    with open_regular(file) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return kept([content_of(file), _FORMAT], lambda folder: _convert(file, folder))
 
 
 def _convert(file: Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kdkit.data.tokens import source_ids
 from kdkit.errors import MissingInput, UsageError
+from kdkit.models.adapter_folders import VOCABULARIES
 from kdkit.models.auto import SEQ2SEQ
 from kdkit.models.config_fields import (
     check_fields,
@@ -16,6 +17,7 @@ from kdkit.models.config_fields import (
     default_fields,
     with_tokens,
 )
+from kdkit.models.own_code import refuse_kernels, refuse_own_code
 from kdkit.models.places import find_folder
 from kdkit.models.quiet import quiet
 from kdkit.models.tokenizers import PROBE
@@ -23,13 +25,11 @@ from kdkit.models.weights import FETCH_AGAIN, read_table
 from kdkit.system.wording import first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.models.auto import AutoClass
 
-VOCABULARIES = ("tokenizer*.json", "vocab*.json", "vocab.txt", "*.model", "*.spm", "*.tokenizer")
 RUST_PANIC = "PanicException"
 """The error of a fault inside the library tokenizers: not an Exception, and a class that nobody can import."""
 LACKS_PACKAGE = re.compile(r"requires the (\w+) library|need to install (\w+)", re.IGNORECASE)
@@ -64,7 +64,7 @@ def load_tokenizer(name: str, *, pads_with_end: bool = False) -> Tokenizer:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != RUST_PANIC:
             raise
-        _refuse_own_code(folder, "tokenizer_config.json", "config.json")
+        refuse_own_code(folder, "tokenizer_config.json", "config.json")
         raise UsageError(
             f"the tokenizer of {name} cannot be read ({type(error).__name__}: {first_line(error)}); {FETCH_AGAIN}"
         ) from error
@@ -103,13 +103,13 @@ def read_config(name: str) -> Any:
     folder = find_folder(name, weights=False)
     if not (folder / "config.json").is_file():
         raise MissingInput(f"{name} is not a model folder: config.json is missing there")
-    _refuse_kernels(folder)
+    refuse_kernels(folder)
     check_sizes(read_table(folder / "config.json"), str(folder / "config.json"))
     try:
         with quiet():
             config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:
-        _refuse_own_code(folder, "config.json")
+        refuse_own_code(folder, "config.json")
         raise UsageError(f"the configuration of {name} cannot be read ({first_line(error)}); {FETCH_AGAIN}") from error
     for path in (folder / "config.json", folder / "generation_config.json"):
         if path.is_file():
@@ -141,35 +141,3 @@ def config_from(table: Mapping[str, Any], tokenizer: Tokenizer, auto: AutoClass 
     check_vocabulary(config, tokenizer)
     check_token_ids(table, config, "config")
     return config
-
-
-def _refuse_own_code(folder: Path, *files: str) -> None:
-    """Say that a folder which cannot be opened asks for Python code of its own, if it does.
-
-    A folder that transformers has a class for is opened with that class, whatever code lies beside it.
-    """
-    for name in files:
-        path = folder / name
-        if path.is_file() and "auto_map" in read_table(path):
-            raise UsageError(
-                f"{path} asks for Python code that comes with the model (auto_map), which kdkit never runs; "
-                "use a model whose type transformers knows, or register its classes with transformers in a "
-                "plugin"
-            )
-
-
-def _refuse_kernels(folder: Path) -> None:
-    """Refuse a configuration that names code of the hub to compute with: transformers would fetch and run it."""
-
-    def kernels(value: Any, *, of: str = "") -> Iterator[str]:
-        if isinstance(value, dict):
-            for key, each in value.items():
-                yield from kernels(each, of=key if str(key).strip("_").endswith("_implementation") else of)
-        elif isinstance(value, str) and of and "/" in value:
-            yield value
-
-    path = folder / "config.json"
-    for name in kernels(read_table(path)):
-        raise UsageError(
-            f"{path} asks for the kernel {name!r}, code that kdkit does not fetch or run; delete that field"
-        )

@@ -11,6 +11,7 @@ import attrs
 
 from kdkit.api.values import EncodedExample, OutputHead
 from kdkit.errors import UsageError
+from kdkit.models.adapters import add_adapters, merged_weights, save_adapters
 from kdkit.models.decoding import text_rules
 from kdkit.models.heads import evaluating, factor_after_head, head_layer, logit_width, logits_after, with_bias
 from kdkit.models.quiet import quiet
@@ -21,10 +22,12 @@ from kdkit.system.reading import read_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import Self
 
     import torch
 
     from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.lora import Lora
     from kdkit.api.options import Generation, Training
     from kdkit.api.values import TokenBatch
 
@@ -37,11 +40,15 @@ class HFModel(ABC):
         module: A transformers model with a language-model head.
         tokenizer: Its tokenizer.
         saved_dtype: The type of the weights that `save` writes, "float32".
+        lora: The adapters that are trained beside its weights; None if these are trained themselves.
+        base: The folder, or the hub's name, of the model that the adapters belong to, where they are saved alone.
     """
 
     module: Any
     tokenizer: Tokenizer
     saved_dtype: str = "float32"
+    lora: Lora | None = None
+    base: str = ""
 
     @abstractmethod
     def logits(self, batch: TokenBatch) -> torch.Tensor:
@@ -156,6 +163,17 @@ class HFModel(ABC):
             bias_V=bias_V.cpu().numpy() if bool(bias_V.any()) else None,
         )
 
+    def with_adapters(self, lora: Lora, *, seed: int, base: str = "") -> Self:
+        """The same module, with adapters that are trained instead of its weights.
+
+        Args:
+            lora: Which.
+            seed: Seed of their first numbers.
+            base: Where others find the model, for adapters that are saved alone.
+        """
+        add_adapters(self.module, lora, seed=seed)
+        return attrs.evolve(self, lora=lora, base=base)
+
     @contextmanager
     def lean(self, options: Training) -> Iterator[None]:
         """Gradient checkpointing, compilation and packing during a training (see `kdkit.api.interfaces.LeanModel`)."""
@@ -188,16 +206,12 @@ class HFModel(ABC):
         for left in (*folder.parent.glob(f".{folder.name}.*.partial"), *folder.parent.glob(f".{folder.name}.*.old")):
             delete([left])  # of a process that was killed here
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        weights = self.module.state_dict()
-        if self.saved_dtype != "float32":
-            weights = _of_type(weights, self.saved_dtype)
-        size = sum(tensor.nbytes for tensor in weights.values())
-        with disk_full(folder, size, discards=partial):
-            make_folder(folder.parent)
-            with quiet():
-                self.module.save_pretrained(str(partial), state_dict=weights)
-            if self.saved_dtype != "float32":
-                _state_type(partial / "config.json", self.saved_dtype)
+        with disk_full(folder, self._saved_bytes(), discards=partial):
+            make_folder(partial)
+            if self.lora is not None and not self.lora.merge:
+                save_adapters(self.module, self.lora, partial, base=self.base, dtype=self.saved_dtype)
+            else:
+                self._save_weights(partial)
             self.tokenizer.save_pretrained(str(partial))  # type: ignore[attr-defined]
             for name, text in texts.items():
                 (partial / name).write_text(text, encoding="utf-8")
@@ -209,6 +223,21 @@ class HFModel(ABC):
             delete([old])
         else:
             publish(partial, folder)
+
+    def _save_weights(self, folder: Path) -> None:
+        weights = self.module.state_dict() if self.lora is None else merged_weights(self.module)
+        if self.saved_dtype != "float32":
+            weights = _of_type(weights, self.saved_dtype)
+        with quiet():
+            self.module.save_pretrained(str(folder), state_dict=weights)
+        if self.saved_dtype != "float32":
+            _state_type(folder / "config.json", self.saved_dtype)
+
+    def _saved_bytes(self) -> int:
+        is_part = self.lora is not None and not self.lora.merge
+        saved = (each for each in self.module.parameters() if each.requires_grad or not is_part)
+        count: int = sum(each.numel() for each in saved)
+        return count * (4 if self.saved_dtype == "float32" else 2)
 
 
 def _of_type(weights: Mapping[str, torch.Tensor], dtype: str) -> dict[str, torch.Tensor]:

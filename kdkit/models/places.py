@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kdkit.errors import MissingInput
+from kdkit.models.adapter_folders import added_to_base, is_adapter
 from kdkit.models.distributions import PREFIX, place_of
 from kdkit.models.gguf_files import SUFFIX, converted
 from kdkit.models.weights import weight_files
@@ -19,6 +20,8 @@ TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.spm", "*.tokenize
 def find_folder(name: str, *, weights: bool) -> Path:
     """The folder of a model: a local one as it is, or what a GGUF file is converted to, or a snapshot of a hub model.
 
+    Of a folder with adapters alone, that of the model which they and their base are together.
+
     Args:
         name: The path of a folder or of a GGUF file; or `dist:NAME/PATH` for one that an installed distribution holds;
             or the hub's `owner/name`.
@@ -26,8 +29,23 @@ def find_folder(name: str, *, weights: bool) -> Path:
 
     Raises:
         MissingInput: There is no such folder, and the hub does not give it (or we are off-line).
-        UsageError: A GGUF file cannot be converted.
+        UsageError: A GGUF file cannot be converted, or adapters cannot be added to their base.
     """
+    folder = _folder_of(name, weights=weights)
+    if not is_adapter(folder):
+        return folder
+    folder = _folder_of(name, weights=True)
+    return added_to_base(folder, lambda base: find_folder(base, weights=True), TOKENIZER_FILES)
+
+
+def name_for_others(name: str) -> str:
+    """What programs in other folders find a model by: the hub's name, else the path of its folder."""
+    if name.startswith(PREFIX) or user_path(name).exists():
+        return str(find_folder(name, weights=True).resolve())
+    return name
+
+
+def _folder_of(name: str, *, weights: bool) -> Path:
     path = place_of(name) if name.startswith(PREFIX) else user_path(name)
     if path.is_dir():
         check_regular_files(path)

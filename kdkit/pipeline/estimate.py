@@ -105,6 +105,7 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
     steps = total_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed), tried=_EPOCHS)
     fine_tuned_on = trained_on.drawn(fine_tune.rows).encoded if fine_tune is not None else ()
     teacher_lengths = Lengths.of(fine_tuned_on, recipe.teacher.model_kind, fine_tune)
+    student_bytes = _bytes_of_making(student, trained=_adapters(recipe.student, student_config))
     has_baseline = recipe.evaluation.baselines and recipe.loss.needs_teacher
     return Estimate(
         rows={split: len(rows) for split, rows in used.items()},
@@ -118,7 +119,7 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
         teacher_bytes=_bytes_of_making(teacher, trained=teacher_trained)
         if teacher is not None and recipe.teacher.is_made_here
         else 0,
-        student_bytes=_bytes_of_making(student),
+        student_bytes=student_bytes,
         teacher_steps=total_steps(teacher_lengths, fine_tune, seed=fine_tune.own_seed(recipe.seed), tried=_EPOCHS)
         if fine_tune is not None
         else 0,
@@ -127,7 +128,7 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
         picking_rows=len(validation.first(scored_rows).encoded) if corpus.test and writes else 0,
         baseline_steps=steps if has_baseline else 0,
         doubts=(*remarks, *doubts(recipe, trained_on, ends)) or None,
-        baseline_bytes=_bytes_of_making(student) + bytes_of_weights(student.parameters) if has_baseline else 0,
+        baseline_bytes=student_bytes + bytes_of_weights(student.parameters) if has_baseline else 0,
         student_tokens=_tokens(lengths),
         teacher_tokens=_tokens(teacher_lengths),
         teacher_trained=teacher_trained,
@@ -137,7 +138,11 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
 def _trained_parameters(recipe: Recipe, teacher_config: Any) -> int | None:
     """How many of the teacher's parameters its fine-tuning trains; None where that is all of them or none."""
     fine_tune = recipe.teacher.fine_tune
-    if not isinstance(fine_tune, FineTuning) or not fine_tune.layers:
+    if not isinstance(fine_tune, FineTuning):
+        return None
+    if fine_tune.lora is not None:
+        return _adapters(fine_tune, teacher_config)
+    if not fine_tune.layers:
         return None
     return models.parameters_of_last_layers(teacher_config, fine_tune.layers)
 
@@ -197,3 +202,9 @@ def _bytes_of_making(size: ModelSize, *, trained: int | None = None) -> int:
     """Best and final weights, and the checkpoints while it trains, which hold the parameters that are trained."""
     copied = size.parameters if trained is None else trained
     return bytes_of_weights(2 * size.parameters + COPIES_OF_A_CHECKPOINT * CHECKPOINTS * copied)
+
+
+def _adapters(trained: Any, config: Any) -> int | None:
+    """Parameters of the adapters that are trained instead of a model; None where there are none."""
+    lora = getattr(trained, "lora", None)
+    return models.count_adapters(models.looked_at(config), lora) if lora is not None else None

@@ -11,8 +11,10 @@ from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.splitting import drawn
 from kdkit.evaluation.losses import Validator
 from kdkit.losses import loss_at
+from kdkit.models import count_parameters
 from kdkit.store.rows import rows_of
 from kdkit.store.texts import searched
+from kdkit.system.wording import rounded
 from kdkit.training import MetricsLog, Trainer
 from kdkit.training.batching import Lengths
 
@@ -98,6 +100,12 @@ class Fitting:
             folder: `best/`, `final/` and `checkpoints/` go here.
             texts: Text files that are saved with the model.
         """
+        if (lora := getattr(model, "lora", None)) is not None:
+            trained = count_parameters(model.module)
+            others = sum(each.numel() for each in model.module.parameters()) - trained
+            self.progress.note(
+                f"{role}: LoRA of rank {lora.rank} trains {rounded(trained)} parameters beside {rounded(others)}"
+            )
         training = rows_of(drawn(corpus.train, options.rows), model.tokenizer, self.encoding)
         validation = rows_of(corpus.validation, model.tokenizer, self.encoding, at_most=options.validation_rows)
         targets = targets_of(EncodedRows.joined([training.encoded, validation.encoded]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
+from kdkit.api.lora import Lora  # noqa: TC001 - the type of a field, which is resolved
 from kdkit.api.options import one_of, option
 from kdkit.errors import UsageError
 
@@ -50,10 +51,24 @@ class HFStudent(ABC):
         check=one_of("float32", "bfloat16", "float16"),
         neutral="float32",
     )
+    lora: Lora | None = option(
+        "Train LoRA adapters beside the weights of `model` or `from_teacher`, which stay as they are.",
+        default=None,
+    )
 
     def __attrs_post_init__(self) -> None:
         if bool(self.model) + (self.config is not None) + (self._kept() is not None) != 1:
             raise UsageError("give exactly one of `model`, `config` and `from_teacher`")
+        if self.lora is not None and self.config is not None:
+            raise UsageError(
+                "lora trains adapters beside weights that stay as they are, and those of a new model (config) would "
+                "stay random; leave lora out, or give model or from_teacher"
+            )
+        if self.lora is not None and not self.lora.merge and not self.model:
+            raise UsageError(
+                "lora.merge = false saves the adapters alone, and a student made of the teacher's layers lies in no "
+                "folder that they could be added to later; leave merge out"
+            )
 
     @property
     @abstractmethod
@@ -99,6 +114,8 @@ class HFStudent(ABC):
 
         config = self._config(tokenizer, teacher_config)
         models.check_reopens(config, tokenizer)
+        if self.lora is not None:
+            models.check_lora(models.looked_at(config), self.lora)
         return config
 
     def _config(self, tokenizer: Tokenizer, teacher_config: Any | None) -> Any:
@@ -138,7 +155,11 @@ class HFStudent(ABC):
             module = models.keep_layers(models.load_model(str(teacher_folder), auto), kept, seed=seed).to(device)
         if teacher_folder is not None:
             self._write_like(module, models.generation_of(teacher_folder))
-        return self._opened(module, tokenizer)
+        model = self._opened(module, tokenizer)
+        if self.lora is None:
+            return model
+        base = models.name_for_others(self.model) if self.model else ""
+        return model.with_adapters(self.lora, seed=seed, base=base)
 
     def _write_like(self, module: Any, teacher: Any) -> None:
         """Have the student begin and end texts by the rules of its teacher's generation configuration."""
@@ -154,7 +175,7 @@ class HFStudent(ABC):
         module = models.load_model(str(folder), kind.auto, dtype=self.dtype, device=device)
         return self._opened(module, kind.load_tokenizer(str(folder)))
 
-    def _opened(self, module: Any, tokenizer: Tokenizer) -> TextModel:
+    def _opened(self, module: Any, tokenizer: Tokenizer) -> HFModel:
         return attrs.evolve(self._ready(module, tokenizer), saved_dtype=self.dtype)
 
     @abstractmethod

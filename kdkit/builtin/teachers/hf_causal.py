@@ -9,8 +9,9 @@ import attrs
 from kdkit.builtin.teachers.open_hf import HFTeacher
 
 if TYPE_CHECKING:
-    from kdkit.api.interfaces import TextModel, Tokenizer
+    from kdkit.api.interfaces import Tokenizer
     from kdkit.models import DecoderOnly
+    from kdkit.models.open_model import HFModel
 
 
 @attrs.frozen(kw_only=True)
@@ -40,9 +41,10 @@ class HFCausalTeacher(HFTeacher):
             config = models.config_from(self.config, tokenizer, auto)
         if self.is_made_here:
             models.check_reopens(config, tokenizer)
+        self._check_lora(config)
         return config
 
-    def _ready(self, module: Any, tokenizer: Tokenizer, *, new: bool) -> TextModel:  # noqa: ARG002
+    def _ready(self, module: Any, tokenizer: Tokenizer, *, new: bool) -> HFModel:  # noqa: ARG002
         from kdkit import models
 
         return models.causal_model(module, tokenizer)

@@ -11,8 +11,9 @@ from kdkit.builtin.teachers.open_hf import HFTeacher
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from kdkit.api.interfaces import TextModel, Tokenizer
+    from kdkit.api.interfaces import Tokenizer
     from kdkit.models import EncoderDecoder
+    from kdkit.models.open_model import HFModel
 
 
 @attrs.frozen(kw_only=True)
@@ -51,9 +52,10 @@ class HFSeq2SeqTeacher(HFTeacher):
             models.check_beginning(config, tokenizer, folder=folder, ours=bool(self.tgt_lang))
         if self.is_made_here:
             models.check_reopens(config, tokenizer)
+        self._check_lora(config)
         return config
 
-    def _ready(self, module: Any, tokenizer: Tokenizer, *, new: bool) -> TextModel:
+    def _ready(self, module: Any, tokenizer: Tokenizer, *, new: bool) -> HFModel:
         from kdkit import models
 
         models.begin_alike(module, tokenizer, ours=new or bool(self.tgt_lang))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import DataSource, OpenTeacher, TextModel, Tokenizer
+    from kdkit.api.lora import Lora
     from kdkit.api.options import Generation
     from kdkit.api.values import (
         Corpus,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         TokenBatch,
     )
     from kdkit.models import HFKind
+    from kdkit.models.open_model import HFModel
     from kdkit.system.progress import Progress
 
 
@@ -84,6 +86,11 @@ class HFTeacher(ABC):
                 f"fine_tune.layers is {self.fine_tune.layers}, but the other layers of a new model (config) would stay "
                 "random; leave layers out, or name a trained model"
             )
+        if self.config is not None and self._lora is not None:
+            raise UsageError(
+                "fine_tune.lora trains adapters beside weights that stay as they are, and those of a new model "
+                "(config) would stay random; leave lora out, or name a trained model"
+            )
 
     @property
     @abstractmethod
@@ -94,6 +101,11 @@ class HFTeacher(ABC):
     def is_made_here(self) -> bool:
         """Whether the run makes the model: a new one, or one that is fine-tuned."""
         return self.config is not None or self.fine_tune is not None
+
+    @property
+    def _lora(self) -> Lora | None:
+        """The adapters that its fine-tuning trains, if it does."""
+        return self.fine_tune.lora if self.fine_tune is not None else None
 
     @property
     def is_self_contained(self) -> bool:
@@ -137,6 +149,12 @@ class HFTeacher(ABC):
     def model_config(self, tokenizer: Tokenizer) -> Any:
         """The transformers configuration."""
 
+    def _check_lora(self, config: Any) -> None:
+        from kdkit import models
+
+        if self._lora is not None:
+            models.check_lora(models.looked_at(config), self._lora)
+
     def build(self, corpus: Corpus, *, seed: int, device: str) -> TextModel:
         """The model before fine-tuning."""
         from kdkit import models
@@ -147,7 +165,8 @@ class HFTeacher(ABC):
             if self.model
             else models.new_model(self.model_config(tokenizer), seed=seed).to(device)
         )
-        return self._ready(module, tokenizer, new=self.config is not None)
+        model = self._ready(module, tokenizer, new=self.config is not None)
+        return model if self._lora is None else model.with_adapters(self._lora, seed=seed)
 
     def open(
         self,
@@ -173,7 +192,7 @@ class HFTeacher(ABC):
         return OpenHFTeacher(model=model, identity=identity, device=place, batch_size=self.capture_batch_size)
 
     @abstractmethod
-    def _ready(self, module: Any, tokenizer: Tokenizer, *, new: bool) -> TextModel:
+    def _ready(self, module: Any, tokenizer: Tokenizer, *, new: bool) -> HFModel:
         """A module that was loaded or made, as a model; `new` if the run made it."""
 
 

@@ -11,7 +11,7 @@ from kdkit.data import corpus as corpora
 from kdkit.evaluation import labels_only
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
-from kdkit.models import tokenizer_digest, weights_digest
+from kdkit.models import find_folder, tokenizer_digest, weights_digest
 from kdkit.pipeline.estimate import bytes_of_weights, check_space
 from kdkit.pipeline.fitting import Fitting, chosen_by
 from kdkit.pipeline.students import untrained
@@ -117,7 +117,8 @@ def _train(run: Run, model: TextModel, corpus: Corpus, workshop: Path) -> None:
 def _told(entry: Path, workshop: Path, *, reused: bool) -> BaselineMade:
     folders.check(entry)
     discard_folder(workshop)
-    return BaselineMade(folder=str(entry.absolute()), reused=reused, weights=weights_digest(entry))
+    weights = weights_digest(find_folder(str(entry), weights=True))  # of adapters saved alone, with their base
+    return BaselineMade(folder=str(entry.absolute()), reused=reused, weights=weights)
 
 
 def _key(recipe: Recipe, corpus: Corpus, untouched: TextModel) -> str:

@@ -78,6 +78,8 @@ def _trained(fine_tune: Training, found: Estimate) -> str:
     """What is trained where that is not the whole model: `of which 9.7 M in the last 10 layers are trained, `."""
     if found.teacher_trained is None or not isinstance(fine_tune, FineTuning):
         return ""
+    if fine_tune.lora is not None:
+        return f"{rounded(found.teacher_trained)} more in adapters of rank {fine_tune.lora.rank} are trained, "
     where = "last layer" if fine_tune.layers == 1 else f"last {fine_tune.layers} layers"
     return f"of which {rounded(found.teacher_trained)} in the {where} are trained, "
 

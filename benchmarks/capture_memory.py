@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kdkit.api.values import EncodedExample, TeacherBlock
-    from kdkit.builtin.teachers.open_hf import OpenHFTeacher
+    from kdkit.builtin.teachers.asked_hf import OpenHFTeacher
 
 VOCABULARY, HIDDEN = 49_152, 576
 WAYS = ("batch", "rows")
@@ -76,7 +76,7 @@ def opened(options: argparse.Namespace) -> OpenHFTeacher:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from kdkit.builtin.teachers.open_hf import OpenHFTeacher
+    from kdkit.builtin.teachers.asked_hf import OpenHFTeacher
     from kdkit.models import CausalModel, train_bpe
 
     torch.manual_seed(0)

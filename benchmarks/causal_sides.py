@@ -26,7 +26,7 @@ from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.builtin.codecs.topk import TopK
 from kdkit.builtin.codecs.u8_lz4 import U8LZ4
 from kdkit.builtin.losses.kd import KD
-from kdkit.builtin.teachers.open_hf import OpenHFTeacher
+from kdkit.builtin.teachers.asked_hf import OpenHFTeacher
 from kdkit.data.sequences import encode_sequences
 from kdkit.logits.cache import CacheIdentity, CacheWriter, LogitCache
 from kdkit.logits.encoder import TeacherEncoder

@@ -51,7 +51,7 @@ from machine import RATIO_COLUMNS, apart, facts_line, machine_facts, peak_bytes,
 from kdkit import models
 from kdkit.api.options import Generation, Training
 from kdkit.api.values import EncodedExample, TokenCounts
-from kdkit.builtin.teachers.open_hf import OpenHFTeacher
+from kdkit.builtin.teachers.asked_hf import OpenHFTeacher
 from kdkit.cli.output import print_json, print_table
 from kdkit.data.tokens import collate, length_sorted
 from kdkit.losses import HardLoss

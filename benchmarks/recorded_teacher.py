@@ -7,7 +7,7 @@ from padded_way import BATCH, record_padded
 from training_sides import CODECS, TEACHER, TOKENIZER, Setting, Sides
 
 from kdkit.api.values import TeacherBlock
-from kdkit.builtin.teachers.open_hf import OpenHFTeacher
+from kdkit.builtin.teachers.asked_hf import OpenHFTeacher
 from kdkit.logits.cache import CacheIdentity, CacheWriter
 from kdkit.logits.encoder import TeacherEncoder
 from kdkit.logits.targets import keys_of

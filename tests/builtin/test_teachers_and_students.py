@@ -6,7 +6,7 @@ import tiny
 import torch
 
 from kdkit import models
-from kdkit.api.options import Generation, Training
+from kdkit.api.options import FineTuning, Generation
 from kdkit.api.values import Corpus
 from kdkit.builtin.students.hf_seq2seq import FromTeacher, HFSeq2SeqStudent
 from kdkit.builtin.teachers.hf_seq2seq import HFSeq2SeqTeacher
@@ -156,9 +156,9 @@ def test_a_student_is_given_in_one_way(options):
     ("options", "made"),
     [
         ({"model": "a"}, False),
-        ({"model": "a", "fine_tune": Training()}, True),
+        ({"model": "a", "fine_tune": FineTuning()}, True),
         ({"config": tiny.T5}, True),
-        ({"config": tiny.T5, "fine_tune": Training()}, True),
+        ({"config": tiny.T5, "fine_tune": FineTuning()}, True),
     ],
 )
 def test_a_teacher_is_made_here_when_it_is_new_or_trained(options, made):

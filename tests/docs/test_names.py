@@ -213,6 +213,7 @@ def test_every_file_that_is_named_exists(page, tokens):
         "baselines/DIGEST/",
         "texts/DIGEST.jsonl",
         "models/",
+        "models/DIGEST/",
         "predictions/",
     }
     sweep = {"sweep.json", "sweep.toml", "results.json", "trials/ID/", "data/KEY/", "search/"}
@@ -224,6 +225,7 @@ def test_every_file_that_is_named_exists(page, tokens):
         *compared,
         "kdkit_recipe.toml",
         "generation_config.json",
+        "adapter_config.json",
         "README.md",
         "manifest.json",
         "pyproject.toml",

@@ -11,7 +11,7 @@ from cache_kit import identity
 from fitted_codec import MeanCodec
 
 from kdkit.api.values import EncodedExample
-from kdkit.builtin.teachers.open_hf import OpenHFTeacher
+from kdkit.builtin.teachers.asked_hf import OpenHFTeacher
 from kdkit.errors import Mismatch
 from kdkit.logits.cache import CacheWriter, LogitCache
 from kdkit.logits.encoder import TeacherEncoder

@@ -12,7 +12,7 @@ from kdkit.api.values import IGNORED, EncodedExample, TeacherBlock, TokenCounts
 from kdkit.builtin.codecs.float_ import Float
 from kdkit.builtin.codecs.topk import TopK
 from kdkit.builtin.losses.kd import KD
-from kdkit.builtin.teachers.open_hf import OpenHFTeacher
+from kdkit.builtin.teachers.asked_hf import OpenHFTeacher
 from kdkit.data.tokens import collate
 from kdkit.errors import UsageError
 from kdkit.logits.token_entries import of_tokens

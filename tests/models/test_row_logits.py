@@ -10,7 +10,7 @@ import torch
 from causal_kit import GEMMA2, GPT2, LLAMA, RWKV, SIZE
 
 from kdkit.api.values import EncodedExample
-from kdkit.builtin.teachers.open_hf import OpenHFTeacher
+from kdkit.builtin.teachers.asked_hf import OpenHFTeacher
 from kdkit.data.tokens import collate, length_sorted
 from kdkit.models import row_logits
 from kdkit.system.progress import Silent

@@ -46,10 +46,15 @@ def apart(call, *arguments):
     Each is forked from one that has imported the libraries and done nothing else, so that it starts at once and holds
     nothing of the others.
     """
+    with ProcessPoolExecutor(1, mp_context=forked_from_libraries()) as processes:
+        return processes.submit(call, *arguments).result()
+
+
+def forked_from_libraries():
+    """Where processes are forked from one that has imported the libraries and done nothing else."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    with ProcessPoolExecutor(1, mp_context=context) as processes:
-        return processes.submit(call, *arguments).result()
+    return context
 
 
 def round_robin(names, repeats: int):

@@ -16,15 +16,21 @@ told to give back at once what is freed. It is read from /proc, so this runs on 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import json
 import math
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from machine import forked_from_libraries
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 DEFAULT = "default"
 WAYS = {
@@ -106,31 +112,30 @@ class Student:
         return loss
 
 
-def child(options: argparse.Namespace) -> None:
-    """Warm up, then do what each line of the input asks for, and answer it with a line."""
+def child(asked: Connection, way: str, options: argparse.Namespace) -> None:
+    """Warm up, then do what each question asks for, and answer it."""
     from kdkit.models.checkpoint_compile import lean
 
-    student = Student(options.way, options.batch_tokens, options.batches, quick=options.quick)
+    student = Student(way, options.batch_tokens, options.batches, quick=options.quick)
     student.model.module.train()
     with lean(student.model, student.options):
         began = time.perf_counter()
         student.steps()
-        print(json.dumps({"warm_up_seconds": time.perf_counter() - began, "padding": student.padding}), flush=True)
-        for line in sys.stdin:
-            if line.strip() == "memory":
+        asked.send({"warm_up_seconds": time.perf_counter() - began, "padding": student.padding})
+        while (question := asked.recv()) is not None:
+            if question == "memory":
                 ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 100_000)
                 student.steps(1)
                 ctypes.CDLL(None).malloc_trim(0)
                 Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
                 before = peak_bytes()
                 student.steps()
-                print(json.dumps({"bytes": peak_bytes() - before}), flush=True)
+                asked.send({"bytes": peak_bytes() - before})
             else:
                 began = time.perf_counter()
                 loss = student.steps()
                 seconds = time.perf_counter() - began
-                rate = student.tokens / seconds
-                print(json.dumps({"seconds": seconds, "tokens_per_second": rate, "loss": loss}), flush=True)
+                asked.send({"seconds": seconds, "tokens_per_second": student.tokens / seconds, "loss": loss})
 
 
 def peak_bytes() -> int:
@@ -141,36 +146,30 @@ def peak_bytes() -> int:
 
 def measured(options: argparse.Namespace) -> dict[str, object]:
     """All ways, in turns."""
-    arguments = ["--batch-tokens", str(options.batch_tokens), "--batches", str(options.batches)]
-    arguments += ["--quick"] if options.quick else []
-    processes: dict[str, subprocess.Popen[str]] = {}
+    context = forked_from_libraries()
+    asked: dict[str, Connection] = {}
 
     def answer(way: str, question: str | None = None) -> dict[str, float]:
-        process = processes[way]
         if question is not None:
-            process.stdin.write(question + "\n")
-            process.stdin.flush()
-        line = process.stdout.readline()
-        if not line:
+            asked[way].send(question)
+        try:
+            return asked[way].recv()
+        except EOFError:
             sys.exit(f"the process of {way} has failed")
-        return json.loads(line)
 
     try:
         ready = {}
         for way in options.ways:
-            processes[way] = subprocess.Popen(
-                [sys.executable, __file__, "--way", way, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            asked[way], given = context.Pipe()
+            context.Process(target=child, args=(given, way, options), daemon=True).start()
+            given.close()
             ready[way] = answer(way)
         passes = [{way: answer(way, "pass") for way in options.ways} for _ in range(options.repeats)]
         memory = {way: answer(way, "memory")["bytes"] for way in options.ways}
     finally:
-        for process in processes.values():
-            process.stdin.close()
-            process.wait()
+        for each in asked.values():
+            with contextlib.suppress(BrokenPipeError):
+                each.send(None)
     sides = {
         way: {
             "seconds": statistics.median(each[way]["seconds"] for each in passes),
@@ -201,11 +200,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="passes of each way")
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="what is measured")
     parser.add_argument("--quick", action="store_true", help="a tiny model")
-    parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.way is not None:
-        child(options)
-        return
     options.ways = [DEFAULT, *(way for way in options.ways if way != DEFAULT)]
     found = measured(options)
     if options.json:

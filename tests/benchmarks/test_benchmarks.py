@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import tiny
 
 pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -17,12 +15,9 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 def quick(name: str, *arguments: str, repeats: tuple[str, ...] = ("--repeats", "1")) -> dict:
     """What a benchmark prints as JSON in its quick mode; nothing else is on its standard output."""
-    command = [sys.executable, str(FOLDER / name), "--quick", "--json", *repeats, *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    code, said, errors = tiny.script(FOLDER / name, "--quick", "--json", *repeats, *arguments)
+    assert code == 0, errors
+    found = json.loads(said)
     assert found["machine"]["threads"] == 1
     assert found["machine"]["matrix_gflops"] > 0
     assert found["machine"]["versions"]["torch"]

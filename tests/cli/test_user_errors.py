@@ -10,14 +10,15 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import attrs
+import huggingface_hub
 import pytest
+import tiny
 
 from kdkit import cli
 from kdkit.logits.cache.format import read_shard
@@ -642,12 +643,9 @@ def finished(tmp_path_factory):
     """A folder with a finished run of the recipe, by a process of its own; and what that said on standard error."""
     folder = tmp_path_factory.mktemp("finished")
     write_inputs(folder)
-    ended = subprocess.run(
-        [sys.executable, "-m", "kdkit", *RUN],
-        cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1", "KDKIT_STORE": ""}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    return SimpleNamespace(folder=folder, stdout=ended.stdout, stderr=ended.stderr)
+    code, out, err = tiny.command(*RUN, folder=folder, KDKIT_STORE="")
+    assert code == 0, err
+    return SimpleNamespace(folder=folder, stdout=out, stderr=err)
 
 
 @pytest.fixture
@@ -744,14 +742,22 @@ def test_a_student_writes_without_the_plugins_of_its_codec_and_suites(user, caps
     assert (code, SENTENCE.findall(err), len(out.splitlines())) == (0, [], VALIDATION_ROWS)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+# As Python starts after `<&- >&- 2>&-` in a shell.
+WITHOUT_STREAMS = """
+import os, sys
+from kdkit.cli import main
+for number in range(3):
+    os.close(number)
+sys.stdin = sys.stdout = sys.stderr = None
+main(["report", "runs/r"])
+"""
+
+
 def test_a_process_without_standard_streams_does_its_work(user):
     in_run()(user)
     page = user.folder / "runs" / "r" / "report.html"
     page.unlink(missing_ok=True)
-    command = f"exec {shlex.quote(sys.executable)} -m kdkit report runs/r <&- >&- 2>&-"
-    ended = subprocess.run(["sh", "-c", command], cwd=user.folder, timeout=120, check=False)
-    assert ended.returncode == 0
+    assert tiny.code(WITHOUT_STREAMS)[0] == 0
     assert page.is_file()
 
 
@@ -763,7 +769,7 @@ def test_plain_rows_that_are_called_gz_are_read_all_the_same(user, capsys):
 
 
 def process(user, *arguments, **environment):
-    """The same command in a process of its own, as a user's shell starts it."""
+    """The same command by a Python of its own, as a user's shell starts it."""
     ended = subprocess.run(
         [sys.executable, "-m", "kdkit", *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
@@ -776,11 +782,14 @@ def process(user, *arguments, **environment):
     return ended.returncode, ended.stdout, ended.stderr
 
 
-def test_a_user_who_is_off_line_and_names_a_model_of_the_hub(user):
+def test_a_user_who_is_off_line_and_names_a_model_of_the_hub(user, capsys):
     user.change(CONFIG, 'model = "kdkit-nobody/no-such-model"')
     sentence = r'teacher: model "kdkit-nobody/no-such-model" is not a local folder, and the hub did not provide it \(.*\); give .*'
     way = Way("", 2, sentence)
-    check_sentences(way, *process(user, *RUN, HF_HUB_OFFLINE="1", HF_HOME=str(user.folder / "hub")))
+    hub = {"HF_HUB_OFFLINE": True, "HF_HUB_CACHE": str(user.folder / "hub")}  # HF_HUB_OFFLINE=1, HF_HOME=hub
+    for name, value in hub.items():
+        user.monkeypatch.setattr(huggingface_hub.constants, name, value)
+    check_sentences(way, *kdkit(capsys, RUN))
 
 
 def test_a_process_ends_with_the_sentence_and_the_code(user):
@@ -795,8 +804,7 @@ def test_libraries_keep_silent_in_the_noisiest_run(user):
     options.write_text(
         json.dumps({**json.loads(options.read_text(encoding="utf-8")), "model_max_length": 4}), encoding="utf-8"
     )
-    code, out, err = process(
-        user,
+    code, out, err = tiny.command(
         *over(
             "teacher.tokenizer=model",
             'teacher.fine_tune={epochs=1, batch_size=8, best_by="text.f1"}',
@@ -804,6 +812,7 @@ def test_libraries_keep_silent_in_the_noisiest_run(user):
             "generation.beams=2",
             "tokens.max_source=6",
         ),
+        folder=user.folder,
     )
     assert code == 0, err
     assert "student: epoch 1: " in err

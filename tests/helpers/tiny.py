@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import gc
 import importlib
 import itertools
 import json
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import random
 import signal
 import sys
+import tempfile
+import types
 from pathlib import Path
 
 T5 = {"model_type": "t5", "d_model": 16, "d_ff": 32, "num_layers": 2, "num_heads": 2, "d_kv": 8}
@@ -27,16 +30,6 @@ BART = {
     "max_position_embeddings": 64,
 }
 VOCAB = 270
-PRELOADED = [
-    "torch._dynamo",
-    "accelerate",
-    "matplotlib.pyplot",
-    "transformers.models.t5.modeling_t5",
-    "transformers.tokenization_utils_fast",
-    "kdkit.pipeline.run",
-    "kdkit.cli.run",
-    "kdkit.report.page.charts.svg",
-]
 
 
 def pairs(count: int, seed: int = 0) -> list[tuple[str, str]]:
@@ -217,7 +210,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
-# --- other processes: forked from one that has imported everything, so that each starts at once
+# --- other processes: forked from one that has done a run (see warm.py), so that each starts at once
 
 
 def kdkit(*arguments: object, log: Path, at: tuple[str, int] | None = None, number: int = signal.SIGKILL):
@@ -230,6 +223,36 @@ def kdkit(*arguments: object, log: Path, at: tuple[str, int] | None = None, numb
         number: The signal that the process sends itself there.
     """
     return _apart(_kdkit, [str(argument) for argument in arguments], log, at, number)
+
+
+def command(*arguments: object, folder: Path, **environment: str) -> tuple[int, str, str]:
+    """`kdkit ARGUMENTS` in a process of its own, in a folder and with more in its environment.
+
+    Gives its exit code, standard output and standard error, in which stands too what libraries said when they were
+    imported and ran for the first time.
+    """
+    return _told_apart(_command, [str(argument) for argument in arguments], folder, environment)
+
+
+def script(path: Path, *arguments: object, **environment: str) -> tuple[int, str, str]:
+    """`python PATH ARGUMENTS` in a process of its own: its exit code, standard output and standard error."""
+    _ensure_server()
+    address = multiprocessing.forkserver._forkserver._forkserver_address
+    given = str(path), [str(argument) for argument in arguments], address
+    return _told_apart(_script, given, Path.cwd(), environment)
+
+
+def code(text: str, *arguments: object) -> tuple[int, str, str]:
+    """`python -c TEXT ARGUMENTS` in a process of its own: its exit code, standard output and standard error."""
+    return _told_apart(_code, (text, [str(argument) for argument in arguments]), Path.cwd(), {})
+
+
+def _told_apart(target, arguments, folder: Path, environment) -> tuple[int, str, str]:
+    with tempfile.TemporaryDirectory() as place:
+        output, errors = Path(place) / "out", Path(place) / "err"
+        given = (target, arguments, str(folder), {**os.environ, **environment}, str(errors))
+        ended, said = _apart(_there, given, output, None, signal.SIGKILL)
+        return ended, said, errors.read_text()
 
 
 def train_apart(folder: Path, *, at: tuple[str, int] | None = None, log: Path, **options):
@@ -245,20 +268,37 @@ def _apart(target, arguments, log: Path, at, number) -> tuple[int, str]:
 
 
 def start(target, arguments, log: Path, at=None, number=signal.SIGKILL):
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=_child, args=(target, arguments, str(log), at, number))
+    _ensure_server()
+    process = multiprocessing.get_context("forkserver").Process(
+        target=_child, args=(target, arguments, str(log), at, number)
+    )
     process.start()
     return process
 
 
+def _ensure_server() -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    multiprocessing.set_forkserver_preload(["warm"])
+    with _found_by_python(Path(__file__).parent):
+        multiprocessing.forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _found_by_python(folder: Path):
+    """Within the block a new Python finds the modules of a folder."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(folder) if before is None else f"{folder}{os.pathsep}{before}"
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
 def _child(target, arguments, log: str, at, number) -> None:
-    gc.freeze()  # what the server imported: see conftest.py
-    file = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+    assert "warm" in sys.modules, "the server that forks could not import it, and did not say so"
+    _write_to(log, 1)
+    os.dup2(1, 2)
     sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 - for the process's whole life
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     if at is not None:
@@ -285,6 +325,44 @@ def at_call(name: str, call: int, action):
         return inner(*args, **kwargs)
 
     return owner, attribute, wrapped
+
+
+def _write_to(path: str, number: int) -> None:
+    file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    os.dup2(file, number)
+    os.close(file)
+
+
+def _there(given) -> None:
+    target, arguments, folder, environment, errors = given
+    _write_to(errors, 2)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    target(arguments)
+
+
+def _command(arguments) -> None:
+    sys.stderr.write(sys.modules["warm"].SAID)
+    _kdkit(arguments)
+
+
+def _script(given) -> None:
+    path, arguments, address = given
+    server = multiprocessing.forkserver._forkserver
+    server._forkserver_address, server.ensure_running = address, lambda: None  # its processes come from here as well
+    sys.argv = [path, *arguments]
+    sys.path.insert(0, str(Path(path).parent))
+    main = types.ModuleType("__main__")
+    main.__file__ = path
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = main  # where what its processes send is looked for
+    exec(compile(Path(path).read_bytes(), path, "exec"), main.__dict__)
+
+
+def _code(given) -> None:
+    text, arguments = given
+    sys.argv = ["-c", *arguments]
+    exec(compile(text, "<string>", "exec"), {"__name__": "__main__"})
 
 
 def _kdkit(arguments) -> None:

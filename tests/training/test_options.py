@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import subprocess
-import sys
 from collections import Counter
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -256,12 +254,8 @@ def test_a_model_that_cannot_is_refused_only_where_it_is_asked():
 def test_the_benchmark_sets_each_way_beside_the_default():
     script = Path(__file__).parents[2] / "benchmarks" / "options_speed.py"
     arguments = ["--quick", "--json", "--batches", "1", "--repeats", "1", "--batch-tokens", "512"]
-    printed = subprocess.run(
-        [sys.executable, str(script), *arguments, "--ways", "gradient_checkpointing"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    code, printed, errors = tiny.script(script, *arguments, "--ways", "gradient_checkpointing")
+    assert code == 0, errors
     found = json.loads(printed)
     assert set(found["sides"]) == {"default", "gradient_checkpointing"}
     assert found["sides"]["default"]["loss"] == pytest.approx(found["sides"]["gradient_checkpointing"]["loss"])

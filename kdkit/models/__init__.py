@@ -8,7 +8,7 @@ from kdkit.models.ends import end_ids, stops_of
 from kdkit.models.kinds import DecoderOnly, EncoderDecoder, HFKind
 from kdkit.models.languages import adopt_languages, set_languages
 from kdkit.models.last_layers import parameters_of_last_layers, train_last_layers
-from kdkit.models.layers import config_with_layers, keep_layers
+from kdkit.models.layers import config_with_layers, keep_layers, layer_counts
 from kdkit.models.layout import (
     begin_alike,
     check_beginning,
@@ -28,6 +28,7 @@ from kdkit.models.making import looked_at, new_model, size_of
 from kdkit.models.open_model import count_parameters, device_of
 from kdkit.models.opening import Spread, load_model
 from kdkit.models.places import find_folder, name_for_others
+from kdkit.models.ranking import rank_layers
 from kdkit.models.reopening import check_reopens
 from kdkit.models.seq2seq import Seq2SeqModel
 from kdkit.models.tokenizers import (
@@ -69,6 +70,7 @@ __all__ = [
     "find_folder",
     "generation_of",
     "keep_layers",
+    "layer_counts",
     "load_config",
     "load_model",
     "load_tokenizer",
@@ -78,6 +80,7 @@ __all__ = [
     "new_config",
     "new_model",
     "parameters_of_last_layers",
+    "rank_layers",
     "read_config",
     "rules_beside",
     "same_tokens",

@@ -18,7 +18,7 @@ from kdkit.models.config_fields import config_of_side
 from kdkit.models.making import looked_at, new_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 COUNTS = {
     "encoder_layers": ("num_encoder_layers", "encoder_layers", "num_layers"),
@@ -76,6 +76,16 @@ def config_with_layers(config: Any, kept: Mapping[str, Sequence[int]]) -> Any:
     return chosen
 
 
+def layer_counts(config: Any, stacks: Iterable[str]) -> dict[str, int]:
+    """How many layers each stack of a model has.
+
+    Raises:
+        UsageError: The model type's layer counts are not known to kdkit.
+    """
+    counted = {stack: _count(config, stack) for stack in stacks}
+    return {stack: int(getattr(holder, field)) for stack, (holder, field) in counted.items()}
+
+
 def keep_layers(teacher: Any, kept: Mapping[str, Sequence[int]], *, seed: int) -> Any:
     """A model of some of the teacher's layers, with the teacher's weights in them.
 
@@ -84,19 +94,27 @@ def keep_layers(teacher: Any, kept: Mapping[str, Sequence[int]], *, seed: int) -
     first layer. Source: Shleifer and Rush, "Pre-trained Summarization Distillation" (2020).
     """
     student = new_model(config_with_layers(teacher.config, kept), seed=seed)
-    places = {Stack.of(teacher, side).prefix: layers for side, layers in kept.items()}
-    source = teacher.state_dict()
+    source, names = teacher.state_dict(), names_in(teacher, kept)
+    own = student.state_dict()
+    student.load_state_dict({name: source[next(its for its in names(name) if its in source)] for name in own})
+    return student
 
-    def teacher_name(name: str) -> str:
+
+def names_in(teacher: Any, kept: Mapping[str, Sequence[int]]) -> Callable[[str], tuple[str, ...]]:
+    """What parts of a student of some layers are called in its teacher.
+
+    The first name is that of the layer's own part; the second, of what only the first layer has, that of the first's.
+    """
+    places = {Stack.of(teacher, side).prefix: layers for side, layers in kept.items()}
+
+    def names(name: str) -> tuple[str, ...]:
         for prefix, layers in places.items():
             if name.startswith(prefix):
-                index, _, rest = name.removeprefix(prefix).partition(".")
-                moved = f"{prefix}{layers[int(index)]}.{rest}"
-                return moved if moved in source else name
-        return name
+                index, dot, rest = name.removeprefix(prefix).partition(".")
+                return f"{prefix}{layers[int(index)]}{dot}{rest}", name
+        return (name,)
 
-    student.load_state_dict({name: source[teacher_name(name)] for name in student.state_dict()})
-    return student
+    return names
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -16,7 +16,7 @@ from kdkit.runs.folders import check_folders
 from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.resume import is_done
 from kdkit.runs.stage import Planned, RowsPlanned
-from kdkit.runs.stage_facts import DataRead, Estimate
+from kdkit.runs.stage_facts import DataRead, Estimate, TeacherMade
 from kdkit.store import inputs, store_of
 from kdkit.system.folders import free_bytes
 
@@ -90,6 +90,9 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
     else:
         check_inputs(recipe)
         planned, notes = _planned_once(recipe, store, progress)
+    made = facts_in(record, TeacherMade, path) if done["teacher"] else None
+    if made is not None and made.pruning is not None:
+        notes = (*notes, f"the student is made of the teacher's {made.pruning.in_words()}")
     stages = tuple(PlannedStage(name=name, done=done[name], **attrs.asdict(each)) for name, each in planned.items())
     return Plan(
         run_dir=path,

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from kdkit.models import check_same_tokenizer
 from kdkit.pipeline.model_folders import check_student_folder, teacher_folder
+from kdkit.pipeline.pruning import student_of
 from kdkit.pipeline.tokenizers import tokenizer_of
+from kdkit.runs.stage_facts import TeacherMade
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import TextModel
@@ -24,6 +26,7 @@ def untrained(run: Run, corpus: Corpus) -> TextModel:
     tokenizer = tokenizer_of(recipe, corpus, run.store, run.progress)
     seed = recipe.training.own_seed(recipe.seed)
     check_student_folder(run)
-    model = recipe.student.build(tokenizer, teacher_folder(run), seed=seed, device=run.device)
+    student = student_of(recipe, run.told(TeacherMade).pruning)
+    model = student.build(tokenizer, teacher_folder(run), seed=seed, device=run.device)
     check_same_tokenizer(tokenizer, model.tokenizer)
     return model

@@ -2,7 +2,8 @@
 
 A component's fields are its options; nothing is written down twice. The field types that a recipe can express are
 bool, int, float, str, `tuple[T, ...]`, `T | None`, `str | tuple[str, ...]` (one text or several), attrs classes,
-`float | Schedule` (a number or that table), `NamedSuite` and, where a table of any content is meant, `dict[str, Any]`.
+`float | Schedule` (a number or a table of a class), `NamedSuite` and, where a table of any content is meant,
+`dict[str, Any]`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 import attrs
 from attrs import validators
 
-from kdkit.api.schedules import EachValue, Schedule
+from kdkit.api.schedules import EachValue
 from kdkit.api.suites import NamedSuite
 from kdkit.errors import PluginError
 
@@ -139,9 +140,13 @@ def is_table(annotation: Any) -> bool:
     return isinstance(annotation, type) and attrs.has(annotation) and annotation is not NamedSuite
 
 
-def is_scheduled(annotation: Any) -> bool:
-    """Whether a type is `float | Schedule`."""
-    return get_origin(annotation) in (Union, types.UnionType) and set(get_args(annotation)) == {float, Schedule}
+def number_or_table(annotation: Any) -> tuple[type[Any], type[Any]] | None:
+    """The number and the class of `float | Schedule` and the like; None for any other type."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else ()
+    numbers = [member for member in members if member in (int, float)]
+    tables = [member for member in members if is_table(member)]
+    others = len(members) - len(numbers) - len(tables) - (types.NoneType in members)
+    return (numbers[0], tables[0]) if (len(numbers), len(tables), others) == (1, 1, 0) else None
 
 
 def is_free_table(annotation: Any) -> bool:
@@ -226,7 +231,8 @@ def _plain(value: Any, *, has_neutral: bool) -> Any:
 
 def _option(cls: type[Any], field: attrs.Attribute[Any], annotation: Any) -> Option:
     inner = without_none(annotation)
-    table = Schedule if is_scheduled(inner) else member_type(inner) if is_table(member_type(inner)) else inner
+    either = number_or_table(inner)
+    table = either[1] if either is not None else member_type(inner) if is_table(member_type(inner)) else inner
     limits: dict[str, Any] = {}
     validator = field.validator.rule if isinstance(field.validator, EachValue) else field.validator
     for rule in rules(validator):
@@ -257,8 +263,9 @@ def _in_words(cls: type[Any], name: str, annotation: Any) -> str:
         return _PLAIN_TYPES[annotation]
     if annotation is NamedSuite:
         return "metric suite"
-    if is_scheduled(annotation):
-        return "number or table"
+    either = number_or_table(annotation)
+    if either is not None:
+        return f"{_PLAIN_TYPES[either[0]]} or table"
     if annotation == TEXTS:
         return "text or list of texts"
     if is_table(annotation) or is_free_table(annotation):

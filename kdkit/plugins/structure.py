@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.schedules import Schedule
 from kdkit.api.suites import NamedSuite
 from kdkit.errors import PluginError
 from kdkit.plugins import SINGULAR, Plugins
@@ -22,9 +21,9 @@ from kdkit.plugins.fields import (
     TEXTS,
     default_of,
     is_free_table,
-    is_scheduled,
     is_table,
     member_type,
+    number_or_table,
     options_of,
     without_none,
 )
@@ -124,8 +123,9 @@ class Structurer:
     def value(self, annotation: Any, raw: Any, path: KeyPath) -> Any:
         """A value of a type, from the recipe's value; only whole numbers are converted, where any number will do."""
         wanted = without_none(annotation)
-        if is_scheduled(wanted):
-            wanted = Schedule if isinstance(raw, Mapping) else float
+        either = number_or_table(wanted)
+        if either is not None:
+            wanted = either[isinstance(raw, Mapping)]
         if wanted == TEXTS:
             wanted = tuple[str, ...] if isinstance(raw, list) else str
         if wanted in _SCALARS:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kdkit.api.schedules import Schedule
 from kdkit.api.suites import NamedSuite
 from kdkit.errors import PluginError
 from kdkit.plugins.fields import (
     TEXTS,
     Option,
     is_free_table,
-    is_scheduled,
     is_table,
     member_type,
+    number_or_table,
     options_of,
     without_none,
 )
@@ -156,7 +155,7 @@ def _of_option(option: Option, plugins: Plugins, *, complete: bool) -> Schema:
     limited = schema
     if member_type(without_none(option.annotation)) is not None:
         limited = schema["items"]
-    elif is_scheduled(option.annotation):
+    elif number_or_table(option.annotation) is not None:
         limited = schema["anyOf"][0]
     limited |= {key: getattr(option, name) for name, key in _LIMITS.items() if getattr(option, name) is not None}
     if option.choices:
@@ -176,8 +175,10 @@ def _of_type(annotation: Any, option: Option, plugins: Plugins, *, complete: boo
     if wanted is NamedSuite:
         # A list replaces the one it extends, so its members are complete in any file.
         return {"anyOf": [{"enum": plugins.names("metrics")}, _of_component("metrics", plugins, None, complete=True)]}
-    if is_scheduled(wanted):
-        return {"anyOf": [{"type": "number"}, _of_table(options_of(Schedule), plugins, complete=complete)]}
+    either = number_or_table(wanted)
+    if either is not None:
+        number, table = either
+        return {"anyOf": [{"type": _PLAIN[number]}, _of_table(options_of(table), plugins, complete=complete)]}
     if is_table(wanted):
         return _of_table(options_of(wanted), plugins, complete=complete)
     if member is not None:

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 from kdkit.report.numbers.conclusion import conclude
 from kdkit.report.page.document import Document
 from kdkit.report.page.writing import write_page
-from kdkit.report.parts import costs, examples, fine_tuning, opening, provenance, scores, teaching, training, verdict
+from kdkit.report.parts import (
+    costs,
+    examples,
+    fine_tuning,
+    layers,
+    opening,
+    provenance,
+    scores,
+    teaching,
+    training,
+    verdict,
+)
 from kdkit.report.read.run import read_run
 
 if TYPE_CHECKING:
@@ -49,6 +60,7 @@ def _parts(facts: RunFacts) -> Iterator[Part | None]:
     yield scores.of_run(facts)
     yield fine_tuning.of_run(facts)
     yield teaching.of_run(facts)
+    yield layers.of_run(facts)
     yield costs.of_run(facts.evaluation.costs)
     yield training.of_run(facts)
     yield examples.of_run(facts)

@@ -27,6 +27,23 @@ def as_facts(told: StageFacts | None) -> dict[str, Any]:
     return {name: value for name, value in attrs.asdict(told).items() if value is not None or name not in absent}
 
 
+def from_table(kind: type[T], table: Mapping[str, Any], *, where: str) -> T:
+    """A value of an attrs class, from the table that `attrs.asdict` gives.
+
+    Args:
+        kind: The class.
+        table: The table.
+        where: The file, for the message.
+
+    Raises:
+        DamagedData: A value is missing, or not of its type.
+    """
+    try:
+        return _made(kind, dict(table))
+    except (KeyError, TypeError, OverflowError) as error:
+        raise DamagedData(f"{where} is damaged: {error.args[0]}") from error
+
+
 def from_facts(kind: type[F], facts: Mapping[str, Any], *, where: str) -> F:
     """The facts of a stage, from its table; facts of later versions are ignored.
 

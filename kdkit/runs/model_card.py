@@ -9,6 +9,7 @@ from kdkit.runs.record import versions
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.values import Pruning
     from kdkit.recipe import Recipe
 
 RECIPE_FILE = "kdkit_recipe.toml"
@@ -16,18 +17,19 @@ CARD_FILE = "README.md"
 _FOLDER = "PATH/OF/THIS/FOLDER"
 
 
-def model_texts(recipe: Recipe, tokenizer: Tokenizer, *, role: str) -> dict[str, str]:
+def model_texts(recipe: Recipe, tokenizer: Tokenizer, *, role: str, pruning: Pruning | None = None) -> dict[str, str]:
     """The text files of a model's folder: its card, and the recipe that `kdkit predict` reads."""
-    return {CARD_FILE: model_card(recipe, tokenizer, role=role), RECIPE_FILE: recipe.to_toml()}
+    return {CARD_FILE: model_card(recipe, tokenizer, role=role, pruning=pruning), RECIPE_FILE: recipe.to_toml()}
 
 
-def model_card(recipe: Recipe, tokenizer: Tokenizer, *, role: str) -> str:
+def model_card(recipe: Recipe, tokenizer: Tokenizer, *, role: str, pruning: Pruning | None = None) -> str:
     """A Hugging Face model card in Markdown.
 
     Args:
         recipe: The recipe that made the model.
         tokenizer: The model's tokenizer.
         role: "student", "teacher", or "labels-only": a student without a teacher.
+        pruning: The parts of the teacher that a student is made of, where a measure chose them.
     """
     from kdkit.models.tokenizers import ends_texts  # with torch, which those who only name the card do without
 
@@ -47,7 +49,7 @@ tags:
 
 {recipe.description}
 
-{made} with kdkit, from the recipe below (digest `{recipe.digest[:16]}`).
+{made} with kdkit, from the recipe below (digest `{recipe.digest[:16]}`).{_origin(pruning)}
 
 ```python
 {kind.code(_FOLDER, recipe.generation, form, ended=ends_texts(tokenizer))}
@@ -64,6 +66,11 @@ run's `report.md`.
 
 Made with {packages}.
 """
+
+
+def _origin(pruning: Pruning | None) -> str:
+    """What it was made of, as a sentence after others."""
+    return "" if pruning is None else f" It began with the teacher's {pruning.in_words()}."
 
 
 def _limits(recipe: Recipe, form: str) -> str:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import attrs
 
-from kdkit.api.values import ModelSize  # noqa: TC001 - the hints of fields are read when facts are
+from kdkit.api.values import ModelSize, Pruning  # noqa: TC001 - the hints of fields are read when facts are
 from kdkit.system.wording import plural
 
 
@@ -113,6 +113,7 @@ class TeacherMade(StageFacts):
         reused: Whether an earlier run had made it; this and what follows of a teacher that a run made.
         store: Where the store keeps it.
         outputs: Its files.
+        pruning: The parts of it that the student is made of, where a measure chose them.
     """
 
     stage = "teacher"
@@ -122,6 +123,7 @@ class TeacherMade(StageFacts):
     store: str | None = None
     weights: str | None = None
     outputs: tuple[str, ...] | None = None
+    pruning: Pruning | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -6,6 +6,7 @@ teachers/KEY/       teachers that a run made (see `kdkit.store.folders`)
 baselines/KEY/      students that it trained on the labels alone (see `kdkit.evaluation.labels_only`)
 texts/KEY.jsonl     what a model wrote (see `kdkit.store.texts`)
 models/KEY/         what a model's other files were converted to (see `kdkit.models.kept_folders`)
+importance/KEY.json how much each layer of a teacher matters (see `kdkit.pipeline.pruning`)
 data/KEY/, plans/   rows and plans of recipes, by their inputs (see `kdkit.store.inputs`)
 logits/DIGEST/      the logits of a teacher (see `kdkit.logits.cache`); these may be at a URL instead
 """

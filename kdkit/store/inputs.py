@@ -17,9 +17,9 @@ import attrs
 from kdkit.api.values import Drop
 from kdkit.data import corpus as corpora
 from kdkit.errors import DamagedData
+from kdkit.store import tables
 from kdkit.store.sharing import found_or_making
-from kdkit.system.digests import digest_of
-from kdkit.system.files import make_folder, publish, write_json
+from kdkit.system.files import publish, write_json
 from kdkit.system.folders import delete, discard_folder
 from kdkit.system.reading import read_json
 
@@ -68,26 +68,13 @@ def rows(key: str, store: Path, read: Callable[[], Corpus], progress: Progress) 
 
 def table(key: str, store: Path, progress: Progress) -> dict[str, Any] | None:
     """The plan with a key; None where none is kept."""
-    path = store / "plans" / f"{key}.json"
-    if not path.exists():
-        return None
-    try:
-        found: dict[str, Any] = read_json(path)
-        if found["sha256"] != digest_of(found["plan"]):
-            raise ValueError("it is not what was kept there")  # noqa: TRY301
-    except (ValueError, KeyError, TypeError) as error:
-        progress.note(f"{path} is damaged ({error}); the plan is made again")
-        delete([path])
-        return None
-    plan: dict[str, Any] = found["plan"]
-    return plan
+    return tables.read(store / "plans" / f"{key}.json", "plan", progress)
 
 
 def keep_table(key: str, store: Path, plan: dict[str, Any]) -> None:
     """Keep a plan, where the store can be written."""
     try:
-        make_folder(store / "plans")
-        write_json(store / "plans" / f"{key}.json", {"sha256": digest_of(plan), "plan": plan})
+        tables.write(store / "plans" / f"{key}.json", "plan", plan)
     except OSError as error:
         if error.errno not in _FORBIDDEN:
             raise

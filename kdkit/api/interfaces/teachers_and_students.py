@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from kdkit.api.values import (
         Corpus,
         EncodedExample,
+        Importance,
+        Measuring,
         OutputHead,
         Prediction,
+        Pruning,
         StateBlock,
         TeacherBlock,
     )
@@ -57,6 +60,57 @@ class RemarkingStudent(Protocol):
 
     def remarks(self, teacher_tokenizer: Tokenizer) -> Iterator[str]:
         """A sentence for each such thing. Loads tokenizers and configurations, no weights."""
+        ...
+
+
+@runtime_checkable
+class PrunedStudent(Protocol):
+    """A student that may be made of parts of its teacher which a measure chooses, once the teacher is there."""
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it is; else nothing else here is asked."""
+        ...
+
+    @property
+    def choice_in_words(self) -> str:
+        """What is chosen, and by what: the end of a sentence; "" where nothing is."""
+        ...
+
+    def measuring(self, teacher_folder: Path) -> Measuring | None:
+        """What has to be measured of the teacher; None where nothing has. Loads no weights."""
+        ...
+
+    def measure(
+        self,
+        teacher_tokenizer: Tokenizer,
+        teacher_folder: Path,
+        rows: Sequence[EncodedExample],
+        *,
+        device: str,
+        progress: Progress,
+    ) -> Importance:
+        """How much each part of the teacher matters on these rows.
+
+        Raises:
+            UsageError: That cannot be measured of such a model.
+        """
+        ...
+
+    def choose(self, teacher_folder: Path, scores: Importance | None) -> Pruning:
+        """The parts of the teacher that it is to be made of.
+
+        Args:
+            teacher_folder: The teacher.
+            scores: What was measured of it; None where nothing had to be.
+
+        Raises:
+            UsageError: No model has these parts.
+        """
+        ...
+
+    def made_of(self, chosen: Pruning) -> Student:
+        """The same student, of the parts that were chosen: it can be built."""
         ...
 
 

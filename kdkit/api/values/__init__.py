@@ -12,6 +12,7 @@ from kdkit.api.values.batches import IGNORED, LabelPlaces, TokenBatch
 from kdkit.api.values.blocks import Grid, OutputHead, RecordedLogits, StateBlock, TeacherBlock
 from kdkit.api.values.corpus import FORMS, SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
 from kdkit.api.values.losses import END, LossParts, Moment, TokenCounts
+from kdkit.api.values.pruning import MEASURES, Importance, KeptLayers, Measuring, Pruning
 from kdkit.api.values.results import (
     AxisValue,
     Cost,
@@ -41,6 +42,7 @@ __all__ = [
     "END",
     "FORMS",
     "IGNORED",
+    "MEASURES",
     "SPLITS",
     "AxisValue",
     "Corpus",
@@ -54,14 +56,18 @@ __all__ = [
     "Example",
     "FactoredTargets",
     "Grid",
+    "Importance",
     "Interval",
+    "KeptLayers",
     "LabelPlaces",
     "LossParts",
+    "Measuring",
     "ModelSize",
     "Moment",
     "Outcome",
     "OutputHead",
     "Prediction",
+    "Pruning",
     "PublishedRun",
     "QuantizedTargets",
     "RecordedLogits",

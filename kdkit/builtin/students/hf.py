@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
-from attrs import validators
 
 from kdkit.api.lora import Lora  # noqa: TC001 - the type of a field, which is resolved
 from kdkit.api.options import one_of, option
+from kdkit.api.values import MEASURES
+from kdkit.builtin.students.from_teacher import evenly
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,17 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import TextModel, Tokenizer
+    from kdkit.api.values import EncodedExample, Importance, Measuring, Pruning
+    from kdkit.builtin.students.from_teacher import Layers
     from kdkit.models import HFKind
     from kdkit.models.open_model import HFModel
-
-
-def _some_layer(_instance: object, _field: object, layers: tuple[int, ...]) -> None:
-    if not layers:
-        raise ValueError("must name at least one layer")
-
-
-some_layers: Any = validators.and_(_some_layer, validators.deep_iterable(validators.ge(0)))
-"""Check of an option that names layers."""
+    from kdkit.system.progress import Progress
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +52,7 @@ class HFStudent(ABC):
     )
 
     def __attrs_post_init__(self) -> None:
-        if bool(self.model) + (self.config is not None) + (self._kept() is not None) != 1:
+        if bool(self.model) + (self.config is not None) + (self.from_teacher is not None) != 1:
             raise UsageError("give exactly one of `model`, `config` and `from_teacher`")
         if self.lora is not None and self.config is not None:
             raise UsageError(
@@ -75,9 +70,10 @@ class HFStudent(ABC):
     def model_kind(self) -> HFKind:
         """What kind of model it is."""
 
+    @property
     @abstractmethod
-    def _kept(self) -> Mapping[str, Sequence[int]] | None:
-        """The teacher's layers that it is made of, by stack; None if it is not."""
+    def from_teacher(self) -> Any:
+        """The teacher's layers that it is made of, as its kind names them; None if it is not."""
 
     @property
     def is_self_contained(self) -> bool:
@@ -125,13 +121,71 @@ class HFStudent(ABC):
             return self._named_config(tokenizer)
         if self.config is not None:
             return self._new_config(self.config, tokenizer)
-        kept = self._kept()
-        assert kept is not None
         if teacher_config is None:
             raise UsageError(
                 "from_teacher needs a teacher that is a model, and this one is recorded logits; give model or config"
             )
-        return models.config_with_layers(teacher_config, kept)
+        layers: Layers = self.from_teacher
+        if layers.named is not None:
+            return models.config_with_layers(teacher_config, layers.named)
+        return _of_that_many(teacher_config, layers)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a measure chooses the teacher's layers that it is made of."""
+        return self.from_teacher is not None and self.from_teacher.named is None
+
+    @property
+    def choice_in_words(self) -> str:
+        """How many layers are chosen, and by what; "" where none are."""
+        if not self.chooses:
+            return ""
+        layers: Layers = self.from_teacher
+        return f"{layers.keep_in_words}, chosen by {MEASURES[layers.by]} once the teacher is there"
+
+    def measuring(self, teacher_folder: Path) -> Measuring | None:
+        """What has to be measured of the teacher; None where nothing has."""
+        layers: Layers = self.from_teacher
+        return layers.measuring(self._counts(teacher_folder))
+
+    def measure(
+        self,
+        teacher_tokenizer: Tokenizer,
+        teacher_folder: Path,
+        rows: Sequence[EncodedExample],
+        *,
+        device: str,
+        progress: Progress,
+    ) -> Importance:
+        """How much each layer of the teacher matters on these rows."""
+        from kdkit import models
+
+        measuring = self.measuring(teacher_folder)
+        assert measuring is not None, "it is asked for where something has to be measured"
+        module = models.load_model(str(teacher_folder), self.model_kind.auto, device=device).eval()
+        model = self._ready(module, teacher_tokenizer)
+        return models.rank_layers(model, self.from_teacher.stacks, rows, measuring, progress)
+
+    def choose(self, teacher_folder: Path, scores: Importance | None) -> Pruning:
+        """The teacher's layers that it is to be made of."""
+        from kdkit import models
+
+        chosen: Pruning = self.from_teacher.pruning(self._counts(teacher_folder), scores)
+        kept = {stack.stack: stack.kept for stack in chosen.layers}
+        models.config_with_layers(models.read_config(str(teacher_folder)), kept)
+        return chosen
+
+    def made_of(self, chosen: Pruning) -> Self:
+        """The same student, of the layers that were chosen."""
+        kept = {stack.stack: stack.kept for stack in chosen.layers}
+        student: Any = self
+        made: Self = attrs.evolve(student, from_teacher=type(self.from_teacher)(**kept))
+        return made
+
+    def _counts(self, teacher_folder: Path) -> dict[str, int]:
+        from kdkit import models
+
+        return models.layer_counts(models.read_config(str(teacher_folder)), self.from_teacher.stacks)
 
     @abstractmethod
     def _named_config(self, tokenizer: Tokenizer) -> Any: ...
@@ -149,8 +203,8 @@ class HFStudent(ABC):
         elif self.config is not None:
             module = models.new_model(self._new_config(self.config, tokenizer), seed=seed).to(device)
         else:
-            kept = self._kept()
-            assert kept is not None
+            kept = self.from_teacher.named
+            assert kept is not None, "the layers are chosen by now"
             assert teacher_folder is not None, "model_config refuses this before anything is made"
             module = models.keep_layers(models.load_model(str(teacher_folder), auto), kept, seed=seed).to(device)
         if teacher_folder is not None:
@@ -181,3 +235,19 @@ class HFStudent(ABC):
     @abstractmethod
     def _ready(self, module: Any, tokenizer: Tokenizer) -> HFModel:
         """A module that was loaded or made, as a model."""
+
+
+def _of_that_many(teacher_config: Any, layers: Layers) -> Any:
+    """The configuration of a student of so many layers; where they differ in size, about as large as the chosen ones.
+
+    Raises:
+        UsageError: The teacher has not so many.
+    """
+    from kdkit import models
+
+    counts = models.layer_counts(teacher_config, layers.stacks)
+    wanted = layers.wanted(counts)
+    try:
+        return models.config_with_layers(teacher_config, {side: evenly(counts[side], wanted[side]) for side in counts})
+    except UsageError:  # no such model has these in that order
+        return models.config_with_layers(teacher_config, {side: range(wanted[side]) for side in counts})

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.options import option
-from kdkit.builtin.students.hf import HFStudent, some_layers
+from kdkit.builtin.students.from_teacher import Layers, by_option, count_option, layers_option, tokens_option
+from kdkit.builtin.students.hf import HFStudent
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,10 +20,23 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class FromTeacher:
+class FromTeacher(Layers):
     """Which of the teacher's layers the student starts from."""
 
-    layers: tuple[int, ...] = option("The teacher's layers to keep, from 0, in order.", check=some_layers)
+    stacks = ("layers",)
+
+    layers: tuple[int, ...] | None = layers_option("The teacher's layers")
+    keep: int | None = count_option("How many layers to keep, chosen by `by`.")
+    by: str = by_option()
+    tokens: int = tokens_option()
+
+    def _wanted(self, stack: str) -> int | None:  # noqa: ARG002 - it has one
+        return self.keep
+
+    @property
+    def keep_in_words(self) -> str:
+        """How many layers are kept."""
+        return plural(self.keep or 0, "layer")
 
 
 @attrs.frozen(kw_only=True)
@@ -38,9 +53,6 @@ class HFCausalStudent(HFStudent):
         from kdkit import models
 
         return models.DecoderOnly()
-
-    def _kept(self) -> dict[str, tuple[int, ...]] | None:
-        return attrs.asdict(self.from_teacher) if self.from_teacher is not None else None
 
     def load_tokenizer(self, teacher_tokenizer: Tokenizer) -> Tokenizer:
         """The teacher's, if the named model's has the same tokens; else the named model's own.

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.options import option
-from kdkit.builtin.students.hf import HFStudent, some_layers
+from kdkit.builtin.students.from_teacher import Layers, by_option, count_option, layers_option, tokens_option
+from kdkit.builtin.students.hf import HFStudent
+from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,15 +20,50 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class FromTeacher:
+class Keep:
+    """How many layers of each stack to keep."""
+
+    encoder: int | None = count_option("Encoder layers to keep; by default all.")
+    decoder: int | None = count_option("Decoder layers to keep; by default all.")
+
+    def __attrs_post_init__(self) -> None:
+        if self.encoder is None and self.decoder is None:
+            raise UsageError("give how many layers of the encoder, of the decoder, or of both to keep")
+
+
+def _at_least_one_layer(_instance: object, _field: object, value: int | Keep | None) -> None:
+    if isinstance(value, int) and value < 1:
+        raise ValueError(f"must be at least 1, is {value}")
+
+
+@attrs.frozen(kw_only=True)
+class FromTeacher(Layers):
     """Which of the teacher's layers the student starts from."""
 
-    encoder_layers: tuple[int, ...] = option(
-        "Encoder layers of the teacher to keep, counted from 0, in order.", check=some_layers
+    stacks = ("encoder_layers", "decoder_layers")
+
+    encoder_layers: tuple[int, ...] | None = layers_option("Encoder layers of the teacher")
+    decoder_layers: tuple[int, ...] | None = layers_option("Decoder layers of the teacher")
+    keep: int | Keep | None = option(
+        "How many layers to keep, chosen by `by`: a number for encoder and decoder alike, or a table with a number for "
+        "one or both.",
+        default=None,
+        check=_at_least_one_layer,
     )
-    decoder_layers: tuple[int, ...] = option(
-        "Decoder layers of the teacher to keep, counted from 0, in order.", check=some_layers
-    )
+    by: str = by_option()
+    tokens: int = tokens_option()
+
+    def _wanted(self, stack: str) -> int | None:
+        if not isinstance(self.keep, Keep):
+            return self.keep
+        return self.keep.encoder if stack == "encoder_layers" else self.keep.decoder
+
+    @property
+    def keep_in_words(self) -> str:
+        """How many layers are kept."""
+        wanted = {stack: self._wanted(stack) for stack in self.stacks}
+        encoder, decoder = ("all" if count is None else str(count) for count in wanted.values())
+        return f"{encoder} encoder and {decoder} decoder layers"
 
 
 @attrs.frozen(kw_only=True)
@@ -43,9 +80,6 @@ class HFSeq2SeqStudent(HFStudent):
         from kdkit import models
 
         return models.EncoderDecoder()
-
-    def _kept(self) -> dict[str, tuple[int, ...]] | None:
-        return attrs.asdict(self.from_teacher) if self.from_teacher is not None else None
 
     def load_tokenizer(self, teacher_tokenizer: Tokenizer) -> Tokenizer:
         """The named model's own, which marks texts with the teacher's languages; else the teacher's."""

@@ -17,7 +17,7 @@ from kdkit.pipeline.fitting import Fitting, chosen_by
 from kdkit.pipeline.students import untrained
 from kdkit.runs.model_card import model_texts
 from kdkit.runs.stage import Planned
-from kdkit.runs.stage_facts import BaselineMade, Estimate
+from kdkit.runs.stage_facts import BaselineMade, Estimate, TeacherMade
 from kdkit.store import folders, found_or_making
 from kdkit.store.tokenized import entry_for
 from kdkit.system.digests import digest_of
@@ -110,7 +110,7 @@ def _train(run: Run, model: TextModel, corpus: Corpus, workshop: Path) -> None:
         lambda _: NoTargets(),
         role=labels_only.NAME,
         folder=workshop,
-        texts=model_texts(run.recipe, model.tokenizer, role=labels_only.NAME),
+        texts=model_texts(run.recipe, model.tokenizer, role=labels_only.NAME, pruning=run.told(TeacherMade).pruning),
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.api.interfaces import PrunedStudent
 from kdkit.errors import Mismatch
 from kdkit.logits.targets import NoTargets
 from kdkit.models import count_parameters, target_size
@@ -15,7 +16,7 @@ from kdkit.pipeline.needed_logits import captured_targets
 from kdkit.pipeline.students import untrained
 from kdkit.runs.model_card import model_texts
 from kdkit.runs.stage import Planned
-from kdkit.runs.stage_facts import Captured, Estimate, StudentMade
+from kdkit.runs.stage_facts import Captured, Estimate, StudentMade, TeacherMade
 from kdkit.system.files import folder_bytes, weight_files
 from kdkit.system.folders import discard_folder
 from kdkit.system.wording import plural, rounded
@@ -52,7 +53,7 @@ def fit(run: Run) -> StudentMade:
         lambda rows: _targets(captured, model, rows, device=run.device),
         role="student",
         folder=folder,
-        texts=model_texts(recipe, model.tokenizer, role="student"),
+        texts=model_texts(recipe, model.tokenizer, role="student", pruning=run.told(TeacherMade).pruning),
     )
     if run.team.leads:
         discard_folder(folder / "checkpoints")
@@ -68,8 +69,10 @@ def plan(recipe: Recipe, rows: RowsPlanned, found: Estimate) -> Planned:
     """The size of the student and the length of its training."""
     training = recipe.training
     of = f" over {training.rows:,} of {rows.train:,} rows" if training.rows else ""
+    student = recipe.student
+    made = f" ({student.choice_in_words})" if isinstance(student, PrunedStudent) and student.chooses else ""
     return Planned(
-        work=f"{rounded(found.student.parameters)} parameters, {found.student_steps:,} steps, "
+        work=f"{rounded(found.student.parameters)} parameters{made}, {found.student_steps:,} steps, "
         f"{plural(training.epochs, 'epoch')}{of}, loss {recipe.names['loss']}",
         tokens=found.student_tokens * training.epochs,
         bytes=found.student_bytes,

@@ -13,6 +13,7 @@ from kdkit.losses import HardLoss
 from kdkit.models import rules_beside, tokenizer_digest, train_last_layers, weights_digest
 from kdkit.pipeline.estimate import bytes_of_weights, check_space
 from kdkit.pipeline.fitting import Fitting, chosen_by
+from kdkit.pipeline.pruning import choose
 from kdkit.pipeline.stages import WORKSHOP
 from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.runs.model_card import model_texts
@@ -30,21 +31,27 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import Training
-    from kdkit.api.values import Corpus
+    from kdkit.api.values import Corpus, Pruning
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
     from kdkit.runs.stage import RowsPlanned
 
 
 def fit(run: Run) -> TeacherMade:
-    """Write `teacher/`, taken from the store if another run has made the same teacher.
+    """Make the teacher, and choose the parts of it that the student is made of.
 
-    A teacher that is used as it is stays where it lies; the trials of a sweep leave theirs in the store.
+    The teacher is `teacher/`, taken from the store if another run has made the same. One that is used as it is stays
+    where it lies; the trials of a sweep leave theirs in the store.
 
     Raises:
         UsageError: There is no room on the disk for what has to be made.
         DamagedData: The store's copy is not what was put there.
     """
+    told = _have(run)
+    return attrs.evolve(told, pruning=run.team.lead_does(lambda: _choose(run, told)))
+
+
+def _have(run: Run) -> TeacherMade:
     if not run.recipe.teacher.is_made_here:
         folder = run.recipe.teacher.find_folder()
         if folder is None:
@@ -56,6 +63,13 @@ def fit(run: Run) -> TeacherMade:
     if reused:
         run.progress.note(f"teacher: taken from {stored}")
     return attrs.evolve(told, reused=reused)
+
+
+def _choose(run: Run, told: TeacherMade) -> Pruning | None:
+    if told.folder is None:
+        return None
+    folder = run.path / told.folder
+    return choose(run.recipe, run.read_corpus(), folder, store=run.store, device=run.device, progress=run.progress)
 
 
 def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
@@ -98,7 +112,7 @@ def restore(run: Run) -> TeacherMade | None:
     if weights_digest(stored) != told.weights:
         folders.check(stored)
         return None
-    return attrs.evolve(_take(run, stored), reused=told.reused)
+    return attrs.evolve(_take(run, stored), reused=told.reused, pruning=told.pruning)
 
 
 def entry_of(run: Run, corpus: Corpus) -> Path:

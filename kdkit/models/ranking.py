@@ -1,0 +1,212 @@
+"""Measures how much each layer of a teacher matters, on a few rows.
+
+By "loss": the teacher's hard loss without the layer. The student that lacks it is asked, so what is measured is what
+such a student computes; states below the layer are computed once for all. Source: Kim et al., "Shortened LLaMA" (2024),
+whose criterion is the perplexity.
+
+By "influence": 1 minus the cosine between what goes into a layer and what comes out, averaged over tokens. Source: Men
+et al., "ShortGPT" (2024), equation 1.
+
+Letters: B batch, T target, N labels, V vocabulary, W tokens that a stack reads, D hidden.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING
+
+import attrs
+import torch
+
+from kdkit.api.values import Importance
+from kdkit.data.tokens import collate, length_sorted
+from kdkit.errors import UsageError
+from kdkit.models.heads import evaluating
+from kdkit.models.layers import Stack
+from kdkit.models.open_model import device_of
+from kdkit.models.without_layers import Recorded, of_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kdkit.api.values import EncodedExample, Measuring, TokenBatch
+    from kdkit.models.open_model import HFModel
+    from kdkit.system.progress import Progress
+
+TOKENS_A_BATCH = 1024
+"""Tokens with padding that go through a model together: what each layer gives is kept for all of them."""
+
+
+@attrs.frozen(kw_only=True)
+class Without:
+    """A teacher that lacks a layer.
+
+    Attributes:
+        stack: The layer's stack.
+        layer: The layer.
+        model: The student of the others.
+        below: How many layers of each stack come before it.
+    """
+
+    stack: str
+    layer: int
+    model: HFModel
+    below: dict[str, int]
+
+
+def rank_layers(
+    model: HFModel, stacks: Sequence[str], rows: Sequence[EncodedExample], measuring: Measuring, progress: Progress
+) -> Importance:
+    """The scores of a teacher's layers: the higher, the more a layer matters.
+
+    Args:
+        model: The teacher.
+        stacks: All its stacks, in the order in which they compute.
+        rows: What to measure on.
+        measuring: How.
+        progress: Where progress is shown.
+
+    Raises:
+        UsageError: A layer cannot be left out.
+    """
+    tokens = sum(len(row.target_ids) for row in rows)
+    with evaluating(model.module):
+        if measuring.by == "influence":
+            layers = _influences(model, rows, measuring.stacks, progress)
+            return Importance(rows=len(rows), tokens=tokens, layers=layers)
+        loss, losses = _losses(model, stacks, rows, measuring.stacks, progress)
+    counts = {stack: len(Stack.of(model.module, stack).layers) for stack in measuring.stacks}
+    layers = {stack: tuple(losses.get((stack, layer)) for layer in range(count)) for stack, count in counts.items()}
+    return Importance(rows=len(rows), tokens=tokens, loss=loss, layers=layers)
+
+
+def _losses(
+    model: HFModel, stacks: Sequence[str], rows: Sequence[EncodedExample], measured: Sequence[str], progress: Progress
+) -> tuple[float, dict[tuple[str, int], float]]:
+    """The hard loss of the whole model, and of it without each layer of the measured stacks."""
+    counts = {stack: len(Stack.of(model.module, stack).layers) for stack in stacks}
+    each_without = [each for stack in measured for each in _each_without(model, counts, stack)]
+    versions = [weight._version for weight in model.module.parameters()]  # noqa: SLF001 - there is no other way
+    batches = list(_batches(model, rows))
+    is_alike: bool | None = None
+    whole, sums = [], {(each.stack, each.layer): list[float]() for each in each_without}
+    with progress.task("rank layers", total=len(batches) * (1 + len(each_without)), unit="passes") as task:
+        for batch in batches:
+            recorded = Recorded()
+            with recorded.recording(model.module, stacks):
+                whole.append(_hard_loss(model, batch))
+            task.advance()
+            if is_alike is None:
+                is_alike = _is_alike(each_without[-1], recorded, batch)
+            for each in each_without:
+                with recorded.given_again(each.model.module, each.below if is_alike else {}):
+                    sums[each.stack, each.layer].append(_hard_loss(each.model, batch))
+                task.advance()
+            if versions != [weight._version for weight in model.module.parameters()]:  # noqa: SLF001
+                raise UsageError(
+                    f"a {model.module.config.model_type} model changes its weights while it computes, so its layers "
+                    'cannot be left out one at a time; name the layers to keep, or set by = "influence"'
+                )
+    labels = sum(len(batch.places) for batch in batches)
+    return math.fsum(whole) / labels, {place: _finite(math.fsum(values) / labels) for place, values in sums.items()}
+
+
+def _finite(loss: float) -> float:
+    """A loss; as bad as one can be where it is not a number."""
+    return loss if math.isfinite(loss) else sys.float_info.max
+
+
+def _is_alike(last: Without, recorded: Recorded, batch: TokenBatch) -> bool:
+    """Whether a model computes the same where its first layers do not: none of them leaves later ones anything else."""
+    with recorded.given_again(last.model.module, last.below):
+        shortened = _hard_loss(last.model, batch)
+    return math.isclose(shortened, _hard_loss(last.model, batch), rel_tol=1e-4)
+
+
+def _each_without(model: HFModel, counts: Mapping[str, int], stack: str) -> Iterator[Without]:
+    """The model without each layer of a stack in turn, where it is a model without it.
+
+    Raises:
+        UsageError: It never is.
+    """
+    refused: list[UsageError] = []
+    for layer in range(counts[stack]):
+        try:
+            yield _without(model, counts, stack, layer)
+        except UsageError as error:
+            refused.append(error)
+    if len(refused) == counts[stack]:
+        raise UsageError(f"no layer can be left out alone: {refused[0]}") from refused[0]
+
+
+def _without(model: HFModel, counts: Mapping[str, int], stack: str, layer: int) -> Without:
+    kept = {
+        side: [place for place in range(count) if (side, place) != (stack, layer)] for side, count in counts.items()
+    }
+    earlier = list(counts)[: list(counts).index(stack)]
+    return Without(
+        stack=stack,
+        layer=layer,
+        model=attrs.evolve(model, module=of_layers(model.module, kept)),
+        below={**{side: counts[side] for side in earlier}, stack: layer},
+    )
+
+
+def _hard_loss(model: HFModel, batch: TokenBatch) -> float:
+    """The sum of the labels' losses."""
+    logits_NV = batch.places.pick(model.logits(batch)).float()
+    return float(torch.nn.functional.cross_entropy(logits_NV, batch.places.pick(batch.labels_BT), reduction="sum"))
+
+
+def _batches(model: HFModel, rows: Sequence[EncodedExample]) -> Iterator[TokenBatch]:
+    """Rows of like length, as many together as have few tokens."""
+    taken: list[EncodedExample] = []
+    for (row,) in length_sorted(rows, 1):
+        if sum(map(_length, taken[:1])) * (len(taken) + 1) > TOKENS_A_BATCH:
+            yield _collated(model, taken)
+            taken = []
+        taken.append(row)
+    yield _collated(model, taken)
+
+
+def _length(row: EncodedExample) -> int:
+    return len(row.source_ids) + len(row.target_ids)
+
+
+def _collated(model: HFModel, rows: Sequence[EncodedExample]) -> TokenBatch:
+    return collate(rows, pad_id=model.tokenizer.pad_token_id, device=device_of(model.module))
+
+
+def _influences(
+    model: HFModel, rows: Sequence[EncodedExample], stacks: Sequence[str], progress: Progress
+) -> dict[str, tuple[float | None, ...]]:
+    """The influence of each layer; a row at a time, so that no state is of padding but what a model adds at the end."""
+    layers = {stack: Stack.of(model.module, stack).layers for stack in stacks}
+    sums = {stack: [0.0] * len(each) for stack, each in layers.items()}
+    counts = dict.fromkeys(stacks, 0)
+    with progress.task("rank layers", total=len(rows), unit="rows") as task:
+        for row in rows:
+            batch, states = _collated(model, [row]), Recorded()
+            with states.recording(model.module, stacks):
+                model.logits(batch)
+            for stack in stacks:
+                read = _read(row, stack)
+                counts[stack] += read
+                for index, (took, gave) in enumerate(states.of(stack)):
+                    cosine_W = torch.nn.functional.cosine_similarity(_flat(took, read), _flat(gave, read), dim=-1)
+                    sums[stack][index] += float((1 - cosine_W).sum())
+            task.advance()
+    return {stack: tuple(value / counts[stack] for value in values) for stack, values in sums.items()}
+
+
+def _read(row: EncodedExample, stack: str) -> int:
+    """How many tokens of a row a stack reads."""
+    if stack == "layers":
+        return len(row.source_ids) + max(len(row.target_ids), 1) - 1  # after the last there is no label
+    return len(row.source_ids if stack == "encoder_layers" else row.target_ids)
+
+
+def _flat(states: torch.Tensor, count: int) -> torch.Tensor:
+    """The states of the first tokens of one row, `[W, D]`, whichever axis is which."""
+    return states.float().flatten(0, -2)[:count]

@@ -1,0 +1,134 @@
+"""Layers that a measure chooses: one choice for the student and its baselines, measured once, shown everywhere."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tiny
+from causal_kit import LLAMA
+
+from kdkit.errors import UsageError
+from kdkit.recipe import load_recipe
+from kdkit.system.progress import Silent
+
+KEEP = {
+    "teacher__name": "hf-causal",
+    "teacher__config": dict(LLAMA),
+    "student": {"name": "hf-causal", "from_teacher": {"keep": 2, "tokens": 60}},
+    "training__best_by": "loss",
+    "training__epochs": 1,
+    "evaluation__baselines": True,
+}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chosen")
+    said = tiny.Notes()
+    report = tiny.run_here(folder, progress=said, **KEEP)
+    return folder, report.run_dir, said
+
+
+def chosen_in(run_dir):
+    return json.loads((run_dir / "run.json").read_text())["stages"]["teacher"]["facts"]["pruning"]
+
+
+def test_the_student_has_the_layers_without_which_the_teacher_is_worst(done):
+    _, run_dir, said = done
+    chosen = chosen_in(run_dir)
+    (stack,) = chosen["layers"]
+    worst = sorted(range(3), key=lambda layer: -stack["scores"][layer])
+    assert stack["kept"] == sorted(worst[:2])
+    assert (stack["stack"], stack["count"], chosen["by"]) == ("layers", 3, "loss")
+    assert chosen["tokens"] >= 60
+    assert any(note.startswith("student: layers ") and "chosen by drop-one loss on" in note for note in said.notes)
+    config = json.loads((run_dir / "student" / "best" / "config.json").read_text())
+    assert config["num_hidden_layers"] == 2
+
+
+def test_the_baseline_and_the_untouched_student_have_the_same_layers(done):
+    folder, run_dir, _ = done
+    from kdkit import models
+    from kdkit.runs.facts_table import from_table
+    from kdkit.runs.stage_facts import BaselineMade, TeacherMade
+
+    stages = json.loads((run_dir / "run.json").read_text())["stages"]
+    chosen = from_table(TeacherMade, stages["teacher"]["facts"], where="run.json").pruning
+    kept = {"layers": chosen.layers[0].kept}
+    teacher = models.load_model(str(run_dir / "teacher"), models.DecoderOnly().auto)
+    recipe = load_recipe(tiny.recipe_table(folder, **KEEP))
+    built = recipe.student.made_of(chosen).build(tiny.tokenizer(), run_dir / "teacher", seed=3, device="cpu")
+    named = models.keep_layers(teacher, kept, seed=4).state_dict()
+    assert all(tensor.equal(named[name]) for name, tensor in built.module.state_dict().items())
+    baseline = from_table(BaselineMade, stages["baseline"]["facts"], where="run.json")
+    card = (run_dir / "student" / "best" / "README.md").read_text()
+    said = f"It began with the teacher's {chosen.in_words()}."
+    assert said in card
+    assert said in (run_dir / baseline.folder / "README.md").read_text()
+
+
+def test_the_report_and_the_plan_say_which_and_why(done):
+    folder, run_dir, _ = done
+    (stack,) = chosen_in(run_dir)["layers"]
+    page = (run_dir / "report.md").read_text()
+    assert "## What the student is made of" in page
+    assert "| layer | loss without it | difference | kept |" in page
+    for layer, score in enumerate(stack["scores"]):
+        line = next(line for line in page.splitlines() if line.startswith(f"| {layer} | {score:.3f} |"))
+        assert line.endswith("| yes |" if layer in stack["kept"] else "| no |")
+    assert "more nats per token" in (run_dir / "report.html").read_text()
+
+    from kdkit.pipeline.plan import make_plan
+
+    recipe = load_recipe(tiny.recipe_table(folder, **KEEP))
+    before = {stage.name: stage.work for stage in make_plan(recipe, folder / "runs" / "new", Silent()).stages}
+    assert "(2 layers, chosen by drop-one loss once the teacher is there)" in before["distill"]
+    assert any("made of the teacher's layers" in note for note in make_plan(recipe, run_dir, Silent()).notes)
+
+
+def test_another_student_of_the_same_teacher_finds_what_was_measured(done, monkeypatch):
+    folder, run_dir, _ = done
+    from kdkit import models
+    from kdkit.pipeline.pruning import choose
+    from kdkit.store import store_of
+
+    def ask(**changes):
+        from_teacher = {"keep": 1, "tokens": 60, **changes}
+        recipe = load_recipe(tiny.recipe_table(folder, **{**KEEP, "student__from_teacher": from_teacher}))
+        corpus, store = recipe.data.load(Silent()), store_of(recipe.store.dir, run_dir)
+        return choose(recipe, corpus, run_dir / "teacher", store=store, device="cpu", progress=Silent())
+
+    scores = chosen_in(run_dir)["layers"][0]["scores"]
+    measured = []
+    monkeypatch.setattr(models, "rank_layers", lambda *_: measured.append(1) or 1 / 0)
+    (stack,) = ask().layers
+    assert list(stack.scores) == scores
+    assert stack.kept == (max(range(3), key=lambda layer: scores[layer]),)
+    assert ask(by="spacing", keep=2).layers[0].kept == (0, 2)
+    assert not measured
+    for change in ({"tokens": 90}, {"by": "influence"}):
+        with pytest.raises(ZeroDivisionError):
+            ask(**change)
+
+
+@pytest.mark.parametrize(
+    ("from_teacher", "said"),
+    [
+        ({"keep": 4}, r"student: from_teacher\.keep asks for 4 layers, but the teacher has 3; set it to 3 or less"),
+        ({"keep": 0}, r"student\.from_teacher\.keep: must be at least 1, is 0"),
+        ({"keep": 2, "by": "los"}, r'student\.from_teacher\.by: must be .*, is "los"; did you mean "loss"'),
+        ({"keep": 2, "layers": [0, 1]}, "give `layers`, or `keep`: how many layers a measure chooses"),
+        ({}, "give `layers`, or `keep`"),
+        ({"layers": [0], "by": "influence"}, "by and tokens choose layers, and layers names them"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused_before_anything_runs(tmp_path, from_teacher, said):
+    from kdkit.pipeline.estimate import estimate
+
+    def planned():
+        recipe = load_recipe(tiny.recipe_table(tmp_path, **{**KEEP, "student__from_teacher": from_teacher}))
+        return estimate(recipe, recipe.data.load(Silent()))
+
+    with pytest.raises(UsageError, match=said):
+        planned()

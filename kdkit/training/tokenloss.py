@@ -6,14 +6,19 @@ those of label tokens are taken; and for each chunk of them head, loss and backw
 leaves the gradient of the head's weights and of the states. The latter then goes backward through the model in one
 pass. Nothing is computed twice.
 
-Letters: B batch, T target tokens, N label tokens of a batch, C those of a chunk, V vocabulary,
+A chunk is as large as matrix products need. What a loss does to its logits entry by entry is bound by memory instead,
+so on a processor it is done a piece of a chunk at a time, whose tensors stay in the processor's cache.
+
+Letters: B batch, T target tokens, N label tokens of a batch, C those of a chunk, P those of a piece, V vocabulary,
 X whatever a row holds: hidden states, or logits of a model without a linear head.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -37,6 +42,28 @@ CHUNK = 256
 """Tokens a chunk. Of a batch of 1,024 that is about a quarter of the memory; fewer tokens take less, but longer: each
 chunk adds to the gradient of the whole head (`benchmarks/loss_memory.py`).
 """
+PIECE = 2**20
+"""Logits a piece on a processor: 4 MB in float32, of which a loss makes a handful."""
+
+
+@attrs.frozen(eq=False)
+class Scratch:
+    """Memory for tensors as large as a chunk's logits, kept from chunk to chunk: pages of new memory are slow."""
+
+    _kept: dict[str, torch.Tensor] = attrs.field(factory=dict, init=False)
+
+    def of(self, name: str, shape: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
+        """A tensor of that shape, in the memory that was given for the name before; its numbers are arbitrary.
+
+        Args:
+            name: What it is for.
+            shape: Its shape.
+            like: A tensor of its type and device.
+        """
+        kept, size = self._kept.get(name), math.prod(shape)
+        if kept is None or len(kept) < size or (kept.dtype, kept.device) != (like.dtype, like.device):
+            kept = self._kept[name] = torch.empty(size, dtype=like.dtype, device=like.device)
+        return kept[:size].view(shape)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -49,6 +76,7 @@ class StudentTokens:
         rows_NX: Hidden states that go into the head, or logits.
         head: Makes logits of hidden states; None where the rows are logits.
         teacher: The teacher's rows; None for losses that need none.
+        scratch: Memory of the training's.
     """
 
     labels_N: torch.Tensor
@@ -56,6 +84,7 @@ class StudentTokens:
     rows_NX: torch.Tensor
     head: Head | None
     teacher: TeacherRows | None
+    scratch: Scratch = attrs.field(factory=Scratch)
 
     def backward(
         self,
@@ -83,14 +112,16 @@ class StudentTokens:
             with autocast():
                 logits_CV = self._logits(rows_CX)
             teacher = self.teacher.between(start, stop) if self.teacher is not None else None
-            part = loss(logits_CV, self.labels_N[start:stop], teacher, counts)
+            part, grad_CV = self._gradient(loss, logits_CV, self.labels_N[start:stop], teacher, counts)
             if helper is not None:
                 part = helper.add(loss, part, rows_CX, teacher, counts)
-            torch.autograd.backward(part.total)
-            assert rows_CX.grad is not None, "a loss must depend on its logits"
+                torch.autograd.backward([logits_CV, part.total], [grad_CV, None])
+            else:
+                torch.autograd.backward(logits_CV, grad_CV)
+            assert rows_CX.grad is not None, "a model's logits must depend on its states"
             grad_NX[start:stop] = rows_CX.grad
             parts.append(attrs.evolve(part, total=part.total.detach()))
-            del logits_CV, part  # the next chunk's take their place
+            del logits_CV, grad_CV, part  # the next chunk's take their place
         if self.rows_NX.requires_grad:  # not where all but the head is frozen
             torch.autograd.backward(self.rows_NX, grad_NX)
         return _sum(parts)
@@ -105,9 +136,10 @@ class StudentTokens:
         """
         for start in range(0, len(self.labels_N), chunk):
             logits_CV = self._logits(self.rows_NX[start : start + chunk])
+            made = self.teacher.between(start, start + chunk).multiplied() if self.teacher is not None else None
             at = start
             for example, size in Counter(self.example_N[start : start + chunk].tolist()).items():
-                teacher = self.teacher.between(at, at + size) if self.teacher is not None else None
+                teacher = made.between(at - start, at - start + size) if made is not None else None
                 logits_NV, labels_N = logits_CV[at - start : at - start + size], self.labels_N[at : at + size]
                 yield Part(
                     example=example,
@@ -119,6 +151,29 @@ class StudentTokens:
                     soft_tokens=int(teacher.known_N.sum()) if teacher is not None else 0,
                 )
                 at += size
+
+    def _gradient(
+        self,
+        loss: LossMixer,
+        logits_CV: torch.Tensor,
+        labels_C: torch.Tensor,
+        teacher: TeacherRows | None,
+        counts: TokenCounts,
+    ) -> tuple[LossParts, torch.Tensor]:
+        """What the tokens of a chunk add to the loss, and its gradient by their logits, `[C, V]`."""
+        size, width = logits_CV.shape
+        piece = max(PIECE // max(width, 1), 1) if logits_CV.device.type == "cpu" else size
+        if piece >= size:
+            return _with_gradient(loss, logits_CV, labels_C, teacher, counts)
+        if teacher is not None:
+            teacher = teacher.multiplied(partial(self.scratch.of, "teacher"))
+        grad_CV, parts = self.scratch.of("gradient", (size, width), logits_CV), []
+        for start in range(0, size, piece):
+            at = slice(start, start + piece)
+            rows = teacher.between(start, start + piece) if teacher is not None else None
+            part, grad_CV[at] = _with_gradient(loss, logits_CV[at], labels_C[at], rows, counts)
+            parts.append(part)
+        return _sum(parts), grad_CV
 
     def _logits(self, rows_CX: torch.Tensor) -> torch.Tensor:
         return rows_CX if self.head is None else self.head(rows_CX)
@@ -158,6 +213,7 @@ class Forward:
 
     rows: Callable[[TokenBatch], torch.Tensor]
     head: Head | None = None
+    _scratch: Scratch = attrs.field(factory=Scratch, init=False)
 
     @classmethod
     def of(cls, model: TextModel) -> Forward:
@@ -182,7 +238,23 @@ class Forward:
             rows_NX=batch.places.pick(self.rows(batch)),
             head=self.head,
             teacher=teacher_rows(targets, batch.places) if targets is not None else None,
+            scratch=self._scratch,
         )
+
+
+def _with_gradient(
+    loss: LossMixer,
+    logits_PV: torch.Tensor,
+    labels_P: torch.Tensor,
+    teacher: TeacherRows | None,
+    counts: TokenCounts,
+) -> tuple[LossParts, torch.Tensor]:
+    """What some tokens add to the loss, and its gradient by their logits."""
+    logits_PV = logits_PV.detach().requires_grad_()
+    part = loss(logits_PV, labels_P, teacher, counts)
+    torch.autograd.backward(part.total)
+    assert logits_PV.grad is not None, "a loss must depend on its logits"
+    return attrs.evolve(part, total=part.total.detach()), logits_PV.grad
 
 
 def _sum(parts: list[LossParts]) -> LossParts:

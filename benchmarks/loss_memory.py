@@ -31,6 +31,7 @@ import torch
 from kdkit.api.values import FactoredTargets, LabelPlaces, QuantizedTargets, TokenCounts
 from kdkit.builtin.losses.kd import KD
 from kdkit.losses.alignment import teacher_rows
+from kdkit.models.linear_head import LinearHead
 from kdkit.training import StudentTokens
 
 HIDDEN = 512
@@ -97,7 +98,7 @@ def chunked(states_ND, labels_N, head, teacher, chunk: int) -> float:
         labels_N=labels_N,
         example_N=torch.zeros_like(labels_N),
         rows_NX=states_ND * 1.0,
-        head=head,
+        head=LinearHead(module=head, layer=head),
         teacher=teacher_rows(teacher, LabelPlaces.of(labels_N[None])),
     )
     loss = KD(alpha=ALPHA, temperature=TEMPERATURE)

@@ -100,9 +100,9 @@ class HFModel(ABC):
         layer, factor = self._linear_head()
         if layer is None or factor is None:
             return None
-        if factor == 1:
-            return lambda states_ND: with_bias(self.module, layer(states_ND))
-        return lambda states_ND: factor * with_bias(self.module, layer(states_ND))
+        from kdkit.models.linear_head import LinearHead
+
+        return LinearHead(module=self.module, layer=layer, factor=factor)
 
     def logits_of_states(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
         """Makes of `states`, `[N, D]`, the logits that `logits` gives, to the bit: some tokens at a time.

@@ -28,6 +28,7 @@ from kdkit.api.interfaces import HeadModel
 from kdkit.api.values import LossParts
 from kdkit.losses.alignment import teacher_rows
 from kdkit.models import target_size
+from kdkit.models.linear_head import LinearHead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,18 +111,18 @@ class StudentTokens:
             stop = min(start + chunk, len(self.labels_N))
             rows_CX = self.rows_NX[start:stop].detach().requires_grad_()
             with autocast():
-                logits_CV = self._logits(rows_CX)
+                logits_CV, add_gradient = self._through_head(rows_CX)
             teacher = self.teacher.between(start, stop) if self.teacher is not None else None
             part, grad_CV = self._gradient(loss, logits_CV, self.labels_N[start:stop], teacher, counts)
             if helper is not None:
                 part = helper.add(loss, part, rows_CX, teacher, counts)
-                torch.autograd.backward([logits_CV, part.total], [grad_CV, None])
-            else:
-                torch.autograd.backward(logits_CV, grad_CV)
+                if part.total.requires_grad:  # not where states have no weight
+                    torch.autograd.backward(part.total)
+            add_gradient(grad_CV)
             assert rows_CX.grad is not None, "a model's logits must depend on its states"
             grad_NX[start:stop] = rows_CX.grad
             parts.append(attrs.evolve(part, total=part.total.detach()))
-            del logits_CV, grad_CV, part  # the next chunk's take their place
+            del logits_CV, add_gradient, grad_CV, part  # the next chunk's take their place
         if self.rows_NX.requires_grad:  # not where all but the head is frozen
             torch.autograd.backward(self.rows_NX, grad_NX)
         return _sum(parts)
@@ -152,6 +153,15 @@ class StudentTokens:
                 )
                 at += size
 
+    def _through_head(self, rows_CX: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], None]]:
+        """The logits of rows, and what adds their gradient to those of the rows and of the head."""
+        head = self.head
+        if isinstance(head, LinearHead) and head.is_plain(rows_CX):
+            shape = len(rows_CX), head.layer.out_features
+            return head.logits(rows_CX, self.scratch.of("logits", shape, rows_CX)), partial(head.add_gradient, rows_CX)
+        logits_CV = self._logits(rows_CX)
+        return logits_CV, partial(torch.autograd.backward, logits_CV)
+
     def _gradient(
         self,
         loss: LossMixer,
@@ -167,7 +177,9 @@ class StudentTokens:
             return _with_gradient(loss, logits_CV, labels_C, teacher, counts)
         if teacher is not None:
             teacher = teacher.multiplied(partial(self.scratch.of, "teacher"))
-        grad_CV, parts = self.scratch.of("gradient", (size, width), logits_CV), []
+        parts, grad_CV = [], logits_CV  # what a piece's loss has read, its gradient may replace
+        if logits_CV.requires_grad:
+            grad_CV = self.scratch.of("gradient", (size, width), logits_CV)
         for start in range(0, size, piece):
             at = slice(start, start + piece)
             rows = teacher.between(start, start + piece) if teacher is not None else None

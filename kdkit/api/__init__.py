@@ -14,6 +14,7 @@ from kdkit.api.interfaces import *  # noqa: F403 - all of them, each named in on
 from kdkit.api.options import (
     FineTuning,
     Generation,
+    TargetWriting,
     TokenLimits,
     Training,
     at_least_one,
@@ -44,6 +45,7 @@ __all__ = [
     "Schedule",
     "Silent",
     "StageShown",
+    "TargetWriting",
     "Task",
     "TokenLimits",
     "Training",

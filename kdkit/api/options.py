@@ -19,6 +19,7 @@ __all__ = [
     "FineTuning",
     "Generation",
     "StoreOptions",
+    "TargetWriting",
     "TokenLimits",
     "Training",
     "at_least_one",
@@ -142,6 +143,17 @@ class Generation:
                 f"length_penalty is {self.length_penalty:g}, but beams is 1, so there is no choice between "
                 "texts; set beams to 2 or more, or leave length_penalty out"
             )
+
+
+@attrs.frozen(kw_only=True)
+class TargetWriting(Generation):
+    """`[teacher.write_targets]`: how a teacher writes the targets of the training rows."""
+
+    keep_cut: bool = option(
+        "Whether to keep texts that max_new_tokens cuts. A student of such texts learns to stop where they were cut, "
+        "so by default their rows are left out and counted.",
+        default=False,
+    )
 
 
 def _no_suite_twice(_instance: object, _field: object, suites: tuple[NamedSuite, ...]) -> None:

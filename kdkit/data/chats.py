@@ -73,6 +73,14 @@ def fault_of_messages(messages: Any) -> str:
     return ""
 
 
+def unanswered(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Messages without those of the assistant at their end, which are what a model is asked for."""
+    asked = len(messages)
+    while asked and messages[asked - 1]["role"] == "assistant":
+        asked -= 1
+    return list(messages[:asked])
+
+
 @attrs.frozen(kw_only=True)
 class Turn:
     """A turn of the assistant.

@@ -126,6 +126,7 @@ class RowReader:
         *,
         id_field: str | None,
         fields: Mapping[str, tuple[str, ...]],
+        optional: Collection[str] = (),
         skip_broken: bool,
         task: Task,
         formats: Collection[str] = JSON,
@@ -137,6 +138,7 @@ class RowReader:
             make: Given an id and a row, an example, or why there is none: the end of "dropped because ...".
             id_field: The field that holds a row's id. Without it, and in rows without it: `split:line`.
             fields: For each option, the fields that it names; each must be in some row of every file.
+            optional: Those of the options whose fields need not be.
             skip_broken: Whether broken rows are counted as left out, rather than an error.
             task: Advanced at each row.
             formats: What kinds of files are read.
@@ -144,7 +146,7 @@ class RowReader:
         """
         self._make = make
         self._id_field = id_field
-        self._fields = fields
+        self._fields, self._optional = fields, frozenset(optional)
         self._drops = DropCount()
         self.skip = self._drops if skip_broken else None
         self._task = task
@@ -239,7 +241,7 @@ class RowReader:
 
     def _check_fields(self, seen: set[str], path: str) -> None:
         for option, names in self._fields.items():
-            for name in names:
+            for name in names if option not in self._optional else ():
                 if name not in seen:
                     near = get_close_matches(name, seen, n=1)
                     guess = f' (did you mean "{near[0]}"?)' if near else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.values import Example
-from kdkit.data.chats import NO_ANSWER, chat, fault_of_messages
+from kdkit.data.chats import NO_ANSWER, chat, fault_of_messages, unanswered
 from kdkit.data.fields import Template, as_text, field_value
 from kdkit.system.parsing import DEEPEST_ROW, parse_json
 
@@ -33,12 +33,18 @@ class RowMaker:
     prediction: str | None = None
     meta: Sequence[str] = ()
 
-    def example(self, id_: str, row: Mapping[str, Any]) -> Example | str:
-        """The example made of a row, or why there is none: the end of "dropped because ..."."""
+    def example(self, id_: str, row: Mapping[str, Any], *, to_write: bool = False) -> Example | str:
+        """The example made of a row, or why there is none: the end of "dropped because ...".
+
+        Args:
+            id_: Its id.
+            row: The values of its fields.
+            to_write: Whether it may lack a target, which is then empty; of a conversation, an answer.
+        """
         if self.messages is not None:
-            return self.conversation(id_, row)
+            return self.conversation(id_, row, needs_answer=not to_write)
         texts = {name: template.fill(row) for name, template in self.templates.items()}
-        missing = next((name for name, text in texts.items() if text is None), None)
+        missing = next((n for n, text in texts.items() if text is None and not (to_write and n == "target")), None)
         if missing is not None:
             return f"it has no {missing}"
         if "text" in texts:
@@ -52,17 +58,19 @@ class RowMaker:
             meta=self._meta(row),
         )
 
-    def conversation(self, id_: str, row: Mapping[str, Any], *, to_answer: bool = False) -> Example | str:
+    def conversation(
+        self, id_: str, row: Mapping[str, Any], *, to_answer: bool = False, needs_answer: bool = True
+    ) -> Example | str:
         """A row's messages; to be answered, those before the assistant's answer at their end, if they have one."""
         assert self.messages is not None
         messages = _parsed(field_value(row, self.messages))
         if isinstance(messages, list):
             messages = [_without_nothing(each) for each in messages]
         fault = fault_of_messages(messages)
-        if fault and not (to_answer and fault == NO_ANSWER):
+        if fault and not (fault == NO_ANSWER and (to_answer or not needs_answer)):
             return f"its {self.messages} {fault}"
         if to_answer:
-            messages = _unanswered(messages)
+            messages = unanswered(messages)
             if not messages:
                 return f"its {self.messages} has nothing that the assistant could answer"
         tools = _parsed(field_value(row, self.tools)) if self.tools else None
@@ -73,14 +81,6 @@ class RowMaker:
     def _meta(self, row: Mapping[str, Any]) -> dict[str, Any]:
         meta = {name: field_value(row, name) for name in self.meta}
         return {name: value for name, value in meta.items() if value is not None}
-
-
-def _unanswered(messages: list[Any]) -> list[Any]:
-    """Messages without those of the assistant at their end, which are what a model is asked for."""
-    asked = len(messages)
-    while asked and messages[asked - 1]["role"] == "assistant":
-        asked -= 1
-    return messages[:asked]
 
 
 def _parsed(value: Any) -> Any:

@@ -7,25 +7,27 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 from attrs import validators
 
 from kdkit.api.options import not_negative, option
-from kdkit.api.values import SPLITS, Example
+from kdkit.api.values import SPLITS, Drop, Example
 from kdkit.data.fields import RowReader, Template, as_text, columns_of, field_value
 from kdkit.data.files import FORMATS
 from kdkit.data.row_forms import check_form
 from kdkit.data.row_maker import RowMaker
 from kdkit.data.splitting import Splitter, dealt
 from kdkit.data.streams import gathered, require_streamed
+from kdkit.data.written import WITHOUT_TARGET, has_target
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
-    from kdkit.api.values import Corpus, Drop, SplitName
+    from kdkit.api.values import Corpus, SplitName
     from kdkit.api.values.corpus import Form
     from kdkit.data.csv_rows import Dialect
     from kdkit.data.files import Row
@@ -171,10 +173,18 @@ class RowOptions:
 
     def stream(self, progress: Progress) -> Iterator[tuple[SplitName, Example] | Drop]:
         """Read every row, one after the other; raises what `load` raises."""
+        return self._stream(progress, to_write=False)
+
+    def stream_prompts(self, progress: Progress) -> Iterator[tuple[SplitName, Example] | Drop]:
+        """As `stream`, but training rows need no target, which is then empty: a teacher writes them."""
+        return self._stream(progress, to_write=True)
+
+    def _stream(self, progress: Progress, *, to_write: bool) -> Iterator[tuple[SplitName, Example] | Drop]:
         parts = {split: list(self.parts(split)) if self.has(split) else [] for split in SPLITS}
         train, validation = (", ".join(part.name for part in parts[split]) for split in ("train", "validation"))
         origin = validation or f"the validation_share of {train}"
-        yield from require_streamed(self._rows(parts, progress), train=train, validation=origin)
+        rows = self._rows(parts, progress, to_write=to_write)
+        yield from require_streamed(rows, train=train, validation=origin)
 
     def prompt(self, row_id: str, row: Mapping[str, Any]) -> Example | str:
         """The input made from a row, with an empty target; or the reason why there is none.
@@ -214,15 +224,16 @@ class RowOptions:
         return Splitter(validation_share=validation, test_share=self.test_share or 0.0)
 
     def _rows(
-        self, parts: Mapping[SplitName, list[Part]], progress: Progress
+        self, parts: Mapping[SplitName, list[Part]], progress: Progress, *, to_write: bool
     ) -> Iterator[tuple[SplitName, Example] | Drop]:
         left = {split: getattr(self, f"{split}_rows") or math.inf for split in SPLITS}
         splitter, given = self._splitter, set[str]()
         with progress.task("data", total=None, unit="rows") as task:
             reader = RowReader(
-                self._maker().example,
+                partial(self._maker().example, to_write=to_write),
                 id_field=self.id,
                 fields=self._fields(),
+                optional=("target",) if to_write else (),
                 skip_broken=self.skip_broken,
                 task=task,
                 formats=self.formats,
@@ -233,7 +244,9 @@ class RowOptions:
                 with closing(self._examples(reader, parts[own], own)) as examples:
                     for example, row in examples:
                         split = splitter.split_of(self._key(example, row)) if own == "train" else own
-                        if left[split]:
+                        if to_write and split != "train" and not has_target(example):
+                            yield Drop(reason=WITHOUT_TARGET, count=1, first=(example.id,))
+                        elif left[split]:
                             left[split] -= 1
                             given.add(split)
                             yield split, example

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import Generation
-    from kdkit.api.values import TokenBatch
+    from kdkit.api.values import TokenBatch, WrittenText
 
 
 RTOL, ATOL = 1e-3, 1e-4
@@ -103,7 +103,7 @@ class CausalModel(HFModel):
         logits_BXV: torch.Tensor = output.logits
         return logits_BXV
 
-    def generate(self, batch: TokenBatch, options: Generation) -> list[str]:
+    def write(self, batch: TokenBatch, options: Generation) -> list[WrittenText]:
         """What the model writes after each prompt; the prompts are padded on the left.
 
         A model that would see the padding (RWKV) writes a text at a time.
@@ -114,24 +114,25 @@ class CausalModel(HFModel):
         counts = batch.source_counts.tolist()
         rows = zip(batch.source_ids_BS, batch.source_mask_BS, counts, batch.ids, strict=True)
         return [
-            text
+            written
             for ids_S, mask_S, size, id_ in rows
-            for text in self._texts(ids_S[None, :size], mask_S[None, :size], options, [id_])
+            for written in self._texts(ids_S[None, :size], mask_S[None, :size], options, [id_])
         ]
 
     @cached_property
     def _sees_padding(self) -> bool:
         return sees_padding(self.module)
 
-    def _texts(self, ids_BS: torch.Tensor, mask_BS: torch.Tensor, options: Generation, ids: Sequence[str]) -> list[str]:
+    def _texts(
+        self, ids_BS: torch.Tensor, mask_BS: torch.Tensor, options: Generation, ids: Sequence[str]
+    ) -> list[WrittenText]:
         import torch
 
         with torch.inference_mode(), self._writing(options, ids) as drawn:
             ids_BX = self.module.generate(
                 input_ids=ids_BS, attention_mask=mask_BS, logits_processor=drawn, synced_gpus=False
             )
-        written_BT = ids_BX[:, ids_BS.shape[1] :]
-        return self.tokenizer.batch_decode(written_BT, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return self._texts_of(ids_BX[:, ids_BS.shape[1] :])
 
     def adopt(self, options: Generation) -> None:
         """Make these options the module's own generation configuration: what it does by default, and what is saved."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from kdkit.api.values import Prediction
+from kdkit.api.interfaces import EndingModel
+from kdkit.api.values import Prediction, WrittenText
 from kdkit.data.tokens import collate, length_sorted
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import TextModel
     from kdkit.api.options import Generation
-    from kdkit.api.values import EncodedExample
+    from kdkit.api.values import EncodedExample, TokenBatch
     from kdkit.system.team import Team
 
 
@@ -36,11 +37,18 @@ def predict(
             continue
         batch = collate(batch_rows, pad_id=model.tokenizer.pad_token_id, device=device)
         began = time.perf_counter()
-        texts = model.generate(batch, options)
+        written = _written(model, batch, options)
         seconds = (time.perf_counter() - began) / len(batch_rows)
-        for id_, text in zip(batch.ids, texts, strict=True):
+        for id_, each in zip(batch.ids, written, strict=True):
             if id_ not in done:
-                yield Prediction(id=id_, text=text, seconds=seconds)
+                yield Prediction(id=id_, text=each.text, seconds=seconds, is_cut=each.is_cut)
+
+
+def _written(model: TextModel, batch: TokenBatch, options: Generation) -> list[WrittenText]:
+    """A batch's texts; of a model that does not tell which are cut, none is."""
+    if isinstance(model, EndingModel):
+        return model.write(batch, options)
+    return [WrittenText(text=text, is_cut=False) for text in model.generate(batch, options)]
 
 
 def own_rows(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.values import EncodedExample, OutputHead
+from kdkit.api.values import EncodedExample, OutputHead, WrittenText
 from kdkit.errors import UsageError
 from kdkit.models.adapters import add_adapters, merged_weights, save_adapters
 from kdkit.models.decoding import text_rules
@@ -59,8 +59,22 @@ class HFModel(ABC):
         """What goes into the output head, `[B, T, D]`, under teacher forcing: the forward pass ends there."""
 
     @abstractmethod
+    def write(self, batch: TokenBatch, options: Generation) -> list[WrittenText]:
+        """A text for each source, and whether the limit on its length cut it."""
+
     def generate(self, batch: TokenBatch, options: Generation) -> list[str]:
         """A text for each source, without special tokens."""
+        return [written.text for written in self.write(batch, options)]
+
+    def _texts_of(self, written_BT: torch.Tensor) -> list[WrittenText]:
+        """The texts that ids spell, what begins them left out; a text without an end is cut."""
+        import torch
+
+        ends = self.module.generation_config.eos_token_id
+        ids = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+        ended_B = torch.isin(written_BT, torch.tensor(ids, device=written_BT.device)).any(1).tolist()
+        texts = self.tokenizer.batch_decode(written_BT, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return [WrittenText(text=text, is_cut=not ended) for text, ended in zip(texts, ended_B, strict=True)]
 
     @contextmanager
     def _writing(self, options: Generation, ids: Sequence[str]) -> Iterator[Any]:

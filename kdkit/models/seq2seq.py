@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from kdkit.api.options import Generation
-    from kdkit.api.values import TokenBatch
+    from kdkit.api.values import TokenBatch, WrittenText
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -42,7 +42,7 @@ class Seq2SeqModel(HFModel):
         assert layer is not None, "head_function tells whether the model has states"
         return states_before(layer, lambda: self.logits(batch))
 
-    def generate(self, batch: TokenBatch, options: Generation) -> list[str]:
+    def write(self, batch: TokenBatch, options: Generation) -> list[WrittenText]:
         """Beam search, or drawn; special tokens are left out of the texts."""
         import torch
 
@@ -55,7 +55,7 @@ class Seq2SeqModel(HFModel):
                 logits_processor=drawn,
                 synced_gpus=False,  # a model under FSDP is whole by now, and other processes write other texts
             )
-        return self.tokenizer.batch_decode(ids_BT, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return self._texts_of(ids_BT[:, 1:])  # the first begins the text, and BART's is its end as well
 
     def adopt(self, options: Generation) -> None:
         """Make these options the module's own generation configuration, used by default and saved with it.

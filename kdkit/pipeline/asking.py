@@ -101,7 +101,7 @@ def _fine_tuning(run: Run, corpus: Corpus, questions: Questions) -> tuple[Answer
             return None
         after, dtype = questions.answers(opened.model), next(opened.model.module.parameters()).dtype
     seed = teacher.fine_tune.own_seed(run.recipe.seed)
-    with closing(teacher.build(corpus, seed=seed, device=run.device)) as untuned:
+    with closing(teacher.build(run.own_targets(corpus), seed=seed, device=run.device)) as untuned:
         untuned.module.to(dtype)
         return questions.answers(untuned), after
 

@@ -9,10 +9,11 @@ import attrs
 
 from kdkit.errors import UsageError
 from kdkit.logits.cache.manifest import MANIFEST
+from kdkit.pipeline.open_teachers import open_teacher
 from kdkit.pipeline.run import do_all, open_here
-from kdkit.pipeline.stages import STAGES, capture
+from kdkit.pipeline.stages import capture, stages_of
 from kdkit.runs.stage import Stage
-from kdkit.runs.stage_facts import PartCaptured
+from kdkit.runs.stage_facts import Captured, PartCaptured
 from kdkit.system.digests import digest_of
 from kdkit.system.progress import Silent
 
@@ -55,7 +56,7 @@ def capture_part(
     if not recipe.loss.needs_teacher:
         raise UsageError("the loss of this recipe needs no teacher, so there are no logits to capture")
     path = Path(run_dir) if run_dir is not None else Path("runs") / _folder_of(recipe, part)
-    stages = part_stages(part)
+    stages = part_stages(recipe, part)
     with open_here(recipe, path, fresh=fresh, progress=progress or Silent()) as opened:
         do_all(opened, stages)
         return opened.told(PartCaptured, stage=stages[-1].name)
@@ -66,8 +67,8 @@ def _folder_of(recipe: Recipe, part: Part) -> str:
     return f"{recipe.name}-capture-{part.suffix}-{recipe.names['codec']}-{digest}"
 
 
-def part_stages(part: Part) -> tuple[Stage, ...]:
-    """The stages of a part's capture."""
+def part_stages(recipe: Recipe, part: Part) -> tuple[Stage, ...]:
+    """The stages of a part's capture: those of a run before its own, and the part's."""
     name = f"capture-{part.suffix}"
     last = Stage(
         name=name,
@@ -75,12 +76,13 @@ def part_stages(part: Part) -> tuple[Stage, ...]:
         plan=capture.plan,
         restore=lambda run: _restore(run, part, name),
     )
-    return (*STAGES[:3], last)
+    before = [stage.name for stage in stages_of(recipe)].index(Captured.stage)
+    return (*stages_of(recipe)[:before], last)
 
 
 def _fill(run: Run, part: Part) -> PartCaptured:
-    corpus = run.read_corpus()
-    with capture.open_teacher(run, corpus) as teacher:
+    corpus = run.read_taught()
+    with open_teacher(run, corpus) as teacher:
         return capture.filling_of(run, teacher, corpus).fill_part(part)
 
 
@@ -90,10 +92,10 @@ def _restore(run: Run, part: Part, stage: str) -> PartCaptured:
     Raises:
         Mismatch: The teacher is not the one of that capture.
     """
-    told, corpus = run.told(PartCaptured, stage=stage), run.read_corpus()
+    told, corpus = run.told(PartCaptured, stage=stage), run.read_taught()
     shared = Path(told.shared)
     if capture.covers(run, shared, told, corpus):
         return attrs.evolve(told, cache=str(shared), outputs=(str(shared / MANIFEST),))
-    with capture.open_teacher(run, corpus) as teacher:
+    with open_teacher(run, corpus) as teacher:
         capture.check_teacher(run, teacher, told)
         return capture.filling_of(run, teacher, corpus).fill_part(part)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from kdkit import models
 from kdkit.api.interfaces import RemarkingStudent
 from kdkit.api.options import FineTuning
 from kdkit.data.rows import more_of
 from kdkit.data.splitting import drawn
+from kdkit.data.written import longest_rows, prompts_of, with_targets
 from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline.teachable import check_read, doubts
 from kdkit.pipeline.tokenizers import tokenizer_of
@@ -23,10 +26,13 @@ from kdkit.system.folders import existing
 from kdkit.training.batching import Lengths, total_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.api.values import Corpus, ModelSize
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.values import Corpus, EncodedExample, ModelSize
+    from kdkit.data.encoded_rows import EncodedRows
+    from kdkit.data.rows import Rows
     from kdkit.recipe import Recipe
 
 _EPOCHS = 20
@@ -58,7 +64,8 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
         teacher = None
         if (kind := recipe.teacher.model_kind) is not None:
             teacher = kind.size_of(teacher_config)
-            kind.check_positions(teacher_config, recipe.tokens, recipe.generation, form)
+            for generation in filter(None, (recipe.generation, recipe.writing)):
+                kind.check_positions(teacher_config, recipe.tokens, generation, form)
         teacher_trained = _trained_parameters(recipe, teacher_config)
     with naming("student"):
         student_tokenizer = recipe.student.load_tokenizer(tokenizer)
@@ -70,40 +77,33 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
     if student_tokenizer is not tokenizer:
         models.check_same_tokenizer(tokenizer, student_tokenizer)
     least = {"source": models.source_size(tokenizer), "target": models.target_size(tokenizer)}
-    for role, size in (("teacher", teacher), ("student", student)):
-        if size is None:
-            continue
-        for side, entries in (("source", size.source_vocab_size), ("target", size.vocab_size)):
-            if entries < least[side]:
-                raise Mismatch(
-                    f"the {role}'s vocabulary has {entries} entries, but its tokenizer has {least[side]} "
-                    "tokens; use a model and a tokenizer that belong together"
-                )
+    _check_vocabularies(least, {"teacher": teacher, "student": student})
     scored_rows, validation_rows = recipe.evaluation.rows, recipe.training.validation_rows
     most = more_of(validation_rows, scored_rows)
     if not corpus.test:  # then validation is what is scored
         validation_rows = most
-    trained_on = rows_of(drawn(corpus.train, _most_rows(recipe)), tokenizer, recipe.encoding)
     validation = rows_of(corpus.validation, tokenizer, recipe.encoding, at_most=most)
     test = rows_of(corpus.test, tokenizer, recipe.encoding, at_most=scored_rows)
+    learned = _learned(recipe, corpus, tokenizer)
+    for split, rows in (("training", learned.own), ("validation", validation), ("test", test)):
+        if rows is not None:
+            check_read(rows, split)
     used = {
-        "train": trained_on.encoded,
+        "train": learned.most,
         "validation": validation.first(validation_rows).encoded,
         "test": test.encoded,
     }
-    for split, rows in (("training", trained_on), ("validation", validation), ("test", test)):
-        check_read(rows, split)
-    trained = {"student": student_config}
+    trained = {"student": student_config} if recipe.writing is None else {}
     if recipe.teacher.fine_tune is not None:
         trained["teacher"] = teacher_config
     ends = {role: models.end_ids(config, tokenizer) for role, config in trained.items()}
     writes = recipe.evaluation.wants_texts
-    taught, fine_tune = trained_on.drawn(recipe.training.rows).encoded, recipe.teacher.fine_tune
+    taught, fine_tune = learned.taught, recipe.teacher.fine_tune
     captured = [taught, used["validation"], used["test"]] if recipe.loss.needs_teacher else []
     captured_tokens = sum(int(rows.target_lengths.sum()) for rows in captured)
     lengths = Lengths.of(taught, recipe.student.model_kind, recipe.training)
     steps = total_steps(lengths, recipe.training, seed=recipe.training.own_seed(recipe.seed), tried=_EPOCHS)
-    fine_tuned_on = trained_on.drawn(fine_tune.rows).encoded if fine_tune is not None else ()
+    fine_tuned_on = learned.fine_tuned_on
     teacher_lengths = Lengths.of(fine_tuned_on, recipe.teacher.model_kind, fine_tune)
     student_bytes = _bytes_of_making(student, trained=_adapters(recipe.student, student_config))
     has_baseline = recipe.evaluation.baselines and recipe.loss.needs_teacher
@@ -127,12 +127,59 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
         generated_rows=len((test if corpus.test else validation.first(scored_rows)).encoded) if writes else 0,
         picking_rows=len(validation.first(scored_rows).encoded) if corpus.test and writes else 0,
         baseline_steps=steps if has_baseline else 0,
-        doubts=(*remarks, *doubts(recipe, trained_on, ends)) or None,
+        doubts=(*remarks, *doubts(recipe, learned.own, ends)) or None,
         baseline_bytes=student_bytes + bytes_of_weights(student.parameters) if has_baseline else 0,
         student_tokens=_tokens(lengths),
         teacher_tokens=_tokens(teacher_lengths),
+        written_rows=len(taught) if recipe.writing is not None else 0,
         teacher_trained=teacher_trained,
     )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Learned:
+    """The training rows that student and teacher learn from.
+
+    Attributes:
+        own: The rows with targets of their own, as many as a training reads; None where none is read.
+        most: The rows that are read at all.
+        taught: What the student learns from.
+        fine_tuned_on: What the teacher does.
+    """
+
+    own: Rows | None
+    most: EncodedRows
+    taught: EncodedRows
+    fine_tuned_on: Sequence[EncodedExample]
+
+
+def _learned(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer) -> _Learned:
+    """The training rows; those whose targets a teacher has yet to write, with the most tokens that it may write."""
+    writing, fine_tune = recipe.writing, recipe.teacher.fine_tune
+    own = None
+    if writing is None:
+        own = rows_of(drawn(corpus.train, _most_rows(recipe)), tokenizer, recipe.encoding)
+        taught, most = own.drawn(recipe.training.rows).encoded, own.encoded
+    else:
+        if fine_tune is not None:
+            own = rows_of(drawn(with_targets(corpus.train), fine_tune.rows), tokenizer, recipe.encoding)
+        chosen = drawn(corpus.train, recipe.training.rows)
+        taught = most = longest_rows(prompts_of(chosen, tokenizer, recipe.encoding), writing.max_new_tokens)
+    tuned = own.drawn(fine_tune.rows).encoded if own is not None and fine_tune is not None else ()
+    return _Learned(own=own, most=most, taught=taught, fine_tuned_on=tuned)
+
+
+def _check_vocabularies(least: Mapping[str, int], sizes: Mapping[str, ModelSize | None]) -> None:
+    """Refuse a model whose vocabulary is too small for its tokenizer; `least` says how large each side has to be."""
+    for role, size in sizes.items():
+        if size is None:
+            continue
+        for side, entries in (("source", size.source_vocab_size), ("target", size.vocab_size)):
+            if entries < least[side]:
+                raise Mismatch(
+                    f"the {role}'s vocabulary has {entries} entries, but its tokenizer has {least[side]} "
+                    "tokens; use a model and a tokenizer that belong together"
+                )
 
 
 def _trained_parameters(recipe: Recipe, teacher_config: Any) -> int | None:

@@ -31,7 +31,10 @@ def rows_key(recipe: Recipe) -> str | None:
     if not isinstance(source, KeyedSource):
         return None
     found = source.inputs()
-    return None if found is None else digest_of([recipe.names["data"], recipe.digested["data"], dict(found)])[:32]
+    if found is None:
+        return None
+    prompts = ["prompts"] if recipe.writing is not None else []  # then rows without a target are among them
+    return digest_of([recipe.names["data"], recipe.digested["data"], dict(found), *prompts])[:32]
 
 
 def plan_key(recipe: Recipe, rows: str | None) -> str | None:

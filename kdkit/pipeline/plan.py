@@ -9,7 +9,7 @@ import attrs
 
 from kdkit.api.values import SPLITS
 from kdkit.pipeline.kept import finished_plan_key, plan_key, rows_key
-from kdkit.pipeline.stages import STAGES
+from kdkit.pipeline.stages import stages_of
 from kdkit.recipe.inputs import check_inputs, read_rows
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import check_folders
@@ -73,8 +73,8 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
     check_recipe(path, recipe)
     record = read_record(path)
     done: dict[str, bool] = {}
-    for stage in STAGES:  # after a stage that is done again, all are
-        done[stage.name] = all(done.values()) and is_done(record, path, recipe, stage, STAGES)
+    for stage in (every := stages_of(recipe)):  # after a stage that is done again, all are
+        done[stage.name] = all(done.values()) and is_done(record, path, recipe, stage, every)
     data = facts_in(record, DataRead, path) if done["data"] else None
     found = facts_in(record, Estimate, path) if all(done.values()) else None
     store = store_of(recipe.store.dir, path)
@@ -113,7 +113,8 @@ def corpus_of(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Corpu
     """
     path = run_dir if run_dir is not None else Path("runs") / recipe.name
     record, store = read_record(path), store_of(recipe.store.dir, path)
-    data = facts_in(record, DataRead, path) if is_done(record, path, recipe, STAGES[0], STAGES) else None
+    stages = stages_of(recipe)
+    data = facts_in(record, DataRead, path) if is_done(record, path, recipe, stages[0], stages) else None
     if data is not None:
         from kdkit.store import rows
 
@@ -182,7 +183,7 @@ def _estimated(recipe: Recipe, corpus: Corpus, store: Path | None) -> tuple[dict
 
 
 def _planned(recipe: Recipe, rows: RowsPlanned, found: Estimate) -> tuple[dict[str, Planned], tuple[str, ...]]:
-    return {stage.name: stage.plan(recipe, rows, found) for stage in STAGES}, found.doubts or ()
+    return {stage.name: stage.plan(recipe, rows, found) for stage in stages_of(recipe)}, found.doubts or ()
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

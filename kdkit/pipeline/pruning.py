@@ -14,6 +14,7 @@ import numpy as np
 from kdkit.api.interfaces import PrunedStudent
 from kdkit.api.values import Importance
 from kdkit.data.splitting import drawn
+from kdkit.data.written import with_targets
 from kdkit.models import weights_digest
 from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.runs.facts_table import from_table
@@ -76,8 +77,12 @@ def student_of(recipe: Recipe, chosen: Pruning | None) -> Student:
 
 
 def _sample(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, tokens: int) -> Sequence[EncodedExample]:
-    """Training rows with at least so many label tokens together: the first of an order that depends on nothing else."""
-    rows = rows_of(drawn(corpus.train, recipe.training.rows), tokenizer, recipe.encoding).encoded
+    """Training rows with at least so many label tokens together: the first of an order that depends on nothing else.
+
+    Where the teacher has yet to write targets, those that have one of their own; if none has, validation rows.
+    """
+    known = corpus.train if recipe.writing is None else with_targets(corpus.train) or corpus.validation
+    rows = rows_of(drawn(known, recipe.training.rows), tokenizer, recipe.encoding).encoded
     order_R = np.random.default_rng(0).permutation(len(rows))
     enough = int(np.searchsorted(np.cumsum(rows.target_lengths[order_R]), tokens)) + 1
     return list(rows.take(order_R[:enough]))

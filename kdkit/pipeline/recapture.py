@@ -9,7 +9,7 @@ from kdkit import plugins
 from kdkit.errors import MissingInput, UsageError
 from kdkit.logits.cache import LogitCache, Part
 from kdkit.pipeline.capture_part import part_stages
-from kdkit.pipeline.stages import STAGES
+from kdkit.pipeline.stages import stages_of
 from kdkit.recipe import load_stored
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import RECIPE
@@ -119,7 +119,8 @@ def _stages(cache: Path, run_dir: Path, record: dict[str, Any], recipe: Recipe) 
             captured = facts_in(record, Captured, run_dir)
         if captured is None or captured.cache != place:
             continue
-        stages = part_stages(Part(index=int(part[1]), count=int(part[2]))) if part else STAGES
+        its = Part(index=int(part[1]), count=int(part[2])) if part else None
+        stages = part_stages(recipe, its) if its is not None else stages_of(recipe)
         upto = next(place for place, stage in enumerate(stages) if stage.name == name) + 1
         if all(is_done(record, run_dir, recipe, stage, stages) for stage in stages[:upto]):
             return stages[:upto]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kdkit import plugins
 from kdkit.evaluation.record import read_report
-from kdkit.pipeline.stages import STAGES
+from kdkit.pipeline.stages import stages_of
 from kdkit.report.closing.outcome import RunReport
 from kdkit.runs import tracking
 from kdkit.runs.folders import LOCK, check_folders
@@ -62,8 +62,8 @@ def run(
     team = launcher.join()
     shown = chosen(progress if team.leads else False)
     with team.watching(), open_here(recipe, path, fresh=fresh, progress=shown, team=team) as opened:
-        with _followed(opened, STAGES):
-            do_all(opened, STAGES)
+        with _followed(opened, stages_of(recipe)):
+            do_all(opened, stages_of(recipe))
         return team.all_do(lambda: RunReport.of(read_report(path)))
 
 
@@ -81,10 +81,10 @@ def reread(recipe: Recipe, path: Path, *, progress: Progress) -> Report | None:
         return None
     check_folders(recipe, path)
     check_recipe(path, recipe)
-    record = read_record(path)
-    if record.get("status") != "done" or is_held(path / LOCK) or not are_whole(record, path, recipe, STAGES):
+    record, stages = read_record(path), stages_of(recipe)
+    if record.get("status") != "done" or is_held(path / LOCK) or not are_whole(record, path, recipe, stages):
         return None
-    for stage in STAGES:
+    for stage in stages:
         progress.note(f"{stage.name}: done before")
     return RunReport.of(read_report(path))
 

@@ -8,13 +8,15 @@ import attrs
 
 from kdkit.api.values import SPLITS
 from kdkit.data.reading import Mark
+from kdkit.data.splitting import drawn
+from kdkit.data.written import prompts_of, with_targets
 from kdkit.store.rows import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kdkit.api.interfaces import Tokenizer
-    from kdkit.api.values import Corpus, Drop
+    from kdkit.api.values import Corpus, Drop, EncodedExample, SplitName
     from kdkit.data.rows import Rows
     from kdkit.recipe import Recipe
 
@@ -27,6 +29,9 @@ SENTENCES = {
     Mark.OPENED: "the chat template opens an answer otherwise",
     Mark.LACKS_TOOLS: "the chat template leaves out its tools or calls",
 }
+
+
+YET_TO_WRITE = "the teacher has yet to write its target"
 
 
 @attrs.frozen(kw_only=True)
@@ -68,20 +73,41 @@ class ShownRows:
 def shown_rows(recipe: Recipe, corpus: Corpus, count: int) -> ShownRows:
     """So many training rows, evenly from first to last, and the counts of all splits."""
     tokenizer = recipe.teacher.load_tokenizer(corpus)
-    read = {split: rows_of(corpus.split(split), tokenizer, recipe.encoding) for split in SPLITS if corpus.split(split)}
+    splits = {split: corpus.split(split) for split in SPLITS}
+    if recipe.writing is not None:
+        splits["train"] = with_targets(corpus.train)
+    read = {split: rows_of(rows, tokenizer, recipe.encoding) for split, rows in splits.items() if rows}
+    if recipe.writing is not None:
+        return _of(_to_write(recipe, corpus, count, tokenizer), read)
     train = read["train"]
     size = len(train.encoded)
     places = [number * size // count for number in range(min(count, size))] if count < size else list(range(size))
+    return _of(tuple(_shown(train, place, tokenizer) for place in places), read)
+
+
+def _of(rows: tuple[ShownRow, ...], read: Mapping[SplitName, Rows]) -> ShownRows:
     return ShownRows(
-        rows=tuple(_shown(train, place, tokenizer) for place in places),
+        rows=rows,
         counts={split: rows.reading.counts() for split, rows in read.items()},
         left_out=tuple(drop for rows in read.values() for drop in rows.left_out),
     )
 
 
-def _shown(rows: Rows, place: int, tokenizer: Tokenizer) -> ShownRow:
-    row, mark = rows.encoded[place], int(rows.reading.marks_R[place])
+def _to_write(recipe: Recipe, corpus: Corpus, count: int, tokenizer: Tokenizer) -> tuple[ShownRow, ...]:
+    """Rows as the teacher reads them, whose targets it has yet to write."""
+    chosen = drawn(corpus.train, recipe.training.rows)
+    size = len(chosen)
+    places = dict.fromkeys(number * size // count for number in range(count))
+    prompts = prompts_of([chosen[place] for place in places], tokenizer, recipe.encoding)
+    return tuple(_row(row, tokenizer, [YET_TO_WRITE]) for row in prompts)
 
+
+def _shown(rows: Rows, place: int, tokenizer: Tokenizer) -> ShownRow:
+    mark = int(rows.reading.marks_R[place])
+    return _row(rows.encoded[place], tokenizer, [sentence for each, sentence in SENTENCES.items() if mark & each])
+
+
+def _row(row: EncodedExample, tokenizer: Tokenizer, remarks: Sequence[str]) -> ShownRow:
     def text(ids: Sequence[int]) -> str:
         if not ids:
             return ""
@@ -96,5 +122,5 @@ def _shown(rows: Rows, place: int, tokenizer: Tokenizer) -> ShownRow:
         labels=text(row.target_ids),
         read_tokens=tokens(row.source_ids),
         label_tokens=tokens(row.target_ids),
-        remarks=tuple(sentence for each, sentence in SENTENCES.items() if mark & each),
+        remarks=tuple(remarks),
     )

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 def untrained(run: Run, corpus: Corpus) -> TextModel:
     """A run's student as it starts: the same weights each time.
 
+    Args:
+        run: The run.
+        corpus: The rows that it learns from.
+
     Raises:
         Mismatch: It has another tokenizer than the teacher; or the folder that either lies in has changed.
     """
     recipe = run.recipe
-    tokenizer = tokenizer_of(recipe, corpus, run.store, run.progress)
+    tokenizer = tokenizer_of(recipe, run.own_targets(corpus), run.store, run.progress)
     seed = recipe.training.own_seed(recipe.seed)
     check_student_folder(run)
     student = student_of(recipe, run.told(TeacherMade).pruning)

@@ -42,19 +42,22 @@ def check_read(rows: Rows, split: str) -> None:
         )
 
 
-def doubts(recipe: Recipe, rows: Rows, ends: Mapping[str, frozenset[int]]) -> Iterator[str]:
+def doubts(recipe: Recipe, rows: Rows | None, ends: Mapping[str, frozenset[int]]) -> Iterator[str]:
     """A sentence for each thing that the models will not learn, or will learn wrong.
 
     Also what the fewer rows cannot teach that one of two trainings reads.
 
     Args:
         recipe: The recipe.
-        rows: The training rows.
+        rows: The training rows; None where none has a target that anything is trained on.
         ends: For each model that is trained ("teacher", "student"), the ids at which its texts end.
 
     Raises:
         UsageError: Nothing would be learned: no target ends, all are cut, or none can be written within the limit.
     """
+    yield from _untrained(recipe)
+    if rows is None:
+        return
     found = list(_doubts(recipe, rows, ends))
     yield from found
     fine_tune = recipe.teacher.fine_tune
@@ -62,17 +65,20 @@ def doubts(recipe: Recipe, rows: Rows, ends: Mapping[str, frozenset[int]]) -> It
         ("student", "training.rows", recipe.training.rows),
         ("teacher", "teacher.fine_tune.rows", fine_tune.rows if fine_tune is not None else 0),
     ):
-        if 0 < count < len(rows.chosen):
+        if role in ends and 0 < count < len(rows.chosen):
             more = _doubts(recipe, rows.drawn(count), {role: ends[role]})
             yield from (f"with {where} = {count:,}, {each}" for each in more if each not in found)
 
 
-def _doubts(recipe: Recipe, rows: Rows, ends: Mapping[str, frozenset[int]]) -> Iterator[str]:
+def _untrained(recipe: Recipe) -> Iterator[str]:
     if recipe.teacher.is_made_here and recipe.teacher.fine_tune is None:
         yield (
             "the teacher is a new model that is never trained, so its logits and texts are noise; add a "
             "[teacher.fine_tune], or name a trained model with teacher.model"
         )
+
+
+def _doubts(recipe: Recipe, rows: Rows, ends: Mapping[str, frozenset[int]]) -> Iterator[str]:
     yield from notes_on_reading([rows])
     if rows.examples is rows.chosen:
         yield from _alike(recipe, rows.examples, rows.encoded)

@@ -26,13 +26,15 @@ def check_compatible(recipe: Recipe, corpus: Corpus) -> None:
 
     Raises:
         UsageError: Teacher and student are of two kinds, or cannot read such rows; rows are to be packed that are not
-            one sequence; a training asks for more rows than there are; a metric that picks the best epoch, or that the
+            one sequence; a teacher is to write targets of rows for which it cannot, or to be trained on rows without
+            targets; a training asks for more rows than there are; a metric that picks the best epoch, or that the
             report is to be about, does not exist; the codec does not know the logits at a temperature of the loss, or
             as well as its divergence needs them, or keeps no hidden states to compare; or a schedule has more epochs
             than the training.
     """
     check_kinds(recipe)
     check_parts(recipe)
+    _check_written(recipe, corpus)
     _check_rows(recipe, corpus)
     _check_metrics(recipe, corpus)
     _check_headline(recipe, corpus)
@@ -99,6 +101,21 @@ def _check_packing(recipe: Recipe) -> None:
                 f"{where}.packing is true, but {kind.name} models read source and target apart, and only rows of "
                 "decoder-only models are packed; set it to false"
             )
+
+
+def _check_written(recipe: Recipe, corpus: Corpus) -> None:
+    """A teacher writes after prompts, and learns from targets."""
+    from kdkit.data.written import asked, has_target
+
+    if recipe.writing is None:
+        return
+    for example in corpus.train:
+        asked(example)
+    if recipe.teacher.fine_tune is not None and not any(map(has_target, corpus.train)):
+        raise UsageError(
+            "teacher.fine_tune is given, but no training row has a target that the teacher could learn from; leave it "
+            "out, or name a trained model with teacher.model"
+        )
 
 
 def _check_rows(recipe: Recipe, corpus: Corpus) -> None:

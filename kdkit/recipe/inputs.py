@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from kdkit.api.interfaces import FetchedSource, InputChecker, StreamedSource
+from kdkit.api.interfaces import FetchedSource, InputChecker, PromptSource, StreamedSource
 from kdkit.errors import MissingInput, UsageError
 from kdkit.recipe.compatibility import check_kinds, check_parts
 
@@ -64,6 +64,8 @@ def load_rows(recipe: Recipe, progress: Progress) -> Corpus:
     from kdkit.data.given import checked_corpus, read_stream  # with NumPy
 
     owner, source = f'data set "{recipe.names["data"]}"', recipe.data
+    if recipe.writing is not None and isinstance(source, PromptSource):
+        return read_stream(source.stream_prompts(progress), owner=owner)
     if isinstance(source, StreamedSource):
         return read_stream(source.stream(progress), owner=owner)
     return checked_corpus(source.load(progress), owner=owner)

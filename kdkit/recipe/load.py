@@ -239,6 +239,9 @@ def _filled(section: str, content: dict[str, Any], table: Mapping[str, Any]) -> 
     if section == "generation":
         longest = _option(table, "tokens", "max_target")
         return {"max_new_tokens": longest, **content} if type(longest) is int and longest >= 1 else content
+    if section == "teacher" and isinstance(content.get("write_targets"), dict):
+        writing = _filled("generation", content["write_targets"], table)
+        content = {**content, "write_targets": writing}
     if _option(table, "evaluation", "suites") == []:
         fine_tune = content.get("fine_tune")
         if section == "training":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import validators
 
+from kdkit.api.interfaces import WritingTeacher
 from kdkit.api.options import Evaluation, Generation, StoreOptions, TokenLimits, Training, option
 from kdkit.recipe import shown
 from kdkit.recipe.stored import stored_text
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces import DataSource, LossMixer, Reference, Student, Teacher, Tracker
     from kdkit.api.interfaces.codecs import AnyCodec
+    from kdkit.api.options import TargetWriting
     from kdkit.data.rows import Encoding
 
 
@@ -128,6 +130,11 @@ class Recipe(Preamble):
     def digest(self) -> str:
         """SHA-256 of what the recipe asks for; its name, spelling and place do not matter."""
         return digest_of({key: value for key, value in self.digested.items() if key not in _NOT_IN_DIGEST})
+
+    @property
+    def writing(self) -> TargetWriting | None:
+        """How the teacher writes the targets of the training rows; None where these have their own."""
+        return self.teacher.write_targets if isinstance(self.teacher, WritingTeacher) else None
 
     @property
     def encoding(self) -> Encoding:

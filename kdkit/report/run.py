@@ -18,6 +18,7 @@ from kdkit.report.parts import (
     teaching,
     training,
     verdict,
+    written,
 )
 from kdkit.report.read.run import read_run
 
@@ -59,6 +60,7 @@ def _parts(facts: RunFacts) -> Iterator[Part | None]:
     """The sections, in their order."""
     yield scores.of_run(facts)
     yield fine_tuning.of_run(facts)
+    yield written.of_run(facts)
     yield teaching.of_run(facts)
     yield layers.of_run(facts)
     yield costs.of_run(facts.evaluation.costs)

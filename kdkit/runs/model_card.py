@@ -90,6 +90,9 @@ def code_of(card: str, *, folder: str) -> str:
 
 def _made(recipe: Recipe, role: str) -> str:
     """How the model came to be, as the start of a sentence that ends with "with kdkit"."""
+    if role != "teacher" and recipe.writing is not None:
+        logits = " and its cached logits" if role == "student" and recipe.loss.needs_teacher else ""
+        return f"It was distilled from texts that a teacher wrote{logits}"
     if role == "student" and recipe.loss.needs_teacher:
         return "It was distilled from a teacher's cached logits"
     if role != "teacher":

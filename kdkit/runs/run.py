@@ -4,7 +4,7 @@ runs/NAME/
 recipe.toml       the recipe with every default filled in
 run.json          status, digests, seeds, versions, and of each stage: status, seconds, facts
 metrics.jsonl     training and validation, teacher and student
-data/  teacher/  student/best/  student/final/  predictions/  evaluation.json  rows.npz  report.html  report.md
+data/  written/  teacher/  student/best/  student/final/  predictions/  evaluation.json  rows.npz  report.html, .md
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kdkit.errors import KdkitError
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import RECIPE
 from kdkit.runs.record import now
-from kdkit.runs.stage_facts import DataRead, TeacherMade
+from kdkit.runs.stage_facts import DataRead, TargetsWritten, TeacherMade
 from kdkit.runs.tracking import UNTRACKED
 from kdkit.system.files import reserve, write_atomically, write_json
 from kdkit.system.team import ALONE, Team
@@ -99,6 +99,24 @@ class Run:
         from kdkit.store import rows
 
         return rows.read(self.path / "data", self.told(DataRead).digest, self.store, self.progress)
+
+    def read_taught(self) -> Corpus:
+        """The rows that student and baselines learn from and are scored on: training targets as the teacher wrote them.
+
+        Raises:
+            DamagedData: They are not what was written.
+        """
+        corpus = self.read_corpus()
+        if self.recipe.writing is None:
+            return corpus
+        from kdkit.store import rows
+
+        written = rows.read(self.path / "written", self.told(TargetsWritten).digest, self.store, self.progress)
+        return attrs.evolve(corpus, train=written.train)
+
+    def own_targets(self, taught: Corpus) -> Corpus:
+        """The rows of `read_corpus`, given those of `read_taught`: a tokenizer may have been trained on them."""
+        return taught if self.recipe.writing is None else self.read_corpus()
 
     def leave_as(self, status: str) -> None:
         """Note the status that the run had when it was opened: none of its stages was done."""

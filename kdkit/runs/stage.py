@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from kdkit.runs.run import Run
     from kdkit.runs.stage_facts import Estimate, StageFacts
 
-STAGE_NAMES = ("data", "check", "teacher", "capture", "distill", "baseline", "evaluate", "report")
-"""In order. Each is a module of `kdkit.pipeline.stages`, where a table says what it leaves."""
+STAGE_NAMES = ("data", "check", "teacher", "write", "capture", "distill", "baseline", "evaluate", "report")
+"""In order. Each is a module of `kdkit.pipeline.stages`, where a table says what it leaves, and which runs have it."""
 
 
 @attrs.frozen(kw_only=True)

@@ -65,6 +65,8 @@ class Estimate(StageFacts):
         doubts: What the models will not learn from the data, or learn wrong: a sentence each; None where there is none.
         student_tokens: Tokens that an epoch of the student's training reads.
         teacher_tokens: The same of the teacher's; 0 where none is trained.
+        written_rows: Training rows whose targets the teacher writes; student, capture and baseline are then estimated
+            with targets of the most tokens that it may write.
         teacher_trained: Parameters of the teacher that its fine-tuning trains; None where that is all of them or none.
         student_weights: Digest of the weights and configuration that the student starts from; None where it starts from
             no folder, or the record is an old one.
@@ -91,6 +93,7 @@ class Estimate(StageFacts):
     doubts: tuple[str, ...] | None = None
     student_tokens: int = 0
     teacher_tokens: int = 0
+    written_rows: int = 0
     teacher_trained: int | None = None
     student_weights: str | None = None
 
@@ -124,6 +127,34 @@ class TeacherMade(StageFacts):
     weights: str | None = None
     outputs: tuple[str, ...] | None = None
     pruning: Pruning | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TargetsWritten(StageFacts):
+    """The teacher has written the targets of the training rows.
+
+    Attributes:
+        digest: Of the training rows with these targets.
+        identity: Digest of what determines the teacher's texts.
+        asked: For how many rows it wrote.
+        rows: How many of them have a target now.
+        cut: Texts that the limit on their length cut; their rows are left out unless `keep_cut` says otherwise.
+        empty: Texts without a word, whose rows are left out.
+    """
+
+    stage = "write"
+    digest: str
+    identity: str
+    asked: int
+    rows: int
+    cut: int
+    empty: int
+
+    def in_words(self, *, keeps_cut: bool) -> str:
+        """Who wrote the targets, and what became of the texts that are cut or empty."""
+        told = f"training targets were written by the teacher: {plural(self.rows, 'row')}"
+        cut = f"{self.cut:,} cut by max_new_tokens and {'kept so' if keeps_cut else 'left out'}"
+        return f"{told}, {cut}, {self.empty:,} empty and left out"
 
 
 @attrs.frozen(kw_only=True)

@@ -146,4 +146,5 @@ def _whole_lines(path: Path) -> Iterator[Prediction]:
 
 
 def _line(prediction: Prediction) -> str:
-    return json.dumps(attrs.asdict(prediction), ensure_ascii=False) + "\n"
+    table = attrs.asdict(prediction, filter=lambda field, value: field.name != "is_cut" or value)
+    return json.dumps(table, ensure_ascii=False) + "\n"

@@ -138,7 +138,7 @@ def test_the_kit_finds_logits_that_are_a_place_early(monkeypatch):
 
 
 def test_a_teacher_that_writes_nothing_is_told_what_it_may_lack():
-    from kdkit.pipeline.stages.capture import sentence_of_empty_texts
+    from kdkit.pipeline.open_teachers import sentence_of_empty_texts
 
     assistant, base = copy(tiny.tokenizer()), tiny.tokenizer()
     assistant.chat_template = "{{ messages }}"

@@ -10,7 +10,7 @@ import pytest
 
 from kdkit.api.values import ModelSize
 from kdkit.errors import DamagedData
-from kdkit.pipeline.stages import STAGES
+from kdkit.pipeline.stages import STAGES, WRITE
 from kdkit.runs import stage_facts
 from kdkit.runs.facts_table import as_facts, facts_in, from_facts
 from kdkit.runs.record import read_record
@@ -94,7 +94,7 @@ def test_a_stage_that_is_not_finished_has_told_nothing():
 
 
 def test_the_stages_have_the_names_of_their_modules_and_of_what_they_tell():
-    assert tuple(stage.name for stage in STAGES) == STAGE_NAMES
+    assert tuple(stage.name for stage in STAGES) == tuple(name for name in STAGE_NAMES if name != WRITE.name)
     folder = Path(__file__).parents[2] / "kdkit" / "pipeline" / "stages"
     assert {path.stem for path in folder.glob("*.py")} - {"__init__"} == set(STAGE_NAMES)
     kinds = [kind for kind in vars(stage_facts).values() if isinstance(kind, type) and issubclass(kind, StageFacts)]

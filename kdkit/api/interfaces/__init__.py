@@ -17,7 +17,15 @@ from kdkit.api.interfaces.codecs import (
     SparseCodec,
     StateCodec,
 )
-from kdkit.api.interfaces.data import DataSource, FetchedSource, KeyedSource, RecordedSource, RowSource, StreamedSource
+from kdkit.api.interfaces.data import (
+    DataSource,
+    FetchedSource,
+    KeyedSource,
+    PromptSource,
+    RecordedSource,
+    RowSource,
+    StreamedSource,
+)
 from kdkit.api.interfaces.experiments import OpenSearch, OpenTracker, Reference, Search, Tracker
 from kdkit.api.interfaces.losses_and_suites import (
     CheckedSuite,
@@ -29,7 +37,7 @@ from kdkit.api.interfaces.losses_and_suites import (
     ScheduledLoss,
     TemperedLoss,
 )
-from kdkit.api.interfaces.models import HeadModel, LeanModel, ModelKind, RuledTexts, TextModel, Tokenizer
+from kdkit.api.interfaces.models import EndingModel, HeadModel, LeanModel, ModelKind, RuledTexts, TextModel, Tokenizer
 from kdkit.api.interfaces.teachers_and_students import (
     FolderStudent,
     HeadTeacher,
@@ -40,6 +48,7 @@ from kdkit.api.interfaces.teachers_and_students import (
     RemarkingStudent,
     Student,
     Teacher,
+    WritingTeacher,
 )
 
 __all__ = [
@@ -48,6 +57,7 @@ __all__ = [
     "Codec",
     "DataSource",
     "DirectedSuite",
+    "EndingModel",
     "FeatureLoss",
     "FetchedSource",
     "FittedCodec",
@@ -65,6 +75,7 @@ __all__ = [
     "OpenSearch",
     "OpenTeacher",
     "OpenTracker",
+    "PromptSource",
     "PrunedStudent",
     "RecordedSource",
     "Reference",
@@ -84,4 +95,5 @@ __all__ = [
     "TextModel",
     "Tokenizer",
     "Tracker",
+    "WritingTeacher",
 ]

@@ -61,6 +61,15 @@ class StreamedSource(DataSource, Protocol):
 
 
 @runtime_checkable
+class PromptSource(StreamedSource, Protocol):
+    """A data set that can keep training rows without a target, for a teacher that writes them."""
+
+    def stream_prompts(self, progress: Progress) -> Iterator[tuple[SplitName, Example] | Drop]:
+        """As `stream`, but a training row need not have a target, which is then empty."""
+        ...
+
+
+@runtime_checkable
 class RecordedSource(DataSource, Protocol):
     """A data set whose rows came with a teacher's logits."""
 

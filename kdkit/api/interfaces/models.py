@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from kdkit.api.options import Generation, TokenLimits, Training
-    from kdkit.api.values import EncodedExample, Example, ModelSize, TokenBatch
+    from kdkit.api.values import EncodedExample, Example, ModelSize, TokenBatch, WrittenText
 
 
 class Tokenizer(Protocol):
@@ -151,6 +151,15 @@ class TextModel(Protocol):
             folder: Where; what was there is replaced.
             texts: Text files that go with it, by name: the model card and the recipe.
         """
+        ...
+
+
+@runtime_checkable
+class EndingModel(TextModel, Protocol):
+    """A model that tells which of its texts it has ended, and which the limit on their length."""
+
+    def write(self, batch: TokenBatch, options: Generation) -> list[WrittenText]:
+        """The texts of `generate`, and whether each is cut."""
         ...
 
 

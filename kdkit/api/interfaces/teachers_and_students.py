@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces.data import DataSource
     from kdkit.api.interfaces.models import ModelKind, TextModel, Tokenizer
-    from kdkit.api.options import Generation, Training
+    from kdkit.api.options import Generation, TargetWriting, Training
     from kdkit.api.values import (
         Corpus,
         EncodedExample,
@@ -163,6 +163,16 @@ class OpenTeacher(Protocol):
 
     def close(self) -> None:
         """Free its memory."""
+        ...
+
+
+@runtime_checkable
+class WritingTeacher(Protocol):
+    """A teacher that may write the targets of the training rows, once, before its logits are captured."""
+
+    @property
+    def write_targets(self) -> TargetWriting | None:
+        """How it writes them; None where the rows have their own."""
         ...
 
 

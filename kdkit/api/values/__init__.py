@@ -25,6 +25,7 @@ from kdkit.api.values.results import (
     PublishedRun,
     Report,
     Score,
+    WrittenText,
 )
 from kdkit.api.values.targets import (
     DenseTargets,
@@ -81,4 +82,5 @@ __all__ = [
     "TeacherRows",
     "TokenBatch",
     "TokenCounts",
+    "WrittenText",
 ]

@@ -14,11 +14,32 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Prediction:
-    """A model's text for one example, and the wall time of generating its batch divided by the batch's rows."""
+    """A model's text for one example.
+
+    Attributes:
+        id: The example's id.
+        text: The text.
+        seconds: The wall time of generating its batch divided by the batch's rows; None where that is not known.
+        is_cut: Whether the limit on its length ended it, as far as the model tells.
+    """
 
     id: str
     text: str
     seconds: float | None = None
+    is_cut: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class WrittenText:
+    """A text that a model wrote.
+
+    Attributes:
+        text: The text, without special tokens.
+        is_cut: Whether the limit on its length ended it, before the model did.
+    """
+
+    text: str
+    is_cut: bool
 
 
 class Direction(StrEnum):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from kdkit.api.options import FineTuning, at_least_one, one_of, option
+from kdkit.api.options import FineTuning, TargetWriting, at_least_one, one_of, option
 from kdkit.builtin.teachers.asked_hf import OpenHFTeacher
 from kdkit.errors import UsageError
 
@@ -46,6 +46,11 @@ class HFTeacher(ABC):
     )
     fine_tune: FineTuning | None = option(
         "Train it on the ground truth first: the student's loop at alpha 0.", default=None
+    )
+    write_targets: TargetWriting | None = option(
+        "Have it write the targets of the training rows, which then need none of their own (sequence-level "
+        "distillation); validation and test rows keep theirs.",
+        default=None,
     )
     dtype: str = option(
         "Type of its weights while it is asked: float32, bfloat16, float16, or auto for the type that they are stored "

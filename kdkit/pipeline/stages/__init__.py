@@ -15,6 +15,8 @@ from kdkit.runs.stage import STAGE_NAMES, Stage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kdkit.recipe import Recipe
+
 WORKSHOP = "teacher-training"
 """The folder in which a teacher is trained."""
 
@@ -42,6 +44,16 @@ def _stage(name: str, work: str, *, restore: bool = False, seconds: bool = False
         **leaves,
     )
 
+
+WRITE = _stage(
+    "write",
+    "fill",
+    outputs=("predictions/targets.jsonl", "written/train.jsonl"),
+    leftovers=("predictions/targets.jsonl.*partial*", "written"),
+    restore=True,
+    together=True,
+)
+"""The stage of runs whose teacher writes the targets of the training rows."""
 
 STAGES: tuple[Stage, ...] = (
     _stage(
@@ -78,6 +90,12 @@ STAGES: tuple[Stage, ...] = (
     ),
     _stage("report", "write_pages", outputs=("report.html", "report.md"), seconds=True),
 )
-"""In order."""
+"""The stages of every run, in order."""
 
-assert tuple(stage.name for stage in STAGES) == STAGE_NAMES
+
+def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
+    """The stages of a recipe's run, in order."""
+    if recipe.writing is None:
+        return STAGES
+    before = STAGE_NAMES.index(WRITE.name)
+    return (*STAGES[:before], WRITE, *STAGES[before:])

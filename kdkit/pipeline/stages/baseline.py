@@ -80,7 +80,7 @@ def restore(run: Run) -> BaselineMade | None:
 
 
 def _have(run: Run) -> BaselineMade:
-    corpus, workshop, recipe = run.read_corpus(), run.path / labels_only.NAME, run.recipe
+    corpus, workshop, recipe = run.read_taught(), run.path / labels_only.NAME, run.recipe
     model = untrained(run, corpus)
     named = run.store / "baselines" / _key(recipe, corpus, model)
     entry = run.team.lead_does(lambda: entry_for(named, model.tokenizer, corpus, recipe.encoding))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,19 +15,17 @@ from kdkit.logits.targets import keys_of
 from kdkit.logits.token_entries import of_tokens
 from kdkit.models import target_size, tokenizer_digest
 from kdkit.pipeline.cache_filling import CacheFilling
-from kdkit.pipeline.model_folders import teacher_folder
 from kdkit.pipeline.needed_logits import NeededLogits, is_finished, needed_rows
+from kdkit.pipeline.open_teachers import open_teacher, write_texts
 from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Captured, TeacherAsked
-from kdkit.store import logits_of, predictions, texts
+from kdkit.store import logits_of
 from kdkit.store.rows import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-
-    from kdkit.api.interfaces import OpenTeacher, Tokenizer
-    from kdkit.api.values import Corpus, EncodedExample, Prediction
+    from kdkit.api.interfaces import OpenTeacher
+    from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
     from kdkit.runs.stage import RowsPlanned
@@ -43,7 +39,7 @@ def fill(run: Run) -> TeacherAsked:
         UsageError: There is no room on the disk for the logits that the store lacks.
         DamagedData: A part of the cache, captured by another process, is damaged.
     """
-    corpus = run.read_corpus()
+    corpus = run.read_taught()
     with open_teacher(run, corpus) as teacher:
         told = TeacherAsked(identity=teacher.identity, tokenizer=tokenizer_digest(teacher.tokenizer))
         if run.recipe.loss.needs_teacher:
@@ -74,7 +70,7 @@ def restore(run: Run) -> TeacherAsked:
         Mismatch: The teacher is not the one of that capture.
     """
     told = run.told(Captured if run.recipe.loss.needs_teacher else TeacherAsked)
-    corpus, has_texts = run.read_corpus(), (run.path / "predictions" / "teacher.jsonl").exists()
+    corpus, has_texts = run.read_taught(), (run.path / "predictions" / "teacher.jsonl").exists()
     has_cache = not isinstance(told, Captured) or covers(run, Path(told.cache), told, corpus)
     if has_cache and has_texts:
         return told
@@ -83,17 +79,6 @@ def restore(run: Run) -> TeacherAsked:
         if not has_texts:
             _write_texts(run, teacher, corpus)
         return told if has_cache else filling_of(run, teacher, corpus).fill()
-
-
-@contextmanager
-def open_teacher(run: Run, corpus: Corpus) -> Iterator[OpenTeacher]:
-    """The run's teacher, closed at the end."""
-    teacher = run.recipe.teacher.open(teacher_folder(run), run.recipe.data, corpus, device=run.device)
-    try:
-        yield teacher
-    finally:
-        teacher.close()
-        gc.collect()
 
 
 def check_teacher(run: Run, teacher: OpenTeacher, told: TeacherAsked) -> None:
@@ -132,7 +117,7 @@ def covers(run: Run, folder: Path, told: Captured, corpus: Corpus) -> bool:
     if not is_finished(folder):
         return False
     recipe = run.recipe
-    tokenizer = tokenizer_of(recipe, corpus, run.store, run.progress)
+    tokenizer = tokenizer_of(recipe, run.own_targets(corpus), run.store, run.progress)
     rows = needed_rows(corpus, tokenizer, recipe.encoding, recipe.training, recipe.evaluation)
     cache = LogitCache.open(folder)
     if cache.vocab_size > target_size(tokenizer):  # captured by an earlier kdkit, entries of no token included
@@ -158,45 +143,4 @@ def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
     recipe = run.recipe
     held_out = rows_of(corpus.held_out, teacher.tokenizer, recipe.encoding, at_most=recipe.evaluation.rows)
     prompts = held_out.prompts if recipe.evaluation.wants_texts else ()
-    path = run.path / "predictions" / "teacher.jsonl"
-
-    def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
-        return teacher.generate(rows, recipe.generation, done=done)
-
-    # Texts that were recorded are no work, and the identity of recorded logits is not that of the texts.
-    is_model = run.teacher_folder is not None
-    weights = f"{recipe.names['teacher']} {teacher.identity}"
-    texts.fill(
-        path,
-        prompts,
-        generate,
-        name="teacher",
-        tokenizer=teacher.tokenizer,
-        kept_as=texts.kept_as(weights, teacher) if is_model and prompts else None,
-        store=run.store,
-        generation=recipe.generation,
-        progress=run.progress,
-        team=run.team,
-    )
-    if is_model and prompts:
-        written = [prediction.text for prediction in predictions.read(path)]
-        if note := sentence_of_empty_texts(written, teacher.tokenizer):
-            run.progress.note(note)
-
-
-def sentence_of_empty_texts(written: Sequence[str], tokenizer: Tokenizer) -> str | None:
-    """What to do where a teacher writes nothing for most rows, as an assistant does that is not asked by its template.
-
-    Args:
-        written: Its texts.
-        tokenizer: Its tokenizer.
-    """
-    empty = sum(not text.strip() for text in written)
-    if 2 * empty <= len(written):
-        return None
-    cure = (
-        "its tokenizer has a chat template: if it is an assistant, give it conversations (data.messages)"
-        if getattr(tokenizer, "chat_template", None)
-        else "write its rows as those that it was trained on, or train it on yours first (teacher.fine_tune)"
-    )
-    return f"the teacher writes an empty text for {empty:,} of {len(written):,} rows; {cure}"
+    write_texts(run, teacher, run.path / "predictions" / "teacher.jsonl", prompts, recipe.generation, name="teacher")

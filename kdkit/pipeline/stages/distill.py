@@ -42,7 +42,7 @@ def fit(run: Run) -> StudentMade:
     """
     recipe, options, folder = run.recipe, run.recipe.training, run.path / "student"
     run.team.lead_does(lambda: _check_room(run, folder))
-    corpus = run.read_corpus()
+    corpus = run.read_taught()
     model = untrained(run, corpus)
     captured = run.told(Captured) if recipe.loss.needs_teacher else None
     result = Fitting.of(run).train(

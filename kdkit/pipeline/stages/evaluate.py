@@ -50,7 +50,7 @@ IMITATORS = ("student", labels_only.NAME)
 
 def score(run: Run) -> Evaluated:
     """Write the texts of student and baselines, `evaluation.json` and `rows.npz`."""
-    corpus = run.read_corpus()
+    corpus = run.read_taught()
     asked = ask_all(run, corpus)
     return run.team.lead_does(lambda: _write(run, corpus, asked))
 

@@ -8,6 +8,7 @@ import attrs
 
 from kdkit.api.options import FineTuning
 from kdkit.data import corpus as corpora
+from kdkit.data.written import with_targets
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
 from kdkit.models import rules_beside, tokenizer_digest, train_last_layers, weights_digest
@@ -165,7 +166,7 @@ def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
             train_last_layers(model.module, teacher.fine_tune.layers)
         Fitting.of(run).train(
             model,
-            corpus,
+            _true_rows(run, corpus),
             teacher.fine_tune,
             HardLoss(),
             lambda _: NoTargets(),
@@ -174,6 +175,11 @@ def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
             texts=texts,
         )
     return workshop / "best"
+
+
+def _true_rows(run: Run, corpus: Corpus) -> Corpus:
+    """The rows that it is trained on: where it will write targets, rows may have none."""
+    return corpus if run.recipe.writing is None else attrs.evolve(corpus, train=with_targets(corpus.train))
 
 
 def _check_room(run: Run, workshop: Path, *, reused: bool) -> None:
@@ -196,14 +202,14 @@ def _key(run: Run, corpus: Corpus, tokenizer: Tokenizer) -> str:
     """Everything that the made teacher depends on: of the recipe, of the data, and what it starts from."""
     options, start = run.recipe.digested, run.recipe.teacher.find_folder()
     # Of what lies in a folder the content counts, not the name; and how the teacher is asked later makes no other one.
-    named = {"capture_batch_size", "device_map", "dtype", "max_memory", "tokenizer"}
+    named = {"capture_batch_size", "device_map", "dtype", "max_memory", "tokenizer", "write_targets"}
     if start is not None:
         named.add("model")
     depends = {
         "teacher": {key: value for key, value in options["teacher"].items() if key not in named},
         "tokens": options["tokens"],
         "seed": _seed(run),
-        "data": corpora.digest(attrs.evolve(corpus, test=())),
+        "data": corpora.digest(attrs.evolve(_true_rows(run, corpus), test=())),
         "tokenizer": tokenizer_digest(tokenizer),
         "start": weights_digest(start) if start is not None else None,
     }

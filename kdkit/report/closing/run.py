@@ -16,7 +16,7 @@ from kdkit.report.numbers.next_step import next_step
 from kdkit.report.numbers.student_folder import student_folder
 from kdkit.report.page import formats, terminal
 from kdkit.report.page.tables import Cell, Row, Table
-from kdkit.report.parts import costs, fine_tuning, scores, student_differences, verdict
+from kdkit.report.parts import costs, fine_tuning, scores, student_differences, verdict, written
 from kdkit.report.parts.cells import LESS, difference_cell
 from kdkit.report.read.run import read_run
 from kdkit.system.wording import visible
@@ -163,6 +163,8 @@ def _foot(facts: RunFacts, found: Conclusion, folder: Path) -> Iterator[tuple[st
     """Labels and lines: what the student costs, where it is, how it is used, and what to do next."""
     if (tuned := fine_tuning.sentence(facts)) is not None:
         yield "teacher", (tuned,)
+    if (targets := written.sentence(facts)) is not None:
+        yield "targets", (targets,)
     if price := _price(facts.evaluation.costs):
         yield "cost", (price,)
     student, step = student_folder(facts), next_step(facts, found)

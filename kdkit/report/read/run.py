@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from kdkit.report.read.rows import ScoredRow
 
 STAGES = tuple(name for name in STAGE_NAMES if name != "report")  # which is the stage that writes the page
-LATER = {"baseline"}
-"""Stages that older runs do not have."""
+NOT_IN_EVERY = {"baseline", "write"}
+"""Stages that not every run has: older ones have no baseline, and few teachers write targets."""
 _MOST_LINES = 20_000
 """Lines of `metrics.jsonl` that are read one by one: more than any figure can show."""
 
@@ -109,7 +109,7 @@ def read_run(folder: Path) -> RunFacts:
     for stage in STAGES:
         status = as_table(stages.get(stage)).get("status")
         status = ended or status if status == "running" else status  # a process that was killed could not note it
-        if run and status not in {"done", "skipped"} and not (stage in LATER and stage not in stages):
+        if run and status not in {"done", "skipped"} and not (stage in NOT_IN_EVERY and stage not in stages):
             missing.append(f'Stage "{stage}" is not finished ({status or "not begun"}).')
     found = _evaluation(folder, missing)
     return RunFacts(

@@ -24,6 +24,7 @@ def together(
     fails=None,
     seconds: float = 60,
     hangs: int | None = None,
+    more: dict[str, str] | None = None,
 ):
     """`target(arguments)` in forked processes that are told what a launcher tells; gives exit code and output of each.
 
@@ -36,6 +37,7 @@ def together(
         fails: Rank to (function, call, error): that call of the function raises the error.
         seconds: How long all of them may take.
         hangs: The rank of a process that stops for good, and is killed once the others have ended.
+        more: What else a launcher puts into their environment.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # As by torchrun, the store where they meet is the launcher's.
@@ -44,7 +46,7 @@ def together(
     for rank, log in enumerate(logs):
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1"}
         place |= {"MASTER_PORT": store.port, "TORCHELASTIC_USE_AGENT_STORE": True}
-        environment = {name: str(value) for name, value in place.items()}
+        environment = {**(more or {}), **{name: str(value) for name, value in place.items()}}
         *where, number = (at or {}).get(rank, (None, 9))
         processes.append(
             tiny.start(

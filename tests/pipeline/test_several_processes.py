@@ -7,8 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -681,22 +679,35 @@ def test_a_run_under_fsdp_ends_with_a_plain_student_and_nearly_the_same_scores(t
     from transformers import AutoModelForSeq2SeqLM
 
     (tmp_path / "fsdp.yaml").write_text(FSDP)
-    launch = ["accelerate.commands.launch", "--config_file", "fsdp.yaml", "-m", "kdkit", "run", recipe]
-    store = {"KDKIT_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"}  # a teacher of its own
-    shown = subprocess.run(
-        [sys.executable, "-m", *launch, "--run-dir", tmp_path / "run", "--json", "-o", "training.best_by=text.f1"],
-        check=False, capture_output=True, text=True, timeout=120, env={**os.environ, **store}, cwd=tmp_path,
-    )  # fmt: skip
-    assert shown.returncode == 0, shown.stderr
-    assert "Traceback" not in shown.stderr
+    more = {**told_by_accelerate(tmp_path / "fsdp.yaml"), "KDKIT_STORE": str(tmp_path / "store")}  # its own teacher
+    command = ["run", recipe, "--run-dir", tmp_path / "run", "--json", "-o", "training.best_by=text.f1"]
+    shown = team_kit.kdkit(*command, log=tmp_path / "log", more=more)
+    assert [code for code, _ in shown] == [0, 0], shown
+    assert "Traceback" not in str(shown)
     _, found = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run/student/best", output_loading_info=True)
     assert not any(found.values()), found
     assert losses_of(tmp_path / "run") == pytest.approx(losses_of(two[0]), rel=1e-3)
 
 
+def told_by_accelerate(config):
+    """What `accelerate launch --config_file CONFIG` puts into the environment of the processes that it starts."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    arguments = ["--config_file", str(config), "--main_process_port", "0", "-m", "kdkit"]
+    checked, *_ = _validate_launch_command(launch_command_parser().parse_args(arguments))
+    told = {name: value for name, value in prepare_multi_gpu_env(checked).items() if os.environ.get(name) != value}
+    assert told["ACCELERATE_USE_FSDP"] == "true"
+    return told
+
+
 def losses_of(folder):
     scores = json.loads((folder / "evaluation.json").read_text())["scores"]
     return {(score["model"], score["metric"]): score["value"] for score in scores if score["suite"] == "loss"}
+
+
+# `python -m LAUNCHER`: what it starts are new Pythons.
+LAUNCHER = "import runpy, sys; del sys.argv[0]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
 
 
 @pytest.mark.slow
@@ -711,13 +722,9 @@ def losses_of(folder):
 def test_launchers_start_it(two, recipe, launch, noted, tmp_path):
     folder, _ = two
     (folder / "report.md").unlink()  # so that there is something to do
-    shown = subprocess.run(
-        [sys.executable, "-m", *launch, "-m", "kdkit", "run", recipe, "--run-dir", folder, "--json"],
-        check=False, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert shown.returncode == 0, shown.stderr
-    assert json.loads(shown.stdout)["run_dir"] == str(folder)
-    assert "capture: done before" in shown.stderr
-    assert ("note: accelerate launch started one process" in shown.stderr) == noted
+    code, said, errors = tiny.code(LAUNCHER, *launch, "-m", "kdkit", "run", recipe, "--run-dir", folder, "--json")
+    assert code == 0, errors
+    assert json.loads(said)["run_dir"] == str(folder)
+    assert "capture: done before" in errors
+    assert ("note: accelerate launch started one process" in errors) == noted
     assert (folder / "report.md").exists()

@@ -208,7 +208,7 @@ def test_a_run_with_schedules_trains_by_them_and_judges_by_their_end(tmp_path):
     tiny.run_here(
         tmp_path,
         loss={"name": "kd", "alpha": {"epochs": [1.0, 0.0]}, "temperature": {"start": 4.0, "end": 1.0}},
-        training__best_by="loss",
+        **tiny.NO_TEXTS,
     )
     folder = tmp_path / "runs" / "tiny"
     for line in tiny.metrics(folder):

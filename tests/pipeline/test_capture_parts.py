@@ -355,7 +355,7 @@ def test_another_teacher_fills_no_gap(captured, model):
 @pytest.mark.slow
 def test_parts_captured_by_processes_of_their_own_give_the_same_student(tmp_path):
     """The teacher is trained by the first, and taken from the store by the others; the second is killed once."""
-    path = tiny.write_recipe(tmp_path, training__epochs=1)
+    path = tiny.write_recipe(tmp_path, training__epochs=1, **tiny.NO_TEXTS)
     runs = tmp_path / "runs"
 
     def capture(text, **options):

@@ -70,8 +70,8 @@ def test_the_tokens_of_the_capture_are_counted_row_by_row(tmp_path):
     rows = [{"text": f"row {n}", "answer": f"answer {n}"} for n in range(30)]
     tmp_path.joinpath("train.jsonl").write_text("\n".join(map(json.dumps, rows[:20])))
     tmp_path.joinpath("validation.jsonl").write_text("\n".join(map(json.dumps, rows[20:])))
-    plan = plan_of(tmp_path)
-    tiny.run_here(tmp_path)
+    plan = plan_of(tmp_path, **tiny.NO_TEXTS)
+    tiny.run_here(tmp_path, **tiny.NO_TEXTS)
     assert facts(tmp_path, "capture")["tokens"] == stage(plan, "capture").tokens
     assert facts(tmp_path, "capture")["records"] == 30
 

@@ -154,7 +154,7 @@ def test_scores_are_of_both_models_and_of_the_student_against_the_teacher(whole)
 
 
 def test_the_losses_of_an_evaluation_are_the_models_own(tmp_path):
-    tiny.run_here(tmp_path, codec={"name": "float", "dtype": "fp32"}, loss__temperature=1.0)
+    tiny.run_here(tmp_path, codec={"name": "float", "dtype": "fp32"}, loss__temperature=1.0, **tiny.NO_TEXTS)
     folder = tmp_path / "runs" / "tiny"
     rows = corpora.read(folder / "data", record(folder)["stages"]["data"]["facts"]["digest"]).validation
     scores = json.loads((folder / "evaluation.json").read_text())["scores"]
@@ -440,7 +440,7 @@ def named_teacher(folder):
         "teacher": {"name": "hf-seq2seq", "model": str(folder / "m")},
         "codec": {"name": "float", "dtype": "fp32"},
         "training__epochs": 1,
-        "training__best_by": "loss",
+        **tiny.NO_TEXTS,
     }
 
 
@@ -552,6 +552,7 @@ def test_a_teacher_is_shared_whatever_its_start_is_called_and_whatever_it_is_tes
             teacher__tokenizer=str(tmp_path / model),
             loss__alpha=0.0,
             training__epochs=1,
+            **tiny.NO_TEXTS,
         )
         reused.append(record(tmp_path / "runs" / name)["stages"]["teacher"]["facts"]["reused"])
     assert reused == [False, True, True]
@@ -599,7 +600,7 @@ def test_two_runs_that_make_the_same_teacher_leave_one_whole_entry(tmp_path):
 def test_students_of_other_seeds_share_teacher_and_logits(tmp_path):
     for name, seed in (("one", None), ("other", 7), ("again", 7)):
         changes = {"training__seed": seed} if seed is not None else {}
-        tiny.run_here(tmp_path, name, training__epochs=1, **changes)
+        tiny.run_here(tmp_path, name, training__epochs=1, **tiny.NO_TEXTS, **changes)
     facts = [record(tmp_path / "runs" / name)["stages"] for name in ("one", "other", "again")]
     assert [each["teacher"]["facts"]["reused"] for each in facts] == [False, True, True]
     assert [each["capture"]["facts"]["reused"] for each in facts] == [False, True, True]
@@ -609,7 +610,7 @@ def test_students_of_other_seeds_share_teacher_and_logits(tmp_path):
 
 def test_another_teacher_is_not_shared(tmp_path):
     for name, rate in (("one", 5e-3), ("other", 1e-3)):
-        tiny.run_here(tmp_path, name, teacher__fine_tune__learning_rate=rate, training__epochs=1)
+        tiny.run_here(tmp_path, name, teacher__fine_tune__learning_rate=rate, training__epochs=1, **tiny.NO_TEXTS)
     facts = [record(tmp_path / "runs" / name)["stages"] for name in ("one", "other")]
     assert [each["teacher"]["facts"]["reused"] for each in facts] == [False, False]
     assert facts[0]["capture"]["facts"]["cache"] != facts[1]["capture"]["facts"]["cache"]
@@ -620,6 +621,7 @@ def test_a_teacher_tuned_from_a_folder_is_not_shared_once_the_folder_changed(tmp
     model = tmp_path / "m"
     tiny.model(tiny.T5).save(model, texts={})
     changes = {"teacher__config": None, "teacher__model": str(model), "loss__alpha": 0.0, "training__epochs": 1}
+    changes |= tiny.NO_TEXTS
     reused = []
     for name in ("one", "two", "three", "four"):
         if name == "four":
@@ -640,7 +642,7 @@ def test_a_teacher_that_is_replaced_while_a_run_is_under_way_is_refused(tmp_path
     """The student would be made of the new one's layers and trained on the logits of the other."""
     model = tmp_path / "m"
     tiny.model(tiny.T5).save(model, texts={})
-    changes = {"teacher": {"name": "hf-seq2seq", "model": str(model)}, "training__epochs": 1}
+    changes = {"teacher": {"name": "hf-seq2seq", "model": str(model)}, "training__epochs": 1, **tiny.NO_TEXTS}
     with monkeypatch.context() as patched:
         patched.setattr(*tiny.signalling("kdkit.training.loop:Trainer._step", 1, signal.SIGINT))
         with pytest.raises(Interrupted):
@@ -663,6 +665,7 @@ def test_a_student_that_is_replaced_while_a_run_is_under_way_is_refused(tmp_path
     tiny.model(tiny.T5).save(model, texts={})
     same = {"name": "hf-seq2seq", "model": str(model)}
     changes = {"teacher": dict(same), "student": same, "training__epochs": 1, "evaluation__baselines": True}
+    changes |= tiny.NO_TEXTS
     changes["teacher"]["model"] = str(shutil.copytree(model, tmp_path / "t"))
     with monkeypatch.context() as patched:
         patched.setattr(*tiny.signalling("kdkit.training.loop:Trainer._step", 1, signal.SIGINT))

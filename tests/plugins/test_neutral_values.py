@@ -57,7 +57,7 @@ def registry(change):
 def recipe(folder, plugins, later=None, **changes):
     named = {f"{section}__name": "mine" for section in SECTIONS}
     options = {f"{section}__later": later for section in SECTIONS if later is not None}
-    table = tiny.recipe_table(folder, **named, **options, evaluation__baselines=True, **changes)
+    table = tiny.recipe_table(folder, **named, **options, evaluation__baselines=True, **tiny.NO_TEXTS, **changes)
     return load_recipe(table, plugins=plugins)
 
 

@@ -197,7 +197,14 @@ def fake(monkeypatch):
 
 def run(folder, *, progress=None, name="tiny", **changes):
     training = {"epochs": 1, "batch_size": 8, "log_every": 1, "best_by": "loss"}
-    changes = {"train": 16, "validation": 4, "training": training, "teacher__fine_tune": None, **changes}
+    changes = {
+        "train": 16,
+        "validation": 4,
+        "training": training,
+        "teacher__fine_tune": None,
+        "evaluation__suites": [],
+        **changes,
+    }
     return tiny.run_here(folder, name, progress=progress, **changes)
 
 

@@ -629,7 +629,7 @@ def test_the_projections_gradient_does_not_shrink_the_students(tmp_path):
 
 def test_a_run_with_features_compares_the_states_that_its_cache_holds(tmp_path):
     loss = {"name": "kd", "features": {"distance": "cosine", "weight": {"start": 1.0, "end": 0.5}}}
-    report = tiny.run_here(tmp_path, loss=loss, codec={"name": "subspace"})
+    report = tiny.run_here(tmp_path, loss=loss, codec={"name": "subspace"}, **tiny.NO_TEXTS)
     lines = tiny.metrics(report.run_dir)
     assert lines[-1]["feature"] < lines[0]["feature"]
     assert "Student: distance of hidden states" in (report.run_dir / "report.html").read_text()

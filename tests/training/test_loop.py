@@ -635,7 +635,7 @@ def test_a_total_is_resampled_by_rows_weighted_by_their_labels():
 @pytest.mark.parametrize("loss_mean", ["tokens", "batches"])
 def test_the_loss_that_picks_the_best_epoch_is_the_loss_that_is_reported(tmp_path, loss_mean):
     """The validation rows are the ones that are scored here; ten rows make batches of 4, 4 and 2."""
-    report = tiny.run_here(tmp_path, training__best_by="loss", evaluation__loss_mean=loss_mean, training__epochs=1)
+    report = tiny.run_here(tmp_path, evaluation__loss_mean=loss_mean, training__epochs=1, **tiny.NO_TEXTS)
     (validation,) = tiny.metrics(tmp_path / "runs" / "tiny", kind="validation")
     reported = {
         score.metric: score.value for score in report.scores if score.suite == "loss" and score.model == "student"

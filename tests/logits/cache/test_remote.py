@@ -588,8 +588,8 @@ def test_a_run_whose_cache_is_at_a_url_keeps_its_logits_there(tmp_path, monkeypa
         "evaluation__rows": 2,
         "training__validation_rows": 2,
         "training__epochs": 1,
-        "training__best_by": "loss",
         "train": 16,
+        **tiny.NO_TEXTS,
     }
     facts = {}
     for name in ("one", "two"):

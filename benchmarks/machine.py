@@ -105,4 +105,5 @@ RATIO_COLUMNS = ("ratio of speeds", "median", "of the repeats", "target", "", "b
 def facts_line(facts: dict) -> str:
     """The machine in a line."""
     shown = ", ".join(f"{name} {facts['versions'][name]}" for name in ("python", "torch", "transformers"))
-    return f"{facts['threads']} threads, fp32 matrix products at {facts['matrix_gflops']:.0f} GFLOP/s; {shown}"
+    threads = "1 thread" if facts["threads"] == 1 else f"{facts['threads']} threads"
+    return f"{threads}, fp32 matrix products at {facts['matrix_gflops']:.0f} GFLOP/s; {shown}"

@@ -14,6 +14,9 @@ from kdkit.system.parsing import DEEPEST_ROW, parse_json
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+"""Whom `from` names in conversations as ShareGPT wrote them: their roles."""
+
 
 @attrs.frozen(kw_only=True)
 class RowMaker:
@@ -65,7 +68,7 @@ class RowMaker:
         assert self.messages is not None
         messages = _parsed(field_value(row, self.messages))
         if isinstance(messages, list):
-            messages = [_without_nothing(each) for each in messages]
+            messages = [_with_role(_without_nothing(each)) for each in messages]
         fault = fault_of_messages(messages)
         if fault and not (fault == NO_ANSWER and (to_answer or not needs_answer)):
             return f"its {self.messages} {fault}"
@@ -81,6 +84,18 @@ class RowMaker:
     def _meta(self, row: Mapping[str, Any]) -> dict[str, Any]:
         meta = {name: field_value(row, name) for name in self.meta}
         return {name: value for name, value in meta.items() if value is not None}
+
+
+def _with_role(message: Any) -> Any:
+    """A message of the older shape, `from` and `value`, as one with a role and a content; others as they are.
+
+    Speakers without a name that says their role, such as those of calls, stay, and their conversation is left out.
+    """
+    if not isinstance(message, dict) or message.keys() != {"from", "value"}:
+        return message
+    speaker = message["from"]
+    role = SPEAKERS.get(speaker) if isinstance(speaker, str) else None
+    return message if role is None else {"role": role, "content": message["value"]}
 
 
 def _parsed(value: Any) -> Any:

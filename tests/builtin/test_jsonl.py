@@ -334,8 +334,19 @@ def test_a_row_is_a_text_or_a_conversation_by_option(tmp_path):
     assert json.loads(as_json.target)["messages"][1]["role"] == "assistant"
 
 
+def test_messages_may_say_who_they_are_from(tmp_path):
+    sides = [{"from": "system", "value": "s"}, {"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]
+    path = write(tmp_path / "r.jsonl", [{"conversations": sides}] * 30)
+    row = Jsonl(train=path, messages="conversations").load(Silent()).train[0]
+    assert [tuple(each.items()) for each in json.loads(row.target)["messages"]] == [
+        (("role", "system"), ("content", "s")),
+        (("role", "user"), ("content", "x")),
+        (("role", "assistant"), ("content", "y")),
+    ]
+
+
 def test_rows_that_are_no_conversation_are_left_out_with_the_reason(tmp_path):
-    bad = [{"chat": "hello"}, {"chat": [{"from": "human", "value": "x"}]}, {"chat": CHAT[:1]}, {"chat": None}]
+    bad = [{"chat": "hello"}, {"chat": [{"from": "function_call", "value": "x"}]}, {"chat": CHAT[:1]}, {"chat": None}]
     path = write(tmp_path / "r.jsonl", [{"chat": CHAT}] * 30 + bad)
     drops = Jsonl(train=path, messages="chat").load(Silent()).drops
     assert {drop.reason: drop.count for drop in drops} == {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.values import Example
-from kdkit.data.rendered import SpeltTokens, restored, shared
+from kdkit.data.rendered import SpeltTokens, Told, restored, shared
 from kdkit.errors import UsageError
 from kdkit.system.parsing import DEEPEST_ROW, parse_json
 from kdkit.system.wording import first_line
@@ -39,16 +39,26 @@ NO_ANSWER = "has no message of the role assistant"
 """What is wrong with a conversation in which nothing is to be learned."""
 
 
-def chat(messages: Sequence[Mapping[str, Any]], *, id: str, tools: Sequence[Any] = (), **rest: Any) -> Example:  # noqa: A002 - the field's name
+def chat(
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    id: str,  # noqa: A002 - the field's name
+    tools: Sequence[Any] = (),
+    template: Mapping[str, Any] | None = None,
+    **rest: Any,
+) -> Example:
     """A conversation as an example (`form` "chat").
 
     Args:
         messages: Each with a `role` and what else the chat template reads: `content`, `tool_calls`.
         id: The example's id.
         tools: The tools that the assistant may call, as JSON schemas.
+        template: Variables for the chat template, by name.
         rest: Other fields of the example.
     """
-    table = {"messages": list(messages), **({"tools": list(tools)} if tools else {})}
+    table: dict[str, Any] = {"messages": list(messages)}
+    table |= {"tools": list(tools)} if tools else {}
+    table |= {"template": dict(template)} if template else {}
     return Example(id=id, source="", target=json.dumps(table, ensure_ascii=False), form="chat", **rest)
 
 
@@ -143,14 +153,14 @@ class ChatTemplate:
     def turns(self, conversation: str) -> Iterator[Turn | Refused]:
         """Each of the assistant's turns in a conversation, given as JSON."""
         table = parse_json(conversation, deepest=DEEPEST_ROW)
-        messages, tools = table["messages"], table.get("tools") or None
+        messages, told = table["messages"], Told.of(table)
         number = 0
         for place, message in enumerate(messages):
             if message.get("role") != "assistant":
                 continue
             number += 1
             try:
-                yield self._turn(number, messages[:place], messages[: place + 1], tools)
+                yield self._turn(number, messages[:place], messages[: place + 1], told)
             except _Unwritten as error:
                 yield Refused(number, str(error))
 
@@ -158,18 +168,18 @@ class ChatTemplate:
         """A conversation with the opening of the assistant's answer to it, or why there is none: a clause."""
         table = parse_json(conversation, deepest=DEEPEST_ROW)
         try:
-            return self._render(table["messages"], table.get("tools") or None, opens=True)
+            return self._render(table["messages"], Told.of(table), opens=True)
         except _Unwritten as error:
             return str(error)
 
     def _turn(
-        self, number: int, before: list[dict[str, Any]], after: list[dict[str, Any]], tools: Any
+        self, number: int, before: list[dict[str, Any]], after: list[dict[str, Any]], told: Told
     ) -> Turn | Refused:
-        prompt, full = self._render(before, tools, opens=True), self._render(after, tools, opens=False)
+        prompt, full = self._render(before, told, opens=True), self._render(after, told, opens=False)
         boundary = len(prompt.text)
         is_opened, is_written = full.text.startswith(prompt.text), True
         if not is_opened:
-            base = self._render(before, tools, opens=False).text
+            base = self._render(before, told, opens=False).text
             boundary, is_written = shared(prompt.text, full.text), full.text != base
             if not base or not full.text.startswith(base) or boundary < len(base):
                 return Refused(number, "the chat template writes what precedes the turn otherwise once it is there")
@@ -179,9 +189,9 @@ class ChatTemplate:
             number=number,
             full=full,
             boundary=boundary,
-            marked=self._marked(after, tools, full) if self._marks else None,
+            marked=self._marked(after, told, full) if self._marks else None,
             is_opened=is_opened,
-            lacks_tools=self._lacks_tools(after, tools, full),
+            lacks_tools=self._lacks_tools(after, told, full),
         )
 
     def _has_text(self, full: Rendered, boundary: int) -> bool:
@@ -189,14 +199,14 @@ class ChatTemplate:
         spelt = any(end > boundary for _, end in full.plain)
         return spelt or bool(self._spelt.special.sub("", full.text[boundary:]).strip())
 
-    def _lacks_tools(self, messages: list[dict[str, Any]], tools: Any, full: Rendered) -> bool:
+    def _lacks_tools(self, messages: list[dict[str, Any]], told: Told, full: Rendered) -> bool:
         """Whether a rendering is the same without the tools, or without the calls of the last message."""
         *before, last = messages
         others = []
-        if tools:
-            others.append((messages, None))
+        if told.tools:
+            others.append((messages, attrs.evolve(told, tools=None)))
         if last.get("tool_calls"):
-            others.append(([*before, {key: each for key, each in last.items() if key != "tool_calls"}], tools))
+            others.append(([*before, {key: each for key, each in last.items() if key != "tool_calls"}], told))
         for its, given in others:
             try:
                 if self._render(its, given, opens=False) == full:
@@ -205,21 +215,22 @@ class ChatTemplate:
                 continue
         return False
 
-    def _render(self, messages: list[dict[str, Any]], tools: Any, *, opens: bool) -> Rendered:
-        its, given, spelt = self._spelt.hidden(messages, tools)
+    def _render(self, messages: list[dict[str, Any]], told: Told, *, opens: bool) -> Rendered:
+        its, given, spelt = self._spelt.hidden(messages, told.tools)
         try:
             text: str = self.tokenizer.apply_chat_template(
                 [its],
                 tools=given,
-                chat_template=self._template(tools),
+                chat_template=self._template(told.tools),
                 tokenize=False,
                 add_generation_prompt=opens,
+                **told.rest,
             )[0]
         except _jinja_errors() as error:
             raise _Unwritten(f"the chat template refuses it ({first_line(error)})") from error
         return restored(text, spelt)
 
-    def _marked(self, messages: list[dict[str, Any]], tools: Any, full: Rendered) -> tuple[int, int] | None:
+    def _marked(self, messages: list[dict[str, Any]], told: Told, full: Rendered) -> tuple[int, int] | None:
         """What the template marks as the last turn.
 
         Its tags give characters. The tokens are found by `marked_tokens`: what transformers makes of them is wrong
@@ -227,14 +238,14 @@ class ChatTemplate:
         """
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        its, given, spelt = self._spelt.hidden(messages, tools)
-        template = self._template(tools)
+        its, given, spelt = self._spelt.hidden(messages, told.tools)
+        template = self._template(told.tools)
         (text,), (spans,) = render_jinja_template(
             [its],
             tools=given,
             chat_template=template,
             return_assistant_tokens_mask=True,
-            **self.tokenizer.special_tokens_map,
+            **{**self.tokenizer.special_tokens_map, **told.rest},
         )
         if not spans or restored(text, spelt) != full:
             return None

@@ -24,6 +24,24 @@ _SOUGHT = re.compile(
 """What a template looks for in the text of a message."""
 
 
+@attrs.frozen(kw_only=True)
+class Told:
+    """What a chat template receives besides the messages.
+
+    Attributes:
+        tools: The tools; None where there are none.
+        rest: Whatever else, by name.
+    """
+
+    tools: Any
+    rest: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, conversation: Mapping[str, Any]) -> Told:
+        """What a conversation holds."""
+        return cls(tools=conversation.get("tools") or None, rest=conversation.get("template") or {})
+
+
 @attrs.frozen
 class Rendered:
     """A rendered text.

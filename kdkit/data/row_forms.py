@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kdkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OWN_WORDS = frozenset(
+    (
+        *("messages", "tools", "add_generation_prompt", "conversation", "documents", "chat_template", "tokenize"),
+        *("continue_final_message", "padding", "truncation", "max_length", "return_tensors", "return_dict"),
+        *("return_assistant_tokens_mask", "tokenizer_kwargs"),
+    )
+)
+"""What transformers or kdkit set themselves, or take for something else."""
 
 
 class RowFields(Protocol):
@@ -33,6 +45,11 @@ class RowFields(Protocol):
     @property
     def tools(self) -> str | None:
         """The field with the tools of a conversation."""
+        ...
+
+    @property
+    def template(self) -> Mapping[str, Any] | None:
+        """Variables for the chat template."""
         ...
 
     @property
@@ -65,6 +82,13 @@ def check_form(options: RowFields) -> None:
         raise UsageError(f"{there} is given, and {missing} is not; give both")
     if options.tools is not None and not options.messages:
         raise UsageError("tools is given, but only conversations have them; give messages, or leave tools out")
+    if options.template and not options.messages:
+        raise UsageError(
+            "template is given, but only conversations are written by a chat template; give messages, or leave "
+            "template out"
+        )
+    if own := OWN_WORDS & (options.template or {}).keys():
+        raise UsageError(f"template names {min(own)}, which is not a variable of chat templates; leave it out")
     if options.prediction is not None and given != ["source and target"]:
         raise UsageError(
             f"prediction is given, but {given[0]} makes several rows of one, and it would belong to none of them; "

@@ -26,6 +26,7 @@ class RowMaker:
         templates: "source" and "target", or "text": templates of what a row's are; none of a conversation.
         messages: The field with a conversation.
         tools: The field with the tools of a conversation.
+        template: Variables for the chat template.
         prediction: The field with a teacher's text.
         meta: Fields to keep.
     """
@@ -33,6 +34,7 @@ class RowMaker:
     templates: Mapping[str, Template]
     messages: str | None = None
     tools: str | None = None
+    template: Mapping[str, Any] | None = None
     prediction: str | None = None
     meta: Sequence[str] = ()
 
@@ -79,7 +81,8 @@ class RowMaker:
         tools = _parsed(field_value(row, self.tools)) if self.tools else None
         if tools is not None and not isinstance(tools, list):
             return f"its {self.tools} is not a list"
-        return chat(messages, id=id_, tools=[_without_nothing(each) for each in tools or ()], meta=self._meta(row))
+        tools = [_without_nothing(each) for each in tools or ()]
+        return chat(messages, id=id_, tools=tools, template=self.template, meta=self._meta(row))
 
     def _meta(self, row: Mapping[str, Any]) -> dict[str, Any]:
         meta = {name: field_value(row, name) for name in self.meta}

@@ -91,6 +91,9 @@ class RowOptions:
         "schemas).",
         default=None,
     )
+    template: dict[str, Any] | None = option(
+        "With messages: variables for the chat template, such as `{ enable_thinking = false }`.", default=None
+    )
     id: str | None = option(
         "Field with each row's id, unique over all files; a row without one is called by its number (of JSON lines, "
         'its line), such as "train:17".',
@@ -214,6 +217,7 @@ class RowOptions:
             templates={name: Template.parse(value) for name, value in named.items() if value is not None},
             messages=self.messages,
             tools=self.tools,
+            template=self.template,
             prediction=self.prediction,
             meta=self.meta,
         )

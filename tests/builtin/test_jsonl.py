@@ -330,6 +330,8 @@ def test_a_row_is_a_text_or_a_conversation_by_option(tmp_path):
         "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],  # null is no field
         "tools": [{"name": "f"}],
     }
+    told = Jsonl(train=path, messages="chat", template={"enable_thinking": False}).load(Silent()).train[0]
+    assert json.loads(told.target)["template"] == {"enable_thinking": False}
     as_json = Jsonl(train=path, messages="as_json").load(Silent()).train[0]
     assert json.loads(as_json.target)["messages"][1]["role"] == "assistant"
 
@@ -364,6 +366,11 @@ def test_rows_that_are_no_conversation_are_left_out_with_the_reason(tmp_path):
         ({"source": "a", "target": "b", "messages": "c"}, "source, target and messages are given; give source and"),
         ({"text": "b", "messages": "c"}, "text and messages are given"),
         ({"text": "b", "tools": "c"}, "tools is given, but only conversations have them"),
+        (
+            {"text": "b", "template": {"a": 1}},
+            "template is given, but only conversations are written by a chat template",
+        ),
+        ({"messages": "b", "template": {"tokenize": True}}, "template names tokenize, which is not a variable"),
         ({"text": "b", "prediction": "c"}, "prediction is given, but text makes several rows of one"),
     ],
 )

@@ -37,9 +37,9 @@ def said(*texts, first="user"):
     return [{"role": roles[i % 2], "content": text} for i, text in enumerate(texts)]
 
 
-def read(template, messages, *, tools=(), limits=None, its=None):
+def read(template, messages, *, tools=(), limits=None, its=None, told=None):
     made = its or chat_tokenizer(template)
-    example = chat(messages, id="c", tools=tools)
+    example = chat(messages, id="c", tools=tools, template=told)
     return rows_of([example], made, Encoding(kind=DecoderOnly(), limits=limits or TokenLimits()))
 
 
@@ -285,3 +285,11 @@ def test_labels_that_a_template_marks_otherwise_are_counted():
         "{% if m.role == 'assistant' %}{% generation %}<|assistant|>",
     )
     assert read(unmarked, said("x", "3 4")).reading.counts()["marked_otherwise"] == 1
+
+
+def test_a_template_is_told_what_the_row_says():
+    marks = CHATML.replace("{{ m.content }}", "{{ m.content }}{% if thinks is defined %}[{{ thinks }}]{% endif %}", 1)
+    assert marks != CHATML
+    plain, told = read(marks, said("x", "y")), read(marks, said("x", "y"), told={"thinks": False})
+    assert "[False]" not in str(texts(plain))
+    assert "[False]" in str(texts(told))

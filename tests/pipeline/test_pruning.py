@@ -77,7 +77,19 @@ def test_the_report_and_the_plan_say_which_and_why(done):
     for layer, score in enumerate(stack["scores"]):
         line = next(line for line in page.splitlines() if line.startswith(f"| {layer} | {score:.3f} |"))
         assert line.endswith("| yes |" if layer in stack["kept"] else "| no |")
-    assert "more nats per token" in (run_dir / "report.html").read_text()
+    html = (run_dir / "report.html").read_text()
+    assert "more nats per token" in html
+    assert "the teacher&#39;s layers before any training, what pruning alone leaves" in html
+    left = page[page.index("What pruning alone leaves") :].partition("\n## ")[0]
+    scores = json.loads((run_dir / "evaluation.json").read_text())["scores"]
+    for model in ("untouched student", "labels only", "student", "teacher"):
+        (hard,) = (
+            each["value"]
+            for each in scores
+            if (each["model"], each["metric"])
+            == (model.replace("untouched student", "untouched").replace(" ", "-"), "hard")
+        )
+        assert f"| {model} | {hard:.3f} (" in left
 
     from kdkit.pipeline.plan import make_plan
 

@@ -54,8 +54,12 @@ def test_the_drawing_says_what_the_baselines_answer_that_it_shows(folder):
     *_, every = plots(opening.scores(facts, found))
     assert every.note == (
         "Bars are 95 % intervals. Constant answer: the most frequent training target; "
-        "nearest row: that of the most similar training row; untouched student: before any training."
+        "nearest row: that of the most similar training row; untouched student: the teacher's layers before any "
+        "training, what pruning alone leaves."
     )
+    named = evolve(facts, recipe={**facts.recipe, "student": {"name": "hf-seq2seq", "model": "t5-small"}})
+    *_, every = plots(opening.scores(named, found))
+    assert every.note.endswith("untouched student: before any training.")
     *_, every = plots(opening.scores(facts, evolve(found, pair=evolve(found.pair, baselines={}))))
     assert every.note == "Bars are 95 % intervals."
 

@@ -12,7 +12,7 @@ from kdkit.api.values.batches import IGNORED, LabelPlaces, TokenBatch
 from kdkit.api.values.blocks import Grid, OutputHead, RecordedLogits, StateBlock, TeacherBlock
 from kdkit.api.values.corpus import FORMS, SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
 from kdkit.api.values.losses import END, LossParts, Moment, TokenCounts
-from kdkit.api.values.pruning import MEASURES, Importance, KeptLayers, Measuring, Pruning
+from kdkit.api.values.pruning import MEASURES, Importance, KeptLayers, Measuring, Pruning, layers_in_words
 from kdkit.api.values.results import (
     AxisValue,
     Cost,
@@ -83,4 +83,5 @@ __all__ = [
     "TokenBatch",
     "TokenCounts",
     "WrittenText",
+    "layers_in_words",
 ]

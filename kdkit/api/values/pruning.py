@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MEASURES = {
     "loss": "drop-one loss",
@@ -10,6 +15,13 @@ MEASURES = {
     "spacing": "even spacing",
 }
 """How layers may be chosen, and what that is called."""
+
+
+def layers_in_words(stack: str, layers: Sequence[int]) -> str:
+    """Some layers of a stack: "decoder layers 0, 1 and 5"."""
+    *others, last = map(str, layers)
+    named = f"{', '.join(others)} and {last}" if others else last
+    return f"{stack.removesuffix('layers').replace('_', ' ')}layer{'s' if others else ''} {named}"
 
 
 @attrs.frozen(kw_only=True)
@@ -63,10 +75,7 @@ class KeptLayers:
 
     def in_words(self) -> str:
         """The layers that were kept: "layers 0, 1 and 5 of 6"."""
-        *others, last = map(str, self.kept)
-        named = f"{', '.join(others)} and {last}" if others else last
-        side = self.stack.removesuffix("layers").replace("_", " ")
-        return f"{side}layer{'s' if others else ''} {named} of {self.count}"
+        return f"{layers_in_words(self.stack, self.kept)} of {self.count}"
 
 
 @attrs.frozen(kw_only=True)

@@ -1,11 +1,11 @@
-"""Which of the teacher's layers the student is made of, where a measure chose them, and what was measured."""
+"""Which of the teacher's layers the student is made of, what was measured of them, and what pruning leaves."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kdkit.api.values import Pruning
-from kdkit.report.numbers.names import capital
+from kdkit.api.values import Pruning, layers_in_words
+from kdkit.report.numbers.names import LABELS_ONLY, LOSS, MODELS, capital, metric_label
 from kdkit.report.page import formats
 from kdkit.report.page.charts.bars import Bars
 from kdkit.report.page.document import Figure, Figures, Part
@@ -14,27 +14,60 @@ from kdkit.report.read.files import as_table
 from kdkit.runs.facts_table import from_table
 
 if TYPE_CHECKING:
-    from kdkit.api.values import KeptLayers
+    from collections.abc import Mapping
+
+    from kdkit.api.values import KeptLayers, Score
+    from kdkit.report.page.document import Block
     from kdkit.report.read.run import RunFacts
 
 
+LEFT = (("truth", "loss", "hard"), ("truth", "tokens", "bits_per_byte"), ("teacher", "tokens", "agreement"))
+"""What is told of the untouched student: against what, the suite and the metric."""
+COMPARED = ("teacher", "untouched", LABELS_ONLY, "student")
+
+
 def of_run(facts: RunFacts) -> Part | None:
-    """The layers that were kept, a drawing of what each is worth, and the numbers; None where no measure chose any."""
-    told = as_table(facts.stage("teacher").get("pruning"))
-    if not told:
+    """The layers that were kept, what each is worth, and what that leaves; None of a student that has none of them."""
+    given = as_table(facts.table("student").get("from_teacher"))
+    if not given:
         return None
-    pruning = from_table(Pruning, told, where=f"{facts.folder}/run.json")
-    measured = [stack for stack in pruning.layers if stack.scores is not None]
-    said = f"The student is made of the teacher's {pruning.in_words()}."
-    if not measured:
-        return Part(key="layers", title="What the student is made of", blocks=(said,))
-    figures = tuple(Figure(chart=_bars(pruning, stack), table=_table(pruning, stack)) for stack in measured)
-    note = "Orange bars: layers that were kept; grey bars: those that were left out."
-    return Part(
-        key="layers",
-        title="What the student is made of",
-        blocks=(said, Figures(figures=figures, note=note, look="small")),
-    )
+    told = as_table(facts.stage("teacher").get("pruning"))
+    pruning = from_table(Pruning, told, where=f"{facts.folder}/run.json") if told else None
+    of = _given(given) if pruning is None else pruning.in_words()
+    blocks: list[Block] = [f"The student is made of the teacher's {of}."] if of else []
+    measured = [stack for stack in pruning.layers if stack.scores is not None] if pruning is not None else []
+    if pruning is not None and measured:
+        figures = tuple(Figure(chart=_bars(pruning, stack), table=_table(pruning, stack)) for stack in measured)
+        note = "Orange bars: layers that were kept; grey bars: those that were left out."
+        blocks.append(Figures(figures=figures, note=note, look="small"))
+    left = _left(facts)
+    blocks += [] if left is None else [left]
+    return Part(key="layers", title="What the student is made of", blocks=tuple(blocks)) if blocks else None
+
+
+def _given(given: Mapping[str, Any]) -> str:
+    """The layers that a recipe names: "encoder layers 0 and 2, decoder layer 3"."""
+    named = {stack: layers for stack, layers in given.items() if isinstance(layers, list) and layers}
+    return ", ".join(layers_in_words(stack, layers) for stack, layers in named.items())
+
+
+def _left(facts: RunFacts) -> Table | None:
+    """What pruning alone leaves, beside teacher and student; None where the untouched student was not scored."""
+    known = {(each.model, each.against, each.suite, each.metric): each for each in facts.evaluation.scores}
+    shown = [key for key in LEFT if ("untouched", *key) in known]
+    if not shown:
+        return None
+    rows = []
+    for model in (model for model in COMPARED if any((model, *key) in known for key in shown)):
+        scores = [known.get((model, *key)) for key in shown]
+        rows.append(Row(label=MODELS[model], cells=tuple(map(_cell, scores))))
+    names = ("hard loss" if suite == LOSS else metric_label(suite, metric) for _, suite, metric in shown)
+    note = "The untouched student is made of these layers, before any training."
+    return Table.of(("", *names), rows, title="What pruning alone leaves", note=note)
+
+
+def _cell(score: Score | None) -> Cell:
+    return Cell("–") if score is None else Cell(formats.metric(score.value), formats.interval(score))
 
 
 def _title(stack: KeptLayers) -> str:

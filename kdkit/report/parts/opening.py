@@ -35,6 +35,8 @@ UNTAUGHT_WORDS = {
     "untouched": "untouched student: before any training",
 }
 """What answers the baselines give that nothing has taught."""
+PRUNED_WORDS = "untouched student: the teacher's layers before any training, what pruning alone leaves"
+"""The same of a student that is made of its teacher's layers."""
 COMMAND_WIDTH = 42
 """Characters of a command's line that fit beside the drawing."""
 ROUND_ENDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
@@ -56,7 +58,8 @@ def scores(facts: RunFacts, found: Conclusion) -> Section | None:
     ends = axis_ends(known.values())
     notes = ["Bars are 95 % intervals", *(["less is better"] if pair.sense < 0 else [])]
     notes += [f"the axis ends at {formats.tick(ends[1])}"] if ends is not None and ends[1] != 1 else []
-    untaught = "; ".join(UNTAUGHT_WORDS[model] for model in known if model in UNTAUGHT_WORDS)
+    words = {**UNTAUGHT_WORDS, **({"untouched": PRUNED_WORDS} if facts.table("student").get("from_teacher") else {})}
+    untaught = "; ".join(words[model] for model in known if model in words)
     note = ". ".join(filter(None, ("; ".join(notes), capital(untaught))))
     dots = (Dot(label=SHORT.get(model, MODELS[model]), at=score, tone=model) for model, score in known.items())
     plots = (*_differences(found), DotPlot.of(pair.name, *dots, ends=ends, note=f"{note}."))

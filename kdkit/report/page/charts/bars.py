@@ -40,10 +40,11 @@ class Bars:
             for place, value in shown.items():
                 colour = COLOURS["student" if place in self.kept else "muted"]
                 axes.bar(place, value, color=colour, alpha=1.0 if place in self.kept else 0.45, width=0.75)
-            axes.set_ylim(low / 1.8, 1.4 * max(shown.values(), default=1.0))
+            bottom, top = low / 1.8, 1.4 * max(shown.values(), default=1.0)
+            axes.set_ylim(bottom, top)
             axes.set_xlim(-0.7, len(self.values) - 0.3)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-            axes.yaxis.set_major_locator(LogLocator(numticks=5))
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if top > 100 * bottom else (1.0, 2.0, 5.0), numticks=9))
             axes.yaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.set_xlabel(visible(self.x_label), color=COLOURS["muted"])

@@ -28,7 +28,7 @@ from kdkit.models.making import looked_at, new_model, size_of
 from kdkit.models.open_model import count_parameters, device_of
 from kdkit.models.opening import Spread, load_model
 from kdkit.models.places import find_folder, name_for_others
-from kdkit.models.ranking import rank_layers
+from kdkit.models.ranking import measure_importance
 from kdkit.models.reopening import check_reopens
 from kdkit.models.seq2seq import Seq2SeqModel
 from kdkit.models.tokenizers import (
@@ -42,6 +42,7 @@ from kdkit.models.tokenizers import (
     train_bpe,
 )
 from kdkit.models.weights import check_weights, unchanged, weight_files, weights_digest
+from kdkit.models.width import choose_width, config_of_width, keep_width
 
 __all__ = [
     "CausalModel",
@@ -59,7 +60,9 @@ __all__ = [
     "check_reopens",
     "check_same_tokenizer",
     "check_weights",
+    "choose_width",
     "config_from",
+    "config_of_width",
     "config_with_layers",
     "count_adapters",
     "count_parameters",
@@ -70,17 +73,18 @@ __all__ = [
     "find_folder",
     "generation_of",
     "keep_layers",
+    "keep_width",
     "layer_counts",
     "load_config",
     "load_model",
     "load_tokenizer",
     "logits_digest",
     "looked_at",
+    "measure_importance",
     "name_for_others",
     "new_config",
     "new_model",
     "parameters_of_last_layers",
-    "rank_layers",
     "read_config",
     "rules_beside",
     "same_tokens",

@@ -25,6 +25,7 @@ from kdkit.errors import UsageError
 from kdkit.models.heads import evaluating
 from kdkit.models.layers import Stack
 from kdkit.models.open_model import device_of
+from kdkit.models.width import width_norms
 from kdkit.models.without_layers import Recorded, of_layers
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ class Without:
     below: dict[str, int]
 
 
-def rank_layers(
+def measure_importance(
     model: HFModel, stacks: Sequence[str], rows: Sequence[EncodedExample], measuring: Measuring, progress: Progress
 ) -> Importance:
-    """The scores of a teacher's layers: the higher, the more a layer matters.
+    """The scores of a teacher's layers, and the norms of its heads and channels if asked for.
 
     Args:
         model: The teacher.
@@ -70,15 +71,19 @@ def rank_layers(
     Raises:
         UsageError: A layer cannot be left out.
     """
-    tokens = sum(len(row.target_ids) for row in rows)
+    found = Importance(rows=len(rows), tokens=sum(len(row.target_ids) for row in rows), layers={})
     with evaluating(model.module):
+        if measuring.has_width:
+            heads, channels = width_norms(model, rows, progress)
+            found = attrs.evolve(found, heads=heads, channels=channels)
+        if not measuring.stacks:
+            return found
         if measuring.by == "influence":
-            layers = _influences(model, rows, measuring.stacks, progress)
-            return Importance(rows=len(rows), tokens=tokens, layers=layers)
+            return attrs.evolve(found, layers=_influences(model, rows, measuring.stacks, progress))
         loss, losses = _losses(model, stacks, rows, measuring.stacks, progress)
     counts = {stack: len(Stack.of(model.module, stack).layers) for stack in measuring.stacks}
     layers = {stack: tuple(losses.get((stack, layer)) for layer in range(count)) for stack, count in counts.items()}
-    return Importance(rows=len(rows), tokens=tokens, loss=loss, layers=layers)
+    return attrs.evolve(found, loss=loss, layers=layers)
 
 
 def _losses(
@@ -98,7 +103,7 @@ def _losses(
                 whole.append(_hard_loss(model, batch))
             task.advance()
             if is_alike is None:
-                is_alike = _is_alike(each_without[-1], recorded, batch)
+                is_alike = _is_alike(each_without[-2:][0], recorded, batch)  # after which the last layer computes
             for each in each_without:
                 with recorded.given_again(each.model.module, each.below if is_alike else {}):
                     sums[each.stack, each.layer].append(_hard_loss(each.model, batch))
@@ -117,11 +122,11 @@ def _finite(loss: float) -> float:
     return loss if math.isfinite(loss) else sys.float_info.max
 
 
-def _is_alike(last: Without, recorded: Recorded, batch: TokenBatch) -> bool:
+def _is_alike(late: Without, recorded: Recorded, batch: TokenBatch) -> bool:
     """Whether a model computes the same where its first layers do not: none of them leaves later ones anything else."""
-    with recorded.given_again(last.model.module, last.below):
-        shortened = _hard_loss(last.model, batch)
-    return math.isclose(shortened, _hard_loss(last.model, batch), rel_tol=1e-4)
+    with recorded.given_again(late.model.module, late.below):
+        shortened = _hard_loss(late.model, batch)
+    return math.isclose(shortened, _hard_loss(late.model, batch), rel_tol=1e-4)
 
 
 def _each_without(model: HFModel, counts: Mapping[str, int], stack: str) -> Iterator[Without]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from kdkit.api.interfaces import Student, Tokenizer
+    from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import Corpus, EncodedExample, Measuring, Pruning
     from kdkit.recipe import Recipe
     from kdkit.system.progress import Progress
@@ -70,12 +70,6 @@ def choose(
     return chosen
 
 
-def student_of(recipe: Recipe, chosen: Pruning | None) -> Student:
-    """The recipe's student, of the parts that were chosen for it."""
-    student = recipe.student
-    return student.made_of(chosen) if chosen is not None and isinstance(student, PrunedStudent) else student
-
-
 def _sample(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, tokens: int) -> Sequence[EncodedExample]:
     """Training rows with at least so many label tokens together: the first of an order that depends on nothing else.
 
@@ -95,6 +89,7 @@ def _key(teacher: Path, rows: Sequence[EncodedExample], measuring: Measuring) ->
         "teacher": weights_digest(teacher),
         "rows": [[row.source_ids, row.target_ids] for row in rows],
         "measure": [measuring.by, measuring.stacks],
+        **({"width": True} if measuring.has_width else {}),
     }
     return digest_of(depends)[:32]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdkit.api.interfaces import PrunedStudent
 from kdkit.models import check_same_tokenizer
 from kdkit.pipeline.model_folders import check_student_folder, teacher_folder
-from kdkit.pipeline.pruning import student_of
 from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.runs.stage_facts import TeacherMade
 
@@ -30,7 +30,10 @@ def untrained(run: Run, corpus: Corpus) -> TextModel:
     tokenizer = tokenizer_of(recipe, run.own_targets(corpus), run.store, run.progress)
     seed = recipe.training.own_seed(recipe.seed)
     check_student_folder(run)
-    student = student_of(recipe, run.told(TeacherMade).pruning)
-    model = student.build(tokenizer, teacher_folder(run), seed=seed, device=run.device)
+    student, pruning, folder = recipe.student, run.told(TeacherMade).pruning, teacher_folder(run)
+    if pruning is not None and folder is not None and isinstance(student, PrunedStudent):
+        model = student.build_pruned(pruning, tokenizer, folder, seed=seed, device=run.device)
+    else:
+        model = student.build(tokenizer, folder, seed=seed, device=run.device)
     check_same_tokenizer(tokenizer, model.tokenizer)
     return model

@@ -15,7 +15,7 @@ from kdkit import models
 from kdkit.api.values import EncodedExample, Measuring
 from kdkit.errors import UsageError
 from kdkit.models.layers import Stack
-from kdkit.models.ranking import rank_layers
+from kdkit.models.ranking import measure_importance
 from kdkit.system.progress import Silent
 
 STACKS = {True: ("layers",), False: ("encoder_layers", "decoder_layers")}
@@ -40,7 +40,7 @@ def rows_of(tokens):
 
 
 def ranked(teacher, stacks, rows, by="loss"):
-    return rank_layers(teacher, stacks, rows, Measuring(by=by, tokens=1, stacks=stacks), Silent())
+    return measure_importance(teacher, stacks, rows, Measuring(by=by, tokens=1, stacks=stacks), Silent())
 
 
 def loss_of(teacher, rows):

@@ -12,10 +12,11 @@ from kdkit.errors import UsageError
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
 
+WIDTH = {"num_attention_heads": 1, "intermediate_size": 20}
 KEEP = {
     "teacher__name": "hf-causal",
-    "teacher__config": dict(LLAMA),
-    "student": {"name": "hf-causal", "from_teacher": {"keep": 2, "tokens": 60}},
+    "teacher__config": {**LLAMA, "num_key_value_heads": 2},
+    "student": {"name": "hf-causal", "from_teacher": {"keep": 2, "tokens": 60, "width": dict(WIDTH)}},
     "training__best_by": "loss",
     "training__epochs": 1,
     "evaluation__baselines": True,
@@ -42,9 +43,12 @@ def test_the_student_has_the_layers_without_which_the_teacher_is_worst(done):
     assert stack["kept"] == sorted(worst[:2])
     assert (stack["stack"], stack["count"], chosen["by"]) == ("layers", 3, "loss")
     assert chosen["tokens"] >= 60
-    assert any(note.startswith("student: layers ") and "chosen by drop-one loss on" in note for note in said.notes)
+    assert any(
+        note.startswith("student: layers ") and "chosen by drop-one loss, in each" in note for note in said.notes
+    )
     config = json.loads((run_dir / "student" / "best" / "config.json").read_text())
-    assert config["num_hidden_layers"] == 2
+    assert (config["num_hidden_layers"], config["head_dim"], config["hidden_size"]) == (2, 8, 16)
+    assert (config["num_attention_heads"], config["num_key_value_heads"], config["intermediate_size"]) == (1, 1, 20)
 
 
 def test_the_baseline_and_the_untouched_student_have_the_same_layers(done):
@@ -55,15 +59,15 @@ def test_the_baseline_and_the_untouched_student_have_the_same_layers(done):
 
     stages = json.loads((run_dir / "run.json").read_text())["stages"]
     chosen = from_table(TeacherMade, stages["teacher"]["facts"], where="run.json").pruning
-    kept = {"layers": chosen.layers[0].kept}
     teacher = models.load_model(str(run_dir / "teacher"), models.DecoderOnly().auto)
     recipe = load_recipe(tiny.recipe_table(folder, **KEEP))
-    built = recipe.student.made_of(chosen).build(tiny.tokenizer(), run_dir / "teacher", seed=3, device="cpu")
-    named = models.keep_layers(teacher, kept, seed=4).state_dict()
+    built = recipe.student.build_pruned(chosen, tiny.tokenizer(), run_dir / "teacher", seed=3, device="cpu")
+    named = models.keep_width(models.keep_layers(teacher, chosen.kept, seed=4), chosen.width, seed=5).state_dict()
     assert all(tensor.equal(named[name]) for name, tensor in built.module.state_dict().items())
     baseline = from_table(BaselineMade, stages["baseline"]["facts"], where="run.json")
     card = (run_dir / "student" / "best" / "README.md").read_text()
     said = f"It began with the teacher's {chosen.in_words()}."
+    assert ", in each of them 1 of 2 heads and 20 of 32 feed-forward channels, chosen by activation norm on " in said
     assert said in card
     assert said in (run_dir / baseline.folder / "README.md").read_text()
 
@@ -95,7 +99,10 @@ def test_the_report_and_the_plan_say_which_and_why(done):
 
     recipe = load_recipe(tiny.recipe_table(folder, **KEEP))
     before = {stage.name: stage.work for stage in make_plan(recipe, folder / "runs" / "new", Silent()).stages}
-    assert "(2 layers, chosen by drop-one loss once the teacher is there)" in before["distill"]
+    assert (
+        "(2 layers, chosen by drop-one loss; heads and channels chosen by activation norm once the teacher is there)"
+        in before["distill"]
+    )
     assert any("made of the teacher's layers" in note for note in make_plan(recipe, run_dir, Silent()).notes)
 
 
@@ -106,18 +113,20 @@ def test_another_student_of_the_same_teacher_finds_what_was_measured(done, monke
     from kdkit.store import store_of
 
     def ask(**changes):
-        from_teacher = {"keep": 1, "tokens": 60, **changes}
+        from_teacher = {
+            key: value for key, value in {"keep": 1, "tokens": 60, "width": WIDTH, **changes}.items() if value
+        }
         recipe = load_recipe(tiny.recipe_table(folder, **{**KEEP, "student__from_teacher": from_teacher}))
         corpus, store = recipe.data.load(Silent()), store_of(recipe.store.dir, run_dir)
         return choose(recipe, corpus, run_dir / "teacher", store=store, device="cpu", progress=Silent())
 
     scores = chosen_in(run_dir)["layers"][0]["scores"]
     measured = []
-    monkeypatch.setattr(models, "rank_layers", lambda *_: measured.append(1) or 1 / 0)
+    monkeypatch.setattr(models, "measure_importance", lambda *_: measured.append(1) or 1 / 0)
     (stack,) = ask().layers
     assert list(stack.scores) == scores
     assert stack.kept == (max(range(3), key=lambda layer: scores[layer]),)
-    assert ask(by="spacing", keep=2).layers[0].kept == (0, 2)
+    assert ask(by="spacing", keep=2, width=None).layers[0].kept == (0, 2)
     assert not measured
     for change in ({"tokens": 90}, {"by": "influence"}):
         with pytest.raises(ZeroDivisionError):
@@ -132,7 +141,9 @@ def test_another_student_of_the_same_teacher_finds_what_was_measured(done, monke
         ({"keep": 2, "by": "los"}, r'student\.from_teacher\.by: must be .*, is "los"; did you mean "loss"'),
         ({"keep": 2, "layers": [0, 1]}, "give `layers`, or `keep`: how many layers a measure chooses"),
         ({}, "give `layers`, or `keep`"),
-        ({"layers": [0], "by": "influence"}, "by and tokens choose layers, and layers names them"),
+        ({"layers": [0], "by": "influence"}, "by chooses layers for `keep`, which is not given; leave it out"),
+        ({"layers": [0], "tokens": 9}, "tokens says on how much is measured, and with the layers named nothing is"),
+        ({"keep": 2, "width": {"intermediate_size": 40}}, "is 40, but the teacher has 32; set it to 32 or less"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused_before_anything_runs(tmp_path, from_teacher, said):

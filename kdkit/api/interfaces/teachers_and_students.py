@@ -109,8 +109,10 @@ class PrunedStudent(Protocol):
         """
         ...
 
-    def made_of(self, chosen: Pruning) -> Student:
-        """The same student, of the parts that were chosen: it can be built."""
+    def build_pruned(
+        self, pruning: Pruning, teacher_tokenizer: Tokenizer, teacher_folder: Path, *, seed: int, device: str
+    ) -> TextModel:
+        """The untrained student of the parts that were chosen, on the device; called instead of `Student.build`."""
         ...
 
 

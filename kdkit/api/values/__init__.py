@@ -12,7 +12,17 @@ from kdkit.api.values.batches import IGNORED, LabelPlaces, TokenBatch
 from kdkit.api.values.blocks import Grid, OutputHead, RecordedLogits, StateBlock, TeacherBlock
 from kdkit.api.values.corpus import FORMS, SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
 from kdkit.api.values.losses import END, LossParts, Moment, TokenCounts
-from kdkit.api.values.pruning import MEASURES, Importance, KeptLayers, Measuring, Pruning, layers_in_words
+from kdkit.api.values.pruning import (
+    MEASURES,
+    Importance,
+    KeptLayers,
+    KeptWidth,
+    Measuring,
+    Pruning,
+    Width,
+    bits_of,
+    layers_in_words,
+)
 from kdkit.api.values.results import (
     AxisValue,
     Cost,
@@ -60,6 +70,7 @@ __all__ = [
     "Importance",
     "Interval",
     "KeptLayers",
+    "KeptWidth",
     "LabelPlaces",
     "LossParts",
     "Measuring",
@@ -82,6 +93,8 @@ __all__ = [
     "TeacherRows",
     "TokenBatch",
     "TokenCounts",
+    "Width",
     "WrittenText",
+    "bits_of",
     "layers_in_words",
 ]

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+from attrs import validators
+
+from kdkit.api.option import at_least_one, option
+from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +36,13 @@ class Measuring:
         by: A measure in `MEASURES`.
         tokens: Label tokens of training rows to measure on, about.
         stacks: The stacks whose layers are measured.
+        has_width: Whether heads and channels are measured too.
     """
 
     by: str
     tokens: int
     stacks: tuple[str, ...]
+    has_width: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -49,12 +55,17 @@ class Importance:
         loss: The whole teacher's hard loss on them; None where it was not measured.
         layers: Of each stack that was measured, a number for each layer: the higher, the more it matters. None for a
             layer that cannot be left out: no configuration has the others without it.
+        heads: Of each layer, the norm of what each group of heads with common keys gives; None where it was not
+            measured.
+        channels: The same of each feed-forward channel.
     """
 
     rows: int
     tokens: int
     loss: float | None = None
     layers: dict[str, tuple[float | None, ...]]
+    heads: tuple[tuple[float, ...], ...] | None = None
+    channels: tuple[tuple[float, ...], ...] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +86,65 @@ class KeptLayers:
 
     def in_words(self) -> str:
         """The layers that were kept: "layers 0, 1 and 5 of 6"."""
+        if len(self.kept) == self.count:
+            return f"all {self.count} {self.stack.replace('_', ' ')}"
         return f"{layers_in_words(self.stack, self.kept)} of {self.count}"
+
+
+@attrs.frozen(kw_only=True)
+class Width:
+    """How wide each layer of a student is, in the words of transformers' configurations."""
+
+    num_attention_heads: int | None = option(
+        "Attention heads of each layer to keep, with the keys and values that they share; by default all.",
+        default=None,
+        check=validators.optional(at_least_one),
+    )
+    intermediate_size: int | None = option(
+        "Feed-forward channels of each layer to keep; by default all.",
+        default=None,
+        check=validators.optional(at_least_one),
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.num_attention_heads is None and self.intermediate_size is None:
+            raise UsageError("give num_attention_heads, intermediate_size, or both")
+
+
+@attrs.frozen(kw_only=True)
+class KeptWidth:
+    """The attention heads and the feed-forward channels that were kept.
+
+    Attributes:
+        width: How many of both.
+        teacher: How many the teacher has.
+        heads: Of each layer of the student, the groups of heads with common keys that were kept, from 0.
+        channels: Of each layer, the channels that were kept: the bits of a number in hexadecimal digits, the lowest
+            for channel 0.
+    """
+
+    width: Width
+    teacher: Width
+    heads: tuple[tuple[int, ...], ...]
+    channels: tuple[str, ...]
+
+    def channels_of(self, layer: int) -> list[int]:
+        """The channels of a layer, in order."""
+        bits = int(self.channels[layer], 16)
+        return [place for place in range(bits.bit_length()) if bits >> place & 1]
+
+    def in_words(self) -> str:
+        """How much was kept: "6 of 9 heads and 1,024 of 1,536 feed-forward channels"."""
+        pairs = (
+            (self.width.num_attention_heads, self.teacher.num_attention_heads, "heads"),
+            (self.width.intermediate_size, self.teacher.intermediate_size, "feed-forward channels"),
+        )
+        return " and ".join(f"{kept:,} of {there:,} {what}" for kept, there, what in pairs)
+
+
+def bits_of(places: Sequence[int]) -> str:
+    """Places as the bits of a number, in hexadecimal digits."""
+    return f"{sum(1 << place for place in places):x}"
 
 
 @attrs.frozen(kw_only=True)
@@ -83,11 +152,12 @@ class Pruning:
     """The parts of a teacher that a student is made of, and why these.
 
     Attributes:
-        by: The measure (see `MEASURES`).
+        by: The measure that chose layers (see `MEASURES`); "" where none did.
         rows: Training rows that it was measured on; 0 where nothing was measured.
         tokens: Their label tokens.
         loss: The whole teacher's hard loss on them, in nats; None where it was not measured.
         layers: The layers of each stack.
+        width: The heads and channels of these layers; None where all were kept.
     """
 
     by: str
@@ -95,9 +165,17 @@ class Pruning:
     tokens: int = 0
     loss: float | None = None
     layers: tuple[KeptLayers, ...]
+    width: KeptWidth | None = None
+
+    @property
+    def kept(self) -> dict[str, tuple[int, ...]]:
+        """The layers that were kept, by stack."""
+        return {stack.stack: stack.kept for stack in self.layers}
 
     def in_words(self) -> str:
         """What was kept, by which measure, and of what: the end of a sentence."""
         kept = ", ".join(stack.in_words() for stack in self.layers)
         on = f" on {self.tokens:,} tokens of training rows" if self.tokens else ""
-        return f"{kept}, chosen by {MEASURES[self.by]}{on}"
+        chosen = f", chosen by {MEASURES[self.by]}" if self.by else ""
+        width = "" if self.width is None else f", in each of them {self.width.in_words()}, chosen by activation norm"
+        return f"{kept}{chosen}{width}{on}"

@@ -14,7 +14,7 @@ from kdkit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kdkit.api.values import Importance
+    from kdkit.api.values import Importance, Width
 
 BY, TOKENS = "loss", 1000
 
@@ -70,12 +70,14 @@ class Layers(ABC):
     def __attrs_post_init__(self) -> None:
         named = [stack for stack in self.stacks if getattr(self, stack) is not None]
         all_named = " and ".join(f"`{stack}`" for stack in self.stacks)
-        if (self.keep is not None) == bool(named):
+        if (self.keep is not None and named) or not (self.keep or named or self.width):
             raise UsageError(f"give {all_named}, or `keep`: how many layers a measure chooses")
         if named and len(named) < len(self.stacks):
             raise UsageError(f"give {all_named}: {named[0]} alone says nothing of the others")
-        if named and (self.by, self.tokens) != (BY, TOKENS):
-            raise UsageError(f"by and tokens choose layers, and {named[0]} names them; give `keep` instead, or neither")
+        if self.keep is None and self.by != BY:
+            raise UsageError("by chooses layers for `keep`, which is not given; leave it out")
+        if self.keep is None and self.width is None and self.tokens != TOKENS:
+            raise UsageError("tokens says on how much is measured, and with the layers named nothing is; leave it out")
 
     @property
     @abstractmethod
@@ -87,13 +89,32 @@ class Layers(ABC):
         """How many layers of a stack a measure is to keep; None for all."""
 
     @property
-    def named(self) -> dict[str, tuple[int, ...]] | None:
-        """The layers of each stack; None where they are still to be chosen."""
-        return {stack: getattr(self, stack) for stack in self.stacks} if self.keep is None else None
+    def width(self) -> Width | None:
+        """How wide each layer is; None for as wide as the teacher's."""
+        return None
+
+    @property
+    def chooses(self) -> bool:
+        """Whether anything is to be chosen by a measure."""
+        return self.keep is not None or self.width is not None
+
+    def named(self, counts: Mapping[str, int]) -> dict[str, tuple[int, ...]] | None:
+        """The layers of each stack; None where they are to be chosen."""
+        if self.keep is not None:
+            return None
+        given = {stack: getattr(self, stack) for stack in self.stacks}
+        return {stack: given[stack] or tuple(range(counts[stack])) for stack in self.stacks}
+
+    @property
+    def in_words(self) -> str:
+        """What is to be chosen, and by what: the end of a sentence; "" where nothing is."""
+        found = [] if self.keep is None else [f"{self._keep_in_words}, chosen by {MEASURES[self.by]}"]
+        found += [] if self.width is None else ["heads and channels chosen by activation norm"]
+        return f"{'; '.join(found)} once the teacher is there" if found else ""
 
     @property
     @abstractmethod
-    def keep_in_words(self) -> str:
+    def _keep_in_words(self) -> str:
         """How many layers are kept: "20 layers"."""
 
     def wanted(self, counts: Mapping[str, int]) -> dict[str, int]:
@@ -123,10 +144,12 @@ class Layers(ABC):
         Raises:
             UsageError: The teacher has not as many layers as are to be kept.
         """
-        if self.keep is None or self.by == "spacing":
+        stacks: tuple[str, ...] = ()
+        if self.keep is not None and self.by != "spacing":
+            stacks = tuple(stack for stack, wanted in self.wanted(counts).items() if wanted < counts[stack])
+        if not stacks and self.width is None:
             return None
-        stacks = tuple(stack for stack, wanted in self.wanted(counts).items() if wanted < counts[stack])
-        return Measuring(by=self.by, tokens=self.tokens, stacks=stacks) if stacks else None
+        return Measuring(by=self.by, tokens=self.tokens, stacks=stacks, has_width=self.width is not None)
 
     def pruning(self, counts: Mapping[str, int], scores: Importance | None) -> Pruning:
         """The layers to keep: those with the highest scores, and of equal ones the first.
@@ -138,14 +161,18 @@ class Layers(ABC):
         Raises:
             UsageError: More layers cannot be left out than are to be kept.
         """
-        layers = []
+        named, layers = self.named(counts), []
         for stack, wanted in self.wanted(counts).items():
+            if named is not None:
+                layers.append(KeptLayers(stack=stack, count=counts[stack], kept=named[stack]))
+                continue
             measured = None if scores is None else scores.layers.get(stack)
             kept = evenly(counts[stack], wanted) if measured is None else _highest(stack, measured, wanted)
             layers.append(KeptLayers(stack=stack, count=counts[stack], kept=kept, scores=measured))
+        by = self.by if named is None else ""
         if scores is None:
-            return Pruning(by=self.by, layers=tuple(layers))
-        return Pruning(by=self.by, rows=scores.rows, tokens=scores.tokens, loss=scores.loss, layers=tuple(layers))
+            return Pruning(by=by, layers=tuple(layers))
+        return Pruning(by=by, rows=scores.rows, tokens=scores.tokens, loss=scores.loss, layers=tuple(layers))
 
 
 def evenly(count: int, wanted: int) -> tuple[int, ...]:

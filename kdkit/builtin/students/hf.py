@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from kdkit.api.lora import Lora  # noqa: TC001 - the type of a field, which is resolved
 from kdkit.api.options import one_of, option
-from kdkit.api.values import MEASURES
 from kdkit.builtin.students.from_teacher import evenly
 from kdkit.errors import UsageError
 
@@ -126,22 +125,19 @@ class HFStudent(ABC):
                 "from_teacher needs a teacher that is a model, and this one is recorded logits; give model or config"
             )
         layers: Layers = self.from_teacher
-        if layers.named is not None:
-            return models.config_with_layers(teacher_config, layers.named)
-        return _of_that_many(teacher_config, layers)
+        config = _config_of(teacher_config, layers)
+        return config if layers.width is None else models.config_of_width(config, layers.width)
 
     @property
     def chooses(self) -> bool:
         """Whether a measure chooses the teacher's layers that it is made of."""
-        return self.from_teacher is not None and self.from_teacher.named is None
+        return self.from_teacher is not None and bool(self.from_teacher.chooses)
 
     @property
     def choice_in_words(self) -> str:
-        """How many layers are chosen, and by what; "" where none are."""
-        if not self.chooses:
-            return ""
-        layers: Layers = self.from_teacher
-        return f"{layers.keep_in_words}, chosen by {MEASURES[layers.by]} once the teacher is there"
+        """What is chosen, and by what; "" where nothing is."""
+        words: str = self.from_teacher.in_words if self.chooses else ""
+        return words
 
     def measuring(self, teacher_folder: Path) -> Measuring | None:
         """What has to be measured of the teacher; None where nothing has."""
@@ -164,23 +160,25 @@ class HFStudent(ABC):
         assert measuring is not None, "it is asked for where something has to be measured"
         module = models.load_model(str(teacher_folder), self.model_kind.auto, device=device).eval()
         model = self._ready(module, teacher_tokenizer)
-        return models.rank_layers(model, self.from_teacher.stacks, rows, measuring, progress)
+        return models.measure_importance(model, self.from_teacher.stacks, rows, measuring, progress)
 
     def choose(self, teacher_folder: Path, scores: Importance | None) -> Pruning:
         """The teacher's layers that it is to be made of."""
         from kdkit import models
 
-        chosen: Pruning = self.from_teacher.pruning(self._counts(teacher_folder), scores)
-        kept = {stack.stack: stack.kept for stack in chosen.layers}
-        models.config_with_layers(models.read_config(str(teacher_folder)), kept)
-        return chosen
+        layers: Layers = self.from_teacher
+        chosen, config = layers.pruning(self._counts(teacher_folder), scores), models.read_config(str(teacher_folder))
+        config = models.config_with_layers(config, chosen.kept)
+        if layers.width is None:
+            return chosen
+        assert scores is not None, "the width is measured"
+        return attrs.evolve(chosen, width=models.choose_width(config, layers.width, chosen.kept["layers"], scores))
 
-    def made_of(self, chosen: Pruning) -> Self:
-        """The same student, of the layers that were chosen."""
-        kept = {stack.stack: stack.kept for stack in chosen.layers}
-        student: Any = self
-        made: Self = attrs.evolve(student, from_teacher=type(self.from_teacher)(**kept))
-        return made
+    def build_pruned(
+        self, pruning: Pruning, teacher_tokenizer: Tokenizer, teacher_folder: Path, *, seed: int, device: str
+    ) -> TextModel:
+        """The student before training, of what was chosen of its teacher."""
+        return self._built(teacher_tokenizer, teacher_folder, pruning, seed=seed, device=device)
 
     def _counts(self, teacher_folder: Path) -> dict[str, int]:
         from kdkit import models
@@ -195,6 +193,22 @@ class HFStudent(ABC):
 
     def build(self, teacher_tokenizer: Tokenizer, teacher_folder: Path | None, *, seed: int, device: str) -> TextModel:
         """The student before training."""
+        pruning = None
+        if self.from_teacher is not None:
+            assert teacher_folder is not None, "model_config refuses this before anything is made"
+            assert not self.chooses, "then `build_pruned` is called"
+            pruning = self.choose(teacher_folder, None)
+        return self._built(teacher_tokenizer, teacher_folder, pruning, seed=seed, device=device)
+
+    def _built(
+        self,
+        teacher_tokenizer: Tokenizer,
+        teacher_folder: Path | None,
+        pruning: Pruning | None,
+        *,
+        seed: int,
+        device: str,
+    ) -> TextModel:
         from kdkit import models
 
         tokenizer, auto = self.load_tokenizer(teacher_tokenizer), self.model_kind.auto
@@ -203,10 +217,11 @@ class HFStudent(ABC):
         elif self.config is not None:
             module = models.new_model(self._new_config(self.config, tokenizer), seed=seed).to(device)
         else:
-            kept = self.from_teacher.named
-            assert kept is not None, "the layers are chosen by now"
-            assert teacher_folder is not None, "model_config refuses this before anything is made"
-            module = models.keep_layers(models.load_model(str(teacher_folder), auto), kept, seed=seed).to(device)
+            assert pruning is not None, "a student with neither model nor config is made of its teacher"
+            module = models.keep_layers(models.load_model(str(teacher_folder), auto), pruning.kept, seed=seed)
+            if pruning.width is not None:
+                module = models.keep_width(module, pruning.width, seed=seed)
+            module = module.to(device)
         if teacher_folder is not None:
             self._write_like(module, models.generation_of(teacher_folder))
         model = self._opened(module, tokenizer)
@@ -237,16 +252,18 @@ class HFStudent(ABC):
         """A module that was loaded or made, as a model."""
 
 
-def _of_that_many(teacher_config: Any, layers: Layers) -> Any:
-    """The configuration of a student of so many layers; where they differ in size, about as large as the chosen ones.
+def _config_of(teacher_config: Any, layers: Layers) -> Any:
+    """The configuration of a student of some layers; of layers that are still to be chosen, about as large.
 
     Raises:
-        UsageError: The teacher has not so many.
+        UsageError: The teacher has no such layers, or not so many.
     """
     from kdkit import models
 
     counts = models.layer_counts(teacher_config, layers.stacks)
-    wanted = layers.wanted(counts)
+    named, wanted = layers.named(counts), layers.wanted(counts)
+    if named is not None:
+        return models.config_with_layers(teacher_config, named)
     try:
         return models.config_with_layers(teacher_config, {side: evenly(counts[side], wanted[side]) for side in counts})
     except UsageError:  # no such model has these in that order

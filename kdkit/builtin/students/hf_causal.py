@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.api.options import option
+from kdkit.api.values import Width  # noqa: TC001 - options are read off the hints of fields
 from kdkit.builtin.students.from_teacher import Layers, by_option, count_option, layers_option, tokens_option
 from kdkit.builtin.students.hf import HFStudent
 from kdkit.system.wording import plural
@@ -28,13 +29,18 @@ class FromTeacher(Layers):
     layers: tuple[int, ...] | None = layers_option("The teacher's layers")
     keep: int | None = count_option("How many layers to keep, chosen by `by`.")
     by: str = by_option()
+    width: Width | None = option(
+        "Narrower layers: fewer attention heads and feed-forward channels, chosen by activation norm; of models of "
+        "Llama's shape.",
+        default=None,
+    )
     tokens: int = tokens_option()
 
     def _wanted(self, stack: str) -> int | None:  # noqa: ARG002 - it has one
         return self.keep
 
     @property
-    def keep_in_words(self) -> str:
+    def _keep_in_words(self) -> str:
         """How many layers are kept."""
         return plural(self.keep or 0, "layer")
 

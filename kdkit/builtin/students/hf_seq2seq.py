@@ -59,7 +59,7 @@ class FromTeacher(Layers):
         return self.keep.encoder if stack == "encoder_layers" else self.keep.decoder
 
     @property
-    def keep_in_words(self) -> str:
+    def _keep_in_words(self) -> str:
         """How many layers are kept."""
         wanted = {stack: self._wanted(stack) for stack in self.stacks}
         encoder, decoder = ("all" if count is None else str(count) for count in wanted.values())

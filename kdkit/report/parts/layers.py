@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 LEFT = (("truth", "loss", "hard"), ("truth", "tokens", "bits_per_byte"), ("teacher", "tokens", "agreement"))
-"""What is told of the untouched student: against what, the suite and the metric."""
+"""The scores of the untouched student that are shown: against what, the suite and the metric."""
 COMPARED = ("teacher", "untouched", LABELS_ONLY, "student")
 
 
@@ -67,7 +67,7 @@ def _left(facts: RunFacts) -> Table | None:
 
 
 def _cell(score: Score | None) -> Cell:
-    return Cell("–") if score is None else Cell(formats.metric(score.value), formats.interval(score))
+    return Cell(formats.NONE) if score is None else Cell(formats.metric(score.value), formats.interval(score))
 
 
 def _title(stack: KeptLayers) -> str:

@@ -74,7 +74,7 @@ def test_the_report_says_what_it_did_to_the_teacher(run_dir):
     page = (run_dir / "report.md").read_text()
     assert "## What fine-tuning did to the teacher" in page
     assert "Fine-tuning made the teacher better: hard loss" in page
-    assert "Fine-tuning made the teacher better" in closing_text(run_dir)
+    assert f"{hard.after.value:.3f} after (better)" in closing_text(run_dir)
 
 
 def test_a_teacher_that_fine_tuning_made_worse_is_called_that(run_dir):
@@ -84,6 +84,12 @@ def test_a_teacher_that_fine_tuning_made_worse_is_called_that(run_dir):
     said = fine_tuning.sentence(evolve(facts, evaluation=evolve(facts.evaluation, fine_tuning=(worse,))))
     assert said is not None
     assert said.startswith("Fine-tuning made the teacher worse: hard loss")
+    facts_of_worse = evolve(facts, evaluation=evolve(facts.evaluation, fine_tuning=(worse,)))
+    assert [line[:12] for line in fine_tuning.in_short(facts_of_worse)] == [
+        "hard loss 5.",
+        "train it for",
+        "or leave tea",
+    ]
     alike = evolve(hard, difference=evolve(hard.difference, value=0.1, low=-0.3, high=0.5))
     said = fine_tuning.sentence(evolve(facts, evaluation=evolve(facts.evaluation, fine_tuning=(alike,))))
     assert said is not None

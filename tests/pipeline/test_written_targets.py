@@ -74,7 +74,7 @@ def test_rows_of_prompts_alone_are_planned_and_shown_before_they_are_written(fol
     stages = {stage.name: stage for stage in make_plan(recipe, folder / "none", Silent()).stages}
     assert list(stages)[2:4] == ["teacher", "write"]
     assert stages["write"].work.startswith(
-        "targets of 40 training rows drawn at temperature 1, 6 tokens at most (unless the store has them)"
+        "targets of 40 training rows drawn at temperature 1, 6 tokens at most (unless the store has them), which later"
     )
     assert stages["write"].tokens == 40 * 6
     shown = shown_rows(recipe, recipe.data.stream_prompts and load(recipe), 2)
@@ -113,7 +113,8 @@ def test_report_card_and_terminal_say_who_wrote_the_targets(run_dir):
     assert "## Who wrote the training targets" in page
     assert said in page
     assert "the hard loss is against these texts" in page
-    assert said in " ".join(closing_text(run_dir).split())
+    short = f"written by the teacher: {facts['rows']} rows, {facts['cut']} cut and kept, {facts['empty']} empty"
+    assert short in closing_text(run_dir)
     assert (
         "distilled from texts that a teacher wrote and its cached logits"
         in (run_dir / "student" / "best" / "README.md").read_text()

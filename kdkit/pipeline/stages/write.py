@@ -58,8 +58,8 @@ def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
     writing, rows = _writing(recipe), found.written_rows
     each = f"{writing.max_new_tokens:,} tokens at most"
     return Planned(
-        work=f"targets of {plural(rows, 'training row')} {writing.in_words}, {each} (unless the store has them); "
-        "the numbers of the stages below are for texts of that length",
+        work=f"targets of {plural(rows, 'training row')} {writing.in_words}, {each} (unless the store has them), "
+        "which later stages are planned with",
         tokens=rows * writing.max_new_tokens,
     )
 

@@ -161,10 +161,10 @@ def _is_first(pair: Pair) -> bool:
 
 def _foot(facts: RunFacts, found: Conclusion, folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Labels and lines: what the student costs, where it is, how it is used, and what to do next."""
-    if (tuned := fine_tuning.sentence(facts)) is not None:
-        yield "teacher", (tuned,)
-    if (targets := written.sentence(facts)) is not None:
-        yield "targets", (targets,)
+    if tuned := fine_tuning.in_short(facts):
+        yield "teacher", tuned
+    if targets := written.in_short(facts):
+        yield "targets", targets
     if price := _price(facts.evaluation.costs):
         yield "cost", (price,)
     student, step = student_folder(facts), next_step(facts, found)

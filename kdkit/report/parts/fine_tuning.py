@@ -35,7 +35,7 @@ def of_run(facts: RunFacts) -> Part | None:
 
 def sentence(facts: RunFacts) -> str | None:
     """Whether the teacher is better for it, by its hard loss; None where that is not known."""
-    change = next((each for each in facts.evaluation.fine_tuning if each.difference.metric == "hard"), None)
+    change = _hard(facts)
     if change is None:
         return None
     values = f"hard loss {formats.metric(change.before.value)} before, {formats.metric(change.after.value)} after"
@@ -44,6 +44,20 @@ def sentence(facts: RunFacts) -> str | None:
     if change.difference.value > 0:
         return f"Fine-tuning made the teacher worse: {values}; {CURE}."
     return f"Fine-tuning made the teacher better: {values}."
+
+
+def in_short(facts: RunFacts) -> tuple[str, ...]:
+    """The same in lines that a terminal has room for."""
+    change = _hard(facts)
+    if change is None:
+        return ()
+    before, after = (formats.metric(each.value) for each in (change.before, change.after))
+    line = f"hard loss {before} before fine-tuning, {after} after ({change.difference.verdict})"
+    return (line, *CURE.rsplit(", ", 1)) if change.difference.verdict == "worse" else (line,)
+
+
+def _hard(facts: RunFacts) -> Change | None:
+    return next((each for each in facts.evaluation.fine_tuning if each.difference.metric == "hard"), None)
 
 
 def _row(change: Change) -> Row:

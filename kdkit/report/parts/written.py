@@ -9,6 +9,7 @@ from kdkit.report.page.document import Part
 from kdkit.report.read.files import as_table
 from kdkit.runs.facts_table import from_facts
 from kdkit.runs.stage_facts import TargetsWritten
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from kdkit.report.read.run import RunFacts
@@ -29,9 +30,25 @@ def of_run(facts: RunFacts) -> Part | None:
 
 def sentence(facts: RunFacts) -> str | None:
     """How many targets the teacher wrote; None where rows had their own, or they are not written yet."""
+    told = _told(facts)
+    return None if told is None else f"{capital(told.in_words(keeps_cut=_keeps_cut(facts)))}."
+
+
+def in_short(facts: RunFacts) -> tuple[str, ...]:
+    """The same in lines that a terminal has room for."""
+    told = _told(facts)
+    if told is None:
+        return ()
+    cut = f"{told.cut:,} cut{' and kept' if _keeps_cut(facts) else ''}"
+    return (f"written by the teacher: {plural(told.rows, 'row')}, {cut}, {told.empty:,} empty",)
+
+
+def _keeps_cut(facts: RunFacts) -> bool:
+    return bool(as_table(facts.table("teacher").get("write_targets")).get("keep_cut"))
+
+
+def _told(facts: RunFacts) -> TargetsWritten | None:
     entry = as_table(as_table(facts.run.get("stages")).get(TargetsWritten.stage))
     if entry.get("status") != "done":
         return None
-    told = from_facts(TargetsWritten, as_table(entry.get("facts")), where=f"the stage {TargetsWritten.stage}")
-    writing = as_table(facts.table("teacher").get("write_targets"))
-    return f"{capital(told.in_words(keeps_cut=bool(writing.get('keep_cut'))))}."
+    return from_facts(TargetsWritten, as_table(entry.get("facts")), where=f"the stage {TargetsWritten.stage}")

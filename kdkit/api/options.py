@@ -177,9 +177,9 @@ class Evaluation:
         check=_no_suite_twice,
     )
     headline: str = option(
-        'The metric that verdict and comparisons are about: "SUITE.METRIC" of one of the suites. By default the one '
-        "that picks the best epoch, if that is a metric other than F1; else exact_match, where targets are short; else "
-        "F1.",
+        'The metric that verdict and comparisons are about: "SUITE.METRIC" of one of the suites, or what '
+        "needs no texts (acceptance of tokens, for a draft). By default the one that picks the best epoch, if that is "
+        "a metric other than F1; else exact_match, where targets are short; else F1.",
         default="",
         neutral="",
     )

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from kdkit.api.values import Example
 
 
+OF_TEACHER = ("tokens.acceptance", "tokens.agreement", "tokens.top_5_agreement")
+"""Of what kdkit measures without texts, that which tells how a student is like its teacher."""
+MEASURED = ("loss.hard", "tokens.bits_per_byte", "tokens.perplexity", "tokens.accuracy", *OF_TEACHER)
+"""What kdkit itself measures, without a suite, that a report may be about."""
+
+
 @attrs.frozen
 class NamedSuite:
     """A metric suite under the name that the recipe gives it: what `Score.suite` says."""

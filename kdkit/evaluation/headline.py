@@ -2,7 +2,7 @@
 
 It is, in this order:
 
-1. `evaluation.headline`;
+1. `evaluation.headline`: a metric of a suite, or one that kdkit measures without texts;
 2. the metric that picks the best epoch, unless that is an F1: `text.f1` is the default, and so nobody's choice;
 3. `exact_match` of the first suite, where targets are short: of a date or a name, F1 counts digits and hyphens;
 4. the metric that picks the best epoch; else `f1` of the first suite; else its first metric.

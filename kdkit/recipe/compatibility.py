@@ -8,6 +8,7 @@ import attrs
 
 from kdkit.api.interfaces import FeatureLoss, HeadCodec, SampledCodec, SampledLoss, SparseCodec, TemperedLoss
 from kdkit.api.schedules import Schedule
+from kdkit.api.suites import MEASURED, OF_TEACHER
 from kdkit.api.values import Direction
 from kdkit.errors import UsageError
 from kdkit.plugins.checks import did_you_mean
@@ -219,15 +220,39 @@ def _check_headline(recipe: Recipe, corpus: Corpus) -> None:
     evaluation, asked = recipe.evaluation, recipe.evaluation.headline
     if not asked:
         return
+    if asked in MEASURED:
+        _check_measured(recipe)
+        return
     examples = corpus.held_out[: evaluation.rows or None]
     there = [metric for named in evaluation.suites for metric in _metrics(named, examples)]
     if asked not in there:
-        hint = did_you_mean(asked, there)
-        raise UsageError(f'evaluation.headline = "{asked}": the suites have {", ".join(there)}{hint}')
+        hint = did_you_mean(asked, [*there, *MEASURED])
+        of_suites = f"the suites have {', '.join(there)}" if there else "there are no suites"
+        raise UsageError(
+            f'evaluation.headline = "{asked}": {of_suites}; kdkit itself measures {", ".join(MEASURED)}{hint}'
+        )
     if evaluation.direction_of(asked) is Direction.NEITHER:
         raise UsageError(
             f'evaluation.headline = "{asked}", of which neither more nor less is better; take a metric that can say '
             "which model is better"
+        )
+
+
+def _check_measured(recipe: Recipe) -> None:
+    """Likeness to a teacher needs its distributions, and acceptance all of them."""
+    asked, codec = recipe.evaluation.headline, recipe.codec
+    if asked not in OF_TEACHER:
+        return
+    if not recipe.loss.needs_teacher:
+        raise UsageError(
+            f'evaluation.headline = "{asked}" compares the student with its teacher, which this loss does not ask; set '
+            "loss.alpha above 0, or another headline"
+        )
+    is_sample = isinstance(codec, SampledCodec) and codec.is_sample
+    if is_sample or (asked == "tokens.acceptance" and isinstance(codec, SparseCodec)):
+        raise UsageError(
+            f'evaluation.headline = "{asked}" needs the teacher\'s whole distributions, of which the codec '
+            f'"{recipe.names["codec"]}" keeps a part; set codec.name = "subspace" or "u8-lz4", or another headline'
         )
 
 

@@ -67,6 +67,18 @@ def test_without_a_soft_loss_nothing_is_captured(tmp_path):
             {"evaluation__headline": "exact_match"},
             r'"exact_match": the suites have .*; did you mean "text.exact_match"',
         ),
+        (
+            {"evaluation__headline": "tokens.acceptence"},
+            r'the suites have .*; kdkit itself measures loss\.hard, .*; did you mean "tokens\.acceptance"\?',
+        ),
+        (
+            {"evaluation__headline": "tokens.acceptance", "loss__alpha": 0.0},
+            r"compares the student with its teacher, which this loss does not ask; set loss\.alpha above 0",
+        ),
+        (
+            {"evaluation__headline": "tokens.acceptance", "codec": {"name": "topk"}, "loss__temperature": 1.0},
+            r'needs the teacher\'s whole distributions, of which the codec "topk" keeps a part',
+        ),
         ({"teacher__fine_tune__best_by": "text.f2"}, r'teacher.fine_tune.best_by = "text.f2"'),
         (
             {"teacher__fine_tune__best_by": "soft"},

@@ -322,6 +322,17 @@ def test_the_headline_that_the_run_decided_on_leads_everywhere(tmp_path):
     assert lines(stats)[0][2] == "exact match"
 
 
+def test_a_score_of_tokens_against_the_teacher_may_be_the_headline(tmp_path):
+    folder = write_run_folder(tmp_path / "run", rows=200)
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    write_json(folder / "evaluation.json", evaluation | {"headline": "tokens.agreement"})
+    pair = pairs.headline(read_run(folder))
+    assert (pair.suite, pair.metric, pair.against) == ("tokens", "agreement", "teacher")
+    assert summary(folder)["headline"] == "tokens.agreement"
+    assert "ame token as the teacher" in assemble(read_run(folder)).verdict.support
+    assert headline_name(compared([folder])) == "tokens.agreement"
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.5, 1234.5, None])
 def test_scores_and_curves_of_a_single_value_are_drawn(tmp_path, value):
     folder = write_run_folder(tmp_path / "run", rows=12)
@@ -643,7 +654,7 @@ def test_the_invented_lines_have_the_keys_of_real_ones(folder, real_folder, name
             (line.get("stage"), line.get("kind"), key, type(value))
             for line in lines
             for key, value in line.items()
-            if not key.startswith("text.") and key not in {"id", "text"}
+            if not key.startswith("text.") and key not in {"id", "text", "is_cut"}
         }
 
     assert kinds(folder) == kinds(real_folder)

@@ -144,7 +144,7 @@ def _chosen(facts: RunFacts, found: Conclusion, rows: int) -> list[tuple[Pair, .
     first = None if found.pair is None else _key(found.pair)
     if all(pair.suite in NO_SUITES for pair in every):
         told = [pair for pair in every if pair.metric in WITHOUT_SUITES]
-        return alike(sorted(told, key=lambda pair: WITHOUT_SUITES.index(pair.metric)))[:rows]
+        return alike(sorted(told, key=lambda pair: (_key(pair) != first, WITHOUT_SUITES.index(pair.metric))))[:rows]
     wanted = sorted(filter(_is_first, every), key=lambda pair: (_key(pair) != first, pair.metric not in BEST_KNOWN))
     groups = alike(wanted)
     finest = [group for key in FINEST for group in groups if _key(group[0])[1:] == key]

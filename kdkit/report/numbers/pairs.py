@@ -137,12 +137,12 @@ def models(found: Sequence[Pair]) -> list[str]:
 
 def headline(facts: RunFacts) -> Pair | None:
     """The metric that the verdict is about."""
-    first = _headline(facts)
-    if first == WITHOUT_SUITES:
-        return next((pair for pair in losses(facts) if f"{pair.suite}.{pair.metric}" == first), None)
-    found = pairs(facts, against="truth")
-    whole = (pair for pair in found if not pair.is_part)
-    return next((pair for pair in found if f"{pair.suite}.{pair.metric}" == first), next(whole, None))
+    first, of_truth = _headline(facts), pairs(facts, against="truth")
+    every = [*of_truth, *losses(facts), *pairs(facts, against="teacher")]
+    found = next((pair for pair in every if f"{pair.suite}.{pair.metric}" == first), None)
+    if found is not None or first == WITHOUT_SUITES:
+        return found
+    return next((pair for pair in of_truth if not pair.is_part), None)
 
 
 def _all(facts: RunFacts) -> list[Pair]:

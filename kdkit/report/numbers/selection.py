@@ -94,6 +94,10 @@ def headline(stats: Statistics) -> RowKey | None:
     mine, runs = stats.of_student("truth"), [run for each in stats.configurations for run in each.runs]
     of_suites = [key for key in [*mine, *stats.of_student("truth", parts=True)] if key.suite not in NO_SUITES]
     named = {f"{key.suite}.{key.metric}": key for key in of_suites}
+    measured = [key for key in [*stats.of_student("teacher"), *mine] if key.suite in NO_SUITES]
+    asked = next((run.headline for run in runs), "")
+    if chosen := next((key for key in measured if f"{key.suite}.{key.metric}" == asked), None):
+        return chosen
     decided = next((run.headline for run in runs if run.headline in named), "")
     best_by = [str(run.recipe.get("training.best_by")) for run in runs]
     found = headline_of(

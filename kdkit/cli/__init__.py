@@ -35,6 +35,7 @@ VERBS = {
     "plan": "Show what a run would do, compute and write.",
     "capture": "Capture a part of a recipe's logits, alongside other processes.",
     "recipes": "List, show and check recipes.",
+    "explain": "Explain an option of recipes, and say where one sets it.",
     "cache": "Inspect captured logits; verify, merge, repair and convert them.",
     "codec": "Compare codecs on real logits.",
     "predict": "Generate text with a distilled student.",

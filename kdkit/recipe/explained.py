@@ -122,14 +122,15 @@ def explained(asked: str, plugins: Plugins, settings: Settings | None = None) ->
     for each in known:
         by_name.setdefault(each.option.name, []).append(each.path)
     meant = paths_of(asked.rpartition(".")[2], by_name)
-    for matches in (
-        lambda each: each.path == asked,
-        lambda each: each.path.partition(".")[0] == asked and each.path.count(".") == 1,
-        lambda each: each.path in meant and ("." not in asked or each.path.startswith(asked.partition(".")[0] + ".")),
-    ):
-        found = [each for each in known if matches(each)]
-        if found:
-            return found
+    section = f"{asked.partition('.')[0]}." if "." in asked else ""
+    chosen = (
+        [each for each in known if each.path == asked],
+        [each for each in known if each.path.count(".") == 1 and each.path.startswith(f"{asked}.")],
+        [each for each in known if each.path in meant and each.path.startswith(section)],
+    )
+    found = next(filter(None, chosen), None)
+    if found is not None:
+        return found
     near = get_close_matches(asked, [*by_name, *(each.path for each in known)], n=1)
     hint = f'; did you mean "{near[0]}"?' if near else f"; the sections are {', '.join(SECTIONS)}"
     where = f' of the components of "{settings.recipe.name}"' if settings is not None else ""

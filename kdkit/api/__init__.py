@@ -27,6 +27,7 @@ from kdkit.api.options import (
 from kdkit.api.schedules import EachValue, Schedule, value_at, values_of
 from kdkit.api.trackers import TRACKING_FOLDER, require_package, tracking_id
 from kdkit.api.values import *  # noqa: F403 - the same
+from kdkit.api.vocabulary import Vocabulary
 from kdkit.system.files import size_text, user_path
 from kdkit.system.progress import Progress, Silent, StageShown, Task
 
@@ -49,6 +50,7 @@ __all__ = [
     "Task",
     "TokenLimits",
     "Training",
+    "Vocabulary",
     "at_least_one",
     "hookimpl",
     "not_negative",

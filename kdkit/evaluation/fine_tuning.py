@@ -51,5 +51,16 @@ def changes_of(evidence: Evidence, before: Answers, after: Answers) -> tuple[Cha
     return tuple(found)
 
 
+def bits_per_byte(evidence: Evidence, answers: Answers) -> Interval | None:
+    """The bits that a model takes for a byte of the labels; None where none of them has any.
+
+    Args:
+        evidence: Of the held-out rows as the model's tokenizer splits them, without any scores yet.
+        answers: What the model says of these.
+    """
+    evidence.add_tokens(BEFORE, answers.tokens, answers.losses)
+    return next((_interval(each) for each in evidence.scores if each.metric == "bits_per_byte"), None)
+
+
 def _interval(of: Interval) -> Interval:
     return Interval(**{name: getattr(of, name) for name in attrs.fields_dict(Interval)})

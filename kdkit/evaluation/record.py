@@ -1,12 +1,13 @@
 """`evaluation.json`: the results of an evaluation, as one typed record with one writer and one reader.
 
 {"format": 1, "split", "rows", "headline", "scores", "calibration", "validation_scores", "differences", "costs",
- "baselines", "fine_tuning"}
+ "baselines", "fine_tuning", "vocabulary"}
 
 A number that is not known is null there and NaN or None here. A file without a format number was made before there was
 one; it may lack `validation_scores`, `differences`, `calibration` and `baselines`, and is read as the newest. Where a
-score does not say which values are better, the names that had been in use until then say it. `headline` and
-`fine_tuning` were added to format 1; a file without the first has not decided on one.
+score does not say which values are better, the names that had been in use until then say it. `headline`,
+`fine_tuning` and `vocabulary` were added to format 1; a file without the first has not decided on one, and one without
+the last is of a run that trimmed no vocabulary.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import attrs
 
 from kdkit.api.values import Cost, Difference, Direction, Interval, Report, Score
 from kdkit.errors import DamagedData, Mismatch, MissingInput
+from kdkit.runs.stage_facts import TrimmedVocabulary
 from kdkit.system.files import write_json
 from kdkit.system.reading import read_json
 
@@ -95,6 +97,21 @@ class Change:
 
 
 @attrs.frozen(kw_only=True)
+class VocabularyCost:
+    """What trimming the teacher's vocabulary costs on the held-out rows.
+
+    Attributes:
+        facts: What stays, and how many tokens are read.
+        before: Bits per byte of the whole model.
+        after: Of the trimmed one, before it was fine-tuned.
+    """
+
+    facts: TrimmedVocabulary
+    before: Interval
+    after: Interval
+
+
+@attrs.frozen(kw_only=True)
 class EvaluationRecord:
     """An evaluation.
 
@@ -109,6 +126,7 @@ class EvaluationRecord:
         baselines: What is known of each baseline; empty where there was none.
         headline: The metric that verdicts are about, as "SUITE.METRIC"; empty where an older kdkit did not decide it.
         fine_tuning: What fine-tuning did to the teacher; empty where a trained model was not fine-tuned.
+        vocabulary: What trimming the teacher's vocabulary costs; None where it was not trimmed.
     """
 
     split: str
@@ -121,6 +139,7 @@ class EvaluationRecord:
     baselines: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
     headline: str = ""
     fine_tuning: tuple[Change, ...] = ()
+    vocabulary: VocabularyCost | None = None
 
 
 def write(folder: Path, record: EvaluationRecord) -> None:
@@ -137,6 +156,7 @@ def write(folder: Path, record: EvaluationRecord) -> None:
         "costs": {model: as_json(each) for model, each in record.costs.items()},
         "baselines": record.baselines,
         "fine_tuning": list(map(as_json, record.fine_tuning)),
+        **({"vocabulary": as_json(record.vocabulary)} if record.vocabulary is not None else {}),
     }
     write_json(folder / FILE, table)
 
@@ -168,7 +188,7 @@ def read_report(folder: Path) -> Report:
     return Report(run_dir=folder, scores=record.scores, costs=record.costs, headline=record.headline)
 
 
-def as_json(value: Score | Difference | Cost | Calibration | Change) -> dict[str, Any]:
+def as_json(value: Score | Difference | Cost | Calibration | Change | VocabularyCost) -> dict[str, Any]:
     """One part of the record as JSON: names first, then numbers; an unknown number is null."""
     table = attrs.asdict(value)
     if isinstance(value, Interval):
@@ -198,6 +218,7 @@ def _record(table: Mapping[str, Any]) -> EvaluationRecord:
         baselines={model: dict(facts) for model, facts in table.get("baselines", {}).items()},
         headline=_text(table, "headline") if "headline" in table else "",
         fine_tuning=tuple(map(_change, table.get("fine_tuning", ()))),
+        vocabulary=_vocabulary(table["vocabulary"]) if "vocabulary" in table else None,
     )
 
 
@@ -214,11 +235,18 @@ def _named(kind: type[_Entry], entry: Mapping[str, Any]) -> _Entry:
 
 
 def _change(entry: Mapping[str, Any]) -> Change:
-    before, after = (
-        Interval(count=_count(each["count"]), **{end: _number(each[end]) for end in ("value", "low", "high")})
-        for each in (entry["before"], entry["after"])
-    )
+    before, after = map(_interval, (entry["before"], entry["after"]))
     return Change(before=before, after=after, difference=_named(Difference, entry["difference"]))
+
+
+def _vocabulary(entry: Mapping[str, Any]) -> VocabularyCost:
+    facts = {name: _count(entry["facts"][name]) for name in attrs.fields_dict(TrimmedVocabulary)}
+    before, after = map(_interval, (entry["before"], entry["after"]))
+    return VocabularyCost(facts=TrimmedVocabulary(**facts), before=before, after=after)
+
+
+def _interval(entry: Mapping[str, Any]) -> Interval:
+    return Interval(count=_count(entry["count"]), **{end: _number(entry[end]) for end in ("value", "low", "high")})
 
 
 def _cost(entry: Mapping[str, Any]) -> Cost:

@@ -41,6 +41,7 @@ from kdkit.models.tokenizers import (
     tokenizer_digest,
     train_bpe,
 )
+from kdkit.models.vocabulary import check_trimmable
 from kdkit.models.weights import check_weights, unchanged, weight_files, weights_digest
 from kdkit.models.width import choose_width, config_of_width, keep_width
 
@@ -59,6 +60,7 @@ __all__ = [
     "check_lora",
     "check_reopens",
     "check_same_tokenizer",
+    "check_trimmable",
     "check_weights",
     "choose_width",
     "config_from",

@@ -8,6 +8,7 @@ from kdkit.errors import MissingInput
 from kdkit.models.adapter_folders import added_to_base, is_adapter
 from kdkit.models.distributions import PREFIX, place_of
 from kdkit.models.gguf_files import SUFFIX, converted
+from kdkit.models.trimmed_folders import trimming_of, with_weights
 from kdkit.models.weights import weight_files
 from kdkit.system.files import user_path
 from kdkit.system.reading import check_regular_files
@@ -20,7 +21,8 @@ TOKENIZER_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.spm", "*.tokenize
 def find_folder(name: str, *, weights: bool) -> Path:
     """The folder of a model: a local one as it is, or what a GGUF file is converted to, or a snapshot of a hub model.
 
-    Of a folder with adapters alone, that of the model which they and their base are together.
+    Of a folder with adapters alone, that of the model which they and their base are together; of one with a trimmed
+    vocabulary, that which has the weights too.
 
     Args:
         name: The path of a folder or of a GGUF file; or `dist:NAME/PATH` for one that an installed distribution holds;
@@ -32,10 +34,12 @@ def find_folder(name: str, *, weights: bool) -> Path:
         UsageError: A GGUF file cannot be converted, or adapters cannot be added to their base.
     """
     folder = _folder_of(name, weights=weights)
-    if not is_adapter(folder):
-        return folder
-    folder = _folder_of(name, weights=True)
-    return added_to_base(folder, lambda base: find_folder(base, weights=True), TOKENIZER_FILES)
+    if is_adapter(folder):
+        folder = _folder_of(name, weights=True)
+        return added_to_base(folder, lambda base: find_folder(base, weights=True), TOKENIZER_FILES)
+    if weights and trimming_of(folder) is not None:
+        return with_weights(folder, lambda whole: find_folder(whole, weights=True))
+    return folder
 
 
 def name_for_others(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -18,6 +18,7 @@ from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss, loss_at
 from kdkit.pipeline.needed_logits import captured_targets
 from kdkit.pipeline.students import untrained
+from kdkit.pipeline.vocabulary import whole_teacher
 from kdkit.runs.stage_facts import BaselineMade, Captured
 from kdkit.store.rows import rows_of
 
@@ -43,6 +44,8 @@ class Asked:
         answers: What each model's forward pass says.
         validation: The validation rows and what the student's says of them, where other rows are held out.
         fine_tuning: What the teacher's says before and after it was fine-tuned, where a trained model was.
+        vocabulary: The rows as the teacher's whole and trimmed vocabularies split them, and what the two models say of
+            these; empty where none was trimmed.
     """
 
     held_out: Rows
@@ -51,6 +54,7 @@ class Asked:
     answers: dict[str, Answers]
     validation: tuple[Rows, Answers] | None
     fine_tuning: tuple[Answers, Answers] | None = None
+    vocabulary: tuple[tuple[Rows, Answers], ...] = ()
 
 
 def ask_all(run: Run, corpus: Corpus) -> Asked:
@@ -79,6 +83,7 @@ def ask_all(run: Run, corpus: Corpus) -> Asked:
         answers=answers,
         validation=validation,
         fine_tuning=_fine_tuning(run, corpus, _on_labels(questions)),
+        vocabulary=tuple(_vocabulary(run, corpus, _on_labels(questions))),
     )
 
 
@@ -104,6 +109,19 @@ def _fine_tuning(run: Run, corpus: Corpus, questions: Questions) -> tuple[Answer
     with closing(teacher.build(run.own_targets(corpus), seed=seed, device=run.device)) as untuned:
         untuned.module.to(dtype)
         return questions.answers(untuned), after
+
+
+def _vocabulary(run: Run, corpus: Corpus, questions: Questions) -> Iterator[tuple[Rows, Answers]]:
+    """The held-out rows and what the teacher says of them, with its whole vocabulary and trimmed, untrained both."""
+    recipe, whole = run.recipe, whole_teacher(run.recipe)
+    if whole is None:
+        return
+    trimmed: Any = recipe.teacher
+    for teacher in (whole, attrs.evolve(whole, model=trimmed.model, tokenizer="")):
+        folder = teacher.find_folder()
+        with contextlib.closing(teacher.open(folder, recipe.data, corpus, device=run.device)) as opened:
+            rows = rows_of(corpus.held_out, opened.tokenizer, recipe.encoding, at_most=recipe.evaluation.rows)
+            yield rows, attrs.evolve(questions, rows=rows).answers(opened.model)
 
 
 def _questions(run: Run, student: TextModel, held_out: Rows) -> tuple[CachedTokens | None, Questions]:

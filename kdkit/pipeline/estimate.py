@@ -16,6 +16,7 @@ from kdkit.data.written import longest_rows, prompts_of, with_targets
 from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline.teachable import check_read, doubts
 from kdkit.pipeline.tokenizers import tokenizer_of
+from kdkit.pipeline.vocabulary import facts_of, settled
 from kdkit.recipe.compatibility import check_compatible
 from kdkit.recipe.inputs import naming
 from kdkit.runs.stage_facts import Estimate
@@ -57,6 +58,7 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
             exist; or a limit on tokens is beyond a model's positions; or no model could learn to write a target.
     """
     check_compatible(recipe, corpus)
+    recipe = settled(recipe, corpus)
     form = corpus.train[0].form
     with naming("teacher"):
         tokenizer = tokenizer_of(recipe, corpus, store) if store is not None else recipe.teacher.load_tokenizer(corpus)
@@ -133,6 +135,7 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
         teacher_tokens=_tokens(teacher_lengths),
         written_rows=len(taught) if recipe.writing is not None else 0,
         teacher_trained=teacher_trained,
+        vocabulary=facts_of(recipe, corpus, teacher),
     )
 
 

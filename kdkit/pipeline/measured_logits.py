@@ -15,6 +15,7 @@ from kdkit.logits.bench.records import Material, Record, check_finite, first_qua
 from kdkit.logits.cache import open_cache
 from kdkit.logits.encoder import has_states
 from kdkit.logits.token_entries import of_tokens
+from kdkit.pipeline.vocabulary import settled
 from kdkit.recipe.inputs import read_rows
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.record import check_recipe, read_record
@@ -88,6 +89,8 @@ def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Prog
     record = read_record(path)
     folder = _teacher_folder(recipe, path, record)
     corpus = _corpus(recipe, path, record, progress)
+    if (trimmed := settled(recipe, corpus, progress)) is not recipe:
+        folder, recipe = _teacher_folder(trimmed, path, record), trimmed
     opened = recipe.teacher.open(folder, recipe.data, corpus, device="cpu")
     try:
         teacher = of_tokens(opened)

@@ -10,6 +10,7 @@ from kdkit.errors import MissingInput, UsageError
 from kdkit.logits.cache import LogitCache, Part
 from kdkit.pipeline.capture_part import part_stages
 from kdkit.pipeline.stages import stages_of
+from kdkit.pipeline.vocabulary import settle
 from kdkit.recipe import load_stored
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import RECIPE
@@ -55,6 +56,7 @@ def recapture(cache: Path, run_dir: Path, *, progress: Progress) -> LogitCache:
         try:
             for stage in stages:
                 with devices.enough_memory(f"stage {stage.name}"):
+                    settle(opened)
                     if not restore(opened, stage):
                         raise UsageError(
                             f"the {stage.name} of {run_dir} cannot be recreated, so neither can its logits; "

@@ -91,8 +91,11 @@ def reread(recipe: Recipe, path: Path, *, progress: Progress) -> Report | None:
 
 def do_all(opened: Run, stages: Sequence[Stage]) -> None:
     """Do the unfinished stages of a run."""
+    from kdkit.pipeline.vocabulary import settle  # with torch, which a finished run is known without
+
     for stage in stages:
         with devices.enough_memory(f"stage {stage.name}"):
+            settle(opened)
             do(opened, stage, stages)
     opened.finish()
 

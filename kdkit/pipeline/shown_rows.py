@@ -10,6 +10,7 @@ from kdkit.api.values import SPLITS
 from kdkit.data.reading import Mark
 from kdkit.data.splitting import drawn
 from kdkit.data.written import prompts_of, with_targets
+from kdkit.pipeline.vocabulary import settled
 from kdkit.store.rows import rows_of
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class ShownRows:
 
 def shown_rows(recipe: Recipe, corpus: Corpus, count: int) -> ShownRows:
     """So many training rows, evenly from first to last, and the counts of all splits."""
+    recipe = settled(recipe, corpus)
     tokenizer = recipe.teacher.load_tokenizer(corpus)
     splits = {split: corpus.split(split) for split in SPLITS}
     if recipe.writing is not None:

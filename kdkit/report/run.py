@@ -18,6 +18,7 @@ from kdkit.report.parts import (
     teaching,
     training,
     verdict,
+    vocabulary,
     written,
 )
 from kdkit.report.read.run import read_run
@@ -60,6 +61,7 @@ def _parts(facts: RunFacts) -> Iterator[Part | None]:
     """The sections, in their order."""
     yield scores.of_run(facts)
     yield fine_tuning.of_run(facts)
+    yield vocabulary.of_run(facts)
     yield written.of_run(facts)
     yield teaching.of_run(facts)
     yield layers.of_run(facts)

@@ -10,7 +10,7 @@ from typing import ClassVar
 import attrs
 
 from kdkit.api.values import ModelSize, Pruning  # noqa: TC001 - the hints of fields are read when facts are
-from kdkit.system.wording import plural
+from kdkit.system.wording import plural, rounded
 
 
 @attrs.frozen(kw_only=True)
@@ -22,6 +22,43 @@ class StageFacts:
     """
 
     stage: ClassVar[str] = ""
+
+
+@attrs.frozen(kw_only=True)
+class TrimmedVocabulary:
+    """What trimming the vocabulary of a teacher keeps, saves and costs.
+
+    Attributes:
+        kept: How many ids stay.
+        whole: How many the tokenizer had.
+        parameters: Of the trimmed teacher.
+        whole_parameters: Of the whole one.
+        texts: Held-out rows.
+        tokens: Tokens that are read of them with the trimmed vocabulary.
+        whole_tokens: With the whole one.
+    """
+
+    kept: int
+    whole: int
+    parameters: int
+    whole_parameters: int
+    texts: int
+    tokens: int
+    whole_tokens: int
+
+    @property
+    def in_words(self) -> str:
+        """A sentence without its full stop: `8,192 of 49,152 ids are kept, which saves ...`."""
+        saved = self.whole_parameters - self.parameters
+        return (
+            f"{self.kept:,} of {self.whole:,} ids are kept, which saves {rounded(saved)} of "
+            f"{rounded(self.whole_parameters)} parameters; held-out rows take {self.more_tokens} more tokens"
+        )
+
+    @property
+    def more_tokens(self) -> str:
+        """By how much held-out rows have more tokens: `2.8 %`."""
+        return f"{100 * (self.tokens / max(self.whole_tokens, 1) - 1):.1f} %"
 
 
 @attrs.frozen(kw_only=True)
@@ -70,6 +107,7 @@ class Estimate(StageFacts):
         teacher_trained: Parameters of the teacher that its fine-tuning trains; None where that is all of them or none.
         student_weights: Digest of the weights and configuration that the student starts from; None where it starts from
             no folder, or the record is an old one.
+        vocabulary: What the teacher's vocabulary was trimmed to; None where it was not.
     """
 
     stage = "check"
@@ -96,6 +134,7 @@ class Estimate(StageFacts):
     written_rows: int = 0
     teacher_trained: int | None = None
     student_weights: str | None = None
+    vocabulary: TrimmedVocabulary | None = None
 
     def texts_in_words(self, how: str) -> str:
         """How many texts a model writes at the end, and how (see `Generation.in_words`)."""

@@ -228,6 +228,7 @@ def test_every_file_that_is_named_exists(page, tokens):
         "kdkit_recipe.toml",
         "generation_config.json",
         "adapter_config.json",
+        "tokenizer.json",
         "README.md",
         "manifest.json",
         "pyproject.toml",

@@ -198,36 +198,6 @@ def test_adapters_resume_to_the_bit_from_checkpoints_that_hold_only_them(place, 
         assert tiny.weights(tmp_path / "student" / name) == tiny.weights(place / "merged" / "student" / name)
 
 
-def test_a_run_trains_adapters_that_are_saved_apart(place, tmp_path):
-    base, notes = str(place / "base"), tiny.Notes()
-    report = tiny.run_here(
-        tmp_path,
-        progress=notes,
-        train=16,
-        validation=4,
-        teacher={
-            "name": "hf-seq2seq",
-            "model": base,
-            "fine_tune": {"lora": {"rank": 2}, "max_steps": 2, "best_by": "hard"},
-        },
-        student={"name": "hf-seq2seq", "model": base, "lora": {"rank": 4, "merge": False}},
-        training__epochs=1,
-        evaluation__baselines=True,
-    )
-    assert any(note.startswith("student: LoRA of rank 4 trains ") for note in notes.notes)
-    assert any(note.startswith("teacher: LoRA of rank 2 trains ") for note in notes.notes)
-    before, after = (load_file(each / "model.safetensors") for each in (place / "base", report.run_dir / "teacher"))
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {name for name in before if any(part in name for part in ("Attention", "Dense"))} - {
-        name for name in before if "relative_attention_bias" in name
-    }
-    best = tmp_path / "runs" / "tiny" / "student" / "best"
-    assert (best / "adapter_model.safetensors").is_file()
-    assert not (best / "model.safetensors").exists()
-    whole = models.size_of(models.load_config(base)).parameters
-    assert report.costs["student"].parameters == whole
-
-
 def test_a_decoder_only_student_of_the_teachers_layers_takes_adapters(tmp_path):
     table, auto = KINDS["llama"]
     config = models.config_from(table, tiny.tokenizer(), auto)

@@ -8,6 +8,16 @@ Its module imports torch, transformers and the like only inside methods, so that
 
 from __future__ import annotations
 
+from kdkit.api.interfaces.abilities import (
+    FolderStudent,
+    InputChecker,
+    ModelTeacher,
+    NamedStudent,
+    PrunedStudent,
+    RemarkingStudent,
+    TrimmedTeacher,
+    WritingTeacher,
+)
 from kdkit.api.interfaces.codecs import (
     BatchCodec,
     Codec,
@@ -39,16 +49,10 @@ from kdkit.api.interfaces.losses_and_suites import (
 )
 from kdkit.api.interfaces.models import EndingModel, HeadModel, LeanModel, ModelKind, RuledTexts, TextModel, Tokenizer
 from kdkit.api.interfaces.teachers_and_students import (
-    FolderStudent,
     HeadTeacher,
-    InputChecker,
-    ModelTeacher,
     OpenTeacher,
-    PrunedStudent,
-    RemarkingStudent,
     Student,
     Teacher,
-    WritingTeacher,
 )
 
 __all__ = [
@@ -72,6 +76,7 @@ __all__ = [
     "MetricSuite",
     "ModelKind",
     "ModelTeacher",
+    "NamedStudent",
     "OpenSearch",
     "OpenTeacher",
     "OpenTracker",
@@ -95,5 +100,6 @@ __all__ = [
     "TextModel",
     "Tokenizer",
     "Tracker",
+    "TrimmedTeacher",
     "WritingTeacher",
 ]

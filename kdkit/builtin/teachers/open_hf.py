@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from kdkit.api.options import FineTuning, TargetWriting, at_least_one, one_of, option
+from kdkit.api.vocabulary import Vocabulary  # noqa: TC001 - the type of a field, which is resolved
 from kdkit.builtin.teachers.asked_hf import OpenHFTeacher
 from kdkit.errors import UsageError
 
@@ -43,6 +44,11 @@ class HFTeacher(ABC):
         "With `config` and no `tokenizer`: size of the byte-level BPE that is trained on the training rows.",
         default=4096,
         check=at_least_one,
+    )
+    vocabulary: Vocabulary | None = option(
+        "Trim the vocabulary of a named model to the training rows, before anything is done with it: of teacher, "
+        "tokenizer and student alike. Byte-level BPE only.",
+        default=None,
     )
     fine_tune: FineTuning | None = option(
         "Train it on the ground truth first: the student's loop at alpha 0.", default=None
@@ -81,6 +87,11 @@ class HFTeacher(ABC):
                 f"fine_tune.layers is {self.fine_tune.layers}, but the other layers of a new model (config) would stay "
                 "random; leave layers out, or name a trained model"
             )
+        if self.vocabulary is not None and self.config is not None:
+            raise UsageError(
+                "vocabulary trims that of a named model, and a new one (config) has what its tokenizer has; set "
+                "vocab_size instead"
+            )
         if self.config is not None and self._lora is not None:
             raise UsageError(
                 "fine_tune.lora trains adapters beside weights that stay as they are, and those of a new model "
@@ -118,7 +129,9 @@ class HFTeacher(ABC):
             return
         from kdkit import models
 
-        self._named_tokenizer()
+        tokenizer = self._named_tokenizer()
+        if self.vocabulary is not None:
+            models.check_trimmable(tokenizer, self.tokenizer or self.model)
         if self.model:
             models.load_config(self.model, self.model_kind.auto)
 

@@ -43,6 +43,8 @@ def fit_together(run: Run) -> Estimate:
     check_space({run.path: found.student_bytes})
     check_store(run, corpus, found)
     notes = tuple(_notes(run.recipe, corpus))
+    if found.vocabulary is not None:
+        run.progress.note(f"check: of the teacher's vocabulary {found.vocabulary.in_words}")
     for note in (*(found.doubts or ()), *notes):
         run.progress.note(f"check: {note}")
     return attrs.evolve(found, notes=notes or None, student_weights=student_weights(run.recipe))

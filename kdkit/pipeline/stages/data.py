@@ -15,6 +15,7 @@ from kdkit.data.written import with_targets
 from kdkit.errors import Mismatch
 from kdkit.pipeline.kept import rows_key
 from kdkit.pipeline.tokenizers import tokenizer_of
+from kdkit.pipeline.vocabulary import settled
 from kdkit.recipe.inputs import check_inputs, load_rows
 from kdkit.runs.facts_table import as_facts, from_facts
 from kdkit.runs.stage import Planned
@@ -84,9 +85,10 @@ def _read(run: Run) -> Corpus:
 
 
 def _write(run: Run, corpus: Corpus) -> DataRead:
-    recipe, folder = run.recipe, run.path / "data"
+    folder = run.path / "data"
     digests = corpora.write_splits(folder, corpus)
     corpus = stored.keep(corpus, digests, run.store, run.progress)
+    recipe = settled(run.recipe, corpus, run.progress)
     tokenizer = tokenizer_of(recipe, corpus, run.store, run.progress)
     lengths, targets, readings = {}, {}, {}
     for split in SPLITS:

@@ -17,11 +17,11 @@ from kdkit.errors import KdkitError
 from kdkit.evaluation import baselines, labels_only, record
 from kdkit.evaluation.costs import student_cost, teacher_cost
 from kdkit.evaluation.evidence import TEXTS, Evidence
-from kdkit.evaluation.fine_tuning import changes_of
+from kdkit.evaluation.fine_tuning import bits_per_byte, changes_of
 from kdkit.evaluation.headline import WITHOUT_SUITES, headline_of
 from kdkit.evaluation.label_texts import LabelTexts
 from kdkit.evaluation.losses import RowLoss
-from kdkit.evaluation.record import EvaluationRecord
+from kdkit.evaluation.record import EvaluationRecord, VocabularyCost
 from kdkit.evaluation.scoring import Column
 from kdkit.pipeline.asking import ask_all, student_folder, texts_file
 from kdkit.runs.stage import Planned
@@ -121,6 +121,7 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
         baselines=facts,
         headline=_headline(run.recipe, evidence.scores, held_out),
         fine_tuning=changes_of(_evidence(run, held_out), *asked.fine_tuning) if asked.fine_tuning is not None else (),
+        vocabulary=_vocabulary(run, asked),
     )
     evidence.rows.write(run.path)
     record.write(run.path, found)
@@ -131,6 +132,16 @@ def _write(run: Run, corpus: Corpus, asked: Asked) -> Evaluated:
             "them; correct the suite and run the same command again, which scores the same texts"
         )
     return Evaluated(split=found.split, rows=found.row_count)
+
+
+def _vocabulary(run: Run, asked: Asked) -> VocabularyCost | None:
+    """What trimming the teacher's vocabulary costs."""
+    facts = run.told(Estimate).vocabulary
+    found = [bits_per_byte(_evidence(run, rows), answers) for rows, answers in asked.vocabulary]
+    if facts is None or not found or None in found:
+        return None
+    before, after = (each for each in found if each is not None)
+    return VocabularyCost(facts=facts, before=before, after=after)
 
 
 def _headline(recipe: Recipe, scores: Sequence[Score], held_out: Rows) -> str:

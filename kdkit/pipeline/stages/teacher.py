@@ -86,6 +86,8 @@ def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
     else:
         how = "used as it is"
     work = f"{rounded(found.teacher.parameters)} parameters, {how}"
+    if found.vocabulary is not None:
+        work += f"; of the vocabulary {found.vocabulary.in_words}"
     return Planned(work=work, tokens=tokens, bytes=found.teacher_bytes)
 
 
@@ -202,7 +204,7 @@ def _key(run: Run, corpus: Corpus, tokenizer: Tokenizer) -> str:
     """Everything that the made teacher depends on: of the recipe, of the data, and what it starts from."""
     options, start = run.recipe.digested, run.recipe.teacher.find_folder()
     # Of what lies in a folder the content counts, not the name; and how the teacher is asked later makes no other one.
-    named = {"capture_batch_size", "device_map", "dtype", "max_memory", "tokenizer", "write_targets"}
+    named = {"capture_batch_size", "device_map", "dtype", "max_memory", "tokenizer", "vocabulary", "write_targets"}
     if start is not None:
         named.add("model")
     depends = {

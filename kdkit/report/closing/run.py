@@ -16,7 +16,7 @@ from kdkit.report.numbers.next_step import next_step
 from kdkit.report.numbers.student_folder import student_folder
 from kdkit.report.page import formats, terminal
 from kdkit.report.page.tables import Cell, Row, Table
-from kdkit.report.parts import costs, fine_tuning, scores, student_differences, verdict, written
+from kdkit.report.parts import costs, fine_tuning, scores, student_differences, verdict, vocabulary, written
 from kdkit.report.parts.cells import LESS, difference_cell
 from kdkit.report.read.run import read_run
 from kdkit.system.wording import visible
@@ -161,6 +161,8 @@ def _is_first(pair: Pair) -> bool:
 
 def _foot(facts: RunFacts, found: Conclusion, folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Labels and lines: what the student costs, where it is, how it is used, and what to do next."""
+    if trimmed := vocabulary.in_short(facts):
+        yield "vocabulary", trimmed
     if tuned := fine_tuning.in_short(facts):
         yield "teacher", tuned
     if targets := written.in_short(facts):

@@ -9,6 +9,7 @@ import attrs
 from kdkit.errors import KdkitError, UsageError
 from kdkit.models.auto import SEQ2SEQ
 from kdkit.models.loading import load_config
+from kdkit.models.making import looked_at
 from kdkit.models.places import find_folder
 from kdkit.models.quiet import quiet
 from kdkit.models.weights import check_enough, check_weights, nothing_else
@@ -69,9 +70,7 @@ def load_model(
     folder = find_folder(name, weights=True)
     check_weights(folder)
     try:
-        with quiet(), torch.device("meta"):
-            parameters = auto.loader.from_config(config, trust_remote_code=False).num_parameters()
-        check_enough(folder, parameters)
+        check_enough(folder, looked_at(config).num_parameters())
         with quiet(), nothing_else(folder) as shown:
             model, found = auto.loader.from_pretrained(
                 str(shown),

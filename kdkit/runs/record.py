@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 from datetime import UTC, datetime
@@ -121,6 +122,12 @@ def has_begun(record: dict[str, Any]) -> bool:
 
 def versions() -> dict[str, str]:
     """Versions of Python, the platform and the packages that numbers depend on."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Read once: what a process has imported stays."""
     packages = {name: importlib.metadata.version(name) for name in VERSIONS}
     return {"python": platform.python_version(), "platform": platform.platform(), **packages}
 

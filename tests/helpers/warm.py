@@ -19,7 +19,7 @@ with tempfile.TemporaryFile() as _said:
         from kdkit.evaluation import timing
 
         os.fsync = lambda descriptor: None  # as in conftest.py, with its reasons
-        timing.ALONE, timing.BATCHES = 3, 1
+        timing.ALONE, timing.BATCHES = 1, 1
         with tempfile.TemporaryDirectory() as _folder:
             tiny.run_here(Path(_folder))
         sys.stdout.flush()

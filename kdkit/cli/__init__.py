@@ -41,6 +41,7 @@ VERBS = {
     "predict": "Generate text with a distilled student.",
     "report": "Write a run's report again, or compare runs.",
     "plugins": "List plugins; show a component's options.",
+    "doctor": "Look at this machine and installation, and at a recipe's models.",
 }
 TOGETHER = {"run"}
 """The verbs that several processes run together."""

@@ -78,6 +78,11 @@ class Lock:
                 raise
             self._acquire_mark(seconds)
 
+    @property
+    def has_marks(self) -> bool:
+        """Whether it is held by a second file, since the file system has no locks."""
+        return self._marked
+
     def release(self) -> None:
         """Give it back."""
         if self._marked:

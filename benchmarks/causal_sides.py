@@ -216,9 +216,10 @@ class Sides:
     def teacher(self):
         return open_model(self.setting.teacher)
 
-    def train(self, side: str, rows: list) -> Pass:
-        """A training of a side on rows, from the first weights."""
-        self.student.module.load_state_dict(self.initial)
+    def train(self, side: str, rows: list, *, once: bool = False) -> Pass:
+        """A training of a side on rows, from the first weights; `once` keeps no copy of these, which takes memory."""
+        if not once:
+            self.student.module.load_state_dict(self.initial)
         if side == TRAINER:
             return self._by_transformers(rows)
         if side == TRL:

@@ -165,7 +165,7 @@ def memory(setting: Setting, _options) -> dict:
 
 
 def _peak(setting: Setting, side: str) -> int:
-    Sides(setting).train(side, setting.rows[: setting.batch_size])
+    Sides(setting).train(side, setting.rows[: setting.batch_size], once=True)
     return peak_bytes()
 
 

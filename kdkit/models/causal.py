@@ -193,6 +193,7 @@ def _one_token(module: Any) -> Any:
     own = module.generation_config
     return GenerationConfig(
         max_new_tokens=1,
+        min_new_tokens=0,
         do_sample=False,
         output_logits=True,
         return_dict_in_generate=True,

@@ -33,6 +33,7 @@ DEBUG = "KDKIT_DEBUG"
 VERBS = {
     "run": "Run a recipe: data, teacher, logits, student, evaluation, report.",
     "plan": "Show what a run would do, compute and write.",
+    "layers": "Rank the layers of a teacher, and show which a student would keep.",
     "capture": "Capture a part of a recipe's logits, alongside other processes.",
     "recipes": "List, show and check recipes.",
     "explain": "Explain an option of recipes, and say where one sets it.",

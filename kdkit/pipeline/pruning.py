@@ -6,6 +6,7 @@ same. KEY is a digest of the teacher's weights, of the rows as token ids, and of
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -15,16 +16,20 @@ from kdkit.api.interfaces import PrunedStudent
 from kdkit.api.values import Importance
 from kdkit.data.splitting import drawn
 from kdkit.data.written import with_targets
+from kdkit.errors import UsageError
 from kdkit.models import weights_digest
+from kdkit.pipeline.plan import corpus_of
 from kdkit.pipeline.tokenizers import tokenizer_of
-from kdkit.runs.facts_table import from_table
-from kdkit.store import found_or_making, tables
+from kdkit.runs.facts_table import facts_in, from_table
+from kdkit.runs.record import check_recipe, read_record
+from kdkit.runs.stage_facts import TeacherMade
+from kdkit.store import found_or_making, store_of, tables
 from kdkit.store.rows import rows_of
+from kdkit.system import devices
 from kdkit.system.digests import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import Corpus, EncodedExample, Measuring, Pruning
@@ -67,6 +72,41 @@ def choose(
         scores = _kept(_key(teacher, rows, measuring), measure, store=store, progress=progress)
     chosen = student.choose(teacher, scores)
     progress.note(f"student: {chosen.in_words()}")
+    return chosen
+
+
+def choose_alone(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Pruning:
+    """The same outside of a run, of a teacher that is there.
+
+    Args:
+        recipe: The recipe.
+        run_dir: The run folder, by default `runs/NAME`: a teacher that a run makes is taken from there.
+        progress: Where progress is shown.
+
+    Raises:
+        UsageError: The student chooses nothing, or no run has made the teacher; see also `PrunedStudent`.
+    """
+    path = run_dir if run_dir is not None else Path("runs") / recipe.name
+    check_recipe(path, recipe, besides="student")
+    made = facts_in(read_record(path), TeacherMade, path)
+    if made is not None:
+        folder = path / made.folder if made.folder is not None else None
+    elif recipe.teacher.is_made_here:
+        raise UsageError(
+            f"the teacher of {recipe.name} is made by a run, and {path} holds none yet; give the run's folder with "
+            "--run-dir, or start it with kdkit run"
+        )
+    else:
+        folder = recipe.teacher.find_folder()
+    corpus, store = corpus_of(recipe, path, progress), store_of(recipe.store.dir, path)
+    chosen = None
+    if folder is not None:
+        chosen = choose(recipe, corpus, folder, store=store, device=devices.pick(recipe.device), progress=progress)
+    if chosen is None:
+        raise UsageError(
+            "the recipe's student chooses no layers of its teacher; say how many it keeps with "
+            "-o student.from_teacher.keep=N"
+        )
     return chosen
 
 

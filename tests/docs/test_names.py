@@ -213,6 +213,7 @@ def test_every_file_that_is_named_exists(page, tokens):
         "tokenizers/DIGEST/",
         "baselines/DIGEST/",
         "texts/DIGEST.jsonl",
+        "importance/DIGEST.json",
         "models/",
         "models/DIGEST/",
         "predictions/",

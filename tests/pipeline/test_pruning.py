@@ -16,7 +16,8 @@ WIDTH = {"num_attention_heads": 1, "intermediate_size": 20}
 KEEP = {
     "teacher__name": "hf-causal",
     "teacher__config": {**LLAMA, "num_key_value_heads": 2},
-    "student": {"name": "hf-causal", "from_teacher": {"keep": 2, "tokens": 60, "width": dict(WIDTH)}},
+    "student__name": "hf-causal",
+    "student__from_teacher": {"keep": 2, "tokens": 60, "width": WIDTH},
     "training__best_by": "loss",
     "training__epochs": 1,
     "evaluation__baselines": True,
@@ -151,6 +152,78 @@ def test_what_cannot_be_chosen_is_refused_before_anything_runs(tmp_path, from_te
 
     def planned():
         recipe = load_recipe(tiny.recipe_table(tmp_path, **{**KEEP, "student__from_teacher": from_teacher}))
+        return estimate(recipe, recipe.data.load(Silent()))
+
+    with pytest.raises(UsageError, match=said):
+        planned()
+
+
+def test_the_verb_prints_the_ranking_that_the_run_had(done, monkeypatch):
+    folder, run_dir, _ = done
+    from click.testing import CliRunner
+
+    from kdkit import models
+    from kdkit.cli.layers import command
+
+    recipe = str(tiny.write_recipe(folder, **KEEP))
+    monkeypatch.setattr(models, "measure_importance", lambda *_: 1 / 0)
+    said = CliRunner().invoke(command, [recipe, "--run-dir", str(run_dir), "--json"])
+    assert said.exit_code == 0, said.output
+    assert json.loads(said.stdout) == chosen_in(run_dir)
+    said = CliRunner().invoke(command, [recipe, "--run-dir", str(run_dir), "-o", "student.from_teacher.keep=1"])
+    (stack,) = chosen_in(run_dir)["layers"]
+    best = max(range(3), key=lambda layer: stack["scores"][layer])
+    lines = said.stdout.splitlines()
+    assert lines[0].split("  ") == ["layer", "loss without it", "kept"]
+    assert lines[1].split() == [str(best), f"{stack['scores'][best]:.3f}", "yes"]
+    assert [line.split()[-1] for line in lines[2:4]] == ["no", "no"]
+    assert lines[5].startswith(f"kept: layer {best} of 3, chosen by drop-one loss")
+    said = CliRunner().invoke(command, [recipe, "--run-dir", str(folder / "runs" / "none")])
+    assert "is made by a run, and" in str(said.exception)
+
+
+def test_both_stacks_of_an_encoder_decoder_are_ranked_apart(tmp_path):
+    from kdkit.pipeline.pruning import choose
+
+    tiny.model().save(tmp_path / "teacher", texts={})
+    teacher = {"name": "hf-seq2seq", "model": str(tmp_path / "teacher")}
+
+    def ask(keep):
+        student = {"name": "hf-seq2seq", "from_teacher": {"keep": keep, "tokens": 30}}
+        recipe = load_recipe(tiny.recipe_table(tmp_path, teacher=teacher, student=student))
+        corpus = recipe.data.load(Silent())
+        return recipe, choose(
+            recipe, corpus, tmp_path / "teacher", store=tmp_path / "store", device="cpu", progress=Silent()
+        )
+
+    recipe, both = ask(1)
+    for stack in both.layers:
+        assert stack.kept == (max(range(2), key=lambda layer: stack.scores[layer]),)
+    _, one = ask({"decoder": 1})
+    encoder, decoder = one.layers
+    assert (encoder.kept, encoder.scores) == ((0, 1), None)
+    assert decoder == both.layers[1]
+    built = recipe.student.build_pruned(both, tiny.tokenizer(), tmp_path / "teacher", seed=1, device="cpu")
+    assert (built.module.config.num_layers, built.module.config.num_decoder_layers) == (1, 1)
+    assert both.in_words().startswith(f"encoder layer {both.layers[0].kept[0]} of 2, decoder layer ")
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        ({"encoder": 3}, r"from_teacher\.keep asks for 3 encoder layers, but the teacher has 2; set it to 2 or less"),
+        ({"decoder": 0}, r"student\.from_teacher\.keep\.decoder: must be at least 1, is 0"),
+        ({}, r"student\.from_teacher\.keep: give how many layers of the encoder, of the decoder, or of both to keep"),
+        ("six", r'student\.from_teacher\.keep: must be a whole number, is "six"'),
+        (0, r"student\.from_teacher\.keep: must be at least 1, is 0"),
+    ],
+)
+def test_how_many_layers_of_each_stack_is_checked(tmp_path, keep, said):
+    from kdkit.pipeline.estimate import estimate
+
+    def planned():
+        student = {"name": "hf-seq2seq", "from_teacher": {"keep": keep}}
+        recipe = load_recipe(tiny.recipe_table(tmp_path, student=student))
         return estimate(recipe, recipe.data.load(Silent()))
 
     with pytest.raises(UsageError, match=said):

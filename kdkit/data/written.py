@@ -5,7 +5,7 @@ Of a conversation the assistant's last turn is written; the turns before it stay
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -15,7 +15,7 @@ from kdkit.errors import UsageError
 from kdkit.system.parsing import DEEPEST_ROW, parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import EncodedExample, Example
@@ -61,16 +61,21 @@ def asked(example: Example) -> Example:
     messages = unanswered(table["messages"])
     if not messages:
         raise UsageError(f"row {example.id} is a conversation in which nobody asks anything; leave the row out")
-    return chat(messages, id=example.id, meta=example.meta, document=example.document)
+    return _with_messages(example, messages)
 
 
 def with_text(example: Example, text: str) -> Example:
     """A row with a teacher's text as its target; of a conversation, as the assistant's last turn."""
     if example.form == "pair":
         return attrs.evolve(example, target=text, prediction=None)
-    messages = [*unanswered(parse_json(example.target, deepest=DEEPEST_ROW)["messages"])]
-    answer = {"role": "assistant", "content": text}
-    return chat([*messages, answer], id=example.id, meta=example.meta, document=example.document)
+    messages = unanswered(parse_json(example.target, deepest=DEEPEST_ROW)["messages"])
+    return _with_messages(example, [*messages, {"role": "assistant", "content": text}])
+
+
+def _with_messages(example: Example, messages: Sequence[Mapping[str, Any]]) -> Example:
+    """A conversation of other messages, with what else its chat template reads."""
+    template = parse_json(example.target, deepest=DEEPEST_ROW).get("template")
+    return chat(messages, id=example.id, template=template, meta=example.meta, document=example.document)
 
 
 def prompts_of(examples: Sequence[Example], tokenizer: Tokenizer, encoding: Encoding) -> Sequence[EncodedExample]:

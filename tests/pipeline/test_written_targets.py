@@ -207,7 +207,9 @@ def test_of_a_conversation_the_last_turn_is_written():
     from kdkit.data.written import asked, has_target, with_text
 
     turns = [{"role": role, "content": role[0]} for role in ("user", "assistant", "user", "assistant")]
-    whole, open_end = chat(turns, id="a", meta={"x": 1}), chat(turns[:3], id="b")
+    whole, open_end = chat(turns, id="a", meta={"x": 1}, template={"thinks": False}), chat(turns[:3], id="b")
+    assert json.loads(asked(whole).target)["template"] == {"thinks": False}
+    assert json.loads(with_text(whole, "new").target)["template"] == {"thinks": False}
     assert [has_target(each) for each in (whole, open_end)] == [True, False]
     assert json.loads(asked(whole).target)["messages"] == turns[:3]
     for each in (whole, open_end):

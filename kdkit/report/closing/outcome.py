@@ -17,7 +17,7 @@ class RunReport(Report):
     @classmethod
     def of(cls, report: Report) -> Self:
         """The same values."""
-        return cls(run_dir=report.run_dir, scores=report.scores, costs=report.costs)
+        return cls(**{name: getattr(report, name) for name in attrs.fields_dict(Report)})
 
     def _repr_html_(self) -> str | None:
         from kdkit.report.closing.run import closing_html

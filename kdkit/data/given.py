@@ -66,12 +66,13 @@ def checked_stream(given: Iterable[Any], *, owner: str) -> Iterator[tuple[SplitN
         yield each
 
 
-def read_stream(given: Iterable[Any], *, owner: str) -> Corpus:
+def read_stream(given: Iterable[Any], *, owner: str, to_write: bool = False) -> Corpus:
     """The corpus that a data set streams, in columns, if it can be used.
 
     Args:
         given: What `kdkit.api.StreamedSource.stream` gave.
         owner: Whose it is, for messages.
+        to_write: Whether a conversation that nobody has answered may be among the training rows.
 
     Raises:
         PluginError: It gives something else than rows, or a row or value of the wrong kind.
@@ -85,7 +86,7 @@ def read_stream(given: Iterable[Any], *, owner: str) -> Corpus:
             drops.append(each)
             continue
         split, row = each
-        for sentence in _faults_of_row(row):
+        for sentence in _faults_of_row(row, to_answer=to_write and split == "train"):
             raise PluginError(f"{owner} gives as row {counts[split]} of {split} {sentence}; {_MENDED_BY}")
         growing[split].add(row)
         counts[split] += 1

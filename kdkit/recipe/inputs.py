@@ -65,7 +65,7 @@ def load_rows(recipe: Recipe, progress: Progress) -> Corpus:
 
     owner, source = f'data set "{recipe.names["data"]}"', recipe.data
     if recipe.writing is not None and isinstance(source, PromptSource):
-        return read_stream(source.stream_prompts(progress), owner=owner)
+        return read_stream(source.stream_prompts(progress), owner=owner, to_write=True)
     if isinstance(source, StreamedSource):
         return read_stream(source.stream(progress), owner=owner)
     return checked_corpus(source.load(progress), owner=owner)

@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from kdkit.errors import RecipeError
 from kdkit.evaluation import record
 from kdkit.pipeline.plan import make_plan
+from kdkit.pipeline.run import do_all, open_here
+from kdkit.pipeline.stages import STAGES, teacher
 from kdkit.recipe import load_recipe
 from kdkit.report.closing.run import closing_text
 from kdkit.report.parts import fine_tuning
@@ -98,9 +100,15 @@ def test_a_teacher_that_fine_tuning_made_worse_is_called_that(run_dir):
 
 def test_the_store_keeps_the_teacher_by_the_layers_too(folder, changes, run_dir):
     stored = json.loads((run_dir / "run.json").read_text())["stages"]["teacher"]["facts"]["store"]
-    again = tiny.run_here(folder, "again", **{**changes, **tiny.NO_TEXTS}, loss__alpha=0.25).run_dir
-    facts = json.loads((again / "run.json").read_text())["stages"]["teacher"]["facts"]
-    assert (facts["store"], facts["reused"]) == (stored, True)
+    stages = {}
+    for layers, alpha in ((1, 0.25), (2, 0.5)):
+        tuning = {**changes["teacher__fine_tune"], "layers": layers}
+        table = tiny.recipe_table(folder, **{**changes, "teacher__fine_tune": tuning}, loss__alpha=alpha)
+        with open_here(load_recipe(table), folder / "runs" / f"{layers}", fresh=False, progress=Silent()) as opened:
+            do_all(opened, STAGES[:2])
+            stages[layers] = teacher.entry_of(opened, opened.read_corpus())
+    assert str(stages[1]) == stored, "whatever the loss is"
+    assert stages[2] != stages[1]
 
 
 def test_layers_of_a_new_model_are_refused(folder):

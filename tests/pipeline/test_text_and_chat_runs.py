@@ -120,17 +120,3 @@ def test_an_encoder_decoders_rows_are_shown_too(tmp_path):
     assert found.counts["train"]["targets_cut"] == sum(cut)
     assert 0 < sum(cut) < len(cut)
     assert {len(row.label_tokens) for row, is_cut in zip(whole, cut, strict=True) if is_cut} == {3}
-
-
-def test_a_teacher_writes_the_last_turn_of_each_conversation(folder, tmp_path):
-    writing = {"beams": 1, "max_new_tokens": 8, "min_new_tokens": 3, "batch_size": 16, "keep_cut": True}
-    more = {"teacher__write_targets": writing, "teacher__fine_tune": None, "evaluation__suites": []}
-    run = tiny.run_here(
-        tmp_path, **changes(folder, "chats", tokens={"max_source": 60, "max_target": 24}, **more)
-    ).run_dir
-    own = {row["id"]: json.loads(row["target"])["messages"] for row in rows_in(run / "data" / "train.jsonl")}
-    said = {row["id"]: row["text"] for row in rows_in(run / "predictions" / "targets.jsonl")}
-    written = {row["id"]: json.loads(row["target"])["messages"] for row in rows_in(run / "written" / "train.jsonl")}
-    assert set(own) == set(said) == set(written)
-    for id_, turns in written.items():
-        assert turns == [*own[id_][:3], {"role": "assistant", "content": said[id_]}]

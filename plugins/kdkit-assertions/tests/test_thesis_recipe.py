@@ -74,7 +74,7 @@ def test_the_thesis_recipe_runs_from_its_zip_to_a_report(tmp_path, model, gzippe
         f"data.path={path}",
         f"teacher.tokenizer={model}",
         f"student.model={model}",
-        "generation.max_new_tokens=39",
+        "generation.max_new_tokens=19",
         "training.log_every=5",
         "evaluation.bootstrap=50",
     ]

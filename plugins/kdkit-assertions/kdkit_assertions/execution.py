@@ -27,7 +27,7 @@ import attrs
 from kdkit.api import at_least_one, not_negative, option, positive
 from kdkit.errors import Mismatch
 from kdkit_assertions.calling import DOES_NOT_RUN, FAILS, HOLDS, NOT_RUNNABLE
-from kdkit_assertions.mining import version_of
+from kdkit_assertions.installed import version_of
 from kdkit_assertions.placing import Row
 
 if TYPE_CHECKING:

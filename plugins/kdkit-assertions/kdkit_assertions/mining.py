@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.metadata
 import importlib.util
 import tokenize
 import warnings
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from kdkit.errors import MissingInput
+from kdkit_assertions.installed import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -167,15 +167,6 @@ def _walk(folder: Path, module: str) -> Iterator[Source]:
             name = module if path.stem == "__init__" else f"{module}.{path.stem}"
             is_test = path.stem.startswith("test_") or path.stem.endswith("_test")
             yield Source(module=name, path=path, is_test=is_test)
-
-
-def version_of(package: str) -> str:
-    """The version of an installed package; nothing where it says none."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # its distribution has another name
-        distributions = importlib.metadata.packages_distributions().get(package, ())
-        return importlib.metadata.version(distributions[0]) if distributions else ""
 
 
 def digest_of_files(paths: Iterable[Path]) -> str:

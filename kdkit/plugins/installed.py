@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import attrs
 
 from kdkit.errors import PluginError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 GROUP = "kdkit"
 DISABLE = "KDKIT_DISABLE_PLUGINS"
@@ -19,10 +18,11 @@ DISABLE = "KDKIT_DISABLE_PLUGINS"
 
 @attrs.frozen(kw_only=True)
 class Installed:
-    """A plugin's distribution and its version, and where its module is."""
+    """A plugin's distribution, its version and what it requires, and where its module is."""
 
     name: str
     version: str
+    requires: tuple[str, ...]
     entry_point: importlib.metadata.EntryPoint
 
     @property
@@ -48,9 +48,8 @@ class Installed:
         from packaging.requirements import InvalidRequirement, Requirement
         from packaging.utils import canonicalize_name
 
-        distribution = self.entry_point.dist
-        ours = importlib.metadata.version("kdkit")
-        for line in (distribution.requires if distribution is not None else None) or ():
+        ours = own_version()
+        for line in self.requires:
             try:
                 needed = Requirement(line)
             except InvalidRequirement:  # of whatever it is, kdkit cannot tell more than pip could
@@ -66,15 +65,37 @@ class Installed:
                 )
 
 
-def installed() -> Iterator[Installed]:
-    """Each installed plugin, sorted, so that every machine has one order."""
+@functools.cache
+def own_version() -> str:
+    """The version of kdkit."""
+    return importlib.metadata.version("kdkit")
+
+
+def installed() -> tuple[Installed, ...]:
+    """Each installed plugin, sorted, so that every machine has one order.
+
+    The files of all distributions are read for that, so it is done again only once something was installed.
+    """
+    return _read(tuple((place, _changed(place)) for place in sys.path))
+
+
+@functools.lru_cache(maxsize=8)
+def _read(_places: tuple[tuple[str, int], ...]) -> tuple[Installed, ...]:
     found: dict[tuple[str, str], Installed] = {}
     for entry_point in importlib.metadata.entry_points(group=GROUP):
         distribution = entry_point.dist
         name = distribution.name if distribution is not None else entry_point.value
         version = distribution.version if distribution is not None else ""
         # A distribution that is on the path twice counts once: as Python does, the first is taken.
-        one = Installed(name=name, version=version, entry_point=entry_point)
+        requires = tuple((distribution.requires if distribution is not None else None) or ())
+        one = Installed(name=name, version=version, requires=requires, entry_point=entry_point)
         found.setdefault((name, entry_point.value), one)
-    for key in sorted(found):
-        yield found[key]
+    return tuple(found[key] for key in sorted(found))
+
+
+def _changed(place: str) -> int:
+    """When something was last installed into a folder of `sys.path`."""
+    try:
+        return Path(place).stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -8,7 +8,6 @@ component of one name neither has it, until one of them is left out: which is us
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import pluggy
 
 from kdkit.api import hookspecs
 from kdkit.errors import PluginError
-from kdkit.plugins.installed import installed
+from kdkit.plugins.installed import installed, own_version
 from kdkit.plugins.registry import KINDS, OURS, SINGULAR, Entry, Failure, Plugins, Registry, cause_of, two_claim
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def load(extra: tuple[ModuleType | object, ...] = ()) -> Plugins:
     disabled: list[str] = []
     for module_name in BUILTINS:
         _add(manager, importlib.import_module(module_name), OURS, registry)
-        loaded[OURS] = importlib.metadata.version("kdkit")
+        loaded[OURS] = own_version()
     for plugin in extra:
         name = getattr(plugin, "__name__", type(plugin).__name__)
         _add(manager, plugin, name, registry)
@@ -111,7 +110,7 @@ def _check_hook_names(manager: pluggy.PluginManager, plugin: object) -> None:
         if attribute not in known:
             near = get_close_matches(attribute.removeprefix("register_"), KINDS, n=1)
             hint = f"did you mean register_{near[0]}?" if near else f"kdkit's hooks are: {', '.join(known)}"
-            ours = importlib.metadata.version("kdkit")
+            ours = own_version()
             raise PluginError(
                 f"{attribute} is not a hook of kdkit {ours}; {hint} (If a later kdkit has it, the plugin "
                 'should depend on that: "kdkit>=...".)'

@@ -75,6 +75,13 @@ def test_an_installed_plugin_is_found_with_its_distribution_and_version(install)
     assert "kd" in found.names("losses")
 
 
+def test_a_plugin_that_is_installed_after_the_others_were_read_is_found_too(install):
+    install("kdkit-good", "good_plugin_module", GOOD)
+    assert "kdkit-late" not in plugin_loading.load().loaded
+    install("kdkit-late", "late_plugin_module", GOOD.replace("mine", "later"))
+    assert {"mine", "later"} <= set(plugin_loading.load().names("losses"))
+
+
 def test_a_component_named_by_a_string_is_imported_only_when_asked_for(install):
     install("kdkit-good", "good_plugin_module", GOOD)
     entry = plugin_loading.load().get("losses", "mine")

@@ -20,6 +20,7 @@ from kdkit.errors import UsageError
 from kdkit.models import weights_digest
 from kdkit.pipeline.plan import corpus_of
 from kdkit.pipeline.tokenizers import tokenizer_of
+from kdkit.pipeline.vocabulary import settled
 from kdkit.runs.facts_table import facts_in, from_table
 from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.stage_facts import TeacherMade
@@ -88,6 +89,8 @@ def choose_alone(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Pr
     """
     path = run_dir if run_dir is not None else Path("runs") / recipe.name
     check_recipe(path, recipe, besides="student")
+    corpus, store = corpus_of(recipe, path, progress), store_of(recipe.store.dir, path)
+    recipe = settled(recipe, corpus, progress)
     made = facts_in(read_record(path), TeacherMade, path)
     if made is not None:
         folder = path / made.folder if made.folder is not None else None
@@ -98,7 +101,6 @@ def choose_alone(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Pr
         )
     else:
         folder = recipe.teacher.find_folder()
-    corpus, store = corpus_of(recipe, path, progress), store_of(recipe.store.dir, path)
     chosen = None
     if folder is not None:
         chosen = choose(recipe, corpus, folder, store=store, device=devices.pick(recipe.device), progress=progress)

@@ -120,3 +120,10 @@ def test_a_width_that_a_teacher_cannot_have_is_refused(width, said):
 def test_a_width_of_nothing_is_refused():
     with pytest.raises(UsageError, match="give num_attention_heads, intermediate_size, or both"):
         Width()
+
+
+def test_only_what_is_not_whole_is_said():
+    teacher = model({**table("llama"), **WIDE})
+    both = kept_of(teacher, {"num_attention_heads": 2, "intermediate_size": 20})
+    assert both.in_words() == "2 of 4 heads and 20 of 32 feed-forward channels"
+    assert kept_of(teacher, {"intermediate_size": 20}).in_words() == "20 of 32 feed-forward channels"

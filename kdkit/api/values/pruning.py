@@ -134,12 +134,13 @@ class KeptWidth:
         return [place for place in range(bits.bit_length()) if bits >> place & 1]
 
     def in_words(self) -> str:
-        """How much was kept: "6 of 9 heads and 1,024 of 1,536 feed-forward channels"."""
+        """How much was kept of what is not whole: "6 of 9 heads and 1,024 of 1,536 feed-forward channels"."""
         pairs = (
             (self.width.num_attention_heads, self.teacher.num_attention_heads, "heads"),
             (self.width.intermediate_size, self.teacher.intermediate_size, "feed-forward channels"),
         )
-        return " and ".join(f"{kept:,} of {there:,} {what}" for kept, there, what in pairs)
+        fewer = [pair for pair in pairs if pair[0] != pair[1]] or pairs
+        return " and ".join(f"{kept:,} of {there:,} {what}" for kept, there, what in fewer)
 
 
 def bits_of(places: Sequence[int]) -> str:

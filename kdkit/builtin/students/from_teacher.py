@@ -109,7 +109,10 @@ class Layers(ABC):
     def in_words(self) -> str:
         """What is to be chosen, and by what: the end of a sentence; "" where nothing is."""
         found = [] if self.keep is None else [f"{self._keep_in_words}, chosen by {MEASURES[self.by]}"]
-        found += [] if self.width is None else ["heads and channels chosen by activation norm"]
+        if self.width is not None:
+            asked = {"heads": self.width.num_attention_heads, "channels": self.width.intermediate_size}
+            fewer = [what for what, count in asked.items() if count is not None]
+            found.append(f"{' and '.join(fewer)} chosen by activation norm")
         return f"{'; '.join(found)} once the teacher is there" if found else ""
 
     @property

@@ -15,7 +15,7 @@ from kdkit.report.numbers.statistics import Unpaired
 from kdkit.report.numbers.student_folder import student_folder
 from kdkit.report.numbers.versus_labels import against_labels
 from kdkit.report.page import formats
-from kdkit.report.parts import verdict
+from kdkit.report.parts import verdict, written
 from kdkit.report.read.files import number
 from kdkit.report.read.run import read_run
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.values import Difference, Interval
+    from kdkit.evaluation.record import Change
     from kdkit.report.numbers.configurations import Configuration
     from kdkit.report.numbers.pairs import Pair
     from kdkit.report.numbers.statistics import Statistics
@@ -57,6 +58,8 @@ def summary(folder: Path) -> dict[str, Any]:
         "detail": judged.detail,
         "missing": list(run.missing),
         "rows": list(map(_row, scored)),
+        "fine_tuning": list(map(_change, run.evaluation.fine_tuning)),
+        "written_targets": written.counts(run),
         "student": None if student is None else student.path,
         "next": [] if step is None else list(step.commands),
         "costs": {model: _plain(attrs.asdict(cost)) for model, cost in run.evaluation.costs.items()},
@@ -78,6 +81,18 @@ def _row(pair: Pair) -> dict[str, Any]:
         "scores": {model: _numbers(score) for model, score in scores.items()},
         "student_minus_teacher": _difference(pair.difference),
         "student_minus_labels_only": _difference(pair.gain),
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    """What fine-tuning did to a score of the teacher."""
+    named = {"suite": change.difference.suite, "metric": change.difference.metric}
+    scores = {"before": _numbers(change.before), "after": _numbers(change.after)}
+    return {
+        **named,
+        **scores,
+        "after_minus_before": _difference(change.difference),
+        "verdict": change.difference.verdict,
     }
 
 

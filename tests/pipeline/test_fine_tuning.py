@@ -19,6 +19,7 @@ from kdkit.recipe import load_recipe
 from kdkit.report.closing.run import closing_text
 from kdkit.report.parts import fine_tuning
 from kdkit.report.read.run import read_run
+from kdkit.report.summary import summary
 from kdkit.system.progress import Silent
 
 CHANGES = {
@@ -73,6 +74,8 @@ def test_the_report_says_what_it_did_to_the_teacher(run_dir):
     assert hard.difference.value == pytest.approx(hard.after.value - hard.before.value)
     teacher = next(each for each in record.read(run_dir).scores if (each.model, each.metric) == ("teacher", "hard"))
     assert hard.after.value == pytest.approx(teacher.value, abs=0.02), "the cache rounds the same model's logits"
+    (first, *_) = summary(run_dir)["fine_tuning"]
+    assert (first["metric"], first["after"]["value"], first["verdict"]) == ("hard", hard.after.value, "better")
     page = (run_dir / "report.md").read_text()
     assert "## What fine-tuning did to the teacher" in page
     assert "Fine-tuning made the teacher better: hard loss" in page

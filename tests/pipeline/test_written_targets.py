@@ -17,6 +17,7 @@ from kdkit.pipeline.shown_rows import YET_TO_WRITE, shown_rows
 from kdkit.pipeline.stages import WRITE, stages_of
 from kdkit.recipe import load_recipe
 from kdkit.report.closing.run import closing_text
+from kdkit.report.summary import summary
 from kdkit.runs.resume import do
 from kdkit.system.progress import Silent
 
@@ -122,6 +123,8 @@ def test_report_card_and_terminal_say_who_wrote_the_targets(run_dir):
         f"raining targets were written by the teacher: {facts['rows']} rows, {facts['cut']} cut by max_new_tokens and "
         f"kept so, {facts['empty']} empty and left out"
     )
+    counts = {name: facts[name] for name in ("asked", "rows", "cut", "empty")}
+    assert summary(run_dir)["written_targets"] == counts
     page = (run_dir / "report.md").read_text().replace("\\", "")
     assert "## Who wrote the training targets" in page
     assert said in page

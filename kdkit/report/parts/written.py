@@ -43,6 +43,14 @@ def in_short(facts: RunFacts) -> tuple[str, ...]:
     return (f"written by the teacher: {plural(told.rows, 'row')}, {cut}, {told.empty:,} empty",)
 
 
+def counts(facts: RunFacts) -> dict[str, int] | None:
+    """The same as numbers."""
+    told = _told(facts)
+    if told is None:
+        return None
+    return {"asked": told.asked, "rows": told.rows, "cut": told.cut, "empty": told.empty}
+
+
 def _keeps_cut(facts: RunFacts) -> bool:
     return bool(as_table(facts.table("teacher").get("write_targets")).get("keep_cut"))
 

@@ -73,7 +73,7 @@ def settled(recipe: Recipe, corpus: Corpus, progress: Progress | None = None) ->
 
 
 def settle(run: Run) -> None:
-    """Let a run go on with the trimmed models, once its data are read."""
+    """Let a run continue with the trimmed models, once its data are read."""
     recipe = run.recipe
     if getattr(recipe.teacher, "vocabulary", None) is None:
         return

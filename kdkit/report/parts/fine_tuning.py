@@ -18,18 +18,27 @@ if TYPE_CHECKING:
 CURE = "train it for fewer steps or at a lower rate, on more rows, or leave teacher.fine_tune out"
 
 
+_HELD_OUT = {
+    True: "the teacher had none of them",
+    False: "the teacher was not trained on them, but they picked the epoch that was kept",
+}
+
+
 def of_run(facts: RunFacts) -> Part | None:
     """The teacher's scores before and after, with a sentence; None where no trained model was fine-tuned."""
     changes = facts.evaluation.fine_tuning
     said = sentence(facts)
     if not changes or said is None:
         return None
-    rows = f"{formats.count(facts.evaluation.row_count)} {facts.split} rows"
+    rows = f"the same {formats.count(facts.evaluation.row_count)} {facts.split} rows, in one way"
     table = Table.of(("", "before", "after", "after minus before"), map(_row, changes))
     return Part(
         key="fine-tuning",
         title="What fine-tuning did to the teacher",
-        blocks=(f"{said} Both were asked about the same {rows}, in one way; none of them was trained on.", table),
+        blocks=(
+            f"{said} Both were asked about the same {rows}, in one way; {_HELD_OUT[facts.split == 'test']}.",
+            table,
+        ),
     )
 
 

@@ -107,10 +107,10 @@ class EndingModel(models.Seq2SeqModel):
         self.module.get_encoder().register_forward_hook(self._count, with_kwargs=True)
         self._now.update(encoder_rows=0, encoder_tokens=0, decoder_steps=0)
 
-    def generate(self, batch, options):
+    def write(self, batch, options):
         lengths_B = torch.tensor([self.lengths[row_id] for row_id in batch.ids])
         self._now["lengths_N"] = lengths_B.repeat_interleave(options.beams)
-        return models.Seq2SeqModel.generate(self, batch, options)
+        return models.Seq2SeqModel.write(self, batch, options)
 
     def counts(self) -> dict[str, int]:
         """What has been computed since they were last asked for."""

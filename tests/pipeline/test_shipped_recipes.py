@@ -11,6 +11,7 @@ from causal_kit import LLAMA, chat_tokenizer
 
 import kdkit
 from kdkit import models
+from kdkit.evaluation.record import read
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TEMPLATE = (
@@ -97,7 +98,7 @@ def test_a_draft_is_judged_by_what_its_target_accepts(folder):
 
 def test_a_large_chat_model_is_fine_tuned_by_adapters_and_distilled_into_its_sister(folder):
     pytest.importorskip("peft")
-    _, stages, scored = run(
+    report, stages, scored = run(
         folder,
         "llama_8b_to_1b",
         f"data.train={folder / 'chats.jsonl'}",
@@ -112,6 +113,7 @@ def test_a_large_chat_model_is_fine_tuned_by_adapters_and_distilled_into_its_sis
     )
     assert stages["check"]["facts"]["teacher_trained"] > 0
     assert ("student", "text", "f1") in scored
+    assert [each.difference.metric for each in read(report.run_dir).fine_tuning][:2] == ["hard", "perplexity"]
 
 
 def test_code_is_learned_by_some_layers_of_a_trimmed_and_fine_tuned_assistant(folder):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DEBUG = "KDKIT_DEBUG"
 # Verb to the line that `kdkit --help` shows for it. Its module is kdkit.cli.VERB.
 VERBS = {
+    "init": "Write a first recipe for a file of rows.",
     "run": "Run a recipe: data, teacher, logits, student, evaluation, report.",
     "plan": "Show what a run would do, compute and write.",
     "layers": "Rank the layers of a teacher, and show which a student would keep.",

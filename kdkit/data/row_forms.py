@@ -19,8 +19,8 @@ OWN_WORDS = frozenset(
 """What transformers or kdkit set themselves, or take for something else."""
 
 
-class RowFields(Protocol):
-    """The options that say what a row is."""
+class FormColumns(Protocol):
+    """What a row may be made of."""
 
     @property
     def source(self) -> str | None:
@@ -42,6 +42,10 @@ class RowFields(Protocol):
         """The field with a conversation."""
         ...
 
+
+class RowFields(FormColumns, Protocol):
+    """The options that say what a row is."""
+
     @property
     def tools(self) -> str | None:
         """The field with the tools of a conversation."""
@@ -58,8 +62,8 @@ class RowFields(Protocol):
         ...
 
 
-def check_form(options: RowFields) -> None:
-    """Refuse options of which it does not follow what a row is.
+def check_columns(options: FormColumns) -> None:
+    """Refuse columns of which it does not follow what a row is.
 
     Raises:
         UsageError: Says which, and what to give instead.
@@ -80,6 +84,15 @@ def check_form(options: RowFields) -> None:
     if given == ["source and target"] and not (options.source and options.target):
         missing, there = ("target", "source") if options.source else ("source", "target")
         raise UsageError(f"{there} is given, and {missing} is not; give both")
+
+
+def check_form(options: RowFields) -> None:
+    """Refuse options of which it does not follow what a row is.
+
+    Raises:
+        UsageError: Says which, and what to give instead.
+    """
+    check_columns(options)
     if options.tools is not None and not options.messages:
         raise UsageError("tools is given, but only conversations have them; give messages, or leave tools out")
     if options.template and not options.messages:
@@ -89,8 +102,9 @@ def check_form(options: RowFields) -> None:
         )
     if own := OWN_WORDS & (options.template or {}).keys():
         raise UsageError(f"template names {min(own)}, which is not a variable of chat templates; leave it out")
-    if options.prediction is not None and given != ["source and target"]:
+    if options.prediction is not None and not options.source:
+        form = "text" if options.text else "messages"
         raise UsageError(
-            f"prediction is given, but {given[0]} makes several rows of one, and it would belong to none of them; "
+            f"prediction is given, but {form} makes several rows of one, and it would belong to none of them; "
             "leave it out"
         )

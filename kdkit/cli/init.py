@@ -1,0 +1,127 @@
+"""`kdkit init`: from a file of rows to a recipe that runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from kdkit.cli.output import say
+from kdkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from kdkit.pipeline.beginning.looking import Columns, Looked
+
+_KINDS = {"encoder-decoder": False, "decoder-only": True}
+
+
+@click.command("init")
+@click.argument("file")
+@click.option("--source", metavar="COLUMN", help="What the model reads: a column, or a template of columns.")
+@click.option("--target", metavar="COLUMN", help="What it should write.")
+@click.option("--text", metavar="COLUMN", help="Instead: a text to learn whole.")
+@click.option("--messages", metavar="COLUMN", help="Instead: a conversation.")
+@click.option(
+    "--teacher", default="", metavar="MODEL",
+    help="A folder, a name on the hub, a GGUF file, or dist:NAME; by default a new model, trained on the rows.",
+)  # fmt: skip
+@click.option("--student", default="", metavar="MODEL", help="The same; by default some of the teacher's layers.")
+@click.option("--kind", type=click.Choice(list(_KINDS)), help="Of new models; by default what the rows ask for.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="The recipe; by default FILE's name.")
+@click.option("--force", is_flag=True, help="Write over a recipe that is there.")
+@click.option("--yes", is_flag=True, help="Ask nothing; without a terminal nothing is asked either.")
+def command(
+    file: str,
+    source: str | None,
+    target: str | None,
+    text: str | None,
+    messages: str | None,
+    teacher: str,
+    student: str,
+    kind: str | None,
+    output: Path | None,
+    *,
+    force: bool,
+    yes: bool,
+) -> None:
+    """Write a first recipe for FILE: CSV, TSV, JSON, JSON lines, Parquet, Arrow, or a folder of the library datasets.
+
+    It looks at the first rows, and says what it chose and by what. Change the recipe as you like; nothing else is
+    written.
+    """
+    from kdkit.data.row_forms import check_columns
+    from kdkit.pipeline.beginning import choosing, writing
+    from kdkit.pipeline.beginning.looking import Columns, look
+
+    place = output if output is not None else Path(f"{_name_of(file)}.toml")
+    if place.exists() and not force:
+        raise UsageError(f"{place} is there already; give another --output, or write over it with --force")
+    looked = look(file)
+    given = Columns(source=source, target=target, text=text, messages=messages)
+    if given.options():
+        check_columns(given)
+        columns = given
+    else:
+        columns = looked.guess()
+        if columns.is_guessed and not yes and asks():
+            columns = _asked(columns)
+    looked.check(columns)
+    chosen = choosing.choose_models(
+        looked, columns, teacher=teacher, student=student, joined=_KINDS[kind] if kind is not None else None
+    )
+    lengths = choosing.measure(looked, columns, chosen)
+    recipe = writing.recipe_text(looked, columns, chosen, lengths, name=place.stem)
+    _write(place, recipe)
+    _told(looked, columns, place)
+    _planned(place)
+
+
+def asks() -> bool:
+    """Whether somebody is there to answer."""
+    return sys.stdin.isatty()
+
+
+def _name_of(file: str) -> str:
+    """What the recipe is called: the file's name up to its first dot."""
+    return Path(file.rstrip("/")).name.partition(".")[0] or "recipe"
+
+
+def _asked(columns: Columns) -> Columns:
+    import attrs
+
+    say("The columns do not say what is read and what is written.", err=True)
+    return attrs.evolve(
+        columns,
+        source=click.prompt("What the model reads", default=columns.source, err=True),
+        target=click.prompt("What it should write", default=columns.target, err=True),
+    )
+
+
+def _write(place: Path, recipe: str) -> None:
+    from kdkit.recipe import load_recipe
+    from kdkit.system.files import write_atomically
+
+    try:
+        write_atomically(place, recipe.encode())
+    except OSError as error:
+        raise UsageError(f"{place} cannot be written: {error.strerror}") from error
+    load_recipe(place)
+
+
+def _told(looked: Looked, columns: Columns, place: Path) -> None:
+    named = ", ".join(f"{name} {value}" for name, value in columns.options().items())
+    guessed = " (guessed: change them if they are others)" if columns.is_guessed else ""
+    say(f"{looked.path}: {looked.rows_in_words}; {named}{guessed}")
+    if looked.broken:
+        say(f"{looked.broken:,} of the first rows are broken: the run refuses them, unless data.skip_broken = true")
+    say(f"wrote {place}\n")
+
+
+def _planned(place: Path) -> None:
+    """The rows as the models read them, and the plan, as `kdkit plan` prints both."""
+    from kdkit.cli.plan import command as plan
+
+    plan.main([str(place), "--show", "3"], standalone_mode=False)
+    say(f"\nnext: kdkit run {place}")

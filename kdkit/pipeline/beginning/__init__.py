@@ -1,0 +1,1 @@
+"""From a file of rows to a first recipe: what `kdkit init` looks at, chooses and writes."""

@@ -1,0 +1,143 @@
+"""`kdkit init`: what it sees in a file, what it writes, and what it says."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import causal_kit
+import pytest
+from click.testing import CliRunner
+
+from kdkit import models
+from kdkit.cli.init import command
+from kdkit.errors import MissingInput, UsageError
+from kdkit.pipeline.beginning.looking import Columns, look
+from kdkit.recipe import load_recipe
+
+CHATML = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def pairs(count=60):
+    return [{"id": i, "question": f"What is {i} plus 1?", "answer": str(i + 1)} for i in range(count)]
+
+
+def init(*arguments, answers=""):
+    result = CliRunner().invoke(command, [str(each) for each in arguments], input=answers, standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"id": "a", "question": "x", "answer": "y"}, Columns(source="question", target="answer")),
+        ({"Prompt": "x", "Completion": "y", "n": 3}, Columns(source="Prompt", target="Completion")),
+        ({"instruction": "x", "input": "y", "output": "z"}, Columns(source="{instruction}\n{input}", target="output")),
+        ({"text": "x", "url": 3}, Columns(text="text")),
+        ({"frage": "x", "antwort": "y"}, Columns(source="frage", target="antwort", is_guessed=True)),
+        ({"chat": [{"role": "user", "content": "x"}], "text": "x"}, Columns(messages="chat")),
+        ({"c": [{"from": "human", "value": "x"}]}, Columns(messages="c")),
+    ],
+)
+def test_columns_are_known_by_their_names_and_kinds(tmp_path, row, expected):
+    assert look(str(write(tmp_path / "r.jsonl", [row] * 3))).guess() == expected
+
+
+def test_a_csv_of_pairs_becomes_a_recipe_that_is_planned(tmp_path):
+    with (tmp_path / "sums.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, ["id", "question", "answer"])
+        table.writeheader()
+        table.writerows(pairs())
+    said = init("sums.csv")
+    assert load_recipe("sums.toml").training.batch_size == 2
+    assert said.startswith("sums.csv: 60 rows; source question, target answer\nwrote sums.toml\n")
+    assert "</s>]]" in said
+    assert said.endswith("next: kdkit run sums.toml\n")
+    recipe = load_recipe("sums.toml")
+    assert recipe.names | {"data": "table", "teacher": "hf-seq2seq", "codec": "u8-lz4"} == recipe.names
+    assert (recipe.data.validation_share, recipe.data.test_share) == (0.2, 0.2)
+    assert (recipe.tokens.max_source, recipe.tokens.max_target) == (16, 16)
+    assert {path.name for path in tmp_path.iterdir()} == {"sums.csv", "sums.toml"}
+    with pytest.raises(UsageError, match=r"sums\.toml is there already; give another --output"):
+        init("sums.csv")
+    init("sums.csv", "--force", "--kind", "decoder-only", "--source", "Q: {question}", "--target", "answer")
+    assert load_recipe("sums.toml").names["student"] == "hf-causal"
+
+
+def test_texts_have_blocks_and_no_suites(tmp_path):
+    write(tmp_path / "docs.jsonl", [{"text": f"def f{i}(x):\n    return {i}"} for i in range(60)])
+    init("docs.jsonl", "--output", "made.toml")
+    recipe = load_recipe("made.toml")
+    assert (recipe.name, recipe.data.text, recipe.tokens.max_length) == ("made", "text", 256)
+    assert recipe.evaluation.suites == ()
+
+
+def test_chats_are_read_with_the_template_of_a_trained_teacher(tmp_path):
+    turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    write(tmp_path / "chats.jsonl", [{"messages": turns}] * 60)
+    with pytest.raises(UsageError, match="name a chat model with --teacher"):
+        init("chats.jsonl")
+    tokenizer = causal_kit.chat_tokenizer(CHATML)
+    config = models.config_from(causal_kit.LLAMA, tokenizer, models.DecoderOnly().auto)
+    models.causal_model(models.new_model(config, seed=1), tokenizer).save(tmp_path / "model", texts={})
+    said = init("chats.jsonl", "--teacher", "model")
+    assert "<|assistant|>[[y</s>]]" in said
+    recipe = load_recipe("chats.toml")
+    assert recipe.student.from_teacher.keep == 2
+    assert recipe.teacher.fine_tune.layers == 1
+
+
+def test_a_terminal_is_asked_what_cannot_be_told(tmp_path, monkeypatch):
+    write(tmp_path / "r.jsonl", [{"frage": "x", "antwort": "y"}] * 60)
+    assert "source frage, target antwort (guessed" in init("r.jsonl")
+    monkeypatch.setattr("kdkit.cli.init.asks", lambda: True)
+    said = init("r.jsonl", "--force", answers="antwort\nfrage\n")
+    assert "source antwort, target frage" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "what"),
+    [
+        (("nowhere.csv",), MissingInput, "nowhere.csv is not there"),
+        (("r.jsonl",), UsageError, "has the columns 'a', 'b', 'c', which do not say what is read"),
+        (("r.jsonl", "--source", "a"), UsageError, "source is given, and target is not; give both"),
+        (("r.jsonl", "--text", "q"), UsageError, "r.jsonl has no column q; it has 'a', 'b', 'c'"),
+        (("r.jsonl", "--text", "a", "--student", "x"), UsageError, "name --teacher as well"),
+        (("r.jsonl", "--text", "a", "--kind", "encoder-decoder"), UsageError, "need a decoder-only model"),
+        (("empty.jsonl",), UsageError, "empty.jsonl holds no row"),
+        (("r.jsonl", "--text", "a", "--output", "no/where.toml"), UsageError, "cannot be written"),
+    ],
+)
+def test_mistakes_are_answered_with_what_to_do(tmp_path, arguments, error, what):
+    write(tmp_path / "r.jsonl", [{"a": "x", "b": "y", "c": "z"}] * 3)
+    write(tmp_path / "empty.jsonl", [])
+    with pytest.raises(error) as found:
+        init(*arguments)
+    assert what in str(found.value)
+
+
+def test_a_folder_of_the_library_datasets_keeps_its_splits(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    splits = {"train": pairs(50), "validation": pairs(9), "test": pairs(8)}
+    datasets.DatasetDict({name: datasets.Dataset.from_list(rows) for name, rows in splits.items()}).save_to_disk(
+        tmp_path / "stored"
+    )
+    looked = look("stored")
+    assert (looked.dataset, looked.count) == ("hf-dataset", 50)
+    assert looked.options == {"path": "stored", "train": "train", "validation": "validation", "test": "test"}
+    assert looked.guess() == Columns(source="question", target="answer")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from kdkit.cli.output import say
-from kdkit.cli.run import recipe_options
+from kdkit.cli.run import limit_option, limited, recipe_options
 
 if TYPE_CHECKING:
     from kdkit.pipeline.plan import Plan
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 @click.command("plan")
 @recipe_options
+@limit_option
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 @click.option(
     "--show", type=click.IntRange(min=0), default=0, metavar="N",
     help="Print so many training rows as the models read them, their labels marked, and counts of all rows: labels, "
     "stops, cuts.",
 )  # fmt: skip
-def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as_json: bool, show: int) -> None:
+def command(
+    recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, limit: int | None, as_json: bool, show: int
+) -> None:
     """Show what `kdkit run RECIPE` would do: which stages are done, tokens, and bytes against free disk space.
 
     It reads the data and the tokenizers, and loads no weights. Of a sweep it says which trials there are, and plans one
@@ -35,7 +38,7 @@ def command(recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, as
     from kdkit.sweeps.trials import Sweep
     from kdkit.system import progress
 
-    loaded = load_any(recipe, overrides)
+    loaded = load_any(recipe, limited(recipe, overrides, limit))
     from kdkit.cli.output import print_json
     from kdkit.pipeline import plan as plans
 

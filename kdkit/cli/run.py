@@ -41,8 +41,26 @@ def recipe_options(command: Callable[..., R], *, run_dir: str = "runs/NAME") -> 
     return command
 
 
+limit_option = click.option(
+    "--limit",
+    type=click.IntRange(min=10),
+    metavar="N",
+    help="Take N rows of each split at most, to try a recipe; the run folder is runs/NAME-limit-N.",
+)
+
+
+def limited(recipe: str, overrides: tuple[str, ...], limit: int | None) -> tuple[str, ...]:
+    """The overrides with those of `--limit`."""
+    if limit is None:
+        return overrides
+    from kdkit.recipe.limited import limited as with_limit
+
+    return with_limit(recipe, overrides, limit)
+
+
 @click.command("run")
 @recipe_options
+@limit_option
 @click.option("--fresh", is_flag=True, help="Delete what an earlier run left in the folder first.")
 @click.option(
     "--jobs",
@@ -63,6 +81,7 @@ def command(
     overrides: tuple[str, ...],
     run_dir: Path | None,
     *,
+    limit: int | None,
     fresh: bool,
     jobs: int | None,
     part: str | None,
@@ -81,7 +100,7 @@ def command(
     if hint := launcher.hint():
         say(f"note: {hint}", err=True)
     team = launcher.join()
-    loaded = team.all_do(lambda: load_any(recipe, overrides))
+    loaded = team.all_do(lambda: load_any(recipe, limited(recipe, overrides, limit)))
     if isinstance(loaded, Sweep):
         if team.size > 1:
             raise UsageError(

@@ -1,0 +1,64 @@
+"""A recipe on a few rows: `--limit`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdkit import plugins as plugin_loading
+from kdkit.api.training import Training
+from kdkit.api.values import SPLITS
+from kdkit.errors import UsageError
+from kdkit.plugins.fields import options_of
+from kdkit.recipe.document import read_document, with_overrides
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+
+def limited(recipe: str | os.PathLike[str], overrides: Sequence[str], limit: int) -> tuple[str, ...]:
+    """The overrides, and those that let a run take so many rows of each split at most, under a name of its own.
+
+    What is wrong with the recipe is left to whoever loads it.
+
+    Args:
+        recipe: The recipe.
+        overrides: `section.key=value`.
+        limit: Rows of each split.
+
+    Raises:
+        MissingInput: There is no such recipe.
+        UsageError: Its data set cannot be told to read fewer rows.
+    """
+    document, path = read_document(recipe)
+    table = with_overrides(document, overrides)[0].table
+    plugins, data = plugin_loading.load(), table.get("data")
+    if not isinstance(data, dict):
+        return tuple(overrides)
+    component = data.get("name")
+    if component not in plugins.names("datasets"):
+        return tuple(overrides)
+    known = {option.name for option in options_of(plugins.get("datasets", component).load())}
+    keys = [f"{split}_rows" for split in SPLITS if f"{split}_rows" in known]
+    if "train_rows" not in keys:
+        raise UsageError(f'the data set "{component}" has no option train_rows, so --limit cannot shorten it')
+    found = {f"data.{key}": limit for key in keys if not 0 < _whole(data.get(key)) <= limit}
+    for section, content in (("training", table.get("training")), ("teacher.fine_tune", _fine_tune(table))):
+        if not isinstance(content, dict):
+            continue
+        if _whole(content.get("rows")) > limit:
+            found[f"{section}.rows"] = 0
+        batch = _whole(content.get("batch_size")) or Training().batch_size
+        if batch > limit // 4:
+            found[f"{section}.batch_size"] = max(1, limit // 4)
+    name = table.get("name", path.stem if path is not None else "recipe")
+    return (*overrides, *(f"{key}={value}" for key, value in found.items()), f'name="{name}-limit-{limit}"')
+
+
+def _fine_tune(table: dict[str, object]) -> object:
+    teacher = table.get("teacher")
+    return teacher.get("fine_tune") if isinstance(teacher, dict) else None
+
+
+def _whole(value: object) -> int:
+    return value if type(value) is int else 0

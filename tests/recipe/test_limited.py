@@ -1,0 +1,63 @@
+"""`--limit`: the overrides that let any recipe run on a few rows."""
+
+from __future__ import annotations
+
+import pytest
+import tomli_w
+
+from kdkit.errors import UsageError
+from kdkit.recipe import load_recipe
+from kdkit.recipe.limited import limited
+
+
+def recipe(tmp_path, **changes):
+    table = {
+        "data": {"name": "jsonl", "train": "r.jsonl", "source": "a", "target": "b", "test_rows": 7, **changes},
+        "teacher": {"name": "hf-seq2seq", "model": "x", "fine_tune": {"epochs": 1, "batch_size": 64}},
+        "student": {"name": "hf-seq2seq", "model": "y"},
+        "training": {"rows": 2000, "batch_size": 2},
+    }
+    path = tmp_path / "some.toml"
+    path.write_text(tomli_w.dumps(table))
+    return path
+
+
+def test_each_split_has_so_many_rows_at_most_and_the_run_another_name(tmp_path):
+    path = recipe(tmp_path)
+    found = load_recipe(path, limited(path, ["seed=3"], 40))
+    assert (found.data.train_rows, found.data.validation_rows, found.data.test_rows) == (40, 40, 7)
+    assert (found.training.rows, found.training.batch_size, found.teacher.fine_tune.batch_size) == (0, 2, 10)
+    assert (found.name, found.seed) == ("some-limit-40", 3)
+
+
+def test_shipped_recipes_can_be_limited():
+    found = load_recipe("quickstart", limited("quickstart", [], 40))
+    assert (found.data.train_rows, found.training.batch_size, found.name) == (40, 10, "quickstart-limit-40")
+
+
+def test_what_cannot_be_limited_is_said_and_what_is_wrong_is_left_to_the_recipe(tmp_path):
+    path = recipe(tmp_path)
+    assert limited(path, ["data.name=nowhere"], 40) == ("data.name=nowhere",)
+    with pytest.raises(UsageError, match='the data set "python-nothing" has no option train_rows') as error:
+        limited_without_rows(path)
+    assert "--limit" in str(error.value)
+
+
+def limited_without_rows(path):
+    import attrs
+
+    from kdkit import plugins
+
+    @attrs.frozen(kw_only=True)
+    class Nothing:
+        some: int = 1
+
+    class Entry:
+        def load(self):
+            return Nothing
+
+    loaded = plugins.load()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(loaded), "names", lambda *_: ["python-nothing"])
+        patched.setattr(type(loaded), "get", lambda *_: Entry())
+        limited(path, ["data.name=python-nothing"], 40)

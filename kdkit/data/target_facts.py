@@ -86,7 +86,7 @@ def facts_of(read: Rows) -> TargetFacts:
                     ids[kind].append(each.id)
             if kinds["changed"] and example is None:
                 example = (each.target, made)
-    unknown_id = _unknown_id(tokenizer)
+    unknown_id = _unknown_id(tokenizer, limits)
     sides = {"source": rows.sources, "target": rows.targets}
     return TargetFacts(
         rows=len(rows),
@@ -159,8 +159,11 @@ class _Writer:
         return found
 
 
-def _unknown_id(tokenizer: Tokenizer) -> int | None:
-    """The id of the unknown token, where it has one of its own."""
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    others = {getattr(tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "pad")}
+def _unknown_id(tokenizer: Tokenizer, limits: TokenLimits) -> int | None:
+    """The id of the unknown token, where it stands for nothing else: SmolLM2's is what documents end with."""
+    whole: Any = tokenizer
+    unknown = getattr(whole, "unk_token_id", None)
+    others = {getattr(whole, f"{name}_token_id", None) for name in ("bos", "eos", "pad")}
+    if limits.document_end:
+        others.add(whole.convert_tokens_to_ids(limits.document_end))
     return None if unknown in others else unknown

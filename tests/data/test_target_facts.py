@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import tiny
 import tokenizers
 from causal_kit import chat_tokenizer
@@ -48,6 +49,9 @@ def test_targets_that_come_back_as_another_text_are_counted():
 def test_unknown_tokens_are_counted_on_both_sides_and_only_where_there_is_one():
     assert told(["a x"], source="x y").unknown == {"source": 2, "target": 1}
     assert told(["€"], tiny.tokenizer(), source="€").unknown == {"source": 0, "target": 0}
+    # SmolLM2 ends documents with what its tokenizer calls unknown.
+    limits = attrs.evolve(LIMITS, document_end="<unk>")
+    assert told(["a x"], source="x y", limits=limits).unknown == {"source": 0, "target": 0}
 
 
 def test_cut_targets_are_those_beyond_the_limit_and_no_others():

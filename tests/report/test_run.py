@@ -461,6 +461,7 @@ def test_a_share_that_is_neither_all_nor_nothing_is_never_shown_as_such(share):
         (formats.metric(-0.0001), "0.000"),
         (formats.metric(1.5), "1.500"),
         (formats.metric(10.04), "10.040"),
+        (formats.metric(1.234e18), "1.23e18"),
         (formats.metric(math.nan), formats.NONE),
         (formats.parameters(60_492_288), "60.5 M"),
         (formats.parameters(999_999), "1.00 M"),

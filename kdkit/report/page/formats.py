@@ -19,9 +19,11 @@ NONE = EN_DASH
 
 
 def metric(value: float | None, decimals: int = 3) -> str:
-    """A score: `0.312`, `1.024`, with a true minus sign where it is below 0; large values with fewer decimals."""
+    """A score: `0.312`, `1.024`, with a true minus sign where it is below 0; large values with fewer digits."""
     if value is None or not math.isfinite(value):
         return NONE
+    if abs(value) >= 1e6:  # such as the perplexity of a model that knows nothing
+        return f"{value:.2e}".replace("e+", "e").replace("-", MINUS)
     if abs(value) >= 100:
         decimals = 1
     text = f"{value:.{decimals}f}"

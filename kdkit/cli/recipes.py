@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -11,8 +11,12 @@ from kdkit import plugins as plugin_loading
 from kdkit import recipe as recipes
 from kdkit.cli.output import print_json, print_table, say, to_json
 from kdkit.errors import RecipeError, UsageError
+from kdkit.recipe.compatibility import check_parts
 from kdkit.sweeps.reading import load_any
 from kdkit.system.reading import read_text
+
+if TYPE_CHECKING:
+    from kdkit.sweeps.trials import Sweep
 
 overrides_option = click.option(
     "-o",
@@ -67,7 +71,7 @@ def validate(files: tuple[str, ...], overrides: tuple[str, ...], *, as_json: boo
     verdicts: list[dict[str, Any]] = []
     for file in files:
         try:
-            load_any(file, overrides, plugins=found)
+            _check_fits(load_any(file, overrides, plugins=found))
             problems: tuple[str, ...] = ()
         except RecipeError as error:
             problems = error.problems
@@ -82,6 +86,12 @@ def validate(files: tuple[str, ...], overrides: tuple[str, ...], *, as_json: boo
             for problem in verdict["problems"]:
                 say(f"error: {problem}", err=True)
     return 0 if all(verdict["valid"] for verdict in verdicts) else UsageError.exit_code
+
+
+def _check_fits(loaded: recipes.Recipe | Sweep) -> None:
+    """Refuse parts that do not fit each other, as far as that is told without models and rows."""
+    for each in [loaded] if isinstance(loaded, recipes.Recipe) else [trial.recipe for trial in loaded.trials]:
+        check_parts(each)
 
 
 @command.command("schema")

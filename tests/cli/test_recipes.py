@@ -70,6 +70,16 @@ def test_validate_judges_each_file_and_tells_every_problem(run):
     assert run("validate", "quick")[0] == 0
 
 
+def test_validate_refuses_parts_that_do_not_fit(capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["recipes", "validate", "quickstart", "-o", 'codec.name="topk"'])
+    assert left.value.code == 2
+    told = (
+        "error: loss.temperature is 2, but the codec keeps logits for temperature 1 only; set the loss to one of these"
+    )
+    assert capsys.readouterr().err.startswith(told)
+
+
 def test_validate_as_json_holds_the_problems(run):
     code, out, err = run("validate", "quick", "wrong.toml", "--json")
     assert (code, err) == (2, "")

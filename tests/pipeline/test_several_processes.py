@@ -216,8 +216,8 @@ def wait_for_one_that_hangs(arguments) -> None:
     import torch.distributed as dist
 
     hangs, within_torch, asks = arguments
-    heartbeat.ONCE_ASKED = 0.5
-    os.environ["KDKIT_PATIENCE"] = "300" if asks else "1"
+    heartbeat.ONCE_ASKED = 2.0
+    os.environ["KDKIT_PATIENCE"] = "300" if asks else "3"  # more than a busy machine lets a process wait
     signals.keep_signals()
     team = launcher.join()
     team.wait()
@@ -247,7 +247,7 @@ def test_a_process_that_hangs_is_named_and_not_waited_for(tmp_path, hangs, withi
     said = [output for _, output in others if output.strip()]
     assert len(said) == 1, results
     assert re.search(
-        rf"^error: process {hangs} of 3 has shown no sign of life for \d s, so the others stop waiting for it", said[0]
+        rf"^error: process {hangs} of 3 has shown no sign of life for \d+ s, so the others stop waiting for it", said[0]
     )
     assert ("and a signal asked to stop" in said[0]) == asks
 

@@ -34,10 +34,11 @@ def command(recipe: str | None, overrides: tuple[str, ...], *, as_json: bool) ->
     if overrides and recipe is None:
         raise UsageError("-o changes a recipe, and none is given; add the recipe")
     plugins = plugin_loading.load()
-    found = list(diagnosis.of_machine(plugins, Path("runs")))
-    if recipe is not None:
-        loaded = load_any(recipe, overrides, plugins=plugins)
-        found += diagnosis.of_recipe(loaded.base if isinstance(loaded, Sweep) else loaded)
+    loaded = load_any(recipe, overrides, plugins=plugins) if recipe is not None else None
+    base = loaded.base if isinstance(loaded, Sweep) else loaded
+    found = list(diagnosis.of_machine(plugins, Path("runs"), base.store.dir if base is not None else ""))
+    if base is not None:
+        found += diagnosis.of_recipe(base)
     if as_json:
         print_json([{"topic": each.topic, "state": each.state, "says": each.says} for each in found])
     else:

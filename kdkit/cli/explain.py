@@ -12,6 +12,7 @@ from kdkit.cli.recipes import overrides_option
 from kdkit.plugins.checks import show
 
 if TYPE_CHECKING:
+    from kdkit.plugins.fields import Option
     from kdkit.recipe.explained import Explained, Setting, Settings
 
 
@@ -40,13 +41,19 @@ def command(option: str, recipe: str | None, overrides: tuple[str, ...], *, as_j
     for index, each in enumerate(found):
         say(("\n" if index else "") + each.path + _owner(each))
         say(f"  {each.option.help}")
-        say("  " + "; ".join(part for part in (each.option.type, _allowed(each.option), _default(each)) if part))
+        say("  " + "; ".join(part for part in (_type(each.option), _allowed(each.option), _default(each)) if part))
         if settings is not None:
             say(f"  {_setting(settings.of(each.path))}")
 
 
 def _owner(found: Explained) -> str:
     return f" ({found.kind} {', '.join(found.components)})" if found.components else ""
+
+
+def _type(option: Option) -> str:
+    """What an option takes; of a table what may be in it."""
+    is_table = option.nested and option.type == "table"
+    return f"table of {', '.join(each.name for each in option.nested)}" if is_table else option.type
 
 
 def _default(found: Explained) -> str:

@@ -10,6 +10,7 @@ import rich_click as click
 
 from kdkit.cli.output import say
 from kdkit.errors import UsageError
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from kdkit.pipeline.beginning.looking import Columns, Looked
@@ -115,7 +116,7 @@ def _told(looked: Looked, columns: Columns, place: Path) -> None:
     guessed = " (guessed: change them if they are others)" if columns.is_guessed else ""
     say(f"{looked.path}: {looked.rows_in_words}; {named}{guessed}")
     if looked.broken:
-        say(f"{looked.broken:,} of the first rows are broken: the run refuses them, unless data.skip_broken = true")
+        say(f"{plural(looked.broken, 'broken row')}: a run refuses the file unless data.skip_broken = true")
     say(f"wrote {place}\n")
 
 

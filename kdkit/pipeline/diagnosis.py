@@ -56,16 +56,17 @@ class Finding:
     state: State = "good"
 
 
-def of_machine(plugins: Plugins, run_dir: Path) -> Iterator[Finding]:
+def of_machine(plugins: Plugins, runs: Path, store: str = "") -> Iterator[Finding]:
     """Versions, devices, disk, locks, the hub, plugins.
 
     Args:
         plugins: What was loaded.
-        run_dir: Where runs would go: its disk is looked at.
+        runs: Where run folders would go: its disk is looked at.
+        store: The store as a recipe names it; "" where none does.
     """
     yield from _versions()
     yield from _devices()
-    yield from _disks(run_dir)
+    yield from _disks(runs, store)
     yield _hub()
     yield from _plugins(plugins)
 
@@ -164,8 +165,8 @@ def _devices() -> Iterator[Finding]:
         yield Finding("GPU", "none that torch finds: models run on the processor")
 
 
-def _disks(run_dir: Path) -> Iterator[Finding]:
-    folders = {"runs": run_dir, "store": store_of("", run_dir)}
+def _disks(runs: Path, store: str) -> Iterator[Finding]:
+    folders = {"runs": runs, "store": store_of(store, runs / "any")}
     try:
         from huggingface_hub.constants import HF_HUB_CACHE
 

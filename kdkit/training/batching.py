@@ -15,6 +15,7 @@ import numpy as np
 from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.packing import places_of
 from kdkit.errors import UsageError
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,8 +149,8 @@ def _rows_taken(rows: int, options: Training) -> int:
     taken = rows if fills else rows // options.batch_size * options.batch_size
     if not taken:
         raise UsageError(
-            f"{rows} training rows do not fill one batch of {options.batch_size}; lower training.batch_size "
-            "or set training.drop_last = false"
+            f"{plural(rows, 'training row')} {'does' if rows == 1 else 'do'} not fill one batch of "
+            f"{options.batch_size}; lower training.batch_size or set training.drop_last = false"
         )
     return taken
 

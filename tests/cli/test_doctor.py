@@ -33,6 +33,8 @@ def test_a_machine_is_looked_at(monkeypatch, tmp_path):
     found = doctor()
     topics = [each["topic"] for each in found]
     assert topics[0] == "versions"
+    store = next(each["says"] for each in found if each["topic"] == "store")
+    assert store.startswith(f"{tmp_path}/runs/cache, "), "where a run of this folder has it"
     assert {"processor", "GPU", "runs", "store", "models", "hub", "plugins"} <= set(topics)
     assert not list(tmp_path.iterdir())
     told = CliRunner().invoke(command, [], standalone_mode=False).output
@@ -61,7 +63,7 @@ def test_a_file_system_without_locks_is_noted(monkeypatch, tmp_path):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(locks.FileLock, "acquire", refuse)
-    found = {each.topic: each for each in diagnosis._disks(tmp_path / "runs")}
+    found = {each.topic: each for each in diagnosis._disks(tmp_path / "runs", "")}
     assert found["runs"].state == "note"
     assert "no locks" in found["runs"].says
 
@@ -91,7 +93,8 @@ def recipe(folder: Path, **student) -> Path:
 
 def test_the_tokens_of_teacher_and_student_are_told(tmp_path):
     folder = saved(tmp_path / "model")
-    found = {each["topic"]: each["says"] for each in doctor(recipe(folder))}
+    found = {each["topic"]: each["says"] for each in doctor(recipe(folder), "-o", f"store.dir={tmp_path}/kept")}
+    assert found["store"].startswith(f"{tmp_path}/kept, "), "the store of the recipe"
     end = causal_kit.tokenizer().eos_token_id
     assert f"texts end at </s> ({end})" in found["teacher"]
     assert found["student"] == found["teacher"]

@@ -47,6 +47,12 @@ def test_an_option_has_its_meaning_its_limits_and_its_default():
     ]
 
 
+def test_a_table_says_what_may_be_in_it():
+    said = explain("student.from_teacher")
+    assert "\n  table of layers, keep, by, width, tokens; default none\n" in said
+    assert "keep_cut" in explain("write_targets")
+
+
 def test_components_that_have_the_same_option_share_an_entry():
     said = explain("data.messages")
     assert said.startswith("data.messages (data set hf-dataset, jsonl, table)\n")

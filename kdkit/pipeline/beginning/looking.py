@@ -13,7 +13,7 @@ from kdkit.data.files import JSON
 from kdkit.errors import MissingInput, UsageError
 from kdkit.system.files import user_path
 from kdkit.system.url import is_url
-from kdkit.system.wording import first_few
+from kdkit.system.wording import first_few, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,7 +95,7 @@ class Looked:
     @property
     def rows_in_words(self) -> str:
         """How many rows there are: "about 1,200,000 rows"."""
-        return f"{'' if self.is_counted else 'about '}{self.count:,} rows"
+        return f"{'' if self.is_counted else 'about '}{plural(self.count, 'row')}"
 
     @property
     def columns(self) -> list[str]:

@@ -140,7 +140,7 @@ def test_another_student_of_the_same_teacher_finds_what_was_measured(done, monke
         ({"keep": 4}, r"student: from_teacher\.keep asks for 4 layers, but the teacher has 3; set it to 3 or less"),
         ({"keep": 0}, r"student\.from_teacher\.keep: must be at least 1, is 0"),
         ({"keep": 2, "by": "los"}, r'student\.from_teacher\.by: must be .*, is "los"; did you mean "loss"'),
-        ({"keep": 2, "layers": [0, 1]}, "give `layers`, or `keep`: how many layers a measure chooses"),
+        ({"keep": 2, "layers": [0, 1]}, "a measure chooses, and `layers` names them; leave one of them out"),
         ({}, "give `layers`, or `keep`"),
         ({"layers": [0], "by": "influence"}, "by chooses layers for `keep`, which is not given; leave it out"),
         ({"layers": [0], "tokens": 9}, "tokens says on how much is measured, and with the layers named nothing is"),

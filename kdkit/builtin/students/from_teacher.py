@@ -70,7 +70,11 @@ class Layers(ABC):
     def __attrs_post_init__(self) -> None:
         named = [stack for stack in self.stacks if getattr(self, stack) is not None]
         all_named = " and ".join(f"`{stack}`" for stack in self.stacks)
-        if (self.keep is not None and named) or not (self.keep or named or self.width):
+        if self.keep is not None and named:
+            raise UsageError(
+                f"`keep` says how many layers a measure chooses, and `{named[0]}` names them; leave one of them out"
+            )
+        if not (self.keep or named or self.width):
             raise UsageError(f"give {all_named}, or `keep`: how many layers a measure chooses")
         if named and len(named) < len(self.stacks):
             raise UsageError(f"give {all_named}: {named[0]} alone says nothing of the others")

@@ -120,12 +120,14 @@ def test_a_terminal_is_asked_what_cannot_be_told(tmp_path, monkeypatch):
         (("r.jsonl", "--text", "a", "--student", "x"), UsageError, "name --teacher as well"),
         (("r.jsonl", "--text", "a", "--kind", "encoder-decoder"), UsageError, "need a decoder-only model"),
         (("empty.jsonl",), UsageError, "empty.jsonl holds no row"),
+        (("within.json",), UsageError, "within.json is one object, whose rows are in 'data'; write these as JSON"),
         (("r.jsonl", "--text", "a", "--output", "no/where.toml"), UsageError, "cannot be written"),
     ],
 )
 def test_mistakes_are_answered_with_what_to_do(tmp_path, arguments, error, what):
     write(tmp_path / "r.jsonl", [{"a": "x", "b": "y", "c": "z"}] * 3)
     write(tmp_path / "empty.jsonl", [])
+    write(tmp_path / "within.json", [{"version": 1, "data": [{"a": "x", "b": "y"}]}])
     with pytest.raises(error) as found:
         init(*arguments)
     assert what in str(found.value)

@@ -129,6 +129,11 @@ class Looked:
             return Columns(text=next((by_name[name] for name in TEXTS if name in by_name), texts[0]))
         if len(texts) == 2:
             return Columns(source=texts[0], target=texts[1], is_guessed=True)
+        within = next((name for name, value in self.rows[0].items() if _is_rows(value)), None)
+        if self.count == 1 and within is not None:
+            raise UsageError(
+                f"{self.path} is one object, whose rows are in {within!r}; write these as JSON lines, one object a line"
+            )
         named = f"the columns {first_few(self.columns)}" if self.columns else "no columns"
         raise UsageError(
             f"{self.path} has {named}, which do not say what is read and what is written; give --source and --target, "
@@ -224,6 +229,10 @@ def _folder(path: str) -> Looked:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
 
 
 def _is_conversation(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -53,8 +54,13 @@ def _rows(stack: KeptLayers) -> list[tuple[str, str, str]]:
     return [
         (
             str(layer),
-            "cannot be left out" if math.isinf(scores[layer]) else f"{scores[layer]:.3f}",
+            "cannot be left out" if math.isinf(scores[layer]) else _shown(scores[layer]),
             "yes" if layer in stack.kept else "no",
         )
         for layer in sorted(range(len(scores)), key=lambda layer: -scores[layer])
     ]
+
+
+def _shown(score: float) -> str:
+    """A score; a loss that was not finite is kept as the largest number there is."""
+    return "not finite" if score == sys.float_info.max else f"{score:.3f}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import tiny
 from causal_kit import LLAMA
 
+from kdkit.api.values import KeptLayers
 from kdkit.errors import UsageError
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Silent
@@ -228,3 +230,10 @@ def test_how_many_layers_of_each_stack_is_checked(tmp_path, keep, said):
 
     with pytest.raises(UsageError, match=said):
         planned()
+
+
+def test_a_loss_that_was_not_finite_is_not_printed_as_a_number_of_300_digits():
+    from kdkit.cli.layers import _rows
+
+    stack = KeptLayers(stack="layers", count=3, kept=(0, 2), scores=(sys.float_info.max, 1.5, None))
+    assert _rows(stack) == [("2", "cannot be left out", "yes"), ("0", "not finite", "yes"), ("1", "1.500", "no")]

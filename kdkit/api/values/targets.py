@@ -44,7 +44,15 @@ class DenseTargets:
         return self.logits_BTV.shape[1]
 
     def logits(self, rows: TeacherRows) -> torch.Tensor:
-        """The logits of the rows that are known, `[M, V]`, in float32 or wider."""
+        """The logits of the rows that are known, `[M, V]`, in float32 or wider; do not change them in place."""
+        import torch
+
+        positions_N = rows.position_N
+        if len(self.logits_BTV) == 1 and bool(rows.known_N.all()) and len(positions_N):
+            first = int(positions_N[0])
+            stop = first + len(positions_N)
+            if torch.equal(positions_N, torch.arange(first, stop)):  # one row after the other: no copy
+                return widened(self.logits_BTV[0, first:stop])
         return widened(rows.known(self.logits_BTV))
 
     @classmethod

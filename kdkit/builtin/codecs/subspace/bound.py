@@ -207,8 +207,11 @@ class BoundSubspace:
         import torch
 
         if device not in self._devices:
+            # Not by torch on a processor: this is done beside a training, in a thread for which torch would start
+            # threads of its own, and with more of them than processors OpenMP lets all its waits sleep.
+            basis_RV = self._basis if device == "cpu" else self.state.basis_RV
             self._devices[device] = (
-                torch.from_numpy(self.state.basis_RV).to(device).float(),
+                torch.from_numpy(basis_RV).to(device).float(),
                 torch.from_numpy(self.state.offset_V).to(device),
             )
         basis_RV, offset_V = self._devices[device]

@@ -12,6 +12,7 @@ import numpy as np
 from kdkit.api.values import SPLITS, Corpus
 from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.text_rows import GrowingTexts, TextRows, example_of, rest_of, targets_of
+from kdkit.data.written import prompt_of
 from kdkit.errors import DamagedData
 from kdkit.system.files import make_folder, write_parts_atomically
 from kdkit.system.parsing import DEEPEST_ROW, parse_json
@@ -128,8 +129,15 @@ def leakage(corpus: Corpus) -> dict[SplitName, float]:
     return {split: count / len(corpus.split(split)) for split, count in counts.items()}
 
 
-def repeated_rows(corpus: Corpus) -> dict[SplitName, int]:
-    """How many held-out rows, source and target, occur word for word among the training rows, by split."""
+def repeated_rows(corpus: Corpus, *, is_written: bool = False) -> dict[SplitName, int]:
+    """How many held-out rows, source and target, occur word for word among the training rows, by split.
+
+    Args:
+        corpus: The rows.
+        is_written: Whether a teacher writes the training targets: then by what the rows ask alone.
+    """
+    if is_written:
+        return _known(corpus, lambda rows: map(prompt_of, rows))
     return _known(corpus, lambda rows: ((row.source, row.target) for row in rows))
 
 

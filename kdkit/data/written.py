@@ -5,6 +5,7 @@ Of a conversation the assistant's last turn is written; the turns before it stay
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -62,6 +63,16 @@ def asked(example: Example) -> Example:
     if not messages:
         raise UsageError(f"row {example.id} is a conversation in which nobody asks anything; leave the row out")
     return _with_messages(example, messages)
+
+
+def prompt_of(example: Example) -> str:
+    """What is asked of a model by a row, whatever target it has: two rows with the same one ask the same."""
+    if example.form == "pair":
+        return example.source
+    table = parse_json(example.target, deepest=DEEPEST_ROW) if example.form == "chat" else None
+    if table is None:
+        return example.target
+    return json.dumps({**table, "messages": unanswered(table["messages"])}, sort_keys=True)
 
 
 def with_text(example: Example, text: str) -> Example:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kdkit.api.options import TokenLimits
 from kdkit.api.values import Corpus, Cut, EncodedExample, Example
 from kdkit.data import corpus as corpora
+from kdkit.data.chats import chat
 from kdkit.errors import DamagedData
 
 # Line separators of every kind, quotes and controls; half a surrogate pair is no character.
@@ -134,3 +135,18 @@ def test_rows_that_are_held_out_and_trained_on_are_counted():
     both = CORPUS.train[0]
     corpus = Corpus(train=CORPUS.train, validation=(both, attrs.evolve(both, target="another")))
     assert corpora.repeated_rows(corpus) == {"validation": 1}
+
+
+def test_where_a_teacher_writes_the_targets_rows_that_ask_the_same_are_counted():
+    def turns(*contents, **more):
+        roles = ("user", "assistant") * 2
+        messages = [{"role": role, "content": text} for role, text in zip(roles, contents, strict=False)]
+        return chat(messages, id="/".join(contents), **more)
+
+    both = CORPUS.train[0]
+    corpus = Corpus(train=(attrs.evolve(both, target=""),), validation=(both, attrs.evolve(both, source="another")))
+    assert corpora.repeated_rows(corpus) == {"validation": 0}
+    assert corpora.repeated_rows(corpus, is_written=True) == {"validation": 1}
+    held_out = turns("a", "an answer"), turns("a", "an answer", "b"), turns("a", "x", template={"thinks": True})
+    corpus = Corpus(train=(turns("a"),), validation=held_out)
+    assert corpora.repeated_rows(corpus, is_written=True) == {"validation": 1}

@@ -101,7 +101,7 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
             targets[split] = facts_of(read)
             readings[split] = read
     rows = {split: len(corpus.split(split)) for split in SPLITS}
-    repeated = corpora.repeated_rows(corpus)
+    repeated = corpora.repeated_rows(corpus, is_written=recipe.writing is not None)
     report = {
         "rows": rows,
         "drops": [attrs.asdict(drop) for drop in corpus.drops],
@@ -130,9 +130,10 @@ def _say(run: Run, corpus: Corpus, rows: dict[SplitName, int], repeated: dict[Sp
     run.progress.note(f"data: {counts} rows")
     for drop in corpus.drops:
         run.progress.note(f"data: {reason_of(drop)}")
+    also = "are also training rows" if run.recipe.writing is None else "ask what a training row asks"
     for split, count in repeated.items():
         if count:
             run.progress.note(
-                f"data: {count:,} of the {split} rows are also training rows, word for word: scores on them "
-                "show memory as well as skill"
+                f"data: {count:,} of the {split} rows {also}, word for word: scores on them show memory as well as "
+                "skill"
             )

@@ -56,6 +56,12 @@ def _without(table: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {key: value for key, value in table.items() if key not in names}
 
 
+def _trained_on(facts: RunFacts) -> str:
+    """Which held-out rows count as trained on."""
+    is_written = facts.table("teacher").get("write_targets") is not None
+    return "whose prompt is that of a training row" if is_written else "that do so with their sources"
+
+
 def _data(facts: RunFacts) -> list[Items | Table | Remarks]:
     rows, leakage = as_table(facts.data.get("rows")), as_table(facts.data.get("leakage"))
     repeated = as_table(facts.data.get("repeated_rows"))
@@ -70,7 +76,7 @@ def _data(facts: RunFacts) -> list[Items | Table | Remarks]:
                 (Row(label=split, cells=tuple(map(Cell, texts))) for split, texts in told.items()),
                 title="Rows",
                 note="Leakage: the share of a split's targets that occur word for word in training. "
-                "Trained on: its rows that do so with their sources.",
+                f"Trained on: its rows {_trained_on(facts)}.",
             )
         )
     lengths = as_table(facts.data.get("lengths"))

@@ -89,7 +89,7 @@ def validate(files: tuple[str, ...], overrides: tuple[str, ...], *, as_json: boo
 
 
 def _check_fits(loaded: recipes.Recipe | Sweep) -> None:
-    """Refuse parts that do not fit each other, as far as that is told without models and rows."""
+    """Refuse parts that do not fit each other, as far as it shows without models and rows."""
     for each in [loaded] if isinstance(loaded, recipes.Recipe) else [trial.recipe for trial in loaded.trials]:
         check_parts(each)
 

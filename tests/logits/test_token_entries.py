@@ -29,7 +29,7 @@ from kdkit.logits.token_entries import of_tokens
 from kdkit.losses import distillation_loss
 from kdkit.models import load_tokenizer, target_size
 from kdkit.pipeline import recapture as recapturing
-from kdkit.pipeline.stages import capture
+from kdkit.pipeline.stages import STAGES, capture
 from kdkit.system.progress import Silent
 
 IDS, WIDE, WIDER, TOKENS, HIDDEN = 9, 12, 16, 5, 4
@@ -209,7 +209,7 @@ def test_gaps_of_a_cache_with_entries_of_no_token_are_not_filled(tmp_path, monke
         "bytes_per_token": 4.0,
     }  # fmt: skip
     record = {"status": "done", "stages": {"capture": {"status": "done", "facts": facts | {"cache": str(old)}}}}
-    stage = next(each for each in recapturing.STAGES if each.name == "capture")
+    stage = next(each for each in STAGES if each.name == "capture")
 
     @contextmanager
     def opened(*_, **__):
@@ -223,6 +223,7 @@ def test_gaps_of_a_cache_with_entries_of_no_token_are_not_filled(tmp_path, monke
     for name, fake in (
         ("check_run", lambda *_: (json.loads(json.dumps(record)), recipe)),
         ("_stages", lambda *_: [stage]), ("open_run", opened), ("restore", restored),
+        ("settle", lambda _: None),
     ):  # fmt: skip
         monkeypatch.setattr(recapturing, name, fake)
     sentence = r"old has logits of entries without a token, .* of .*run are in .*new, so .*old may be deleted"

@@ -618,7 +618,7 @@ def test_what_is_wrong_for_all_is_said_by_the_lead(small, tmp_path):
         (dict.fromkeys((0, 1), (STEP, 1, signal.SIGTERM)), 143, "terminated; saved a checkpoint of the student"),
         ({1: (STEP, 1, signal.SIGINT)}, 130, "interrupted; saved a checkpoint of the student at step 1 of 2"),
         (
-            {1: ("kdkit.models.seq2seq:Seq2SeqModel.generate", 1, signal.SIGTERM)},
+            {1: ("kdkit.models.seq2seq:Seq2SeqModel.write", 1, signal.SIGTERM)},
             143,
             "process 1 of 2: terminated; kept 1 of 4 predictions",
         ),

@@ -61,7 +61,7 @@ def padded(pairs, batch) -> int:
 def test_an_epoch_takes_every_row_once_but_for_those_that_fill_no_batch(pairs, options, seed, epoch):
     lengths = lengths_of(pairs)
     if not taken(len(pairs), options):
-        with pytest.raises(UsageError, match="do not fill one batch"):
+        with pytest.raises(UsageError, match="not fill one batch"):
             epoch_order(lengths, options, seed=seed, epoch=epoch)
         return
     batches = epoch_order(lengths, options, seed=seed, epoch=epoch)
@@ -158,7 +158,7 @@ def test_fewer_rows_than_a_batch_are_refused_with_what_to_do():
 def test_steps_are_known_before_the_first(pairs, options, seed):
     lengths = lengths_of(pairs)
     if not taken(len(pairs), options):
-        with pytest.raises(UsageError, match="do not fill one batch"):
+        with pytest.raises(UsageError, match="not fill one batch"):
             total_steps(lengths, options, seed=seed)
         return
     steps: list[int] = []

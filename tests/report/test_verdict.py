@@ -169,7 +169,7 @@ def test_labels_only_differ_where_the_interval_of_the_difference_leaves_out_0(fo
     assert conclude(facts).ending is ending
     page = assemble(facts)
     assert f"student minus teacher | {M}0.100 ({M}0.120 to {M}0.080, worse)" in markdown.render(page)
-    assert "picked on the validation rows by text.f1, where the student has 0.349" in page.verdict.detail
+    assert "picked on the validation rows by text.f1; there the student's F1 is 0.349" in page.verdict.detail
     assert page.verdict.text in closing_text(copy).replace("\n", " ")
     assert (summary(copy)["verdict"], summary(copy)["ending"]) == (page.verdict.text, ending)
 

@@ -9,6 +9,7 @@ from kdkit.report.numbers.conclusion import BETTER, NOISE, Ending, conclude, is_
 from kdkit.report.numbers.names import LABELS_ONLY, MODELS, capital
 from kdkit.report.page import formats
 from kdkit.report.page.document import Verdict
+from kdkit.report.parts.training import LOSSES
 from kdkit.report.read.files import as_table, number
 from kdkit.system.wording import plural
 
@@ -146,10 +147,11 @@ def _selection(facts: RunFacts, pair: Pair) -> str:
     if facts.split == "validation":
         return "There is no test split: the rows that picked the best epoch are reported, which flatters the student."
     best_by = facts.table("training").get("best_by")
-    said = f"The best epoch was picked on the validation rows{f' by {best_by}' if best_by else ''}"
+    by = LOSSES.get(str(best_by), best_by)
+    said = f"The best epoch was picked on the validation rows{f' by {by}' if by else ''}"
     for score in facts.evaluation.validation_scores:
         if (score.model, score.suite, score.metric) == ("student", pair.suite, pair.metric):
-            return f"{said}, where the student has {formats.metric(score.value)}."
+            return f"{said}; there the student's {pair.name} is {formats.metric(score.value)}."
     return f"{said}, not on these."
 
 

@@ -45,14 +45,6 @@ class DenseTargets:
 
     def logits(self, rows: TeacherRows) -> torch.Tensor:
         """The logits of the rows that are known, `[M, V]`, in float32 or wider; do not change them in place."""
-        import torch
-
-        positions_N = rows.position_N
-        if len(self.logits_BTV) == 1 and bool(rows.known_N.all()) and len(positions_N):
-            first = int(positions_N[0])
-            stop = first + len(positions_N)
-            if torch.equal(positions_N, torch.arange(first, stop)):  # one row after the other: no copy
-                return widened(self.logits_BTV[0, first:stop])
         return widened(rows.known(self.logits_BTV))
 
     @classmethod
@@ -227,7 +219,7 @@ Targets: TypeAlias = DenseTargets | QuantizedTargets | FactoredTargets | SparseT
 class TeacherRows:
     """The teacher's targets for N label tokens: which rows of a batch's targets are theirs.
 
-    Rows are copied, and made into logits, only when a loss asks for them: for a chunk of tokens, not for all.
+    Rows are picked, and made into logits, only when a loss asks for them: for a chunk of tokens, not for all.
     What says which rows is in the memory of the CPU, as in `LabelPlaces`.
 
     Attributes:
@@ -273,13 +265,21 @@ class TeacherRows:
         )
 
     def known(self, rows_BTX: torch.Tensor) -> torch.Tensor:
-        """The known rows of the targets, `[M, X]`, on the targets' device; always a copy."""
+        """The known rows of the targets, `[M, X]`, on the targets' device; do not change them in place.
+
+        Rows that lie one after the other are not copied.
+        """
+        import torch
+
         places = LabelPlaces(example_N=self.example_N[self.known_N], position_N=self.position_N[self.known_N])
         width = rows_BTX.shape[1]
         if rows_BTX.stride(0) != width * rows_BTX.stride(1):  # not one row after the other in memory
             return places.pick(rows_BTX)
         # Several times as quick as by example and position, on the CPU most of all.
         row_M = places.example_N * width + places.position_N
+        first = int(row_M[0]) if len(row_M) else 0
+        if torch.equal(row_M, torch.arange(first, first + len(row_M))):
+            return rows_BTX.flatten(0, 1)[first : first + len(row_M)]
         return rows_BTX.flatten(0, 1).index_select(0, sent(row_M, rows_BTX.device))
 
     def shared(self, rows_NX: torch.Tensor) -> torch.Tensor:

@@ -101,14 +101,12 @@ def _asked(columns: Columns) -> Columns:
 
 
 def _write(place: Path, recipe: str) -> None:
-    from kdkit.recipe import load_recipe
     from kdkit.system.files import write_atomically
 
     try:
         write_atomically(place, recipe.encode())
     except OSError as error:
         raise UsageError(f"{place} cannot be written: {error.strerror}") from error
-    load_recipe(place)
 
 
 def _told(looked: Looked, columns: Columns, place: Path) -> None:

@@ -36,7 +36,6 @@ def command(
     """
     from kdkit.sweeps.reading import load_any
     from kdkit.sweeps.trials import Sweep
-    from kdkit.system import progress
 
     loaded = load_any(recipe, limited(recipe, overrides, limit))
     from kdkit.cli.output import print_json
@@ -45,8 +44,7 @@ def command(
     if isinstance(loaded, Sweep):
         _plan_sweep(loaded, run_dir, as_json=as_json, show=show)
         return
-    plan = plans.make_plan(loaded, run_dir, progress.for_stderr())
-    rows = _rows_shown(loaded, run_dir, show)
+    plan, rows = _planned(loaded, run_dir, show)
     if as_json:
         print_json({**plans.as_json(plan), **_as_json(rows)})
     else:
@@ -56,15 +54,21 @@ def command(
         _print_rows(rows)
 
 
-def _rows_shown(recipe: Recipe, run_dir: Path | None, count: int) -> ShownRows | None:
-    """Rows to look at; None where none are asked for."""
-    if not count:
-        return None
+def _planned(recipe: Recipe, run_dir: Path | None, count: int) -> tuple[Plan, ShownRows | None]:
+    """The plan, and so many rows to look at, None where none are asked for; the data are read once for both."""
+    import functools
+
     from kdkit.pipeline import plan as plans
-    from kdkit.pipeline.shown_rows import shown_rows
     from kdkit.system import progress
 
-    return shown_rows(recipe, plans.corpus_of(recipe, run_dir, progress.for_stderr()), count)
+    shown = progress.for_stderr()
+    read = functools.cache(functools.partial(plans.corpus_of, recipe, run_dir, shown))
+    plan = plans.make_plan(recipe, run_dir, shown, read)
+    if not count:
+        return plan, None
+    from kdkit.pipeline.shown_rows import shown_rows
+
+    return plan, shown_rows(recipe, read(), count)
 
 
 def _as_json(rows: ShownRows | None) -> dict[str, Any]:
@@ -112,7 +116,6 @@ def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool, show: int)
     from kdkit.cli.output import print_json
     from kdkit.pipeline import plan as plans
     from kdkit.sweeps import is_sweep, trial_facts, trial_folder
-    from kdkit.system import progress
     from kdkit.system.wording import plural
 
     folder = run_dir if run_dir is not None else Path("runs") / sweep.name
@@ -124,8 +127,9 @@ def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool, show: int)
         first = next((trial for trial in trials if trial.recipe.loss.needs_teacher), trials[0])
         # Before the sweep has begun there is no folder of a trial; a run beside it has the same store.
         place = trial_folder(folder, first.id) if is_sweep(folder) else folder.with_name(first.id)
-        shown = shown or _rows_shown(first.recipe, place, show)
-        planned.append((trials, plans.make_plan(first.recipe, place, progress.for_stderr())))
+        plan, looked_at = _planned(first.recipe, place, show if shown is None else 0)
+        shown = shown or looked_at
+        planned.append((trials, plan))
     if as_json:
         counts = {"trials": proposed or len(facts), "done": done, "axes": list(sweep.axes), "seeds": list(sweep.seeds)}
         listed = [{"ids": [trial.id for trial in trials], **plans.as_json(plan)} for trials, plan in planned]

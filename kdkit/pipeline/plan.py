@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from kdkit.store import inputs, store_of
 from kdkit.system.folders import free_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.system.progress import Progress
@@ -60,8 +63,16 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
+def make_plan(
+    recipe: Recipe, run_dir: Path | None, progress: Progress, read: Callable[[], Corpus] | None = None
+) -> Plan:
     """Plan a run. Reads the data set unless the run folder holds it; loads tokenizers and configurations, no weights.
+
+    Args:
+        recipe: The recipe.
+        run_dir: The run folder; by default `runs/NAME`.
+        progress: Where progress is shown.
+        read: Gives the rows, where they are wanted for more than the plan; by default `corpus_of` is asked.
 
     Raises:
         Mismatch: The run folder belongs to another recipe, or parts of the recipe do not fit each other.
@@ -69,6 +80,7 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
         UsageError: See `kdkit.pipeline.estimate`.
     """
     path = run_dir if run_dir is not None else Path("runs") / recipe.name
+    read = read if read is not None else partial(corpus_of, recipe, run_dir, progress)
     check_folders(recipe, path)
     check_recipe(path, recipe)
     record = read_record(path)
@@ -84,12 +96,10 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Plan:
             recipe, RowsPlanned(train=data.rows["train"], bytes=size), found, store, progress
         )
     elif data is not None:
-        from kdkit.store import rows
-
-        planned, notes = _estimated(recipe, rows.read(path / "data", data.digest, store, progress), store)
+        planned, notes = _estimated(recipe, read(), store)
     else:
         check_inputs(recipe)
-        planned, notes = _planned_once(recipe, store, progress)
+        planned, notes = _planned_once(recipe, read, store, progress)
     made = facts_in(record, TeacherMade, path) if done["teacher"] else None
     if made is not None and made.pruning is not None:
         notes = (*notes, f"the student is made of the teacher's {made.pruning.in_words()}")
@@ -119,10 +129,6 @@ def corpus_of(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Corpu
         from kdkit.store import rows
 
         return rows.read(path / "data", data.digest, store, progress)
-    return _corpus(recipe, store, progress)
-
-
-def _corpus(recipe: Recipe, store: Path, progress: Progress) -> Corpus:
     key = rows_key(recipe)
 
     def read() -> Corpus:
@@ -131,7 +137,9 @@ def _corpus(recipe: Recipe, store: Path, progress: Progress) -> Corpus:
     return inputs.rows(key, store, read, progress) if key is not None else read()
 
 
-def _planned_once(recipe: Recipe, store: Path, progress: Progress) -> tuple[dict[str, Planned], tuple[str, ...]]:
+def _planned_once(
+    recipe: Recipe, read: Callable[[], Corpus], store: Path, progress: Progress
+) -> tuple[dict[str, Planned], tuple[str, ...]]:
     """The plan that is kept for a recipe's inputs; else made and, where all of them are known, kept."""
     rows = rows_key(recipe)
     key = plan_key(recipe, rows)
@@ -139,7 +147,7 @@ def _planned_once(recipe: Recipe, store: Path, progress: Progress) -> tuple[dict
     if kept is not None:
         return kept
     # Of rows that nothing keeps, a plan leaves nothing.
-    planned, notes = _estimated(recipe, _corpus(recipe, store, progress), store if rows is not None else None)
+    planned, notes = _estimated(recipe, read(), store if rows is not None else None)
     if key is not None:
         _keep(key, store, planned, notes)
     return planned, notes

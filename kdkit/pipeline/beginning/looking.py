@@ -152,10 +152,10 @@ class Looked:
         Raises:
             UsageError: It lacks one.
         """
-        templates = [Template.parse(value) for value in columns.options().values()]
+        templates, there = [Template.parse(value) for value in columns.options().values()], self.columns
         for field in (field for template in templates for field in template.fields):
-            if field.partition(".")[0] not in self.columns:
-                raise UsageError(f"{self.path} has no column {field}; it has {first_few(self.columns)}")
+            if field.partition(".")[0] not in there:
+                raise UsageError(f"{self.path} has no column {field}; it has {first_few(there)}")
 
 
 def look(path: str) -> Looked:

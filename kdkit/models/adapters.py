@@ -70,7 +70,7 @@ def add_adapters(module: Any, lora: Lora, *, seed: int) -> None:
         peft.inject_adapter_in_model(config, module, adapter_name=NAME)
     module.train(module.training)  # the new layers too
     trained = {id(each) for layer in _layers(module).values() for each in _matrices(layer)}
-    for each in module.parameters():  # those of mixtures of experts that are no layers too
+    for each in module.parameters():  # also those of mixtures of experts, which are not in layers
         each.requires_grad_(id(each) in trained)
 
 

@@ -26,7 +26,7 @@ def train_last_layers(module: Any, count: int) -> None:
         count: How many layers.
 
     Raises:
-        UsageError: It has fewer, or there is no telling which layers they are.
+        UsageError: It has fewer, or it cannot be told which layers they are.
     """
     trained = {id(each) for each in _last(module, count)}
     for parameter in module.parameters():

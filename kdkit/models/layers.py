@@ -134,7 +134,7 @@ class Stack:
         """The layers of a model, by the name of the stack in `COUNTS`.
 
         Raises:
-            UsageError: There is no telling which layers they are.
+            UsageError: It cannot be told which layers they are.
         """
         holder, field = _count(module.config, side)
         part = module.get_encoder() if side == "encoder_layers" else module.get_decoder()

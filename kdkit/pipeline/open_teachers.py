@@ -53,7 +53,7 @@ def write_texts(
     def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
         return teacher.generate(rows, generation, done=done)
 
-    # Texts that were recorded are no work, and the identity of recorded logits is not that of the texts.
+    # Texts that were recorded cost nothing, and the identity of recorded logits is not that of the texts.
     is_model = run.teacher_folder is not None
     weights = f"{run.recipe.names['teacher']} {teacher.identity}"
     texts.fill(

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit import plugins as plugin_loading
-from kdkit.cli.plugins import _allowed, _default, _summary  # the page and `kdkit plugins show` say it in the same words
+from kdkit.cli.plugins import (  # the page and `kdkit plugins show` say it in the same words
+    allowed,
+    default_in_words,
+    summary,
+)
 from kdkit.plugins.checks import show
 from kdkit.plugins.fields import Option, options_of, without_none
 from kdkit.recipe import SECTIONS
@@ -97,7 +101,7 @@ def _component(entry: Entry) -> list[str]:
     label = plugin_loading.SINGULAR[entry.kind]
     return [
         f"### {label[0].upper()}{label[1:]} `{entry.name}`\n",
-        f"Of {entry.plugin}. {_summary(cls)}\n",
+        f"Of {entry.plugin}. {summary(cls)}\n",
         *(_table(options) if options else ["It has no options."]),
         "",
     ]
@@ -107,9 +111,9 @@ def _table(options: Sequence[Option], section_default: Mapping[str, Any] | None 
     defaults = section_default or {}
     lines = ["| option | type | default | allowed | what it is |", "|---|---|---|---|---|"]
     for path, option, note in _flat(options):
-        default = show(defaults[path]) if path in defaults else _default(option)
+        default = show(defaults[path]) if path in defaults else default_in_words(option, option.default)
         code = default if default in {"required", "none"} else f"`{default}`"
-        cells = (f"`{path}`", option.type, code, _allowed(option), f"{option.help}{note}")
+        cells = (f"`{path}`", option.type, code, allowed(option), f"{option.help}{note}")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return lines
 

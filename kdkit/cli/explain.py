@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from kdkit.cli.output import print_json, say
-from kdkit.cli.plugins import _allowed
+from kdkit.cli.plugins import allowed, default_in_words
 from kdkit.cli.recipes import overrides_option
 from kdkit.plugins.checks import show
 
@@ -41,7 +41,7 @@ def command(option: str, recipe: str | None, overrides: tuple[str, ...], *, as_j
     for index, each in enumerate(found):
         say(("\n" if index else "") + each.path + _owner(each))
         say(f"  {each.option.help}")
-        say("  " + "; ".join(part for part in (_type(each.option), _allowed(each.option), _default(each)) if part))
+        say("  " + "; ".join(part for part in (_type(each.option), allowed(each.option), _default(each)) if part))
         if settings is not None:
             say(f"  {_setting(settings.of(each.path))}")
 
@@ -57,9 +57,8 @@ def _type(option: Option) -> str:
 
 
 def _default(found: Explained) -> str:
-    if found.option.required:
-        return "required"
-    return f"default {'none' if found.default is None else show(found.default)}"
+    words = default_in_words(found.option, found.default)
+    return words if found.option.required else f"default {words}"
 
 
 def _setting(setting: Setting) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -11,11 +11,9 @@ from kdkit import plugins as plugin_loading
 from kdkit.cli.output import print_json, print_table, say
 from kdkit.errors import PluginError
 from kdkit.plugins.checks import number, show
-from kdkit.plugins.fields import options_of
+from kdkit.plugins.fields import each_path, options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from kdkit.plugins import Plugins
     from kdkit.plugins.fields import Option
 
@@ -83,7 +81,7 @@ def show_(name: str, *, as_json: bool) -> None:
                     "kind": plugin_loading.SINGULAR[entry.kind],
                     "name": entry.name,
                     "plugin": entry.plugin,
-                    "help": _summary(cls),
+                    "help": summary(cls),
                     "options": [option.to_json() for option in options_of(cls)],
                 }
                 for entry, cls in components
@@ -92,10 +90,10 @@ def show_(name: str, *, as_json: bool) -> None:
         return
     for index, (entry, cls) in enumerate(components):
         say(("\n" if index else "") + f"{plugin_loading.SINGULAR[entry.kind]} {entry.name} ({entry.plugin})")
-        say(_summary(cls) + "\n")
+        say(summary(cls) + "\n")
         rows = [
-            (path, option.type, _default(option), _allowed(option), option.help)
-            for path, option in _flat(options_of(cls))
+            (path, option.type, default_in_words(option, option.default), allowed(option), option.help)
+            for path, option in each_path(options_of(cls))
         ]
         if rows:
             print_table(("option", "type", "default", "allowed", "help"), rows)
@@ -103,25 +101,20 @@ def show_(name: str, *, as_json: bool) -> None:
             say("This component has no options.")
 
 
-def _summary(cls: type) -> str:
+def summary(cls: type) -> str:
     """The first paragraph of a class's docstring, on one line."""
     return " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
 
 
-def _flat(options: Sequence[Option], prefix: str = "") -> Iterator[tuple[str, Option]]:
-    """Options, each followed by those of the table that it is."""
-    for option in options:
-        yield prefix + option.name, option
-        yield from _flat(option.nested, f"{prefix}{option.name}.")
-
-
-def _default(option: Option) -> str:
+def default_in_words(option: Option, default: Any) -> str:
+    """A default, which a section of a recipe may have in place of the option's own."""
     if option.required:
         return "required"
-    return "none" if option.default is None else show(option.default)
+    return "none" if default is None else show(default)
 
 
-def _allowed(option: Option) -> str:
+def allowed(option: Option) -> str:
+    """The choices or limits of an option; "" where it has none."""
     if option.choices:
         return ", ".join(show(choice) for choice in option.choices)
     limits = {">=": option.minimum, ">": option.above, "<=": option.maximum, "<": option.below}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from kdkit.data.files import files_of
 from kdkit.data.row_options import Part, RowOptions
 from kdkit.errors import UsageError
 from kdkit.system.files import user_path
+from kdkit.system.packages import version_of
 from kdkit.system.reading import file_digest
 from kdkit.system.url import is_url
 
@@ -92,15 +92,8 @@ class FileOptions(RowOptions):
         return {
             "files": [[name, file_digest(path)] for name, path in zip(names, paths, strict=True)],
             "readers": [file_digest(path) for path in sorted(Path(__file__).parent.glob("*.py"))],
-            "versions": {name: _version(name) for name in ("pyarrow", "zstandard")},
+            "versions": {name: version_of(name) for name in ("pyarrow", "zstandard")},
         }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _read(file: str, split: SplitName) -> Callable[[RowReader], Iterable[Row]]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-RULES = "generation_config.json"
+_, RULES = CONFIGURATIONS
 _FORMAT = 1
 """Of the folders: to be raised when the same adapters would give others."""
 VOCABULARIES = ("tokenizer*.json", "vocab*.json", "vocab.txt", "*.model", "*.spm", "*.tokenizer")

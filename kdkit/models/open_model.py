@@ -14,6 +14,7 @@ from kdkit.errors import UsageError
 from kdkit.models.adapters import add_adapters, merged_weights, save_adapters
 from kdkit.models.decoding import text_rules
 from kdkit.models.heads import evaluating, factor_after_head, head_layer, logit_width, logits_after, with_bias
+from kdkit.models.linear_head import LinearHead
 from kdkit.models.quiet import quiet
 from kdkit.system.files import disk_full, make_folder, publish, sync_tree, write_json
 from kdkit.system.folders import delete
@@ -114,9 +115,13 @@ class HFModel(ABC):
         layer, factor = self._linear_head()
         if layer is None or factor is None:
             return None
-        from kdkit.models.linear_head import LinearHead
-
         return LinearHead(module=self.module, layer=layer, factor=factor)
+
+    def collated(self, rows: Sequence[EncodedExample]) -> TokenBatch:
+        """Rows as a batch on the model's device."""
+        from kdkit.data.tokens import collate
+
+        return collate(rows, pad_id=self.tokenizer.pad_token_id, device=device_of(self.module))
 
     def logits_of_states(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
         """Makes of `states`, `[N, D]`, the logits that `logits` gives, to the bit: some tokens at a time.
@@ -126,18 +131,15 @@ class HFModel(ABC):
         """
         import torch
 
-        from kdkit.data.tokens import collate
-
         layer, factor = self._linear_head()
         if layer is None:
             return None
         rows = [EncodedExample(id="", source_ids=(0, 1)[:size], target_ids=(0, 1)[:size]) for size in (1, 2, 2)]
-        pad_id, device = self.tokenizer.pad_token_id, device_of(self.module)
-        any_row, probe = (collate(some, pad_id=pad_id, device=device) for some in (rows[:1], rows[1:]))
+        any_row, probe = self.collated(rows[:1]), self.collated(rows[1:])
 
         def made(states_ND: torch.Tensor) -> torch.Tensor:
             if factor == 1:
-                return with_bias(self.module, layer(states_ND))
+                return LinearHead(module=self.module, layer=layer)(states_ND)
             return logits_after(layer, states_ND, lambda: self.logits(any_row))
 
         with evaluating(self.module):
@@ -147,13 +149,11 @@ class HFModel(ABC):
 
     def _linear_head(self) -> tuple[torch.nn.Linear | None, float | None]:
         """The head's layer, and the number that its output is multiplied with; None where logits are not linear."""
-        from kdkit.data.tokens import collate
-
         layer = head_layer(self.module)
         if layer is None:
             return None, None
         row = EncodedExample(id="", source_ids=(0, 1), target_ids=(0, 1, 2))
-        batch = collate([row, row], pad_id=self.tokenizer.pad_token_id, device=device_of(self.module))
+        batch = self.collated([row, row])
         with evaluating(self.module):
             return layer, factor_after_head(self.module, layer, lambda: self.logits(batch))
 

@@ -20,11 +20,10 @@ import attrs
 import torch
 
 from kdkit.api.values import Importance
-from kdkit.data.tokens import collate, length_sorted
+from kdkit.data.tokens import length_sorted
 from kdkit.errors import UsageError
 from kdkit.models.heads import evaluating
 from kdkit.models.layers import Stack
-from kdkit.models.open_model import device_of
 from kdkit.models.width import width_norms
 from kdkit.models.without_layers import Recorded, of_layers
 
@@ -92,7 +91,7 @@ def _losses(
     """The hard loss of the whole model, and of it without each layer of the measured stacks."""
     counts = {stack: len(Stack.of(model.module, stack).layers) for stack in stacks}
     each_without = [each for stack in measured for each in _each_without(model, counts, stack)]
-    versions = [weight._version for weight in model.module.parameters()]  # noqa: SLF001 - there is no other way
+    versions = [weight._version for weight in model.module.parameters()]  # noqa: SLF001 - the only way
     batches = list(_batches(model, rows))
     is_alike: bool | None = None
     whole, sums = [], {(each.stack, each.layer): list[float]() for each in each_without}
@@ -169,18 +168,14 @@ def _batches(model: HFModel, rows: Sequence[EncodedExample]) -> Iterator[TokenBa
     taken: list[EncodedExample] = []
     for (row,) in length_sorted(rows, 1):
         if sum(map(_length, taken[:1])) * (len(taken) + 1) > TOKENS_A_BATCH:
-            yield _collated(model, taken)
+            yield model.collated(taken)
             taken = []
         taken.append(row)
-    yield _collated(model, taken)
+    yield model.collated(taken)
 
 
 def _length(row: EncodedExample) -> int:
     return len(row.source_ids) + len(row.target_ids)
-
-
-def _collated(model: HFModel, rows: Sequence[EncodedExample]) -> TokenBatch:
-    return collate(rows, pad_id=model.tokenizer.pad_token_id, device=device_of(model.module))
 
 
 def _influences(
@@ -192,7 +187,7 @@ def _influences(
     counts = dict.fromkeys(stacks, 0)
     with progress.task("rank layers", total=len(rows), unit="rows") as task:
         for row in rows:
-            batch, states = _collated(model, [row]), Recorded()
+            batch, states = model.collated([row]), Recorded()
             with states.recording(model.module, stacks):
                 model.logits(batch)
             for stack in stacks:
@@ -208,7 +203,7 @@ def _influences(
 def _read(row: EncodedExample, stack: str) -> int:
     """How many tokens of a row a stack reads."""
     if stack == "layers":
-        return len(row.source_ids) + max(len(row.target_ids), 1) - 1  # after the last there is no label
+        return len(row.source_ids) + max(len(row.target_ids), 1) - 1  # the last is not read
     return len(row.source_ids if stack == "encoder_layers" else row.target_ids)
 
 

@@ -153,9 +153,6 @@ def width_norms(
 
     Rows go one at a time, without padding.
     """
-    from kdkit.data.tokens import collate
-    from kdkit.models.open_model import device_of
-
     layers, shape = Stack.of(model.module, "layers").layers, Shape.of(model.module.config)
     heads = [torch.zeros(shape.groups, dtype=torch.float64) for _ in layers]
     channels = [torch.zeros(shape.channels, dtype=torch.float64) for _ in layers]
@@ -175,7 +172,7 @@ def width_norms(
     try:
         with progress.task("rank heads and channels", total=len(rows), unit="rows") as task:
             for row in rows:
-                model.logits(collate([row], pad_id=model.tokenizer.pad_token_id, device=device_of(model.module)))
+                model.logits(model.collated([row]))
                 task.advance()
     finally:
         for hook in hooks:

@@ -23,6 +23,7 @@ from kdkit.system.devices import pick, threads
 from kdkit.system.files import size_text
 from kdkit.system.folders import existing, free_bytes
 from kdkit.system.locks import Lock
+from kdkit.system.packages import version_of
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
@@ -108,17 +109,17 @@ def _tokens(tokenizer: Tokenizer, config: Any | None) -> str:
 def _versions() -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
-    installed = {name: _version(name) for name in SHOWN}
+    installed = {name: version_of(name) for name in SHOWN}
     shown = ", ".join(f"{name} {version or 'missing'}" for name, version in installed.items())
     system = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield Finding("versions", f"kdkit {_version('kdkit')}, {system}; {shown}")
+    yield Finding("versions", f"kdkit {version_of('kdkit')}, {system}; {shown}")
     missing: dict[str, list[str]] = {}
     for text in importlib.metadata.requires("kdkit") or ():
         needed = Requirement(text)
         extras = needed.marker is not None and "extra" in str(needed.marker)
         if needed.marker is not None and not extras and not needed.marker.evaluate():
             continue
-        version = _version(needed.name)
+        version = version_of(needed.name)
         if version is None and extras:
             extra = str(needed.marker).partition('extra == "')[2].partition('"')[0]
             missing.setdefault(extra, []).append(needed.name)
@@ -131,13 +132,6 @@ def _versions() -> Iterator[Finding]:
     if missing:
         listed = "; ".join(f"{extra}: {', '.join(names)}" for extra, names in sorted(missing.items()))
         yield Finding("extras", f"not installed, and needed only for what they bring: {listed}")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _devices() -> Iterator[Finding]:

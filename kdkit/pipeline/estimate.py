@@ -12,7 +12,7 @@ from kdkit.api.interfaces import RemarkingStudent
 from kdkit.api.options import FineTuning
 from kdkit.data.rows import more_of
 from kdkit.data.splitting import drawn
-from kdkit.data.written import longest_rows, prompts_of, with_targets
+from kdkit.data.written import longest_rows, prompts_of
 from kdkit.errors import Mismatch, UsageError
 from kdkit.pipeline.teachable import check_read, doubts
 from kdkit.pipeline.tokenizers import tokenizer_of
@@ -165,7 +165,7 @@ def _learned(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer) -> _Learned:
         taught, most = own.drawn(recipe.training.rows).encoded, own.encoded
     else:
         if fine_tune is not None:
-            own = rows_of(drawn(with_targets(corpus.train), fine_tune.rows), tokenizer, recipe.encoding)
+            own = rows_of(drawn(recipe.with_targets(corpus.train), fine_tune.rows), tokenizer, recipe.encoding)
         chosen = drawn(corpus.train, recipe.training.rows)
         taught = most = longest_rows(prompts_of(chosen, tokenizer, recipe.encoding), writing.max_new_tokens)
     tuned = own.drawn(fine_tune.rows).encoded if own is not None and fine_tune is not None else ()

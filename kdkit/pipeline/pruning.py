@@ -15,7 +15,6 @@ import numpy as np
 from kdkit.api.interfaces import PrunedStudent
 from kdkit.api.values import Importance
 from kdkit.data.splitting import drawn
-from kdkit.data.written import with_targets
 from kdkit.errors import UsageError
 from kdkit.models import weights_digest
 from kdkit.pipeline.plan import corpus_of
@@ -117,7 +116,7 @@ def _sample(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, tokens: int) -
 
     Where the teacher has yet to write targets, those that have one of their own; if none has, validation rows.
     """
-    known = corpus.train if recipe.writing is None else with_targets(corpus.train) or corpus.validation
+    known = recipe.with_targets(corpus.train) or corpus.validation
     rows = rows_of(drawn(known, recipe.training.rows), tokenizer, recipe.encoding).encoded
     order_R = np.random.default_rng(0).permutation(len(rows))
     enough = int(np.searchsorted(np.cumsum(rows.target_lengths[order_R]), tokens)) + 1

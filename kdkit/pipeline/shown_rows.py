@@ -9,7 +9,7 @@ import attrs
 from kdkit.api.values import SPLITS
 from kdkit.data.reading import Mark
 from kdkit.data.splitting import drawn
-from kdkit.data.written import prompts_of, with_targets
+from kdkit.data.written import prompts_of
 from kdkit.pipeline.vocabulary import settled
 from kdkit.store.rows import rows_of
 
@@ -76,8 +76,7 @@ def shown_rows(recipe: Recipe, corpus: Corpus, count: int) -> ShownRows:
     recipe = settled(recipe, corpus)
     tokenizer = recipe.teacher.load_tokenizer(corpus)
     splits = {split: corpus.split(split) for split in SPLITS}
-    if recipe.writing is not None:
-        splits["train"] = with_targets(corpus.train)
+    splits["train"] = recipe.with_targets(corpus.train)
     read = {split: rows_of(rows, tokenizer, recipe.encoding) for split, rows in splits.items() if rows}
     if recipe.writing is not None:
         return _of(_to_write(recipe, corpus, count, tokenizer), read)

@@ -13,7 +13,6 @@ import numpy as np
 
 from kdkit import models
 from kdkit.api.interfaces import NamedStudent, TrimmedTeacher
-from kdkit.data.written import with_targets
 from kdkit.errors import UsageError
 from kdkit.models.kinds import AFTER_PADDING
 from kdkit.models.trimmed_folders import Trimming, named_ids, trimmed_folder, trimming_of
@@ -136,7 +135,7 @@ def _student_tokenizer(student: Any, whole: Tokenizer) -> Tokenizer:
 
 def _counts(recipe: Recipe, corpus: Corpus, whole: Tokenizer, progress: Progress | None) -> npt.NDArray[np.int64]:
     """How often the training rows use each id, as sources and as targets."""
-    known = corpus.train if recipe.writing is None else with_targets(corpus.train)
+    known = recipe.with_targets(corpus.train)
     if not known:
         raise UsageError(
             "vocabulary keeps the tokens that the training rows use, and none of these has a target before the teacher "

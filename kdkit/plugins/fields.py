@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -97,6 +97,13 @@ def options_of(cls: type[Any]) -> list[Option]:
         PluginError: The class is not made by attrs, or a field has a type that a recipe cannot express.
     """
     return list(_options_of(cls))  # type: ignore[arg-type]  # mypy does not see that classes can be hashed
+
+
+def each_path(options: Iterable[Option], prefix: str = "") -> Iterator[tuple[str, Option]]:
+    """Options with their paths, each followed by those of the table that it is."""
+    for option in options:
+        yield prefix + option.name, option
+        yield from each_path(option.nested, f"{prefix}{option.name}.")
 
 
 @functools.cache  # a sweep asks for the same few classes once a trial

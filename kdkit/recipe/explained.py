@@ -9,7 +9,7 @@ import attrs
 
 from kdkit import plugins as plugin_loading
 from kdkit.errors import PluginError, UsageError
-from kdkit.plugins.fields import Option, options_of
+from kdkit.plugins.fields import Option, each_path, options_of
 from kdkit.recipe.document import Place, read_document, with_overrides
 from kdkit.recipe.load import made_of
 from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble
@@ -174,10 +174,9 @@ def _flat(
     prefix: str, options: Sequence[Option], *, defaults: Mapping[str, Any] | None = None, **whose: Any
 ) -> Iterator[Explained]:
     """Options, each followed by those of the table that it is."""
-    for option in options:
-        default = (defaults or {}).get(option.name, option.default)
-        yield Explained(path=prefix + option.name, option=option, default=default, **whose)
-        yield from _flat(f"{prefix}{option.name}.", option.nested, **whose)
+    for path, option in each_path(options):
+        default = (defaults or {}).get(path, option.default)
+        yield Explained(path=prefix + path, option=option, default=default, **whose)
 
 
 def _merged(found: Iterator[Explained]) -> list[Explained]:

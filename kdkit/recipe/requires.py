@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import TYPE_CHECKING
 
 from kdkit.plugins import DISABLE, GROUP
+from kdkit.system.packages import version_of
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -47,9 +47,7 @@ def _why_not_loaded(wanted: Requirement, plugins: Plugins) -> str:
             return f"needs plugin {wanted.name}, which failed to load: {failure.cause}"
     if name in {canonicalize_name(plugin) for plugin in plugins.disabled}:
         return f"needs plugin {wanted.name}, which {DISABLE} disables"
-    try:
-        importlib.metadata.version(wanted.name)
-    except importlib.metadata.PackageNotFoundError:
+    if version_of(wanted.name) is None:
         quoted = f"'{wanted}'" if str(wanted.specifier) else wanted.name
         return f"needs plugin {wanted.name}, which is not installed: pip install {quoted}"
     return f'needs plugin {wanted.name}, which is installed but has no entry point in the group "{GROUP}"'

@@ -15,12 +15,13 @@ from kdkit.recipe.stored import stored_text
 from kdkit.system.digests import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from kdkit.api.interfaces import DataSource, LossMixer, Reference, Student, Teacher, Tracker
     from kdkit.api.interfaces.codecs import AnyCodec
     from kdkit.api.options import TargetWriting
+    from kdkit.api.values import Example
     from kdkit.data.rows import Encoding
 
 
@@ -135,6 +136,14 @@ class Recipe(Preamble):
     def writing(self) -> TargetWriting | None:
         """How the teacher writes the targets of the training rows; None where these have their own."""
         return self.teacher.write_targets if isinstance(self.teacher, WritingTeacher) else None
+
+    def with_targets(self, rows: Sequence[Example]) -> Sequence[Example]:
+        """Those of some rows that have a target of their own: all of them, unless the teacher is to write some."""
+        if self.writing is None:
+            return rows
+        from kdkit.data.written import with_targets
+
+        return with_targets(rows)
 
     @property
     def encoding(self) -> Encoding:

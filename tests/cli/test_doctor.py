@@ -43,7 +43,7 @@ def test_a_machine_is_looked_at(monkeypatch, tmp_path):
 
 def test_what_is_wrong_is_told_with_what_to_do(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(diagnosis, "_version", lambda name: {"transformers": "4.1.0", "lz4": None}.get(name, "99"))
+    monkeypatch.setattr(diagnosis, "version_of", lambda name: {"transformers": "4.1.0", "lz4": None}.get(name, "99"))
     monkeypatch.setattr(diagnosis.shutil, "which", lambda _: "/usr/bin/nvidia-smi")
     loaded = plugin_loading.load()
     broken = attrs.evolve(loaded, failures=(Failure(plugin="kdkit-x", cause="no module y"),))

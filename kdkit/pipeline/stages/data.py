@@ -11,7 +11,6 @@ from kdkit.data import corpus as corpora
 from kdkit.data.given import reason_of
 from kdkit.data.reading_notes import notes_on_reading
 from kdkit.data.target_facts import facts_of, notes_on
-from kdkit.data.written import with_targets
 from kdkit.errors import Mismatch
 from kdkit.pipeline.kept import rows_key
 from kdkit.pipeline.tokenizers import tokenizer_of
@@ -93,8 +92,8 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
     lengths, targets, readings = {}, {}, {}
     for split in SPLITS:
         rows_here = corpus.split(split)
-        if split == "train" and recipe.writing is not None:
-            rows_here = with_targets(rows_here)  # of the others there is nothing to say before they are written
+        if split == "train":  # of rows without a target there is nothing to say before it is written
+            rows_here = recipe.with_targets(rows_here)
         if rows_here:
             read = stored.rows_of(rows_here, tokenizer, recipe.encoding, progress=run.progress)
             lengths[split] = corpora.lengths(read.encoded, read.limits)

@@ -8,7 +8,6 @@ import attrs
 
 from kdkit.api.options import FineTuning
 from kdkit.data import corpus as corpora
-from kdkit.data.written import with_targets
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
 from kdkit.models import rules_beside, tokenizer_digest, train_last_layers, weights_digest
@@ -181,7 +180,7 @@ def _make(run: Run, corpus: Corpus, workshop: Path) -> Path:
 
 def _true_rows(run: Run, corpus: Corpus) -> Corpus:
     """The rows that it is trained on: where it will write targets, rows may have none."""
-    return corpus if run.recipe.writing is None else attrs.evolve(corpus, train=with_targets(corpus.train))
+    return attrs.evolve(corpus, train=run.recipe.with_targets(corpus.train))
 
 
 def _check_room(run: Run, workshop: Path, *, reused: bool) -> None:

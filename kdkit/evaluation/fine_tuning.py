@@ -13,8 +13,8 @@ from kdkit.evaluation.resampling import compare
 from kdkit.evaluation.row_scores import RowKey
 
 if TYPE_CHECKING:
+    from kdkit.evaluation.answers import Answers
     from kdkit.evaluation.evidence import Evidence
-    from kdkit.evaluation.questions import Answers
 
 BEFORE, AFTER = "before", "after"
 METRICS = ((LOSSES, "hard"), (TOKENS, "perplexity"), (TOKENS, "bits_per_byte"), (TOKENS, "accuracy"))

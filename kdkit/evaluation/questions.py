@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.evaluation.answers import Answers
 from kdkit.evaluation.losses import row_losses
 from kdkit.evaluation.tokens import TokenWatch
+from kdkit.models import target_size
 from kdkit.models.generation import predict
-from kdkit.store import texts
+from kdkit.plugins.fields import digested
+from kdkit.store import answers, texts
+from kdkit.system.digests import digest_of, digest_of_list
 from kdkit.training import Forward
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from kdkit.api.interfaces import LossMixer, TextModel
     from kdkit.api.options import Generation
     from kdkit.api.values import EncodedExample, Prediction
     from kdkit.data.rows import Rows
-    from kdkit.evaluation.losses import RowLoss
-    from kdkit.evaluation.tokens import RowTokens
     from kdkit.logits.targets import TargetSource
     from kdkit.system.progress import Progress
     from kdkit.system.team import Team
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class Answers:
-    """The results of a model's forward pass for each row."""
-
-    losses: list[RowLoss]
-    tokens: list[RowTokens]
+_COMPUTE = ("torch", "transformers")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -67,11 +66,30 @@ class Questions:
     progress: Progress
     team: Team
 
-    def answers(self, model: TextModel) -> Answers:
+    def answers(self, model: Callable[[], TextModel], *, name: str, weights: str) -> Answers:
         """Losses and tokens under teacher forcing; all processes of the team have all.
 
-        They are over the ids of the tokenizer, as the teacher's are in its cache: else its wider head would have no
-        part in its losses, and theirs in those of the others.
+        A model that was asked the same before is not opened: its answers are in the store.
+
+        Args:
+            model: Gives the model, opened when it is first called.
+            name: Who that is, for the progress.
+            weights: Digest of what determines its logits.
+        """
+        found = answers.kept_or_made(
+            self._key(weights),
+            self.store,
+            lambda: self._ask(model()).arrays(),
+            name=name,
+            progress=self.progress,
+            team=self.team,
+        )
+        return Answers.of(found)
+
+    def _ask(self, model: TextModel) -> Answers:
+        """The answers are over the ids of the tokenizer, as the teacher's are in its cache.
+
+        Else a wider head would have no part in the teacher's losses, and one in those of the others.
         """
         watch = TokenWatch(teacher_ids=self.teacher_ids, knows_teacher=self.knows_teacher)
         model.module.eval()
@@ -89,19 +107,42 @@ class Questions:
         )
         return Answers(losses=losses, tokens=watch.of(self.rows.encoded, self.team))
 
-    def write_texts(self, model: TextModel, path: Path, *, name: str, kept_as: str | None = None) -> None:
+    def _key(self, weights: str) -> str:
+        """Everything that a model's answers depend on, to the last bit, as a name in the store."""
+        return digest_of([weights, self._asked])[:32]
+
+    @cached_property
+    def _asked(self) -> str:
+        """Digest of all that answers depend on but the model."""
+        rows, tokenizer, loss = self.rows.encoded, self.rows.tokenizer, type(self.loss)
+        depends = {
+            "format": answers.FORMAT,
+            "rows": digest_of_list([list(row.source_ids), list(row.target_ids)] for row in rows),
+            "tokenizer": [target_size(tokenizer), tokenizer.pad_token_id],
+            "loss": [f"{loss.__module__}.{loss.__qualname__}", digested(self.loss)],
+            "teacher": [self.targets.digest(rows), self.knows_teacher],
+            "together": self.together,
+            "batch_size": self.generation.batch_size,
+            "device": self.device.partition(":")[0],
+            "versions": [importlib.metadata.version(name) for name in _COMPUTE],
+        }
+        return digest_of(depends)
+
+    def write_texts(
+        self, model: Callable[[], TextModel], path: Path, *, name: str, kept_as: Callable[[], str] | None = None
+    ) -> None:
         """Write the model's texts to a file of the run folder, which is empty where none are wanted.
 
         Args:
-            model: Who writes.
+            model: Gives who writes, as in `answers`; called only where texts are wanted.
             path: The file.
             name: Who that is, for the progress.
-            kept_as: Digest of the model's weights, where other runs have the same model: the texts are then taken from
-                the store or kept there.
+            kept_as: Gives the digest of the model's weights, where other runs have the same model: the texts are then
+                taken from the store or kept there.
         """
 
         def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
-            return predict(model, rows, self.generation, device=self.device, done=done)
+            return predict(model(), rows, self.generation, device=self.device, done=done)
 
         prompts = self.rows.prompts if self.wants_texts else ()
         texts.fill(
@@ -109,8 +150,8 @@ class Questions:
             prompts,
             generate,
             name=name,
-            tokenizer=model.tokenizer,
-            kept_as=texts.kept_as(kept_as, model) if kept_as is not None and prompts else None,
+            tokenizer=model().tokenizer if prompts else self.rows.tokenizer,
+            kept_as=texts.kept_as(kept_as(), model()) if kept_as is not None and prompts else None,
             store=self.store,
             generation=self.generation,
             progress=self.progress,

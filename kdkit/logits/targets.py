@@ -34,6 +34,10 @@ class TargetSource(Protocol):
         """For how many of a row's labels the teacher has a target; known without reading one."""
         ...
 
+    def digest(self, rows: Sequence[EncodedExample]) -> str:
+        """Of the targets of some rows: two that are alike give the same; known without reading one."""
+        ...
+
 
 @attrs.frozen
 class NoTargets:
@@ -45,6 +49,10 @@ class NoTargets:
     def count(self, row: EncodedExample) -> int:  # noqa: ARG002 - whatever the row
         """None of them."""
         return 0
+
+    def digest(self, rows: Sequence[EncodedExample]) -> str:  # noqa: ARG002 - whatever the rows
+        """That of nothing."""
+        return ""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -79,6 +87,10 @@ class CachedTargets:
     def count(self, row: EncodedExample) -> int:
         """As many as the record has tokens; recorded logits may be shorter than the row."""
         return min(self.cache.tokens(self.keys[row.id]), len(row.target_ids))
+
+    def digest(self, rows: Sequence[EncodedExample]) -> str:
+        """That of their records."""
+        return self.cache.digest_of_records(self.keys[row.id] for row in rows)
 
     def _decoded(self, keys: Sequence[bytes]) -> Targets:
         coders = self.cache.coders(keys)

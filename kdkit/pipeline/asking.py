@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.interfaces import ModelTeacher
 from kdkit.api.values import END
-from kdkit.evaluation import labels_only
 from kdkit.evaluation.costs import closing
-from kdkit.evaluation.questions import Answers, Questions
+from kdkit.evaluation.questions import Questions
 from kdkit.evaluation.tokens import cached_tokens
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss, loss_at
+from kdkit.pipeline.asked_models import HiddenModel, a_teacher, baselines, student_digest, when_needed
 from kdkit.pipeline.needed_logits import captured_targets
-from kdkit.pipeline.students import untrained
 from kdkit.pipeline.vocabulary import whole_teacher
-from kdkit.runs.stage_facts import BaselineMade, Captured
+from kdkit.runs.stage_facts import Captured
 from kdkit.store.rows import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
+    from pathlib import Path
 
-    from kdkit.api.interfaces import TextModel, Tokenizer
+    from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import Corpus
     from kdkit.data.rows import Rows
+    from kdkit.evaluation.answers import Answers
     from kdkit.evaluation.tokens import CachedTokens
+    from kdkit.pipeline.asked_models import AskedModel
     from kdkit.runs.run import Run
 
 
@@ -58,24 +57,26 @@ class Asked:
 
 
 def ask_all(run: Run, corpus: Corpus) -> Asked:
-    """Ask the models, one in memory at a time."""
+    """Ask the models, one in memory at a time; those whose answers and texts the store has are not opened."""
     recipe, most = run.recipe, run.recipe.evaluation.rows
-    with closing(recipe.student.open(student_folder(run.path), device=run.device)) as student:
-        held_out = rows_of(corpus.held_out, student.tokenizer, recipe.encoding, at_most=most)
-        teacher, questions = _questions(run, student, held_out)
-        answers = {"student": questions.answers(student)}
-        questions.write_texts(student, texts_file(run.path, "student"), name="student")
+    folder = student_folder(run.path)
+    with closing(recipe.student.open(folder, device=run.device)) as student:  # which has the tokenizer
+        tokenizer, weights = student.tokenizer, student_digest(recipe, folder)
+        held_out = rows_of(corpus.held_out, tokenizer, recipe.encoding, at_most=most)
+        teacher, questions = _questions(run, held_out)
+        answers = {"student": questions.answers(lambda: student, name="student", weights=weights)}
+        questions.write_texts(lambda: student, texts_file(run.path, "student"), name="student")
         validation = None
         if corpus.test:
-            rows = rows_of(corpus.validation, student.tokenizer, recipe.encoding, at_most=most)
-            picking = attrs.evolve(_on_labels(questions), rows=rows)
-            validation = rows, picking.answers(student)
-            picking.write_texts(student, texts_file(run.path, "student-validation"), name="student on validation rows")
-        tokenizer = student.tokenizer
-    for name, kept_as, opened in _baseline_models(run, corpus):
-        with opened as model:
-            answers[name] = questions.answers(model)
-            questions.write_texts(model, texts_file(run.path, name), name=name, kept_as=kept_as)
+            rows = rows_of(corpus.validation, tokenizer, recipe.encoding, at_most=most)
+            picking, name = attrs.evolve(_on_labels(questions), rows=rows), "student on validation rows"
+            validation = rows, picking.answers(lambda: student, name=name, weights=weights)
+            picking.write_texts(lambda: student, texts_file(run.path, "student-validation"), name=name)
+    for each in baselines(run, corpus):
+        with when_needed(each.opened) as model:
+            answers[each.name] = questions.answers(model, name=each.name, weights=each.weights)
+            path, kept_as = texts_file(run.path, each.name), partial(each.texts_kept_as, model)
+            questions.write_texts(model, path, name=each.name, kept_as=kept_as)
     return Asked(
         held_out=held_out,
         tokenizer=tokenizer,
@@ -92,23 +93,33 @@ def _on_labels(questions: Questions) -> Questions:
     return attrs.evolve(questions, loss=HardLoss(), targets=NoTargets(), teacher_ids={}, knows_teacher=False)
 
 
+def _asked(questions: Questions, teacher: AskedModel) -> Answers:
+    with when_needed(teacher.opened) as model:
+        return questions.answers(model, name=teacher.name, weights=teacher.weights)
+
+
 def _fine_tuning(run: Run, corpus: Corpus, questions: Questions) -> tuple[Answers, Answers] | None:
     """What the teacher says of the held-out rows before and after its fine-tuning: by the same forward pass.
 
     None where no trained model was fine-tuned, or the teacher does not show its model. The cache tells less of the
     fine-tuned one: by some codecs not how likely a label is.
     """
-    teacher, folder = run.recipe.teacher, run.teacher_folder
-    if teacher.fine_tune is None or folder is None or teacher.find_folder() is None:
+    teacher, tuned = run.recipe.teacher, run.teacher_folder
+    if teacher.fine_tune is None or tuned is None:
         return None
-    with contextlib.closing(teacher.open(folder, run.recipe.data, corpus, device=run.device)) as opened:
-        if not isinstance(opened, ModelTeacher):
-            return None
-        after, dtype = questions.answers(opened.model), next(opened.model.module.parameters()).dtype
-    seed = teacher.fine_tune.own_seed(run.recipe.seed)
-    with closing(teacher.build(run.own_targets(corpus), seed=seed, device=run.device)) as untuned:
-        untuned.module.to(dtype)
-        return questions.answers(untuned), after
+    folder = teacher.find_folder()
+    if folder is None:
+        return None
+    as_it_is: Any = teacher
+    untuned = attrs.evolve(as_it_is, fine_tune=None)
+    if getattr(untuned, "dtype", "") == "auto":
+        untuned = attrs.evolve(untuned, dtype="float32")  # in which the fine-tuned one is saved
+    try:
+        after = _asked(questions, a_teacher(run, corpus, teacher, tuned, name="teacher"))
+        before = a_teacher(run, corpus, untuned, folder, name="teacher before its fine-tuning")
+        return _asked(questions, before), after
+    except HiddenModel:
+        return None
 
 
 def _vocabulary(run: Run, corpus: Corpus, questions: Questions) -> Iterator[tuple[Rows, Answers]]:
@@ -117,14 +128,15 @@ def _vocabulary(run: Run, corpus: Corpus, questions: Questions) -> Iterator[tupl
     if whole is None:
         return
     trimmed: Any = recipe.teacher
-    for teacher in (whole, attrs.evolve(whole, model=trimmed.model, tokenizer="")):
-        folder = teacher.find_folder()
-        with contextlib.closing(teacher.open(folder, recipe.data, corpus, device=run.device)) as opened:
-            rows = rows_of(corpus.held_out, opened.tokenizer, recipe.encoding, at_most=recipe.evaluation.rows)
-            yield rows, attrs.evolve(questions, rows=rows).answers(opened.model)
+    for teacher, has in ((whole, "whole"), (attrs.evolve(whole, model=trimmed.model, tokenizer=""), "trimmed")):
+        tokenizer = teacher.load_tokenizer(corpus)
+        rows = rows_of(corpus.held_out, tokenizer, recipe.encoding, at_most=recipe.evaluation.rows)
+        name = f"teacher with its {has} vocabulary"
+        asked = a_teacher(run, corpus, teacher, teacher.find_folder(), name=name)
+        yield rows, _asked(attrs.evolve(questions, rows=rows), asked)
 
 
-def _questions(run: Run, student: TextModel, held_out: Rows) -> tuple[CachedTokens | None, Questions]:
+def _questions(run: Run, held_out: Rows) -> tuple[CachedTokens | None, Questions]:
     """The teacher's tokens from the cache, and the questions for the models."""
     recipe = run.recipe
     questions = Questions(
@@ -148,24 +160,12 @@ def _questions(run: Run, student: TextModel, held_out: Rows) -> tuple[CachedToke
         held_out.encoded,
         targets,
         recipe.codec,
-        pad_id=student.tokenizer.pad_token_id,
+        pad_id=held_out.tokenizer.pad_token_id,
         batch_size=recipe.generation.batch_size,
         team=run.team,
     )
     ids = teacher.ids if teacher is not None else {}
     return teacher, attrs.evolve(questions, targets=targets, teacher_ids=ids, knows_teacher=teacher is not None)
-
-
-def _baseline_models(run: Run, corpus: Corpus) -> Iterator[tuple[str, str, AbstractContextManager[TextModel]]]:
-    """The baselines that are models: name, digest of the weights, and the model, to be opened."""
-    if not run.recipe.evaluation.baselines:
-        return
-    recipe, trained = run.recipe, run.told(BaselineMade)
-    if trained.folder is not None and trained.weights is not None:
-        student = recipe.student.open(Path(trained.folder), device=run.device)
-        yield labels_only.NAME, trained.weights, closing(student)
-    untouched = untrained(run, corpus)
-    yield "untouched", labels_only.weights_in_memory(untouched), closing(untouched)
 
 
 def student_folder(run_dir: Path) -> Path:

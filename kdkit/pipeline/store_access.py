@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import tempfile
 from typing import TYPE_CHECKING
 
 import attrs
 
 from kdkit.errors import UsageError
 from kdkit.pipeline.stages.teacher import entry_of
-from kdkit.store import STORE, logits_of
+from kdkit.store import STORE, logits_of, why_unwritable
 from kdkit.system.mirrors import MIRROR, mirrors_folder
 
 if TYPE_CHECKING:
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from kdkit.api.values import Corpus
     from kdkit.runs.run import Run
     from kdkit.runs.stage_facts import Estimate
-
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
 
 @attrs.frozen(kw_only=True)
@@ -61,19 +57,6 @@ def check_store(run: Run, corpus: Corpus, found: Estimate) -> None:
             f"{place.folder} cannot be written ({why}), but the run must keep {place.what} there; make it "
             f"writable, or name another folder with {place.advice}"
         )
-
-
-def why_unwritable(folder: Path) -> str | None:
-    """Why no file can be made in a folder, which may not exist yet; None if one can.
-
-    It is tried: what a file's mode says is not all, on read-only and network file systems.
-    """
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            return None
-    except OSError as error:
-        return error.strerror if error.errno in _FORBIDDEN else None
 
 
 def _places(run: Run, found: Estimate) -> Iterator[_Place]:

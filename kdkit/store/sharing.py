@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,8 @@ from kdkit.system.team import ALONE, Team
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 
 
 @contextmanager
@@ -68,3 +72,16 @@ def making(entry: Path, note: Callable[[str], None], *, what: str) -> Iterator[N
         yield
     finally:
         lock.release()
+
+
+def why_unwritable(folder: Path) -> str | None:
+    """Why no file can be made in a folder, which may not exist yet; None if one can.
+
+    It is tried: what a file's mode says is not all, on read-only and network file systems.
+    """
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return None
+    except OSError as error:
+        return error.strerror if error.errno in _FORBIDDEN else None

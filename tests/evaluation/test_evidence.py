@@ -25,6 +25,7 @@ from kdkit.evaluation.row_scores import RowKey, RowScores
 from kdkit.evaluation.tokens import RowTokens, TokenWatch, cached_tokens
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
+from kdkit.system.progress import Silent
 from kdkit.system.team import ALONE
 from kdkit.training import Forward
 
@@ -211,6 +212,7 @@ def test_runs_that_differ_in_their_loss_share_the_baseline_and_all_texts_but_the
         taken = sum(note.startswith(f"{name} writes: texts taken from") for note in notes)
         assert taken == {"teacher": 3, "labels-only": 1, "untouched": 2}[name], "by every later run that has it"
     assert len(list((runs / "cache" / "texts").glob("*.jsonl"))) == 3
+    assert sum(note.startswith("untouched: answers taken from") for note in notes) == 1, "of the same loss"
 
 
 def test_texts_of_the_store_that_are_damaged_are_named(whole, tmp_path):
@@ -251,6 +253,7 @@ def test_two_processes_have_the_evidence_that_one_has(whole, tmp_path):
     runs = shutil.copytree(whole[0], tmp_path / "runs")
     shutil.rmtree(runs / "cache" / "baselines")
     shutil.rmtree(runs / "cache" / "texts")
+    shutil.rmtree(runs / "cache" / "answers")
     recipe = tiny.write_recipe(tmp_path, **SMALL)
     ended = team_kit.kdkit("run", recipe, "--run-dir", runs / "two", log=tmp_path / "log")
     assert [code for code, _ in ended] == [0, 0], ended
@@ -412,7 +415,7 @@ def test_a_cache_tells_of_the_teacher_what_its_logits_would(kept):
             assert np.isnan(hard)
 
 
-def test_a_head_that_is_wider_than_the_tokenizer_is_compared_over_the_tokenizers_ids():
+def test_a_head_that_is_wider_than_the_tokenizer_is_compared_over_the_tokenizers_ids(tmp_path):
     """Of a model that is teacher and student both sides are the same, whatever its rows of no token are."""
     import causal_kit
 
@@ -423,13 +426,22 @@ def test_a_head_that_is_wider_than_the_tokenizer_is_compared_over_the_tokenizers
     own = {row_id: logits.double() for row_id, logits in logits_of(model, rows).items()}
     targets = Cached({row_id: logits[:, :width].float() for row_id, logits in own.items()})
     its = cached_tokens(rows, targets, Float(), pad_id=0, batch_size=2)
-    targets.count = lambda row: len(row.target_ids)
-    alone = {"wants_texts": False, "together": 0, "store": None, "device": "cpu", "progress": None, "team": ALONE}
+    targets.count, targets.digest = lambda row: len(row.target_ids), lambda rows: str(len(rows))
     questions = Questions(
-        rows=SimpleNamespace(encoded=rows), loss=KD(alpha=0.5, temperature=1.0), targets=targets, teacher_ids=its.ids,
-        knows_teacher=True, generation=SimpleNamespace(batch_size=2), **alone,
-    )  # fmt: skip
-    answers = questions.answers(model)
+        rows=SimpleNamespace(encoded=rows, tokenizer=causal_kit.tokenizer()),
+        loss=KD(alpha=0.5, temperature=1.0),
+        targets=targets,
+        teacher_ids=its.ids,
+        knows_teacher=True,
+        generation=SimpleNamespace(batch_size=2),
+        wants_texts=False,
+        together=0,
+        store=tmp_path,
+        device="cpu",
+        progress=Silent(),
+        team=ALONE,
+    )
+    answers = questions.answers(lambda: model, name="student", weights="some")
     for row, hard, theirs, loss, ours in zip(rows, its.hard, its.rows, answers.losses, answers.tokens, strict=True):
         nats = [float(-own[row.id][:, :end].log_softmax(-1)[range(3), row.target_ids].sum()) for end in (width, None)]
         assert nats[1] > nats[0] + 3, "the other entries have mass"

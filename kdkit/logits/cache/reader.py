@@ -20,9 +20,10 @@ from kdkit.logits.cache.listed import damaged_shard, load_listed
 from kdkit.logits.cache.manifest import read_manifest
 from kdkit.logits.cache.payloads import files_of
 from kdkit.logits.cache.state import read_state
+from kdkit.system.digests import digest_of_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -136,6 +137,19 @@ class LogitCache:
         """
         number = self._number(key)
         return self._payload(number), int(self._index.tokens_N[number])
+
+    def digest_of_records(self, keys: Iterable[bytes]) -> str:
+        """Digest of what decodes to the logits of some records, in that order: by checksums, so that none is read.
+
+        Raises:
+            MissingInput: There is no such record.
+        """
+        index, numbers = self._index, [self._number(key) for key in keys]
+        records = (
+            [int(index.tokens_N[each]), int(index.length_N[each]), int(index.crc32_N[each]), self._entry(each).state]
+            for each in numbers
+        )
+        return digest_of_list([self.identity.digest, *records])
 
     def decode(self, key: bytes) -> FloatArray:
         """A record's logits, float32 `[T, V]`.

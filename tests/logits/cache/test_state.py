@@ -14,7 +14,7 @@ from state_caches import IDENTITY, fill, states
 from kdkit.api.values import EncodedExample, FactoredTargets
 from kdkit.builtin.codecs.subspace import Subspace
 from kdkit.data.tokens import collate
-from kdkit.errors import DamagedData, UsageError
+from kdkit.errors import DamagedData, MissingInput, UsageError
 from kdkit.logits.cache import CacheWriter, LogitCache, merge, repair, verify
 from kdkit.logits.cache.state import read_state
 from kdkit.logits.targets import CachedTargets
@@ -47,6 +47,17 @@ def test_a_cache_that_is_extended_keeps_its_state(tmp_path):
     fill(tmp_path, range(12), seed=40)
     assert [path.read_bytes() for path in states(tmp_path)] == [before]
     check(tmp_path, range(12))
+
+
+def test_the_digest_of_records_is_that_of_what_they_decode_to(tmp_path):
+    for name, seed in (("a", 0), ("same", 0), ("other state", 40)):
+        fill(tmp_path / name, range(6), seed=seed)
+    digests = [open_cache(tmp_path / name).digest_of_records(map(key, (1, 2))) for name in ("a", "same", "other state")]
+    assert digests[0] == digests[1] != digests[2], "what the codec learnt is not in the identity"
+    cache = open_cache(tmp_path / "a")
+    assert len({cache.digest_of_records(map(key, some)) for some in ((1, 2), (2, 1), (1, 3), (1,))}) == 4
+    with pytest.raises(MissingInput):
+        cache.digest_of_records([key(7)])
 
 
 def test_one_cache_may_hold_several_states(tmp_path):

@@ -227,6 +227,8 @@ def test_every_file_that_is_named_exists(page, tokens):
         *sweep,
         *compared,
         "kdkit_recipe.toml",
+        "config.json",
+        "tokenizer_config.json",
         "generation_config.json",
         "adapter_config.json",
         "tokenizer.json",

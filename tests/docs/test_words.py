@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 
 import pytest
 from pages import ROOT, name_of, read
@@ -55,15 +56,25 @@ def texts(source):
 
 
 def faults(text):
-    flat = " ".join(text.split())
-    return [f'"{found[0]}": write {instead}' for refused, instead in REFUSED.items() if (found := re.search(refused, flat))]  # fmt: skip
+    return [f'"{found[0]}": write {instead}' for refused, instead in REFUSED.items() if (found := re.search(refused, text))]  # fmt: skip
+
+
+@cache
+def every_text():
+    """Path, line and text of every string of the sources that has words."""
+    return [(path, line, " ".join(text.split())) for path in SOURCES for line, text in texts(read(path))]
 
 
 def test_no_message_help_or_first_sentence_must_be_read_twice():
-    wrong = [
-        f"{name_of(path)}:{line}: {fault}" for path in SOURCES for line, text in texts(read(path)) for fault in faults(text)
-    ]  # fmt: skip
+    wrong = [f"{name_of(path)}:{line}: {fault}" for path, line, text in every_text() for fault in faults(text)]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_messages_that_the_page_of_fixes_quotes_are_printed():
+    quoted = [" ".join(found.split()) for found in re.findall(r'\*"([^"]+)"\*', read(ROOT / "docs" / "fixing.md"))]
+    assert len(quoted) > 20
+    told = "\n".join(text for _, _, text in every_text())
+    assert not [message for message in quoted if message not in told]
 
 
 @pytest.mark.parametrize(

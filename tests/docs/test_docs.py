@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 
+import numpy as np
 import pytest
 import tomli_w
 from pages import (
@@ -82,6 +84,31 @@ def test_the_store_is_laid_out_as_said(library_folder):
     made = {"baselines", "logits", "teachers", "texts", "tokenizers"}
     assert said == made | {"rows", "models", "importance"}
     assert {path.name for path in store.iterdir()} == made  # its data are too small to be kept as columns
+
+
+def keys_of(value):
+    """Every key of a JSON value that is not the name of a model, a package or a plugin."""
+    if isinstance(value, list):
+        yield from (key for part in value for key in keys_of(part))
+    for key, held in value.items() if isinstance(value, dict) else ():
+        yield key
+        if key not in {"versions", "plugins"}:
+            by_name = isinstance(held, dict) and key in {"calibration", "costs", "baselines"}
+            yield from keys_of(list(held.values()) if by_name else held)
+
+
+@pytest.mark.slow
+def test_a_page_names_every_key_of_the_files_of_a_run(library_folder):
+    run, named = library_folder / "runs" / "largest", set(in_backticks(ROOT / "docs" / "run-files.md"))
+    lines = [json.loads(line) for line in read(run / "metrics.jsonl").splitlines()]
+    texts = [json.loads(line) for path in (run / "predictions").glob("*.jsonl") for line in read(path).splitlines()]
+    found = {key for file in ("run.json", "evaluation.json") for key in keys_of(json.loads(read(run / file)))}
+    found |= {key if "." not in key else "SUITE.METRIC" for key in keys_of([*lines, *texts])}
+    with np.load(run / "rows.npz", allow_pickle=False) as arrays:
+        for array in arrays.files:
+            _, *score = array.split("|")
+            found |= {f"|{score[3]}"} if len(score) > 3 else set() if score else {array}
+    assert found <= {name.replace("\\|", "|") for name in named}, sorted(found - named)
 
 
 def recipe_blocks(page):

@@ -12,6 +12,7 @@ from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.tokens import collate, length_sorted
 from kdkit.logits.targets import counts_of
 from kdkit.models.generation import own_rows, predict
+from kdkit.system.progress import Silent
 from kdkit.system.team import ALONE, Team
 from kdkit.training.tokenloss import Forward
 
@@ -58,6 +59,8 @@ def row_losses(
     together: int = 0,
     team: Team = ALONE,
     watch: Callable[[str, Part], None] | None = None,
+    progress: Progress | None = None,
+    name: str = "",
 ) -> list[RowLoss]:
     """The losses of each row, in the rows' order; the forward pass runs in batches of like length.
 
@@ -77,12 +80,14 @@ def row_losses(
         together: Rows whose tokens are averaged together, in the rows' order; 0 for all.
         team: The processes that do this.
         watch: Shown each part that this process computes, with its row's id: see `kdkit.evaluation.tokens.TokenWatch`.
+        progress: Where it is shown how many rows are done; by default nowhere.
+        name: What is done, for the progress.
     """
-    rows = EncodedRows.of(rows)
+    rows, shown = EncodedRows.of(rows), progress or Silent()
     counts = _shared_counts(rows, targets, together)
     batches = team.own(length_sorted(rows, batch_size))
     losses = {id_: RowLoss() for batch_rows in batches for id_ in batch_rows.each_id()}
-    with torch.inference_mode():
+    with torch.inference_mode(), shown.task(name, total=len(losses), unit="rows") as task:
         for batch_rows in batches:
             batch = collate(batch_rows, pad_id=pad_id, device=device)
             tokens = forward(batch, targets(batch))
@@ -95,6 +100,7 @@ def row_losses(
                 row.soft_tokens += part.soft_tokens
                 if watch is not None:
                     watch(batch.ids[part.example], part)
+            task.advance(len(batch_rows))
     everyones = {row_id: row_loss for share in team.gather(losses) for row_id, row_loss in share.items()}
     return [everyones[id_] for id_ in rows.each_id()]
 

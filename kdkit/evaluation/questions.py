@@ -79,14 +79,14 @@ class Questions:
         found = answers.kept_or_made(
             self._key(weights),
             self.store,
-            lambda: self._ask(model()).arrays(),
+            lambda: self._ask(model(), name).arrays(),
             name=name,
             progress=self.progress,
             team=self.team,
         )
         return Answers.of(found)
 
-    def _ask(self, model: TextModel) -> Answers:
+    def _ask(self, model: TextModel, name: str) -> Answers:
         """The answers are over the ids of the tokenizer, as the teacher's are in its cache.
 
         Else a wider head would have no part in the teacher's losses, and one in those of the others.
@@ -104,6 +104,8 @@ class Questions:
             together=self.together,
             team=self.team,
             watch=watch,
+            progress=self.progress,
+            name=f"score {name}",
         )
         return Answers(losses=losses, tokens=watch.of(self.rows.encoded, self.team))
 

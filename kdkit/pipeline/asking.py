@@ -116,7 +116,7 @@ def _fine_tuning(run: Run, corpus: Corpus, questions: Questions) -> tuple[Answer
         untuned = attrs.evolve(untuned, dtype="float32")  # in which the fine-tuned one is saved
     try:
         after = _asked(questions, a_teacher(run, corpus, teacher, tuned, name="teacher"))
-        before = a_teacher(run, corpus, untuned, folder, name="teacher before its fine-tuning")
+        before = a_teacher(run, corpus, untuned, folder, name="untuned teacher")
         return _asked(questions, before), after
     except HiddenModel:
         return None
@@ -128,10 +128,10 @@ def _vocabulary(run: Run, corpus: Corpus, questions: Questions) -> Iterator[tupl
     if whole is None:
         return
     trimmed: Any = recipe.teacher
-    for teacher, has in ((whole, "whole"), (attrs.evolve(whole, model=trimmed.model, tokenizer=""), "trimmed")):
+    after = attrs.evolve(whole, model=trimmed.model, tokenizer="")
+    for teacher, name in ((whole, "teacher before trimming"), (after, "trimmed teacher")):
         tokenizer = teacher.load_tokenizer(corpus)
         rows = rows_of(corpus.held_out, tokenizer, recipe.encoding, at_most=recipe.evaluation.rows)
-        name = f"teacher with its {has} vocabulary"
         asked = a_teacher(run, corpus, teacher, teacher.find_folder(), name=name)
         yield rows, _asked(attrs.evolve(questions, rows=rows), asked)
 

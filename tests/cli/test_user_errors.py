@@ -74,7 +74,8 @@ TRAIN_ROWS, VALIDATION_ROWS = 24, 6
 # What may stand on standard error beside the error: how far the run came.
 PROGRESS = re.compile(
     r"(data|validate|check|teacher|student|labels-only student|(train|validate) (teacher|student|labels-only student)|"
-    r"(teacher|student|student on validation rows|labels-only|untouched) writes|"
+    r"(score )?(student on validation rows|labels-only|untouched|(untuned|trimmed) teacher|teacher before trimming)|"
+    r"score (student|teacher)|(teacher|student|student on validation rows|labels-only|untouched) writes|"
     r"capture|distill|baseline|evaluate|report|predict|stage \d of \d): "
 )
 # An error, with the lines below it where it is a list of differences.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import attrs
@@ -46,9 +47,29 @@ def questions(tmp_path_factory):
     )
 
 
+class Shown(Silent):
+    """Progress that keeps each task's name and total, and how much of it is done after each step."""
+
+    def __init__(self):
+        self.tasks = []
+
+    @contextmanager
+    def task(self, name, *, total, unit, done=0):
+        """A task that is kept."""
+        steps = [done]
+        self.tasks.append((name, total, unit, steps))
+        yield SimpleNamespace(advance=lambda amount: steps.append(steps[-1] + amount))
+
+
 @pytest.fixture(scope="module")
-def answers(questions):
-    return questions.answers(lambda: tiny.model(seed=3), name="student", weights="w")
+def shown():
+    return Shown()
+
+
+@pytest.fixture(scope="module")
+def answers(questions, shown):
+    asked = attrs.evolve(questions, progress=shown)
+    return asked.answers(lambda: tiny.model(seed=3), name="student", weights="w")
 
 
 def plain(answers: Answers) -> dict:
@@ -58,7 +79,7 @@ def plain(answers: Answers) -> dict:
 def test_a_model_that_has_answered_is_not_opened_again_and_the_answers_are_the_same(questions, answers):
     again = questions.answers(lambda: pytest.fail("it is opened"), name="student", weights="w")
     assert plain(again) == plain(answers)
-    direct = questions._ask(tiny.model(seed=3))
+    direct = questions._ask(tiny.model(seed=3), "student")
     assert plain(direct) == plain(again)
     assert [attrs.asdict(row) for row in again.losses] == [
         pytest.approx(attrs.asdict(row), nan_ok=True) for row in direct.losses
@@ -69,6 +90,11 @@ def test_a_model_that_has_answered_is_not_opened_again_and_the_answers_are_the_s
         assert ours.right_lines([(0, 1), (0, ours.tokens)]) == theirs.right_lines([(0, 1), (0, ours.tokens)])
         assert ours.bins.error == theirs.bins.error
     assert sum(row.tokens for row in again.tokens) > 0
+
+
+def test_a_model_that_is_asked_is_shown_with_its_rows(answers, shown):
+    assert len(answers.losses) == 5
+    assert shown.tasks == [("score student", 5, "rows", [0, 2, 4, 5])]
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_what_is_lost_is_said_by_run_record_page_and_terminal(run_dir, notes):
     assert f"{KEEP} of {tiny.VOCAB} ids, " in closing_text(run_dir)
     assert "bits per byte of the teacher" in closing_text(run_dir)
     taken = [note.partition(": answers taken from ")[0] for note in notes.notes if ": answers taken from " in note]
-    assert taken == ["teacher with its trimmed vocabulary"], "the same model as before its fine-tuning"
+    assert taken == ["trimmed teacher"], "the same model as before its fine-tuning"
 
 
 def test_a_plan_says_it_without_weights(folder, monkeypatch):

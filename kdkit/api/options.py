@@ -1,8 +1,4 @@
-"""Recipe sections that are not components: frozen attrs classes whose fields are the options.
-
-Most defaults of `Training` and `Generation` are those of the thesis that kdkit grew from (Hristov, TU Delft 2025);
-`shuffle` is not.
-"""
+"""Recipe sections that are not components: frozen attrs classes whose fields are the options."""
 
 from __future__ import annotations
 
@@ -64,15 +60,15 @@ class TokenLimits:
 class Generation:
     """`[generation]`: how texts are generated, by teacher and student alike."""
 
-    beams: int = option("Beams of the search; 1 is greedy.", default=4, check=at_least_one)
+    beams: int = option("Beams of the search; 1 is greedy.", default=1, check=at_least_one)
     max_new_tokens: int = option(
         "Most tokens of a generated text, its end included (transformers' max_new_tokens); by default "
-        "tokens.max_target, if that is given.",
-        default=511,
+        "tokens.max_target.",
+        default=512,
         check=at_least_one,
     )
     early_stopping: bool = option("Whether the search stops as soon as that many beams have ended.", default=True)
-    batch_size: int = option("Rows in a batch.", default=4, check=at_least_one)
+    batch_size: int = option("Rows in a batch.", default=16, check=at_least_one)
     min_new_tokens: int = option(
         "Fewest tokens of a generated text, before its end.", default=0, check=not_negative, neutral=0
     )
@@ -172,7 +168,7 @@ class Evaluation:
 
     suites: tuple[NamedSuite, ...] = option(
         "Metric suites: names, or tables with a name and options. With [] no model writes texts: losses and tokens are "
-        'scored alone, best_by is "hard" by default, and the baselines that are texts are left out.',
+        "scored alone, and the baselines that are texts are left out.",
         default=(),
         check=_no_suite_twice,
     )

@@ -31,7 +31,7 @@ class Training:
     )
     epochs: int = option("Passes over the training rows.", default=3, check=at_least_one)
     max_steps: int = option("Stop after this many steps; 0 for no limit.", default=0, check=not_negative)
-    batch_size: int = option("Rows in a micro-batch, unless batch_tokens is set.", default=2, check=at_least_one)
+    batch_size: int = option("Rows in a micro-batch, unless batch_tokens is set.", default=8, check=at_least_one)
     batch_tokens: int = option(
         "If not 0, replaces batch_size: a micro-batch takes as many rows as fit into so many tokens, padding included: "
         "rows x (longest source + longest target); of decoder-only models rows x the longest row, or with packing all "
@@ -41,7 +41,12 @@ class Training:
         check=not_negative,
     )
     accumulation: int = option("Micro-batches in a step.", default=1, check=at_least_one)
-    learning_rate: float = option("Peak learning rate of AdamW.", default=5e-5, check=positive)
+    learning_rate: float = option(
+        "Peak learning rate of AdamW. Left out, it is 1e-3 for a new model (config) and a student of its layers, 2e-4 "
+        "for LoRA adapters and a student of a trained teacher's layers, and else 5e-5.",
+        default=5e-5,
+        check=positive,
+    )
     weight_decay: float = option("AdamW's decoupled weight decay, on all parameters.", default=0.01, check=not_negative)
     warmup_ratio: float = option("Share of the steps during which the rate rises from 0.", default=0.1, check=share)
     schedule: str = option(
@@ -52,11 +57,11 @@ class Training:
     max_grad_norm: float = option("Norm at which gradients are clipped; 0 for never.", default=1.0, check=not_negative)
     shuffle: bool = option("Whether each epoch has its own order (from the seed) or the file's.", default=True)
     group_by_length: bool = option(
-        "With shuffle: batches of rows of similar length, in random order; saves padding.", default=False
+        "With shuffle: batches of rows of similar length, in random order; saves padding.", default=True
     )
     drop_last: bool = option(
         "Whether to leave out the last rows of an epoch that do not fill a batch; has no effect with batch_tokens.",
-        default=True,
+        default=False,
     )
     precision: str = option("fp32, or bf16 autocast with fp32 weights.", default="fp32", check=one_of("fp32", "bf16"))
     gradient_checkpointing: bool = option(
@@ -79,10 +84,10 @@ class Training:
         'Measure that picks the best epoch: "loss", "hard", "soft" (lower is better) or "SUITE.METRIC" of an '
         "evaluation suite against the ground truth (the suite says which values are better; generates texts "
         "at the end of each epoch).",
-        default="text.f1",
+        default="hard",
     )
     validation_rows: int = option("Validation rows used at each epoch's end; 0 for all.", default=0, check=not_negative)
-    log_every: int = option("Steps between lines in metrics.jsonl.", default=50, check=at_least_one)
+    log_every: int = option("Steps between lines in metrics.jsonl.", default=10, check=at_least_one)
     checkpoint_every: int = option("Steps between checkpoints to resume from.", default=500, check=at_least_one)
 
     def own_seed(self, recipe_seed: int) -> int:

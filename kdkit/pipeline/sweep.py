@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from kdkit.errors import Mismatch, UsageError
+from kdkit.errors import KdkitError, Mismatch, UsageError
 from kdkit.pipeline.sweep_results import RESULTS, write_results
+from kdkit.recipe import read_stored
+from kdkit.recipe.stored import KEY
 from kdkit.runs.folders import check_no_file
-from kdkit.runs.record import FORMER
+from kdkit.runs.record import FORMER, HOW_TO_KEEP
 from kdkit.sweeps.display import shown
 from kdkit.sweeps.folder import LOCK, SWEEP, is_former, is_sweep, is_worked_on, write_sweep
 from kdkit.sweeps.process import THREADS, Places, threads_of_each
+from kdkit.sweeps.reading import load_sweep
 from kdkit.sweeps.schedule import Schedule
 from kdkit.sweeps.search import searched
 from kdkit.sweeps.state import Board, columns_of
@@ -23,6 +26,7 @@ from kdkit.system.files import make_folder, write_atomically
 from kdkit.system.folders import check_inside, delete
 from kdkit.system.locks import Lock
 from kdkit.system.progress import chosen
+from kdkit.system.reading import read_text
 from kdkit.system.signals import graceful
 from kdkit.system.wording import plural
 
@@ -125,6 +129,8 @@ def run_sweep(
             f"--fresh with --part would delete the work of other parts; delete {folder} before you start the parts"
         )
     _check_folder(folder, fresh=fresh)
+    if is_sweep(folder) and not fresh:
+        _check_defaults(sweep, folder)
     show = chosen(progress)
     if fresh:
         _empty(folder)
@@ -220,6 +226,25 @@ def _check_folder(folder: Path, *, fresh: bool) -> None:
     # What is written before sweep.json, or deleted after it, may be all that a kill has left.
     if any(child.name != RECIPE and not child.name.startswith((LOCK, f".{RECIPE}")) for child in folder.iterdir()):
         raise UsageError(f"{folder} is not empty and is not the folder of a sweep; name another folder with --run-dir")
+
+
+def _check_defaults(sweep: Sweep, folder: Path) -> None:
+    """Refuse a folder whose sweep is this one, but for values that options have had by default since.
+
+    Every trial would begin again beside the old ones.
+    """
+    try:
+        stored = read_stored(read_text(folder / RECIPE))
+        if stored.format >= sweep.format or stored.tables != {"name": sweep.name, **sweep.table}:
+            return
+        before = load_sweep({KEY: stored.format, **stored.tables})
+    except (FileNotFoundError, ValueError, KdkitError):
+        return  # a damaged one is written again
+    if before.base.digest != sweep.base.digest:
+        raise Mismatch(
+            f"{folder} holds this sweep, begun when options had other defaults; {HOW_TO_KEEP}; add that line to resume "
+            "it, or use another --run-dir, or --fresh to delete that sweep"
+        )
 
 
 def _empty(folder: Path) -> None:

@@ -18,7 +18,7 @@ from kdkit.recipe import shipped
 from kdkit.recipe.positions import positions
 from kdkit.recipe.sections import COMPONENT_SECTIONS
 from kdkit.recipe.spelling import parsed_key, toml_value
-from kdkit.recipe.stored import read_stored, without_format
+from kdkit.recipe.stored import FORMAT, apart, read_stored
 from kdkit.system.parsing import Beyond, check_value, parse_toml
 from kdkit.system.reading import read_text
 
@@ -53,11 +53,18 @@ class Document:
         table: The content.
         places: Path of a key to its place.
         start: The place of what has none: the file's first character.
+        said_format: The number of its format, where it gives one.
     """
 
     table: dict[str, Any]
     places: Mapping[KeyPath, Place]
     start: Place
+    said_format: int | None = None
+
+    @property
+    def format(self) -> int:
+        """The format that it is in, which decides what options have that it leaves out."""
+        return FORMAT if self.said_format is None else self.said_format
 
     def place(self, path: KeyPath) -> Place:
         """The place of a key or, where it is not there, of the nearest table around it."""
@@ -82,11 +89,11 @@ def read_document(recipe: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[D
     """
     if isinstance(recipe, Mapping):
         try:
-            table = without_format(_as_toml(recipe))
+            table, number = apart(_as_toml(recipe))
             check_value(table)
         except ValueError as error:
             raise RecipeError([f"<dict>: {error}"]) from error
-        document = Document(table=table, places={}, start=Place("<dict>"))
+        document = Document(table=table, places={}, start=Place("<dict>"), said_format=number)
         return _extended(document, Path(), ()), None
     path = find_recipe(recipe)
     return _extended(_parse(path), path.parent, (path.resolve(),)), path
@@ -99,7 +106,12 @@ def read_stored_document(path: Path) -> Document:
         UsageError: The file cannot be read.
         RecipeError: It is not TOML, or a later kdkit wrote it.
     """
-    return _parse(path, lambda text: read_stored(text).tables)
+
+    def read(text: str) -> tuple[dict[str, Any], int | None]:
+        stored = read_stored(text)
+        return stored.tables, stored.format
+
+    return _parse(path, read)
 
 
 def find_recipe(recipe: str | os.PathLike[str]) -> Path:
@@ -175,11 +187,11 @@ def _put(table: dict[str, Any], path: tuple[str, ...], value: Any) -> Iterator[s
         table[path[-1]] = value
 
 
-def _todays_tables(text: str) -> dict[str, Any]:
-    return without_format(parse_toml(text))
+def _tables(text: str) -> tuple[dict[str, Any], int | None]:
+    return apart(parse_toml(text))
 
 
-def _parse(path: Path, read: Callable[[str], dict[str, Any]] = _todays_tables) -> Document:
+def _parse(path: Path, read: Callable[[str], tuple[dict[str, Any], int | None]] = _tables) -> Document:
     try:
         # Windows editors put a byte-order mark at the start, which TOML knows nothing of.
         text = read_text(path, at_most=_LARGEST, encoding="utf-8-sig")
@@ -191,7 +203,7 @@ def _parse(path: Path, read: Callable[[str], dict[str, Any]] = _todays_tables) -
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        table = read(text)
+        table, number = read(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError([_syntax_error(path, text, str(error))]) from error
     except Beyond as error:
@@ -199,7 +211,7 @@ def _parse(path: Path, read: Callable[[str], dict[str, Any]] = _todays_tables) -
     except ValueError as error:
         raise RecipeError([f"{path}:1:1: {error}"]) from error
     places = {key: Place(str(path), *position) for key, position in positions(text).items()}
-    return Document(table=table, places=places, start=Place(str(path), 1, 1))
+    return Document(table=table, places=places, start=Place(str(path), 1, 1), said_format=number)
 
 
 def _syntax_error(path: Path, text: str, message: str) -> str:
@@ -239,7 +251,8 @@ def _extended(document: Document, folder: Path, chain: tuple[Path, ...]) -> Docu
 def laid_over(base: Document, over: Document) -> Document:
     """One document laid over another: tables merge, everything else replaces.
 
-    Another component's name drops the options that the section had for the one before.
+    Another component's name drops the options that the section had for the one before. The format is what the upper
+    one says, else what the lower one says.
     """
     table = copy.deepcopy(base.table)
     replaced: set[KeyPath] = set()
@@ -262,7 +275,8 @@ def laid_over(base: Document, over: Document) -> Document:
         for path, place in base.places.items()
         if not any(path[:length] in replaced for length in range(1, len(path) + 1))
     }
-    return Document(table=table, places=places | dict(over.places), start=over.start)
+    number = base.said_format if over.said_format is None else over.said_format
+    return Document(table=table, places=places | dict(over.places), start=over.start, said_format=number)
 
 
 def _is_other_component(section: str, base: object, over: object) -> bool:

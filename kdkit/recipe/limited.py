@@ -9,6 +9,7 @@ from kdkit.api.training import Training
 from kdkit.api.values import SPLITS
 from kdkit.errors import UsageError
 from kdkit.plugins.fields import options_of
+from kdkit.recipe.defaults import former_batch_size
 from kdkit.recipe.document import read_document, with_overrides
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def limited(recipe: str | os.PathLike[str], overrides: Sequence[str], limit: int
         UsageError: Its data set cannot be told to read fewer rows.
     """
     document, path = read_document(recipe)
-    table = with_overrides(document, overrides)[0].table
+    document, _ = with_overrides(document, overrides)
+    table, default = document.table, former_batch_size(document.format) or Training().batch_size
     plugins, data = plugin_loading.load(), table.get("data")
     if not isinstance(data, dict):
         return tuple(overrides)
@@ -48,7 +50,7 @@ def limited(recipe: str | os.PathLike[str], overrides: Sequence[str], limit: int
             continue
         if _whole(content.get("rows")) > limit:
             found[f"{section}.rows"] = 0
-        batch = _whole(content.get("batch_size")) or Training().batch_size
+        batch = _whole(content.get("batch_size")) or default
         if batch > limit // 4:
             found[f"{section}.batch_size"] = max(1, limit // 4)
     name = table.get("name", path.stem if path is not None else "recipe")

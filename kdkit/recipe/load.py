@@ -11,6 +11,7 @@ from kdkit.errors import KdkitError, RecipeError
 from kdkit.plugins.checks import did_you_mean, show
 from kdkit.plugins.fields import digested, table_of
 from kdkit.plugins.structure import MOST_TOLD, WRONG, Structurer, dotted
+from kdkit.recipe.defaults import filled
 from kdkit.recipe.document import read_document, read_stored_document, with_overrides
 from kdkit.recipe.former_names import HINTS
 from kdkit.recipe.requires import unmet
@@ -111,7 +112,7 @@ def load_for_writing(path: Path, overrides: Sequence[str] = ()) -> WritingRecipe
     structurer = Structurer(plugin_loading.load(), is_stored=True)
     given = {key: value for key, value in document.table.items() if key == "device"}
     preamble = structurer.instance(Preamble, given, (), owner="a recipe")
-    sections, _ = _sections(document.table, structurer, _FOR_WRITING)
+    sections, _ = _sections(document, structurer, _FOR_WRITING)
     problems = said((document.place(key), key, sentence) for key, sentence in structurer.problems)
     if problems or malformed:
         raise RecipeError([*problems, *malformed])
@@ -181,7 +182,7 @@ def structured(document: Document, path: Path | None, structurer: Structurer) ->
             unmet_because = unmet(requirement, structurer.plugins) if isinstance(requirement, str) else None
             if unmet_because:
                 problems.append((("requires", index), unmet_because))
-    sections, names = _sections(table, structurer)
+    sections, names = _sections(document, structurer)
     _check_monitors(sections, structurer)
     problems[:] = [(key, HINTS.get(key, sentence)) for key, sentence in problems]
     if problems:
@@ -206,9 +207,10 @@ def _name(raw: Any, structurer: Structurer) -> Any:
 
 
 def _sections(
-    table: Mapping[str, Any], structurer: Structurer, wanted: Iterable[str] = tuple(SECTIONS)
+    document: Document, structurer: Structurer, wanted: Iterable[str] = tuple(SECTIONS)
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The sections made, by default all of them, and the names of components."""
+    table = document.table
     made: dict[str, Any] = {}
     names: dict[str, str] = {}
     for name in wanted:
@@ -222,39 +224,13 @@ def _sections(
             continue
         content = table.get(name, {})
         if isinstance(content, dict):
-            content = _filled(name, {**section.default, **content}, table)
+            content = filled(name, {**section.default, **content}, table, document.format)
         if section.kind is not None:
             names[name], made[name] = structurer.component(section.kind, content, (name,), section.default_name)
         else:
             assert section.options is not None
             made[name] = structurer.instance(section.options, content, (name,), owner=f"[{name}]")
     return made, names
-
-
-def _filled(section: str, content: dict[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
-    """A section with the defaults that follow from another one.
-
-    Texts are as long as targets; and where no suite scores texts, the hard loss picks epochs.
-    """
-    if section == "generation":
-        longest = _option(table, "tokens", "max_target")
-        return {"max_new_tokens": longest, **content} if type(longest) is int and longest >= 1 else content
-    if section == "teacher" and isinstance(content.get("write_targets"), dict):
-        writing = _filled("generation", content["write_targets"], table)
-        content = {**content, "write_targets": writing}
-    if _option(table, "evaluation", "suites") == []:
-        fine_tune = content.get("fine_tune")
-        if section == "training":
-            return {"best_by": "hard", **content}
-        if section == "teacher" and isinstance(fine_tune, dict):
-            return {**content, "fine_tune": {"best_by": "hard", **fine_tune}}
-    return content
-
-
-def _option(table: Mapping[str, Any], section: str, key: str) -> Any:
-    """An option as it is written; None where it is not."""
-    content = table.get(section)
-    return content.get(key) if isinstance(content, dict) else None
 
 
 def _check_monitors(sections: Mapping[str, Any], structurer: Structurer) -> None:

@@ -22,7 +22,7 @@ from kdkit.plugins.fields import (
     without_none,
 )
 from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Section
-from kdkit.recipe.stored import FORMAT, KEY
+from kdkit.recipe.stored import KEY, READABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,11 @@ def json_schema(plugins: Plugins) -> Schema:
             "type": "string",
             "description": "A recipe to start from: its path relative to this file, or the name of a shipped recipe.",
         },
-        KEY: {"const": FORMAT, "description": "The format of a recipe that kdkit wrote; you can leave it out."},
+        KEY: {
+            "enum": list(READABLE),
+            "description": "The recipe's format, which decides what options have that it leaves out; by default the "
+            "latest.",
+        },
         **{option.name: _of_option(option, plugins, complete=True) for option in options_of(Preamble)},
     }
     return {

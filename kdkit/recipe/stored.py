@@ -1,7 +1,8 @@
 """Recipes that kdkit writes into folders and reads again: `recipe.toml`, `sweep.toml`, `kdkit_recipe.toml`.
 
-They outlive the run, and so say which names their options have: `kdkit_recipe = 2` for today's. A recipe without that
-number is of format 1 (see `kdkit.recipe.former_names`). A recipe that a person writes has today's names without it.
+They outlive the run, and so say the format that they are in: `kdkit_recipe = 3` is today's. Format 2 had other defaults
+(see `kdkit.recipe.defaults`), and format 1, which has no number, had other names of options too (see
+`kdkit.recipe.former_names`). A recipe that a person writes is of today's format, unless it says another.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 KEY = "kdkit_recipe"
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, FORMAT)
+"""Formats of today's names."""
+_FIRST = 1
 
 
 @attrs.frozen
@@ -26,18 +30,23 @@ class StoredRecipe:
 
     Attributes:
         tables: The recipe under today's names.
-        is_former: Whether it was written with former names: its digest is not that of the same recipe today.
+        format: The format that it was written in, which decides what options have that it leaves out.
     """
 
     tables: dict[str, Any]
-    is_former: bool
+    format: int
+
+    @property
+    def is_former(self) -> bool:
+        """Whether it was written with former names: its digest is not that of the same recipe today."""
+        return self.format == _FIRST
 
 
-def stored_text(tables: Mapping[str, Any]) -> str:
+def stored_text(tables: Mapping[str, Any], format_: int = FORMAT) -> str:
     """The text of a recipe to be stored."""
     import tomli_w
 
-    return tomli_w.dumps({KEY: FORMAT, **tables})
+    return tomli_w.dumps({KEY: format_, **tables})
 
 
 def read_stored(text: str) -> StoredRecipe:
@@ -46,21 +55,20 @@ def read_stored(text: str) -> StoredRecipe:
     Raises:
         ValueError: It is not TOML, or a later kdkit wrote it.
     """
-    tables = parse_toml(text)
-    is_former = KEY not in tables
-    tables = without_format(tables)
-    return StoredRecipe(tables=todays(tables) if is_former else tables, is_former=is_former)
+    tables, number = apart(parse_toml(text))
+    return StoredRecipe(tables=todays(tables), format=_FIRST) if number is None else StoredRecipe(tables, number)
 
 
-def without_format(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables of a recipe without the number of its format, if it has one.
+def apart(tables: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+    """The tables of a recipe without the number of its format, and that; None where it has none.
 
     Raises:
-        ValueError: The number is not that of today's format.
+        ValueError: There is no such format, or not yet.
     """
-    number = tables.get(KEY, FORMAT)
-    if number != FORMAT or isinstance(number, bool):
+    number = tables.get(KEY)
+    if number is not None and (type(number) is not int or number not in READABLE):
         raise ValueError(
-            f"{KEY} is {number!r}, but this kdkit reads recipes of format {FORMAT}; use the kdkit that wrote this one"
+            f"{KEY} is {number!r}, but this kdkit reads recipes of the formats {' and '.join(map(str, READABLE))}; "
+            "use the kdkit that wrote this one"
         )
-    return {key: value for key, value in tables.items() if key != KEY}
+    return {key: value for key, value in tables.items() if key != KEY}, number

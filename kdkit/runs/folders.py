@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kdkit.errors import UsageError
+from kdkit.recipe.stored import READABLE, stored_text
 from kdkit.store import STORE, logits_of, store_of
 from kdkit.system.folders import delete
 from kdkit.system.reading import read_bytes
@@ -89,9 +90,9 @@ def spare_recipe_file(recipe: Recipe, path: Path, *, fresh: bool) -> None:
 
 
 def _holds_resolved(path: Path, recipe: Recipe) -> bool:
-    """Whether a folder's recipe.toml is, to the byte, what a run of this recipe writes there."""
+    """Whether a folder's recipe.toml is to the byte what a run of this recipe writes, or an earlier kdkit wrote."""
     file = path / RECIPE
-    return file.is_file() and read_bytes(file) == recipe.to_toml().encode()
+    return file.is_file() and read_bytes(file) in {stored_text(recipe.resolved, each).encode() for each in READABLE}
 
 
 def empty(path: Path, recipe: Recipe) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import DamagedData, Mismatch
 from kdkit.recipe import read_stored
+from kdkit.recipe.defaults import changed
 from kdkit.recipe.sections import OPTIONAL_SECTIONS
+from kdkit.recipe.stored import FORMAT, KEY
 from kdkit.system.reading import read_json, read_text
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ VERSIONS = ("kdkit", "torch", "transformers", "tokenizers", "safetensors", "acce
 FORMER = (
     "whose recipes have other names for some options, so the run cannot be resumed (but `kdkit report` still reads it)"
 )
+
+HOW_TO_KEEP = f"{KEY} = 2 before the recipe's sections gives options that it leaves out the values of that time"
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -85,7 +89,7 @@ def check_recipe(
     if not record or record.get("recipe_digest") == recipe.digest or not has_begun(record):
         return
     there: dict[str, Any] = {}
-    is_former = False
+    is_former, format_ = False, FORMAT
     if (path / "recipe.toml").exists():
         try:
             stored = read_stored(read_text(path / "recipe.toml"))
@@ -93,21 +97,24 @@ def check_recipe(
             raise Mismatch(
                 f"{path} holds a run of another recipe, and its recipe.toml is damaged ({error}); {advice}"
             ) from error
-        there, is_former = stored.tables, stored.is_former
+        there, is_former, format_ = stored.tables, stored.is_former, stored.format
     if is_former and besides is None:
         raise Mismatch(f"{path} was made by an earlier kdkit, {FORMER}; {advice}")
     old, new = dict(_flat(there)), dict(_flat(recipe.resolved))
     neutral = new.keys() - dict(_flat(recipe.digested)).keys()
-    lines = [
-        f"  {key}: {_shown(old, key)} there, {_shown(new, key)} in this recipe"
+    differing = [
+        key
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
         and not (key in neutral and key not in old)
         and key.split(".")[0] not in OPTIONAL_SECTIONS
         and (besides is None or not key.startswith(f"{besides}."))
     ]
-    if besides is not None and there and not lines:
+    if besides is not None and there and not differing:
         return
+    lines = [f"  {key}: {_shown(old, key)} there, {_shown(new, key)} in this recipe" for key in differing]
+    if format_ < FORMAT and any(map(changed, differing)):
+        lines.append(f"Defaults have changed since: {HOW_TO_KEEP}")
     raise Mismatch(
         f"{path} holds a run of another recipe; {advice}. They differ in:\n"
         + "\n".join(lines or ["  (nothing that kdkit can show)"])

@@ -104,6 +104,7 @@ class _Loading:
             base=base,
             search=search,
             table=self._document.table,
+            format=self._document.format,
             path=self._path,
             propose=lambda values: self._proposed(values, axes, seeds),
         )

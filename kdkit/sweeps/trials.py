@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.recipe.stored import stored_text
+from kdkit.recipe.stored import FORMAT, stored_text
 from kdkit.system.wording import plural, visible
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Sweep:
         base: The recipe without `[sweep]`.
         search: What proposes trials, if anything does.
         table: The recipe as tables, `[sweep]` among them, without the defaults.
+        format: The format that these are in, which decides the defaults.
         path: The file it was read from, if any.
     """
 
@@ -64,6 +65,7 @@ class Sweep:
     base: Recipe = attrs.field(repr=False)
     search: Search | None = None
     table: Mapping[str, Any] = attrs.field(repr=False)
+    format: int = FORMAT
     path: Path | None = None
     _propose: Callable[[Mapping[str, Any]], tuple[Trial, ...]] = attrs.field(repr=False)
 
@@ -91,4 +93,4 @@ class Sweep:
 
     def to_toml(self) -> str:
         """The recipe with `[sweep]`, as it was written, with what it extends and its overrides in it."""
-        return stored_text({"name": self.name, **self.table})
+        return stored_text({"name": self.name, **self.table}, self.format)

@@ -424,7 +424,7 @@ WAYS = [
     Way("writes a template that is wrong", 2, r"r\.toml:5:1: data\.source: the template '.*' is wrong: .*", prepare=changed('source = "text"', 'source = "{text"')),
     Way("has ids twice", 2, r'train\.jsonl:2 has the id "1", and so does train\.jsonl:1; ids must be unique .*', over("data.id=n"), written("train.jsonl", '{"n": 1, "text": "a", "answer": "b"}\n' * 2)),
     Way("has a gzip file that is cut", 4, r"train\.jsonl:1: the compressed data end early or are damaged here \(.*\); fetch the file again", prepare=written("train.jsonl", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03abc")),
-    Way("asks for a batch larger than the data", 2, rf"{TRAIN_ROWS} training rows do not fill one batch of 100; lower training\.batch_size or set training\.drop_last = false", over("training.batch_size=100")),
+    Way("asks for a batch larger than the data", 2, rf"{TRAIN_ROWS} training rows do not fill one batch of 100; lower training\.batch_size or set training\.drop_last = false", over("training.batch_size=100", "training.drop_last=true")),
     # Models and tokenizers.
     Way("names a model folder that is not there", 2, r"teacher: there is no model folder \./model; give the path of one, or the name of a model of the hub", prepare=teacher_model(name="./model")),
     Way("names a folder that is no model", 2, r"teacher: the tokenizer of model cannot be read \(.*\); download that folder again or, .*", prepare=teacher_model(written("model/tokenizer.json", "{}"))),

@@ -57,7 +57,15 @@ def recipe_table(folder: Path, *, train: int = 40, validation: int = 10, test: i
     for seed, (split, file) in enumerate(files.items()):
         if not file.exists():
             write_rows(file, counts[split], seed)
-    training = {"epochs": 2, "batch_size": 8, "learning_rate": 5e-3, "log_every": 1, "checkpoint_every": 2}
+    training = {
+        "epochs": 2,
+        "batch_size": 8,
+        "learning_rate": 5e-3,
+        "group_by_length": False,
+        "drop_last": True,
+        "log_every": 1,
+        "checkpoint_every": 2,
+    }
     table = {
         "name": "tiny",
         "device": "cpu",
@@ -166,8 +174,16 @@ def trainer(
     from kdkit.system.progress import Silent
     from kdkit.training import MetricsLog, Trainer
 
-    defaults = {"epochs": 2, "batch_size": 4, "learning_rate": 5e-3, "best_by": "loss", "log_every": 1}
-    training = Training(**{**defaults, **options})
+    usual = {
+        "epochs": 2,
+        "batch_size": 4,
+        "learning_rate": 5e-3,
+        "group_by_length": False,
+        "drop_last": True,
+        "best_by": "loss",
+        "log_every": 1,
+    }
+    training = Training(**{**usual, **options})
     trained = training_model if training_model is not None else model()
     examples, encoded_rows = encoded(rows)
     given = iter(values) if values is not None else None

@@ -83,8 +83,8 @@ def test_a_cache_of_a_shipped_codec_has_the_identity_that_it_had(name, options, 
 @pytest.mark.parametrize(
     ("generation", "key"),
     [
-        (Generation(), "f0ba2f2544f2796ec7d947b5cdc92289"),
-        (Generation(beams=2, max_new_tokens=7), "6f286cbe1f655a9cfbe79b5d2dc9c874"),
+        (Generation(beams=4, max_new_tokens=511, batch_size=4), "f0ba2f2544f2796ec7d947b5cdc92289"),
+        (Generation(beams=2, max_new_tokens=7, batch_size=4), "6f286cbe1f655a9cfbe79b5d2dc9c874"),
     ],
 )
 def test_texts_have_the_key_that_they_had_when_the_start_token_counted(generation, key):
@@ -94,11 +94,17 @@ def test_texts_have_the_key_that_they_had_when_the_start_token_counted(generatio
 
 def test_texts_of_another_search_have_another_key():
     rows = [EncodedExample(id="a", source_ids=(1, 2, 3), target_ids=(4, 1))]
-    searches = [{}, {"min_new_tokens": 2}, {"length_penalty": 0.5}, {"no_repeat_ngram_size": 3}]
+    searches = [
+        {},
+        {"min_new_tokens": 2},
+        {"length_penalty": 0.5, "beams": 2},
+        {"no_repeat_ngram_size": 3},
+        {"beams": 2},
+    ]
     keys = {key_of(rows, Generation(**each), weights="0" * 64, tokenizer="1" * 64) for each in searches}
     assert len(keys) == len(searches)
 
 
 def test_keys_of_trained_models_cover_generation_as_they_did_when_the_start_token_counted():
-    found = searched(Generation(beams=2, max_new_tokens=7))
+    found = searched(Generation(beams=2, max_new_tokens=7, batch_size=4))
     assert found == {"beams": 2, "max_tokens": 8, "early_stopping": True, "batch_size": 4}

@@ -105,7 +105,7 @@ def test_the_digest_depends_on_every_option(write, plugins, change):
         ("[loss]\ntau = 1", 'r.toml:12:1: loss.tau: is not an option of loss "kd"; did you mean "temperature"?'),
         ("[loss]\nbeams = 1", 'r.toml:12:1: loss.beams: is not an option of loss "kd"; did you mean "generation.beams"?'),
         ("[generation]\nmin_p = 0.1", "r.toml:12:1: generation.min_p: is not an option of [generation]; texts are drawn where temperature is above 0; available: beams, max_new_tokens, early_stopping, batch_size, min_new_tokens, length_penalty, no_repeat_ngram_size, temperature, top_p, top_k, seed"),
-        ("[generation]\ntemperature = 0.7", "r.toml:11:2: generation: temperature is 0.7 and beams is 4, but a text is either drawn or searched for; set beams to 1, or leave temperature out"),
+        ("[generation]\nbeams = 4\ntemperature = 0.7", "r.toml:11:2: generation: temperature is 0.7 and beams is 4, but a text is either drawn or searched for; set beams to 1, or leave temperature out"),
         ("[generation]\nbeams = 1\ntop_p = 0.9", "r.toml:11:2: generation: top_p is 0.9, but temperature is 0, so no text is drawn; set temperature above 0, or leave top_p out"),
         ("[training]\nsteps = 3", 'r.toml:12:1: training.steps: is not an option of [training]; did you mean "max_steps"?'),
         ("[training]\nlr = 1e-3", 'r.toml:12:1: training.lr: is not an option of [training]; did you mean "learning_rate"?'),

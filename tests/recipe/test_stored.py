@@ -41,18 +41,18 @@ def test_former_names_may_be_missing():
     assert todays({"generation": {"beams": 2}}) == {"generation": {"beams": 2}}
 
 
-@pytest.mark.parametrize("number", ["3", "1", "true", "'2'"])
+@pytest.mark.parametrize("number", ["4", "1", "true", "'2'"])
 def test_a_recipe_of_another_format_is_refused(tmp_path, number):
     with pytest.raises(
-        ValueError, match=f"^{KEY} is .*, but this kdkit reads recipes of format {FORMAT}; use the kdkit"
+        ValueError, match=f"^{KEY} is .*, but this kdkit reads recipes of the formats 2 and {FORMAT}; use the kdkit"
     ):
         read_stored(f"{KEY} = {number}\n")
     (tmp_path / "r.toml").write_text(f"{KEY} = {number}\n", encoding="utf-8")
     for load in (load_recipe, load_stored):
         with pytest.raises(RecipeError, match=rf"r\.toml:1:1: {KEY} is "):
             load(tmp_path / "r.toml")
-    with pytest.raises(RecipeError, match=f"^<dict>: {KEY} is 3"):
-        load_recipe({KEY: 3})
+    with pytest.raises(RecipeError, match=f"^<dict>: {KEY} is 4"):
+        load_recipe({KEY: 4})
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,77 @@ def test_a_former_name_in_a_persons_recipe_is_unknown_and_the_message_gives_toda
         load_recipe(table)
     said = [f"{'.'.join(map(str, path))}: {hint}" for path, hint in HINTS.items()]
     assert sorted(refused.value.problems) == sorted(f"<dict>: {each}" for each in said)
+
+
+OF_BEFORE = {"batch_size": 2, "learning_rate": 5e-5, "group_by_length": False, "drop_last": True, "log_every": 50}
+"""What format 2 took for options of trainings that were left out."""
+
+
+def bare(**sections):
+    """A recipe that leaves out all that has a default."""
+    return {
+        "data": {"name": "jsonl", "train": "r.jsonl", "source": "a", "target": "b"},
+        "teacher": {"name": "hf-seq2seq", "config": dict(tiny.T5), "fine_tune": {}, "write_targets": {}},
+        "student": {"name": "hf-seq2seq", "from_teacher": {"keep": 1}},
+        **sections,
+    }
+
+
+def test_a_recipe_of_format_2_has_the_defaults_of_format_2():
+    found = load_recipe({KEY: 2, **bare()})
+    for training in (found.training, found.teacher.fine_tune):
+        assert {name: getattr(training, name) for name in OF_BEFORE} == OF_BEFORE
+        assert training.best_by == "text.f1"
+    for texts in (found.generation, found.writing):
+        assert (texts.beams, texts.batch_size, texts.max_new_tokens) == (4, 4, 511)
+    limited = load_recipe({KEY: 2, **bare(tokens={"max_target": 9}, evaluation={"suites": []})})
+    assert (limited.generation.max_new_tokens, limited.training.best_by) == (9, "hard")
+    said = {"batch_size": 3, "best_by": "loss", "drop_last": False}
+    own = load_recipe({KEY: 2, **bare(training=said, generation={"beams": 2})})
+    assert (own.training.batch_size, own.training.best_by, own.training.drop_last) == (3, "loss", False)
+    assert (own.generation.beams, own.generation.batch_size) == (2, 4)
+
+
+def test_it_keeps_them_when_it_is_stored_extended_and_overridden(tmp_path):
+    import tomli_w
+
+    (tmp_path / "base.toml").write_text(tomli_w.dumps({KEY: 2, **bare()}))
+    (tmp_path / "over.toml").write_text('extends = "base.toml"\n[loss]\nalpha = 0.25\n')
+    (tmp_path / "today.toml").write_text(f'{KEY} = 3\nextends = "base.toml"\n')
+    base, over = load_recipe(tmp_path / "base.toml"), load_recipe(tmp_path / "over.toml", ["generation.beams=3"])
+    assert over.training == base.training == load_recipe(tmp_path / "base.toml", ["seed=1"]).training
+    assert (over.generation.beams, over.generation.batch_size) == (3, 4)
+    assert load_recipe(tmp_path / "today.toml").training.batch_size == 8
+    (tmp_path / "stored.toml").write_text(base.to_toml())
+    for load in (load_stored, load_recipe):
+        assert load(tmp_path / "stored.toml").digest == base.digest
+    # Written by kdkit of then, to the letter: format 1 has the same defaults, and no number.
+    for first in (f"{KEY} = 2\n", ""):
+        (tmp_path / "then.toml").write_text(first + tomli_w.dumps(bare()))
+        assert load_stored(tmp_path / "then.toml").digest == base.digest
+
+
+@pytest.mark.parametrize(
+    ("sections", "student", "teacher"),
+    [
+        ({}, 1e-3, 1e-3),
+        ({"student": {"name": "hf-seq2seq", "config": dict(tiny.T5)}}, 1e-3, 1e-3),
+        ({"student": {"name": "hf-seq2seq", "model": "x"}}, 5e-5, 1e-3),
+        ({"student": {"name": "hf-seq2seq", "model": "x", "lora": {}}}, 2e-4, 1e-3),
+        ({"teacher": {"name": "hf-seq2seq", "model": "x", "fine_tune": {}}}, 2e-4, 5e-5),
+        ({"teacher": {"name": "hf-seq2seq", "model": "x", "fine_tune": {"lora": {}}}}, 2e-4, 2e-4),
+        ({"training": {"learning_rate": 3e-4}}, 3e-4, 1e-3),
+    ],
+)
+def test_a_rate_that_is_left_out_is_one_for_what_the_model_begins_as(sections, student, teacher):
+    found = load_recipe(bare(**sections))
+    assert (found.training.learning_rate, found.teacher.fine_tune.learning_rate) == (student, teacher)
+
+
+def test_todays_defaults_are_those_of_the_options(tmp_path):
+    from kdkit.api.options import Generation, Training
+
+    found = load_recipe(bare())
+    assert found.training == Training(learning_rate=1e-3)
+    assert found.generation == Generation()
+    assert load_recipe(bare(tokens={"max_target": 9})).generation.max_new_tokens == 9

@@ -292,6 +292,32 @@ def test_a_folder_of_another_recipe_is_refused_with_the_differences(folder):
     assert statuses(folder)["run"] == "done"
 
 
+def test_a_folder_of_the_defaults_of_an_earlier_format_says_how_to_resume_it(folder):
+    """What it was begun with is one line away, and its own recipe.toml resumes it, whatever the line of its format."""
+    unsaid = {"training__log_every": None, "training__batch_size": None}
+    table = tiny.recipe_table(folder.parent.parent / "data", **unsaid)
+    then = load_recipe({"kdkit_recipe": 2, **table})
+
+    def work(recipe):
+        works = Works()
+        with open_run(recipe, folder, fresh=False, progress=Silent(), plugins={}, device="cpu") as run:
+            for stage in works.stages:
+                do(run, stage, works.stages)
+        return works.calls
+
+    assert work(then) == ["a", "b", "c"]
+    stored = folder / "recipe.toml"
+    stored.write_text(stored.read_text().replace("kdkit_recipe = 3", "kdkit_recipe = 2"))
+    with pytest.raises(Mismatch) as error:
+        work(load_recipe(table))
+    assert "  training.batch_size: 2 there, 8 in this recipe" in str(error.value)
+    assert str(error.value).splitlines()[-1].startswith("Defaults have changed since: kdkit_recipe = 2 before the")
+    assert work(load_recipe(stored)) == work(load_recipe({"kdkit_recipe": 2, **table})) == []
+    with pytest.raises(Mismatch) as error:
+        work(load_recipe({"kdkit_recipe": 2, **table, "loss": {"alpha": 0.25}}))
+    assert "Defaults" not in str(error.value)
+
+
 def test_a_name_or_description_makes_no_other_recipe(folder):
     Works().run(folder)
     assert Works().run(folder, description="other words") == []

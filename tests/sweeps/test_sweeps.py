@@ -25,7 +25,7 @@ from kdkit import cli
 from kdkit import plugins as plugin_loading
 from kdkit.api.hookspecs import hookimpl
 from kdkit.api.values import AxisValue
-from kdkit.errors import DamagedData, Interrupted, MissingInput, RecipeError, UsageError
+from kdkit.errors import DamagedData, Interrupted, Mismatch, MissingInput, RecipeError, UsageError
 from kdkit.logits.cache import Part
 from kdkit.pipeline import sweep
 from kdkit.pipeline.sweep import note_sweep, part_of, run_sweep
@@ -355,6 +355,23 @@ def test_a_sweeps_folder_is_its_own(tmp_path, folder):
         run_sweep(sweep, folder, jobs=0)
     with pytest.raises(MissingInput, match="is not the folder of a sweep"):
         read_sweep(tmp_path)
+
+
+def test_a_sweep_of_the_defaults_of_an_earlier_format_is_resumed_with_these_or_refused(tmp_path, folder):
+    table = tiny.recipe_table(tmp_path, training__batch_size=None) | {
+        "name": "s",
+        "sweep": {"grid": {"loss.alpha": [0, 1]}},
+    }
+    first, again = Runs(), Runs()
+    run_sweep(load_sweep({"kdkit_recipe": 2, **table}), folder, launch=first)
+    assert (folder / "sweep.toml").read_text().startswith("kdkit_recipe = 2\n")
+    with pytest.raises(Mismatch, match=r"begun when options had other defaults; kdkit_recipe = 2 before the recipe's"):
+        run_sweep(load_sweep(table), folder, launch=again)
+    assert read_sweep(folder).trials[0].status == "done"
+    run_sweep(load_sweep({"kdkit_recipe": 2, **table}), folder, launch=again)
+    said = {**table, "training": {**table["training"], "batch_size": 2}}  # another text, the same trials
+    run_sweep(load_sweep(said), folder, launch=again)
+    assert (len(first.started), again.started) == (2, [])
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"kdkit_sweep": 3}', '{"kdkit_sweep": 2, "name": "x"}'])

@@ -42,7 +42,7 @@ VERBS = {
     "codec": "Compare codecs on real logits.",
     "predict": "Generate text with a distilled student.",
     "report": "Write a run's report again, or compare runs.",
-    "plugins": "List plugins; show a component's options.",
+    "plugins": "List plugins; show a component's options; begin a plugin.",
     "doctor": "Look at this machine and installation, and at a recipe's models.",
 }
 TOGETHER = {"run"}

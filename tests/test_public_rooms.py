@@ -65,6 +65,7 @@ def is_public(module, name=None):
 PLUGIN_FILES = [
     *sorted(ROOT.glob("plugins/*/kdkit_*/**/*.py")),
     *sorted((ROOT / "docs" / "tutorial-plugin").glob("*.py")),
+    *sorted((ROOT / "docs" / "plugin-examples").rglob("*.py")),
 ]
 
 

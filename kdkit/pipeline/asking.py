@@ -155,7 +155,7 @@ def _questions(run: Run, held_out: Rows) -> tuple[CachedTokens | None, Questions
     )
     if not recipe.loss.needs_teacher:
         return None, questions
-    targets = captured_targets(run.told(Captured), held_out.encoded, device=run.device)
+    targets = captured_targets(run.told(Captured), held_out.encoded, codec=recipe.codec, device=run.device)
     teacher = cached_tokens(
         held_out.encoded,
         targets,

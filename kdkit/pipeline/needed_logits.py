@@ -116,13 +116,21 @@ def needed_rows(
     )
 
 
-def captured_targets(captured: Captured, rows: Sequence[EncodedExample], *, device: str) -> CachedTargets:
+def captured_targets(
+    captured: Captured, rows: Sequence[EncodedExample], *, codec: AnyCodec, device: str
+) -> CachedTargets:
     """The logits of some rows, out of the cache that they were captured in.
+
+    Args:
+        captured: Where they are.
+        rows: The rows.
+        codec: The recipe's, which encoded them: its plugin need not be installed.
+        device: Where the targets go.
 
     Raises:
         Mismatch: The cache lacks a row.
     """
-    cache = LogitCache.open(Path(captured.cache))
+    cache = LogitCache.open(Path(captured.cache), codec=codec)
     keys = keys_of(rows, teacher=captured.identity, tokenizer=captured.tokenizer)
     check_covers(cache, keys)
     return CachedTargets(cache=cache, keys=keys, device=device)

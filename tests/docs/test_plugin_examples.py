@@ -69,3 +69,29 @@ def test_it_keeps_the_rules_of_its_kind_with_files(own_tests, kind, tmp_path):
 
 def test_the_loss_keeps_the_rules_of_losses(own_tests):
     own_tests.test_loss({"temperature": 2.0})
+
+
+def test_one_run_uses_them_together_without_installing_them(registry, own_tests, tmp_path):
+    from kdkit.pipeline.run import run
+
+    own_tests.save_tokenizer(tmp_path / "tokenizer")
+    with closing(sqlite3.connect(tmp_path / "rows.db")) as database, database:
+        database.execute("create table rows (question, answer)")
+        database.executemany("insert into rows values (?, ?)", tiny.pairs(60))
+    table = tiny.recipe_table(
+        tmp_path,
+        data={"name": "sqlite", "path": str(tmp_path / "rows.db"), "source": "question", "target": "answer"},
+        teacher={"name": "bigrams", "tokenizer": str(tmp_path / "tokenizer")},
+        student={"name": "orthogonal", "config": own_tests.TINY},
+        codec={"name": "row-bytes"},
+        loss={"name": "hellinger", "alpha": 0.5},
+        track={"name": "csv"},
+        evaluation__suites=["lengths"],
+        training__best_by="lengths.off_by",
+        training__epochs=1,
+    )
+    report = run(load_recipe(table, plugins=registry), tmp_path / "run")
+    assert {"off_by", "is_longer"} <= {score.metric for score in report.scores if score.suite == "lengths"}
+    with (tmp_path / "run" / "tracking" / "numbers.csv").open(newline="") as file:
+        tracked = {name for _, name, _ in csv.reader(file)}
+    assert {"student/train/loss", "student/truth/lengths/off_by"} <= tracked

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import TextModel
+    from kdkit.api.interfaces.codecs import AnyCodec
     from kdkit.api.values import EncodedExample
     from kdkit.logits.targets import TargetSource
     from kdkit.recipe import Recipe
@@ -50,7 +51,7 @@ def fit(run: Run) -> StudentMade:
         corpus,
         options,
         recipe.loss,
-        lambda rows: _targets(captured, model, rows, device=run.device),
+        lambda rows: _targets(captured, model, rows, codec=run.recipe.codec, device=run.device),
         role="student",
         folder=folder,
         texts=model_texts(recipe, model.tokenizer, role="student", pruning=run.told(TeacherMade).pruning),
@@ -84,7 +85,7 @@ def _check_room(run: Run, folder: Path) -> None:
 
 
 def _targets(
-    captured: Captured | None, model: TextModel, rows: Sequence[EncodedExample], *, device: str
+    captured: Captured | None, model: TextModel, rows: Sequence[EncodedExample], *, codec: AnyCodec, device: str
 ) -> TargetSource:
     """The captured logits of these rows; none if none were captured."""
     if captured is None:
@@ -96,4 +97,4 @@ def _targets(
             f"the tokenizer has {tokens} tokens, but the student has only {model.vocab_size} logits a token; "
             "use a model and a tokenizer that belong together"
         )
-    return captured_targets(captured, rows, device=device)
+    return captured_targets(captured, rows, codec=codec, device=device)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kdkit.api.options import option
     from kdkit.logits.cache.reader import LogitCache
     from kdkit.losses.mixture import distillation_loss
+    from kdkit.pipeline.predict import predict
     from kdkit.pipeline.run import run
     from kdkit.pipeline.sweep import run_sweep
     from kdkit.plugins.loading import load as load_plugins
@@ -37,6 +38,7 @@ __all__ = [
     "load_sweep",
     "losses",
     "option",
+    "predict",
     "run",
     "run_sweep",
     "testing",
@@ -50,6 +52,7 @@ _PLACES = {
     "load_recipe": "kdkit.recipe:load_recipe",
     "load_sweep": "kdkit.sweeps.reading:load_sweep",
     "option": "kdkit.api.options:option",
+    "predict": "kdkit.pipeline.predict:predict",
     "run": "kdkit.pipeline.run:run",
     "run_sweep": "kdkit.pipeline.sweep:run_sweep",
 }

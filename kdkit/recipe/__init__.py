@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kdkit.recipe.document import find_recipe, read_document
-from kdkit.recipe.load import WritingRecipe, load_for_writing, load_recipe, load_stored
+from kdkit.recipe.for_writing import WritingRecipe, load_for_writing
+from kdkit.recipe.load import load_recipe, load_stored
 from kdkit.recipe.schema import json_schema
 from kdkit.recipe.sections import COMPONENT_SECTIONS, SECTIONS, Recipe, Section
 from kdkit.recipe.shipped import recipes as shipped_recipes

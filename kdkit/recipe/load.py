@@ -23,29 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.api.interfaces import DataSource, Student
-    from kdkit.api.options import Generation, TokenLimits
     from kdkit.api.suites import NamedSuite
     from kdkit.plugins import Plugins
     from kdkit.plugins.fields import KeyPath
     from kdkit.recipe.document import Document, Place
 
-_FOR_WRITING = ("data", "tokens", "student", "generation")
 _MOST_SAID = 200
 """Problems of a recipe that are listed one by one."""
 _LONGEST_KEY = 200
 _MONITORS = ("loss", "hard", "soft")
-
-
-@attrs.frozen(kw_only=True)
-class WritingRecipe:
-    """The part of a recipe that a trained student needs to generate: how rows become inputs, and inputs texts."""
-
-    data: DataSource
-    tokens: TokenLimits
-    student: Student
-    generation: Generation
-    device: str
 
 
 def load_recipe(
@@ -87,36 +73,6 @@ def load_stored(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     document, malformed = with_overrides(read_stored_document(path), overrides)
     return made_of(document, None, plugin_loading.load(), malformed, is_stored=True)
-
-
-def load_for_writing(path: Path, overrides: Sequence[str] = ()) -> WritingRecipe:
-    """Read what a student needs to generate from the recipe beside it.
-
-    The rest is not looked at: its plugins (those of codec, loss, metric suites, ...) need not be installed.
-
-    Args:
-        path: The file.
-        overrides: As of `load_recipe`, of those sections alone.
-
-    Raises:
-        RecipeError: It is not what kdkit wrote, or names components that are not there.
-    """
-    document, malformed = with_overrides(read_stored_document(path), overrides)
-    keys = (*_FOR_WRITING, "device")
-    for override in overrides:
-        key = override.partition("=")[0].strip()
-        if key.split(".")[0] not in keys and not malformed:
-            malformed.append(
-                f"-o {override}: {key}: is not used here; from a student's recipe only {', '.join(keys)} are used"
-            )
-    structurer = Structurer(plugin_loading.load(), is_stored=True)
-    given = {key: value for key, value in document.table.items() if key == "device"}
-    preamble = structurer.instance(Preamble, given, (), owner="a recipe")
-    sections, _ = _sections(document, structurer, _FOR_WRITING)
-    problems = said((document.place(key), key, sentence) for key, sentence in structurer.problems)
-    if problems or malformed:
-        raise RecipeError([*problems, *malformed])
-    return WritingRecipe(**sections, device=preamble.device)
 
 
 def made_of(
@@ -182,7 +138,7 @@ def structured(document: Document, path: Path | None, structurer: Structurer) ->
             unmet_because = unmet(requirement, structurer.plugins) if isinstance(requirement, str) else None
             if unmet_because:
                 problems.append((("requires", index), unmet_because))
-    sections, names = _sections(document, structurer)
+    sections, names = sections_of(document, structurer)
     _check_monitors(sections, structurer)
     problems[:] = [(key, HINTS.get(key, sentence)) for key, sentence in problems]
     if problems:
@@ -206,7 +162,7 @@ def _name(raw: Any, structurer: Structurer) -> Any:
     return name
 
 
-def _sections(
+def sections_of(
     document: Document, structurer: Structurer, wanted: Iterable[str] = tuple(SECTIONS)
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The sections made, by default all of them, and the names of components."""

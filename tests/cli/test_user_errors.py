@@ -20,6 +20,7 @@ import huggingface_hub
 import pytest
 import tiny
 
+import kdkit as library
 from kdkit import cli
 from kdkit.logits.cache.format import read_shard
 from kdkit.runs.model_card import RECIPE_FILE
@@ -741,6 +742,24 @@ def test_a_student_writes_without_the_plugins_of_its_codec_and_suites(user, caps
     recipe.write_text(text, encoding="utf-8")
     code, out, err = kdkit(capsys, PREDICT)
     assert (code, SENTENCE.findall(err), len(out.splitlines())) == (0, [], VALIDATION_ROWS)
+    lines = [json.loads(line) for line in out.splitlines()]
+    rows = [json.loads(line) for line in (user.folder / "valid.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = library.predict("runs/r", rows)
+    assert [each.text for each in found] == [line["prediction"] for line in lines]
+    assert [each.id for each in found] == [str(number) for number in range(VALIDATION_ROWS)]
+    recipe.write_text(text.replace('name = "jsonl"', 'name = "of-a-plugin"'), encoding="utf-8")
+    assert [each.text for each in library.predict("runs/r", [row["text"] for row in rows])] == [
+        each.text for each in found
+    ]
+    assert all(each.is_cut for each in library.predict("runs/r", ["max of 3 and 4"], max_new_tokens=1, device="cpu"))
+    for options, sentence in (
+        ({"beems": 2}, r'beems=2: generation\.beems: is not an option of \[generation\]; did you mean "beams"\?'),
+        ({"num_beams": 2}, r'num_beams=2: generation\.num_beams: is not an option .*; did you mean "beams"\?'),
+        ({"beams": 0}, r"beams=0: generation\.beams: must be at least 1, is 0"),
+        ({"device": "gpu"}, r"device='gpu': device: must be \"auto\", .*, is \"gpu\""),
+    ):
+        with pytest.raises(library.errors.RecipeError, match=f"^{sentence}$"):
+            library.predict("runs/r", ["a"], **options)
 
 
 # As Python starts after `<&- >&- 2>&-` in a shell.

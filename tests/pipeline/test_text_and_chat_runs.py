@@ -10,6 +10,8 @@ import tiny
 from causal_kit import LLAMA, chat_tokenizer
 from click.testing import CliRunner
 
+import kdkit
+
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -70,6 +72,8 @@ def test_a_run_learns_blocks_and_turns(folder, tmp_path, form, limits):
         assert (run / "student" / "best" / "chat_template.jinja").read_text() == TEMPLATE
     if form == "chats":  # the most frequent answer, not a conversation
         assert rows_in(run / "predictions" / "constant.jsonl")[0]["text"] == "x </s> x"
+        alone, asked = kdkit.predict(run, ["max of 3 and 4", [{"role": "user", "content": "max of 3 and 4"}]])
+        assert (alone.text, alone.id, asked.id) == (asked.text, "0", "1")
     assert parts[0]["target"].splitlines()[0] in (run / "report.md").read_text()
 
 

@@ -40,7 +40,7 @@ ALLOWED = {
     ("system/progress/lines.py", "prints"),
     ("cli/output.py", "prints"),
     # What the user names on the command line, which may be a pipe or a link.
-    ("cli/predict.py", "reads"),
+    ("pipeline/prompts.py", "reads"),
     ("cli/predict.py", "writes"),
     ("cli/recipes.py", "writes"),
     # Not files of a folder: the output, /proc, a resource of the package, what another process of the team says.

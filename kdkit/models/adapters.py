@@ -14,9 +14,9 @@ import torch
 
 from kdkit.errors import UsageError
 from kdkit.models.quiet import quiet
-from kdkit.plugins.checks import did_you_mean
 from kdkit.system.files import write_json
 from kdkit.system.reading import read_json
+from kdkit.system.wording import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from os import PathLike
 
+    from rich.console import RenderableType
+
     from kdkit.logits.cache import Part
     from kdkit.report.sweep import SweepReport
     from kdkit.sweeps.folder import SweepFacts
@@ -67,6 +69,13 @@ class SweepEnd:
             f"<Sweep {self.facts.folder}: {self.done} done, {self.failed} failed; "
             f"{self.report.document.verdict.sentence}>"
         )
+
+    def __rich__(self) -> RenderableType:
+        """What rich's `print` shows: the verdict, the chosen student and the report."""
+        from kdkit.report.closing import several
+        from kdkit.report.page import terminal
+
+        return terminal.Folded(several.of_sweep(self.report))
 
     def _repr_html_(self) -> str:
         from kdkit.report.closing import several

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from kdkit.api.schedules import EachValue, values_of
 from kdkit.plugins.fields import EACH, IN, NUMBER, rules
+from kdkit.system.wording import did_you_mean
 
 if TYPE_CHECKING:
     import attrs
@@ -90,16 +90,3 @@ def either(choices: Sequence[Any]) -> str:
     """`"a", "b" or "c"`."""
     shown = [show(choice) for choice in choices]
     return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
-
-
-def did_you_mean(value: object, known: Sequence[Any]) -> str:
-    """`; did you mean "..."?` if a known name is near, else nothing."""
-    if not isinstance(value, str):
-        return ""
-    near = get_close_matches(value, [name for name in known if isinstance(name, str)], n=1)
-    return f'; did you mean "{near[0]}"?' if near else ""
-
-
-def near_or_all(value: str, known: Sequence[str]) -> str:
-    """`; did you mean "..."?` if a known name is near, else every known name."""
-    return did_you_mean(value, known) or (f"; available: {', '.join(known)}" if known else ", which has no options")

@@ -16,7 +16,7 @@ import attrs
 from kdkit.api.suites import NamedSuite
 from kdkit.errors import PluginError
 from kdkit.plugins import SINGULAR, Plugins
-from kdkit.plugins.checks import broken_rules, near_or_all, show
+from kdkit.plugins.checks import broken_rules, show
 from kdkit.plugins.fields import (
     TEXTS,
     default_of,
@@ -27,6 +27,7 @@ from kdkit.plugins.fields import (
     options_of,
     without_none,
 )
+from kdkit.system.wording import near_or_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,8 +11,7 @@ from kdkit.api.schedules import Schedule
 from kdkit.api.suites import MEASURED, OF_TEACHER
 from kdkit.api.values import Direction
 from kdkit.errors import UsageError
-from kdkit.plugins.checks import did_you_mean
-from kdkit.system.wording import plural
+from kdkit.system.wording import did_you_mean, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

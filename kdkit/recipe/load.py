@@ -8,7 +8,7 @@ import attrs
 
 from kdkit import plugins as plugin_loading
 from kdkit.errors import KdkitError, RecipeError
-from kdkit.plugins.checks import did_you_mean, show
+from kdkit.plugins.checks import show
 from kdkit.plugins.fields import digested, table_of
 from kdkit.plugins.structure import MOST_TOLD, WRONG, Structurer, dotted
 from kdkit.recipe.defaults import filled
@@ -17,6 +17,7 @@ from kdkit.recipe.former_names import HINTS
 from kdkit.recipe.requires import unmet
 from kdkit.recipe.sections import SECTIONS, SWEEP, Preamble, Recipe
 from kdkit.recipe.suggestions import all_options, suggestion
+from kdkit.system.wording import did_you_mean
 
 if TYPE_CHECKING:
     import os

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from rich.console import RenderableType
+
     from kdkit.api.interfaces import DataSource, LossMixer, Reference, Student, Teacher, Tracker
     from kdkit.api.interfaces.codecs import AnyCodec
     from kdkit.api.options import TargetWriting
@@ -155,6 +157,10 @@ class Recipe(Preamble):
     def __repr__(self) -> str:
         """A line: its name and its components."""
         return shown.line(self.name, self.names)
+
+    def __rich__(self) -> RenderableType:
+        """What rich's `print` shows: its name, what it does, and its components."""
+        return shown.rich(self.name, self.description, self.names)
 
     def _repr_html_(self) -> str:
         return shown.html(self.name, self.description, self.names, self.to_toml())

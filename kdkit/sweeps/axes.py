@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from kdkit.plugins.checks import did_you_mean, show
+from kdkit.plugins.checks import show
 from kdkit.plugins.structure import MOST_TOLD, dotted
 from kdkit.recipe.sections import COMPONENT_SECTIONS, OPTIONAL_SECTIONS, SWEEP
 from kdkit.recipe.spelling import key_path
 from kdkit.sweeps.skipping import agrees
+from kdkit.system.wording import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

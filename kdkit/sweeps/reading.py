@@ -9,7 +9,6 @@ import attrs
 
 from kdkit import plugins as plugin_loading
 from kdkit.errors import RecipeError
-from kdkit.plugins.checks import did_you_mean
 from kdkit.plugins.structure import WRONG, Structurer, dotted
 from kdkit.recipe.document import Document, read_document, with_overrides
 from kdkit.recipe.load import made_of, said, structured
@@ -19,6 +18,7 @@ from kdkit.sweeps.axes import SEED, Axis, Combination, Setting, SweepReader, is_
 from kdkit.sweeps.overlay import document_of
 from kdkit.sweeps.swept_keys import value_text, why_no_axis
 from kdkit.sweeps.trials import Sweep, Trial
+from kdkit.system.wording import did_you_mean
 
 if TYPE_CHECKING:
     import os

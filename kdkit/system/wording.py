@@ -1,7 +1,8 @@
-"""Texts: normalised, shown safely, shortened; and the plural of a noun."""
+"""Texts: normalised, shown safely, shortened; the plural of a noun, and a name that may be meant."""
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,3 +67,16 @@ def first_line(error: BaseException) -> str:
     if len(lines) > 1 and lines[0].endswith(":"):  # a heading without what it heads says nothing
         lines[0] += f" {lines[1]}"
     return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def did_you_mean(value: object, known: Sequence[object]) -> str:
+    """`; did you mean "..."?` if a known name is near, else nothing."""
+    if not isinstance(value, str):
+        return ""
+    near = get_close_matches(value, [name for name in known if isinstance(name, str)], n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def near_or_all(value: str, known: Sequence[str]) -> str:
+    """`; did you mean "..."?` if a known name is near, else every known name."""
+    return did_you_mean(value, known) or (f"; available: {', '.join(known)}" if known else ", which has no options")

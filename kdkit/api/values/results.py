@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.errors import UsageError
+from kdkit.system.wording import near_or_all
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -71,6 +74,10 @@ class Interval:
     high: float
     count: int
 
+    def __str__(self) -> str:
+        """`0.482 (0.443 to 0.521)`."""
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
     @property
     def holds_zero(self) -> bool:
         """Whether 0 is within the interval; also where an end is not known. Of a difference: it is within noise."""
@@ -98,6 +105,11 @@ class Score(Interval):
     suite: str
     metric: str
     direction: Direction = Direction.HIGHER
+
+    @property
+    def name(self) -> str:
+        """The metric with its suite: "text.f1"."""
+        return f"{self.suite}.{self.metric}"
 
 
 @attrs.frozen(kw_only=True)
@@ -198,6 +210,35 @@ class Report:
     scores: tuple[Score, ...]
     costs: Mapping[str, Cost]
     headline: str = ""
+
+    def score(self, model: str, metric: str = "", *, against: str = "") -> Score:
+        """One score, with its interval.
+
+        Args:
+            model: Whose it is: "student", "teacher", "labels-only", or another baseline.
+            metric: The metric with its suite: "text.f1", "loss.hard"; by default the headline.
+            against: "truth" or "teacher"; by default the truth, or what the metric alone is scored against.
+
+        Raises:
+            UsageError: There is no such score; the message says which there are.
+        """
+        wanted = metric or self.headline
+        of_model = [score for score in self.scores if score.model == model]
+        if not of_model:
+            models = list(dict.fromkeys(score.model for score in self.scores))
+            raise UsageError(f'{self.run_dir} has no scores of a model "{model}"{near_or_all(model, models)}')
+        if not wanted:
+            raise UsageError(f"{self.run_dir} has no headline metric; name a metric, such as {of_model[0].name}")
+        found = [score for score in of_model if score.name == wanted and against in {"", score.against}]
+        if found:
+            return next((score for score in found if score.against == "truth"), found[0])
+        names = list(dict.fromkeys(score.name for score in of_model if against in {"", score.against}))
+        if not names:
+            sides = list(dict.fromkeys(score.against for score in of_model))
+            raise UsageError(f'the {model} was not scored against "{against}"{near_or_all(against, sides)}')
+        meant = [f'; did you mean "{name}"?' for name in names if name.partition(".")[2] == wanted][:1]
+        beside = f" against {against}" if against else ""
+        raise UsageError(f'the {model} has no score "{wanted}"{beside}{"".join(meant) or near_or_all(wanted, names)}')
 
     def __repr__(self) -> str:
         """A line: where it is, and how much is in it."""

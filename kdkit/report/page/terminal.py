@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from kdkit.system.wording import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table as Grid
     from rich.text import Text
 
@@ -71,6 +71,22 @@ def facts(rows: Sequence[tuple[str, tuple[str, ...]]]) -> RenderableType:
             Text.assemble((head.ljust(width), "bold"), visible(line)) for head, line in zip(heads, told, strict=True)
         ]
     return together(*map(_in_one_piece, lines))
+
+
+class Folded:
+    """Parts whose longest lines go on in the next one: rich's `print`, called by others, cuts what is too wide."""
+
+    def __init__(self, inner: RenderableType) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        from rich.segment import Segment
+
+        width = options.max_width
+        for line in Segment.split_lines(console.render(self._inner, options)):
+            length = Segment.get_line_length(line)
+            for piece in Segment.divide(line, range(width, length + width, width)):
+                yield from (*piece, Segment.line()) if piece else ()
 
 
 def _in_one_piece(line: Text) -> Text:

@@ -10,7 +10,7 @@
     ├── DamagedData       4   stored data have changed since they were written
     ├── Lost              1   another process of the run ended without a word, or hangs
     ├── Elsewhere         -   another process of the run failed (with its exit code) and reports the cause
-    └── Interrupted     130   stopped by Ctrl-C (143 by SIGTERM, 129 by a closed terminal), after saving what was done
+    └── Interrupted     130   stopped by Ctrl-C or `cancel` (143: SIGTERM, 129: terminal closed), after saving its work
 
 A message is one sentence: the offending value, where it stands, and what to do next.
 """
@@ -105,10 +105,10 @@ class Elsewhere(KdkitError):
 
 
 class Interrupted(KdkitError):
-    """A signal stopped the command, after it had saved its work.
+    """A signal, or the `cancel` of a call, stopped the work, after what was done had been saved.
 
     Attributes:
-        signal_exit_code: 128 and the signal's number: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+        signal_exit_code: 128 and the signal's number: 130 for Ctrl-C and for `cancel`, 143 for SIGTERM, 129 for SIGHUP.
     """
 
     exit_code: ClassVar[int] = 130

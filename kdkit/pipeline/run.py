@@ -17,10 +17,12 @@ from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.resume import are_done, are_whole, do
 from kdkit.system import devices, launcher
 from kdkit.system.locks import is_held
-from kdkit.system.progress import chosen
+from kdkit.system.progress import Polled, chosen
+from kdkit.system.signals import stopped_by
 from kdkit.system.team import ALONE, Team
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from os import PathLike
@@ -38,6 +40,7 @@ def run(
     *,
     fresh: bool = False,
     progress: Progress | bool | None = None,
+    cancel: threading.Event | None = None,
 ) -> Report:
     """Run a recipe from the first unfinished stage to the report.
 
@@ -49,19 +52,24 @@ def run(
         fresh: Delete what an earlier run left in the folder first.
         progress: Where progress is shown. By default in a notebook and on a terminal and nowhere else; True for lines
             elsewhere too, False for none. Of several processes, only the first shows any.
+        cancel: Set by another thread, it ends the run as Ctrl-C does: after the step or batch, or at the next report of
+            progress. What is finished is saved, and the same call resumes.
 
     Returns:
         The scores, the costs, and where everything lies.
 
     Raises:
         KdkitError: See `kdkit.errors` for what can go wrong.
+        Interrupted: A signal came, or `cancel` was set.
     """
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
     if not fresh and (report := reread(recipe, path, progress=chosen(progress))) is not None:
         return report
     team = launcher.join()
     shown = chosen(progress if team.leads else False)
-    with team.watching(), open_here(recipe, path, fresh=fresh, progress=shown, team=team) as opened:
+    if cancel is not None:
+        shown = Polled(shown)
+    with stopped_by(cancel), team.watching(), open_here(recipe, path, fresh=fresh, progress=shown, team=team) as opened:
         with _followed(opened, stages_of(recipe)):
             do_all(opened, stages_of(recipe))
         return team.all_do(lambda: RunReport.of(read_report(path)))

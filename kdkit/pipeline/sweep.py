@@ -27,10 +27,11 @@ from kdkit.system.folders import check_inside, delete
 from kdkit.system.locks import Lock
 from kdkit.system.progress import chosen
 from kdkit.system.reading import read_text
-from kdkit.system.signals import graceful
+from kdkit.system.signals import graceful, stopped_by
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator, Sequence
     from os import PathLike
 
@@ -103,6 +104,7 @@ def run_sweep(
     fresh: bool = False,
     progress: Progress | bool | None = None,
     launch: Launch | None = None,
+    cancel: threading.Event | None = None,
 ) -> SweepEnd:
     """Run every trial of a sweep that is not done, each in a process of its own, and write results and report.
 
@@ -116,6 +118,7 @@ def run_sweep(
         fresh: Delete what earlier trials left in the folder first.
         progress: Where progress is shown; see `kdkit.run`.
         launch: Starts a trial; by default as a process on this machine.
+        cancel: Set by another thread, it ends the sweep as Ctrl-C does; see `kdkit.run`.
 
     Returns:
         What came of it.
@@ -123,7 +126,7 @@ def run_sweep(
     Raises:
         Mismatch: An earlier kdkit made the folder.
         UsageError: The folder is not a sweep's, or is in use and cannot be emptied; or a search is to be split.
-        Interrupted: A signal came; the trials that were running have saved a checkpoint.
+        Interrupted: A signal came, or `cancel` was set; the trials that were running have saved a checkpoint.
     """
     folder = Path(run_dir) if run_dir is not None else Path("runs") / sweep.name
     if jobs < 1:
@@ -147,7 +150,7 @@ def run_sweep(
     check_inside(folder)
     note_sweep(sweep, folder, sweep.trials)
     board = Board(jobs=jobs)
-    with graceful() as stop, _ending(stop), shown(board, columns_of(sweep.axes), show) as watcher:
+    with stopped_by(cancel), graceful() as stop, _ending(stop), shown(board, columns_of(sweep.axes), show) as watcher:
         schedule = Schedule(
             folder=folder,
             jobs=jobs,

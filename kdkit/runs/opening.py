@@ -20,6 +20,7 @@ from kdkit.system.files import make_folder
 from kdkit.system.folders import check_inside
 from kdkit.system.locks import HeldError, Lock
 from kdkit.system.reading import read_bytes
+from kdkit.system.signals import acquired, leaving
 from kdkit.system.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def _turn(progress: Progress) -> Iterator[None]:
     """Wait until no other thread of this process has a run open."""
     if not _TURN.acquire(blocking=False):
         progress.note("another thread of this process has a run open; waiting for it")
-        _TURN.acquire()
+        with leaving("the run has not begun"):
+            acquired(lambda seconds: _TURN.acquire(timeout=seconds))
     try:
         yield
     finally:

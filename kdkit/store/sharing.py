@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import tempfile
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kdkit.system.files import make_folder
 from kdkit.system.locks import HeldError, Lock
+from kdkit.system.signals import acquired
 from kdkit.system.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def making(entry: Path, note: Callable[[str], None], *, what: str) -> Iterator[N
         lock.acquire(0)
     except HeldError as held:
         note(f"waiting for another run that makes the same {what} ({entry}){held.who}")
-        lock.acquire()
+        acquired(partial(_tried, lock))
     try:
         yield
     finally:
@@ -85,3 +87,11 @@ def why_unwritable(folder: Path) -> str | None:
             return None
     except OSError as error:
         return error.strerror if error.errno in _FORBIDDEN else None
+
+
+def _tried(lock: Lock, seconds: float) -> bool:
+    try:
+        lock.acquire(seconds)
+    except HeldError:
+        return False
+    return True

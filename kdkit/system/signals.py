@@ -1,10 +1,15 @@
-"""Handles Ctrl-C, SIGTERM and a closed terminal (SIGHUP): finish the step, save, say how to resume."""
+"""Handles Ctrl-C, SIGTERM and a closed terminal (SIGHUP): finish the step, save, say how to resume.
+
+A thread that runs something for another one may be asked to stop by an event (`stopped_by`). It ends in the same places
+as by a signal; where a signal would cut work off in the middle, `poll` looks at the event now and then.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from kdkit.errors import Interrupted
@@ -16,6 +21,12 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
+_EVENT: ContextVar[threading.Event | None] = ContextVar("event", default=None)
+"""What asks the work of this thread to stop."""
+_AT_ONCE: ContextVar[bool] = ContextVar("at once", default=False)
+"""Whether that work may be cut off where it is."""
+_SLICE = 0.5
+"""Seconds between two looks at the event while another run is waited for."""
 SIGNAL = 128
 """An exit code is that and the signal's number, where a signal ended the process."""
 
@@ -32,14 +43,26 @@ class Kept:
 
 
 class Stop:
-    """Whether a signal has asked the running work to end."""
+    """Whether a signal, or the event of `stopped_by`, has asked the running work to end."""
 
     def __init__(self) -> None:
-        self.signal: int | None = None
+        self._signal: int | None = None
+        self._event = _EVENT.get()
         self._at_once = False
 
     def __bool__(self) -> bool:
         return self.signal is not None
+
+    @property
+    def signal(self) -> int | None:
+        """The signal; an event counts as Ctrl-C."""
+        if self._signal is None and self._event is not None and self._event.is_set():
+            return signal.SIGINT
+        return self._signal
+
+    @signal.setter
+    def signal(self, number: int) -> None:
+        self._signal = number
 
     def leave(self, saved: str) -> Interrupted:
         """The error to raise once everything is saved.
@@ -48,6 +71,8 @@ class Stop:
             saved: What was saved, as the start of a sentence: "saved a checkpoint at step 120".
         """
         number = self.signal if self.signal is not None else signal.SIGINT
+        if self._event is not None and self._event.is_set():
+            return Interrupted(f"cancelled; {saved}; run it again to resume", signal_exit_code=SIGNAL + number)
         word = "interrupted" if number == signal.SIGINT else "terminated"
         return Interrupted(f"{word}; {saved}; run the same command to resume", signal_exit_code=SIGNAL + number)
 
@@ -58,13 +83,14 @@ class Stop:
         Raises:
             KeyboardInterrupt: One has come before.
         """
-        self._at_once = True
+        self._at_once, before = True, _AT_ONCE.set(True)
         try:
             if self.signal is not None:
                 raise KeyboardInterrupt
             yield
         finally:
             self._at_once = False
+            _AT_ONCE.reset(before)
 
     def ask(self, number: int) -> None:
         """The reaction to a signal.
@@ -72,8 +98,8 @@ class Stop:
         Raises:
             KeyboardInterrupt: Within `at_once`, or at the second Ctrl-C.
         """
-        second = self.signal is not None and number == signal.SIGINT
-        self.signal = number
+        second = self._signal is not None and number == signal.SIGINT
+        self._signal = number
         if self._at_once or second:
             raise KeyboardInterrupt
 
@@ -84,9 +110,50 @@ def graceful() -> Iterator[Stop]:
 
     The loop inside looks at the `Stop` wherever it can save and leave. Outside the main thread signals are left alone.
     """
-    stop = Stop()
-    with _on_signals(stop.ask):
-        yield stop
+    stop, before = Stop(), _AT_ONCE.set(False)
+    try:
+        with _on_signals(stop.ask):
+            yield stop
+    finally:
+        _AT_ONCE.reset(before)
+
+
+@contextmanager
+def stopped_by(event: threading.Event | None) -> Iterator[None]:
+    """Within the block an event that another thread sets asks the work of this thread to stop, as Ctrl-C would.
+
+    Args:
+        event: The event; None for none.
+    """
+    before = _EVENT.set(event)
+    try:
+        yield
+    finally:
+        _EVENT.reset(before)
+
+
+def poll() -> None:
+    """End work that may be cut off where it is if the event of `stopped_by` asks for that.
+
+    Raises:
+        KeyboardInterrupt: It does.
+    """
+    event = _EVENT.get()
+    if event is not None and _AT_ONCE.get() and event.is_set():
+        raise KeyboardInterrupt
+
+
+def acquired(acquire: Callable[[float], bool]) -> None:
+    """Wait for a lock, however long, and look at the event meanwhile.
+
+    Args:
+        acquire: Waits for it so many seconds, and tells whether it has it.
+
+    Raises:
+        KeyboardInterrupt: A signal came, or the event asks for a stop, within `leaving`.
+    """
+    while not acquire(_SLICE):
+        poll()
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,9 +21,10 @@ from kdkit import models
 from kdkit.data import corpus as corpora
 from kdkit.data.tokens import collate, encode
 from kdkit.errors import Interrupted, Mismatch, UsageError
-from kdkit.pipeline.run import open_here
+from kdkit.pipeline.run import open_here, run
 from kdkit.pipeline.stages import STAGES
 from kdkit.recipe import load_recipe
+from kdkit.runs import opening
 from kdkit.runs.resume import shown_stage
 from kdkit.system.progress import Silent
 
@@ -636,6 +639,72 @@ def test_a_teacher_tuned_from_a_folder_is_not_shared_once_the_folder_changed(tmp
     assert reused == [False, True, False, False]
     made = json.loads((tmp_path / "runs" / "four" / "teacher" / "generation_config.json").read_text())
     assert made["eos_token_id"] == [1, 5]
+
+
+class StopsAt(tiny.Notes):
+    """Progress that sets an event at the second report of a task."""
+
+    def __init__(self, name, event):
+        super().__init__()
+        self.task, self._name, self._event, self.done = self.watched, name, event, 0
+
+    @contextmanager
+    def watched(self, name, **_):
+        self._inside = name == self._name
+        yield self
+
+    def advance(self, amount=1, **_):
+        self.done += self._inside
+        if self.done == 2:
+            self._event.set()
+
+
+def test_another_thread_ends_a_run_as_ctrl_c_does_and_it_resumes(tmp_path):
+    recipe = load_recipe(tiny.recipe_table(tmp_path, teacher__fine_tune=None, **tiny.NO_TEXTS))
+    ended = []
+
+    def in_a_thread(event, progress):
+        with pytest.raises(Interrupted) as error:
+            run(recipe, tmp_path / "r", progress=progress, cancel=event)
+        ended.append((str(error.value), error.value.signal_exit_code))
+
+    for name, sentence in (
+        ("data", "cancelled; stage data is not finished, the stages before it are; run it again to resume"),
+        ("train student", "cancelled; saved a checkpoint of the student at step 3 of 10; run it again to resume"),
+    ):
+        event = threading.Event()
+        thread = threading.Thread(target=in_a_thread, args=(event, StopsAt(name, event)))
+        thread.start()
+        thread.join()
+        assert ended.pop() == (sentence, 130)
+        assert json.loads((tmp_path / "r" / "run.json").read_text())["status"] == "interrupted"
+    notes = tiny.Notes()
+    assert (
+        run(recipe, tmp_path / "r", progress=notes, cancel=threading.Event()).score("student", "loss.hard").count == 10
+    )
+    assert "student: resuming from the checkpoint at step 3" in notes.notes
+
+
+def test_a_run_that_waits_for_its_turn_can_be_cancelled(tmp_path):
+    recipe = load_recipe(tiny.recipe_table(tmp_path))
+    event, taken, over = threading.Event(), threading.Event(), threading.Event()
+
+    def hold():
+        with opening._turn(tiny.Notes()):
+            taken.set()
+            over.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait(60)
+    event.set()
+    try:
+        with pytest.raises(Interrupted, match=r"^cancelled; the run has not begun; run it again to resume$"):
+            run(recipe, tmp_path / "r", cancel=event)
+    finally:
+        over.set()
+        holder.join()
+    assert not (tmp_path / "r").exists()
 
 
 def test_a_teacher_that_is_replaced_while_a_run_is_under_way_is_refused(tmp_path, monkeypatch):

@@ -84,7 +84,7 @@ def test_one_score_of_a_report_is_asked_for_by_name(tmp_path):
     found = report.score("student", "text.f1")
     assert (found.model, found.suite, found.metric, found.against) == ("student", "text", "f1", "truth")
     assert str(found) == f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
-    assert report.score("student").name == report.headline
+    assert attrs.evolve(report, headline="text.f1").score("student") == found
     assert report.score("student", "text.f1", against="teacher").against == "teacher"
     (soft,) = {score.against for score in report.scores if score.name == "loss.soft"}
     assert report.score("student", "loss.soft").against == soft
@@ -94,11 +94,11 @@ def test_one_score_of_a_report_is_asked_for_by_name(tmp_path):
         ({"model": "student", "metric": "text.f2"}, r'the student has no score "text\.f2"; did you mean "text\.f1"\?'),
         ({"model": "student", "metric": "bleu"}, r'the student has no score "bleu"; available: .*text\.f1.*'),
         (
-            {"model": "student", "against": "truht"},
+            {"model": "student", "metric": "text.f1", "against": "truht"},
             r'the student was not scored against "truht"; did you mean "truth"\?',
         ),
     ):
         with pytest.raises(UsageError, match=f"{sentence}$"):
             report.score(**asked)
     with pytest.raises(UsageError, match="has no headline metric; name a metric, such as"):
-        attrs.evolve(report, headline="").score("student")
+        report.score("student")

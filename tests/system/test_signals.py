@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from kdkit.errors import Interrupted
-from kdkit.system.signals import graceful, ignore_signals, keep_signals, leaving
+from kdkit.system.progress import Polled, Silent
+from kdkit.system.signals import acquired, graceful, ignore_signals, keep_signals, leaving, poll, stopped_by
 
 SIGNALS = pytest.mark.parametrize(
     ("number", "word", "code"),
@@ -53,6 +54,51 @@ def test_sigterm_may_come_often():
         send(signal.SIGTERM)
         send(signal.SIGTERM)
     assert stop.leave("x").signal_exit_code == 143
+
+
+def test_an_event_asks_as_ctrl_c_does_where_work_is_saved():
+    event = threading.Event()
+    with stopped_by(event), graceful() as stop:
+        poll()
+        assert not stop
+        event.set()
+        assert (bool(stop), stop.signal) == (True, signal.SIGINT)
+        poll()  # what is being written is not cut off
+        error = stop.leave("kept 3 rows")
+    assert (str(error), error.signal_exit_code) == ("cancelled; kept 3 rows; run it again to resume", 130)
+    with graceful() as stop:
+        assert not stop, "the next work has not been asked"
+
+
+def test_an_event_cuts_work_off_at_its_next_report_of_progress():
+    event, done = threading.Event(), []
+
+    def work():
+        with stopped_by(event), leaving("a"):
+            with graceful():
+                event.set()
+                poll()
+                done.append("saved")
+            with Polled(Silent()).task("data", total=None, unit="rows"):
+                done.append("begun")
+
+    for _ in range(2):  # the second time it does not begin
+        with pytest.raises(Interrupted, match=r"^cancelled; a; run it again to resume$"):
+            work()
+        assert done == ["saved"]
+
+
+def test_an_event_ends_the_wait_for_another_run():
+    event, tries = threading.Event(), []
+
+    def held(seconds):
+        tries.append(seconds)
+        event.set()
+        return False
+
+    with pytest.raises(Interrupted, match=r"^cancelled; c;"), stopped_by(event), leaving("c"):
+        acquired(held)
+    assert len(tries) == 1
 
 
 @SIGNALS

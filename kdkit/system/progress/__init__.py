@@ -5,12 +5,14 @@ from kdkit.system.progress.choice import chosen, for_stderr
 from kdkit.system.progress.interface import Progress, Silent, StageShown, Task
 from kdkit.system.progress.lines import Lines
 from kdkit.system.progress.notebook import Notebook
+from kdkit.system.progress.polled import Polled
 from kdkit.system.progress.work import clock
 
 __all__ = [
     "Bars",
     "Lines",
     "Notebook",
+    "Polled",
     "Progress",
     "Silent",
     "StageShown",

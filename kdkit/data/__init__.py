@@ -11,6 +11,7 @@ from kdkit.data.jsonlines import DropCount, json_lines, open_lines
 from kdkit.data.row_options import Part, RowOptions
 from kdkit.data.splitting import Splitter, dealt, is_split_off, split_off
 from kdkit.data.streams import gathered, require_streamed
+from kdkit.system.packages import licence_of
 
 __all__ = [
     "DropCount",
@@ -31,6 +32,7 @@ __all__ = [
     "gathered",
     "is_split_off",
     "json_lines",
+    "licence_of",
     "open_lines",
     "require_rows",
     "require_streamed",

@@ -9,11 +9,12 @@ import attrs
 from attrs import validators
 
 from kdkit.api.options import option
-from kdkit.api.values import SPLITS
+from kdkit.api.values import SPLITS, Origin
 from kdkit.data.files import files_of
 from kdkit.data.row_options import Part, RowOptions
 from kdkit.errors import UsageError
 from kdkit.system.files import user_path
+from kdkit.system.front_matter import FILE, front_matter, licence_in
 from kdkit.system.packages import version_of
 from kdkit.system.reading import file_digest
 from kdkit.system.url import is_url
@@ -65,6 +66,19 @@ class FileOptions(RowOptions):
     def mix(self) -> Sequence[float]:
         """`shares`."""
         return self.shares
+
+    def origins(self) -> Sequence[Origin]:
+        """Each folder or URL that the files lie in, with the licence that a README.md there names."""
+        folders = dict.fromkeys(
+            Path(file).parent
+            for split in SPLITS
+            for part in (self.parts(split) if self.has(split) else ())
+            if not is_url(file := part.name)
+        )
+        names = ", ".join(PurePath(part.name).name for part in self.parts("train"))
+        found = {licence_in(front_matter(user_path(str(folder)))) for folder in folders} - {""}
+        said = f"the {FILE} beside it" if found else ""
+        return [Origin(of=names, licence=", ".join(sorted(found)), said_by=said)]
 
     def parts(self, split: SplitName) -> Sequence[Part]:
         """The files of a split."""

@@ -53,7 +53,7 @@ def added_to_base(folder: Path, find: Callable[[str], Path], tokenizer_files: li
         UsageError: They are not of LoRA, do not fit the base, or do not name it; or peft is not installed.
         MissingInput: Their weights or the base are not there.
     """
-    base = find(_name_of_base(folder))
+    base = find(base_of(folder))
     has_tokenizer = any(any(folder.glob(pattern)) for pattern in VOCABULARIES)
     others = {*CONFIGURATIONS, ADAPTER_CONFIG}
     files = sorted({file for pattern in tokenizer_files for file in (folder if has_tokenizer else base).glob(pattern)})
@@ -65,7 +65,13 @@ def added_to_base(folder: Path, find: Callable[[str], Path], tokenizer_files: li
     return kept(key, lambda made: _add(folder, base, made, files))
 
 
-def _name_of_base(folder: Path) -> str:
+def base_of(folder: Path) -> str:
+    """The model that the adapters in a folder belong to, by the name in their configuration.
+
+    Raises:
+        UsageError: They are not of LoRA, or do not name it.
+        MissingInput: Their weights are not there.
+    """
     table = read_table(folder / ADAPTER_CONFIG)
     kind, base = table.get("peft_type"), table.get("base_model_name_or_path")
     if kind != "LORA":

@@ -80,8 +80,22 @@ def _read(file: Path) -> tuple[Any, set[str]]:
     return model, set(found["missing_keys"])
 
 
+def licence_of(file: Path) -> str:
+    """The licence that a GGUF file names; empty where it names none.
+
+    Raises:
+        UsageError: The package gguf is not installed.
+        DamagedData: It is not a GGUF file, or is cut.
+    """
+    return _said(file, "general.license")
+
+
 def _architecture(file: Path) -> str:
     """What a GGUF file says of its model, once its header and the places of its tensors are found to be sound."""
+    return _said(file, "general.architecture")
+
+
+def _said(file: Path, key: str) -> str:
     try:
         from gguf import GGUFReader
     except ImportError as error:
@@ -89,6 +103,7 @@ def _architecture(file: Path) -> str:
             f"{file} is a GGUF file, and reading one needs the package gguf, which is not installed: pip install gguf"
         ) from error
     try:
-        return str(GGUFReader(file).fields["general.architecture"].contents())
+        found = GGUFReader(file).fields.get(key)
+        return "" if found is None else str(found.contents())
     except Exception as error:
         raise DamagedData(f"{file} cannot be read as a GGUF file ({first_line(error)}); fetch it again") from error

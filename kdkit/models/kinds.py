@@ -82,7 +82,7 @@ class EncoderDecoder(_Sized):
     @property
     def pipeline_tag(self) -> str:
         """The Hugging Face hub's name for the task of such models."""
-        return "text2text-generation"
+        return "text-generation"  # since transformers 5 the task of whatever writes text
 
     def encode(self, examples: Sequence[Example], tokenizer: Tokenizer, limits: TokenLimits) -> Reading:
         """Token ids of every example: the encoder's and the decoder's."""

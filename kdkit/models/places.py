@@ -11,6 +11,7 @@ from kdkit.models.gguf_files import SUFFIX, converted
 from kdkit.models.trimmed_folders import trimming_of, with_weights
 from kdkit.models.weights import weight_files
 from kdkit.system.files import user_path
+from kdkit.system.front_matter import FILE as CARD
 from kdkit.system.reading import check_regular_files
 from kdkit.system.wording import first_line
 
@@ -62,7 +63,7 @@ def _folder_of(name: str, *, weights: bool) -> Path:
         raise MissingInput(f"there is no file {path}; give the path of one that exists")
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise MissingInput(f"there is no model folder {name}; give the path of one, or the name of a model of the hub")
-    folder = _fetch(name, TOKENIZER_FILES)
+    folder = _fetch(name, [*TOKENIZER_FILES, CARD])  # the card says under which licence the weights are
     if weights:
         folder = _fetch(name, [*TOKENIZER_FILES, "*.safetensors"])
         try:

@@ -65,10 +65,10 @@ def load_for_writing(
         RecipeError: It is not what kdkit wrote, or names components that are not there, or an option is wrong.
     """
     document, malformed = with_overrides(read_stored_document(path), overrides)
-    given = {("generation", name): value for name, value in (generation or {}).items()}
-    given |= {("device",): device} if device is not None else {}
-    for key, value in given.items():
-        document = _with_argument(document, key, value)
+    for name, value in (generation or {}).items():
+        document = _with_argument(document, ("generation", name), value)
+    if device is not None:
+        document = _with_argument(document, ("device",), device)
     for override in overrides:
         key = override.partition("=")[0].strip()
         if key.split(".")[0] not in USED and not malformed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdkit.report.card_scores import add_scores
 from kdkit.report.numbers.conclusion import conclude
 from kdkit.report.page.document import Document
 from kdkit.report.page.writing import write_page
@@ -32,13 +33,15 @@ if TYPE_CHECKING:
 
 
 def write(folder: Path) -> None:
-    """Write both files, each whole or not at all.
+    """Write both files, each whole or not at all, and the scores into the student's model card.
 
     Raises:
         MissingInput: The folder is no run folder.
         DamagedData: A file in it cannot be read.
     """
-    write_page(assemble(read_run(folder)), folder / "report.html")
+    facts = read_run(folder)
+    write_page(assemble(facts), folder / "report.html")
+    add_scores(facts)
 
 
 def assemble(facts: RunFacts) -> Document:

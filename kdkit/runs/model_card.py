@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from kdkit.api.interfaces import AttributedSource
+from kdkit.api.values import Origin
 from kdkit.runs.record import versions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from huggingface_hub import EvalResult
+
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import Pruning
     from kdkit.recipe import Recipe
 
 RECIPE_FILE = "kdkit_recipe.toml"
 CARD_FILE = "README.md"
+UNKNOWN = "unknown"
+"""What the hub calls a licence that nobody has stated."""
 _FOLDER = "PATH/OF/THIS/FOLDER"
+_SCORES = re.compile(r"(?<=^## Scores\n\n).*?(?=^## )", re.DOTALL | re.MULTILINE)
 
 
 def model_texts(recipe: Recipe, tokenizer: Tokenizer, *, role: str, pruning: Pruning | None = None) -> dict[str, str]:
@@ -23,7 +32,7 @@ def model_texts(recipe: Recipe, tokenizer: Tokenizer, *, role: str, pruning: Pru
 
 
 def model_card(recipe: Recipe, tokenizer: Tokenizer, *, role: str, pruning: Pruning | None = None) -> str:
-    """A Hugging Face model card in Markdown.
+    """A Hugging Face model card in Markdown, of a model that has not been scored.
 
     Args:
         recipe: The recipe that made the model.
@@ -37,12 +46,10 @@ def model_card(recipe: Recipe, tokenizer: Tokenizer, *, role: str, pruning: Prun
     assert kind is not None, "a teacher that is not a model has no folder"
     packages = ", ".join(f"{name} {version}" for name, version in versions().items() if name != "platform")
     form = getattr(recipe.data, "form", "pair")
+    base, teacher, data = _weights(recipe, role), _teacher(recipe, role), _data(recipe)
+    scores = "These weights have not been scored." if role == "student" else "The report of the run has its scores."
     return f"""---
-library_name: transformers
-pipeline_tag: {kind.pipeline_tag}
-tags:
-- knowledge-distillation
-- kdkit
+{_table(recipe, kind.pipeline_tag, role, base, data)}
 ---
 
 # {recipe.name}: {role}
@@ -55,8 +62,15 @@ tags:
 {kind.code(_FOLDER, recipe.generation, form, ended=ends_texts(tokenizer))}
 ```
 
-{_limits(recipe, form)} Its scores are in the
-run's `report.md`.
+{_limits(recipe, form)}
+
+## Scores
+
+{scores}
+
+## Origins and licences
+
+{_origins(base, teacher, data)}
 
 ## Recipe
 
@@ -66,6 +80,88 @@ run's `report.md`.
 
 Made with {packages}.
 """
+
+
+def with_scores(card: str, section: str, results: Sequence[EvalResult], *, name: str) -> str:
+    """A card that says how its model scored.
+
+    Args:
+        card: The card; one of an earlier kdkit, which has no place for scores, stays as it is.
+        section: The scores in Markdown.
+        results: The same for the hub.
+        name: What the model is called.
+    """
+    from huggingface_hub import ModelCard
+
+    if not _SCORES.search(card):
+        return card
+    made: Any = ModelCard(_SCORES.sub(lambda _: f"{section}\n\n", card, count=1), ignore_metadata_errors=True)
+    made.data.model_name, made.data.eval_results = name, list(results)
+    return str(made)
+
+
+def _table(recipe: Recipe, pipeline_tag: str, role: str, base: Origin | None, data: Sequence[Origin]) -> str:
+    """What the hub reads of a card."""
+    from huggingface_hub import ModelCardData
+
+    lora = getattr(recipe.student, "lora", None)
+    relation = "adapter" if role != "teacher" and lora is not None and not lora.merge else "finetune"
+    licence, licence_name = _licence(base.licence if base is not None else "")
+    table = ModelCardData(
+        library_name="transformers",
+        pipeline_tag=pipeline_tag,
+        tags=["knowledge-distillation", "kdkit"],
+        base_model=base.hub or None if base is not None else None,
+        base_model_relation=relation if base is not None and base.hub else None,
+        datasets=[each.hub for each in data if each.hub] or None,
+        license=licence,
+        license_name=licence_name,
+    )
+    return str(table.to_yaml()).strip()
+
+
+def _licence(found: str) -> tuple[str, str | None]:
+    """A licence as the hub has it: one of its identifiers; or "other", and its name."""
+    if not found:
+        return UNKNOWN, None
+    identifier = found.lower()
+    return (identifier, None) if re.fullmatch(r"[a-z0-9.+-]+", identifier) else ("other", found)
+
+
+def _weights(recipe: Recipe, role: str) -> Origin | None:
+    """The model that the weights began with; None where they were random."""
+    from kdkit.models.origins import base_of_role, origin_of
+
+    name = base_of_role(recipe, role)
+    return origin_of(name) if name else None
+
+
+def _teacher(recipe: Recipe, role: str) -> Origin | None:
+    """The model that a student's teacher began with, where the student began with another, or with none."""
+    found = _weights(recipe, "teacher") if role == "student" else None
+    return None if found == _weights(recipe, role) else found
+
+
+def _data(recipe: Recipe) -> list[Origin]:
+    if isinstance(recipe.data, AttributedSource):
+        return list(recipe.data.origins())
+    return [Origin(of=f"the data set {recipe.names['data']}")]
+
+
+def _origins(base: Origin | None, teacher: Origin | None, data: Sequence[Origin]) -> str:
+    """What the model was made of, as a table, and what is not known of it."""
+    made_of = [("weights", base), ("teacher", teacher), *(("data", each) for each in data)]
+    rows = [(what, each) for what, each in made_of if each is not None]
+    cells = [(what, _cell(each.of), _cell(each.licence) or UNKNOWN, _cell(each.said_by)) for what, each in rows]
+    table = "\n".join(f"| {' | '.join(each)} |" for each in cells)
+    began = "The weights began as random numbers.\n\n" if base is None else ""
+    is_known = all(each.licence for _, each in rows)
+    advice = "" if is_known else "\n\nFind out the unknown licences before you publish this model."
+    return f"{began}| made of | name | licence | said by |\n|---|---|---|---|\n{table}{advice}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _origin(pruning: Pruning | None) -> str:

@@ -9,6 +9,7 @@ import causal_kit
 import pytest
 import tiny
 from architectures import BERT, table
+from transformers.pipelines import SUPPORTED_TASKS
 
 from kdkit.api.options import Generation, TokenLimits
 from kdkit.api.values import ModelSize
@@ -95,6 +96,7 @@ def test_card_and_estimate_take_a_model_of_another_kind(tmp_path):
     for role in ("student", "labels-only"):
         card = model_card(recipe, tiny.tokenizer(), role=role)
         assert "pipeline_tag: text-generation\n" in card
+        assert "text-generation" in SUPPORTED_TASKS
         assert f"```python\nopen('PATH/OF/THIS/FOLDER', {recipe.generation.max_new_tokens})\n```" in card
     assert "AutoModelForSeq2SeqLM" in model_card(recipe, tiny.tokenizer(), role="teacher")
 

@@ -28,6 +28,7 @@ from kdkit.api.interfaces.codecs import (
     StateCodec,
 )
 from kdkit.api.interfaces.data import (
+    AttributedSource,
     DataSource,
     FetchedSource,
     KeyedSource,
@@ -56,6 +57,7 @@ from kdkit.api.interfaces.teachers_and_students import (
 )
 
 __all__ = [
+    "AttributedSource",
     "BatchCodec",
     "CheckedSuite",
     "Codec",

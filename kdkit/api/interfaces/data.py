@@ -24,9 +24,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from kdkit.api.values import Corpus, Drop, Example, RecordedLogits, SplitName
+    from kdkit.api.values import Corpus, Drop, Example, Origin, RecordedLogits, SplitName
     from kdkit.system.progress import Progress
 
 
@@ -112,4 +112,13 @@ class RowSource(DataSource, Protocol):
 
         The reason ends the sentence "the row cannot be used because ...".
         """
+        ...
+
+
+@runtime_checkable
+class AttributedSource(DataSource, Protocol):
+    """A data set that knows where its rows came from, and under which licences: model cards say so."""
+
+    def origins(self) -> Sequence[Origin]:
+        """Each package, repository or archive that rows came from. Nothing is fetched."""
         ...

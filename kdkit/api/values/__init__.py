@@ -12,6 +12,7 @@ from kdkit.api.values.batches import IGNORED, LabelPlaces, TokenBatch
 from kdkit.api.values.blocks import Grid, OutputHead, RecordedLogits, StateBlock, TeacherBlock
 from kdkit.api.values.corpus import FORMS, SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
 from kdkit.api.values.losses import END, LossParts, Moment, TokenCounts
+from kdkit.api.values.origins import Origin
 from kdkit.api.values.pruning import (
     MEASURES,
     Importance,
@@ -76,6 +77,7 @@ __all__ = [
     "Measuring",
     "ModelSize",
     "Moment",
+    "Origin",
     "Outcome",
     "OutputHead",
     "Prediction",

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from kdkit.api.options import option
+from kdkit.api.values import Origin
 from kdkit.data import Part, RowOptions
 from kdkit.data.arrow_rows import batch_rows
 from kdkit.data.datasets_library import is_folder, library_for, naming, splits_of
 from kdkit.data.files import Row
 from kdkit.errors import UsageError
+from kdkit.system.files import user_path
+from kdkit.system.front_matter import FILE, front_matter, licence_in
+from kdkit.system.url import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,6 +64,19 @@ class HfDataset(RowOptions):
         """The split that is named for it."""
         named = getattr(self, split)
         return [Part(name=f"{self.path} ({named})", rows=lambda reader: self._read(named, split, reader))]
+
+    def origins(self) -> Sequence[Origin]:
+        """The data set, with the licence that its README.md names, in its folder or in the hub's cache."""
+        if is_url(self.path):
+            return [Origin(of=self.path)]
+        if self._is_folder:
+            found = licence_in(front_matter(user_path(self.path)))
+            return [Origin(of=self.path, licence=found, said_by=f"its {FILE}" if found else "")]
+        from huggingface_hub import try_to_load_from_cache
+
+        card = try_to_load_from_cache(self.path, FILE, repo_type="dataset", revision=self.revision)
+        found = licence_in(front_matter(Path(card).parent)) if isinstance(card, str) else ""
+        return [Origin(of=self.path, licence=found, said_by=f"its {FILE} on the hub" if found else "", hub=self.path)]
 
     @property
     def _is_folder(self) -> bool:

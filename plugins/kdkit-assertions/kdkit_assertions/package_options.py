@@ -11,12 +11,13 @@ from attrs import validators
 
 from kdkit.api import Corpus, Drop, not_negative, one_of, option, share
 from kdkit.errors import UsageError
+from kdkit_assertions.installed import origin_of
 from kdkit_assertions.splits import ByModule, ByPackage, drop, sample, without_repeats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from kdkit.api import Example, SplitName
+    from kdkit.api import Example, Origin, SplitName
     from kdkit_assertions.mining import Skipped
 
 
@@ -82,6 +83,10 @@ class PackageOptions:
                         f'{name} has an effect only with {choice} = "{wanted}", but {choice} is "{chosen}"; '
                         f"remove {name} or change {choice}"
                     )
+
+    def origins(self) -> Sequence[Origin]:
+        """The packages, each with the licence that it declares."""
+        return [origin_of(package) for package in self.packages]
 
     def division(self) -> ByModule | ByPackage:
         """Which module goes where."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from kdkit_assertions.installed import version_of
+from kdkit_assertions.installed import origin_of, version_of
 
 
 @pytest.fixture
@@ -48,3 +48,11 @@ def test_what_is_installed_here_is_found_as_the_standard_library_finds_it():
         with suppress(importlib.metadata.PackageNotFoundError):
             known = importlib.metadata.version(package)
         assert version_of(package) == known, package
+
+
+def test_a_package_has_the_licence_that_it_declares():
+    found = origin_of("networkx")
+    assert (found.of, found.said_by) == (f"networkx {version_of('networkx')}", "its metadata")
+    assert "BSD" in found.licence
+    assert origin_of("json").licence == "PSF-2.0"
+    assert (origin_of("no_such_package").of, origin_of("no_such_package").licence) == ("no_such_package", "")

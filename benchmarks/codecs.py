@@ -9,6 +9,7 @@ The table is that of `kdkit codec bench`. A target names what it compares; wheth
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from kdkit.logits.bench import check_plot, draw_plot, fit_candidate, measure, pa
 from kdkit.system import progress
 
 TEMPERATURES = (0.5, 1.0, 2.0, 4.0)
-SUBSPACE_STEPS = (0.0025, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02)
+SUBSPACE_STEPS = (0.0025, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02, 0.04, 0.08)
+SHAPED_STEPS = (0.0075, 0.01, 0.0125, 0.015, 0.02, 0.04, 0.08)
 KEPT, DRAWS = 128, 50
 TOPK = f"topk:k={KEPT},temperatures=[0.5,1,2,4]"
 TOPK_ONE = f"topk:k={KEPT}"
+TOPK_SMALL = "topk:k=48"
 SAMPLED = f"sampled:draws={DRAWS}"
 CODECS = (
     "u8-lz4",
@@ -33,10 +36,16 @@ CODECS = (
     "float:dtype=fp16",
     "float:dtype=bf16,compression=zstd,planes=true",
     *(f"subspace:step={step}" for step in SUBSPACE_STEPS),
+    *(f"subspace:step={step},shaping=[1.0]" for step in SHAPED_STEPS),
     TOPK_ONE,
+    TOPK_SMALL,
     TOPK,
     SAMPLED,
 )
+# Of rounding for the divergence: the most of nearest rounding's bytes at u8-lz4's KL, of its KL by temperature within
+# the budget, and of its gradient's error within the small budget.
+SHAPED_BYTES, SHAPED_KL = 0.88, {0.5: 0.1, 1.0: 0.5, 2.0: 7 / 6, 4.0: 7 / 6}
+SMALL_BUDGET, SHAPED_GRADIENT = 120, 0.2
 # The second target's budget in bytes a token, and the largest KL by temperature.
 BUDGET, LIMITS = 312, {0.5: 0.01, 1.0: 0.005, 2.0: 0.003, 4.0: 0.001}
 
@@ -75,10 +84,15 @@ def show(measurement, material, found, *, as_json):
 def targets(results, vocab_size):
     """Each target with its two sides, its figure, what the figure must be, and whether it is."""
     by_label = {result.label: result for result in results}
-    subspace = [result for result in results if result.codec == "subspace"]
+    both = [result for result in results if result.codec == "subspace"]
+    subspace = [result for result in both if not result.options.get("shaping")]
+    shaped = [result for result in both if result.options.get("shaping")]
     return [
         smallest_at_equal_kl(subspace, by_label["u8-lz4"]),
         *(least_kl_within_budget(subspace, temperature) for temperature in LIMITS),
+        shaped_bytes(shaped, subspace, by_label["u8-lz4"]),
+        *(shaped_kl(shaped, subspace, temperature) for temperature in SHAPED_KL),
+        shaped_gradient(shaped, subspace),
         smaller_than_flat(by_label[TOPK_ONE], vocab_size),
         sampled_bytes(by_label[SAMPLED]),
         sampled_cosine(by_label[SAMPLED]),
@@ -112,6 +126,66 @@ def least_kl_within_budget(subspace, temperature):
         due=f"<= {LIMITS[temperature]:g}",
         met=kl <= LIMITS[temperature],
     )
+
+
+def bytes_at(results, kl):
+    """Bytes a token at which the mean KL at T = 1 is that, between the two settings next to it; None outside."""
+    points = sorted((result.kl[1.0], result.bytes_per_token) for result in results)
+    for (low, large), (high, small) in itertools.pairwise(points):
+        if low <= kl <= high:
+            return large + (small - large) * math.log(kl / low) / math.log(high / low)
+    return None
+
+
+def at_bytes(results, size, value):
+    """The geometric mean of a value between the two settings next to a size, by their distance from it."""
+    points = sorted((result.bytes_per_token, value(result)) for result in results)
+    for (small, less), (large, more) in itertools.pairwise(points):
+        if small <= size <= large:
+            return math.exp(math.log(less) + math.log(more / less) * (size - small) / (large - small))
+    return None
+
+
+def shaped_bytes(shaped, nearest, u8):
+    ours, other = bytes_at(shaped, u8.kl[1.0]), bytes_at(nearest, u8.kl[1.0])
+    figure = ours / other if ours and other else None
+    return row(
+        f"shaped subspace at u8-lz4's KL takes at most {SHAPED_BYTES} of nearest rounding's bytes",
+        ours=said(ours, "B/token"), other=f"nearest: {said(other, 'B/token')}",
+        figure=figure, due=f"<= {SHAPED_BYTES}", met=figure is not None and figure <= SHAPED_BYTES,
+    )  # fmt: skip
+
+
+def shaped_kl(shaped, nearest, temperature):
+    def kl(result):
+        return result.kl[temperature]
+
+    ours, other = at_bytes(shaped, BUDGET, kl), at_bytes(nearest, BUDGET, kl)
+    figure, due = ours / other if ours and other else None, SHAPED_KL[temperature]
+    return row(
+        f"shaped subspace at {BUDGET} B/token, KL at T = {temperature:g}, of nearest rounding's",
+        ours=said(ours), other=f"nearest: {said(other)}",
+        figure=figure, due=f"<= {due:.3g}", met=figure is not None and figure <= due,
+    )  # fmt: skip
+
+
+def shaped_gradient(shaped, nearest):
+    def error(result):
+        return 1 - result.gradient_cosine
+
+    ours, other = at_bytes(shaped, SMALL_BUDGET, error), at_bytes(nearest, SMALL_BUDGET, error)
+    figure = ours / other if ours and other else None
+    return row(
+        f"shaped subspace at {SMALL_BUDGET} B/token, 1 - cosine of the head's gradient, of nearest rounding's",
+        ours=said(ours), other=f"nearest: {said(other)}",
+        figure=figure, due=f"<= {SHAPED_GRADIENT}", met=figure is not None and figure <= SHAPED_GRADIENT,
+    )  # fmt: skip
+
+
+def said(value, unit=""):
+    if value is None:
+        return "no two settings around it"
+    return f"{value:.1f} {unit}" if unit else f"{value:.3g}"
 
 
 def smaller_than_flat(topk, vocab_size):

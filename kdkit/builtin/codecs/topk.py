@@ -12,7 +12,7 @@ import attrs
 from attrs import validators
 
 from kdkit.api.options import at_least_one, option
-from kdkit.builtin.codecs.parts.checks import moderate_logits
+from kdkit.builtin.codecs.parts.checks import each_temperature, moderate_logits
 from kdkit.builtin.codecs.parts.id_sets import BLOCK_BYTES, IdSets, bits_of_a_set, read_sets, write_sets
 from kdkit.builtin.codecs.parts.integers import SECTION_BYTES, Reader, write_integers
 from kdkit.builtin.codecs.parts.sparse import HEAD_BYTES, SparseRows, check_head, head, sizes_of_rows, targets_of
@@ -40,11 +40,7 @@ _ENTRIES = 1 << 14
 def _temperatures(_instance: object, _field: object, temperatures: tuple[float, ...]) -> None:
     if not temperatures:
         raise ValueError("has no temperature; give at least one, such as [1.0]")
-    for temperature in temperatures:
-        if not 0.01 <= temperature <= 100:
-            raise ValueError(f"has the temperature {temperature:g}; temperatures must be from 0.01 to 100")
-        if temperatures.count(temperature) > 1:
-            raise ValueError(f"has the temperature {temperature:g} more than once")
+    each_temperature(_instance, _field, temperatures)
 
 
 @attrs.frozen(kw_only=True)

@@ -120,3 +120,12 @@ def _refuse_first(block: TeacherBlock, logits_TV: FloatArray, bad_TV: npt.NDArra
     raise UsageError(
         f"the logit of vocabulary entry {entry} at target token {token} of example {block.id!r} is {value:g}; {advice}"
     )
+
+
+def each_temperature(_instance: object, _field: object, temperatures: tuple[float, ...]) -> None:
+    """Refuse, as a validator of an option, temperatures out of range or named twice."""
+    for temperature in temperatures:
+        if not 0.01 <= temperature <= 100:
+            raise ValueError(f"has the temperature {temperature:g}; temperatures must be from 0.01 to 100")
+        if temperatures.count(temperature) > 1:
+            raise ValueError(f"has the temperature {temperature:g} more than once")

@@ -5,6 +5,7 @@ fit       which coordinates, from an output head and a sample of hidden states
 estimate  the head, where there are logits alone
 state     what it learnt, as arrays
 bound     the codec with its state: encodes and decodes
+shaping   whole numbers for coordinates, rounded for the divergence
 coder     whole numbers to bytes: the entropy coder
 """
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import FactoredTargets, FloatArray, StateBlock, TeacherBlock
     from kdkit.builtin.codecs.subspace.layout import IntArray
+    from kdkit.builtin.codecs.subspace.shaping import Shaping
     from kdkit.builtin.codecs.subspace.state import Encoder, State
 
 # There float32's rounding, and that of sums over logits, is still no more divergence than 1e-4.
@@ -55,9 +56,11 @@ class BoundSubspace:
 
     Attributes:
         state: What its records share.
+        shaping: Rounds the coordinates; None for each to its nearest whole number of steps.
     """
 
     state: State
+    shaping: Shaping | None = None
 
     def encode(self, block: TeacherBlock) -> bytes:
         """The block's logits as bytes: of their nearest point in the state's space.
@@ -121,14 +124,14 @@ class BoundSubspace:
     def _whole(self, coordinates_TR: npt.NDArray[np.floating[Any]], example: str) -> IntArray:
         import numpy as np
 
-        steps_TR = np.rint(coordinates_TR.astype(np.float64) / self.state.step)
-        largest = np.abs(steps_TR).max(initial=0)
+        units_TR = coordinates_TR.astype(np.float64) / self.state.step
+        largest = np.abs(units_TR).max(initial=0)
         if not largest <= LARGEST:
             raise UsageError(
                 f"example {example!r} lies {largest:.3g} steps from the sample's mean, but subspace holds at "
                 f'most {LARGEST}; set a larger step, or use the codec "float"'
             )
-        return steps_TR.astype(np.int64)
+        return np.rint(units_TR).astype(np.int64) if self.shaping is None else self.shaping.whole(units_TR)
 
     def _coordinates(self, payload: bytes, tokens: int, vocab_size: int) -> FloatArray:
         import numpy as np

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from kdkit.api.values import FloatArray
+    from kdkit.builtin.codecs.subspace.layout import IntArray
 
     Float64Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -48,6 +49,8 @@ DEGREES = 12
 # Logits so far below the largest are masked.
 MASKED = 2.0**14
 RADIUS_IN_SIGMAS = 10
+# The mean square of what rounding to the nearest whole number does.
+NEAREST_SQUARE = 1 / 12
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -86,11 +89,16 @@ def learn_axes(weight_VD: FloatArray, bias_V: FloatArray | None, states_ND: Floa
     )
 
 
-def learn_coder(coordinates_NR: FloatArray, step: float) -> Coder:
+def learn_coder(coordinates_NR: FloatArray, step: float, numbers_NR: IntArray | None = None) -> Coder:
     """The entropy coder for coordinates like these, which belong to their own principal axes.
 
     A sample is narrower along its own principal axes than what comes later, most of all along the last ones: so each
     quarter's spread is taken along the axes of the other three.
+
+    Args:
+        coordinates_NR: The sample's.
+        step: The quantisation step.
+        numbers_NR: What they are rounded to, where that is not the nearest whole numbers of steps.
     """
     import numpy as np
 
@@ -101,7 +109,12 @@ def learn_coder(coordinates_NR: FloatArray, step: float) -> Coder:
         if len(fold) and len(others_NR):
             squares_R += ((units_NR[fold] @ _principal(others_NR - others_NR.mean(axis=0))) ** 2).sum(axis=0)
     # As if one more token were a step away in every coordinate: a sample of one token has no spread.
-    scales_R = scales_of(np.sqrt((squares_R + 1) / (len(units_NR) + 1)))
+    spread_R = (squares_R + 1) / (len(units_NR) + 1)
+    if numbers_NR is None:
+        numbers_NR = np.rint(units_NR).astype(np.int64)
+    else:  # a coordinate's error is wider than that of the nearest number, which a scale leaves out
+        spread_R += np.maximum(np.square(numbers_NR - units_NR).mean(axis=0) - NEAREST_SQUARE, 0)
+    scales_R = scales_of(np.sqrt(spread_R))
     tables = [_table(place) for place in range(TABLES)]
     coder = Coder(
         scales_R=scales_R,
@@ -109,7 +122,7 @@ def learn_coder(coordinates_NR: FloatArray, step: float) -> Coder:
         frequencies=np.concatenate(tables),
         class_frequencies_C=_class_frequencies(np.array([NEUTRAL_CLASS])),
     )
-    classes_N = coder.classes(np.rint(units_NR).astype(np.int64))
+    classes_N = coder.classes(numbers_NR)
     return attrs.evolve(coder, class_frequencies_C=_class_frequencies(classes_N))
 
 

@@ -85,7 +85,8 @@ def verify(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click p
 def merge(out: Path, parts: tuple[Path, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
     """Merge the finished caches PART... into OUT, a new cache or one that lacks some of their records.
 
-    All must be of one teacher, tokenizer and codec. The parts stay as they are; killed, the same command goes on.
+    All must be of one teacher, tokenizer and codec. The parts stay as they are. If killed, run the same
+    command to resume.
     """
     from kdkit.logits import cache
     from kdkit.system import progress
@@ -161,7 +162,7 @@ def repair(folder: Path, run_dir: Path | None, as_json: bool) -> None:  # noqa: 
 def convert(folder: Path, out: Path, spec: str, as_json: bool) -> None:  # noqa: FBT001 - click passes a flag as a bool
     """Write the logits of the cache in FOLDER into OUT, with another codec.
 
-    What FOLDER's own codec has lost stays lost. The same command again goes on where it stopped.
+    What FOLDER's own codec has lost stays lost. Run the same command again to resume.
     """
     from kdkit.logits import cache
     from kdkit.recipe.codec_spec import read_codec_spec

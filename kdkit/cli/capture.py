@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Capture the teacher's logits for RECIPE, or a part of them, then stop.
 
-    The same command again goes on where it stopped. When all parts are there, `kdkit run` of the recipe takes them out
+    Run the same command again to resume. When all parts are there, `kdkit run` of the recipe takes them out
     of the store, and captures what is missing.
     """
     from kdkit.recipe import load_recipe

@@ -90,8 +90,8 @@ def command(
 ) -> int:
     """Run RECIPE, a TOML file or the name of a shipped recipe; of one with [sweep], every trial.
 
-    The same command again goes on at the first unfinished stage. Started by torchrun or accelerate launch, several
-    processes do one run together.
+    Run the same command again to resume at the first unfinished stage. Started by torchrun or accelerate launch,
+    several processes do one run together.
     """
     from kdkit.sweeps.reading import load_any
     from kdkit.sweeps.trials import Sweep

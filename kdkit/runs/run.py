@@ -49,7 +49,7 @@ class Run:
         device: "cpu", "cuda", ...; this process's own.
         progress: Where progress is shown.
         team: The processes that do this run.
-        tracking: Who is told the numbers of its trainings.
+        tracking: Where the numbers of its trainings are sent.
         record: What `run.json` holds.
         began: When it was opened here, by the monotonic clock.
     """

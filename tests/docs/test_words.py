@@ -1,4 +1,4 @@
-"""Messages, help and the first sentences of docstrings have no phrase that a reader must read twice."""
+"""Messages, help, the first sentences of docstrings and the pages have no phrase that a reader must read twice."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import re
 from functools import cache
 
 import pytest
-from pages import ROOT, name_of, read
+from pages import FENCE, ROOT, WRITTEN, name_of, read
 
-COMPARED = "(?:more|longer|larger|better|likelier|lower|higher|nearer|fewer|smaller)"
+COMPARED = "(?:more|worse|longer|larger|better|likelier|lower|higher|nearer|fewer|smaller)"
 # What is refused, and what to write instead.
 REFUSED = {
     r"\banew\b": '"again", or "from scratch"',
     r"\bto be had\b": '"available", or "can be recreated"',
     rf"(?<![Tt]here )\bis no (?!{COMPARED}\b)": '"is not a"',
     rf"(?<![Tt]here )\bare no (?!{COMPARED}\b)": '"are not"',
-    r"\b(?:goes|go|going) on (?:from|with|as)\b|\bcommand goes on\b": '"resumes", or "continues"',
+    r"\b(?:goes|go|going) on (?:at|from|with|as|in|where)\b|\b(?:command|run)(?: again)? goes on\b": '"resumes", or "continues"',
     r"\bheeded\b": '"respected"',
     r"\bwanted back\b": '"restored"',
     r"\b(?:is|are) told\b(?! apart)": '"receives", "is sent to", or "is reported"',
@@ -67,6 +67,12 @@ def every_text():
 
 def test_no_message_help_or_first_sentence_must_be_read_twice():
     wrong = [f"{name_of(path)}:{line}: {fault}" for path, line, text in every_text() for fault in faults(text)]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", [*WRITTEN, ROOT / "docs" / "cache-format.md"], ids=name_of)
+def test_no_page_must_be_read_twice(page):
+    wrong = faults(" ".join(FENCE.sub("", read(page)).split()))
     assert not wrong, "\n".join(wrong)
 
 

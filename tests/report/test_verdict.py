@@ -92,6 +92,13 @@ def conclusion(**parts):
         ({"gain": evolve(beside("student", "labels-only", 0.57, 0.5700004, WORSE), difference=TINY), "costs": {}}, Ending.HURT,
          "The teacher is worth imitating, but distillation did worse than training on labels only, by less than 0.001.",
          "F1 0.570 against 0.570 for labels only: 0.000 (95 % interval 0.000 to 0.000)."),
+        ({"gain": beside("student", "labels-only", 0.57, 0.6, NOISE), "surpassed": beside("teacher", "labels-only", 0.58, 0.6, WORSE)},
+         Ending.NO_DIFFERENCE, "Training on labels only beat the teacher itself, and distillation did not clearly beat training on labels only.",
+         (f"F1 0.570 against 0.600 for labels only: {M}0.030 (95 % interval {M}0.040 to {M}0.020); teacher 0.580, with 47 % of the "
+          "teacher's parameters.")),
+        ({"surpassed": beside("teacher", "labels-only", 0.5, 0.55, WORSE), "costs": {}}, Ending.HELPED,
+         "The teacher is worth imitating, and distillation beat training on labels only.",
+         "F1 0.570 against 0.550 for labels only: +0.020 (95 % interval +0.010 to +0.030); teacher 0.500."),
         ({"teacher": ()}, Ending.HELPED, "Distillation beat training on labels only.",
          "F1 0.570 against 0.550 for labels only: +0.020 (95 % interval +0.010 to +0.030), with 47 % of the teacher's parameters."),
         ({"gain": None}, Ending.NOT_COMPARED, "The student is within noise of its teacher.",
@@ -324,6 +331,8 @@ def test_a_run_whose_loss_needs_no_teacher_has_no_second_student(folder, tmp_pat
          [["training.seed=43", "oracle-small-seed-43"]]),
         ({"teacher": (beside("teacher", "constant", 0.1, 0.2, WORSE),)}, ("epochs = 4", "epochs = 4"),
          [["teacher.fine_tune.epochs=8", "oracle-small-longer-teacher"]]),
+        ({"gain": beside("student", "labels-only", 0.57, 0.6, NOISE), "surpassed": beside("teacher", "labels-only", 0.58, 0.6, WORSE)},
+         ("epochs = 4", "epochs = 4"), [["teacher.fine_tune.epochs=8", "oracle-small-longer-teacher"]]),
         ({"gain": None}, ("bootstrap = 1000", "bootstrap = 1000\nbaselines = false"),
          [["evaluation.baselines=true", "oracle-small-with-baselines"]]),
         ({"pair": None}, ("", ""), []),
@@ -360,3 +369,23 @@ def test_baselines_that_were_switched_off_are_named(tmp_path):
     folder = without_baselines(write_run_folder(tmp_path / "run", rows=12))
     (folder / "recipe.toml").write_text(RECIPE.replace("bootstrap = 1000", "bootstrap = 1000\nbaselines = false"))
     assert "the baselines were switched off" in assemble(read_run(folder)).verdict.support
+
+
+def test_a_teacher_that_labels_only_beat_is_to_be_fine_tuned_first(folder, tmp_path):
+    assert conclude(read_run(folder)).surpassed is None
+    copy = with_scores(folder, tmp_path, teacher=0.3, student=0.5, **{"labels-only": 0.52})
+    facts = read_run(copy)
+    surpassed = conclude(facts).surpassed
+    assert surpassed is not None
+    assert (surpassed.value, surpassed.other_value, surpassed.verdict) == (0.3, 0.52, WORSE)
+    teacher = {"name": "hf-causal", "model": "some/model"}
+    step = next_step(
+        evolve(facts, recipe=facts.recipe | {"teacher": teacher}), conclusion(gain=None, surpassed=surpassed)
+    )
+    assert step is None or "Fine-tune" not in step.words  # nothing is compared with labels only
+    gain = beside("student", "labels-only", 0.5, 0.52, NOISE)
+    step = next_step(
+        evolve(facts, recipe=facts.recipe | {"teacher": teacher}), conclusion(gain=gain, surpassed=surpassed)
+    )
+    assert step.words == "Fine-tune the teacher on your rows first, or name a better one in [teacher]."
+    assert "-o teacher.fine_tune.epochs=1" in step.commands[0]

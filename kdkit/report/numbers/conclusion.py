@@ -69,6 +69,7 @@ class Conclusion:
         split: The rows that were scored: "test".
         teacher: The teacher beside each baseline that a teacher has to be better than.
         gain: The student beside the same student trained on the labels only; None where there is none.
+        surpassed: The teacher beside the student of labels only, where the teacher is the worse one; else None.
         imitation: The student beside its teacher; None where the teacher has no score.
         ahead: Baselines that nothing of this run taught and that are better than the student, each beside it.
         costs: What the models cost.
@@ -78,6 +79,7 @@ class Conclusion:
     split: str
     teacher: tuple[Beside, ...] = ()
     gain: Beside | None = None
+    surpassed: Beside | None = None
     imitation: Beside | None = None
     ahead: tuple[Beside, ...] = ()
     costs: Mapping[str, Cost] = attrs.field(factory=dict)
@@ -113,12 +115,14 @@ def conclude(facts: RunFacts) -> Conclusion:
         return Conclusion(pair=pair, split=facts.split, costs=costs)
     rows = _rows(facts)
     teacher = tuple(_paired(facts, rows, pair, "teacher", other) for other in FLOOR)
+    plain = _paired(facts, rows, pair, "teacher", LABELS_ONLY)
     untaught = tuple(_paired(facts, rows, pair, model, "student") for model in UNTAUGHT)
     return Conclusion(
         pair=pair,
         split=facts.split,
         teacher=tuple(each for each in teacher if each is not None),
         gain=None if pair.gain is None else _beside(pair, "student", LABELS_ONLY, pair.gain),
+        surpassed=plain if plain is not None and plain.verdict == WORSE else None,
         imitation=_beside(pair, "student", "teacher", pair.difference),
         ahead=tuple(each for each in untaught if each is not None and each.verdict == BETTER),
         costs=costs,

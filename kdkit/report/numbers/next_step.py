@@ -42,14 +42,21 @@ def next_step(facts: RunFacts, found: Conclusion) -> NextStep | None:
             return _another_seed(facts)
         case Ending.NOT_COMPARED:
             return _with_baselines(facts)
+    if found.surpassed is not None:
+        return _better_teacher(facts)
     return _another_alpha(facts) or _another_seed(facts)
 
 
 def _better_teacher(facts: RunFacts) -> NextStep:
-    epochs = as_table(facts.table("teacher").get("fine_tune")).get("epochs")
+    key, fine_tune = "teacher.fine_tune.epochs", as_table(facts.table("teacher").get("fine_tune"))
+    epochs = fine_tune.get("epochs")
+    if "model" in facts.table("teacher") and not fine_tune:
+        return NextStep(
+            words="Fine-tune the teacher on your rows first, or name a better one in [teacher].",
+            commands=(_again(facts, (key, 1), suffix="fine-tuned-teacher"),),
+        )
     if not isinstance(epochs, int) or epochs < 1:
         return NextStep(words="Take a better teacher: name another in [teacher].")
-    key = "teacher.fine_tune.epochs"
     return NextStep(
         words=f"Train the teacher for {2 * epochs} epochs, or on more rows.",
         commands=(_again(facts, (key, 2 * epochs), suffix="longer-teacher"),),

@@ -50,6 +50,8 @@ def _sentence(pair: Pair, found: Conclusion) -> str:
     if found.ending in COMPARED:
         joint, told = COMPARED[found.ending]
         told += _by_little(found)
+        if found.surpassed is not None and found.ending is not Ending.HELPED:
+            return f"Training on labels only beat the teacher itself, and {told}."
         return f"The teacher is worth imitating, {joint} {told}." if found.teacher else f"{capital(told)}."
     if found.imitation is None:
         return f"The student is scored, but there is no score of its teacher in {pair.label}."
@@ -99,6 +101,8 @@ def _support(facts: RunFacts, pair: Pair, found: Conclusion) -> str:
         names = [f"{MODELS[each.model]} {formats.metric(each.value)}" for each in found.ahead]
         return f"{told}. Better than the student without having learnt anything: {', '.join(names)}."
     price = "" if found.parameters is None else f", with {_parameters(found.parameters)}"
+    if found.surpassed is not None and gain is not None:
+        told += f"; teacher {formats.metric(found.surpassed.value)}"
     unknown = "" if found.gain is not None else _no_labels_only(facts)
     return " ".join(filter(None, (f"{told}{price}.", unknown)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
 
 import attrs
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from kdkit.api.values import Interval
 from kdkit.report.page import html, markdown
+from kdkit.report.page.charts.bars import Bars
 from kdkit.report.page.document import Choice, Document, Part, Verdict
 from kdkit.report.page.dotplot import Dot, DotPlot, round_numbers
 from kdkit.report.page.tables import Cell, Row, Table
@@ -154,3 +156,14 @@ def test_in_a_browser_nothing_is_cut_off_pale_or_without_a_name(browser, page_fi
         assert overflow(page) == 0
         ratio, text = contrast(page)
         assert ratio >= 4.5, text
+
+
+def test_a_layer_whose_loss_overflows_has_a_bar_and_leaves_the_axis_alone():
+    def drawn(loss):
+        svg = Bars(title="x", x_label="layer", y_label="nats", values=(0.5, loss, 0.2), kept=(0,)).svg(key="k")
+        return svg, re.findall(r">([^<>\n]+)</text>", svg)
+
+    without, overflows = drawn(None), drawn(math.inf)
+    assert overflows == drawn(math.nan)
+    assert overflows[1] == without[1] == ["0", "1", "2", "layer", "0.2", "0.5", "nats"], "the same axis"
+    assert len(overflows[0]) > len(without[0]), "and one more bar"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 from kdkit.report.page.charts.svg import COLOURS, WIDTH, bare, styled, to_svg
@@ -10,7 +12,9 @@ from kdkit.system.wording import visible
 
 @attrs.frozen(kw_only=True)
 class Bars:
-    """Numbers as upright bars, on an axis in powers of ten; what is 0 or less has no bar.
+    """Numbers as upright bars, on an axis in powers of ten.
+
+    What is 0 or less has no bar; the bar of what is not finite, such as a loss that overflows, reaches the top.
 
     Attributes:
         title: What stands over it.
@@ -34,13 +38,15 @@ class Bars:
 
             figure = Figure(figsize=(WIDTH, 2.6))
             axes = figure.add_axes((0.17, 0.185, 0.81, 0.775))
-            shown = {place: value for place, value in enumerate(self.values) if value is not None and value > 0}
+            given = {place: value for place, value in enumerate(self.values) if value is not None}
+            shown = {place: value for place, value in given.items() if math.isfinite(value) and value > 0}
             low = min(shown.values(), default=0.1)
+            bottom, top = low / 1.8, 1.4 * max(shown.values(), default=1.0)
+            shown |= {place: top for place, value in given.items() if not math.isfinite(value)}
             axes.set_yscale("log")
             for place, value in shown.items():
                 colour = COLOURS["student" if place in self.kept else "muted"]
                 axes.bar(place, value, color=colour, alpha=1.0 if place in self.kept else 0.45, width=0.75)
-            bottom, top = low / 1.8, 1.4 * max(shown.values(), default=1.0)
             axes.set_ylim(bottom, top)
             axes.set_xlim(-0.7, len(self.values) - 0.3)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))

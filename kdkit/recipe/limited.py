@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from kdkit import plugins as plugin_loading
@@ -11,10 +12,15 @@ from kdkit.errors import UsageError
 from kdkit.plugins.fields import options_of
 from kdkit.recipe.defaults import former_batch_size
 from kdkit.recipe.document import read_document, with_overrides
+from kdkit.recipe.sections import SWEEP
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+
+
+ROWS = (("training", "rows"), ("teacher", "fine_tune", "rows"))
+"""What says how many of the rows a training has."""
 
 
 def limited(recipe: str | os.PathLike[str], overrides: Sequence[str], limit: int) -> tuple[str, ...]:
@@ -44,7 +50,7 @@ def limited(recipe: str | os.PathLike[str], overrides: Sequence[str], limit: int
     keys = [f"{split}_rows" for split in SPLITS if f"{split}_rows" in known]
     if "train_rows" not in keys:
         raise UsageError(f'the data set "{component}" has no option train_rows, so --limit cannot shorten it')
-    found = {f"data.{key}": limit for key in keys if not 0 < _whole(data.get(key)) <= limit}
+    found: dict[str, object] = {f"data.{key}": limit for key in keys if not 0 < _whole(data.get(key)) <= limit}
     for section, content in (("training", table.get("training")), ("teacher.fine_tune", _fine_tune(table))):
         if not isinstance(content, dict):
             continue
@@ -53,6 +59,10 @@ def limited(recipe: str | os.PathLike[str], overrides: Sequence[str], limit: int
         batch = _whole(content.get("batch_size")) or default
         if batch > limit // 4:
             found[f"{section}.batch_size"] = max(1, limit // 4)
+    sweep = table.get(SWEEP)
+    for key in ("grid", "zip", "points") if isinstance(sweep, dict) else ():
+        if (fewer := _within(sweep.get(key), (), limit)) != sweep.get(key):
+            found[f"{SWEEP}.{key}"] = _inline(fewer)
     name = table.get("name", path.stem if path is not None else "recipe")
     return (*overrides, *(f"{key}={value}" for key, value in found.items()), f'name="{name}-limit-{limit}"')
 
@@ -60,6 +70,22 @@ def limited(recipe: str | os.PathLike[str], overrides: Sequence[str], limit: int
 def _fine_tune(table: dict[str, object]) -> object:
     teacher = table.get("teacher")
     return teacher.get("fine_tune") if isinstance(teacher, dict) else None
+
+
+def _within(value: object, path: tuple[str, ...], limit: int) -> object:
+    """What a sweep varies, with numbers of rows of at most the limit."""
+    if isinstance(value, dict):
+        return {key: _within(each, (*path, *key.split(".")), limit) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_within(each, path, limit) for each in value]
+    return min(_whole(value), limit) if path in ROWS else value
+
+
+def _inline(value: object) -> str:
+    """A value on one line of TOML."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)} = {_inline(each)}' for key, each in value.items())}}}"
+    return f"[{', '.join(map(_inline, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
 def _whole(value: object) -> int:

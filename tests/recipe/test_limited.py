@@ -8,6 +8,7 @@ import tomli_w
 from kdkit.errors import UsageError
 from kdkit.recipe import load_recipe
 from kdkit.recipe.limited import limited
+from kdkit.sweeps.reading import load_sweep
 
 
 def recipe(tmp_path, **changes):
@@ -28,6 +29,22 @@ def test_each_split_has_so_many_rows_at_most_and_the_run_another_name(tmp_path):
     assert (found.data.train_rows, found.data.validation_rows, found.data.test_rows) == (40, 40, 7)
     assert (found.training.rows, found.training.batch_size, found.teacher.fine_tune.batch_size) == (0, 2, 10)
     assert (found.name, found.seed) == ("some-limit-40", 3)
+
+
+@pytest.mark.parametrize(
+    "varied",
+    [
+        {"grid": {"training.rows": [20, 40, 1000], "loss.divergence": ["forward-kl"]}},
+        {"points": [{"training.rows": 20}, {"training": {"rows": 1000}, "loss.alpha": 0.5}]},
+    ],
+    ids=["grid", "points"],
+)
+def test_a_sweep_over_rows_has_none_beyond_the_limit(tmp_path, varied):
+    path = recipe(tmp_path)
+    path.write_text(path.read_text() + tomli_w.dumps({"sweep": varied}))
+    sweep = load_sweep(path, limited(path, [], 40))
+    assert [trial.recipe.training.rows for trial in sweep.trials] == [20, 40]
+    assert {trial.recipe.data.train_rows for trial in sweep.trials} == {40}
 
 
 def test_shipped_recipes_can_be_limited():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import sys
 import traceback
 from difflib import get_close_matches
@@ -45,6 +46,20 @@ VERBS = {
     "plugins": "List plugins; show a component's options; begin a plugin.",
     "doctor": "Look at this machine and installation, and at a recipe's models.",
 }
+MEANT = {
+    "run": ("train", "distill", "distil", "fit", "start", "resume", "continue"),
+    "predict": ("generate", "infer", "inference", "test"),
+    "report": ("eval", "evaluate", "compare", "results", "score"),
+    "recipes validate": ("validate", "check", "lint"),
+    "recipes list": ("list", "ls"),
+    "recipes show": ("show", "cat"),
+    "init": ("new", "create", "setup"),
+    "codec bench": ("bench", "benchmark"),
+    "doctor": ("env", "info", "status"),
+    "--version": ("version",),
+    "--help": ("help",),
+}
+"""Words that other programs have for verbs."""
 TOGETHER = {"run"}
 """The verbs that several processes run together."""
 
@@ -72,9 +87,8 @@ class LazyGroup(click.RichGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The verb to run, imported now."""
-        near = get_close_matches(args[0], VERBS, n=1) if args and args[0] not in VERBS else []
-        if near:
-            ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            ctx.fail(f"No such command '{args[0]}'. {_verb_meant(args[0])}")
         name, command, rest = super().resolve_command(ctx, args)
         if name not in TOGETHER and started().size > 1:
             ctx.fail(
@@ -82,6 +96,15 @@ class LazyGroup(click.RichGroup):
                 f"use only kdkit {' and kdkit '.join(sorted(TOGETHER))}"
             )
         return name, command.load() if isinstance(command, Verb) else command, rest
+
+
+def _verb_meant(word: str) -> str:
+    """What a word that is no verb may have meant, else the verbs."""
+    near = next((verb for verb, words in MEANT.items() if word in words), None)
+    if near is None and (Path(word).is_file() or word.endswith(".toml")):
+        near = f"run {word}"
+    near = near or next(iter(get_close_matches(word, VERBS, n=1)), None)
+    return f"Did you mean '{near}'?" if near else f"The commands are {', '.join(VERBS)}."
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -164,7 +187,30 @@ def _run(arguments: Sequence[str] | None, own: Started) -> int:
 def _wrong_usage(error: click.ClickException) -> str:
     context: click.Context | None = getattr(error, "ctx", None)
     hint = f" (see {context.command_path} --help)" if context is not None else ""
-    return (_no_option(error) if isinstance(error, click.NoSuchOption) else error.format_message()) + hint
+    if isinstance(error, click.NoSuchOption):
+        return f"{_no_option(error)}{hint}"
+    return f"{_in_words(error)}{hint}"
+
+
+def _in_words(error: click.ClickException) -> str:
+    """What click says, but for what it says in symbols, and with what may be meant by a surplus argument."""
+    message, kind = error.format_message(), getattr(getattr(error, "param", None), "type", None)
+    number = re.search(r": '?(.+?)'? is not (?:in the range|a valid integer)", message)
+    if isinstance(kind, click.IntRange) and number and kind.min is not None:
+        return f"{message[: number.start()]}: must be a whole number, at least {kind.min}, is {number[1]}."
+    if message.endswith("requires an argument."):
+        return f"{message.removesuffix('.')}: KEY=VALUE." if message.startswith("Option '-o'") else message
+    surplus = re.search(r"Got unexpected extra arguments? \((\S+?)[ )]", message)
+    context: click.Context | None = getattr(error, "ctx", None)
+    if surplus and context is not None:
+        takes = " and ".join(each.make_metavar(context) for each in context.command.params if _is_argument(each))
+        meant = f" Did you mean '-o {surplus[1]}'?" if "=" in surplus[1] else f" It takes {takes or 'no argument'}."
+        return f"{message}.{meant}"
+    return message
+
+
+def _is_argument(param: click.Parameter) -> bool:
+    return param.param_type_name == "argument"
 
 
 def _no_option(error: click.NoSuchOption) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import rich_click as click
 
 from kdkit.cli.cache_facts import caches_at, facts, is_finished, manifest_of, numbers, size_of, summary_of, with_state
+from kdkit.cli.groups import Group
 from kdkit.cli.output import print_json, say
 from kdkit.cli.places import folder_of, folders_of, place_of, url_of
 from kdkit.errors import DamagedData
@@ -20,7 +21,7 @@ _PLACE = click.argument("folder", type=place_of, metavar="FOLDER")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group("cache")
+@click.group("cache", cls=Group)
 def command() -> None:
     """Inspect logit caches; verify, merge, repair and convert them; fetch them from and push them to URLs."""
 

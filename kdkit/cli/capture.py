@@ -40,13 +40,15 @@ def command(
     loaded = load_recipe(recipe, overrides)
     from kdkit.cli.output import print_json
     from kdkit.logits.cache import Part
+
+    share = Part.parse(part)
     from kdkit.pipeline.capture_part import capture_part
     from kdkit.system.devices import flushing_denormals
     from kdkit.system.files import size_text
     from kdkit.system.wording import plural
 
     with flushing_denormals():
-        told = capture_part(loaded, Part.parse(part), run_dir, fresh=fresh, progress=progress.for_stderr())
+        told = capture_part(loaded, share, run_dir, fresh=fresh, progress=progress.for_stderr())
     if as_json:
         names = ("cache", "identity", "tokenizer", "codec", "records", "tokens", "bytes", "bytes_per_token")
         print_json({"part": part, **{name: getattr(told, name) for name in names}})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from kdkit.cli.groups import Group
 from kdkit.cli.output import say
 from kdkit.cli.places import place_of
 from kdkit.errors import UsageError
@@ -41,7 +42,7 @@ class _Temperatures(click.ParamType):  # type: ignore[type-arg]  # generic in so
         return numbers
 
 
-@click.group("codec")
+@click.group("codec", cls=Group)
 def command() -> None:
     """Compare logit codecs."""
 

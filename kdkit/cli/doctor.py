@@ -27,7 +27,6 @@ def command(recipe: str | None, overrides: tuple[str, ...], *, as_json: bool) ->
     It loads no weights. The exit code is 1 if something is wrong.
     """
     from kdkit import plugins as plugin_loading
-    from kdkit.pipeline import diagnosis
     from kdkit.sweeps.reading import load_any
     from kdkit.sweeps.trials import Sweep
 
@@ -36,6 +35,8 @@ def command(recipe: str | None, overrides: tuple[str, ...], *, as_json: bool) ->
     plugins = plugin_loading.load()
     loaded = load_any(recipe, overrides, plugins=plugins) if recipe is not None else None
     base = loaded.base if isinstance(loaded, Sweep) else loaded
+    from kdkit.pipeline import diagnosis  # with torch, which a wrong recipe is told without
+
     found = list(diagnosis.of_machine(plugins, Path("runs"), base.store.dir if base is not None else ""))
     if base is not None:
         found += diagnosis.of_recipe(base)

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from kdkit.cli.output import say
+from kdkit.cli.plan import plan_with_rows, print_planned
 from kdkit.errors import UsageError
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from kdkit.pipeline.beginning.looking import Columns, Looked
+    from kdkit.pipeline.plan import Plan
+    from kdkit.pipeline.shown_rows import ShownRows
 
+SHOWN = 3
+"""Rows that are shown as the models read them."""
 _KINDS = {"encoder-decoder": False, "decoder-only": True}
 
 
@@ -53,12 +58,15 @@ def command(
     written.
     """
     from kdkit.data.row_forms import check_columns
-    from kdkit.pipeline.beginning import choosing, writing
     from kdkit.pipeline.beginning.looking import Columns, look
 
     place = output if output is not None else Path(f"{_name_of(file)}.toml")
     if place.exists() and not force:
         raise UsageError(f"{place} is there already; give another --output, or write over it with --force")
+    if not place.parent.is_dir():
+        raise UsageError(
+            f"{place} cannot be written: there is no folder {place.parent}; make it first, or give another --output"
+        )
     looked = look(file)
     given = Columns(source=source, target=target, text=text, messages=messages)
     if given.options():
@@ -69,14 +77,19 @@ def command(
         if columns.is_guessed and not yes and asks():
             columns = _asked(columns)
     looked.check(columns)
+    from kdkit.pipeline.beginning import choosing, writing  # with torch, which a mistake is told without
+
     chosen = choosing.choose_models(
         looked, columns, teacher=teacher, student=student, joined=_KINDS[kind] if kind is not None else None
     )
     lengths = choosing.measure(looked, columns, chosen)
     recipe = writing.recipe_text(looked, columns, chosen, lengths, name=place.stem)
+    _told(looked, columns)
+    planned = _planned(recipe, place.stem)
     _write(place, recipe)
-    _told(looked, columns, place)
-    _planned(place)
+    say(f"wrote {place}\n")
+    print_planned(*planned)
+    say(f"\nnext: kdkit run {place}")
 
 
 def asks() -> bool:
@@ -109,18 +122,17 @@ def _write(place: Path, recipe: str) -> None:
         raise UsageError(f"{place} cannot be written: {error.strerror}") from error
 
 
-def _told(looked: Looked, columns: Columns, place: Path) -> None:
+def _told(looked: Looked, columns: Columns) -> None:
     named = ", ".join(f"{name} {value}" for name, value in columns.options().items())
     guessed = " (guessed: change them if they are others)" if columns.is_guessed else ""
     say(f"{looked.path}: {looked.rows_in_words}; {named}{guessed}")
     if looked.broken:
         say(f"{plural(looked.broken, 'broken row')}: a run refuses the file unless data.skip_broken = true")
-    say(f"wrote {place}\n")
 
 
-def _planned(place: Path) -> None:
-    """The rows as the models read them, and the plan, as `kdkit plan` prints both."""
-    from kdkit.cli.plan import command as plan
+def _planned(text: str, name: str) -> tuple[Plan, ShownRows | None]:
+    """The plan and the rows as the models read them, before the recipe is written: what a plan refuses is not kept."""
+    from kdkit.recipe import load_recipe
+    from kdkit.system.parsing import parse_toml
 
-    plan.main([str(place), "--show", "3"], standalone_mode=False)
-    say(f"\nnext: kdkit run {place}")
+    return plan_with_rows(load_recipe({"name": name, **parse_toml(text)}), None, SHOWN)

@@ -44,17 +44,22 @@ def command(
     if isinstance(loaded, Sweep):
         _plan_sweep(loaded, run_dir, as_json=as_json, show=show)
         return
-    plan, rows = _planned(loaded, run_dir, show)
+    plan, rows = plan_with_rows(loaded, run_dir, show)
     if as_json:
         print_json({**plans.as_json(plan), **_as_json(rows)})
     else:
-        _print_plan(plan)
-        say(f"run folder {plan.run_dir}, shared store {plan.store}")
-        _print_room(plan)
-        _print_rows(rows)
+        print_planned(plan, rows)
 
 
-def _planned(recipe: Recipe, run_dir: Path | None, count: int) -> tuple[Plan, ShownRows | None]:
+def print_planned(plan: Plan, rows: ShownRows | None) -> None:
+    """A plan, and rows as the models read them where there are any."""
+    _print_plan(plan)
+    say(f"run folder {plan.run_dir}, shared store {plan.store}")
+    _print_room(plan)
+    _print_rows(rows)
+
+
+def plan_with_rows(recipe: Recipe, run_dir: Path | None, count: int) -> tuple[Plan, ShownRows | None]:
     """The plan, and so many rows to look at, None where none are asked for; the data are read once for both."""
     import functools
 
@@ -127,7 +132,7 @@ def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool, show: int)
         first = next((trial for trial in trials if trial.recipe.loss.needs_teacher), trials[0])
         # Before the sweep has begun there is no folder of a trial; a run beside it has the same store.
         place = trial_folder(folder, first.id) if is_sweep(folder) else folder.with_name(first.id)
-        plan, looked_at = _planned(first.recipe, place, show if shown is None else 0)
+        plan, looked_at = plan_with_rows(first.recipe, place, show if shown is None else 0)
         shown = shown or looked_at
         planned.append((trials, plan))
     if as_json:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from kdkit import plugins as plugin_loading
+from kdkit.cli.groups import Group
 from kdkit.cli.output import print_json, print_table, say
 from kdkit.errors import PluginError
 from kdkit.plugins.checks import number, show
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from kdkit.plugins.fields import Option
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """List plugins; show a component's options; begin a plugin."""
 

@@ -9,9 +9,11 @@ import rich_click as click
 
 from kdkit import plugins as plugin_loading
 from kdkit import recipe as recipes
+from kdkit.cli.groups import Group
 from kdkit.cli.output import print_json, print_table, say, to_json
 from kdkit.errors import RecipeError, UsageError
 from kdkit.recipe.compatibility import check_parts
+from kdkit.recipe.placing import placing
 from kdkit.sweeps.reading import load_any
 from kdkit.system.reading import read_text
 
@@ -28,7 +30,7 @@ overrides_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """List, show and check recipes."""
 
@@ -91,7 +93,8 @@ def validate(files: tuple[str, ...], overrides: tuple[str, ...], *, as_json: boo
 def _check_fits(loaded: recipes.Recipe | Sweep) -> None:
     """Refuse parts that do not fit each other, as far as it shows without models and rows."""
     for each in [loaded] if isinstance(loaded, recipes.Recipe) else [trial.recipe for trial in loaded.trials]:
-        check_parts(each)
+        with placing(each):
+            check_parts(each)
 
 
 @command.command("schema")

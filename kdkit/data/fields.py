@@ -244,11 +244,18 @@ class RowReader:
             for name in names if option not in self._optional else ():
                 if name not in seen:
                     near = get_close_matches(name, seen, n=1)
-                    guess = f' (did you mean "{near[0]}"?)' if near else ""
+                    guess = f' (did you mean "{near[0]}"?)' if near else _delimiter(seen)
                     raise UsageError(
                         f'{option} names the field "{name}", which no row of {path} has{guess}; '
                         f"its fields are {', '.join(name[:FIELD_SHOWN] for name in sorted(seen)[:FIELDS_SHOWN])}"
                     )
+
+
+def _delimiter(names: Collection[str]) -> str:
+    """What separates the columns of a table that seems to have one, as a hint; else empty."""
+    only = next(iter(names)) if len(names) == 1 else ""
+    found = next((each for each in ";\t|" if each in only), None)
+    return f" (set data.delimiter = {json.dumps(found)}?)" if found else ""
 
 
 def require_rows(corpus: Corpus, *, train: str, validation: str) -> Corpus:

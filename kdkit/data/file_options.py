@@ -11,6 +11,7 @@ from attrs import validators
 from kdkit.api.options import option
 from kdkit.api.values import SPLITS, Origin
 from kdkit.data.files import files_of
+from kdkit.data.jsonlines import open_lines
 from kdkit.data.row_options import Part, RowOptions
 from kdkit.errors import UsageError
 from kdkit.system.files import user_path
@@ -66,6 +67,17 @@ class FileOptions(RowOptions):
     def mix(self) -> Sequence[float]:
         """`shares`."""
         return self.shares
+
+    def check_inputs(self) -> None:
+        """Refuse files that are not there, before anything heavy is imported.
+
+        Raises:
+            MissingInput: Names the first, and the option.
+        """
+        for split in SPLITS:
+            for part in self.parts(split) if self.has(split) else ():
+                if not is_url(part.name):
+                    open_lines(user_path(part.name), option=split, name=part.name).close()
 
     def origins(self) -> Sequence[Origin]:
         """Each folder or URL that the files lie in, with the licence that a README.md there names."""

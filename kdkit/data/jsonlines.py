@@ -97,7 +97,7 @@ def open_lines(
                 "path of a file with rows"
             ) from None
         raise MissingInput(
-            f"there is no file {path}{_near(file)}; give {option} the path of a file with rows"
+            f"there is no file {path}{near_file(file)}; give {option} the path of a file with rows"
         ) from None
     except NotRegular as error:
         raise MissingInput(f"{path} is {error.what}; {option} takes a regular file with rows") from error
@@ -105,7 +105,18 @@ def open_lines(
         raise MissingInput(f"{path} cannot be read ({error.strerror}); {option} takes a file with rows") from error
 
 
-def _near(file: Path) -> str:
+_JSON_KINDS = {
+    int: "a number",
+    float: "a number",
+    str: "a text",
+    list: "a list",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def near_file(file: Path) -> str:
+    """` (did you mean ...?)` where a file beside one that is not there has a similar name; else empty."""
     beside = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
     found = get_close_matches(file.name, beside, n=1, cutoff=0.8)
     return f" (did you mean {file.with_name(found[0])}?)" if found else ""
@@ -208,7 +219,7 @@ def parsed_row(text: bytes) -> dict[str, Any]:
     except Beyond as error:
         raise Broken(error.column, error.what, error.line) from None
     if not isinstance(row, dict):
-        raise Broken(1, f"it is a {type(row).__name__}")
+        raise Broken(1, f"it is {_JSON_KINDS[type(row)]}")
     found = _SURROGATE.search(text)
     if found is not None and not _is_text(row):
         raise _broken_at(text, found.start(), "it holds half a surrogate pair, which is not a character")

@@ -84,6 +84,8 @@ def check_columns(options: FormColumns) -> None:
     if given == ["source and target"] and not (options.source and options.target):
         missing, there = ("target", "source") if options.source else ("source", "target")
         raise UsageError(f"{there} is given, and {missing} is not; give both")
+    if options.source and options.source == options.target:
+        raise UsageError(f'source and target are both "{options.source}", so a model would copy; correct one of them')
 
 
 def check_form(options: RowFields) -> None:

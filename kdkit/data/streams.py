@@ -65,10 +65,21 @@ def require_streamed(stream: Stream, *, train: str, validation: str) -> Iterator
         yield each
     for split, origin in (("train", train), ("validation", validation)):
         if split not in seen:
-            raise UsageError(no_rows("training" if split == "train" else split, origin, merged(drops)))
+            is_held_out = split == "train" and train in validation and bool(seen)
+            name = "training" if split == "train" else split
+            raise UsageError(no_rows(name, origin, merged(drops), is_held_out=is_held_out))
 
 
-def no_rows(name: str, origin: str, drops: Sequence[Drop]) -> str:
-    """The sentence for a part without a row."""
-    why = "; ".join(f"{drop.count} dropped because {drop.reason} ({', '.join(drop.first)})" for drop in drops)
-    return f"{origin} has no usable {name} row: {why or 'it is empty'}"
+def no_rows(name: str, origin: str, drops: Sequence[Drop], *, is_held_out: bool = False) -> str:
+    """The sentence for a part without a row.
+
+    Args:
+        name: The part.
+        origin: Where its rows come from.
+        drops: What was left out.
+        is_held_out: Whether all rows that came are held out for other parts.
+    """
+    reasons = [f"{drop.count} dropped because {drop.reason} ({', '.join(drop.first)})" for drop in drops]
+    if is_held_out:
+        reasons.append("the rows that it has are held out, so lower validation_share, or give more rows")
+    return f"{origin} has no usable {name} row: {'; '.join(reasons) or 'it is empty'}"

@@ -12,6 +12,7 @@ from kdkit.logits.cache.manifest import MANIFEST
 from kdkit.pipeline.open_teachers import open_teacher
 from kdkit.pipeline.run import do_all, open_here
 from kdkit.pipeline.stages import capture, stages_of
+from kdkit.recipe.placing import placed
 from kdkit.runs.stage import Stage
 from kdkit.runs.stage_facts import Captured, PartCaptured
 from kdkit.system.digests import digest_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from kdkit.system.progress import Progress
 
 
+@placed
 def capture_part(
     recipe: Recipe,
     part: Part,

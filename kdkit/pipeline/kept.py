@@ -13,6 +13,7 @@ import attrs
 
 from kdkit import plugins
 from kdkit.api.interfaces import KeyedSource
+from kdkit.recipe.placing import placing
 from kdkit.runs.facts_table import as_facts
 from kdkit.system.digests import digest_of
 from kdkit.system.reading import read_bytes
@@ -30,7 +31,8 @@ def rows_key(recipe: Recipe) -> str | None:
     source = recipe.data
     if not isinstance(source, KeyedSource):
         return None
-    found = source.inputs()
+    with placing(recipe, "data"):
+        found = source.inputs()
     if found is None:
         return None
     prompts = ["prompts"] if recipe.writing is not None else []  # then rows without a target are among them

@@ -12,6 +12,7 @@ from kdkit.api.values import SPLITS
 from kdkit.pipeline.kept import finished_plan_key, plan_key, rows_key
 from kdkit.pipeline.stages import stages_of
 from kdkit.recipe.inputs import check_inputs, read_rows
+from kdkit.recipe.placing import placed
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import check_folders
 from kdkit.runs.record import check_recipe, read_record
@@ -63,6 +64,7 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
+@placed
 def make_plan(
     recipe: Recipe, run_dir: Path | None, progress: Progress, read: Callable[[], Corpus] | None = None
 ) -> Plan:

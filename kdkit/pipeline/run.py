@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kdkit import plugins
 from kdkit.evaluation.record import read_report
 from kdkit.pipeline.stages import stages_of
+from kdkit.recipe.placing import placed
 from kdkit.report.closing.outcome import RunReport
 from kdkit.runs import tracking
 from kdkit.runs.folders import LOCK, check_folders
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from kdkit.system.progress import Progress
 
 
+@placed
 def run(
     recipe: Recipe,
     run_dir: str | PathLike[str] | None = None,

@@ -159,11 +159,25 @@ class Plugins:
             return self.entries[kind, name]
         if (kind, name) in self.contested:
             raise PluginError(_choice(self.contested[kind, name], self.loaded))
-        near = get_close_matches(name, self.names(kind), n=1)
+        meant = [each for each in self.names(kind) if name.lower() in _MEANT.get(each, ())]
+        near = meant or get_close_matches(name, self.names(kind), n=1)
         hint = f'; did you mean "{near[0]}"?' if near else f"; available: {', '.join(self.names(kind)) or 'none'}"
         broken = "".join(f"; plugin {failure.plugin} failed to load ({failure.cause})" for failure in self.failures)
         disabled = f"; {DISABLE} disables {', '.join(self.disabled)}" if self.disabled else ""
         raise PluginError(f'unknown {SINGULAR[kind]} "{name}"{hint}{broken}{disabled}')
+
+
+_MEANT: Mapping[str, Sequence[str]] = {
+    "table": ("csv", "tsv", "parquet", "arrow", "feather", "excel", "xlsx"),
+    "jsonl": ("json", "jsonlines", "ndjson"),
+    "hf-dataset": ("hf", "hub", "huggingface", "datasets"),
+    "hf-seq2seq": ("t5", "bart", "seq2seq", "encoder-decoder"),
+    "hf-causal": ("gpt", "gpt2", "llama", "causal", "causal-lm", "decoder-only", "transformers"),
+    "u8-lz4": ("int8", "u8", "lz4"),
+    "kd": ("kl", "kld", "distillation", "forward-kl"),
+    "text": ("accuracy", "exact_match", "f1", "em"),
+}
+"""Other words for built-in components."""
 
 
 @attrs.define

@@ -73,7 +73,8 @@ class Structurer:
     def component(self, kind: str, table: Any, path: KeyPath, default_name: str | None = None) -> tuple[str, Any]:
         """The component that a table names, and its name."""
         if not isinstance(table, Mapping):
-            return "", self._wrong(path, f"must be a table, is {show(table)}")
+            meant = f"; write {dotted(path)}.name = {show(table)}" if isinstance(table, str) else ""
+            return "", self._wrong(path, f"must be a table, is {show(table)}{meant}")
         name = table.get("name", default_name)
         if name is None:
             known = ", ".join(self.plugins.names(kind))

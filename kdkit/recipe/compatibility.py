@@ -69,8 +69,9 @@ def _check_same_kind(recipe: Recipe) -> None:
     teacher, student = recipe.teacher.model_kind, recipe.student.model_kind
     if teacher is not None and teacher.name != student.name:
         raise UsageError(
-            f'teacher "{recipe.names["teacher"]}" is {teacher.name} and student "{recipe.names["student"]}" is '
-            f"{student.name}, so they read rows as different tokens; use two models of one kind"
+            f'teacher.name is "{recipe.names["teacher"]}" ({teacher.name}) and student.name is '
+            f'"{recipe.names["student"]}" ({student.name}), so they read rows as different tokens; use two models of '
+            "one kind"
         )
 
 
@@ -155,7 +156,7 @@ def _check_states(recipe: Recipe) -> None:
     loss = recipe.loss
     if isinstance(loss, FeatureLoss) and loss.needs_states and not isinstance(recipe.codec, HeadCodec):
         raise UsageError(
-            f'this loss compares hidden states, but the codec "{recipe.names["codec"]}" does not keep the '
+            f'loss.features compares hidden states, but the codec "{recipe.names["codec"]}" does not keep the '
             'teacher\'s; set codec.name = "subspace", or leave loss.features out'
         )
 
@@ -184,8 +185,8 @@ def _check_samples(recipe: Recipe) -> None:
         return
     if not (isinstance(loss, SampledLoss) and loss.takes_samples):
         raise UsageError(
-            f'the codec "{recipe.names["codec"]}" keeps samples of the teacher\'s distributions, which bias '
-            'this loss; set loss.divergence = "forward-kl" if the loss has it, or use another codec'
+            f'codec.name is "{recipe.names["codec"]}", which keeps samples of the teacher\'s distributions, and they '
+            'bias this loss; set loss.divergence = "forward-kl" if the loss has it, or use another codec'
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +18,10 @@ from kdkit.recipe.positions import positions
 from kdkit.recipe.sections import COMPONENT_SECTIONS
 from kdkit.recipe.spelling import parsed_key, toml_value
 from kdkit.recipe.stored import FORMAT, apart, read_stored
+from kdkit.recipe.syntax import syntax_error
 from kdkit.system.parsing import Beyond, check_value, parse_toml
 from kdkit.system.reading import read_text
+from kdkit.system.url import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _LARGEST = 2**22
 """Bytes of a recipe."""
 _NOT_INHERITED = ("name", "description")
+_IN_FOLDERS = ("recipe.toml", "sweep.toml")
+"""The recipe in the folder of a run, of a sweep."""
 
 
 @attrs.frozen(order=True)
@@ -124,7 +127,10 @@ def find_recipe(recipe: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        raise MissingInput(f'"{path}" is a folder, not a recipe; give the file in it')
+        within = next((f": {path / name}" for name in _IN_FOLDERS if (path / name).is_file()), "")
+        raise MissingInput(f'"{path}" is a folder, not a recipe; give the file in it{within}')
+    if is_url(str(recipe)):
+        raise MissingInput(f'"{recipe}" is a URL, not a recipe; download it and give the file')
     known = shipped.recipes()
     if str(recipe) in known:
         return known[str(recipe)]
@@ -205,23 +211,13 @@ def _parse(path: Path, read: Callable[[str], tuple[dict[str, Any], int | None]] 
     try:
         table, number = read(text)
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError([_syntax_error(path, text, str(error))]) from error
+        raise RecipeError([syntax_error(path, text, str(error))]) from error
     except Beyond as error:
         raise RecipeError([f"{path}:{error.line}:{error.column}: {error.what}"]) from error
     except ValueError as error:
         raise RecipeError([f"{path}:1:1: {error}"]) from error
     places = {key: Place(str(path), *position) for key, position in positions(text).items()}
     return Document(table=table, places=places, start=Place(str(path), 1, 1), said_format=number)
-
-
-def _syntax_error(path: Path, text: str, message: str) -> str:
-    match = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", message, re.DOTALL)
-    if match is None:
-        return f"{path}:1:1: is not valid TOML: {message}"
-    sentence, line, column = match.groups()
-    lines = text.split("\n")
-    at = f"{line}:{column}" if line else f"{len(lines)}:{len(lines[-1]) + 1}"
-    return f"{path}:{at}: is not valid TOML: {sentence[:1].lower()}{sentence[1:]}"
 
 
 def _extended(document: Document, folder: Path, chain: tuple[Path, ...]) -> Document:

@@ -131,7 +131,8 @@ def explained(asked: str, plugins: Plugins, settings: Settings | None = None) ->
     found = next(filter(None, chosen), None)
     if found is not None:
         return found
-    near = get_close_matches(asked, [*by_name, *(each.path for each in known)], n=1)
+    near = get_close_matches(asked, SECTIONS, n=1, cutoff=0.8)
+    near = near or get_close_matches(asked, [*by_name, *(each.path for each in known)], n=1)
     hint = f'; did you mean "{near[0]}"?' if near else f"; the sections are {', '.join(SECTIONS)}"
     where = f' of the components of "{settings.recipe.name}"' if settings is not None else ""
     raise UsageError(f'there is no option "{asked}"{where}{hint}')

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kdkit.api.interfaces import FetchedSource, InputChecker, PromptSource, StreamedSource
 from kdkit.errors import MissingInput, UsageError
 from kdkit.recipe.compatibility import check_kinds, check_parts
+from kdkit.recipe.placing import placing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,15 +61,19 @@ def load_rows(recipe: Recipe, progress: Progress) -> Corpus:
         UsageError: There are no training or no validation rows, or two rows have one id; or the models cannot read such
             rows.
     """
-    check_kinds(recipe)
-    from kdkit.data.given import checked_corpus, read_stream  # with NumPy
+    source = recipe.data
+    with placing(recipe, "data"):
+        if isinstance(source, InputChecker):
+            source.check_inputs()
+        check_kinds(recipe)
+        from kdkit.data.given import checked_corpus, read_stream  # with NumPy
 
-    owner, source = f'data set "{recipe.names["data"]}"', recipe.data
-    if recipe.writing is not None and isinstance(source, PromptSource):
-        return read_stream(source.stream_prompts(progress), owner=owner, to_write=True)
-    if isinstance(source, StreamedSource):
-        return read_stream(source.stream(progress), owner=owner)
-    return checked_corpus(source.load(progress), owner=owner)
+        owner = f'data set "{recipe.names["data"]}"'
+        if recipe.writing is not None and isinstance(source, PromptSource):
+            return read_stream(source.stream_prompts(progress), owner=owner, to_write=True)
+        if isinstance(source, StreamedSource):
+            return read_stream(source.stream(progress), owner=owner)
+        return checked_corpus(source.load(progress), owner=owner)
 
 
 @contextmanager

@@ -60,7 +60,8 @@ def limited(recipe: str | os.PathLike[str], overrides: Sequence[str], limit: int
         if batch > limit // 4:
             found[f"{section}.batch_size"] = max(1, limit // 4)
     sweep = table.get(SWEEP)
-    for key in ("grid", "zip", "points") if isinstance(sweep, dict) else ():
+    sweep = sweep if isinstance(sweep, dict) else {}
+    for key in ("grid", "zip", "points"):
         if (fewer := _within(sweep.get(key), (), limit)) != sweep.get(key):
             found[f"{SWEEP}.{key}"] = _inline(fewer)
     name = table.get("name", path.stem if path is not None else "recipe")

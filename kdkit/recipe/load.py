@@ -152,7 +152,14 @@ def structured(document: Document, path: Path | None, structurer: Structurer) ->
         return {"name": name, **as_table(preamble), **made}
 
     return Recipe(
-        name=name, **fields, **sections, names=names, resolved=tables(table_of), digested=tables(digested), path=path
+        name=name,
+        **fields,
+        **sections,
+        names=names,
+        resolved=tables(table_of),
+        digested=tables(digested),
+        path=path,
+        places=document.places,
     )
 
 
@@ -200,7 +207,12 @@ def _check_monitors(sections: Mapping[str, Any], structurer: Structurer) -> None
     for path, options in trainings.items():
         if options is None or options is WRONG or options.best_by in _MONITORS:
             continue
-        if evaluation.suite_of(options.best_by) is None:
+        suite = evaluation.suite_of(options.best_by)
+        meant = [] if suite is None else [m for m in _metrics_of(suite) if m.lower() == options.best_by.lower()]
+        if meant and options.best_by not in meant:
+            sentence = f'is "{options.best_by}"; did you mean "{meant[0]}"?'
+            structurer.problems.append(((*path, "best_by"), sentence))
+        elif suite is None:
             metrics = [metric for suite in suites for metric in _metrics_of(suite)]
             meant = [metric for metric in metrics if metric.partition(".")[2] == options.best_by]
             hint = f'; did you mean "{meant[0]}"?' if meant else did_you_mean(options.best_by, [*_MONITORS, *metrics])

@@ -109,6 +109,7 @@ class Recipe(Preamble):
         resolved: The recipe as tables with every default filled in; what is None is left out.
         digested: The same as digests cover it: without the options that have their neutral value.
         path: The file it was read from, if any.
+        places: Where its keys stand, by their paths.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Recipe(Preamble):
     resolved: Mapping[str, Any] = attrs.field(repr=False)
     digested: Mapping[str, Any] = attrs.field(repr=False)
     path: Path | None = attrs.field(default=None, eq=False)
+    places: Mapping[tuple[str | int, ...], object] = attrs.field(factory=dict, repr=False, eq=False)
 
     @property
     def digest(self) -> str:

@@ -22,7 +22,10 @@ def recipes() -> dict[str, Path]:
 def near(path: Path) -> str:
     """A hint for a recipe that does not exist: a file beside it or a shipped recipe with a similar name."""
     beside = [str(other) for other in sorted(path.parent.glob("*.toml"))] if path.parent.is_dir() else []
-    found = get_close_matches(str(path), beside, n=1, cutoff=0.75) or get_close_matches(path.stem, recipes(), n=1)
+    same = [other for other in beside if other.lower() in {str(path).lower(), f"{path}.toml".lower()}]
+    found = (
+        same or get_close_matches(str(path), beside, n=1, cutoff=0.75) or get_close_matches(path.stem, recipes(), n=1)
+    )
     if found:
         return f'; did you mean "{found[0]}"?'
     return f"; shipped recipes: {', '.join(recipes())}" if recipes() else ""

@@ -56,6 +56,38 @@ _SAMPLING = {"do_sample", "typical_p", "min_p", "epsilon_cutoff", "eta_cutoff"}
 _MEANT = {alias: name for name, aliases in _ALIASES.items() for alias in aliases}
 
 
+_SECTION_MEANT: Mapping[str, Sequence[str]] = {
+    "data": ("dataset", "datasets"),
+    "evaluation": ("eval", "metrics"),
+    "generation": ("generate", "decoding", "sampling"),
+    "loss": ("distillation", "kd"),
+    "store": ("cache",),
+    "teacher": ("model", "teacher_model"),
+    "student": ("student_model",),
+    "training": ("train", "trainer", "optimizer", "optim"),
+    "tokens": ("tokenizer", "limits"),
+    "track": ("logging", "tracker", "tracking"),
+}
+
+
+def _special(key: str, known: Sequence[str]) -> str:
+    """What is said of a key that is, or stands for, something of another kind; else empty."""
+    if "extends" in known:
+        return _section_meant(key)
+    if key in SECTIONS:
+        return f"; it is a section of a recipe: write [{key}]"
+    if key in _SAMPLING and "beams" in known:
+        return f"; texts are drawn where temperature is above 0; available: {', '.join(known)}"
+    return ""
+
+
+def _section_meant(key: str) -> str:
+    """`; did you mean "training"?` where an unknown key of a recipe is another word for a section; else empty."""
+    meant = next((name for name, words in _SECTION_MEANT.items() if key.lower() in words), None)
+    meant = meant or next(iter(get_close_matches(key, SECTIONS, n=1, cutoff=0.8)), None)
+    return f'; did you mean "{meant}"?' if meant else ""
+
+
 def suggestion(key: str, known: Sequence[str], options: Mapping[str, Sequence[str]]) -> str:
     """`; did you mean ...?`, or the known names.
 
@@ -64,8 +96,8 @@ def suggestion(key: str, known: Sequence[str], options: Mapping[str, Sequence[st
         known: What stands where it was looked for.
         options: Every option of the recipe's sections: its name to the paths that it has.
     """
-    if key in _SAMPLING and "beams" in known:
-        return f"; texts are drawn where temperature is above 0; available: {', '.join(known)}"
+    if special := _special(key, known):
+        return special
     here = _MEANT.get(key)
     if here in known:
         return f'; did you mean "{here}"?'

@@ -65,7 +65,8 @@ def test_a_csv_of_pairs_becomes_a_recipe_that_is_planned(tmp_path):
         table.writerows(pairs())
     said = init("sums.csv")
     assert load_recipe("sums.toml").training.batch_size == 2
-    assert said.startswith("sums.csv: 60 rows; source question, target answer\nwrote sums.toml\n")
+    assert said.startswith("sums.csv: 60 rows; source question, target answer\n")
+    assert "\nwrote sums.toml\n" in said
     assert "</s>]]" in said
     assert said.endswith("next: kdkit run sums.toml\n")
     recipe = load_recipe("sums.toml")
@@ -125,12 +126,22 @@ def test_a_terminal_is_asked_what_cannot_be_told(tmp_path, monkeypatch):
     ],
 )
 def test_mistakes_are_answered_with_what_to_do(tmp_path, arguments, error, what):
-    write(tmp_path / "r.jsonl", [{"a": "x", "b": "y", "c": "z"}] * 3)
+    write(tmp_path / "r.jsonl", [{"a": "x", "b": "y", "c": "z"}] * 12)
     write(tmp_path / "empty.jsonl", [])
     write(tmp_path / "within.json", [{"version": 1, "data": [{"a": "x", "b": "y"}]}])
     with pytest.raises(error) as found:
         init(*arguments)
     assert what in str(found.value)
+
+
+def test_a_recipe_that_no_run_could_begin_with_is_not_written(tmp_path):
+    """The same command can be given again, once the rows are mended."""
+    (tmp_path / "r.jsonl").write_text(json.dumps({"text": "a"}) + "\n{\n" + (json.dumps({"text": "b"}) + "\n") * 20)
+    with pytest.raises(
+        UsageError, match=r"^r\.jsonl:2:\d+: this line is not a JSON object: its object ends on a later line"
+    ):
+        init("r.jsonl")
+    assert not (tmp_path / "r.toml").exists()
 
 
 def test_a_folder_of_the_library_datasets_keeps_its_splits(tmp_path):

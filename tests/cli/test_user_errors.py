@@ -395,7 +395,7 @@ WAYS = [
         r'r\.toml:\d+:1: training\.best_by: must be one of loss, hard, soft, text\.exact_match, text\.f1, text\.similarity, is "assertions\.f1"; the suites are listed in \[evaluation\]',
         prepare=changed('best_by = "loss"', 'best_by = "assertions.f1"'),
     ),
-    Way("picks the best by a metric that the suite lacks", 2, r'training\.best_by = "text\.f2": .*text\.f1.*', prepare=changed('best_by = "loss"', 'best_by = "text.f2"')),
+    Way("picks the best by a metric that the suite lacks", 2, r'r\.toml:\d+:\d+: training\.best_by = "text\.f2": .*text\.f1.*', prepare=changed('best_by = "loss"', 'best_by = "text.f2"')),
     # Overrides.
     Way("overrides without a value", 2, r"-o loss\.alpha: must have the form section\.key=value", over("loss.alpha")),
     Way("overrides an unknown key", 2, r'-o loss\.alpa=1: loss\.alpa: is not an option of loss "kd"; did you mean "alpha"\?', over("loss.alpa=1")),
@@ -408,18 +408,18 @@ WAYS = [
     Way("requires a plugin that is disabled", 2, r"r\.toml:1:\d+: requires\[0\]: needs plugin kdkit-assertions, which (KDKIT_DISABLE_PLUGINS disables|is not installed: .*)", prepare=no_plugins),
     Way("requires what is no name", 2, r'r\.toml:1:\d+: requires\[0\]: must be the name of a distribution, as in .*, is "a b"', prepare=changed("[data]", 'requires = ["a b"]\n[data]')),
     # Data.
-    Way("names data that are not there", 2, r"there is no file tarin\.jsonl \(did you mean train\.jsonl\?\); give train the path of a file with rows", over("data.train=tarin.jsonl")),
-    Way("names a folder as data", 2, r"data is a folder; train takes a file; name one of that folder, or several by a pattern such as data/\*", over("data.train=data"), written("data/x", "")),
-    Way("has an empty training file", 2, r"train\.jsonl has no usable training row: it is empty", prepare=written("train.jsonl", "")),
-    Way("has an empty validation file", 2, r"valid\.jsonl has no usable validation row: it is empty", prepare=written("valid.jsonl", "\n\n")),
+    Way("names data that are not there", 2, r"-o data\.train=tarin\.jsonl: there is no file tarin\.jsonl \(did you mean train\.jsonl\?\); give train the path of a file with rows", over("data.train=tarin.jsonl")),
+    Way("names a folder as data", 2, r"-o data\.train=data: data is a folder; train takes a file; name one of that folder, or several by a pattern such as data/\*", over("data.train=data"), written("data/x", "")),
+    Way("has an empty training file", 2, r"r\.toml:\d+:\d+: train\.jsonl has no usable training row: it is empty", prepare=written("train.jsonl", "")),
+    Way("has an empty validation file", 2, r"r\.toml:\d+:\d+: valid\.jsonl has no usable validation row: it is empty", prepare=written("valid.jsonl", "\n\n")),
     Way("has a broken line", 2, r"train\.jsonl:2:\d+: this line is not a JSON object: .*skip_broken.*", prepare=written("train.jsonl", '{"text": "a", "answer": "b"}\n{"text": "a", \n')),
     Way("has a line that is no object", 2, r"train\.jsonl:1:1: this line is not a JSON object: it is a list; .*", prepare=written("train.jsonl", "[1]\n")),
     Way("has text that is no UTF-8", 2, r"train\.jsonl:1:11: this line is not a JSON object: it is not UTF-8; .*", prepare=written("train.jsonl", b'{"text": "\xff"}\n')),
-    Way("names a field that no row has", 2, r'source names the field "txt", which no row of train\.jsonl has \(did you mean "text"\?\); its fields are answer, text', over("data.source=txt")),
+    Way("names a field that no row has", 2, r'-o data\.source=txt: source names the field "txt", which no row of train\.jsonl has \(did you mean "text"\?\); its fields are answer, text', over("data.source=txt")),
     Way(
         "has rows of which none is usable",
         2,
-        r"train\.jsonl has no usable training row: 2 dropped because it has no target \(train\.jsonl:1, train\.jsonl:2\)",
+        r"r\.toml:\d+:\d+: train\.jsonl has no usable training row: 2 dropped because it has no target \(train\.jsonl:1, train\.jsonl:2\)",
         prepare=written("train.jsonl", '{"text": "a", "answer": ""}\n{"text": "a", "answer": null}\n'),
     ),
     Way("writes a template that is wrong", 2, r"r\.toml:5:1: data\.source: the template '.*' is wrong: .*", prepare=changed('source = "text"', 'source = "{text"')),
@@ -427,11 +427,11 @@ WAYS = [
     Way("has a gzip file that is cut", 4, r"train\.jsonl:1: the compressed data end early or are damaged here \(.*\); fetch the file again", prepare=written("train.jsonl", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03abc")),
     Way("asks for a batch larger than the data", 2, rf"{TRAIN_ROWS} training rows do not fill one batch of 100; lower training\.batch_size or set training\.drop_last = false", over("training.batch_size=100", "training.drop_last=true")),
     # Models and tokenizers.
-    Way("names a model folder that is not there", 2, r"teacher: there is no model folder \./model; give the path of one, or the name of a model of the hub", prepare=teacher_model(name="./model")),
-    Way("names a folder that is no model", 2, r"teacher: the tokenizer of model cannot be read \(.*\); download that folder again or, .*", prepare=teacher_model(written("model/tokenizer.json", "{}"))),
-    Way("names an empty folder as a model", 2, r"teacher: model has no tokenizer: tokenizer\.json is missing there", prepare=teacher_model(written("model/readme", ""))),
-    Way("names a file as a model", 2, r"teacher: model is a file; give the folder of a model, or a GGUF file", prepare=teacher_model(written("model", ""))),
-    Way("names a model without a tokenizer", 2, r"teacher: model has no tokenizer: tokenizer\.json is missing there.*", prepare=model_without("tokenizer*")),
+    Way("names a model folder that is not there", 2, r"r\.toml:\d+:\d+: teacher: there is no model folder \./model; give the path of one, or the name of a model of the hub", prepare=teacher_model(name="./model")),
+    Way("names a folder that is no model", 2, r"r\.toml:\d+:\d+: teacher: the tokenizer of model cannot be read \(.*\); download that folder again or, .*", prepare=teacher_model(written("model/tokenizer.json", "{}"))),
+    Way("names an empty folder as a model", 2, r"r\.toml:\d+:\d+: teacher: model has no tokenizer: tokenizer\.json is missing there", prepare=teacher_model(written("model/readme", ""))),
+    Way("names a file as a model", 2, r"r\.toml:\d+:\d+: teacher: model is a file; give the folder of a model, or a GGUF file", prepare=teacher_model(written("model", ""))),
+    Way("names a model without a tokenizer", 2, r"r\.toml:\d+:\d+: teacher: model has no tokenizer: tokenizer\.json is missing there.*", prepare=model_without("tokenizer*")),
     Way("names a model without weights", 2, r"\S*model has no weights: neither model\.safetensors nor .*", prepare=model_without("*.safetensors")),
     Way(
         "names a model whose configuration is damaged",
@@ -440,21 +440,21 @@ WAYS = [
         prepare=teacher_model(lambda user: (user.copy_model("model"), user.write("model/config.json", "{"))),
     ),
     Way(
-        "names a model whose tokenizer is damaged", 2, r"teacher: the tokenizer of model cannot be read \(.*\); download that folder again or, .*", prepare=teacher_model(lambda user: (user.copy_model("model"), user.write("model/tokenizer.json", "{")))
+        "names a model whose tokenizer is damaged", 2, r"r\.toml:\d+:\d+: teacher: the tokenizer of model cannot be read \(.*\); download that folder again or, .*", prepare=teacher_model(lambda user: (user.copy_model("model"), user.write("model/tokenizer.json", "{")))
     ),
     Way("names a model whose weights are damaged", 4, r"the weights of \S*model are damaged \(.*\); .*", prepare=teacher_model(lambda user: (user.copy_model("model"), user.write("model/model.safetensors", b"\x00" * 40)))),
     Way(
         "takes a decoder-only model as teacher",
         2,
-        r'teacher: model is a gpt2 model, not an encoder-decoder; use one such as "t5", or set name = "hf-causal"',
+        r'r\.toml:\d+:\d+: teacher: model is a gpt2 model, not an encoder-decoder; use one such as "t5", or set name = "hf-causal"',
         prepare=teacher_model(lambda user: (user.copy_model("model"), user.write("model/config.json", '{"model_type": "gpt2"}'))),
     ),
-    Way("takes a decoder-only configuration", 2, r'teacher: config is a gpt2 model, not an encoder-decoder; use one such as "t5", or set name = "hf-causal"', prepare=changed(CONFIG, 'config = { model_type = "gpt2" }')),
-    Way("misspells a field of the configuration", 2, r'teacher: config has fields that a t5 model does not have: d_modle; did you mean "d_model" for "d_modle"\?', prepare=changed("d_model", "d_modle")),
-    Way("names an unknown model type", 2, r'teacher: config\.model_type "t6" .*', prepare=changed('model_type = "t5"', 'model_type = "t6"')),
-    Way("names no model type", 2, r"teacher: config\.model_type is missing: .*", prepare=changed('model_type = "t5", ', "")),
-    Way("gives a field of the configuration a wrong type", 2, r"teacher: config .*", prepare=changed("d_model = 16", 'd_model = "big"')),
-    Way("gives fewer ids than the tokenizer has", 2, r"teacher: config\.vocab_size is 10, but the tokenizer has \d+ tokens.*", prepare=changed('model_type = "t5", ', 'model_type = "t5", vocab_size = 10, ')),
+    Way("takes a decoder-only configuration", 2, r'r\.toml:\d+:\d+: teacher: config is a gpt2 model, not an encoder-decoder; use one such as "t5", or set name = "hf-causal"', prepare=changed(CONFIG, 'config = { model_type = "gpt2" }')),
+    Way("misspells a field of the configuration", 2, r'r\.toml:\d+:\d+: teacher: config has fields that a t5 model does not have: d_modle; did you mean "d_model" for "d_modle"\?', prepare=changed("d_model", "d_modle")),
+    Way("names an unknown model type", 2, r'r\.toml:\d+:\d+: teacher: config\.model_type "t6" .*', prepare=changed('model_type = "t5"', 'model_type = "t6"')),
+    Way("names no model type", 2, r"r\.toml:\d+:\d+: teacher: config\.model_type is missing: .*", prepare=changed('model_type = "t5", ', "")),
+    Way("gives a field of the configuration a wrong type", 2, r"r\.toml:\d+:\d+: teacher: config .*", prepare=changed("d_model = 16", 'd_model = "big"')),
+    Way("gives fewer ids than the tokenizer has", 2, r"r\.toml:\d+:\d+: teacher: config\.vocab_size is 10, but the tokenizer has \d+ tokens.*", prepare=changed('model_type = "t5", ', 'model_type = "t5", vocab_size = 10, ')),
     Way("takes a teacher with fewer ids than its tokenizer", 2, r"the teacher's vocabulary has 10 entries, but its tokenizer has \d+ tokens; .*", prepare=teacher_model(lambda user: user.copy_model("model", vocab_size=10))),
     Way(
         "takes a student with fewer ids than its tokenizer",
@@ -463,9 +463,9 @@ WAYS = [
         prepare=lambda user: (user.copy_model("model", vocab_size=10), user.change(CONFIG, 'model = "teacher"'), user.copy_model("teacher"), user.change(FROM_TEACHER, 'model = "model"')),
     ),
     Way("takes a student of another tokenizer", 2, r"teacher and student have different tokenizers: id 7 is .* to the teacher \(\d+ tokens\) and .* to the student \(\d+ tokens\); .*", prepare=another_tokenizer),
-    Way("takes a layer that the teacher lacks", 2, r"student: from_teacher\.encoder_layers names layer 5, but the teacher's encoder has layers 0 to 1", prepare=changed("encoder_layers = [0]", "encoder_layers = [0, 5]")),
+    Way("takes a layer that the teacher lacks", 2, r"r\.toml:\d+:\d+: student: from_teacher\.encoder_layers names layer 5, but the teacher's encoder has layers 0 to 1", prepare=changed("encoder_layers = [0]", "encoder_layers = [0, 5]")),
     Way("takes no layer", 2, r"r\.toml:\d+:\d+: student\.from_teacher\.encoder_layers: must name at least one layer", prepare=changed("encoder_layers = [0]", "encoder_layers = []")),
-    Way("takes layers of recorded logits", 2, r"student: from_teacher needs a teacher that is a model, and this one is recorded logits; give model or config", prepare=recorded),
+    Way("takes layers of recorded logits", 2, r"r\.toml:\d+:\d+: student: from_teacher needs a teacher that is a model, and this one is recorded logits; give model or config", prepare=recorded),
     Way("records no logits", 2, r'teacher "recorded" needs a data set whose rows came with logits, such as assertion-zip, but .*', prepare=recorded_without_logits),
     Way(
         "trains until nothing is finite",
@@ -473,21 +473,21 @@ WAYS = [
         r"step \d+ of the student's training: the .* is not finite .*; lower the learning rate of this training.*",
         over("training.learning_rate=1e30", "training.max_grad_norm=0", "training.epochs=3", "training.warmup_ratio=0"),
     ),
-    Way("asks for a width of 0", 2, r"teacher: config makes a t5 model whose \S+ is empty; set every width in it above 0", prepare=changed("d_model = 16", "d_model = 0")),
-    Way("asks for a negative width", 2, r"teacher: config does not make a t5 model: .*", prepare=changed("d_model = 16", "d_model = -1")),
+    Way("asks for a width of 0", 2, r"r\.toml:\d+:\d+: teacher: config makes a t5 model whose \S+ is empty; set every width in it above 0", prepare=changed("d_model = 16", "d_model = 0")),
+    Way("asks for a negative width", 2, r"r\.toml:\d+:\d+: teacher: config does not make a t5 model: .*", prepare=changed("d_model = 16", "d_model = -1")),
     Way("asks for texts of no token", 2, r"r\.toml:\d+:1: generation\.max_new_tokens: must be at least 1, is 0", prepare=changed("max_new_tokens = 7", "max_new_tokens = 0")),
-    Way("picks the best by the soft loss where there is none", 2, r'training\.best_by = "soft", but this training has no soft loss, since it reads no teacher; set "loss" or a metric', over("loss.alpha=0", "training.best_by=soft")),
+    Way("picks the best by the soft loss where there is none", 2, r'-o training\.best_by=soft: training\.best_by = "soft", but this training has no soft loss, since it reads no teacher; set "loss" or a metric', over("loss.alpha=0", "training.best_by=soft")),
     # Machines.
-    Way("asks for a GPU where there is none", 2, r'device = "cuda", but torch finds no such device here; use device = "auto" or "cpu"', over("device=cuda"), no_gpu),
-    Way("asks for a second GPU where there is one", 2, r'device = "cuda:1", but torch finds 1 here, counted from 0; choose one of them', over("device=cuda:1"), one_gpu),
+    Way("asks for a GPU where there is none", 2, r'-o device=cuda: device = "cuda", but torch finds no such device here; use device = "auto" or "cpu"', over("device=cuda"), no_gpu),
+    Way("asks for a second GPU where there is one", 2, r'-o device=cuda:1: device = "cuda:1", but torch finds 1 here, counted from 0; choose one of them', over("device=cuda:1"), one_gpu),
     Way("has too small a disk", 2, r"the run may write [\d.]+ [KM]B below \S+, but only [\d.]+ (bytes|KB) are free there; choose a smaller codec, .*", prepare=small_disk),
     Way("has a file where the store should be", 2, r"\S*store is a file; name another folder with store\.dir or KDKIT_STORE", prepare=store_is_a_file),
     Way("names a file as the store", 2, r"\S*train\.jsonl is a file; name another folder with store\.dir or KDKIT_STORE", over("store.dir=train.jsonl")),
     Way("has a broken link where the store should be", 2, r"\S*store is a link to nowhere, which does not exist; make that folder, or name another with store\.dir or KDKIT_STORE", prepare=store_is_a_broken_link),
     Way("writes the store's URL with one slash", 2, r"file:/x looks like a URL, but store\.dir or KDKIT_STORE takes a folder; .*", over("store.dir=file:/x")),
     Way("keeps the store with a user who is not here", 2, r"~kdkit-nobody/x cannot be a path: that user has no home folder", over("store.dir=~kdkit-nobody/x")),
-    Way("has data with a user who is not here", 2, r"~kdkit-nobody/x cannot be a path: .*", over("data.train=~kdkit-nobody/x")),
-    Way("has a zero byte in a path", 2, r"'a\\x00b' cannot be a path: it holds a zero byte", prepare=changed('"train.jsonl"', '"a\\u0000b"')),
+    Way("has data with a user who is not here", 2, r"-o data\.train=~kdkit-nobody/x: ~kdkit-nobody/x cannot be a path: .*", over("data.train=~kdkit-nobody/x")),
+    Way("has a zero byte in a path", 2, r"r\.toml:\d+:\d+: 'a\\x00b' cannot be a path: it holds a zero byte", prepare=changed('"train.jsonl"', '"a\\u0000b"')),
     Way("names a run as no folder may be called", 1, r"runs/a+: File name too long; correct that and run again", over(f"name={'a' * 300}")),
     # Run folders.
     Way("names a file as the run folder", 2, r"r\.toml is a file; name another folder with --run-dir", [*RUN, "--run-dir", "r.toml"]),
@@ -633,8 +633,8 @@ WAYS = [
     Way("reports on no run", 2, r"\. is not a run folder: .*", ["report", "."]),
     Way("reports on a folder that is not there", 2, r"nowhere is not a run folder: .*", ["report", "nowhere"]),
     Way("reports on a damaged run", 4, r"runs/r/evaluation\.json .*", ["report", "runs/r"], in_run(cut("evaluation.json"))),
-    Way("asks about no cache", 2, r"there is no logit cache in \. or below it", ["cache", "info", "."]),
-    Way("verifies no cache", 2, r"there is no logit cache in nowhere or below it", ["cache", "verify", "nowhere"]),
+    Way("asks about no cache", 2, r"there is no logit cache in \. or below it; give .*", ["cache", "info", "."]),
+    Way("verifies no cache", 2, r"there is no logit cache in nowhere or below it; give .*", ["cache", "verify", "nowhere"]),
     Way("verifies a damaged cache", 4, r"1 fault in runs; run `kdkit cache repair` on runs/cache/logits/\w+: .*", ["cache", "verify", "runs"], in_run(flip_in_shard), out=r"shard-00000\.safetensors record \d+: .*\n|.*record \d+: .*\n"),
 ]
 # fmt: on
@@ -804,7 +804,7 @@ def process(user, *arguments, **environment):
 
 def test_a_user_who_is_off_line_and_names_a_model_of_the_hub(user, capsys):
     user.change(CONFIG, 'model = "kdkit-nobody/no-such-model"')
-    sentence = r'teacher: model "kdkit-nobody/no-such-model" is not a local folder, and the hub did not provide it \(.*\); give .*'
+    sentence = r'r\.toml:\d+:\d+: teacher: model "kdkit-nobody/no-such-model" is not a local folder, and the hub did not provide it \(.*\); give .*'
     way = Way("", 2, sentence)
     hub = {"HF_HUB_OFFLINE": True, "HF_HUB_CACHE": str(user.folder / "hub")}  # HF_HUB_OFFLINE=1, HF_HOME=hub
     for name, value in hub.items():

@@ -94,7 +94,7 @@ BROKEN = {
     "an array that is cut": (b'[{"a": "q"},\n{"a', UsageError, "f:2: the file ends where an object should end"),
     "an array without commas": (b'[{"a": 1} {"a": 2}]', UsageError, "f:1:11: here a comma or ] should stand"),
     "an array with a comma too many": (b'[{"a": 1},]', UsageError, "f:1:11: here an object should stand"),
-    "an array of numbers": (b'[{"a": 1},\n  7]', UsageError, "f:2:3: this element is not a JSON object: it is a int"),
+    "an array of numbers": (b'[{"a": 1},\n  7]', UsageError, "f:2:3: this element is not a JSON object: it is a number"),
     "a broken object": (b'[\n{"a": 1},\n{"a" 2}]', UsageError, "f:3:6: this element is not a JSON object"),
     "two arrays": (b'[{"a": 1}]\n[]', UsageError, "f:2:1: here the file should end"),
     "an array too deep": (b"[" * 10_000_000, UsageError, "f:1:2: here lists .* more than 200 levels"),

@@ -79,7 +79,10 @@ def test_a_teacher_and_a_student_of_two_kinds_are_refused(tmp_path):
     from kdkit.system.progress import Silent
 
     recipe = load_recipe(tiny.recipe_table(tmp_path, **changes))
-    with pytest.raises(UsageError, match='teacher "hf-causal" is decoder-only and student "hf-seq2seq" is encoder-dec'):
+    with pytest.raises(
+        UsageError,
+        match=r'teacher\.name is "hf-causal" \(decoder-only\) and student\.name is "hf-seq2seq" \(encoder-dec',
+    ):
         estimate(recipe, recipe.data.load(Silent()))
 
 

@@ -174,7 +174,7 @@ def test_a_best_by_that_names_no_suite_is_answered_with_the_metrics_that_there_a
         ("device = 'gpu'", 'r.toml:1:1: device: must be "auto", "cpu", "cuda", "cuda:N" or "mps", is "gpu"'),
         ("name = 'a/b'", 'r.toml:1:1: name: must be usable as the name of a folder, is "a/b"'),
         ("name = ''", 'r.toml:1:1: name: must be usable as the name of a folder, is ""'),
-        ("loss = 'kd'", 'r.toml:1:1: loss: must be a table, is "kd"'),
+        ("loss = 'kd'", 'r.toml:1:1: loss: must be a table, is "kd"; write loss.name = "kd"'),
         ("requires = ['kd kit']", 'r.toml:1:13: requires[0]: must be the name of a distribution, as in "kdkit-assertions>=0.1", is "kd kit"'),
         ("requires = ['no-such-thing']", "r.toml:1:13: requires[0]: needs plugin no-such-thing, which is not installed: pip install no-such-thing"),
         ("requires = ['no-such-thing>=2']", "r.toml:1:13: requires[0]: needs plugin no-such-thing, which is not installed: pip install 'no-such-thing>=2'"),
@@ -227,7 +227,7 @@ def test_a_validator_that_looks_at_several_options_is_heard_once_they_are_sound(
     [
         ("a = \nb = 1", "r.toml:1:5: is not valid TOML: invalid value"),
         ("[data]\nx = 1\nx = 2", "r.toml:3:6: is not valid TOML: cannot overwrite a value"),
-        ("x = [1,\n", "r.toml:2:1: is not valid TOML: invalid value"),
+        ("x = [1,\n", "r.toml:1:1: is not valid TOML: what begins here is not closed: invalid value"),
     ],
 )
 def test_a_fault_of_toml_is_named_with_its_place(problems, text, problem):

@@ -468,8 +468,8 @@ def test_features_follow_their_schedule_and_need_a_teacher_even_without_a_soft_l
     ("codec", "features", "said"),
     [
         ("subspace", {}, ""),
-        ("u8-lz4", {}, 'this loss compares hidden states, but the codec "u8-lz4" does not keep the teacher\'s; set codec'),
-        ("topk", {}, 'this loss compares hidden states, but the codec "topk" does not'),
+        ("u8-lz4", {}, 'loss.features compares hidden states, but the codec "u8-lz4" does not keep the teacher\'s; set codec'),
+        ("topk", {}, 'loss.features compares hidden states, but the codec "topk" does not'),
         ("topk", {"weight": 0.0}, ""),
         ("subspace", {"weight": {"epochs": [1, 0.5, 0]}}, "loss.features.weight.epochs has 3 values, but"),
     ],

@@ -106,7 +106,9 @@ class _File:
         try:
             handle = safe_open(path, framework="pt")
         except SafetensorError as error:
-            raise UsageError(f"{path} is not a safetensors file ({error})") from error
+            raise UsageError(
+                f"{path} is not a safetensors file ({error}); make one with benchmarks/real_logits.py"
+            ) from error
         return cls(path, handle, tuple(handle.keys()))  # type: ignore[no-untyped-call]  # safetensors has no type here
 
     def has(self, name: str) -> bool:

@@ -145,5 +145,8 @@ def caches_below(folder: Path) -> list[Path]:
     holders = {path.parent for pattern in (MANIFEST, "shard-*.safetensors") for path in folder.rglob(pattern)}
     found = {place.parent if place.name == QUARANTINE and place != folder else place for place in holders}
     if not found:
-        raise MissingInput(f"there is no logit cache in {folder} or below it")
+        raise MissingInput(
+            f"there is no logit cache in {folder} or below it; give the folder of one (runs/cache/logits/DIGEST), or "
+            "one above it"
+        )
     return sorted(found)

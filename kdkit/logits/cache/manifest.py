@@ -198,7 +198,9 @@ def read_manifest(folder: Path) -> Manifest:
                 "recipe again or, if the cache was repaired and its run is finished, `kdkit cache repair "
                 f"{folder} --run RUN_DIR`"
             ) from error
-        raise MissingInput(f"there is no logit cache in {folder} (no {MANIFEST})") from error
+        raise MissingInput(
+            f"there is no logit cache in {folder} (no {MANIFEST}); give the folder of one (runs/cache/logits/DIGEST)"
+        ) from error
     try:
         return Manifest.from_bytes(raw)
     except DamagedData as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,16 +11,22 @@ import attrs
 from kdkit.data import DropCount, Template, file_rows
 from kdkit.data.datasets_library import splits_of
 from kdkit.data.files import JSON
+from kdkit.data.jsonlines import near_file
 from kdkit.errors import MissingInput, UsageError
 from kdkit.system.files import user_path
+from kdkit.system.reading import open_regular
 from kdkit.system.url import is_url
-from kdkit.system.wording import first_few, plural
+from kdkit.system.wording import did_you_mean, first_few, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
+FEWEST = 10
+"""Rows of which a first recipe can be made."""
 SAMPLE = 2000
 """Rows from the beginning that are looked at."""
+_LONGEST_LINE, _SHOWN = 4096, 60
 COUNTED = 200_000
 """Rows up to which all are counted."""
 PAIRS = (
@@ -147,15 +154,22 @@ class Looked:
         return by_name[source]
 
     def check(self, columns: Columns) -> None:
-        """Refuse columns that the file does not have.
+        """Refuse columns that the file does not have, and too few rows.
 
         Raises:
-            UsageError: It lacks one.
+            UsageError: It lacks one, or has too few rows.
         """
         templates, there = [Template.parse(value) for value in columns.options().values()], self.columns
         for field in (field for template in templates for field in template.fields):
             if field.partition(".")[0] not in there:
-                raise UsageError(f"{self.path} has no column {field}; it has {first_few(there)}")
+                raise UsageError(
+                    f"{self.path} has no column {field}{did_you_mean(field, there)}; it has {first_few(there)}"
+                )
+        if self.count < FEWEST:
+            raise UsageError(
+                f"{self.path} has {plural(self.count, 'row')}, and a first recipe needs at least {FEWEST}: some train, "
+                "and some are held out"
+            )
 
 
 def look(path: str) -> Looked:
@@ -169,7 +183,9 @@ def look(path: str) -> Looked:
     if not is_url(path) and place.is_dir():
         return _folder(path)
     if not is_url(path) and not place.exists():
-        raise MissingInput(f"{path} is not there; give a file of rows or a folder")
+        raise MissingInput(f"{path} is not there{near_file(place)}; give a file of rows or a folder")
+    if place.suffix == ".txt" and not is_url(path):
+        _refuse_prose(place, path)
     try:
         return _file(path, "jsonl", lambda skip: file_rows(path, formats=JSON, skip=skip, option="the data set"))
     except UsageError as not_json:
@@ -177,6 +193,17 @@ def look(path: str) -> Looked:
             return _file(path, "table", lambda skip: file_rows(path, skip=skip, option="the data set"))
         except UsageError as error:
             raise error from not_json
+
+
+def _refuse_prose(place: Path, path: str) -> None:
+    """Refuse a text that is no table and no JSON: it would be read as a table of one column."""
+    with open_regular(place) as file:
+        head = file.readline(_LONGEST_LINE).strip()
+    if not head or any(each in head for each in (b",", b";", b"\t", b"|", b"{", b"[")):
+        return
+    shown = head.decode("utf-8", "replace")[:_SHOWN]
+    example = json.dumps({"text": shown}, ensure_ascii=False)
+    raise UsageError(f"{path} is plain text; write it as JSON lines, one text a line, such as {example}")
 
 
 def _file(path: str, dataset: str, rows: Callable[[DropCount], Iterator[Any]]) -> Looked:
@@ -205,7 +232,12 @@ def _estimated(path: str, rows: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _folder(path: str) -> Looked:
-    splits = splits_of(path)
+    try:
+        splits = splits_of(path)
+    except MissingInput as error:
+        raise MissingInput(
+            f"{path} is a folder in which the library datasets finds no rows; give the file with the rows"
+        ) from error
     train = "train" if "train" in splits else next(iter(splits))
     others = {
         split: name

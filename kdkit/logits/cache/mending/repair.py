@@ -124,7 +124,7 @@ def repair(folder: Path, *, progress: Progress) -> Repaired:
         KdkitError: The disk is full; what was whole is kept.
     """
     if not folder.is_dir() or not (sealed_shards(folder) or quarantined_shards(folder) or (folder / MANIFEST).exists()):
-        raise MissingInput(f"there is no logit cache in {folder}")
+        raise MissingInput(f"there is no logit cache in {folder}; give the folder of one (runs/cache/logits/DIGEST)")
     with locked(folder):
         discard_temporaries(folder)
         inventory = Inventory.take(folder)

@@ -74,7 +74,7 @@ def facts(rows: Sequence[tuple[str, tuple[str, ...]]]) -> RenderableType:
 
 
 class Folded:
-    """Parts whose longest lines go on in the next one: rich's `print`, called by others, cuts what is too wide."""
+    """Parts whose longest lines continue in the next one: rich's `print`, called by others, cuts what is too wide."""
 
     def __init__(self, inner: RenderableType) -> None:
         self._inner = inner

@@ -13,6 +13,8 @@ from kdkit.errors import UsageError
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
     from kdkit.report.numbers.statistics import Statistics
@@ -135,9 +137,6 @@ def _report_sweep(folder: Path, *, as_json: bool) -> None:
 
 
 def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
-    from kdkit.report import comparison, summary
-    from kdkit.report.closing import several
-    from kdkit.report.parts import comparison_verdict
     from kdkit.sweeps import is_sweep, read_sweep
 
     if output.suffix == ".md":
@@ -148,7 +147,15 @@ def _compare(folders: tuple[Path, ...], output: Path, *, as_json: bool) -> None:
             runs += [trial.folder for trial in read_sweep(folder).trials if trial.status == "done"]
         else:
             runs.append(folder)
-    runs = list(dict.fromkeys(runs))
+    compare(list(dict.fromkeys(runs)), output, as_json=as_json)
+
+
+def compare(runs: Sequence[Path], output: Path, *, as_json: bool) -> None:
+    """Write a page that compares runs, and print what is in it."""
+    from kdkit.report import comparison, summary
+    from kdkit.report.closing import several
+    from kdkit.report.parts import comparison_verdict
+
     stats = comparison.write(runs, output)
     verdict = comparison_verdict.of_comparison(stats)
     if as_json:

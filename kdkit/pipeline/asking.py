@@ -59,7 +59,7 @@ class Asked:
 def ask_all(run: Run, corpus: Corpus) -> Asked:
     """Ask the models, one in memory at a time; those whose answers and texts the store has are not opened."""
     recipe, most = run.recipe, run.recipe.evaluation.rows
-    folder = student_folder(run.path)
+    folder = run.student_folder
     with closing(recipe.student.open(folder, device=run.device)) as student:  # which has the tokenizer
         tokenizer, weights = student.tokenizer, student_digest(recipe, folder)
         held_out = rows_of(corpus.held_out, tokenizer, recipe.encoding, at_most=most)
@@ -67,7 +67,7 @@ def ask_all(run: Run, corpus: Corpus) -> Asked:
         answers = {"student": questions.answers(lambda: student, name="student", weights=weights)}
         questions.write_texts(lambda: student, texts_file(run.path, "student"), name="student")
         validation = None
-        if corpus.test:
+        if corpus.test and corpus.validation:
             rows = rows_of(corpus.validation, tokenizer, recipe.encoding, at_most=most)
             picking, name = attrs.evolve(_on_labels(questions), rows=rows), "student on validation rows"
             validation = rows, picking.answers(lambda: student, name=name, weights=weights)
@@ -166,11 +166,6 @@ def _questions(run: Run, held_out: Rows) -> tuple[CachedTokens | None, Questions
     )
     ids = teacher.ids if teacher is not None else {}
     return teacher, attrs.evolve(questions, targets=targets, teacher_ids=ids, knows_teacher=teacher is not None)
-
-
-def student_folder(run_dir: Path) -> Path:
-    """The student of the best epoch."""
-    return run_dir / "student" / "best"
 
 
 def texts_file(run_dir: Path, name: str) -> Path:

@@ -112,7 +112,7 @@ def needed_rows(
     else:  # then some of the same validation rows are scored
         parts[1] = (corpus.validation, more_of(training.validation_rows, evaluation.rows))
     return EncodedRows.joined(
-        [rows_of(examples, tokenizer, encoding, at_most=at_most).encoded for examples, at_most in parts]
+        [rows_of(examples, tokenizer, encoding, at_most=at_most).encoded for examples, at_most in parts if examples]
     )
 
 

@@ -37,7 +37,7 @@ def check_compatible(recipe: Recipe, corpus: Corpus) -> None:
     _check_written(recipe, corpus)
     _check_rows(recipe, corpus)
     _check_metrics(recipe, corpus)
-    _check_headline(recipe, corpus)
+    check_headline(recipe, corpus)
 
 
 def check_parts(recipe: Recipe) -> None:
@@ -215,8 +215,12 @@ def _check_metrics(recipe: Recipe, corpus: Corpus) -> None:
             )
 
 
-def _check_headline(recipe: Recipe, corpus: Corpus) -> None:
-    """What a report is to be about is a metric, and one of which some values are better."""
+def check_headline(recipe: Recipe, corpus: Corpus) -> None:
+    """Refuse a headline that is not a metric, or of which neither more nor less is better.
+
+    Raises:
+        UsageError: It is; the message names the metrics that there are.
+    """
     evaluation, asked = recipe.evaluation, recipe.evaluation.headline
     if not asked:
         return

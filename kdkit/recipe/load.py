@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from kdkit.plugins.fields import KeyPath
     from kdkit.recipe.document import Document, Place
 
+    Check = Callable[[Mapping[str, Any], Structurer], None]
+
 _MOST_SAID = 200
 """Problems of a recipe that are listed one by one."""
 _LONGEST_KEY = 200
@@ -77,7 +79,13 @@ def load_stored(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def made_of(
-    document: Document, path: Path | None, plugins: Plugins, malformed: Sequence[str], *, is_stored: bool = False
+    document: Document,
+    path: Path | None,
+    plugins: Plugins,
+    malformed: Sequence[str],
+    *,
+    is_stored: bool = False,
+    check: Check | None = None,
 ) -> Recipe:
     """The recipe that a document is.
 
@@ -87,12 +95,13 @@ def made_of(
         plugins: What components there are.
         malformed: What is wrong with it already, said at the end.
         is_stored: Whether kdkit wrote it (see `Structurer`).
+        check: Called with the sections that were made; by default `check_monitors`.
 
     Raises:
         RecipeError: It is wrong; carries every problem.
     """
     structurer = Structurer(plugins, is_stored=is_stored)
-    made = structured(document, path, structurer)
+    made = structured(document, path, structurer, check=check)
     problems = [*said((document.place(key), key, sentence) for key, sentence in structurer.problems), *malformed]
     if problems or made is None:
         raise RecipeError(problems)
@@ -121,8 +130,10 @@ def _order(found: tuple[Place, KeyPath, str]) -> tuple[bool, Place]:
     return place.line == 0, place
 
 
-def structured(document: Document, path: Path | None, structurer: Structurer) -> Recipe | None:
-    """The recipe; None if anything is wrong, which the structurer has then noted."""
+def structured(
+    document: Document, path: Path | None, structurer: Structurer, *, check: Check | None = None
+) -> Recipe | None:
+    """The recipe; None if anything is wrong, which the structurer has then noted; see `made_of`."""
     table, problems = document.table, structurer.problems
     structurer.suggestion = lambda key, known: suggestion(key, known, all_options(table, structurer.plugins))
     preamble_keys = ["name", *attrs.fields_dict(Preamble)]
@@ -140,7 +151,7 @@ def structured(document: Document, path: Path | None, structurer: Structurer) ->
             if unmet_because:
                 problems.append((("requires", index), unmet_because))
     sections, names = sections_of(document, structurer)
-    _check_monitors(sections, structurer)
+    (check or check_monitors)(sections, structurer)
     problems[:] = [(key, HINTS.get(key, sentence)) for key, sentence in problems]
     if problems:
         return None
@@ -197,7 +208,7 @@ def sections_of(
     return made, names
 
 
-def _check_monitors(sections: Mapping[str, Any], structurer: Structurer) -> None:
+def check_monitors(sections: Mapping[str, Any], structurer: Structurer) -> None:
     """Refuse a `best_by` that is neither a loss nor a metric of a configured suite."""
     evaluation, teacher, training = (sections.get(name, WRONG) for name in ("evaluation", "teacher", "training"))
     if evaluation is WRONG:

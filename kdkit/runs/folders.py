@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RECIPE = "recipe.toml"
 LOCK = ".lock"
+STUDENT = "student/best"
+"""The student of the best epoch."""
 
 
 def check_folders(recipe: Recipe, path: Path) -> None:

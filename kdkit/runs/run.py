@@ -17,7 +17,7 @@ import attrs
 
 from kdkit.errors import KdkitError
 from kdkit.runs.facts_table import facts_in
-from kdkit.runs.folders import RECIPE
+from kdkit.runs.folders import RECIPE, STUDENT
 from kdkit.runs.record import now
 from kdkit.runs.stage_facts import DataRead, TargetsWritten, TeacherMade
 from kdkit.runs.tracking import UNTRACKED
@@ -89,6 +89,11 @@ class Run:
         """The folder of the run's teacher; None if it is not a model."""
         named = self.told(TeacherMade).folder
         return self.path / named if named is not None else None  # an absolute path stays as it is
+
+    @property
+    def student_folder(self) -> Path:
+        """The student of the best epoch."""
+        return self.path / STUDENT
 
     def read_corpus(self) -> Corpus:
         """The rows that the data stage wrote.

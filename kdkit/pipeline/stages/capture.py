@@ -44,7 +44,7 @@ def fill(run: Run) -> TeacherAsked:
         told = TeacherAsked(identity=teacher.identity, tokenizer=tokenizer_digest(teacher.tokenizer))
         if run.recipe.loss.needs_teacher:
             told = filling_of(run, teacher, corpus).fill()
-        _write_texts(run, teacher, corpus)
+        write_held_out(run, teacher, corpus)
     return told
 
 
@@ -77,7 +77,7 @@ def restore(run: Run) -> TeacherAsked:
     with open_teacher(run, corpus) as teacher:
         check_teacher(run, teacher, told)
         if not has_texts:
-            _write_texts(run, teacher, corpus)
+            write_held_out(run, teacher, corpus)
         return told if has_cache else filling_of(run, teacher, corpus).fill()
 
 
@@ -126,6 +126,14 @@ def covers(run: Run, folder: Path, told: Captured, corpus: Corpus) -> bool:
     return bool(cache.holds(keys.keys_RK).all())
 
 
+def write_held_out(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
+    """Write the teacher's texts for the held-out rows, `predictions/teacher.jsonl`."""
+    recipe = run.recipe
+    held_out = rows_of(corpus.held_out, teacher.tokenizer, recipe.encoding, at_most=recipe.evaluation.rows)
+    prompts = held_out.prompts if recipe.evaluation.wants_texts else ()
+    write_texts(run, teacher, run.path / "predictions" / "teacher.jsonl", prompts, recipe.generation, name="teacher")
+
+
 def _sentence_of_width(needed: NeededLogits, whole: int) -> str:
     """The entries left out of a teacher's logits, and the fate of a cache that has them."""
     width = needed.identity.vocab_size
@@ -137,10 +145,3 @@ def _sentence_of_width(needed: NeededLogits, whole: int) -> str:
     if is_finished(uncut):
         text += f"; {uncut}, in which an earlier kdkit kept them all, is not used and may be deleted"
     return text
-
-
-def _write_texts(run: Run, teacher: OpenTeacher, corpus: Corpus) -> None:
-    recipe = run.recipe
-    held_out = rows_of(corpus.held_out, teacher.tokenizer, recipe.encoding, at_most=recipe.evaluation.rows)
-    prompts = held_out.prompts if recipe.evaluation.wants_texts else ()
-    write_texts(run, teacher, run.path / "predictions" / "teacher.jsonl", prompts, recipe.generation, name="teacher")

@@ -42,7 +42,7 @@ def fit_together(run: Run) -> Estimate:
     found = estimate(run.recipe, corpus, run.store)
     check_space({run.path: found.student_bytes})
     check_store(run, corpus, found)
-    notes = tuple(_notes(run.recipe, corpus))
+    notes = tuple(suite_notes(run.recipe, corpus))
     if found.vocabulary is not None:
         run.progress.note(f"check: of the teacher's vocabulary {found.vocabulary.in_words}")
     for note in (*(found.doubts or ()), *notes):
@@ -50,8 +50,12 @@ def fit_together(run: Run) -> Estimate:
     return attrs.evolve(found, notes=notes or None, student_weights=student_weights(run.recipe))
 
 
-def _notes(recipe: Recipe, corpus: Corpus) -> Iterator[str]:
-    """Notes of metric suites about the rows that they will score, and about this machine."""
+def suite_notes(recipe: Recipe, corpus: Corpus) -> Iterator[str]:
+    """Notes of metric suites about the rows that they will score, and about this machine.
+
+    Raises:
+        KdkitError: A metric suite will not be able to score here.
+    """
     rows = recipe.evaluation.rows or None
     examples = [*corpus.test[:rows], *corpus.validation[:rows]]
     for named in recipe.evaluation.suites:

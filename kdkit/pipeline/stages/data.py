@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -24,11 +24,13 @@ from kdkit.store import rows as stored
 from kdkit.system.files import write_json
 
 if TYPE_CHECKING:
+    from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import Corpus, SplitName
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
     from kdkit.runs.stage import RowsPlanned
     from kdkit.runs.stage_facts import Estimate
+    from kdkit.system.progress import Progress
 
 
 def load(run: Run) -> DataRead:
@@ -41,12 +43,12 @@ def load(run: Run) -> DataRead:
     check_inputs(run.recipe)
     entry = datasets.entry_of(run.path, run.recipe.digested)
     if entry is None:
-        return _write(run, _read(run))
+        return _write(run, read(run))
     note, folder = run.progress.note, run.path / "data"
     with found_or_making(entry, what="data set", note=note, is_there=lambda: datasets.is_there(entry)) as is_there:
         if is_there:
             return from_facts(DataRead, datasets.take(entry, folder, note), where=f"the facts of {entry}")
-        told = _write(run, _read(run))
+        told = _write(run, read(run))
         datasets.put(entry, folder, as_facts(told))
         return told
 
@@ -67,20 +69,20 @@ def restore(run: Run) -> DataRead:
     names = ["report.json", *(f"{split}.jsonl" for split in SPLITS if told.rows[split])]
     if all((folder / name).exists() for name in names):
         return told
-    corpus = _read(run)
+    corpus = read(run)
     if corpora.digest(corpus) != told.digest:
         raise Mismatch(f"the data set has changed since {run.path} was made; run with --fresh to start from scratch")
     return _write(run, corpus)
 
 
-def _read(run: Run) -> Corpus:
-    """The rows, from the store where they are kept by what they depend on."""
+def read(run: Run) -> Corpus:
+    """The rows of the data set, from the store where they are kept by what they depend on."""
 
-    def read() -> Corpus:
+    def load() -> Corpus:
         return load_rows(run.recipe, run.progress)
 
     key = rows_key(run.recipe)
-    return inputs.rows(key, run.store, read, run.progress) if key is not None else read()
+    return inputs.rows(key, run.store, load, run.progress) if key is not None else load()
 
 
 def _write(run: Run, corpus: Corpus) -> DataRead:
@@ -88,20 +90,34 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
     digests = corpora.write_splits(folder, corpus)
     corpus = stored.keep(corpus, digests, run.store, run.progress)
     recipe = settled(run.recipe, corpus, run.progress)
-    tokenizer = tokenizer_of(recipe, corpus, run.store, run.progress)
+    report = account(recipe, corpus, tokenizer_of(recipe, corpus, run.store, run.progress), run.progress)
+    write_json(folder / "report.json", report)
+    outputs = ("data/test.jsonl",) if corpus.test else ()
+    return DataRead(digest=corpora.digest_of_splits(digests), rows=report["rows"], outputs=outputs)
+
+
+def account(recipe: Recipe, corpus: Corpus, tokenizer: Tokenizer, progress: Progress) -> dict[str, Any]:
+    """What `data/report.json` says of the rows; what a reader should know of it is noted too.
+
+    Args:
+        recipe: The recipe.
+        corpus: The rows.
+        tokenizer: Encodes them.
+        progress: Where it is noted.
+    """
     lengths, targets, readings = {}, {}, {}
     for split in SPLITS:
         rows_here = corpus.split(split)
         if split == "train":  # of rows without a target there is nothing to say before it is written
             rows_here = recipe.with_targets(rows_here)
         if rows_here:
-            read = stored.rows_of(rows_here, tokenizer, recipe.encoding, progress=run.progress)
-            lengths[split] = corpora.lengths(read.encoded, read.limits)
-            targets[split] = facts_of(read)
-            readings[split] = read
-    rows = {split: len(corpus.split(split)) for split in SPLITS}
+            found = stored.rows_of(rows_here, tokenizer, recipe.encoding, progress=progress)
+            lengths[split] = corpora.lengths(found.encoded, found.limits)
+            targets[split] = facts_of(found)
+            readings[split] = found
+    rows = {str(split): len(corpus.split(split)) for split in SPLITS}
     repeated = corpora.repeated_rows(corpus, is_written=recipe.writing is not None)
-    report = {
+    report: dict[str, Any] = {
         "rows": rows,
         "drops": [attrs.asdict(drop) for drop in corpus.drops],
         "lengths": lengths,
@@ -111,28 +127,24 @@ def _write(run: Run, corpus: Corpus) -> DataRead:
         "tokenizer": {split: each.as_table() for split, each in targets.items()},
         "notes": [*notes_on_reading(list(readings.values())), *notes_on(list(targets.values()), recipe.tokens)],
     }
-    write_json(folder / "report.json", report)
-    _say(run, corpus, rows, repeated)
+    _say(recipe, corpus, rows, repeated, progress)
     for note in report["notes"]:
-        run.progress.note(f"data: {note}")
-    outputs = ("data/test.jsonl",) if corpus.test else ()
-    return DataRead(
-        digest=corpora.digest_of_splits(digests),
-        rows={str(split): count for split, count in rows.items()},
-        outputs=outputs,
-    )
+        progress.note(f"data: {note}")
+    return report
 
 
-def _say(run: Run, corpus: Corpus, rows: dict[SplitName, int], repeated: dict[SplitName, int]) -> None:
+def _say(
+    recipe: Recipe, corpus: Corpus, rows: dict[str, int], repeated: dict[SplitName, int], progress: Progress
+) -> None:
     """Numbers of rows, rows left out, and reasons to doubt the scores."""
     counts = ", ".join(f"{count:,} {split}" for split, count in rows.items() if count)
-    run.progress.note(f"data: {counts} rows")
+    progress.note(f"data: {counts} rows")
     for drop in corpus.drops:
-        run.progress.note(f"data: {reason_of(drop)}")
-    also = "are also training rows" if run.recipe.writing is None else "ask what a training row asks"
+        progress.note(f"data: {reason_of(drop)}")
+    also = "are also training rows" if recipe.writing is None else "ask what a training row asks"
     for split, count in repeated.items():
         if count:
-            run.progress.note(
+            progress.note(
                 f"data: {count:,} of the {split} rows {also}, word for word: scores on them show memory as well as "
                 "skill"
             )

@@ -23,7 +23,7 @@ from kdkit.evaluation.label_texts import LabelTexts
 from kdkit.evaluation.losses import RowLoss
 from kdkit.evaluation.record import EvaluationRecord, VocabularyCost
 from kdkit.evaluation.scoring import Column
-from kdkit.pipeline.asking import ask_all, student_folder, texts_file
+from kdkit.pipeline.asking import ask_all, texts_file
 from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import BaselineMade, Estimate, Evaluated
 from kdkit.store import predictions
@@ -165,7 +165,7 @@ def _costs(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Cost]:
     """The costs of student and teacher, timed one after the other; a teacher that is not a model has none."""
     recipe, generation, device = run.recipe, run.recipe.generation, run.device
     prompts = held_out.prompts if recipe.evaluation.wants_texts else ()
-    student = student_cost(recipe.student, student_folder(run.path), prompts, generation, device=device)
+    student = student_cost(recipe.student, run.student_folder, prompts, generation, device=device)
     costs, folder = {"student": student}, run.teacher_folder
     if folder is not None:
         costs["teacher"] = teacher_cost(

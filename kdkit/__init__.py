@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kdkit.api.options import option
     from kdkit.logits.cache.reader import LogitCache
     from kdkit.losses.mixture import distillation_loss
+    from kdkit.pipeline.evaluate import evaluate
     from kdkit.pipeline.predict import predict
     from kdkit.pipeline.run import run
     from kdkit.pipeline.sweep import run_sweep
@@ -32,6 +33,7 @@ __all__ = [
     "data",
     "distillation_loss",
     "errors",
+    "evaluate",
     "hookimpl",
     "load_plugins",
     "load_recipe",
@@ -47,6 +49,7 @@ _ROOMS = {"api", "data", "errors", "losses", "testing"}
 _PLACES = {
     "LogitCache": "kdkit.logits.cache:LogitCache",
     "distillation_loss": "kdkit.losses:distillation_loss",
+    "evaluate": "kdkit.pipeline.evaluate:evaluate",
     "hookimpl": "kdkit.api.hookspecs:hookimpl",
     "load_plugins": "kdkit.plugins:load",
     "load_recipe": "kdkit.recipe:load_recipe",

@@ -41,6 +41,7 @@ VERBS = {
     "explain": "Explain an option of recipes, and say where one sets it.",
     "cache": "Inspect captured logits; verify, merge, repair and convert them.",
     "codec": "Compare codecs on real logits.",
+    "evaluate": "Score a finished run's student again, on other rows or metrics.",
     "predict": "Generate text with a distilled student.",
     "report": "Write a run's report again, or compare runs.",
     "plugins": "List plugins; show a component's options; begin a plugin.",

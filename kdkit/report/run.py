@@ -49,8 +49,8 @@ def assemble(facts: RunFacts) -> Document:
     found = conclude(facts)
     return Document(
         title=facts.name,
-        kind="distillation report",
-        description=str(facts.recipe.get("description") or ""),
+        kind="evaluation of a finished run" if facts.scored else "distillation report",
+        description=_description(facts),
         verdict=verdict.of_run(facts, found),
         warned="Not in this report:",
         warnings=facts.missing,
@@ -60,15 +60,27 @@ def assemble(facts: RunFacts) -> Document:
     )
 
 
+def _description(facts: RunFacts) -> str:
+    """What was done: for an evaluation of a finished run, of which one, and with what changed."""
+    told = str(facts.recipe.get("description") or "")
+    if not facts.scored:
+        return told
+    changes = ", ".join(map(str, facts.scored.get("overrides", ())))
+    again = f"The student of {facts.scored.get('run_dir')} scored again{f' with {changes}' if changes else ''}."
+    return f"{told} {again}".strip()
+
+
 def _parts(facts: RunFacts) -> Iterator[Part | None]:
     """The sections, in their order."""
     yield scores.of_run(facts)
     yield fine_tuning.of_run(facts)
     yield vocabulary.of_run(facts)
-    yield written.of_run(facts)
-    yield teaching.of_run(facts)
-    yield layers.of_run(facts)
+    if not facts.scored:
+        yield written.of_run(facts)
+        yield teaching.of_run(facts)
+        yield layers.of_run(facts)
     yield costs.of_run(facts.evaluation.costs)
-    yield training.of_run(facts)
+    if not facts.scored:
+        yield training.of_run(facts)
     yield examples.of_run(facts)
     yield provenance.of_run(facts)

@@ -48,6 +48,7 @@ def summary(folder: Path) -> dict[str, Any]:
     student, step = student_folder(run), next_step(run, found)
     return {
         "run_dir": str(folder),
+        **({"scored": {key: run.scored.get(key) for key in ("run_dir", "overrides")}} if run.scored else {}),
         "html": str(folder / "report.html"),
         "markdown": str(folder / "report.md"),
         "split": run.split,

@@ -6,6 +6,7 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
+import kdkit
 from kdkit import models
 from kdkit.errors import RecipeError, UsageError
 from kdkit.evaluation import record
@@ -105,6 +106,18 @@ def test_what_is_lost_is_said_by_run_record_page_and_terminal(run_dir, notes):
     assert "bits per byte of the teacher" in closing_text(run_dir)
     taken = [note.partition(": answers taken from ")[0] for note in notes.notes if ": answers taken from " in note]
     assert taken == ["trimmed teacher"], "the same model as before its fine-tuning"
+
+
+def test_its_student_is_scored_on_other_rows_with_the_ids_that_its_own_rows_left(folder, run_dir):
+    tiny.write_rows(folder / "other.jsonl", 5, 99)
+    found = kdkit.evaluate(run_dir, [f"data.validation={folder}/other.jsonl"]).run_dir
+    told, trained = record.read(found), record.read(run_dir)
+    assert (told.split, told.row_count) == ("test", 5)
+    assert (told.vocabulary.facts.kept, told.vocabulary.facts.texts) == (KEEP, 5)
+    assert told.vocabulary.before != trained.vocabulary.before
+    assert len(told.fine_tuning) == len(trained.fine_tuning) > 0
+    assert {each.metric for each in told.differences if each.than == "labels-only"} >= {"hard", "bits_per_byte"}
+    assert f"{KEEP} of {tiny.VOCAB} ids, " in closing_text(found)
 
 
 def test_a_plan_says_it_without_weights(folder, monkeypatch):

@@ -161,6 +161,12 @@ def _is_first(pair: Pair) -> bool:
 
 def _foot(facts: RunFacts, found: Conclusion, folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Labels and lines: what the student costs, where it is, how it is used, and what to do next."""
+    if facts.scored:
+        changes = [f"-o {each}" for each in facts.scored.get("overrides", ())]
+        yield (
+            "scored",
+            (f"{facts.scored.get('run_dir')} again, {facts.evaluation.row_count} {facts.split} rows", *changes),
+        )
     if trimmed := vocabulary.in_short(facts):
         yield "vocabulary", trimmed
     if tuned := fine_tuning.in_short(facts):

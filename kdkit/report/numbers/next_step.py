@@ -32,8 +32,8 @@ class NextStep:
 
 
 def next_step(facts: RunFacts, found: Conclusion) -> NextStep | None:
-    """The step that a run's ending asks for; None where nothing was scored."""
-    match found.ending:
+    """The step that a run's ending asks for; None where nothing was scored, or a finished run was scored again."""
+    match Ending.UNSCORED if facts.scored else found.ending:
         case Ending.UNSCORED:
             return None
         case Ending.TEACHER_NOT_WORTH_IT:

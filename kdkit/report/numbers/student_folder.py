@@ -34,13 +34,15 @@ class StudentFolder:
 
 def student_folder(facts: RunFacts) -> StudentFolder | None:
     """The folder of the student that a run kept; None where it is not there."""
-    if facts.path is None or not (facts.path / BEST).is_dir():
+    told = facts.scored.get("run_dir")
+    run, there = (Path(told), Path(told)) if isinstance(told, str) else (run_dir(facts), facts.path)
+    if there is None or not (there / BEST).is_dir():
         return None
-    path = (run_dir(facts) / BEST).as_posix()
-    card = facts.path / BEST / CARD_FILE
+    path = (run / BEST).as_posix()
+    card = there / BEST / CARD_FILE
     return StudentFolder(
         path=path,
-        predict=f"kdkit predict {shlex.quote(str(run_dir(facts)))} --input rows.jsonl",
+        predict=f"kdkit predict {shlex.quote(str(run))} --input rows.jsonl",
         code=code_of(read_text(card, errors="replace"), folder=path) if card.is_file() else "",
     )
 

@@ -18,7 +18,8 @@ from kdkit.system.reading import read_text
 from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
 
     from kdkit.report.numbers.configurations import Configuration
     from kdkit.report.page.document import Block
@@ -30,7 +31,11 @@ def of_run(facts: RunFacts) -> Part:
     """A run's settings, times and versions, and its recipe."""
     told = facts.run.get("run_dir")
     run_dir = Path(told) if isinstance(told, str) else None
-    again = repeat(run_dir, facts.folder, "recipe.toml", facts.recipe_text) if facts.recipe_text else []
+    again: list[Block] = []
+    if facts.scored:
+        again = [*_scored_again(facts.scored, run_dir, facts.recipe_text)]
+    elif facts.recipe_text:
+        again = repeat(run_dir, facts.folder, "recipe.toml", facts.recipe_text)
     return Part(key="origin", title="What was run", blocks=(*again, setup.sections(facts)))
 
 
@@ -89,6 +94,16 @@ def repeat(run_dir: Path | None, name: str, recipe: str, text: str) -> list[Bloc
         Listing(title="The command", text=command, language="sh"),
         *([listing] if text else []),
     ]
+
+
+def _scored_again(scored: Mapping[str, Any], folder: Path | None, text: str) -> Iterator[Block]:
+    """The command that scores a finished run again, and the recipe with what was changed."""
+    changes = [word for each in scored.get("overrides", ()) for word in ("-o", each)]
+    output = ["--output", str(folder), "--fresh"] if folder is not None else []
+    words = ("kdkit", "evaluate", str(scored.get("run_dir")), *changes, *output)
+    yield "To repeat it, from where it was run:"
+    yield Listing(title="The command", text=" ".join(map(shlex.quote, words)), language="sh")
+    yield Listing(title="The recipe (recipe.toml)", text=text.rstrip("\n"), language="toml", folded=True)
 
 
 def _versions(configurations: Iterable[Configuration]) -> list[Items]:

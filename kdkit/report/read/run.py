@@ -14,6 +14,7 @@ from kdkit.evaluation import record
 from kdkit.report.read import rows
 from kdkit.report.read.files import as_table, json_of, lines_of, object_of, recipe_of, text_of
 from kdkit.runs.folders import LOCK
+from kdkit.runs.rescoring import SCORED
 from kdkit.runs.stage import STAGE_NAMES
 from kdkit.system.locks import is_held
 from kdkit.system.reading import count_lines
@@ -77,6 +78,11 @@ class RunFacts:
         return {**entry, **as_table(entry.get("facts"))}
 
     @property
+    def scored(self) -> Mapping[str, Any]:
+        """Which run an evaluation of a finished run scored, and what was changed; empty for a run."""
+        return as_table(self.run.get(SCORED))
+
+    @property
     def name(self) -> str:
         """The recipe's name, else the folder's."""
         return str(self.run.get("name") or self.recipe.get("name") or self.folder)
@@ -118,7 +124,7 @@ def read_run(folder: Path) -> RunFacts:
         recipe_text=recipe_text,
         run=run,
         data=json_of(folder / "data" / "report.json", "The account of the data", missing),
-        metrics=_metrics(folder / "metrics.jsonl", missing),
+        metrics=() if SCORED in run else _metrics(folder / "metrics.jsonl", missing),
         split=found.split,
         evaluation=found,
         rows=rows.rows_of(folder, found.split, missing),

@@ -1,0 +1,1 @@
+"""A finished run's student scored again, without any training: `kdkit evaluate`."""

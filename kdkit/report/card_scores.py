@@ -11,6 +11,7 @@ from kdkit.report.page.formats import interval, metric
 from kdkit.runs.model_card import CARD_FILE, with_scores
 from kdkit.system.files import write_atomically
 from kdkit.system.reading import read_text
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,9 +52,9 @@ def _rows(scores: Sequence[Score], headline: str) -> list[dict[str, Score]]:
 
 def _section(facts: RunFacts, rows: Sequence[dict[str, Score]]) -> str:
     models = [model for model in SHOWN if any(model in row for row in rows)]
-    count = max(row["student"].count for row in rows)
+    count = plural(max(row["student"].count for row in rows), facts.scored_in)
     lines = [
-        f"On {count:,} rows of the {facts.split} split, against the ground truth, with 95 % intervals.",
+        f"On {count} of the {facts.split} split, against the ground truth, with 95 % intervals.",
         "",
         f"| metric | {' | '.join(MODELS[model] for model in models)} |",
         "|---" * (len(models) + 1) + "|",

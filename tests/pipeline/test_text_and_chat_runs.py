@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 
 import pytest
@@ -63,6 +64,9 @@ def test_a_run_learns_blocks_and_turns(folder, tmp_path, form, limits):
     assert {row["id"] for row in rows_in(run / "predictions" / "student.jsonl")} == {row["id"] for row in parts}
     assert all(row["id"].startswith(f"{row['document']}#") for row in parts)
     card = (run / "student" / "best" / "README.md").read_text()
+    scored_in = "blocks" if form == "texts" else "turns"
+    assert re.search(rf"^On \d+ {scored_in} of the validation split, against", card, re.MULTILINE)
+    assert re.search(rf"\d+ validation {scored_in}\b", (run / "report.md").read_text())
     if form == "texts":
         assert "It was trained on texts, in blocks of 12 tokens." in card
         assert json.loads((run / "data" / "report.json").read_text())["lengths"]["train"]["target"]["at_limit"] == 0

@@ -121,7 +121,7 @@ def _less(pair: Pair) -> str:
 def _scope(facts: RunFacts, pair: Pair) -> str:
     """What the intervals are of, and how many rows the models were trained on where these are not all."""
     assert pair.student is not None
-    rows = plural(pair.student.count, f"{facts.split} row")
+    rows = plural(pair.student.count, f"{facts.split} {facts.scored_in}")
     return f"Intervals cover the {rows} of this one run, not other seeds. {_trained_on(facts, pair)}".strip()
 
 
@@ -142,8 +142,9 @@ def _trained_on(facts: RunFacts, pair: Pair) -> str:
 def _measured(facts: RunFacts, pair: Pair) -> str:
     assert pair.student is not None
     assert is_known(pair.student)
-    rows = plural(pair.student.count, f"{facts.split} row")
-    return f"{pair.name} is measured against the true answers of {rows}, and differences are taken row by row."
+    rows = plural(pair.student.count, f"{facts.split} {facts.scored_in}")
+    one = facts.scored_in
+    return f"{pair.name} is measured against the true answers of {rows}, and differences are taken {one} by {one}."
 
 
 def _selection(facts: RunFacts, pair: Pair) -> str:

@@ -88,6 +88,12 @@ class RunFacts:
         return str(self.run.get("name") or self.recipe.get("name") or self.folder)
 
     @property
+    def scored_in(self) -> str:
+        """What is scored one by one: rows, the blocks of texts, or the assistant's turns in conversations."""
+        data = self.table("data")
+        return "block" if data.get("text") else "turn" if data.get("messages") else "row"
+
+    @property
     def seed(self) -> int:
         """The recipe's seed."""
         seed = self.recipe.get("seed")

@@ -26,13 +26,25 @@ if TYPE_CHECKING:
     help="Print so many training rows as the models read them, their labels marked, and counts of all rows: labels, "
     "stops, cuts.",
 )  # fmt: skip
+@click.option(
+    "--time", "timed", is_flag=True,
+    help="Estimate as well how long each stage will take: by the last such run on this machine, else by a trial of a "
+    "few steps, which loads the models.",
+)  # fmt: skip
 def command(
-    recipe: str, overrides: tuple[str, ...], run_dir: Path | None, *, limit: int | None, as_json: bool, show: int
+    recipe: str,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    *,
+    limit: int | None,
+    as_json: bool,
+    show: int,
+    timed: bool,
 ) -> None:
     """Show what `kdkit run RECIPE` would do: which stages are done, tokens, and bytes against free disk space.
 
-    It reads the data and the tokenizers, and loads no weights. Of a sweep it says which trials there are, and plans one
-    for each teacher and codec.
+    It reads the data and the tokenizers, and without --time loads no weights. Of a sweep it says which trials there
+    are, and plans one for each teacher and codec.
     """
     from kdkit.sweeps.reading import load_any
     from kdkit.sweeps.trials import Sweep
@@ -42,9 +54,9 @@ def command(
     from kdkit.pipeline import plan as plans
 
     if isinstance(loaded, Sweep):
-        _plan_sweep(loaded, run_dir, as_json=as_json, show=show)
+        _plan_sweep(loaded, run_dir, as_json=as_json, show=show, timed=timed)
         return
-    plan, rows = plan_with_rows(loaded, run_dir, show)
+    plan, rows = plan_with_rows(loaded, run_dir, show, timed=timed)
     if as_json:
         print_json({**plans.as_json(plan), **_as_json(rows)})
     else:
@@ -59,8 +71,10 @@ def print_planned(plan: Plan, rows: ShownRows | None) -> None:
     _print_rows(rows)
 
 
-def plan_with_rows(recipe: Recipe, run_dir: Path | None, count: int) -> tuple[Plan, ShownRows | None]:
-    """The plan, and so many rows to look at, None where none are asked for; the data are read once for both."""
+def plan_with_rows(
+    recipe: Recipe, run_dir: Path | None, count: int, *, timed: bool = False
+) -> tuple[Plan, ShownRows | None]:
+    """The plan, and so many rows to look at, None where none are asked for; the data are read once for all."""
     import functools
 
     from kdkit.pipeline import plan as plans
@@ -69,6 +83,10 @@ def plan_with_rows(recipe: Recipe, run_dir: Path | None, count: int) -> tuple[Pl
     shown = progress.for_stderr()
     read = functools.cache(functools.partial(plans.corpus_of, recipe, run_dir, shown))
     plan = plans.make_plan(recipe, run_dir, shown, read)
+    if timed:
+        from kdkit.pipeline.plan_time import with_times
+
+        plan = with_times(plan, recipe, read, shown)
     if not count:
         return plan, None
     from kdkit.pipeline.shown_rows import shown_rows
@@ -92,18 +110,23 @@ def _print_rows(rows: ShownRows | None) -> None:
 def _print_plan(plan: Plan) -> None:
     from kdkit.cli.output import print_table
     from kdkit.system.files import size_text
+    from kdkit.system.progress import clock
 
     rows = [
         (
             stage.name,
             "done" if stage.done else "to do",
+            *((clock(stage.seconds) if stage.seconds is not None else "",) if plan.timed_by else ()),
             stage.work,
             f"{stage.tokens:,}" if stage.tokens else "",
             size_text(stage.bytes) if stage.bytes else "",
         )
         for stage in plan.stages
     ]
-    print_table(("stage", "state", "work", "tokens", "at most"), rows)
+    time = ("time",) if plan.timed_by else ()
+    print_table(("stage", "state", *time, "work", "tokens", "at most"), rows)
+    if plan.seconds is not None:
+        say(f"about {clock(plan.seconds)} to do: an estimate, by {plan.timed_by}")
     for note in plan.notes:
         say(f"note: {note}")
 
@@ -116,7 +139,7 @@ def _print_room(plan: Plan) -> None:
     say(f"still to write: at most {size_text(plan.bytes)}; free: {size_text(free)}: {verdict}")
 
 
-def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool, show: int) -> None:
+def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool, show: int, timed: bool) -> None:
     """The number of trials, and the plan of one trial for each teacher and codec."""
     from kdkit.cli.output import print_json
     from kdkit.pipeline import plan as plans
@@ -132,7 +155,7 @@ def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool, show: int)
         first = next((trial for trial in trials if trial.recipe.loss.needs_teacher), trials[0])
         # Before the sweep has begun there is no folder of a trial; a run beside it has the same store.
         place = trial_folder(folder, first.id) if is_sweep(folder) else folder.with_name(first.id)
-        plan, looked_at = plan_with_rows(first.recipe, place, show if shown is None else 0)
+        plan, looked_at = plan_with_rows(first.recipe, place, show if shown is None else 0, timed=timed)
         shown = shown or looked_at
         planned.append((trials, plan))
     if as_json:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kdkit.api.options import Generation
     from kdkit.api.values import Corpus, EncodedExample
     from kdkit.evaluation.timing import Generate, Timing
+    from kdkit.system.progress import Progress
 
 
 @contextmanager
@@ -38,7 +39,13 @@ def closing(model: TextModel) -> Iterator[TextModel]:
 
 
 def student_cost(
-    student: Student, folder: Path, prompts: Sequence[EncodedExample], generation: Generation, *, device: str
+    student: Student,
+    folder: Path,
+    prompts: Sequence[EncodedExample],
+    generation: Generation,
+    *,
+    device: str,
+    progress: Progress | None = None,
 ) -> Cost:
     """What a student costs: opened again, so that its memory is seen.
 
@@ -48,6 +55,7 @@ def student_cost(
         prompts: What it writes for while it is timed; without any it is not.
         generation: How.
         device: Where it is opened.
+        progress: Where it is shown, if anywhere.
     """
     gc.collect()  # what its training left is none of it
     parameters = 0
@@ -59,7 +67,7 @@ def student_cost(
             parameters = models.count_parameters(model.module)
             yield lambda rows: predict(model, rows, generation, device=device)
 
-    timing = measure(opened, prompts, batch_size=generation.batch_size, device=device)
+    timing = measure(opened, prompts, batch_size=generation.batch_size, device=device, progress=progress)
     return _cost(timing, folder, parameters, generation)
 
 
@@ -72,6 +80,7 @@ def teacher_cost(
     data: DataSource,
     corpus: Corpus,
     device: str,
+    progress: Progress | None = None,
 ) -> Cost:
     """What a teacher that is a model costs; to be timed right after the student, on the same rows."""
     parameters = 0
@@ -85,7 +94,7 @@ def teacher_cost(
             parameters = kind.size_of(config).parameters
             yield lambda rows: model.generate(rows, generation)
 
-    timing = measure(opened, prompts, batch_size=generation.batch_size, device=device)
+    timing = measure(opened, prompts, batch_size=generation.batch_size, device=device, progress=progress)
     return _cost(timing, folder, parameters, generation)
 
 

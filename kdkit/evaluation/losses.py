@@ -194,6 +194,8 @@ class Validator:
             batch_size=self.batch_size,
             together=self.together,
             team=self.team,
+            progress=self.progress,
+            name="validate",
         )
         values = loss_means(losses, self.together)
         named = self.suite

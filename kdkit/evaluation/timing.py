@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 import attrs
 import torch
 
+from kdkit.system.progress import Silent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from kdkit.api.values import EncodedExample, Prediction
+    from kdkit.system.progress import Progress
 
     Generate = Callable[[Sequence[EncodedExample]], Iterator[Prediction]]
 
@@ -53,6 +56,7 @@ def measure(
     *,
     batch_size: int,
     device: str,
+    progress: Progress | None = None,
 ) -> Timing:
     """Time a model on some of the rows, and find its peak memory.
 
@@ -61,6 +65,7 @@ def measure(
         rows: All rows that were predicted; of none the model is opened, and nothing measured.
         batch_size: Rows a batch.
         device: Where it is.
+        progress: Where it is shown that texts are timed, if anywhere.
     """
     meter = _Meter.on(device)
     with opened() as generate:
@@ -69,7 +74,9 @@ def measure(
         batches = spread(rows, BATCHES * batch_size)
         for _ in generate(batches[:batch_size]):
             pass
-        per_sample = seconds_per_sample(batches, generate)
+        with (progress or Silent()).task("time texts", total=len(batches), unit="rows") as task:
+            per_sample = seconds_per_sample(batches, generate)
+            task.advance(len(batches))
         alone = seconds_alone(spread(rows, ALONE), generate) if per_sample else []
         meter.clear()
         for _ in generate(batches[:batch_size]):

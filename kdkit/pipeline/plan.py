@@ -37,10 +37,12 @@ class PlannedStage(Planned):
     Attributes:
         name: Its name.
         done: Whether the run folder holds its result.
+        seconds: How long it will take; None where nothing tells, or nobody asked.
     """
 
     name: str
     done: bool
+    seconds: float | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -54,6 +56,7 @@ class Plan:
         bytes: What the stages that are not done write at most.
         free: Free bytes on the run folder's and the store's disk.
         notes: Which rows are left out, and what the models will not learn, or learn wrong: a sentence each.
+        timed_by: By what the times of its stages are estimated, in words; "" where they are not.
     """
 
     run_dir: Path
@@ -62,6 +65,13 @@ class Plan:
     bytes: int
     free: dict[str, int]
     notes: tuple[str, ...] = ()
+    timed_by: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the stages will take that are not done; None where of one of them nothing tells."""
+        left = [stage.seconds for stage in self.stages if not stage.done]
+        return None if not self.timed_by or None in left else sum(each for each in left if each is not None)
 
 
 @placed
@@ -201,9 +211,16 @@ def as_json(plan: Plan) -> dict[str, Any]:
     return {
         "run_dir": str(plan.run_dir),
         "store": str(plan.store),
-        "stages": [{"name": stage.name, "done": stage.done, **attrs.asdict(stage)} for stage in plan.stages],
+        "stages": [_stage_as_json(stage) for stage in plan.stages],
         "bytes": plan.bytes,
         "free": plan.free,
         "notes": list(plan.notes),
         "fits": plan.bytes <= min(plan.free.values()),
+        **({"seconds": plan.seconds, "timed_by": plan.timed_by} if plan.timed_by else {}),
     }
+
+
+def _stage_as_json(stage: PlannedStage) -> dict[str, Any]:
+    """A stage, with its time if it has one."""
+    table = {"name": stage.name, "done": stage.done, **attrs.asdict(stage)}
+    return table if stage.seconds is not None else {key: value for key, value in table.items() if key != "seconds"}

@@ -18,7 +18,7 @@ from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.resume import are_done, are_whole, do
 from kdkit.system import devices, launcher
 from kdkit.system.locks import is_held
-from kdkit.system.progress import Polled, chosen
+from kdkit.system.progress import Measured, Polled, chosen
 from kdkit.system.signals import stopped_by
 from kdkit.system.team import ALONE, Team
 
@@ -71,9 +71,14 @@ def run(
     shown = chosen(progress if team.leads else False)
     if cancel is not None:
         shown = Polled(shown)
-    with stopped_by(cancel), team.watching(), open_here(recipe, path, fresh=fresh, progress=shown, team=team) as opened:
+    took = Measured(shown)
+    with stopped_by(cancel), team.watching(), open_here(recipe, path, fresh=fresh, progress=took, team=team) as opened:
         with _followed(opened, stages_of(recipe)):
             do_all(opened, stages_of(recipe))
+        if team.size == 1:
+            from kdkit.pipeline.times import keep  # with torch, which a finished run is known without
+
+            keep(opened, took)
         return team.all_do(lambda: RunReport.of(read_report(path)))
 
 

@@ -8,6 +8,7 @@ texts/KEY.jsonl     what a model wrote (see `kdkit.store.texts`)
 answers/KEY.bin     what a model's forward pass says of held-out rows (see `kdkit.store.answers`)
 models/KEY/         what a model's other files were converted to (see `kdkit.models.kept_folders`)
 importance/KEY.json how much each layer of a teacher matters (see `kdkit.pipeline.pruning`)
+times/KEY.json      what the stages of such runs took on this machine (see `kdkit.pipeline.times`)
 data/KEY/, plans/   rows and plans of recipes, by their inputs (see `kdkit.store.inputs`)
 logits/DIGEST/      the logits of a teacher (see `kdkit.logits.cache`); these may be at a URL instead
 """

@@ -81,7 +81,7 @@ def test_the_table_of_the_run_folder_is_what_a_run_leaves(library_folder):
 def test_the_store_is_laid_out_as_said(library_folder):
     store = library_folder / "runs" / "cache"
     said = {token.partition("/DIGEST")[0] for token in in_backticks(ROOT / "docs" / "recipes.md") if "/DIGEST" in token}
-    made = {"baselines", "logits", "teachers", "texts", "tokenizers"}
+    made = {"answers", "baselines", "logits", "teachers", "texts", "times", "tokenizers"}
     assert said == made | {"rows", "models", "importance"}
     assert {path.name for path in store.iterdir()} == made  # its data are too small to be kept as columns
 

@@ -214,6 +214,8 @@ def test_every_file_that_is_named_exists(page, tokens):
         "baselines/DIGEST/",
         "texts/DIGEST.jsonl",
         "importance/DIGEST.json",
+        "times/DIGEST.json",
+        "answers/DIGEST.bin",
         "models/",
         "models/DIGEST/",
         "predictions/",

@@ -158,10 +158,10 @@ def test_targets_that_a_limit_cuts_are_named_or_refused(tmp_path):
 @pytest.mark.parametrize(
     ("tokens", "generation", "limit"),
     [
-        ({}, {}, 511),
+        ({}, {}, 512),
         ({"max_target": 24}, {}, 24),
         ({"max_target": 24}, {"max_new_tokens": 9}, 9),
-        ({"max_source": 9}, {"beams": 1}, 511),
+        ({"max_source": 9}, {"beams": 1}, 512),
     ],
 )
 def test_texts_may_be_as_long_as_targets_unless_the_recipe_says_otherwise(tmp_path, tokens, generation, limit):

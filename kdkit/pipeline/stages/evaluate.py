@@ -165,11 +165,12 @@ def _costs(run: Run, corpus: Corpus, held_out: Rows) -> dict[str, Cost]:
     """The costs of student and teacher, timed one after the other; a teacher that is not a model has none."""
     recipe, generation, device = run.recipe, run.recipe.generation, run.device
     prompts = held_out.prompts if recipe.evaluation.wants_texts else ()
-    student = student_cost(recipe.student, run.student_folder, prompts, generation, device=device)
+    shown = run.progress
+    student = student_cost(recipe.student, run.student_folder, prompts, generation, device=device, progress=shown)
     costs, folder = {"student": student}, run.teacher_folder
     if folder is not None:
         costs["teacher"] = teacher_cost(
-            recipe.teacher, folder, prompts, generation, data=recipe.data, corpus=corpus, device=device
+            recipe.teacher, folder, prompts, generation, data=recipe.data, corpus=corpus, device=device, progress=shown
         )
     return costs
 

@@ -4,6 +4,7 @@ from kdkit.system.progress.bars import Bars
 from kdkit.system.progress.choice import chosen, for_stderr
 from kdkit.system.progress.interface import Progress, Silent, StageShown, Task
 from kdkit.system.progress.lines import Lines
+from kdkit.system.progress.measured import Measured, MeasuredStage
 from kdkit.system.progress.notebook import Notebook
 from kdkit.system.progress.polled import Polled
 from kdkit.system.progress.work import clock
@@ -11,6 +12,8 @@ from kdkit.system.progress.work import clock
 __all__ = [
     "Bars",
     "Lines",
+    "Measured",
+    "MeasuredStage",
     "Notebook",
     "Polled",
     "Progress",

@@ -1,0 +1,155 @@
+"""The time of a plan: by what earlier runs left (see `kdkit.pipeline.times`), else by a trial.
+
+A trial is a run of the recipe with a few steps and rows, in a folder that is deleted.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from kdkit.data.splitting import drawn
+from kdkit.pipeline.estimate import estimate
+from kdkit.pipeline.run import run
+from kdkit.pipeline.times import RUN, TRIAL, WHAT, seconds_of, times_file, units
+from kdkit.pipeline.tokenizers import tokenizer_of
+from kdkit.pipeline.vocabulary import settled
+from kdkit.recipe import load_recipe
+from kdkit.recipe.sections import OPTIONAL_SECTIONS
+from kdkit.store import tables
+from kdkit.store.rows import rows_of
+from kdkit.system import devices
+from kdkit.system.files import make_folder
+from kdkit.system.progress import Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kdkit.api.values import Corpus
+    from kdkit.pipeline.plan import Plan
+    from kdkit.recipe import Recipe
+    from kdkit.runs.stage_facts import Estimate
+    from kdkit.system.progress import Progress
+
+_BY = {
+    RUN: "the last run of this kind on this machine",
+    TRIAL: "a few steps and rows on this machine",
+}
+STEPS = 3
+"""Steps of each training of a trial; the first does not count."""
+_SHARED = ("data", "rows", "tokenizers")
+"""What a trial takes from the store: the work of these is done, or will be kept for the run."""
+
+
+@attrs.frozen(kw_only=True)
+class PlannedTime:
+    """Seconds that a stage will take.
+
+    Attributes:
+        seconds: How many.
+        by: What says so: a run, or a trial.
+    """
+
+    seconds: float
+    by: str
+
+
+def with_times(plan: Plan, recipe: Recipe, read: Callable[[], Corpus], progress: Progress) -> Plan:
+    """A plan with the time of each stage that is not done.
+
+    Args:
+        plan: The plan.
+        recipe: Its recipe.
+        read: Gives the rows.
+        progress: Where it is told that the recipe is tried.
+
+    Raises:
+        KdkitError: Nothing is kept for such runs, and the recipe cannot be tried.
+    """
+    if all(stage.done for stage in plan.stages):
+        return attrs.evolve(plan, timed_by=_BY[RUN])
+    corpus = read()
+    found = planned_times(recipe, corpus, estimate(recipe, corpus, plan.store), plan.store, progress)
+    seconds = {name: each.seconds for name, each in found.items()}
+    stages = tuple(
+        attrs.evolve(stage, seconds=None if stage.done else seconds.get(stage.name)) for stage in plan.stages
+    )
+    by = {found[stage.name].by for stage in stages if stage.seconds is not None}
+    return attrs.evolve(plan, stages=stages, timed_by=_BY[TRIAL if TRIAL in by else RUN])
+
+
+def planned_times(
+    recipe: Recipe, corpus: Corpus, found: Estimate, store: Path, progress: Progress
+) -> dict[str, PlannedTime]:
+    """The time of each stage that something tells of.
+
+    Args:
+        recipe: The recipe.
+        corpus: Its rows.
+        found: Its estimate.
+        store: The folder that runs share.
+        progress: Where it is told that the recipe is tried.
+
+    Raises:
+        KdkitError: Nothing is kept for such runs, and the recipe cannot be tried.
+    """
+    path = times_file(store, recipe, devices.pick(recipe.device))
+    planned = units(recipe, found)
+    kept = tables.read(path, WHAT, progress) or {}
+    if not planned.keys() - {"write"} <= kept.keys():
+        progress.note(f"tried with {STEPS} steps of each training and a batch of other rows, to measure times")
+        kept = {**_tried(recipe, corpus, found, store), **kept}
+        tables.write(path, WHAT, kept)
+    return {
+        name: PlannedTime(seconds=seconds_of(each, planned.get(name, {})), by=each["by"]) for name, each in kept.items()
+    }
+
+
+def _tried(recipe: Recipe, corpus: Corpus, found: Estimate, store: Path) -> dict[str, Any]:
+    """What each stage takes of a run of a few steps and rows."""
+    make_folder(store / "times")
+    with tempfile.TemporaryDirectory(dir=store / "times", prefix="trial-") as name:
+        folder = Path(name)
+        (folder / "store").mkdir()
+        for shared in _SHARED:
+            make_folder(store / shared)
+            (folder / "store" / shared).symlink_to((store / shared).absolute(), target_is_directory=True)
+        few = {key: value for key, value in recipe.resolved.items() if key not in OPTIONAL_SECTIONS}
+        overrides = [f"{key}={value}" for key, value in _fewer(recipe, corpus, found, store)]
+        trial = load_recipe(few, [*overrides, f'store.dir="{folder / "store"}"'])
+        run(trial, folder / "run", progress=Silent())
+        made = tables.read(times_file(folder / "store", trial, devices.pick(trial.device)), WHAT, Silent())
+        return {stage: {**each, "by": TRIAL} for stage, each in (made or {}).items()}
+
+
+def _fewer(recipe: Recipe, corpus: Corpus, found: Estimate, store: Path) -> Iterator[tuple[str, Any]]:
+    """The overrides of a trial: rows for so many steps, and a batch of held-out ones."""
+    rows, tuning = len(drawn(corpus.train, recipe.training.rows)), recipe.teacher.fine_tune
+    trained = [("training", recipe.training, found.student_tokens / max(rows, 1))]
+    if tuning is not None:
+        tuned = len(drawn(recipe.with_targets(corpus.train), tuning.rows))
+        trained.append(("teacher.fine_tune", tuning, found.teacher_tokens / max(tuned, 1)))
+    checked = recipe.generation.batch_size
+    for section, training, tokens in trained:
+        a_batch = training.batch_tokens / max(tokens, 1) if training.batch_tokens else training.batch_size
+        few = math.ceil(STEPS * training.accumulation * a_batch)
+        yield f"{section}.epochs", 1
+        if few < len(corpus.train) and (not training.rows or few < training.rows):
+            yield f"{section}.rows", few
+        yield f"{section}.max_steps", 0
+        yield f"{section}.validation_rows", min(checked, training.validation_rows or checked)
+    yield "evaluation.rows", min(checked, recipe.evaluation.rows or checked)
+    made = recipe.resolved["student"].get("from_teacher")
+    if isinstance(made, dict) and ("keep" in made or "width" in made):
+        yield "student.from_teacher.tokens", max(1, made["tokens"] // 8)
+    if recipe.evaluation.wants_texts:  # models that have hardly learned do not end their texts
+        ready = settled(recipe, corpus)
+        tokenizer = tokenizer_of(ready, corpus, store)
+        read = rows_of(corpus.held_out, tokenizer, ready.encoding, at_most=checked)
+        longest = int(read.encoded.target_lengths.max())
+        fewest = recipe.generation.min_new_tokens + 1
+        yield "generation.max_new_tokens", max(min(longest, recipe.generation.max_new_tokens), fewest)

@@ -1,0 +1,123 @@
+"""How long a run will take: measured by a trial first, then by the last run of its kind."""
+
+from __future__ import annotations
+
+import json
+
+import attrs
+import pytest
+import tiny
+
+from kdkit.pipeline import times
+from kdkit.pipeline.plan import as_json, corpus_of, make_plan
+from kdkit.pipeline.plan_time import with_times
+from kdkit.recipe import load_recipe
+from kdkit.system.progress import Measured, Silent, StageShown, measured
+
+CHANGES = {"test": 12, "training__validation_rows": 6, "evaluation__rows": 9}
+SHOWN = StageShown(name="x", number=1, count=1, began=0.0)
+
+
+def timed(folder, name="tiny", progress=None, **changes):
+    recipe = load_recipe(tiny.recipe_table(folder, **{**CHANGES, **changes}))
+    progress = progress if progress is not None else Silent()
+    path = folder / "runs" / name
+    plan = make_plan(recipe, path, progress)
+    return with_times(plan, recipe, lambda: corpus_of(recipe, path, progress), progress)
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory):
+    """A plan by a trial, what is in the store then, and a plan after a run."""
+    folder, notes = tmp_path_factory.mktemp("timed"), tiny.Notes()
+    first = timed(folder, progress=notes)
+    left = sorted(path.name for path in (folder / "runs" / "cache").rglob("*") if path.is_file())
+    again = tiny.Notes()
+    assert timed(folder, progress=again).stages == first.stages
+    assert [len([note for note in each.notes if "tried" in note]) for each in (notes, again)] == [1, 0]
+    tiny.run_here(folder, **CHANGES)
+    return folder, first, left
+
+
+def test_what_nothing_tells_of_is_tried_and_leaves_only_its_times(tried):
+    _, plan, left = tried
+    assert plan.timed_by == "a few steps and rows on this machine"
+    assert all(stage.seconds > 0 for stage in plan.stages)
+    assert plan.seconds == sum(stage.seconds for stage in plan.stages)
+    assert [name for name in left if name.endswith((".safetensors", ".jsonl", ".npz"))] == []
+    assert as_json(plan)["seconds"] == plan.seconds
+    assert "seconds" in as_json(plan)["stages"][0]
+
+
+def test_a_run_tells_of_the_next_one_of_its_kind(tried):
+    folder, _, _ = tried
+    took = json.loads((folder / "runs/tiny/run.json").read_text())["stages"]
+    plan = timed(folder, "other", training__seed=7, loss__alpha=0.25)
+    seconds = {stage.name: stage.seconds for stage in plan.stages}
+    for stage in ("teacher", "distill", "evaluate"):
+        assert seconds[stage] == pytest.approx(took[stage]["seconds"], rel=0.05, abs=0.02)
+    longer = timed(folder, "other", training__epochs=20)
+    (more,) = (stage.seconds for stage in longer.stages if stage.name == "distill")
+    assert 2 * seconds["distill"] < more < 10.5 * seconds["distill"]
+    done = timed(folder)
+    assert done.seconds == 0
+    assert all(stage.done and stage.seconds is None for stage in done.stages)
+
+
+def test_the_time_is_what_is_fixed_and_so_many_times_the_work():
+    work = {
+        "train student": {"units": 9, "rate": 0.5, "planned": 10},
+        "learn codec": {"units": 3, "rate": 1.0, "planned": 0},
+    }
+    kept = {"seconds": 9.5, "work": work}  # two seconds of it are neither
+    assert times.seconds_of(kept, {"train student": 30}) == pytest.approx(2 + 4.5 * 3 + 3)
+    scored = {"seconds": 1.0, "work": {"score labels-only": {"units": 4, "rate": 0.25, "planned": 4}}}
+    assert times.seconds_of(scored, {"score": 8, "score student on validation rows": 1}) == pytest.approx(2)
+
+
+def test_a_unit_costs_the_same_whatever_the_seed_and_the_number_and_not_with_other_models(tmp_path):
+    def key(**changes):
+        return times.times_key(load_recipe(tiny.recipe_table(tmp_path, **changes)), "cpu")
+
+    same = {"training__seed": 3, "training__epochs": 7, "teacher__fine_tune__max_steps": 2, "loss__alpha": 0.25}
+    assert {key(), *(key(**{name: value}) for name, value in same.items()), key(evaluation__rows=3)} == {key()}
+    other = {"training__batch_size": 4, "tokens__max_source": 9, "generation__beams": 2, "loss__alpha": 0.0}
+    assert len({key(), *(key(**{name: value}) for name, value in other.items())}) == 5
+    assert times.times_key(load_recipe(tiny.recipe_table(tmp_path)), "cuda") != key()
+
+
+def test_work_within_work_counts_once_and_the_first_step_for_itself(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(measured.time, "perf_counter", lambda: now[0])
+    progress = Measured(Silent())
+
+    def passes(seconds):
+        now[0] += seconds
+
+    with progress.stage(SHOWN):
+        passes(1)
+        with progress.task("train student", total=3, unit="steps") as task:
+            for seconds in (5, 2, 2):
+                passes(seconds)
+                task.advance()
+            with progress.task("validate", total=4, unit="rows") as inner:
+                passes(8)
+                inner.advance(4)
+            passes(1)
+    stage = progress.stages["x"]
+    train, validate = stage.work["train student"], stage.work["validate"]
+    assert (stage.seconds, train.seconds, train.units, train.rate) == (19, 10, 3, 2)
+    assert (validate.seconds, validate.units, validate.rate) == (8, 4, 2)
+    with pytest.raises(ZeroDivisionError), progress.stage(attrs.evolve(SHOWN, name="failed")):
+        raise ZeroDivisionError
+    with progress.stage(attrs.evolve(SHOWN, name="resumed", before=3.0)):
+        pass
+    assert list(progress.stages) == ["x"]
+
+
+def test_a_stage_that_took_its_result_from_the_store_tells_nothing():
+    planned = {"train teacher": 10, "validate": 5}
+    whole, taken, resumed = measured.MeasuredStage(), measured.MeasuredStage(), measured.MeasuredStage()
+    whole.work["train teacher"] = measured.MeasuredWork(units=10)
+    resumed.work["train teacher"] = measured.MeasuredWork(units=10, before=4)
+    assert [times._is_whole(each, planned) for each in (whole, taken, resumed)] == [True, False, False]

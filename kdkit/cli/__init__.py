@@ -30,23 +30,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DEBUG = "KDKIT_DEBUG"
-# Verb to the line that `kdkit --help` shows for it. Its module is kdkit.cli.VERB.
-VERBS = {
-    "init": "Write a first recipe for a file of rows.",
-    "run": "Run a recipe: data, teacher, logits, student, evaluation, report.",
-    "plan": "Show what a run would do, compute and write.",
-    "layers": "Rank the layers of a teacher, and show which a student would keep.",
-    "capture": "Capture a part of a recipe's logits, alongside other processes.",
-    "recipes": "List, show and check recipes.",
-    "explain": "Explain an option of recipes, and say where one sets it.",
-    "cache": "Inspect captured logits; verify, merge, repair and convert them.",
-    "codec": "Compare codecs on real logits.",
-    "evaluate": "Score a finished run's student again, on other rows or metrics.",
-    "predict": "Generate text with a distilled student.",
-    "report": "Write a run's report again, or compare runs.",
-    "plugins": "List plugins; show a component's options; begin a plugin.",
-    "doctor": "Look at this machine and installation, and at a recipe's models.",
+# By what they are for, verbs and the line that `kdkit --help` shows for each. The module of a verb is kdkit.cli.VERB.
+VERB_GROUPS = {
+    "Make a recipe": {
+        "init": "Write a first recipe for a file of rows.",
+        "recipes": "List, show and check recipes.",
+        "explain": "Explain an option of recipes, and say where one sets it.",
+    },
+    "Run it": {
+        "plan": "Show what a run would do, compute and write, and how long it takes.",
+        "run": "Run a recipe: data, teacher, logits, student, evaluation, report.",
+        "capture": "Capture a part of a recipe's logits, alongside other processes.",
+    },
+    "Use what came of it": {
+        "report": "Write a run's report again, or compare runs.",
+        "predict": "Generate text with a distilled student.",
+        "evaluate": "Score a finished run's student again, on other rows or metrics.",
+    },
+    "Look closer": {
+        "layers": "Rank the layers of a teacher, and show which a student would keep.",
+        "codec": "Compare codecs on real logits.",
+        "cache": "Inspect captured logits; verify, merge, repair and convert them.",
+        "plugins": "List plugins; show a component's options; begin a plugin.",
+        "doctor": "Look at this machine and installation, and at a recipe's models.",
+    },
 }
+VERBS = {verb: line for verbs in VERB_GROUPS.values() for verb, line in verbs.items()}
 MEANT = {
     "run": ("train", "distill", "distil", "fit", "start", "resume", "continue"),
     "predict": ("generate", "infer", "inference", "test"),
@@ -109,6 +118,11 @@ def _verb_meant(word: str) -> str:
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.rich_config(
+    help_config={
+        "command_groups": {"kdkit": [{"name": name, "commands": list(verbs)} for name, verbs in VERB_GROUPS.items()]}
+    }
+)
 @click.version_option(package_name="kdkit", prog_name="kdkit")
 def group() -> None:
     """Distil a language model into a smaller one, as a recipe says."""

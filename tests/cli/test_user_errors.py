@@ -77,7 +77,7 @@ PROGRESS = re.compile(
     r"(data|validate|check|teacher|student|labels-only student|(train|validate) (teacher|student|labels-only student)|"
     r"(score )?(student on validation rows|labels-only|untouched|(untuned|trimmed) teacher|teacher before trimming)|"
     r"score (student|teacher)|(teacher|student|student on validation rows|labels-only|untouched) writes|"
-    r"capture|distill|baseline|evaluate|report|predict|stage \d of \d): "
+    r"time texts|capture|distill|baseline|evaluate|report|predict|stage \d of \d): "
 )
 # An error, with the lines below it where it is a list of differences.
 SENTENCE = re.compile(r"^error: .*(?:\n  .*)*", re.MULTILINE)

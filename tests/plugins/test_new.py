@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 import tomllib
+from importlib.resources import files
 
 import pytest
+from pages import ROOT, read
 
 from kdkit import cli
 from kdkit import plugins as plugin_loading
@@ -115,3 +117,24 @@ def test_the_command_says_what_to_do_next_and_writes_over_nothing(tmp_path, monk
     assert (
         "kdkit-nibbles is there already; give another name, or another folder with --output" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "class_name"),
+    [
+        ("codec", "row_bytes", "RowBytes"),
+        ("dataset", "quotes", "Quotes"),
+        ("loss", "hellinger", "Hellinger"),
+        ("metrics", "lengths", "Lengths"),
+        ("reference", "table_reference", "Table"),
+        ("search", "even_search", "Evenly"),
+        ("student", "orthogonal_student", "Orthogonal"),
+        ("teacher", "bigram_teacher", "Bigrams"),
+        ("tracker", "csv_tracker", "CsvFile"),
+    ],
+)
+def test_what_is_written_is_the_example_of_the_documentation(kind, module, class_name):
+    """Written twice, since the documentation is not in the package; change both."""
+    template = files("kdkit.plugins") / "templates" / f"{kind}.py.jinja2"
+    example = ROOT / "docs" / "plugin-examples" / "kdkit_examples" / f"{module}.py"
+    assert read(example) == template.read_text(encoding="utf-8").replace("{{ class_name }}", class_name)

@@ -19,11 +19,11 @@ class CsvFile:
         """Begin the file, or go to its end: a run that was stopped continues its record."""
         path = Path(folder, TRACKING_FOLDER, self.file)
         path.parent.mkdir(exist_ok=True)
-        return OpenCsv(path=path)
+        return OpenCsvFile(path=path)
 
 
 @attrs.define(kw_only=True)
-class OpenCsv:
+class OpenCsvFile:
     """The file of one run."""
 
     path: Path

@@ -172,9 +172,9 @@ def _as_table(done: MeasuredStage, planned: Mapping[str, float]) -> dict[str, An
 
 def seconds_of(kept: Mapping[str, Any], planned: Mapping[str, float]) -> float:
     """A stage's time: what it took besides its work, and its work, so many times as much as it was."""
-    fixed, total = kept["seconds"], 0.0
+    fixed, total = float(kept["seconds"]), 0.0
     for name, each in kept["work"].items():
-        took = each["units"] * each["rate"]
+        took = float(each["units"] * each["rate"])
         fixed -= took
         total += took * (_planned(planned, name) / each["planned"] if each["planned"] else 1)
     return max(fixed, 0.0) + total

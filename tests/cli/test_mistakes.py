@@ -110,7 +110,7 @@ MISTAKES = [
     Mistake("trains", ("train", "r.toml"), r"No such command 'train'\. Did you mean 'run'\? \(see kdkit --help\)"),
     Mistake("scores", ("eval", "runs/r"), r"No such command 'eval'\. Did you mean '(report|evaluate)'\? .*"),
     Mistake("leaves out the verb", ("r.toml",), r"No such command 'r\.toml'\. Did you mean 'run r\.toml'\? .*"),
-    Mistake("asks for a verb that nobody has", ("qwertz",), r"No such command 'qwertz'\. The commands are init, run, plan, .*"),
+    Mistake("asks for a verb that nobody has", ("qwertz",), r"No such command 'qwertz'\. The commands are init, recipes, explain, .*"),
     Mistake("asks for help as a verb", ("help",), r"No such command 'help'\. Did you mean '--help'\? .*"),
     Mistake("runs two recipes", (*RUN, "s.toml"), r"Got unexpected extra argument \(s\.toml\)\. It takes RECIPE\. \(see kdkit run --help\)"),
     Mistake("overrides without -o", (*RUN, "loss.alpha=0.3"), r"Got unexpected extra argument \(loss\.alpha=0\.3\)\. Did you mean '-o loss\.alpha=0\.3'\? .*"),

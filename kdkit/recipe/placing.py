@@ -68,6 +68,13 @@ def place_of(recipe: Recipe, sentence: str, section: str = "") -> str:
     else:
         options = {key[1] for key in recipe.places if key[:1] == (section,) and len(key) > 1}
         named = [word for word in re.findall(r"[a-z_]+", sentence) if word in options]
+        values = recipe.resolved.get(section, {})
+        named += [name for name, value in values.items() if name in options and _is_said(value, sentence)]
         path = (section, named[0]) if named else (section,)
     near = [path[:length] for length in range(len(path), 0, -1) if path[:length] in recipe.places]
     return str(recipe.places[near[0]]) if near else ""
+
+
+def _is_said(value: object, sentence: str) -> bool:
+    """Whether a text of a recipe, such as a path, stands in a sentence."""
+    return isinstance(value, str) and bool(value) and value in sentence

@@ -18,7 +18,7 @@ PLACES = {
     ("device",): "-o device=cuda",
     ("loss", "temperature"): "r.toml:12:1",
 }
-RECIPE = SimpleNamespace(places=PLACES)
+RECIPE = SimpleNamespace(places=PLACES, resolved={"data": {"train": "~nobody/t", "source": ""}})
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,7 @@ RECIPE = SimpleNamespace(places=PLACES)
         ("teacher: the tokenizer of x is damaged", "", "r.toml:7:2"),
         ("there is no file t.jsonl; give train another", "data", "r.toml:3:1"),
         ("train.jsonl has no usable row", "data", "r.toml:3:1"),
+        ("~nobody/t cannot be a path", "data", "r.toml:3:1"),
         ("two rows have one id", "data", "r.toml:1:2"),
         ('source names the field "x"', "data", "-o data.source=x"),
         ("t.jsonl:3: this line is wrong; correct train", "data", ""),

@@ -4,6 +4,8 @@ By "loss": the teacher's hard loss without the layer. The student that lacks it 
 such a student computes; states below the layer are computed once for all. Source: Kim et al., "Shortened LLaMA" (2024),
 whose criterion is the perplexity.
 
+By "greedy": the same, measured again after each layer that is left out (`kdkit.models.elimination`).
+
 By "influence": 1 minus the cosine between what goes into a layer and what comes out, averaged over tokens. Source: Men
 et al., "ShortGPT" (2024), equation 1.
 
@@ -13,7 +15,6 @@ Letters: B batch, T target, N labels, V vocabulary, W tokens that a stack reads,
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,10 +23,12 @@ import torch
 from kdkit.api.values import Importance
 from kdkit.data.tokens import length_sorted
 from kdkit.errors import UsageError
+from kdkit.models.elimination import eliminated
 from kdkit.models.heads import evaluating
+from kdkit.models.lacking import Without, finite, hard_loss, is_alike, without
 from kdkit.models.layers import Stack
 from kdkit.models.width import width_norms
-from kdkit.models.without_layers import Recorded, of_layers
+from kdkit.models.without_layers import Recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,23 +39,6 @@ if TYPE_CHECKING:
 
 TOKENS_A_BATCH = 1024
 """Tokens with padding that go through a model together: what each layer gives is kept for all of them."""
-
-
-@attrs.frozen(kw_only=True)
-class Without:
-    """A teacher that lacks a layer.
-
-    Attributes:
-        stack: The layer's stack.
-        layer: The layer.
-        model: The student of the others.
-        below: How many layers of each stack come before it.
-    """
-
-    stack: str
-    layer: int
-    model: HFModel
-    below: dict[str, int]
 
 
 def measure_importance(
@@ -79,6 +65,9 @@ def measure_importance(
             return found
         if measuring.by == "influence":
             return attrs.evolve(found, layers=_influences(model, rows, measuring.stacks, progress))
+        if measuring.by == "greedy":
+            loss, layers = eliminated(model, stacks, list(_batches(model, rows)), measuring, progress)
+            return attrs.evolve(found, loss=loss, layers=layers)
         loss, losses = _losses(model, stacks, rows, measuring.stacks, progress)
     counts = {stack: len(Stack.of(model.module, stack).layers) for stack in measuring.stacks}
     layers = {stack: tuple(losses.get((stack, layer)) for layer in range(count)) for stack, count in counts.items()}
@@ -93,19 +82,19 @@ def _losses(
     each_without = [each for stack in measured for each in _each_without(model, counts, stack)]
     versions = [weight._version for weight in model.module.parameters()]  # noqa: SLF001 - the only way
     batches = list(_batches(model, rows))
-    is_alike: bool | None = None
+    alike: bool | None = None
     whole, sums = [], {(each.stack, each.layer): list[float]() for each in each_without}
     with progress.task("rank layers", total=len(batches) * (1 + len(each_without)), unit="passes") as task:
         for batch in batches:
             recorded = Recorded()
             with recorded.recording(model.module, stacks):
-                whole.append(_hard_loss(model, batch))
+                whole.append(hard_loss(model, batch))
             task.advance()
-            if is_alike is None:
-                is_alike = _is_alike(each_without[-2:][0], recorded, batch)  # after which the last layer computes
+            if alike is None:
+                alike = is_alike(each_without[-2:][0], recorded, batch)  # after which the last layer computes
             for each in each_without:
-                with recorded.given_again(each.model.module, each.below if is_alike else {}):
-                    sums[each.stack, each.layer].append(_hard_loss(each.model, batch))
+                with recorded.given_again(each.model.module, each.below if alike else {}):
+                    sums[each.stack, each.layer].append(hard_loss(each.model, batch))
                 task.advance()
             if versions != [weight._version for weight in model.module.parameters()]:  # noqa: SLF001
                 raise UsageError(
@@ -113,19 +102,7 @@ def _losses(
                     'cannot be left out one at a time; name the layers to keep, or set by = "influence"'
                 )
     labels = sum(len(batch.places) for batch in batches)
-    return math.fsum(whole) / labels, {place: _finite(math.fsum(values) / labels) for place, values in sums.items()}
-
-
-def _finite(loss: float) -> float:
-    """A loss; as bad as one can be where it is not a number."""
-    return loss if math.isfinite(loss) else sys.float_info.max
-
-
-def _is_alike(late: Without, recorded: Recorded, batch: TokenBatch) -> bool:
-    """Whether a model computes the same where its first layers do not: none of them leaves later ones anything else."""
-    with recorded.given_again(late.model.module, late.below):
-        shortened = _hard_loss(late.model, batch)
-    return math.isclose(shortened, _hard_loss(late.model, batch), rel_tol=1e-4)
+    return math.fsum(whole) / labels, {place: finite(math.fsum(values) / labels) for place, values in sums.items()}
 
 
 def _each_without(model: HFModel, counts: Mapping[str, int], stack: str) -> Iterator[Without]:
@@ -137,30 +114,11 @@ def _each_without(model: HFModel, counts: Mapping[str, int], stack: str) -> Iter
     refused: list[UsageError] = []
     for layer in range(counts[stack]):
         try:
-            yield _without(model, counts, stack, layer)
+            yield without(model, counts, stack, layer)
         except UsageError as error:
             refused.append(error)
     if len(refused) == counts[stack]:
         raise UsageError(f"no layer can be left out alone: {refused[0]}") from refused[0]
-
-
-def _without(model: HFModel, counts: Mapping[str, int], stack: str, layer: int) -> Without:
-    kept = {
-        side: [place for place in range(count) if (side, place) != (stack, layer)] for side, count in counts.items()
-    }
-    earlier = list(counts)[: list(counts).index(stack)]
-    return Without(
-        stack=stack,
-        layer=layer,
-        model=attrs.evolve(model, module=of_layers(model.module, kept)),
-        below={**{side: counts[side] for side in earlier}, stack: layer},
-    )
-
-
-def _hard_loss(model: HFModel, batch: TokenBatch) -> float:
-    """The sum of the labels' losses."""
-    logits_NV = batch.places.pick(model.logits(batch)).float()
-    return float(torch.nn.functional.cross_entropy(logits_NV, batch.places.pick(batch.labels_BT), reduction="sum"))
 
 
 def _batches(model: HFModel, rows: Sequence[EncodedExample]) -> Iterator[TokenBatch]:

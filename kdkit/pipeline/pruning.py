@@ -131,6 +131,7 @@ def _key(teacher: Path, rows: Sequence[EncodedExample], measuring: Measuring) ->
         "rows": [[row.source_ids, row.target_ids] for row in rows],
         "measure": [measuring.by, measuring.stacks],
         **({"width": True} if measuring.has_width else {}),
+        **({"wanted": measuring.wanted} if measuring.wanted else {}),
     }
     return digest_of(depends)[:32]
 

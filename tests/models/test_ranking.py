@@ -72,6 +72,25 @@ def test_the_loss_without_a_layer_is_that_of_the_student_without_it(model_type):
     assert len({*found.layers[stacks[-1]], found.loss}) > 1
 
 
+def test_one_layer_after_another_is_left_out_and_the_rest_is_measured_again():
+    teacher, stacks, rows = teacher_of("llama", num_hidden_layers=6)
+    measuring = Measuring(by="greedy", tokens=1, stacks=stacks, wanted=(2,))
+    found = measure_importance(teacher, stacks, rows, measuring, Silent())
+    assert found.loss == pytest.approx(loss_of(teacher, rows), rel=1e-5)
+    scores = found.layers["layers"]
+    order = sorted(range(6), key=lambda layer: scores[layer])
+
+    def without(gone):
+        kept = {"layers": [layer for layer in range(6) if layer not in gone]}
+        return loss_of(attrs.evolve(teacher, module=models.keep_layers(teacher.module, kept, seed=9).eval()), rows)
+
+    losses = [without(order[: count + 1]) for count in range(4)]
+    assert losses[0] == pytest.approx(min(without([layer]) for layer in range(6)), rel=1e-5)
+    for count, loss in enumerate(losses):
+        assert scores[order[count]] == pytest.approx(max(losses[: count + 1]), rel=1e-5), loss
+    assert min(scores[layer] for layer in order[4:]) > scores[order[3]]
+
+
 def test_influence_is_one_minus_the_cosine_of_what_a_layer_takes_and_gives():
     teacher, stacks, rows = teacher_of("llama")
     found = ranked(teacher, stacks, rows, by="influence")

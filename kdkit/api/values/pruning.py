@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MEASURES = {
     "loss": "drop-one loss",
+    "greedy": "the loss as one layer after another is left out",
     "influence": "block influence",
     "spacing": "even spacing",
 }
@@ -36,12 +37,14 @@ class Measuring:
         by: A measure in `MEASURES`.
         tokens: Label tokens of training rows to measure on, about.
         stacks: The stacks whose layers are measured.
+        wanted: How many layers of each of them are kept, which "greedy" has to know.
         has_width: Whether heads and channels are measured too.
     """
 
     by: str
     tokens: int
     stacks: tuple[str, ...]
+    wanted: tuple[int, ...] = ()
     has_width: bool = False
 
 

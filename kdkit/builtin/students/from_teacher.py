@@ -36,6 +36,7 @@ def by_option() -> Any:
     """What chooses the layers."""
     return option(
         "What chooses the layers to keep: loss (the teacher's hard loss without each of them, on training rows), "
+        "greedy (the same, measured again after each layer that is left out), "
         "influence (how much each of them changes the states), or spacing (evenly spaced, first and last kept).",
         default=BY,
         check=one_of(*MEASURES),
@@ -154,9 +155,10 @@ class Layers(ABC):
         stacks: tuple[str, ...] = ()
         if self.keep is not None and self.by != "spacing":
             stacks = tuple(stack for stack, wanted in self.wanted(counts).items() if wanted < counts[stack])
+        wanted = tuple(self.wanted(counts)[stack] for stack in stacks) if self.by == "greedy" else ()
         if not stacks and self.width is None:
             return None
-        return Measuring(by=self.by, tokens=self.tokens, stacks=stacks, has_width=self.width is not None)
+        return Measuring(by=self.by, tokens=self.tokens, stacks=stacks, wanted=wanted, has_width=self.width is not None)
 
     def pruning(self, counts: Mapping[str, int], scores: Importance | None) -> Pruning:
         """The layers to keep: those with the highest scores, and of equal ones the first.

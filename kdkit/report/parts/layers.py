@@ -99,5 +99,7 @@ def _table(pruning: Pruning, stack: KeptLayers) -> Table:
     if pruning.loss is None:
         return Table.of(("layer", "influence", "kept"), rows, title=_title(stack), look="narrow")
     note = f"Hard loss in nats per token; the whole teacher's is {formats.metric(pruning.loss)}."
+    if pruning.by == "greedy":
+        note += " One layer after another was left out, so that of each is without all that went before it."
     columns = ("layer", "loss without it", "difference", "kept")
     return Table.of(columns, rows, title=_title(stack), note=note, look="narrow")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Rows that are shown as the models read them."""
+LINE = 76
+"""Columns of a terminal that the values of a shown row fit into, with the names before them."""
 _KINDS = {"encoder-decoder": False, "decoder-only": True}
 
 
@@ -75,7 +77,7 @@ def command(
     else:
         columns = looked.guess()
         if columns.is_guessed and not yes and asks():
-            columns = _asked(columns)
+            columns = _asked(looked, columns)
     looked.check(columns)
     from kdkit.pipeline.beginning import choosing, writing  # with torch, which a mistake is told without
 
@@ -102,15 +104,26 @@ def _name_of(file: str) -> str:
     return Path(file.rstrip("/")).name.partition(".")[0] or "recipe"
 
 
-def _asked(columns: Columns) -> Columns:
+def _asked(looked: Looked, columns: Columns) -> Columns:
+    """What somebody at the terminal says, who sees the first row."""
     import attrs
 
-    say("The columns do not say what is read and what is written.", err=True)
+    say("The columns do not say what is read and what is written. The first row:", err=True)
+    width = max(map(len, looked.columns))
+    for name in looked.columns:
+        say(f"  {name.ljust(width)}  {_on_one_line(looked.rows[0].get(name), LINE - width)}", err=True)
+    say("Answer with a column, or with a template of columns such as {a}: {b}.", err=True)
     return attrs.evolve(
         columns,
         source=click.prompt("What the model reads", default=columns.source, err=True),
         target=click.prompt("What it should write", default=columns.target, err=True),
+        is_guessed=False,
     )
+
+
+def _on_one_line(value: object, width: int) -> str:
+    text = " ".join(str("" if value is None else value).split())
+    return text if len(text) <= width else f"{text[: max(width - 3, 0)]}..."
 
 
 def _write(place: Path, recipe: str) -> None:

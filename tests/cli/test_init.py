@@ -111,6 +111,21 @@ def test_a_terminal_is_asked_what_cannot_be_told(tmp_path, monkeypatch):
     assert "source antwort, target frage" in said
 
 
+def test_of_three_columns_a_terminal_is_asked_beside_the_first_row(tmp_path, monkeypatch):
+    write(tmp_path / "r.jsonl", [{"dish": "Dal", "line": "2 cups\nof " + "rice " * 40, "parsed": "2 | cup"}] * 60)
+    with pytest.raises(UsageError, match="which do not say what is read and what is written; give --source"):
+        init("r.jsonl")
+    monkeypatch.setattr("kdkit.cli.init.asks", lambda: True)
+    with pytest.raises(UsageError, match="which do not say what is read"):
+        init("r.jsonl", "--yes")
+    said = init("r.jsonl", answers="{dish}: {line}\nparsed\n")
+    assert "  dish    Dal\n  line    2 cups of rice" in said
+    assert max(map(len, said.partition("What the model reads")[0].splitlines())) <= 80
+    assert "source {dish}: {line}, target parsed\n" in said  # an answer is not a guess
+    recipe = load_recipe("r.toml")
+    assert (recipe.data.source, recipe.data.target) == ("{dish}: {line}", "parsed")
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "what"),
     [

@@ -118,10 +118,10 @@ class Looked:
         return "other"
 
     def guess(self) -> Columns:
-        """What the columns are for.
+        """What the columns are for; of columns of which that cannot be told, that it is a guess and nothing else.
 
         Raises:
-            UsageError: That cannot be told.
+            UsageError: There are no columns.
         """
         kinds = {column: self.kind_of(column) for column in self.columns}
         chats = [column for column in (*CHATS, *kinds) if kinds.get(column) == "conversation"]
@@ -141,11 +141,9 @@ class Looked:
             raise UsageError(
                 f"{self.path} is one object, whose rows are in {within!r}; write these as JSON lines, one object a line"
             )
-        named = f"the columns {first_few(self.columns)}" if self.columns else "no columns"
-        raise UsageError(
-            f"{self.path} has {named}, which do not say what is read and what is written; give --source and --target, "
-            "or --text, or --messages"
-        )
+        if not self.columns:
+            raise UsageError(f"{self.path} has no columns; give a file whose rows have some")
+        return Columns(is_guessed=True)
 
     def _with_input(self, by_name: Mapping[str, str], source: str) -> str:
         """An instruction with the input that it is about, as data sets of Alpaca's kind have both."""
@@ -154,11 +152,16 @@ class Looked:
         return by_name[source]
 
     def check(self, columns: Columns) -> None:
-        """Refuse columns that the file does not have, and too few rows.
+        """Refuse columns that the file does not have or that nobody named, and too few rows.
 
         Raises:
-            UsageError: It lacks one, or has too few rows.
+            UsageError: It lacks one, none is named, or it has too few rows.
         """
+        if not columns.options():
+            raise UsageError(
+                f"{self.path} has the columns {first_few(self.columns)}, which do not say what is read and what is "
+                "written; give --source and --target, or --text, or --messages"
+            )
         templates, there = [Template.parse(value) for value in columns.options().values()], self.columns
         for field in (field for template in templates for field in template.fields):
             if field.partition(".")[0] not in there:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import tomllib
 from importlib.resources import files
@@ -57,7 +58,11 @@ def test_there_is_one_for_every_kind_of_component(made):
         assert f'"{plugin.name}"' in plugin.lines
         project = tomllib.loads((plugin.folder / "pyproject.toml").read_text())["project"]
         assert project["entry-points"]["kdkit"] == {plugin.name: modules[kind].__name__}
-        assert plugin.lines in (plugin.folder / "README.md").read_text()
+        readme = (plugin.folder / "README.md").read_text()
+        assert plugin.lines in readme
+        named = re.findall(r"`([a-z0-9_/]+\.py)`", readme)
+        assert len(named) == 2
+        assert [file for file in named if not (plugin.folder / file).is_file()] == []
 
 
 @pytest.mark.parametrize("kind", NEW_KINDS)

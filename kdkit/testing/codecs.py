@@ -228,7 +228,10 @@ def _check_refused(codec: Codec, payload: bytes, tokens: int, vocab_size: int, *
     except DamagedData:
         return
     except Exception as error:
-        raise AssertionError(f"{codec!r} meets {what} with {type(error).__name__} instead of DamagedData") from error
+        raise AssertionError(
+            f"{codec!r} decodes {what} as {tokens} x {vocab_size} logits with {type(error).__name__} instead of "
+            "DamagedData"
+        ) from error
     raise AssertionError(f"{codec!r} decodes {what} as {tokens} x {vocab_size} logits instead of raising DamagedData")
 
 

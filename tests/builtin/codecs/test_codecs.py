@@ -581,7 +581,7 @@ class Broken(Float):
         ("changes its input", "changes the logits"),
         ("random bytes", "different bytes"),
         ("takes any length", "instead of raising DamagedData"),
-        ("another error", "instead of DamagedData"),
+        ("another error", r"block as \d+ x \d+ logits with \w+ instead of DamagedData"),
         ("float64", "instead of float32"),
         ("off", "stated bound"),
         ("another order", "and their records"),

@@ -150,6 +150,16 @@ def test_steps_time_and_loss_are_on_the_bar_however_wide_the_screen(clock, width
     assert len(line) <= width
 
 
+def test_a_bar_without_facts_cuts_neither_its_name_nor_its_count(clock):
+    bars = bars_of(80)
+    with bars.task("untouched writes", total=47, unit="rows") as task:
+        clock.now += 2
+        task.advance(32)
+        (line,) = drawn(bars)
+    assert re.sub("[━╸╺]+", "BAR", line) == "untouched writes  BAR  32/47 rows  0:01 left"
+    assert len(line) == 80
+
+
 def test_a_terminal_shows_the_stage_and_the_time_of_the_whole_run(clock):
     bars, began = bars_of(80), clock.now
     clock.now += 130

@@ -129,10 +129,12 @@ def _rows(works: Sequence[Work], width: int) -> Table:
         grid.add_column(width=bar)
     grid.add_column(width=counted, no_wrap=True, justify="right")
     grid.add_column(width=timed, no_wrap=True, justify="right", style="cyan")
-    grid.add_column(no_wrap=True, overflow="ellipsis")
+    if any(facts):  # an empty column still takes the gap before it
+        grid.add_column(no_wrap=True, overflow="ellipsis")
     for work, told in zip(works, facts, strict=True):
         drawn = [ProgressBar(total=work.total, completed=work.done, width=bar)] if bar else []
-        grid.add_row(Text(work.name), *drawn, Text(work.counted), Text(work.timed), Text(told))
+        last = [Text(told)] if any(facts) else []
+        grid.add_row(Text(work.name), *drawn, Text(work.counted), Text(work.timed), *last)
     return grid
 
 

@@ -62,7 +62,7 @@ def model_card(recipe: Recipe, tokenizer: Tokenizer, *, role: str, pruning: Prun
 {kind.code(_FOLDER, recipe.generation, form, ended=ends_texts(tokenizer))}
 ```
 
-{_limits(recipe, form)}
+{_read(recipe, form)}{_limits(recipe, form)}
 
 ## Scores
 
@@ -167,6 +167,15 @@ def _cell(text: str) -> str:
 def _origin(pruning: Pruning | None) -> str:
     """What it was made of, as a sentence after others."""
     return "" if pruning is None else f" It began with the teacher's {pruning.in_words()}."
+
+
+def _read(recipe: Recipe, form: str) -> str:
+    """The template that made the sources, of which whoever opens the model without kdkit makes them too."""
+    template = getattr(recipe.data, "source", None)
+    if form != "pair" or not isinstance(template, str) or "{" not in template:
+        return ""
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+|$", template)))  # longer than any in the template
+    return f"A source is made of the columns of a row by this template:\n\n{fence}text\n{template}\n{fence}\n\n"
 
 
 def _limits(recipe: Recipe, form: str) -> str:

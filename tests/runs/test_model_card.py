@@ -55,6 +55,14 @@ def test_a_card_says_unknown_of_what_nobody_states(tmp_path):
     assert "These weights have not been scored." in card.text
 
 
+@pytest.mark.parametrize(("template", "fence"), [("{dish}: {line}", "```"), ("````\n{code}\n````", "`````")])
+def test_a_card_shows_the_template_that_made_its_sources(tmp_path, template, fence):
+    data = {"name": "jsonl", "train": "train.jsonl", "source": template, "target": "answer"}
+    shown = f"by this template:\n\n{fence}text\n{template}\n{fence}\n\nSources are cut"
+    assert shown in card_of(tmp_path, data=data).text
+    assert "this template" not in card_of(tmp_path, data=data | {"source": "line"}).text
+
+
 def test_a_student_of_the_teachers_layers_has_the_teachers_base(tmp_path):
     base = readme(tmp_path / "base", "license: other\nlicense_name: house licence 1")
     card = card_of(tmp_path, teacher={"name": "hf-seq2seq", "model": str(base)})

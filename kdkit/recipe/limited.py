@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from kdkit import plugins as plugin_loading
@@ -16,7 +17,7 @@ from kdkit.recipe.sections import SWEEP
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 ROWS = (("training", "rows"), ("teacher", "fine_tune", "rows"))
@@ -66,6 +67,14 @@ def limited(recipe: str | os.PathLike[str], overrides: Sequence[str], limit: int
             found[f"{SWEEP}.{key}"] = _inline(fewer)
     name = table.get("name", path.stem if path is not None else "recipe")
     return (*overrides, *(f"{key}={value}" for key, value in found.items()), f'name="{name}-limit-{limit}"')
+
+
+def limit_of(recipe: Mapping[str, object]) -> int | None:
+    """The rows of each split that `--limit` gave a resolved recipe, which its name says; None where it had no limit."""
+    found = re.fullmatch(r".*-limit-(\d+)", str(recipe.get("name")), re.DOTALL)
+    data = recipe.get("data")
+    rows = _whole(data.get("train_rows")) if isinstance(data, dict) else 0
+    return int(found[1]) if found is not None and 0 < rows <= int(found[1]) else None
 
 
 def _fine_tune(table: dict[str, object]) -> object:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 import tomli_w
 
 from kdkit.errors import UsageError
 from kdkit.recipe import load_recipe
-from kdkit.recipe.limited import limited
+from kdkit.recipe.limited import limit_of, limited
 from kdkit.sweeps.reading import load_sweep
 
 
@@ -29,6 +31,8 @@ def test_each_split_has_so_many_rows_at_most_and_the_run_another_name(tmp_path):
     assert (found.data.train_rows, found.data.validation_rows, found.data.test_rows) == (40, 40, 7)
     assert (found.training.rows, found.training.batch_size, found.teacher.fine_tune.batch_size) == (0, 2, 10)
     assert (found.name, found.seed) == ("some-limit-40", 3)
+    assert limit_of(tomllib.loads(found.to_toml())) == 40
+    assert limit_of(tomllib.loads(load_recipe(path).to_toml())) is None
 
 
 @pytest.mark.parametrize(

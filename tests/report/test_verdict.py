@@ -352,6 +352,17 @@ def test_the_next_step_follows_from_how_the_run_ended(folder, parts, recipe, opt
     ]
 
 
+def test_after_a_try_on_few_rows_the_whole_recipe_is_next(folder):
+    facts = read_run(folder)
+    tried = {**facts.recipe, "name": "oracle-small-limit-80", "data": {**facts.table("data"), "train_rows": 80}}
+    steps = [
+        next_step(evolve(facts, recipe=recipe), conclusion())
+        for recipe in (tried, tried | {"name": "oracle"}, tried | {"data": facts.table("data")})
+    ]
+    assert steps[0].words == "This was a try on 80 rows of each split at most: run the recipe without --limit."
+    assert [bool(step.commands) for step in steps] == [False, True, True]
+
+
 def test_a_student_is_told_with_the_command_and_the_code_that_use_it(folder, tmp_path):
     copy = changed(folder, tmp_path)
     assert student_folder(read_run(copy)) is None

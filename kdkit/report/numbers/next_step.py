@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from kdkit.recipe.limited import limit_of
 from kdkit.report.numbers.conclusion import Ending
 from kdkit.report.numbers.student_folder import run_dir
 from kdkit.report.read.files import as_table
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,9 +35,14 @@ class NextStep:
 
 def next_step(facts: RunFacts, found: Conclusion) -> NextStep | None:
     """The step that a run's ending asks for; None where nothing was scored, or a finished run was scored again."""
-    match Ending.UNSCORED if facts.scored else found.ending:
-        case Ending.UNSCORED:
-            return None
+    if facts.scored or found.ending is Ending.UNSCORED:
+        return None
+    limit = limit_of(facts.recipe)
+    return _after(facts, found) if limit is None else _without_limit(limit)
+
+
+def _after(facts: RunFacts, found: Conclusion) -> NextStep | None:
+    match found.ending:
         case Ending.TEACHER_NOT_WORTH_IT:
             return _better_teacher(facts)
         case Ending.HELPED:
@@ -45,6 +52,12 @@ def next_step(facts: RunFacts, found: Conclusion) -> NextStep | None:
     if found.surpassed is not None:
         return _better_teacher(facts)
     return _another_alpha(facts) or _another_seed(facts)
+
+
+def _without_limit(limit: int) -> NextStep:
+    """The whole recipe, whose file and overrides the run does not know."""
+    tried = f"This was a try on {plural(limit, 'row')} of each split at most"
+    return NextStep(words=f"{tried}: run the recipe without --limit.")
 
 
 def _better_teacher(facts: RunFacts) -> NextStep:

@@ -59,7 +59,8 @@ VERBS = {verb: line for verbs in VERB_GROUPS.values() for verb, line in verbs.it
 MEANT = {
     "run": ("train", "distill", "distil", "fit", "start", "resume", "continue"),
     "predict": ("generate", "infer", "inference", "test"),
-    "report": ("eval", "evaluate", "compare", "results", "score"),
+    "report": ("compare", "results"),
+    "evaluate": ("eval", "score", "rescore"),
     "recipes validate": ("validate", "check", "lint"),
     "recipes list": ("list", "ls"),
     "recipes show": ("show", "cat"),

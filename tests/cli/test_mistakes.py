@@ -108,7 +108,7 @@ def table(options: str, content: str) -> dict[str, str]:
 MISTAKES = [
     # Verbs and their options.
     Mistake("trains", ("train", "r.toml"), r"No such command 'train'\. Did you mean 'run'\? \(see kdkit --help\)"),
-    Mistake("scores", ("eval", "runs/r"), r"No such command 'eval'\. Did you mean '(report|evaluate)'\? .*"),
+    Mistake("scores", ("eval", "runs/r"), r"No such command 'eval'\. Did you mean 'evaluate'\? .*"),
     Mistake("leaves out the verb", ("r.toml",), r"No such command 'r\.toml'\. Did you mean 'run r\.toml'\? .*"),
     Mistake("asks for a verb that nobody has", ("qwertz",), r"No such command 'qwertz'\. The commands are init, recipes, explain, .*"),
     Mistake("asks for help as a verb", ("help",), r"No such command 'help'\. Did you mean '--help'\? .*"),

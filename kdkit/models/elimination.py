@@ -8,6 +8,7 @@ stay, as others go ("lazy" greedy; Minoux, 1978).
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kdkit.errors import UsageError
@@ -106,10 +107,17 @@ class _Left:
         counts = {stack: len(Stack.of(self._model.module, stack).layers) for stack in self._stacks}
         return without(self._model, counts, self._stack, self.places.index(layer))
 
+    def _late(self, other: Without) -> Without:
+        """Without a late layer after which another one computes; the other, where no such layer may be left out."""
+        for layer in reversed(self.places[:-1]):
+            with suppress(UsageError):
+                return self._without(layer)
+        return other
+
     def _loss_without(self, layer: int) -> float:
         each, losses = self._without(layer), []
         if self._is_alike is None:
-            self._is_alike = is_alike(self._without(self.places[-2:][0]), self._recorded[0], self._batches[0])
+            self._is_alike = is_alike(self._late(each), self._recorded[0], self._batches[0])
         for batch, recorded in zip(self._batches, self._recorded, strict=True):
             with recorded.given_again(each.model.module, each.below if self._is_alike else {}):
                 losses.append(hard_loss(each.model, batch))

@@ -93,6 +93,7 @@ def units(recipe: Recipe, found: Estimate) -> dict[str, dict[str, float]]:
             "train teacher": found.teacher_steps,
             **tuned,
             "rank layers": ranked,
+            "leave out layers": ranked,
             "rank heads and channels": ranked,
         },
         "write": {"teacher on training rows writes": found.written_rows},

@@ -91,6 +91,23 @@ def test_one_layer_after_another_is_left_out_and_the_rest_is_measured_again():
     assert min(scores[layer] for layer in order[4:]) > scores[order[3]]
 
 
+def test_a_layer_that_has_to_stay_keeps_no_other_one_from_being_left_out(monkeypatch):
+    from kdkit.models import elimination
+
+    def but_the_last_but_one(model, counts, stack, layer):
+        if layer == counts[stack] - 2:
+            raise UsageError("it has to stay")
+        return without(model, counts, stack, layer)
+
+    without = elimination.without
+    monkeypatch.setattr(elimination, "without", but_the_last_but_one)
+    teacher, stacks, rows = teacher_of("llama", num_hidden_layers=4)
+    measuring = Measuring(by="greedy", tokens=1, stacks=stacks, wanted=(3,))
+    scores = measure_importance(teacher, stacks, rows, measuring, Silent()).layers["layers"]
+    alone = ranked(teacher, stacks, rows).layers["layers"]
+    assert scores == (pytest.approx(alone[0]), pytest.approx(alone[1]), None, pytest.approx(alone[3]))
+
+
 def test_influence_is_one_minus_the_cosine_of_what_a_layer_takes_and_gives():
     teacher, stacks, rows = teacher_of("llama")
     found = ranked(teacher, stacks, rows, by="influence")

@@ -14,6 +14,7 @@ from kdkit.errors import RecipeError
 from kdkit.recipe.document import read_stored_document, with_overrides
 from kdkit.recipe.load import made_of
 from kdkit.recipe.sections import SECTIONS, Preamble
+from kdkit.recipe.spelling import parsed_key
 from kdkit.system.digests import digest_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ def _trained(overrides: Sequence[str]) -> Iterator[str]:
 
 
 def _key(override: str) -> str:
-    return override.partition("=")[0].strip()
+    """The dotted key of an override, without what TOML allows around its names."""
+    key = override.partition("=")[0].strip()
+    return ".".join(parsed_key(key) or (key,))
 
 
 def _has_lost_its_suite(table: Mapping[str, Any]) -> bool:

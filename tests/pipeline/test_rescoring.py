@@ -154,6 +154,7 @@ def test_other_suites_need_not_be_the_one_that_picked_the_epoch_and_no_teacher_i
     ("changes", "error", "what"),
     [
         (["training.epochs=3"], RecipeError, r"training\.epochs is not part of an evaluation, which trains nothing"),
+        (['"training" . epochs=3'], RecipeError, r"training\.epochs is not part of an evaluation"),
         (["tokens.max_source=9"], RecipeError, r"`kdkit evaluate` takes evaluation\.\*, generation\.\*, data\.\* and"),
         (['evaluation.suites=["txt"]'], RecipeError, 'did you mean "text"'),
         (["evaluation.headline=text.f2"], UsageError, r"text\.f1"),

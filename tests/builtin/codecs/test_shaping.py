@@ -123,6 +123,11 @@ def test_a_token_that_would_be_moved_too_far_is_rounded_to_nearest():
     assert (shaped(units_TR, seen_TDR) == units_TR.round()).all()
 
 
+def test_numbers_beyond_the_whole_ones_of_float32_are_rounded_no_further(both):
+    units_TR = 2.0**29 + np.random.default_rng(5).uniform(0, 1000, (3, 70)).round(3)
+    assert np.abs(both[1].shaping.whole(units_TR) - units_TR).max() <= FURTHEST
+
+
 def test_a_token_of_which_nothing_is_felt_is_rounded_to_nearest():
     units_TR = torch.randn(3, 40, generator=torch.Generator().manual_seed(1)) * 5
     assert (shaped(units_TR, torch.zeros(3, 8, 40)) == units_TR.round()).all()

@@ -19,6 +19,7 @@ Letters: T tokens, V vocabulary, R coordinates, L likely entries, D directions, 
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -49,13 +50,15 @@ class Shaping:
 
     Attributes:
         temperatures: Those at which divergences count, the same each.
-        columns_VR: The logits of a step of each coordinate.
+        basis_RV: The logits of a unit of each coordinate.
         offset_V: The logits where all coordinates are 0.
+        step: What a whole number stands for.
     """
 
     temperatures: tuple[float, ...]
-    columns_VR: torch.Tensor
+    basis_RV: npt.NDArray[np.floating[Any]]
     offset_V: torch.Tensor
+    step: float
 
     @classmethod
     def of(
@@ -74,13 +77,19 @@ class Shaping:
             offset_V: The logits where all coordinates are 0.
             step: What a whole number stands for.
         """
-        import numpy as np
         import torch
 
         if not temperatures:
             return None
-        columns_VR = np.multiply(basis_RV.T, np.float32(step), order="C", dtype=np.float32)
-        return cls(temperatures, torch.from_numpy(columns_VR), torch.from_numpy(offset_V))
+        return cls(temperatures, basis_RV, torch.from_numpy(offset_V), step)
+
+    @cached_property
+    def columns_VR(self) -> torch.Tensor:  # noqa: N802 - it has axes
+        """The logits of a step of each coordinate; made when something is encoded, for decoding does not need them."""
+        import numpy as np
+        import torch
+
+        return torch.from_numpy(np.multiply(self.basis_RV.T, np.float32(self.step), order="C", dtype=np.float32))
 
     def whole(self, units_TR: npt.NDArray[np.floating[Any]]) -> IntArray:
         """Whole numbers for coordinates that are given in steps.
@@ -93,13 +102,15 @@ class Shaping:
 
         if not units_TR.shape[1]:  # of a head that tells nothing apart
             return np.zeros(units_TR.shape, np.int64)
-        numbers_TR = np.empty(units_TR.shape, np.int64)
+        numbers_TR: IntArray = np.rint(units_TR).astype(np.int64)
         wanted_TR = torch.from_numpy(np.ascontiguousarray(units_TR, np.float32))
+        # A whole number more or less changes no rounding, and float32 would not know the parts of large numbers.
+        parts_TR = torch.from_numpy(np.ascontiguousarray(units_TR - numbers_TR, np.float32))
         with torch.inference_mode():
             for part in self._parts(len(wanted_TR)):
                 logits_TV = torch.addmm(self.offset_V, wanted_TR[part], self.columns_VR.T)
                 seen_TDR = directions(logits_TV, self.columns_VR, self.temperatures)
-                numbers_TR[part] = shaped(wanted_TR[part], seen_TDR).numpy()
+                numbers_TR[part] += shaped(parts_TR[part], seen_TDR).numpy().astype(np.int64)
         return numbers_TR
 
     def _parts(self, tokens: int) -> Iterator[slice]:

@@ -220,3 +220,8 @@ def test_every_interval_in_the_results_is_one_of_a_report_beside_them():
     }
     assert len(told) > 20
     assert set(told) <= shown
+
+
+def test_the_changelog_says_nothing_twice():
+    said = [line[:40] for line in read(ROOT / "CHANGELOG.md").split("\n") if line.startswith("- ")]
+    assert [line for line in said if said.count(line) > 1] == []

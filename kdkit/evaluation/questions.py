@@ -16,6 +16,7 @@ from kdkit.models.generation import predict
 from kdkit.plugins.fields import digested
 from kdkit.store import answers, texts
 from kdkit.system.digests import digest_of, digest_of_list
+from kdkit.system.packages import source_digest
 from kdkit.training import Forward
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Questions:
         return Answers(losses=losses, tokens=watch.of(self.rows.encoded, self.team))
 
     def _key(self, weights: str) -> str:
-        """Everything that a model's answers depend on, to the last bit, as a name in the store."""
+        """Everything that a model's answers depend on, but for the last bits, as a name in the store."""
         return digest_of([weights, self._asked])[:32]
 
     @cached_property
@@ -121,7 +122,7 @@ class Questions:
             "format": answers.FORMAT,
             "rows": digest_of_list([list(row.source_ids), list(row.target_ids)] for row in rows),
             "tokenizer": [target_size(tokenizer), tokenizer.pad_token_id],
-            "loss": [f"{loss.__module__}.{loss.__qualname__}", digested(self.loss)],
+            "loss": [f"{loss.__module__}.{loss.__qualname__}", digested(self.loss), source_digest(loss)],
             "teacher": [self.targets.digest(rows), self.knows_teacher],
             "together": self.together,
             "batch_size": self.generation.batch_size,

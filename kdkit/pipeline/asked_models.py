@@ -19,6 +19,7 @@ from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.plugins.fields import digested
 from kdkit.runs.stage_facts import BaselineMade, TeacherMade
 from kdkit.system.digests import digest_of
+from kdkit.system.packages import source_digest
 from kdkit.system.reading import file_digest
 
 if TYPE_CHECKING:
@@ -138,9 +139,9 @@ def _untrained_digest(run: Run, corpus: Corpus) -> str:
 
 
 def _digest(name: str, component: Any, made_of: Any) -> str:
-    """Digest of a component's options and of what it is made of: of a folder that it names the content counts."""
+    """Digest of a component's options, of its code and of what it is made of: of a folder the content counts."""
     options = {key: value for key, value in digested(component).items() if key != "model"}
-    return digest_of([name, options, made_of])
+    return digest_of([name, options, source_digest(type(component)), made_of])
 
 
 def _of_folder(folder: Path) -> list[str]:

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Any
+
+from kdkit.system.digests import digest_of
+from kdkit.system.reading import file_digest
 
 _LONGEST_NAME = 60
 
@@ -27,3 +33,20 @@ def licence_of(distribution: importlib.metadata.Distribution) -> str:
             return text
     kinds = [each.rpartition(" :: ")[2] for each in table.get_all("Classifier", ()) if each.startswith("License ::")]
     return ", ".join(each for each in kinds if each != "OSI Approved")
+
+
+def source_digest(kind: type[Any]) -> str:
+    """Digest of the code that a class came with: of kdkit's own the version, of others the files of their package.
+
+    Empty where there is no file, as of a class that a notebook defines.
+    """
+    own = sys.modules.get(kind.__module__)
+    top = sys.modules.get(kind.__module__.partition(".")[0])
+    if top is not None and top.__name__ == "kdkit":
+        return version_of("kdkit") or ""
+    is_package = top is not None and top.__file__ is not None and hasattr(top, "__path__")
+    file = getattr(top if is_package else own, "__file__", None)
+    if file is None:
+        return ""
+    files = sorted(Path(file).parent.rglob("*.py")) if is_package else [Path(file)]
+    return digest_of([file_digest(each) for each in files if each.is_file()])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -115,6 +117,18 @@ def test_a_model_that_is_asked_is_shown_with_its_rows(answers, shown):
 def test_answers_are_kept_by_all_that_they_depend_on(questions, change):
     keys = {each._key(weights) for each in (questions, attrs.evolve(questions, **change)) for weights in ("v", "w")}
     assert len(keys) == 4
+
+
+def test_a_loss_whose_code_was_changed_is_another(questions, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    keys = set()
+    for scale in (1, 2, 2):
+        text = f"from kdkit.losses import HardLoss\n\n\nclass Own(HardLoss):\n    scale = {scale}\n"
+        (tmp_path / "own_loss_of_a_script.py").write_text(text)
+        monkeypatch.delitem(sys.modules, "own_loss_of_a_script", raising=False)
+        own = importlib.import_module("own_loss_of_a_script").Own()
+        keys.add(attrs.evolve(questions, loss=own)._key("w"))
+    assert len(keys) == 2
 
 
 def test_who_a_row_is_and_how_texts_are_written_changes_no_answer(questions):

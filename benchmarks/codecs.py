@@ -132,7 +132,7 @@ def bytes_at(results, kl):
     """Bytes a token at which the mean KL at T = 1 is that, between the two settings next to it; None outside."""
     points = sorted((result.kl[1.0], result.bytes_per_token) for result in results)
     for (low, large), (high, small) in itertools.pairwise(points):
-        if low <= kl <= high:
+        if low <= kl <= high and 0 < low < high:
             return large + (small - large) * math.log(kl / low) / math.log(high / low)
     return None
 
@@ -141,7 +141,7 @@ def at_bytes(results, size, value):
     """The geometric mean of a value between the two settings next to a size, by their distance from it."""
     points = sorted((result.bytes_per_token, value(result)) for result in results)
     for (small, less), (large, more) in itertools.pairwise(points):
-        if small <= size <= large:
+        if small <= size <= large and small < large and min(less, more) > 0:
             return math.exp(math.log(less) + math.log(more / less) * (size - small) / (large - small))
     return None
 

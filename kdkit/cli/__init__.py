@@ -42,7 +42,7 @@ VERB_GROUPS = {
         "run": "Run a recipe: data, teacher, logits, student, evaluation, report.",
         "capture": "Capture a part of a recipe's logits, alongside other processes.",
     },
-    "Use what came of it": {
+    "Use the result": {
         "report": "Write a run's report again, or compare runs.",
         "predict": "Generate text with a distilled student.",
         "evaluate": "Score a finished run's student again, on other rows or metrics.",
@@ -110,7 +110,7 @@ class LazyGroup(click.RichGroup):
 
 
 def _verb_meant(word: str) -> str:
-    """What a word that is no verb may have meant, else the verbs."""
+    """What a word that is not a verb may have meant, else the verbs."""
     near = next((verb for verb, words in MEANT.items() if word in words), None)
     if near is None and (Path(word).is_file() or word.endswith(".toml")):
         near = f"run {word}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kdkit.api.values import Origin
 from kdkit.errors import DamagedData, UsageError
@@ -15,9 +14,6 @@ from kdkit.models.gguf_files import licence_of as licence_of_gguf
 from kdkit.system.files import user_path
 from kdkit.system.front_matter import FILE, front_matter, licence_in
 from kdkit.system.packages import licence_of
-
-if TYPE_CHECKING:
-    from kdkit.recipe import Recipe
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -68,12 +64,3 @@ def _of_hub(name: str) -> Origin:
         return Origin(of=name, hub=name)
     found = licence_in(front_matter(folder))
     return Origin(of=name, licence=found, said_by=f"its {FILE} on the hub" if found else "", hub=name)
-
-
-def base_of_role(recipe: Recipe, role: str) -> str:
-    """The model whose weights the teacher or the student of a recipe began with, as the recipe names it; else empty."""
-    teacher = getattr(recipe.teacher, "model", None) or ""
-    if role == "teacher":
-        return teacher
-    own = getattr(recipe.student, "model", None)
-    return own or (teacher if getattr(recipe.student, "from_teacher", None) is not None else "")

@@ -114,7 +114,7 @@ def _tried(recipe: Recipe, corpus: Corpus, found: Estimate, store: Path) -> dict
     make_folder(store / "times")
     with tempfile.TemporaryDirectory(dir=store / "times", prefix="trial-") as name:
         folder = Path(name)
-        (folder / "store").mkdir()
+        make_folder(folder / "store")
         for shared in _SHARED:
             make_folder(store / shared)
             (folder / "store" / shared).symlink_to((store / shared).absolute(), target_is_directory=True)

@@ -11,6 +11,7 @@ import attrs
 from kdkit.errors import UsageError
 from kdkit.plugins.installed import own_version
 from kdkit.plugins.registry import SINGULAR
+from kdkit.system.files import make_folder, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,8 +113,8 @@ def write_plugin(asked: str, kind: str, plugins: Plugins, folder: Path | None = 
         f"tests/test_{package}.py": f"test_{chosen.module}.py",
     }
     for file, text in rendered(name, kind, files).items():
-        (place / file).parent.mkdir(parents=True, exist_ok=True)
-        (place / file).write_text(text, encoding="utf-8")
+        make_folder((place / file).parent)
+        write_atomically(place / file, text.encode())
     return NewPlugin(folder=place, kind=SINGULAR[chosen.hook], name=name, lines=chosen.lines.format(name))
 
 

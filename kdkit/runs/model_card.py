@@ -128,11 +128,20 @@ def _licence(found: str) -> tuple[str, str | None]:
     return (identifier, None) if re.fullmatch(r"[a-z0-9.+-]+", identifier) else ("other", found)
 
 
+def _base(recipe: Recipe, role: str) -> str:
+    """The model whose weights the teacher or the student of a recipe began with, as the recipe names it; else empty."""
+    teacher = getattr(recipe.teacher, "model", None) or ""
+    if role == "teacher":
+        return teacher
+    own = getattr(recipe.student, "model", None)
+    return own or (teacher if getattr(recipe.student, "from_teacher", None) is not None else "")
+
+
 def _weights(recipe: Recipe, role: str) -> Origin | None:
     """The model that the weights began with; None where they were random."""
-    from kdkit.models.origins import base_of_role, origin_of
+    from kdkit.models.origins import origin_of
 
-    name = base_of_role(recipe, role)
+    name = _base(recipe, role)
     return origin_of(name) if name else None
 
 

@@ -145,7 +145,7 @@ def test_without_suites_losses_and_tokens_are_scored_and_no_text_is_written(whol
     from kdkit.report.closing.run import closing_text
 
     said = closing_text(folder)
-    assert "Hard loss" in said.splitlines()[1]
+    assert "Hard loss" in " ".join(said.splitlines()[:3])
     assert "Expected acceptance" in said
     assert "a sample" not in said
 

@@ -127,7 +127,7 @@ def test_a_plan_says_which_rows_are_left_out(tmp_path):
 @pytest.mark.parametrize("option", ["text", "messages"])
 def test_rows_that_no_encoder_decoder_reads_are_refused_before_they_are_read(tmp_path, option):
     with pytest.raises(UsageError, match=rf"data\.{option} makes rows of .*, and encoder-decoder models need a source"):
-        plan_of(tmp_path, data={"name": "jsonl", "train": "not-there.jsonl", option: "x"})
+        plan_of(tmp_path, data={"name": "jsonl", "train": str(tmp_path / "train.jsonl"), option: "x"})
 
 
 def test_a_plan_opens_no_weights(tmp_path):

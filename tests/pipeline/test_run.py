@@ -577,7 +577,8 @@ def test_recorded_logits_may_be_narrower_than_the_tokenizer(tmp_path):
         writer.finish()
     counts = dict.fromkeys(("records", "tokens", "bytes", "bytes_per_token"), 1)
     captured = Captured(cache=str(tmp_path), identity="a" * 64, tokenizer="b" * 64, codec="u8-lz4", **counts)
-    targets = distill._targets(captured, tiny.model(), rows, device="cpu")
+    codec = cache_kit.U8LZ4()
+    targets = distill._targets(captured, tiny.model(), rows, codec=codec, device="cpu")
     assert targets(collate(rows, pad_id=0)).codes_BTV.shape[2] == cache_kit.VOCAB < len(tiny.tokenizer())
 
 

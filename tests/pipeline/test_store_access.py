@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from kdkit.errors import UsageError
-from kdkit.pipeline import store_access
+from kdkit.store import sharing
 
 NOWHERE = "/proc/kdkit-nowhere"  # where nobody can make a folder, root included
 MADE = {
@@ -53,14 +53,14 @@ def test_a_home_that_cannot_have_the_mirror_of_a_url_is_refused(tmp_path, monkey
 
 def closed(monkeypatch, *folders: Path) -> None:
     """Folders in which no file can be made."""
-    real = store_access.tempfile.TemporaryFile
+    real = sharing.tempfile.TemporaryFile
 
     def made(*, dir):  # noqa: A002 - its name there
         if dir in folders:
             raise PermissionError(13, "Permission denied", str(dir))
         return real(dir=dir)
 
-    monkeypatch.setattr(store_access.tempfile, "TemporaryFile", made)
+    monkeypatch.setattr(sharing.tempfile, "TemporaryFile", made)
 
 
 def test_logits_of_others_in_a_folder_that_is_only_read_do_not_help_a_new_teacher(tmp_path, monkeypatch):

@@ -199,7 +199,7 @@ def look(path: str) -> Looked:
 
 
 def _refuse_prose(place: Path, path: str) -> None:
-    """Refuse a text that is no table and no JSON: it would be read as a table of one column."""
+    """Refuse a text that is neither a table nor JSON: it would be read as a table of one column."""
     with open_regular(place) as file:
         head = file.readline(_LONGEST_LINE).strip()
     if not head or any(each in head for each in (b",", b";", b"\t", b"|", b"{", b"[")):

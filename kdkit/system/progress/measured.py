@@ -58,7 +58,7 @@ class MeasuredStage:
 
 @attrs.define
 class Measured:
-    """Hands on all that it is told, and measures it.
+    """Passes on all that is reported to it, and measures it.
 
     Attributes:
         shown: Where it is shown.

@@ -674,11 +674,40 @@ def test_the_benchmark_s_targets_follow_from_the_figures(benchmark_script, good)
         figures(benchmark_script.TOPK_ONE, 340.0 if good else 350.0, 0.2),
         figures(benchmark_script.SAMPLED, 49.0 if good else 50.0, None, gradient_cosine=0.97 if good else 0.96),
     ]
-    found = benchmark_script.targets(results, 49_152)
+    found = [target for target in benchmark_script.targets(results, 49_152) if "shaped" not in target["target"]]
     assert [target["met"] for target in found] == [good] * 8
     assert found[0]["figure"] == pytest.approx(44_000 / (400 if good else 401))
     assert found[1]["ours"].startswith("subspace:step=2: 312.0 B/token")
     assert found[5]["compared_with"] == "flat: 512 B/token"
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_the_targets_of_shaped_rounding_compare_at_equal_bytes(benchmark_script, good):
+    def both(step, size, kl, cosine):
+        share, options = 0.04 if good else 0.9, {"shaping": (1.0,)}
+        yield figures(f"subspace:step={step}", size, kl, gradient_cosine=cosine)
+        shaped = {0.5: kl * share, 1.0: kl * share, 2.0: kl, 4.0: kl * (1 if good else 2)}
+        changes = {"kl": shaped, "options": options, "gradient_cosine": 1 - (1 - cosine) * (0.1 if good else 0.5)}
+        yield attrs.evolve(figures(f"subspace:step={step},shaping=[1.0]", size, kl), **changes)
+
+    points = (
+        (0.005, 400.0, 1e-4, 0.999),
+        (0.01, 330.0, 4e-3, 0.99),
+        (0.015, 290.0, 9e-3, 0.97),
+        (0.08, 90.0, 0.2, 0.9),
+    )
+    results = [
+        figures("u8-lz4", 44_000.0, 3e-4),
+        *(each for point in points for each in both(*point)),
+        figures(benchmark_script.TOPK_ONE, 340.0, 0.2),
+        figures(benchmark_script.SAMPLED, 49.0, None, gradient_cosine=0.97),
+    ]
+    found = [each for each in benchmark_script.targets(results, 49_152) if "shaped" in each["target"]]
+    by_name = {each["target"].partition("subspace ")[2][:30]: each["met"] for each in found}
+    assert len(by_name) == 6
+    assert list(by_name.values()) == [good, good, good, True, good, good]
+    kl = next(each for each in found if "KL at T = 1," in each["target"])
+    assert kl["figure"] == pytest.approx(0.04 if good else 0.9)
 
 
 def test_a_target_that_no_setting_reaches_is_missed(benchmark_script):
@@ -689,6 +718,6 @@ def test_a_target_that_no_setting_reaches_is_missed(benchmark_script):
         figures(benchmark_script.SAMPLED, 49.0, None),
     ]
     found = benchmark_script.targets(results, 49_152)
-    assert [target["met"] for target in found] == [False] * 5 + [True] * 3
+    assert [target["met"] for target in found] == [False] * 5 + [False] * 6 + [True] * 3
     assert found[0]["ours"] == "no setting that was measured"
     json.dumps(found, allow_nan=False)

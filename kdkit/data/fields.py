@@ -259,7 +259,7 @@ def _delimiter(names: Collection[str]) -> str:
 
 
 def require_rows(corpus: Corpus, *, train: str, validation: str) -> Corpus:
-    """The corpus; refused if a part that it needs has no rows.
+    """The corpus itself, if it has rows to train and to validate with; otherwise an error.
 
     Args:
         corpus: The rows.

@@ -65,7 +65,7 @@ class FileOptions(RowOptions):
 
     @property
     def mix(self) -> Sequence[float]:
-        """`shares`."""
+        """The shares by which the training files are mixed: the option `shares`."""
         return self.shares
 
     def check_inputs(self) -> None:

@@ -65,7 +65,7 @@ def taken(rows: Sequence[R], places: Sequence[int]) -> Sequence[R]:
 
 @attrs.frozen(kw_only=True)
 class Splitter:
-    """Says of a row whether it trains, validates or tests, by a hash of its key: rows that are added move no others.
+    """Decides by a hash of its key whether a row trains, validates or tests: rows that are added move no others.
 
     Attributes:
         validation_share: How large a part of the rows validates.

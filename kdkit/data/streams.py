@@ -22,7 +22,7 @@ FIRST_PLACES = 5
 
 
 def gathered(stream: Stream) -> Corpus:
-    """All rows of a stream in memory: what the method `load` of a data set that streams gives."""
+    """Read a whole stream into a corpus: what the method `load` of a data set that streams gives."""
     rows: dict[SplitName, list[Example]] = {split: [] for split in SPLITS}
     drops: list[Drop] = []
     for each in stream:
@@ -45,7 +45,7 @@ def merged(drops: Iterable[Drop]) -> tuple[Drop, ...]:
 
 
 def require_streamed(stream: Stream, *, train: str, validation: str) -> Iterator[tuple[SplitName, Example] | Drop]:
-    """The stream, if both its parts turn out to have rows.
+    """The stream itself, and at its end an error if no row was for training, or none for validation.
 
     Args:
         stream: The rows.

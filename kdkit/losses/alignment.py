@@ -78,12 +78,12 @@ class StudentRows:
 
 
 def student_rows(logits_NV: torch.Tensor) -> StudentRows:
-    """The student's side of some tokens."""
+    """The student's logits of some tokens, with their log-softmax."""
     return StudentRows(logits_NV=logits_NV, logp_NV=log_softmax(logits_NV))
 
 
 def align(student: StudentRows, teacher: TeacherRows, *, temperature: float) -> Aligned:
-    """Log-softmax of both at the temperature, over the M tokens that the teacher has rows for.
+    """Log-probabilities of teacher and student at the temperature, over the M tokens that the teacher has rows for.
 
     Of sparse targets the support is the K entries kept and one more, which stands for all others together: the
     divergence of these K + 1 is never more than that of all V, and equals it at K = V.

@@ -103,7 +103,7 @@ DIVERGENCES: Mapping[str, Divergence] = {
 
 
 def divergence_of(name: str, **parameters: float | None) -> PerToken:
-    """A divergence with its parameter in place.
+    """The divergence of a name, with its `beta` or `skew` filled in.
 
     Args:
         name: Its name in `DIVERGENCES`.

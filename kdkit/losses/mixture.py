@@ -34,7 +34,7 @@ class HardLoss:
 
     @property
     def needs_teacher(self) -> bool:
-        """It does not."""
+        """Never."""
         return False
 
     def __call__(
@@ -144,7 +144,7 @@ def token_counts(labels_BT: torch.Tensor, targets: Targets | None) -> TokenCount
 
 
 def loss_at(loss: LossMixer, moment: Moment) -> LossMixer:
-    """The loss of a step; a loss with a schedule as it is at that step."""
+    """The loss to use in a step: one that follows a schedule, with its values at that step."""
     return loss.at(moment) if isinstance(loss, ScheduledLoss) else loss
 
 

@@ -32,7 +32,7 @@ _TARGET = re.compile(r"[\w.]+:\w+")
 
 
 def load(extra: tuple[ModuleType | object, ...] = ()) -> Plugins:
-    """Load the built-ins, the given modules and the installed plugins (unless disabled), and fill the registries.
+    """Find every component: kdkit's own, those of the given modules, and those of installed plugins.
 
     `KDKIT_DISABLE_PLUGINS` set to `1` or `all` loads none of the installed plugins; set to names, separated by commas,
     not these distributions.

@@ -43,39 +43,39 @@ class FolderStudent(Protocol):
 
 @runtime_checkable
 class RemarkingStudent(Protocol):
-    """A student that may take something of its teacher that a person should know before it is trained."""
+    """A student that may have something to say before it is trained, such as a token that it takes from its teacher."""
 
     def remarks(self, teacher_tokenizer: Tokenizer) -> Iterator[str]:
-        """A sentence for each such thing. Loads tokenizers and configurations, no weights."""
+        """One sentence for each remark. Loads tokenizers and configurations, no weights."""
         ...
 
 
 @runtime_checkable
 class NamedStudent(Protocol):
-    """A student that has an option `model`: with the teacher's vocabulary, its own is trimmed by the same ids."""
+    """A student with an option `model`; where the teacher's vocabulary is trimmed, it is trimmed to the same ids."""
 
     @property
     def model(self) -> str:
-        """The model by name or path; empty where the student is none of these."""
+        """The model by name or path; empty where the student does not start from one."""
         ...
 
 
 @runtime_checkable
 class PrunedStudent(Protocol):
-    """A student that may be made of parts of its teacher which a measure chooses, once the teacher is there."""
+    """A student that may keep only the parts of its teacher that matter most, as measured once the teacher exists."""
 
     @property
     def chooses(self) -> bool:
-        """Whether it is; else nothing else here is asked."""
+        """Whether a measure chooses the student's parts; if not, kdkit uses nothing else of this interface."""
         ...
 
     @property
     def choice_in_words(self) -> str:
-        """What is chosen, and by what: the end of a sentence; "" where nothing is."""
+        """What is chosen and how, as the end of a sentence; "" where nothing is chosen."""
         ...
 
     def measuring(self, teacher_folder: Path) -> Measuring | None:
-        """What has to be measured of the teacher; None where nothing has. Loads no weights."""
+        """What kdkit must measure of the teacher before `choose`; None for nothing. Loads no weights."""
         ...
 
     def measure(
@@ -95,7 +95,7 @@ class PrunedStudent(Protocol):
         ...
 
     def choose(self, teacher_folder: Path, scores: Importance | None) -> Pruning:
-        """The parts of the teacher that it is to be made of.
+        """The parts of the teacher that the student will keep.
 
         Args:
             teacher_folder: The teacher.
@@ -125,7 +125,7 @@ class WritingTeacher(Protocol):
 
 @runtime_checkable
 class TrimmedTeacher(Protocol):
-    """A teacher of transformers by name, with these options: once the rows are read, they name the trimmed model."""
+    """A teacher whose vocabulary may be trimmed: once the rows are read, its options name the trimmed model."""
 
     @property
     def vocabulary(self) -> Vocabulary | None:
@@ -145,7 +145,7 @@ class TrimmedTeacher(Protocol):
 
 @runtime_checkable
 class ModelTeacher(Protocol):
-    """An open teacher that shows its model: what fine-tuning did to it can then be measured."""
+    """An open teacher that gives access to its model, so that kdkit can measure what fine-tuning changed."""
 
     @property
     def model(self) -> TextModel:

@@ -43,7 +43,7 @@ class Codec(Protocol):
         ...
 
     def decode(self, payload: bytes, *, tokens: int, vocab_size: int) -> FloatArray:
-        """Float32 `[tokens, vocab_size]`, within the codec's stated bound of what was encoded; -inf where masked.
+        """The logits, float32 `[tokens, vocab_size]`, within the codec's stated bound; -inf where masked.
 
         `tokens` and `vocab_size` come from the cache's own index: a payload that does not fit them is refused before
         anything of its claimed size is allocated.
@@ -123,7 +123,7 @@ class FittedCodec(Protocol):
 
     @property
     def sample_tokens(self) -> int:
-        """How many target tokens it needs to learn from; fewer do if there are no more."""
+        """How many target tokens `fit` wants to learn from; it accepts fewer where there are no more."""
         ...
 
     def fit(self, sample: Sequence[TeacherBlock]) -> CodecState:

@@ -40,7 +40,7 @@ class Search(Protocol):
         ...
 
     def ends(self) -> Iterable[AxisValue]:
-        """Values that a recipe is made of, one at a time, before any trial starts: so a wrong one is reported at once.
+        """Values that kdkit tries in the recipe, one by one, before the first trial: wrong ones are reported at once.
 
         Of each axis the ends of its range, or all of its choices.
         """

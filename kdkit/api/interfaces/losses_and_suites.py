@@ -57,7 +57,7 @@ class ScheduledLoss(LossMixer, Protocol):
 
 @runtime_checkable
 class TemperedLoss(LossMixer, Protocol):
-    """A loss that divides logits by temperatures; of sparse logits only some are known exactly (see `SparseCodec`)."""
+    """A loss that divides logits by temperatures, of which a `SparseCodec` knows only some."""
 
     @property
     def temperatures(self) -> tuple[float, ...] | None:
@@ -86,7 +86,7 @@ class FeatureLoss(LossMixer, Protocol):
 
     @property
     def needs_states(self) -> bool:
-        """Whether it compares them in some step or other; then it needs a teacher, and a codec that keeps states."""
+        """Whether any step compares hidden states; the loss then needs a teacher, and a codec that keeps states."""
         ...
 
     def projection(self, student_width: int, teacher_width: int, *, seed: int) -> torch.nn.Module:
@@ -162,11 +162,11 @@ class CheckedSuite(MetricSuite, Protocol):
 
 @runtime_checkable
 class DirectedSuite(MetricSuite, Protocol):
-    """A metric suite with metrics of which higher is not better."""
+    """A metric suite with metrics whose higher values are not better."""
 
     @property
     def directions(self) -> Mapping[str, str]:
-        """Which values of these metrics are better: "lower", or "neither"; of all others higher values are.
+        """For each metric whose higher values are not better: "lower" where lower values are, else "neither".
 
         What is said of a metric holds for its parts too: of `errors` for `errors/equals`.
         """

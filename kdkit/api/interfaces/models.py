@@ -156,7 +156,7 @@ class TextModel(Protocol):
 
 @runtime_checkable
 class EndingModel(TextModel, Protocol):
-    """A model that tells which of its texts it has ended, and which the limit on their length."""
+    """A model that tells whether it ended a text itself, or the limit on its length cut the text."""
 
     def write(self, batch: TokenBatch, options: Generation) -> list[WrittenText]:
         """The texts of `generate`, and whether each is cut."""
@@ -165,7 +165,7 @@ class EndingModel(TextModel, Protocol):
 
 @runtime_checkable
 class HeadModel(TextModel, Protocol):
-    """A model whose logits may be a function of hidden states that it can give: head and loss then go in chunks."""
+    """A model that can give the hidden states before its output head, so that head and loss can go in chunks."""
 
     def states(self, batch: TokenBatch) -> torch.Tensor:
         """The input of the output head, `[B, T, D]`, under teacher forcing; gradients flow through it."""
@@ -181,7 +181,7 @@ class HeadModel(TextModel, Protocol):
 
 @runtime_checkable
 class LeanModel(TextModel, Protocol):
-    """A model whose training may be made to take less memory or time."""
+    """A model that can be trained with less memory or time: checkpointing, compilation, packing."""
 
     def lean(self, options: Training) -> AbstractContextManager[None]:
         """Apply `gradient_checkpointing`, `compile` and `packing` while the context lasts; a training runs within it.

@@ -44,7 +44,7 @@ class OpenTeacher(Protocol):
         ...
 
     def groups(self, rows: Sequence[EncodedExample]) -> Sequence[Sequence[EncodedExample]]:
-        """The rows in the groups that are computed together, in order: what one process of several takes whole."""
+        """The rows in the groups that are computed together, in order: one process takes a whole group."""
         ...
 
     def logits(
@@ -78,7 +78,7 @@ class OpenTeacher(Protocol):
 
 
 class HeadTeacher(OpenTeacher, Protocol):
-    """A teacher whose logits may be a linear function of hidden states that it can give."""
+    """A teacher that can give hidden states, of which its logits may be a linear function."""
 
     def head(self) -> OutputHead | None:
         """Its output head; None where its logits are not linear in the states (a soft-capped head)."""

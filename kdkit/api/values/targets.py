@@ -245,7 +245,7 @@ class TeacherRows:
         )
 
     def multiplied(self, memory: Memory | None = None) -> TeacherRows:
-        """The same rows, with the logits of factored targets made: one matrix product for all is the quickest.
+        """The same rows with factored targets multiplied out: one matrix product for all is the quickest.
 
         Args:
             memory: Gives a tensor of a shape, and of the type and device of another, to put them into.
@@ -283,7 +283,7 @@ class TeacherRows:
         return rows_BTX.flatten(0, 1).index_select(0, sent(row_M, rows_BTX.device))
 
     def shared(self, rows_NX: torch.Tensor) -> torch.Tensor:
-        """The rows of known tokens, `[M, X]`, out of rows of all tokens, such as the student's."""
+        """The rows of the tokens that the teacher knows, `[M, X]`, out of rows of all tokens, such as the student's."""
         if bool(self.known_N.all()):
             return rows_NX
         return rows_NX[sent(self.known_N.nonzero()[:, 0], rows_NX.device)]

@@ -180,7 +180,7 @@ class LogitCache:
         return [self._coder(self._number(key)) for key in keys]
 
     def info(self) -> dict[str, Any]:
-        """Its facts as a JSON table."""
+        """The facts of the cache as a JSON table."""
         return {"folder": str(self.folder), **self.manifest.summary()}
 
     def _number(self, key: bytes) -> int:

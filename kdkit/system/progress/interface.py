@@ -20,7 +20,7 @@ class Task(Protocol):
     """One piece of work whose progress is shown."""
 
     def advance(self, amount: int = 1, **facts: str) -> None:
-        """So much more is done; `facts`, such as loss="1.32", are shown beside the bar, the first of them always."""
+        """More work is done; `facts`, such as loss="1.32", are shown beside the bar, the first of them always."""
         ...
 
 
@@ -80,12 +80,12 @@ class StageShown:
 
     @property
     def seconds(self) -> float:
-        """How long it has been worked on here."""
+        """Seconds since the stage began in this process."""
         return time.monotonic() - self._entered
 
     @property
     def run_seconds(self) -> float:
-        """How long the run has been worked on here."""
+        """Seconds since the run began in this process."""
         return time.monotonic() - self.began
 
     def left(self, of_work: float | None) -> float | None:

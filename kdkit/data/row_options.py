@@ -1,6 +1,6 @@
 """Data sets of rows with fields: the options that all of them share, and how rows become examples of three splits.
 
-A data set adds the method `parts`; docs/plugins.md shows one.
+A data set adds the method `parts`; docs/plugin-examples.md shows one.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def listed(page: str, folder: str = "docs") -> dict[str, list[str]]:
 
 
 def _toctree(pages: list[str], *, caption: str | None = None) -> str:
-    options = [":hidden:", ":glob:", ":maxdepth: 2", *([f":caption: {caption}"] if caption else [])]
+    options = [":hidden:", ":glob:", ":titlesonly:", ":maxdepth: 2", *([f":caption: {caption}"] if caption else [])]
     return "\n".join(["", "```{toctree}", *options, "", *(f"/{page}" for page in pages), "```", ""])
 
 

@@ -189,6 +189,8 @@ def _run(arguments: Sequence[str] | None, own: Started) -> int:
     except click.ClickException as error:
         # All processes have the same command line.
         return _fail(error, [_wrong_usage(error)] if own.leads else [], error.exit_code, own)
+    except SystemExit as ended:  # of a group whose help was asked for: `main` has yet to see whether it was written
+        return ended.code if isinstance(ended.code, int) else 0
     except click.Abort as error:
         return _fail(error, ["interrupted"], 130, own)
     except RecipeError as error:

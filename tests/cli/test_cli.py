@@ -153,6 +153,7 @@ def test_output_that_a_full_disk_does_not_take_is_one_sentence(arguments):
             text=True,
             timeout=60,
             check=False,
+            env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
         )
     assert process.returncode == 1
     assert process.stderr == (

@@ -183,7 +183,7 @@ def _write_any_character() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _run(arguments: Sequence[str] | None, own: Started) -> int:
+def _run(arguments: Sequence[str] | None, own: Started) -> int:  # noqa: PLR0911 - an ending each
     try:
         result = group.main(arguments, prog_name="kdkit", standalone_mode=False)
     except click.ClickException as error:

@@ -177,20 +177,18 @@ def _fed_back(units_TR: torch.Tensor, scaled_TDR: torch.Tensor) -> torch.Tensor:
         felt_TND = torch.linalg.solve_triangular(factor_TNN, felt_TND, upper=False)
         free_TDD -= felt_TND.transpose(1, 2) @ felt_TND
         factors.append((factor_TNN, felt_TND))
-    numbers_TR = torch.empty_like(units_TR)
+    errors_TR = torch.empty_like(units_TR)
     moved_TD1 = torch.zeros_like(seen_TRD[:, 0, :, None])
     for start, (factor_TNN, felt_TND) in zip(reversed(starts), reversed(factors), strict=True):
         block = slice(start, start + BLOCK)
         owed_TN = (felt_TND @ moved_TD1)[:, :, 0]
-        errors_TN = _round_block(units_TR[:, block], owed_TN, factor_TNN, numbers_TR[:, block])
-        moved_TD1 += seen_TRD[:, block].transpose(1, 2) @ errors_TN[:, :, None]
-    return numbers_TR
+        errors_TR[:, block] = _errors(units_TR[:, block], owed_TN, factor_TNN)
+        moved_TD1 += seen_TRD[:, block].transpose(1, 2) @ errors_TR[:, block, None]
+    return (units_TR + errors_TR).round_()
 
 
-def _round_block(
-    units_TN: torch.Tensor, owed_TN: torch.Tensor, factor_TNN: torch.Tensor, numbers_TN: torch.Tensor
-) -> torch.Tensor:
-    """Round a block into `numbers_TN`, and give its errors: those at which |factor' errors + owed| is small."""
+def _errors(units_TN: torch.Tensor, owed_TN: torch.Tensor, factor_TNN: torch.Tensor) -> torch.Tensor:
+    """What rounding a block adds to it: whole numbers less the units, at which |factor' errors + owed| is small."""
     import torch
 
     # The places of a block lie apart, so that a step reads and writes whole columns.
@@ -201,5 +199,4 @@ def _round_block(
         target_T = units_NT[place] - owed_NT[place] / rows_NNT[place, place]
         errors_NT[place] = target_T.round_() - units_NT[place]
         owed_NT[:place] += rows_NNT[place, :place] * errors_NT[place]
-    numbers_TN.copy_((units_NT + errors_NT).round_().T)
     return errors_NT.T

@@ -285,13 +285,12 @@ def test_jsonl_at_its_former_options_has_its_former_identity():
     assert attrs.fields_dict(Jsonl)["shares"].default == ()
 
 
-def test_the_data_set_that_the_page_on_plugins_shows_keeps_its_promises(tmp_path):
+def test_an_example_of_a_data_set_gives_the_rows_of_a_table(tmp_path):
+    import runpy
     import sqlite3
 
-    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
-    (code,) = [each for each in page.split("```python\n") if "class Sqlite" in each]
-    names: dict[str, object] = {"__name__": "shown"}
-    exec(code.partition("```")[0], names)
+    file = Path(__file__).parents[2] / "docs" / "plugin-examples" / "kdkit_examples" / "sqlite_rows.py"
+    names = runpy.run_path(str(file))
     path = tmp_path / "rows.db"
     with sqlite3.connect(path) as database:
         database.execute("create table rows (text, answer, who, empty)")

@@ -231,12 +231,16 @@ def _check_folder(folder: Path, *, fresh: bool) -> None:
         raise Mismatch(
             f"{folder} was made by an earlier kdkit, {FORMER}; use another --run-dir, or --fresh to delete that sweep"
         )
-    if not folder.is_dir() or is_sweep(folder):
+    if not folder.is_dir():
         return
-    if (folder / "run.json").exists():
+    # Listed first: what another process writes meanwhile comes after its sweep.json, which is then there.
+    names = [child.name for child in folder.iterdir()]
+    if is_sweep(folder):
+        return
+    if "run.json" in names:
         raise UsageError(f"{folder} holds a single run, but this recipe is a sweep; name another folder with --run-dir")
     # What is written before sweep.json, or deleted after it, may be all that a kill has left.
-    if any(child.name != RECIPE and not child.name.startswith((LOCK, f".{RECIPE}")) for child in folder.iterdir()):
+    if not all(name == RECIPE or name.startswith((LOCK, f".{RECIPE}.", f".{SWEEP}.")) for name in names):
         raise UsageError(f"{folder} is not empty and is not the folder of a sweep; name another folder with --run-dir")
 
 

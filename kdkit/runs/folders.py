@@ -40,11 +40,11 @@ def check_folders(recipe: Recipe, path: Path) -> None:
             f"{path} cannot be a run folder: {store} is the store that runs share; "
             f"name another folder with --run-dir, or another store with store.dir or {STORE}"
         )
-    if (
-        path.is_dir()
-        and not (path / "run.json").exists()
-        and not all(_is_ours(child, recipe) for child in path.iterdir())
-    ):
+    if not path.is_dir():
+        return
+    # Listed first: what another process writes meanwhile comes after its run.json, which is then there.
+    children = list(path.iterdir())
+    if not (path / "run.json").exists() and not all(_is_ours(child, recipe) for child in children):
         raise UsageError(f"{path} is not empty and is not a run folder; name another folder with --run-dir")
 
 

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import threading
+from pathlib import Path
 
 import attrs
 import pytest
@@ -13,6 +14,7 @@ from filelock import FileLock
 
 from kdkit.errors import DamagedData, Interrupted, KdkitError, Mismatch, UsageError
 from kdkit.recipe import load_recipe
+from kdkit.runs.folders import check_folders
 from kdkit.runs.opening import open_run
 from kdkit.runs.record import check_recipe, read_record
 from kdkit.runs.resume import do
@@ -378,6 +380,23 @@ def test_a_folder_that_a_kill_left_at_the_very_start_is_taken(folder):
         (folder / name).write_text("")
     (folder / "recipe.toml").write_text(recipe_of(folder).to_toml())
     assert Works().run(folder) == ["a", "b", "c"]
+
+
+def test_a_run_that_another_process_begins_at_this_moment_is_not_a_folder_of_others(folder, monkeypatch):
+    listed = Path.iterdir
+
+    def another_runs(path):
+        if path == folder and not (folder / "run.json").exists():
+            with monkeypatch.context() as patch:
+                patch.setattr(Path, "iterdir", listed)
+                assert Works().run(folder) == ["a", "b", "c"]
+        return listed(path)
+
+    folder.mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", another_runs)
+        check_folders(recipe_of(folder), folder)
+    assert Works().run(folder) == []
 
 
 def test_a_kill_between_the_first_two_files_leaves_a_folder_that_is_taken(folder, monkeypatch):

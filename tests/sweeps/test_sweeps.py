@@ -309,9 +309,8 @@ def test_a_signal_is_passed_on_and_the_same_command_goes_on(tmp_path, number, co
 def test_two_sweeps_at_once_in_one_folder_run_each_trial_once(tmp_path):
     write_sweep_recipe(tmp_path)
     both = [start(tmp_path, 0.3) for _ in range(2)]
-    for each in both:
-        said, _ = each.communicate(timeout=60)
-        assert each.returncode == 0, said
+    ends = [(each.communicate(timeout=60)[0], each.returncode) for each in both]
+    assert [code for _, code in ends] == [0, 0], ends
     assert len(marks(tmp_path)) == len(set(marks(tmp_path))) == len(ALPHAS)
 
 
@@ -355,6 +354,22 @@ def test_a_sweeps_folder_is_its_own(tmp_path, folder):
         run_sweep(sweep, folder, jobs=0)
     with pytest.raises(MissingInput, match="is not the folder of a sweep"):
         read_sweep(tmp_path)
+
+
+def test_a_sweep_that_another_process_begins_at_this_moment_is_joined(tmp_path, folder, monkeypatch):
+    sweep, listed = sweep_of_alphas(tmp_path), Path.iterdir
+    folder.mkdir(parents=True)
+    (folder / ".sweep.json.7-a.tmp").write_text("")
+
+    def another_begins(path):
+        if path == folder and not (folder / "sweep.json").exists():
+            note_sweep(sweep, folder, sweep.trials)
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", another_begins)
+    runs = Runs()
+    assert run_sweep(sweep, folder, launch=runs).exit_code == 0
+    assert [alpha for alpha, _ in runs.started] == ALPHAS
 
 
 def test_a_sweep_of_the_defaults_of_an_earlier_format_is_resumed_with_these_or_refused(tmp_path, folder):

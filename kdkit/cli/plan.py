@@ -75,23 +75,22 @@ def plan_with_rows(
     recipe: Recipe, run_dir: Path | None, count: int, *, timed: bool = False
 ) -> tuple[Plan, ShownRows | None]:
     """The plan, and so many rows to look at, None where none are asked for; the data are read once for all."""
-    import functools
-
     from kdkit.pipeline import plan as plans
+    from kdkit.pipeline.prepared import Prepared
     from kdkit.system import progress
 
     shown = progress.for_stderr()
-    read = functools.cache(functools.partial(plans.corpus_of, recipe, run_dir, shown))
-    plan = plans.make_plan(recipe, run_dir, shown, read)
+    prepared = Prepared(recipe, run_dir, shown)
+    plan = plans.make_plan(recipe, run_dir, shown, prepared)
     if timed:
         from kdkit.pipeline.plan_time import with_times
 
-        plan = with_times(plan, recipe, read, shown)
+        plan = with_times(plan, prepared, shown)
     if not count:
         return plan, None
     from kdkit.pipeline.shown_rows import shown_rows
 
-    return plan, shown_rows(recipe, read(), count)
+    return plan, shown_rows(prepared, count)
 
 
 def _as_json(rows: ShownRows | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,9 @@ import attrs
 
 from kdkit.api.values import SPLITS
 from kdkit.pipeline.kept import finished_plan_key, plan_key, rows_key
+from kdkit.pipeline.prepared import Prepared
 from kdkit.pipeline.stages import stages_of
-from kdkit.recipe.inputs import check_inputs, read_rows
+from kdkit.recipe.inputs import check_inputs
 from kdkit.recipe.placing import placed
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import check_folders
@@ -23,9 +23,6 @@ from kdkit.store import inputs, store_of
 from kdkit.system.folders import free_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
     from kdkit.system.progress import Progress
 
@@ -75,16 +72,14 @@ class Plan:
 
 
 @placed
-def make_plan(
-    recipe: Recipe, run_dir: Path | None, progress: Progress, read: Callable[[], Corpus] | None = None
-) -> Plan:
+def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress, prepared: Prepared | None = None) -> Plan:
     """Plan a run. Reads the data set unless the run folder holds it; loads tokenizers and configurations, no weights.
 
     Args:
         recipe: The recipe.
         run_dir: The run folder; by default `runs/NAME`.
         progress: Where progress is shown.
-        read: Gives the rows, where they are wanted for more than the plan; by default `corpus_of` is asked.
+        prepared: Its rows, where they are wanted for more than the plan.
 
     Raises:
         Mismatch: The run folder belongs to another recipe, or parts of the recipe do not fit each other.
@@ -92,7 +87,7 @@ def make_plan(
         UsageError: See `kdkit.pipeline.estimate`.
     """
     path = run_dir if run_dir is not None else Path("runs") / recipe.name
-    read = read if read is not None else partial(corpus_of, recipe, run_dir, progress)
+    prepared = prepared if prepared is not None else Prepared(recipe, run_dir, progress)
     check_folders(recipe, path)
     check_recipe(path, recipe)
     record = read_record(path)
@@ -108,10 +103,10 @@ def make_plan(
             recipe, RowsPlanned(train=data.rows["train"], bytes=size), found, store, progress
         )
     elif data is not None:
-        planned, notes = _estimated(recipe, read(), store)
+        planned, notes = _estimated(prepared, store)
     else:
         check_inputs(recipe)
-        planned, notes = _planned_once(recipe, read, store, progress)
+        planned, notes = _planned_once(prepared, store, progress)
     made = facts_in(record, TeacherMade, path) if done["teacher"] else None
     if made is not None and made.pruning is not None:
         notes = (*notes, f"the student is made of the teacher's {made.pruning.in_words()}")
@@ -126,40 +121,15 @@ def make_plan(
     )
 
 
-def corpus_of(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Corpus:
-    """The rows that a plan is about: those of the run folder where it holds them, else of the data set.
-
-    Raises:
-        MissingInput: The data set has not been fetched yet.
-        UsageError: A row is broken.
-    """
-    path = run_dir if run_dir is not None else Path("runs") / recipe.name
-    record, store = read_record(path), store_of(recipe.store.dir, path)
-    stages = stages_of(recipe)
-    data = facts_in(record, DataRead, path) if is_done(record, path, recipe, stages[0], stages) else None
-    if data is not None:
-        from kdkit.store import rows
-
-        return rows.read(path / "data", data.digest, store, progress)
-    key = rows_key(recipe)
-
-    def read() -> Corpus:
-        return read_rows(recipe, progress, when="before it can be planned with")
-
-    return inputs.rows(key, store, read, progress) if key is not None else read()
-
-
-def _planned_once(
-    recipe: Recipe, read: Callable[[], Corpus], store: Path, progress: Progress
-) -> tuple[dict[str, Planned], tuple[str, ...]]:
+def _planned_once(prepared: Prepared, store: Path, progress: Progress) -> tuple[dict[str, Planned], tuple[str, ...]]:
     """The plan that is kept for a recipe's inputs; else made and, where all of them are known, kept."""
-    rows = rows_key(recipe)
-    key = plan_key(recipe, rows)
+    rows = rows_key(prepared.recipe)
+    key = plan_key(prepared.recipe, rows)
     kept = _kept(key, store, progress) if key is not None else None
     if kept is not None:
         return kept
     # Of rows that nothing keeps, a plan leaves nothing.
-    planned, notes = _estimated(recipe, read(), store if rows is not None else None)
+    planned, notes = _estimated(prepared, store if rows is not None else None)
     if key is not None:
         _keep(key, store, planned, notes)
     return planned, notes
@@ -190,15 +160,16 @@ def _keep(key: str, store: Path, planned: dict[str, Planned], notes: tuple[str, 
     inputs.keep_table(key, store, {"stages": stages, "notes": list(notes)})
 
 
-def _estimated(recipe: Recipe, corpus: Corpus, store: Path | None) -> tuple[dict[str, Planned], tuple[str, ...]]:
+def _estimated(prepared: Prepared, store: Path | None) -> tuple[dict[str, Planned], tuple[str, ...]]:
     """What each stage will do with some rows, and what the models will not learn of them."""
     from kdkit.data.given import reason_of
     from kdkit.data.text_rows import TextRows
     from kdkit.pipeline.estimate import estimate
 
+    corpus = prepared.corpus
     size = sum(TextRows.of(corpus.split(split)).text_bytes for split in SPLITS)
-    found = estimate(recipe, corpus, store)
-    planned, notes = _planned(recipe, RowsPlanned(train=len(corpus.train), bytes=size), found)
+    found = estimate(prepared.settled, corpus, store)
+    planned, notes = _planned(prepared.recipe, RowsPlanned(train=len(corpus.train), bytes=size), found)
     return planned, (*(f"of the rows {reason_of(drop)}" for drop in corpus.drops), *notes)
 
 

@@ -17,7 +17,6 @@ from kdkit.pipeline.estimate import estimate
 from kdkit.pipeline.run import run
 from kdkit.pipeline.times import RUN, TRIAL, WHAT, seconds_of, times_file, units
 from kdkit.pipeline.tokenizers import tokenizer_of
-from kdkit.pipeline.vocabulary import settled
 from kdkit.recipe import load_recipe
 from kdkit.recipe.sections import OPTIONAL_SECTIONS
 from kdkit.store import tables
@@ -27,11 +26,10 @@ from kdkit.system.files import make_folder
 from kdkit.system.progress import Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from kdkit.api.values import Corpus
     from kdkit.pipeline.plan import Plan
-    from kdkit.recipe import Recipe
+    from kdkit.pipeline.prepared import Prepared
     from kdkit.runs.stage_facts import Estimate
     from kdkit.system.progress import Progress
 
@@ -58,13 +56,12 @@ class PlannedTime:
     by: str
 
 
-def with_times(plan: Plan, recipe: Recipe, read: Callable[[], Corpus], progress: Progress) -> Plan:
+def with_times(plan: Plan, prepared: Prepared, progress: Progress) -> Plan:
     """A plan with the time of each stage that is not done.
 
     Args:
         plan: The plan.
-        recipe: Its recipe.
-        read: Gives the rows.
+        prepared: Its recipe and rows.
         progress: Where it is told that the recipe is tried.
 
     Raises:
@@ -72,8 +69,7 @@ def with_times(plan: Plan, recipe: Recipe, read: Callable[[], Corpus], progress:
     """
     if all(stage.done for stage in plan.stages):
         return attrs.evolve(plan, timed_by=_BY[RUN])
-    corpus = read()
-    found = planned_times(recipe, corpus, estimate(recipe, corpus, plan.store), plan.store, progress)
+    found = planned_times(prepared, estimate(prepared.settled, prepared.corpus, plan.store), plan.store, progress)
     seconds = {name: each.seconds for name, each in found.items()}
     stages = tuple(
         attrs.evolve(stage, seconds=None if stage.done else seconds.get(stage.name)) for stage in plan.stages
@@ -82,14 +78,11 @@ def with_times(plan: Plan, recipe: Recipe, read: Callable[[], Corpus], progress:
     return attrs.evolve(plan, stages=stages, timed_by=_BY[TRIAL if TRIAL in by else RUN])
 
 
-def planned_times(
-    recipe: Recipe, corpus: Corpus, found: Estimate, store: Path, progress: Progress
-) -> dict[str, PlannedTime]:
+def planned_times(prepared: Prepared, found: Estimate, store: Path, progress: Progress) -> dict[str, PlannedTime]:
     """The time of each stage that something tells of.
 
     Args:
-        recipe: The recipe.
-        corpus: Its rows.
+        prepared: The recipe and its rows.
         found: Its estimate.
         store: The folder that runs share.
         progress: Where it is told that the recipe is tried.
@@ -97,20 +90,22 @@ def planned_times(
     Raises:
         KdkitError: Nothing is kept for such runs, and the recipe cannot be tried.
     """
+    recipe = prepared.recipe
     path = times_file(store, recipe, devices.pick(recipe.device))
     planned = units(recipe, found)
     kept = tables.read(path, WHAT, progress) or {}
     if not planned.keys() - {"write"} <= kept.keys():
         progress.note(f"tried with {STEPS} steps of each training and a batch of other rows, to measure times")
-        kept = {**_tried(recipe, corpus, found, store), **kept}
+        kept = {**_tried(prepared, found, store), **kept}
         tables.write(path, WHAT, kept)
     return {
         name: PlannedTime(seconds=seconds_of(each, planned.get(name, {})), by=each["by"]) for name, each in kept.items()
     }
 
 
-def _tried(recipe: Recipe, corpus: Corpus, found: Estimate, store: Path) -> dict[str, Any]:
+def _tried(prepared: Prepared, found: Estimate, store: Path) -> dict[str, Any]:
     """What each stage takes of a run of a few steps and rows."""
+    recipe = prepared.recipe
     make_folder(store / "times")
     with tempfile.TemporaryDirectory(dir=store / "times", prefix="trial-") as name:
         folder = Path(name)
@@ -119,15 +114,16 @@ def _tried(recipe: Recipe, corpus: Corpus, found: Estimate, store: Path) -> dict
             make_folder(store / shared)
             (folder / "store" / shared).symlink_to((store / shared).absolute(), target_is_directory=True)
         few = {key: value for key, value in recipe.resolved.items() if key not in OPTIONAL_SECTIONS}
-        overrides = [f"{key}={value}" for key, value in _fewer(recipe, corpus, found, store)]
+        overrides = [f"{key}={value}" for key, value in _fewer(prepared, found, store)]
         trial = load_recipe(few, [*overrides, f'store.dir="{folder / "store"}"'])
         run(trial, folder / "run", progress=Silent())
         made = tables.read(times_file(folder / "store", trial, devices.pick(trial.device)), WHAT, Silent())
         return {stage: {**each, "by": TRIAL} for stage, each in (made or {}).items()}
 
 
-def _fewer(recipe: Recipe, corpus: Corpus, found: Estimate, store: Path) -> Iterator[tuple[str, Any]]:
+def _fewer(prepared: Prepared, found: Estimate, store: Path) -> Iterator[tuple[str, Any]]:
     """The overrides of a trial: rows for so many steps, and a batch of held-out ones."""
+    recipe, corpus = prepared.recipe, prepared.corpus
     rows, tuning = len(drawn(corpus.train, recipe.training.rows)), recipe.teacher.fine_tune
     trained = [("training", recipe.training, found.student_tokens / max(rows, 1))]
     if tuning is not None:
@@ -147,7 +143,7 @@ def _fewer(recipe: Recipe, corpus: Corpus, found: Estimate, store: Path) -> Iter
     if isinstance(made, dict) and ("keep" in made or "width" in made):
         yield "student.from_teacher.tokens", max(1, made["tokens"] // 8)
     if recipe.evaluation.wants_texts:  # models that have hardly learned do not end their texts
-        ready = settled(recipe, corpus)
+        ready = prepared.settled
         tokenizer = tokenizer_of(ready, corpus, store)
         read = rows_of(corpus.held_out, tokenizer, ready.encoding, at_most=checked)
         longest = int(read.encoded.target_lengths.max())

@@ -17,7 +17,7 @@ from kdkit.api.values import Importance
 from kdkit.data.splitting import drawn
 from kdkit.errors import UsageError
 from kdkit.models import weights_digest
-from kdkit.pipeline.plan import corpus_of
+from kdkit.pipeline.prepared import corpus_of
 from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.pipeline.vocabulary import settled
 from kdkit.runs.facts_table import facts_in, from_table

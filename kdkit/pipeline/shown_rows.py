@@ -10,7 +10,6 @@ from kdkit.api.values import SPLITS
 from kdkit.data.reading import Mark
 from kdkit.data.splitting import drawn
 from kdkit.data.written import prompts_of
-from kdkit.pipeline.vocabulary import settled
 from kdkit.store.rows import rows_of
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.values import Corpus, Drop, EncodedExample, SplitName
     from kdkit.data.rows import Rows
+    from kdkit.pipeline.prepared import Prepared
     from kdkit.recipe import Recipe
 
 SENTENCES = {
@@ -71,9 +71,9 @@ class ShownRows:
     left_out: tuple[Drop, ...]
 
 
-def shown_rows(recipe: Recipe, corpus: Corpus, count: int) -> ShownRows:
+def shown_rows(prepared: Prepared, count: int) -> ShownRows:
     """So many training rows, evenly from first to last, and the counts of all splits."""
-    recipe = settled(recipe, corpus)
+    recipe, corpus = prepared.settled, prepared.corpus
     tokenizer = recipe.teacher.load_tokenizer(corpus)
     splits = {split: corpus.split(split) for split in SPLITS}
     splits["train"] = recipe.with_targets(corpus.train)

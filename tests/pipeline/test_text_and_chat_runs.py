@@ -114,16 +114,17 @@ def test_a_plan_shows_rows_with_their_labels_and_counts_them(folder, tmp_path, m
 
 
 def test_an_encoder_decoders_rows_are_shown_too(tmp_path):
+    from kdkit.pipeline.prepared import Prepared
     from kdkit.pipeline.shown_rows import shown_rows
     from kdkit.recipe import load_recipe
     from kdkit.system.progress import Silent
 
-    recipe = load_recipe(tiny.recipe_table(tmp_path, tokens__max_target=3))
-    corpus = recipe.data.load(Silent())
-    found = shown_rows(recipe, corpus, 5)
+    prepared = Prepared(load_recipe(tiny.recipe_table(tmp_path, tokens__max_target=3)), tmp_path / "run", Silent())
+    corpus = prepared.corpus
+    found = shown_rows(prepared, 5)
     assert len(found.rows) == 5
     assert found.rows[0].read == f"{corpus.train[0].source}</s>"
-    whole = shown_rows(recipe, corpus, 100).rows
+    whole = shown_rows(prepared, 100).rows
     cut = ["the labels were too many and lost their end" in row.remarks for row in whole]
     assert found.counts["train"]["targets_cut"] == sum(cut)
     assert 0 < sum(cut) < len(cut)

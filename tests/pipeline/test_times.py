@@ -9,8 +9,9 @@ import pytest
 import tiny
 
 from kdkit.pipeline import times
-from kdkit.pipeline.plan import as_json, corpus_of, make_plan
+from kdkit.pipeline.plan import as_json, make_plan
 from kdkit.pipeline.plan_time import with_times
+from kdkit.pipeline.prepared import Prepared
 from kdkit.recipe import load_recipe
 from kdkit.system.progress import Measured, Silent, StageShown, measured
 
@@ -22,8 +23,8 @@ def timed(folder, name="tiny", progress=None, **changes):
     recipe = load_recipe(tiny.recipe_table(folder, **{**CHANGES, **changes}))
     progress = progress if progress is not None else Silent()
     path = folder / "runs" / name
-    plan = make_plan(recipe, path, progress)
-    return with_times(plan, recipe, lambda: corpus_of(recipe, path, progress), progress)
+    prepared = Prepared(recipe, path, progress)
+    return with_times(make_plan(recipe, path, progress, prepared), prepared, progress)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from kdkit import models
 from kdkit.errors import RecipeError, UsageError
 from kdkit.evaluation import record
 from kdkit.models.auto import CAUSAL
-from kdkit.pipeline.plan import as_json, corpus_of, make_plan
+from kdkit.pipeline.plan import as_json, make_plan
+from kdkit.pipeline.prepared import corpus_of
 from kdkit.pipeline.vocabulary import settled
 from kdkit.recipe import load_recipe
 from kdkit.report.closing.run import closing_text
@@ -126,6 +127,16 @@ def test_a_plan_says_it_without_weights(folder, monkeypatch):
     plan = make_plan(recipe, folder / "new", Silent())
     work = {stage["name"]: stage["work"] for stage in as_json(plan)["stages"]}["teacher"]
     assert f"used as it is; of the vocabulary {KEEP} of {tiny.VOCAB} ids are kept" in work
+
+
+def test_a_plan_that_shows_rows_encodes_them_once_to_see_which_ids_stay(folder, monkeypatch):
+    from kdkit.cli.plan import plan_with_rows
+    from kdkit.pipeline import vocabulary as trimming
+
+    counted, counts = [], trimming._counts
+    monkeypatch.setattr(trimming, "_counts", lambda *given: counted.append(given) or counts(*given))
+    plan, shown = plan_with_rows(load_recipe(tiny.recipe_table(folder, **changes(folder))), folder / "new", 2)
+    assert (len(plan.stages), len(shown.rows), len(counted)) == (8, 2, 1)
 
 
 def test_a_student_of_its_own_is_trimmed_by_the_same_ids_or_refused(folder, tmp_path):

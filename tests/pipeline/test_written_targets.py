@@ -12,6 +12,7 @@ from attrs import evolve
 
 from kdkit.errors import Interrupted, UsageError
 from kdkit.pipeline.plan import make_plan
+from kdkit.pipeline.prepared import Prepared
 from kdkit.pipeline.run import open_here
 from kdkit.pipeline.shown_rows import YET_TO_WRITE, shown_rows
 from kdkit.pipeline.stages import WRITE, stages_of
@@ -91,7 +92,7 @@ def test_rows_of_prompts_alone_are_planned_and_shown_before_they_are_written(fol
         "targets of 40 training rows drawn at temperature 1, 6 tokens at most (unless the store has them), which later"
     )
     assert stages["write"].tokens == 40 * 6
-    shown = shown_rows(recipe, recipe.data.stream_prompts and load(recipe), 2)
+    shown = shown_rows(Prepared(recipe, folder / "none", Silent()), 2)
     assert [row.remarks for row in shown.rows] == [(YET_TO_WRITE,), (YET_TO_WRITE,)]
     assert all(row.read.startswith("max of") and not row.labels for row in shown.rows)
 

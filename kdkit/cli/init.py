@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from kdkit.cli.output import say
-from kdkit.cli.plan import plan_with_rows, print_planned
+from kdkit.cli.plan import planned, print_planned
 from kdkit.errors import UsageError
-from kdkit.system.wording import plural
+from kdkit.system.wording import plural, rounded
 
 if TYPE_CHECKING:
     from kdkit.pipeline.beginning.looking import Columns, Looked
-    from kdkit.pipeline.plan import Plan
-    from kdkit.pipeline.shown_rows import ShownRows
+    from kdkit.recipe import Recipe
 
 SHOWN = 3
 """Rows that are shown as the models read them."""
 LINE = 76
 """Columns of a terminal that the values of a shown row fit into, with the names before them."""
+SMALL = 50_000_000
+"""Parameters of a model that is tried without being asked for: some steps of it take seconds."""
 _KINDS = {"encoder-decoder": False, "decoder-only": True}
 
 
@@ -38,6 +39,11 @@ _KINDS = {"encoder-decoder": False, "decoder-only": True}
 @click.option("--student", default="", metavar="MODEL", help="The same; by default some of the teacher's layers.")
 @click.option("--kind", type=click.Choice(list(_KINDS)), help="Of new models; by default what the rows ask for.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="The recipe; by default FILE's name.")
+@click.option(
+    "--time/--no-time", "timed", default=None,
+    help="Estimate how long a run takes, by a few steps that are tried; by default where the models are small, or "
+    "where earlier runs tell.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Write over a recipe that is there.")
 @click.option("--yes", is_flag=True, help="Ask nothing; without a terminal nothing is asked either.")
 def command(
@@ -51,13 +57,14 @@ def command(
     kind: str | None,
     output: Path | None,
     *,
+    timed: bool | None,
     force: bool,
     yes: bool,
 ) -> None:
     """Write a first recipe for FILE: CSV, TSV, JSON, JSON lines, Parquet, Arrow, or a folder of the library datasets.
 
-    It looks at the first rows, and says what it chose and by what. Change the recipe as you like; nothing else is
-    written.
+    It looks at the first rows, and says what it chose and by what. Change the recipe as you like. Beside it, only
+    what a few steps took is kept, in the store.
     """
     from kdkit.data.row_forms import check_columns
     from kdkit.pipeline.beginning.looking import Columns, look
@@ -80,6 +87,9 @@ def command(
             columns = _asked(looked, columns)
     looked.check(columns)
     from kdkit.pipeline.beginning import choosing, writing  # with torch, which a mistake is told without
+    from kdkit.pipeline.plan_time import largest, with_times
+    from kdkit.pipeline.prepared import Prepared
+    from kdkit.system import progress
 
     chosen = choosing.choose_models(
         looked, columns, teacher=teacher, student=student, joined=_KINDS[kind] if kind is not None else None
@@ -87,10 +97,17 @@ def command(
     lengths = choosing.measure(looked, columns, chosen)
     recipe = writing.recipe_text(looked, columns, chosen, lengths, name=place.stem)
     _told(looked, columns)
-    planned = _planned(recipe, place.stem)
+    shown = progress.for_stderr()
+    prepared = Prepared(_loaded(recipe, place.stem), None, shown)
+    plan, rows = planned(prepared, None, SHOWN, shown)  # before it is written: what a plan refuses is not kept
     _write(place, recipe)
     say(f"wrote {place}\n")
-    print_planned(*planned)
+    if timed is not False:
+        plan = with_times(plan, prepared, shown, at_most=None if timed else SMALL)
+    print_planned(plan, rows)
+    if timed is None and not plan.timed_by:
+        size = rounded(largest(prepared.estimate(plan.store)))
+        say(f"\nhow long it takes: kdkit plan {place} --time, which loads a model of {size} parameters for a few steps")
     say(f"\nnext: kdkit run {place}")
 
 
@@ -143,9 +160,9 @@ def _told(looked: Looked, columns: Columns) -> None:
         say(f"{plural(looked.broken, 'broken row')}: a run refuses the file unless data.skip_broken = true")
 
 
-def _planned(text: str, name: str) -> tuple[Plan, ShownRows | None]:
-    """The plan and the rows as the models read them, before the recipe is written: what a plan refuses is not kept."""
+def _loaded(text: str, name: str) -> Recipe:
+    """The recipe before it is written."""
     from kdkit.recipe import load_recipe
     from kdkit.system.parsing import parse_toml
 
-    return plan_with_rows(load_recipe({"name": name, **parse_toml(text)}), None, SHOWN)
+    return load_recipe({"name": name, **parse_toml(text)})

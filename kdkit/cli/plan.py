@@ -12,9 +12,11 @@ from kdkit.cli.run import limit_option, limited, recipe_options
 
 if TYPE_CHECKING:
     from kdkit.pipeline.plan import Plan
+    from kdkit.pipeline.prepared import Prepared
     from kdkit.pipeline.shown_rows import ShownRows
     from kdkit.recipe import Recipe
     from kdkit.sweeps.trials import Sweep, Trial
+    from kdkit.system.progress import Progress
 
 
 @click.command("plan")
@@ -75,17 +77,24 @@ def plan_with_rows(
     recipe: Recipe, run_dir: Path | None, count: int, *, timed: bool = False
 ) -> tuple[Plan, ShownRows | None]:
     """The plan, and so many rows to look at, None where none are asked for; the data are read once for all."""
-    from kdkit.pipeline import plan as plans
     from kdkit.pipeline.prepared import Prepared
     from kdkit.system import progress
 
     shown = progress.for_stderr()
     prepared = Prepared(recipe, run_dir, shown)
-    plan = plans.make_plan(recipe, run_dir, shown, prepared)
+    plan, rows = planned(prepared, run_dir, count, shown)
     if timed:
         from kdkit.pipeline.plan_time import with_times
 
         plan = with_times(plan, prepared, shown)
+    return plan, rows
+
+
+def planned(prepared: Prepared, run_dir: Path | None, count: int, progress: Progress) -> tuple[Plan, ShownRows | None]:
+    """The same of a recipe whose rows are wanted for more."""
+    from kdkit.pipeline import plan as plans
+
+    plan = plans.make_plan(prepared.recipe, run_dir, progress, prepared)
     if not count:
         return plan, None
     from kdkit.pipeline.shown_rows import shown_rows

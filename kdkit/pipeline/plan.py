@@ -164,11 +164,10 @@ def _estimated(prepared: Prepared, store: Path | None) -> tuple[dict[str, Planne
     """What each stage will do with some rows, and what the models will not learn of them."""
     from kdkit.data.given import reason_of
     from kdkit.data.text_rows import TextRows
-    from kdkit.pipeline.estimate import estimate
 
     corpus = prepared.corpus
     size = sum(TextRows.of(corpus.split(split)).text_bytes for split in SPLITS)
-    found = estimate(prepared.settled, corpus, store)
+    found = prepared.estimate(store)
     planned, notes = _planned(prepared.recipe, RowsPlanned(train=len(corpus.train), bytes=size), found)
     return planned, (*(f"of the rows {reason_of(drop)}" for drop in corpus.drops), *notes)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.data.splitting import drawn
-from kdkit.pipeline.estimate import estimate
 from kdkit.pipeline.run import run
 from kdkit.pipeline.times import RUN, TRIAL, WHAT, seconds_of, times_file, units
 from kdkit.pipeline.tokenizers import tokenizer_of
@@ -56,20 +55,23 @@ class PlannedTime:
     by: str
 
 
-def with_times(plan: Plan, prepared: Prepared, progress: Progress) -> Plan:
-    """A plan with the time of each stage that is not done.
+def with_times(plan: Plan, prepared: Prepared, progress: Progress, *, at_most: int | None = None) -> Plan:
+    """A plan with the time of each stage that is not done; as it is where that would take too large a trial.
 
     Args:
         plan: The plan.
         prepared: Its recipe and rows.
         progress: Where it is told that the recipe is tried.
+        at_most: Parameters of a model that is tried; by default a model of any size is.
 
     Raises:
         KdkitError: Nothing is kept for such runs, and the recipe cannot be tried.
     """
     if all(stage.done for stage in plan.stages):
         return attrs.evolve(plan, timed_by=_BY[RUN])
-    found = planned_times(prepared, estimate(prepared.settled, prepared.corpus, plan.store), plan.store, progress)
+    found = planned_times(prepared, prepared.estimate(plan.store), plan.store, progress, at_most=at_most)
+    if found is None:
+        return plan
     seconds = {name: each.seconds for name, each in found.items()}
     stages = tuple(
         attrs.evolve(stage, seconds=None if stage.done else seconds.get(stage.name)) for stage in plan.stages
@@ -78,14 +80,17 @@ def with_times(plan: Plan, prepared: Prepared, progress: Progress) -> Plan:
     return attrs.evolve(plan, stages=stages, timed_by=_BY[TRIAL if TRIAL in by else RUN])
 
 
-def planned_times(prepared: Prepared, found: Estimate, store: Path, progress: Progress) -> dict[str, PlannedTime]:
-    """The time of each stage that something tells of.
+def planned_times(
+    prepared: Prepared, found: Estimate, store: Path, progress: Progress, *, at_most: int | None = None
+) -> dict[str, PlannedTime] | None:
+    """The time of each stage that something tells of; None where only too large a trial would tell.
 
     Args:
         prepared: The recipe and its rows.
         found: Its estimate.
         store: The folder that runs share.
         progress: Where it is told that the recipe is tried.
+        at_most: Parameters of a model that is tried; by default a model of any size is.
 
     Raises:
         KdkitError: Nothing is kept for such runs, and the recipe cannot be tried.
@@ -95,12 +100,19 @@ def planned_times(prepared: Prepared, found: Estimate, store: Path, progress: Pr
     planned = units(recipe, found)
     kept = tables.read(path, WHAT, progress) or {}
     if not planned.keys() - {"write"} <= kept.keys():
-        progress.note(f"tried with {STEPS} steps of each training and a batch of other rows, to measure times")
+        if at_most is not None and largest(found) > at_most:
+            return None
+        progress.note(f"trying {STEPS} steps of each training and a batch of other rows, to measure times")
         kept = {**_tried(prepared, found, store), **kept}
         tables.write(path, WHAT, kept)
     return {
         name: PlannedTime(seconds=seconds_of(each, planned.get(name, {})), by=each["by"]) for name, each in kept.items()
     }
+
+
+def largest(found: Estimate) -> int:
+    """Parameters of the larger model."""
+    return max(size.parameters for size in (found.teacher, found.student) if size is not None)
 
 
 def _tried(prepared: Prepared, found: Estimate, store: Path) -> dict[str, Any]:

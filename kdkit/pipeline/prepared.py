@@ -18,11 +18,12 @@ from kdkit.store import inputs, store_of
 if TYPE_CHECKING:
     from kdkit.api.values import Corpus
     from kdkit.recipe import Recipe
+    from kdkit.runs.stage_facts import Estimate
     from kdkit.system.progress import Progress
 
 
 class Prepared:
-    """Reads a recipe's rows, and settles the recipe, when first asked and once.
+    """Reads a recipe's rows, settles the recipe and estimates a run, each once and when first asked.
 
     Attributes:
         recipe: The recipe as it was written.
@@ -32,6 +33,7 @@ class Prepared:
         self.recipe = recipe
         self._run_dir = run_dir
         self._progress = progress
+        self._estimate: Estimate | None = None
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -46,6 +48,14 @@ class Prepared:
 
         check_compatible(self.recipe, self.corpus)
         return settled(self.recipe, self.corpus)
+
+    def estimate(self, store: Path | None) -> Estimate:
+        """What the run takes; the first who asks says which store keeps a tokenizer that is trained on the rows."""
+        from kdkit.pipeline.estimate import estimate  # with torch
+
+        if self._estimate is None:
+            self._estimate = estimate(self.settled, self.corpus, store)
+        return self._estimate
 
 
 def corpus_of(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Corpus:

@@ -15,6 +15,7 @@ from kdkit.errors import MissingInput, UsageError
 from kdkit.pipeline.beginning.looking import Columns, look
 from kdkit.recipe import load_recipe
 
+STAGES = ("data", "check", "teacher", "capture", "distill", "baseline", "evaluate", "report")
 CHATML = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -23,7 +24,10 @@ CHATML = (
 
 @pytest.fixture(autouse=True)
 def in_folder(tmp_path, monkeypatch):
+    """A folder to work in, and stages that take a second each (tests/pipeline/test_times.py tries some really)."""
     monkeypatch.chdir(tmp_path)
+    stages = {stage: {"seconds": 1.0, "work": {}, "by": "trial"} for stage in STAGES}
+    monkeypatch.setattr("kdkit.pipeline.plan_time._tried", lambda *_: stages)
 
 
 def write(path, rows):
@@ -73,16 +77,35 @@ def test_a_csv_of_pairs_becomes_a_recipe_that_is_planned(tmp_path):
     assert recipe.names | {"data": "table", "teacher": "hf-seq2seq", "codec": "u8-lz4"} == recipe.names
     assert (recipe.data.validation_share, recipe.data.test_share) == (0.2, 0.2)
     assert (recipe.tokens.max_source, recipe.tokens.max_target) == (16, 16)
-    assert {path.name for path in tmp_path.iterdir()} == {"sums.csv", "sums.toml"}
+    assert "\nabout 0:08 to do: an estimate, by a few steps and rows on this machine\n" in said
+    (kept,) = (tmp_path / "runs/cache/times").iterdir()  # and nothing beside it
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {tmp_path / "sums.csv", tmp_path / "sums.toml", kept}
     with pytest.raises(UsageError, match=r"sums\.toml is there already; give another --output"):
         init("sums.csv")
     init("sums.csv", "--force", "--kind", "decoder-only", "--source", "Q: {question}", "--target", "answer")
     assert load_recipe("sums.toml").names["student"] == "hf-causal"
 
 
+def test_times_are_left_out_where_a_large_model_would_be_loaded_and_shown_once_they_are_known(tmp_path, monkeypatch):
+    write(tmp_path / "sums.jsonl", pairs())
+    monkeypatch.setattr("kdkit.cli.init.SMALL", 1_000_000)
+    said = init("sums.jsonl")
+    assert (
+        "how long it takes: kdkit plan sums.toml --time, which loads a model of 1.36 M parameters for a few steps"
+        in said
+    )
+    assert "an estimate" not in said
+    assert "an estimate" in init("sums.jsonl", "--force", "--time")
+    assert "an estimate" in init("sums.jsonl", "--force")
+    without = init("sums.jsonl", "--force", "--no-time")
+    assert "an estimate" not in without
+    assert "how long" not in without
+
+
 def test_texts_have_blocks_and_no_suites(tmp_path):
     write(tmp_path / "docs.jsonl", [{"text": f"def f{i}(x):\n    return {i}"} for i in range(60)])
-    init("docs.jsonl", "--output", "made.toml")
+    init("docs.jsonl", "--output", "made.toml", "--no-time")
     recipe = load_recipe("made.toml")
     assert (recipe.name, recipe.data.text, recipe.tokens.max_length) == ("made", "text", 256)
     assert recipe.evaluation.suites == ()

@@ -25,7 +25,7 @@ def begun(tmp_path_factory):
         patch.chdir(folder)
         patch.delenv("KDKIT_STORE", raising=False)
         runpy.run_path(str(FILES / "make_dates.py"))
-        result = CliRunner().invoke(command, ["dates.csv", "--yes"], standalone_mode=False)
+        result = CliRunner().invoke(command, ["dates.csv", "--yes", "--no-time"], standalone_mode=False)
     assert result.exception is None
     return folder, result.output
 

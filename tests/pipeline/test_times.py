@@ -35,7 +35,7 @@ def tried(tmp_path_factory):
     left = sorted(path.name for path in (folder / "runs" / "cache").rglob("*") if path.is_file())
     again = tiny.Notes()
     assert timed(folder, progress=again).stages == first.stages
-    assert [len([note for note in each.notes if "tried" in note]) for each in (notes, again)] == [1, 0]
+    assert [len([note for note in each.notes if "to measure times" in note]) for each in (notes, again)] == [1, 0]
     tiny.run_here(folder, **CHANGES)
     return folder, first, left
 

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kdkit.errors import UsageError
+from kdkit.errors import DamagedData, UsageError
 from kdkit.evaluation.record import read_report
 from kdkit.pipeline.run import do_all, open_here
 from kdkit.recipe.rescored import load_rescored, name_of, overrides_of
 from kdkit.report.closing.outcome import RunReport
 from kdkit.runs.folders import LOCK, RECIPE
-from kdkit.runs.record import check_recipe, read_record
-from kdkit.runs.rescoring import FORMAT, SCORED, Rescoring
+from kdkit.runs.record import SCORED, check_recipe, read_record
+from kdkit.runs.rescoring import FORMAT, Rescoring
 from kdkit.runs.resume import are_whole
 from kdkit.system import devices
 from kdkit.system.locks import is_held
@@ -66,9 +66,9 @@ def evaluate(
     changes = (*overrides, *overrides_of(suites, limit))
     folder = Path(output) if output is not None else folder_of(scored, changes)
     recipe = _recipe_of(scored, changes)
-    _check_folder(folder, recipe, scored)
+    before = _student_of(folder, recipe, scored, fresh=fresh)
     if fresh or not _is_finished(folder, recipe, scored):
-        with _open(scored, recipe, folder, changes, fresh=fresh, progress=shown) as opened:
+        with _open(scored, recipe, folder, changes, before, fresh=fresh, progress=shown) as opened:
             do_all(opened, _stages())
     return RunReport.of(read_report(folder))
 
@@ -91,22 +91,37 @@ def _recipe_of(run_dir: Path, changes: Sequence[str]) -> Recipe:
     return load_rescored(run_dir / RECIPE, changes)
 
 
-def _check_folder(folder: Path, recipe: Recipe, run_dir: Path) -> None:
-    """Refuse a folder that holds something else than this evaluation.
+def _student_of(folder: Path, recipe: Recipe, run_dir: Path, *, fresh: bool) -> str | None:
+    """The student that an earlier evaluation in this folder was about; None where there is none, or nothing tells.
 
     Raises:
         UsageError: It holds a run, or the evaluation of another one.
         Mismatch: It holds an evaluation with other options.
+        DamagedData: Nothing tells what it holds.
     """
-    record = read_record(folder)
+    is_own = folder.resolve().parent == (run_dir / FOLDER).resolve()
+    try:
+        record = read_record(folder)
+    except DamagedData as error:
+        if is_own and fresh:
+            return None
+        if is_own:
+            raise
+        raise DamagedData(
+            f"{folder / 'run.json'} is damaged, so nothing tells what {folder} holds; delete that folder, or name "
+            "another with --output"
+        ) from error
     if not record:
-        return
+        return None
     if SCORED not in record:
         raise UsageError(f"{folder} holds a run and not an evaluation; name another folder with --output")
-    noted = Path(str(record[SCORED].get("run_dir", "")))
-    if folder.resolve().parents[1] != run_dir.resolve() and noted.resolve() != run_dir.resolve():
+    noted = Path(record[SCORED]["run_dir"])
+    if not is_own and noted.resolve() != run_dir.resolve():
         raise UsageError(f"{folder} holds the evaluation of another run, {noted}; name another folder with --output")
-    check_recipe(folder, recipe, advice="name another folder with --output, or delete that evaluation with --fresh")
+    if not fresh:
+        check_recipe(folder, recipe, advice="name another folder with --output, or delete that evaluation with --fresh")
+    student: str | None = record[SCORED].get("student")
+    return student
 
 
 def _stages() -> tuple[Stage, ...]:
@@ -129,7 +144,14 @@ def _is_finished(folder: Path, recipe: Recipe, run_dir: Path) -> bool:
 
 @contextmanager
 def _open(
-    run_dir: Path, recipe: Recipe, folder: Path, changes: Sequence[str], *, fresh: bool, progress: Progress
+    run_dir: Path,
+    recipe: Recipe,
+    folder: Path,
+    changes: Sequence[str],
+    before: str | None,
+    *,
+    fresh: bool,
+    progress: Progress,
 ) -> Iterator[Rescoring]:
     """Open the folder of an evaluation, with the run that it scores."""
     from kdkit.pipeline.rescoring.finished import finished, record_of, student_weights, trained_stages
@@ -138,7 +160,6 @@ def _open(
     run = finished(run_dir, recipe, record_of(run_dir), device=devices.pick(recipe.device), progress=progress)
     trained, weights = trained_stages(run), student_weights(run_dir)
     run.recipe = settled(recipe, run.read_corpus(), progress)
-    before = read_record(folder).get(SCORED, {}).get("student")
     if before not in {None, weights}:
         progress.note(f"the student of {run_dir} is another than the one that {folder} was about: it is scored again")
     with open_here(recipe, folder, fresh=fresh or before not in {None, weights}, progress=progress) as opened:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 VERSIONS = ("kdkit", "torch", "transformers", "tokenizers", "safetensors", "accelerate", "numpy", "lz4", "zstandard")
 
+SCORED = "scored"
+"""The key of `run.json` that an evaluation of a finished run has, and no run (see `kdkit.runs.rescoring`)."""
+
 FORMER = (
     "whose recipes have other names for some options, so the run cannot be resumed (but `kdkit report` still reads it)"
 )
@@ -48,6 +51,10 @@ def read_record(path: Path) -> dict[str, Any]:
             raise TypeError("its stages are not tables")  # noqa: TRY301
         for stage, entry in stages.items():
             _check_entry(stage, entry)
+        if SCORED in record and not (
+            isinstance(record[SCORED], dict) and isinstance(record[SCORED].get("run_dir"), str)
+        ):
+            raise TypeError(f"the run that it scored is {record[SCORED]!r}")  # noqa: TRY301
     except (ValueError, TypeError, RecursionError) as error:
         raise DamagedData(
             f"{path / 'run.json'} is damaged ({error}); run with --fresh to start from scratch"

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Corpus
 
-SCORED = "scored"
-"""The key of `run.json` that an evaluation of a finished run has, and no run."""
 FORMAT = 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,8 +13,9 @@ import tiny
 
 import kdkit
 from kdkit import cli
-from kdkit.errors import Mismatch, MissingInput, RecipeError, UsageError
+from kdkit.errors import DamagedData, Mismatch, MissingInput, RecipeError, UsageError
 from kdkit.evaluation import record
+from kdkit.pipeline import evaluate as evaluation
 from kdkit.recipe.rescored import name_of
 from kdkit.report.closing.run import closing_text
 from kdkit.report.read.run import read_run
@@ -192,6 +194,33 @@ def test_a_run_that_lacks_something_is_refused_in_a_sentence(folder, run_dir, el
         assert not (copy / "evaluations").exists()
         shutil.rmtree(copy)
         shutil.move(saved, copy)
+
+
+def test_fresh_deletes_an_evaluation_with_other_options_or_a_damaged_record_only_where_it_is_known_to_be_one(
+    run_dir, elsewhere, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(evaluation, "_open", lambda *_, **__: pytest.fail("opened", pytrace=False))
+    opened, damaged = pytest.fail.Exception, run_dir / "evaluations" / "rows-5" / "run.json"
+    with pytest.raises(opened):
+        kdkit.evaluate(run_dir, limit=3, output=elsewhere[0], fresh=True)
+    for file in (damaged, tmp_path / "run.json"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({**json.loads((elsewhere[0] / "run.json").read_text()), "scored": {}}))
+    with pytest.raises(DamagedData, match=r"the run that it scored is \{\}\); run with --fresh"):
+        kdkit.evaluate(run_dir, limit=5)
+    with pytest.raises(opened):
+        kdkit.evaluate(run_dir, limit=5, fresh=True)
+    shutil.rmtree(damaged.parent)
+    for fresh in (False, True):
+        with pytest.raises(DamagedData, match=r"nothing tells what .* holds; delete that folder, or name another"):
+            kdkit.evaluate(run_dir, limit=5, output=tmp_path, fresh=fresh)
+
+
+def test_an_evaluation_may_lie_below_the_root(run_dir, elsewhere, monkeypatch):
+    told = json.loads((elsewhere[0] / "run.json").read_text())
+    monkeypatch.setattr(evaluation, "read_record", lambda _: told)
+    found = evaluation._student_of(Path("/evaluation"), None, run_dir, fresh=True)
+    assert found == told["scored"]["student"] != ""
 
 
 def test_names_of_evaluations_say_what_was_changed():

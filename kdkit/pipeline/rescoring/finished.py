@@ -12,8 +12,7 @@ from kdkit.errors import DamagedData, Mismatch, MissingInput, UsageError
 from kdkit.models import find_folder, weights_digest
 from kdkit.runs.facts_table import as_facts, facts_in
 from kdkit.runs.folders import LOCK, RECIPE, STUDENT
-from kdkit.runs.record import read_record
-from kdkit.runs.rescoring import SCORED
+from kdkit.runs.record import SCORED, read_record
 from kdkit.runs.run import Run
 from kdkit.runs.stage_facts import BaselineMade, TeacherMade
 from kdkit.store import store_of

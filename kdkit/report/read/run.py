@@ -14,7 +14,7 @@ from kdkit.evaluation import record
 from kdkit.report.read import rows
 from kdkit.report.read.files import as_table, json_of, lines_of, object_of, recipe_of, text_of
 from kdkit.runs.folders import LOCK
-from kdkit.runs.rescoring import SCORED
+from kdkit.runs.record import SCORED
 from kdkit.runs.stage import STAGE_NAMES
 from kdkit.system.locks import is_held
 from kdkit.system.reading import count_lines

@@ -13,6 +13,7 @@ from kdkit.pipeline.open_teachers import open_teacher
 from kdkit.pipeline.run import do_all, open_here
 from kdkit.pipeline.stages import capture, stages_of
 from kdkit.recipe.placing import placed
+from kdkit.runs.record import check_no_evaluation
 from kdkit.runs.stage import Stage
 from kdkit.runs.stage_facts import Captured, PartCaptured
 from kdkit.system.digests import digest_of
@@ -59,6 +60,7 @@ def capture_part(
         raise UsageError("the loss of this recipe needs no teacher, so there are no logits to capture")
     path = Path(run_dir) if run_dir is not None else Path("runs") / _folder_of(recipe, part)
     stages = part_stages(recipe, part)
+    check_no_evaluation(path)
     with open_here(recipe, path, fresh=fresh, progress=progress or Silent()) as opened:
         do_all(opened, stages)
         return opened.told(PartCaptured, stage=stages[-1].name)

@@ -18,7 +18,7 @@ from kdkit.logits.token_entries import of_tokens
 from kdkit.pipeline.vocabulary import settled
 from kdkit.recipe.inputs import read_rows
 from kdkit.runs.facts_table import facts_in
-from kdkit.runs.record import check_recipe, read_record
+from kdkit.runs.record import check_no_evaluation, check_recipe, read_record
 from kdkit.runs.stage_facts import DataRead, TeacherMade
 from kdkit.store.rows import rows_of
 from kdkit.system.reading import read_bytes
@@ -84,6 +84,7 @@ def of_recipe(recipe: Recipe, run_dir: Path | None, *, rows: int, progress: Prog
         UsageError: There are fewer than two rows.
     """
     path = run_dir if run_dir is not None else Path("runs") / recipe.name
+    check_no_evaluation(path)
     # Which codec the run had makes no difference to what its teacher says.
     check_recipe(path, recipe, besides="codec", advice="use another --run-dir, or the recipe and -o of that run")
     record = read_record(path)

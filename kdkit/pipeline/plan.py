@@ -15,7 +15,7 @@ from kdkit.recipe.inputs import check_inputs
 from kdkit.recipe.placing import placed
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import check_folders
-from kdkit.runs.record import check_recipe, read_record
+from kdkit.runs.record import check_no_evaluation, check_recipe, read_record
 from kdkit.runs.resume import is_done
 from kdkit.runs.stage import Planned, RowsPlanned
 from kdkit.runs.stage_facts import DataRead, Estimate, TeacherMade
@@ -89,6 +89,7 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress, prepared
     path = run_dir if run_dir is not None else Path("runs") / recipe.name
     prepared = prepared if prepared is not None else Prepared(recipe, run_dir, progress)
     check_folders(recipe, path)
+    check_no_evaluation(path)
     check_recipe(path, recipe)
     record = read_record(path)
     done: dict[str, bool] = {}

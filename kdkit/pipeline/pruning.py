@@ -21,7 +21,7 @@ from kdkit.pipeline.prepared import corpus_of
 from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.pipeline.vocabulary import settled
 from kdkit.runs.facts_table import facts_in, from_table
-from kdkit.runs.record import check_recipe, read_record
+from kdkit.runs.record import check_no_evaluation, check_recipe, read_record
 from kdkit.runs.stage_facts import TeacherMade
 from kdkit.store import found_or_making, store_of, tables
 from kdkit.store.rows import rows_of
@@ -87,6 +87,7 @@ def choose_alone(recipe: Recipe, run_dir: Path | None, progress: Progress) -> Pr
         UsageError: The student chooses nothing, or no run has made the teacher; see also `PrunedStudent`.
     """
     path = run_dir if run_dir is not None else Path("runs") / recipe.name
+    check_no_evaluation(path)
     check_recipe(path, recipe, besides="student")
     corpus, store = corpus_of(recipe, path, progress), store_of(recipe.store.dir, path)
     recipe = settled(recipe, corpus, progress)

@@ -15,7 +15,7 @@ from kdkit.recipe import load_stored
 from kdkit.runs.facts_table import facts_in
 from kdkit.runs.folders import RECIPE
 from kdkit.runs.opening import open_run
-from kdkit.runs.record import check_recipe, read_record
+from kdkit.runs.record import check_no_evaluation, check_recipe, read_record
 from kdkit.runs.resume import is_done, restore
 from kdkit.runs.stage_facts import Captured, PartCaptured
 from kdkit.system import devices
@@ -86,6 +86,7 @@ def check_run(cache: Path, run_dir: Path) -> tuple[dict[str, Any], Recipe]:
         raise MissingInput(
             f"there is no run in {run_dir} (no run.json); give the folder of a run that captured {cache}"
         )
+    check_no_evaluation(run_dir, advice="give that run")
     recipe = load_stored(run_dir / RECIPE)
     check_recipe(
         run_dir,

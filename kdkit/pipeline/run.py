@@ -14,7 +14,7 @@ from kdkit.report.closing.outcome import RunReport
 from kdkit.runs import tracking
 from kdkit.runs.folders import LOCK, check_folders
 from kdkit.runs.opening import open_run
-from kdkit.runs.record import check_recipe, read_record
+from kdkit.runs.record import check_no_evaluation, check_recipe, read_record
 from kdkit.runs.resume import are_done, are_whole, do
 from kdkit.system import devices, launcher
 from kdkit.system.locks import is_held
@@ -65,6 +65,7 @@ def run(
         Interrupted: A signal came, or `cancel` was set.
     """
     path = Path(run_dir) if run_dir is not None else Path("runs") / recipe.name
+    check_no_evaluation(path)
     if not fresh and (report := reread(recipe, path, progress=chosen(progress))) is not None:
         return report
     team = launcher.join()
@@ -95,6 +96,7 @@ def reread(recipe: Recipe, path: Path, *, progress: Progress) -> Report | None:
     if launcher.started().size > 1:
         return None
     check_folders(recipe, path)
+    check_no_evaluation(path)
     check_recipe(path, recipe)
     record, stages = read_record(path), stages_of(recipe)
     if record.get("status") != "done" or is_held(path / LOCK) or not are_whole(record, path, recipe, stages):

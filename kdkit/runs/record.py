@@ -8,7 +8,7 @@ import platform
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from kdkit.errors import DamagedData, Mismatch
+from kdkit.errors import DamagedData, Mismatch, UsageError
 from kdkit.recipe import read_stored
 from kdkit.recipe.defaults import changed
 from kdkit.recipe.sections import OPTIONAL_SECTIONS
@@ -61,6 +61,27 @@ def read_record(path: Path) -> dict[str, Any]:
         ) from error
     found: dict[str, Any] = record
     return found
+
+
+def check_no_evaluation(path: Path, advice: str = "name another folder with --run-dir") -> None:
+    """Refuse the folder of an evaluation where that of a run is meant.
+
+    Args:
+        path: The folder.
+        advice: What the message says is to be done.
+
+    Raises:
+        UsageError: It is one.
+    """
+    try:
+        told = read_record(path).get(SCORED)
+    except DamagedData:  # which the next reader of it tells, or --fresh deletes
+        return
+    if told is not None:
+        raise UsageError(
+            f"{path} holds an evaluation of the run {told['run_dir']}, and not a run; {advice}, or score that run's "
+            f"student again: kdkit evaluate {told['run_dir']}"
+        )
 
 
 def _check_entry(stage: str, entry: Mapping[str, Any]) -> None:

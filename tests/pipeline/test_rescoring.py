@@ -16,6 +16,7 @@ from kdkit import cli
 from kdkit.errors import DamagedData, Mismatch, MissingInput, RecipeError, UsageError
 from kdkit.evaluation import record
 from kdkit.pipeline import evaluate as evaluation
+from kdkit.pipeline.recapture import check_run
 from kdkit.recipe.rescored import name_of
 from kdkit.report.closing.run import closing_text
 from kdkit.report.read.run import read_run
@@ -194,6 +195,24 @@ def test_a_run_that_lacks_something_is_refused_in_a_sentence(folder, run_dir, el
         assert not (copy / "evaluations").exists()
         shutil.rmtree(copy)
         shutil.move(saved, copy)
+
+
+@pytest.mark.parametrize("verb", [["run"], ["run", "--fresh"], ["plan"], ["capture", "--part", "0/2"], ["layers"]])
+def test_the_folder_of_an_evaluation_is_no_place_for_a_run(run_dir, elsewhere, verb, capsys):
+    before = {path: path.stat().st_mtime_ns for path in elsewhere[0].rglob("*")}
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*verb, str(run_dir / "recipe.toml"), "--run-dir", str(elsewhere[0])])
+    assert ended.value.code == 2
+    said = f"{elsewhere[0]} holds an evaluation of the run {run_dir}, and not a run; name another folder with --run-dir"
+    assert said in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in elsewhere[0].rglob("*")} == before
+
+
+def test_the_folder_of_an_evaluation_is_not_asked_for_a_student_or_logits(run_dir, elsewhere):
+    with pytest.raises(MissingInput, match=f"it is an evaluation, of the student of {run_dir}; give a finished run"):
+        kdkit.predict(elsewhere[0], ["a"])
+    with pytest.raises(UsageError, match="and not a run; give that run, or score"):
+        check_run(elsewhere[0], elsewhere[0])
 
 
 def test_fresh_deletes_an_evaluation_with_other_options_or_a_damaged_record_only_where_it_is_known_to_be_one(

@@ -18,6 +18,7 @@ def option(
     factory: Any = None,
     check: Any = None,
     neutral: Any = attrs.NOTHING,
+    usual: Any = None,
 ) -> Any:
     """An attrs field that is a recipe option.
 
@@ -29,8 +30,9 @@ def option(
         neutral: Of an option that is added to a released component: the value at which the component does what it did
             before. At that value the option is left out of all digests, so that runs, caches and teachers made before
             are found again. None is always left out.
+        usual: Of a default that is made from other fields: what the docs say it is.
     """
-    metadata = {"help": help_text, "neutral": neutral}
+    metadata = {"help": help_text, "neutral": neutral, "usual": usual}
     if factory is not None:
         return attrs.field(factory=factory, validator=check, metadata=metadata)
     return attrs.field(default=default, validator=check, metadata=metadata)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kdkit.errors import UsageError
-from kdkit.models.lacking import Without, finite, hard_loss, is_alike, without
+from kdkit.models.lacking import Without, finite, hard_loss, is_alike, unchanged, without
 from kdkit.models.layers import Stack
 from kdkit.models.without_layers import Recorded
 
@@ -40,10 +40,13 @@ def eliminated(
     gone = sum(count - wanted for count, wanted in zip(counts, measuring.wanted, strict=True))
     with progress.task("leave out layers", total=gone, unit="layers") as task:
         for stack, wanted in zip(measuring.stacks, measuring.wanted, strict=True):
-            left = _Left(model=model, stacks=stacks, stack=stack, batches=batches, task=task)
+            with unchanged(model):
+                left = _Left(model=model, stacks=stacks, stack=stack, batches=batches, task=task)
             whole = left.loss / labels
-            while len(left.places) > wanted and left.leave_out():
-                pass
+            while len(left.places) > wanted:
+                with unchanged(model):
+                    if not left.leave_out():
+                        break
             scores[stack] = tuple(None if each is None else finite(each / labels) for each in left.scores())
     return whole, scores
 
@@ -65,7 +68,11 @@ class _Left:
         self._record()
 
     def leave_out(self) -> bool:
-        """Leave out the layer that adds least to the loss; whether there was one that may be left out."""
+        """Leave out the layer that adds least to the loss; whether there was one that may be left out.
+
+        Raises:
+            UsageError: None ever is.
+        """
         fresh = set()
         while self._added:
             layer = min(self._added, key=lambda each: (self._added[each], each))
@@ -74,8 +81,10 @@ class _Left:
             fresh.add(layer)
             try:
                 loss = self._loss_without(layer)
-            except UsageError:
-                del self._added[layer]  # it is not a model without it
+            except UsageError as error:  # it is not a model without it
+                del self._added[layer]
+                if not (self._added or self._out):
+                    raise UsageError(f"no layer can be left out alone: {error}") from error
                 continue
             self._last[layer], self._added[layer] = loss, loss - self.loss
         if not self._added:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
 import torch
 
+from kdkit.errors import UsageError
 from kdkit.models.without_layers import Recorded, of_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from kdkit.api.values import TokenBatch
     from kdkit.models.open_model import HFModel
@@ -46,6 +48,23 @@ def without(model: HFModel, counts: Mapping[str, int], stack: str, layer: int) -
         model=attrs.evolve(model, module=of_layers(model.module, kept)),
         below={**{side: counts[side] for side in earlier}, stack: layer},
     )
+
+
+@contextmanager
+def unchanged(model: HFModel) -> Iterator[None]:
+    """A block that computes with a model, after which its weights are what they were.
+
+    Raises:
+        UsageError: They are not.
+    """
+    weights = list(model.module.parameters())
+    before = [weight._version for weight in weights]  # noqa: SLF001 - the only way
+    yield
+    if before != [weight._version for weight in weights]:  # noqa: SLF001
+        raise UsageError(
+            f"a {model.module.config.model_type} model changes its weights while it computes, so its layers "
+            'cannot be left out one at a time; name the layers to keep, or set by = "influence"'
+        )
 
 
 def hard_loss(model: HFModel, batch: TokenBatch) -> float:

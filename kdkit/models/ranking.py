@@ -25,7 +25,7 @@ from kdkit.data.tokens import length_sorted
 from kdkit.errors import UsageError
 from kdkit.models.elimination import eliminated
 from kdkit.models.heads import evaluating
-from kdkit.models.lacking import Without, finite, hard_loss, is_alike, without
+from kdkit.models.lacking import Without, finite, hard_loss, is_alike, unchanged, without
 from kdkit.models.layers import Stack
 from kdkit.models.width import width_norms
 from kdkit.models.without_layers import Recorded
@@ -80,27 +80,22 @@ def _losses(
     """The hard loss of the whole model, and of it without each layer of the measured stacks."""
     counts = {stack: len(Stack.of(model.module, stack).layers) for stack in stacks}
     each_without = [each for stack in measured for each in _each_without(model, counts, stack)]
-    versions = [weight._version for weight in model.module.parameters()]  # noqa: SLF001 - the only way
     batches = list(_batches(model, rows))
     alike: bool | None = None
     whole, sums = [], {(each.stack, each.layer): list[float]() for each in each_without}
     with progress.task("rank layers", total=len(batches) * (1 + len(each_without)), unit="passes") as task:
         for batch in batches:
-            recorded = Recorded()
-            with recorded.recording(model.module, stacks):
-                whole.append(hard_loss(model, batch))
-            task.advance()
-            if alike is None:
-                alike = is_alike(each_without[-2:][0], recorded, batch)  # after which the last layer computes
-            for each in each_without:
-                with recorded.given_again(each.model.module, each.below if alike else {}):
-                    sums[each.stack, each.layer].append(hard_loss(each.model, batch))
+            with unchanged(model):
+                recorded = Recorded()
+                with recorded.recording(model.module, stacks):
+                    whole.append(hard_loss(model, batch))
                 task.advance()
-            if versions != [weight._version for weight in model.module.parameters()]:  # noqa: SLF001
-                raise UsageError(
-                    f"a {model.module.config.model_type} model changes its weights while it computes, so its layers "
-                    'cannot be left out one at a time; name the layers to keep, or set by = "influence"'
-                )
+                if alike is None:
+                    alike = is_alike(each_without[-2:][0], recorded, batch)  # after which the last layer computes
+                for each in each_without:
+                    with recorded.given_again(each.model.module, each.below if alike else {}):
+                        sums[each.stack, each.layer].append(hard_loss(each.model, batch))
+                    task.advance()
     labels = sum(len(batch.places) for batch in batches)
     return math.fsum(whole) / labels, {place: finite(math.fsum(values) / labels) for place, values in sums.items()}
 

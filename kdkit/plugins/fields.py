@@ -177,12 +177,12 @@ def default_of(field: attrs.Attribute[Any], draft: object | None = None) -> Any:
 
     Args:
         field: The field.
-        draft: The object it is for; without one, a default that is made from other fields is None.
+        draft: The object it is for; without one, a default that is made from other fields is its `usual` one.
     """
     if not isinstance(field.default, FACTORY):
         return field.default
     if field.default.takes_self:
-        return None if draft is None else field.default.factory(draft)
+        return field.metadata.get("usual") if draft is None else field.default.factory(draft)
     return field.default.factory()
 
 

@@ -23,8 +23,8 @@ _FORMER: Mapping[str, Mapping[str, Any]] = {
     },
     "generation": {"beams": 4, "batch_size": 4},
 }
-"""What formats before 3 took for options left out: values of the thesis that kdkit grew from. Of two more options it
-depends on other sections; see `_former`."""
+"""What formats before 3 took for options left out: values of the thesis that kdkit grew from. Of three more options
+it depends on others; see `_training`, `_texts` and `_former_student`."""
 
 
 def filled(section: str, content: Mapping[str, Any], table: Mapping[str, Any], format_: int = FORMAT) -> dict[str, Any]:
@@ -40,6 +40,8 @@ def filled(section: str, content: Mapping[str, Any], table: Mapping[str, Any], f
         return {**_texts(table, format_), **content}
     if section == "training":
         return {**_training("student", _section(table, "student"), table, format_), **content}
+    if section == "student" and format_ < FORMAT:
+        return _former_student(content)
     if section != "teacher":
         return dict(content)
     inner: dict[str, Any] = {}
@@ -56,12 +58,21 @@ def changed(path: str) -> bool:
     section, _, name = path.rpartition(".")
     if section in ("training", "teacher.fine_tune"):
         return name in _FORMER["training"] or name == "best_by"
+    if path == "student.from_teacher.by":
+        return True
     return section in ("generation", "teacher.write_targets") and (name in _FORMER["generation"] or name == _LENGTH)
 
 
 def former_batch_size(format_: int) -> int | None:
     """The batch of a training that says none, in a recipe of an earlier format; None in one of today's."""
     return None if format_ >= FORMAT else int(_FORMER["training"]["batch_size"])
+
+
+def _former_student(content: Mapping[str, Any]) -> dict[str, Any]:
+    match content:
+        case {"from_teacher": {"keep": _} as chosen}:
+            return {**content, "from_teacher": {"by": "loss", **chosen}}
+    return dict(content)
 
 
 def _training(role: str, model: Mapping[str, Any], table: Mapping[str, Any], format_: int) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def rows_of(tokens):
 
 
 def ranked(teacher, stacks, rows, by="loss"):
-    return measure_importance(teacher, stacks, rows, Measuring(by=by, tokens=1, stacks=stacks), Silent())
+    wanted = (1,) * len(stacks) if by == "greedy" else ()
+    return measure_importance(teacher, stacks, rows, Measuring(by=by, tokens=1, stacks=stacks, wanted=wanted), Silent())
 
 
 def loss_of(teacher, rows):
@@ -138,23 +139,25 @@ def test_influence_counts_the_tokens_that_each_stack_reads():
         assert whole.layers[stack][:1] == pytest.approx(means, rel=1e-5)
 
 
-def test_a_layer_without_which_there_is_no_such_model_has_no_score():
+@pytest.mark.parametrize("by", ["loss", "greedy"])
+def test_a_layer_without_which_there_is_no_such_model_has_no_score(by):
     teacher, stacks, rows = teacher_of("deepseek_v3", num_hidden_layers=3)
-    first, *others = ranked(teacher, stacks, rows).layers["layers"]
+    first, *others = ranked(teacher, stacks, rows, by).layers["layers"]
     assert first is None
     assert all(score > 0 for score in others)
     prompted = tiny.model(pairs_table("mvp", use_prompt=True, prompt_length=2, prompt_mid_dim=4))
     with pytest.raises(
         UsageError, match="no layer can be left out alone: from_teacher cannot keep some layers of this"
     ):
-        ranked(prompted, STACKS[False], rows)
+        ranked(prompted, STACKS[False], rows, by)
 
 
-def test_a_model_that_changes_its_weights_while_it_computes_is_refused():
+@pytest.mark.parametrize("by", ["loss", "greedy"])
+def test_a_model_that_changes_its_weights_while_it_computes_is_refused(by):
     with pytest.raises(
         UsageError, match=r'rwkv model changes its weights .*; name the layers to keep, or set by = "inf'
     ):
-        ranked(*teacher_of("rwkv"))
+        ranked(*teacher_of("rwkv"), by)
 
 
 def test_a_model_whose_layers_leave_something_for_later_ones_computes_them_all(monkeypatch):

@@ -19,7 +19,7 @@ KEEP = {
     "teacher__name": "hf-causal",
     "teacher__config": {**LLAMA, "num_key_value_heads": 2},
     "student__name": "hf-causal",
-    "student__from_teacher": {"keep": 2, "tokens": 60, "width": WIDTH},
+    "student__from_teacher": {"keep": 2, "by": "loss", "tokens": 60, "width": WIDTH},
     "training__best_by": "loss",
     "training__epochs": 1,
     "evaluation__baselines": True,
@@ -117,7 +117,9 @@ def test_another_student_of_the_same_teacher_finds_what_was_measured(done, monke
 
     def ask(**changes):
         from_teacher = {
-            key: value for key, value in {"keep": 1, "tokens": 60, "width": WIDTH, **changes}.items() if value
+            key: value
+            for key, value in {"keep": 1, "by": "loss", "tokens": 60, "width": WIDTH, **changes}.items()
+            if value
         }
         recipe = load_recipe(tiny.recipe_table(folder, **{**KEEP, "student__from_teacher": from_teacher}))
         corpus, store = recipe.data.load(Silent()), store_of(recipe.store.dir, run_dir)
@@ -131,9 +133,21 @@ def test_another_student_of_the_same_teacher_finds_what_was_measured(done, monke
     assert stack.kept == (max(range(3), key=lambda layer: scores[layer]),)
     assert ask(by="spacing", keep=2, width=None).layers[0].kept == (0, 2)
     assert not measured
-    for change in ({"tokens": 90}, {"by": "influence"}):
+    for change in ({"tokens": 90}, {"by": "influence"}, {"by": "greedy"}):
         with pytest.raises(ZeroDivisionError):
             ask(**change)
+
+
+def test_layers_are_left_out_one_after_another_unless_a_recipe_is_of_an_earlier_format(tmp_path):
+    def by_and_digest(format_=3, **from_teacher):
+        table = tiny.recipe_table(tmp_path, **{**KEEP, "student__from_teacher": from_teacher})
+        recipe = load_recipe({"kdkit_recipe": format_, **table})
+        return recipe.student.from_teacher.by, recipe.digest
+
+    assert by_and_digest(keep=2) == by_and_digest(keep=2, by="greedy") == ("greedy", by_and_digest(keep=2)[1])
+    assert by_and_digest(2, keep=2) == by_and_digest(2, keep=2, by="loss")
+    assert by_and_digest(2, keep=2)[0] == "loss"
+    assert by_and_digest(layers=[0, 2]) == by_and_digest(layers=[0, 2], by="loss")
 
 
 @pytest.mark.parametrize(

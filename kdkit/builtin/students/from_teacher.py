@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import attrs
 from attrs import validators
 
 from kdkit.api.options import at_least_one, one_of, option
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
     from kdkit.api.values import Importance, Width
 
-BY, TOKENS = "loss", 1000
+BY, TOKENS = "greedy", 1000
+NEUTRAL = "loss"
+"""What stands there where no layers are chosen; digests leave it out."""
 
 
 def _some_layer(_instance: object, _field: object, layers: tuple[int, ...]) -> None:
@@ -35,12 +38,13 @@ def layers_option(whose: str) -> Any:
 def by_option() -> Any:
     """What chooses the layers."""
     return option(
-        "What chooses the layers to keep: loss (the teacher's hard loss without each of them, on training rows), "
-        "greedy (the same, measured again after each layer that is left out), "
+        "What chooses the layers to keep: greedy (the teacher's hard loss on training rows as one layer after another "
+        "is left out, measured again after each), loss (the same without each of them, measured once), "
         "influence (how much each of them changes the states), or spacing (evenly spaced, first and last kept).",
-        default=BY,
+        default=attrs.Factory(lambda self: NEUTRAL if self.keep is None else BY, takes_self=True),
         check=one_of(*MEASURES),
-        neutral=BY,
+        neutral=NEUTRAL,
+        usual=BY,
     )
 
 
@@ -79,7 +83,7 @@ class Layers(ABC):
             raise UsageError(f"give {all_named}, or `keep`: how many layers a measure chooses")
         if named and len(named) < len(self.stacks):
             raise UsageError(f"give {all_named}: {named[0]} alone says nothing of the others")
-        if self.keep is None and self.by != BY:
+        if self.keep is None and self.by != NEUTRAL:
             raise UsageError("by chooses layers for `keep`, which is not given; leave it out")
         if self.keep is None and self.width is None and self.tokens != TOKENS:
             raise UsageError("tokens says on how much is measured, and with the layers named nothing is; leave it out")

@@ -11,7 +11,7 @@ from kdkit.errors import MissingInput
 from kdkit.pipeline.prompts import GIVEN_ID, answerable, prompts_of, prompts_of_file
 from kdkit.recipe import load_for_writing
 from kdkit.runs.model_card import RECIPE_FILE
-from kdkit.runs.record import SCORED, read_record
+from kdkit.runs.record import scored_run
 from kdkit.sweeps.folder import is_sweep
 from kdkit.system.progress import chosen
 
@@ -79,8 +79,8 @@ def student_folder(path: Path) -> Path:
         what = "it is a file" if path.exists() else "there is no such folder"
     elif is_sweep(path):
         what = f"it is a sweep, whose students are in its trials ({path / 'trials'})"
-    elif (scored := read_record(path).get(SCORED)) is not None:
-        what = f"it is an evaluation, of the student of {scored['run_dir']}"
+    elif (scored := scored_run(path)) is not None:
+        what = f"it is an evaluation, of the student of {scored}"
     elif (path / "run.json").is_file():
         what = f"it is a run whose student is not finished (it has no {BEST})"
     else:

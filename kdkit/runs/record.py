@@ -73,15 +73,24 @@ def check_no_evaluation(path: Path, advice: str = "name another folder with --ru
     Raises:
         UsageError: It is one.
     """
+    run_dir = scored_run(path)
+    if run_dir is not None:
+        raise UsageError(
+            f"{path} holds an evaluation of the run {run_dir}, and not a run; {advice}, or score that run's student "
+            f"again: kdkit evaluate {run_dir}"
+        )
+
+
+def scored_run(path: Path) -> str | None:
+    """The run that a folder holds an evaluation of; None where it holds none.
+
+    None too where its record is damaged: who reads it next says so, and --fresh deletes it.
+    """
     try:
         told = read_record(path).get(SCORED)
-    except DamagedData:  # which the next reader of it tells, or --fresh deletes
-        return
-    if told is not None:
-        raise UsageError(
-            f"{path} holds an evaluation of the run {told['run_dir']}, and not a run; {advice}, or score that run's "
-            f"student again: kdkit evaluate {told['run_dir']}"
-        )
+    except DamagedData:
+        return None
+    return None if told is None else str(told["run_dir"])
 
 
 def _check_entry(stage: str, entry: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from kdkit.data.rows import more_of
 from kdkit.data.splitting import drawn
 from kdkit.data.written import longest_rows, prompts_of
 from kdkit.errors import Mismatch, UsageError
+from kdkit.pipeline.smaller_codec import DEFAULT, subspace_bytes
 from kdkit.pipeline.teachable import check_read, doubts
 from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.pipeline.vocabulary import facts_of, settled
@@ -136,7 +137,16 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
         written_rows=len(taught) if recipe.writing is not None else 0,
         teacher_trained=teacher_trained,
         vocabulary=facts_of(recipe, corpus, teacher),
+        subspace_bytes=_subspace_bytes(recipe, teacher_config, least["target"], captured_tokens),
     )
+
+
+def _subspace_bytes(recipe: Recipe, teacher_config: Any, vocabulary: int, tokens: int) -> int | None:
+    """What `subspace` would take in place of the default."""
+    if recipe.names["codec"] != DEFAULT:
+        return None
+    each = subspace_bytes(teacher_config, vocabulary=vocabulary, tokens=tokens)
+    return None if each is None else round(each * tokens)
 
 
 @attrs.frozen(kw_only=True, eq=False)

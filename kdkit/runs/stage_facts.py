@@ -102,12 +102,11 @@ class Estimate(StageFacts):
         doubts: What the models will not learn from the data, or learn wrong: a sentence each; None where there is none.
         student_tokens: Tokens that an epoch of the student's training reads.
         teacher_tokens: The same of the teacher's; 0 where none is trained.
-        written_rows: Training rows whose targets the teacher writes; student, capture and baseline are then estimated
-            with targets of the most tokens that it may write.
+        written_rows: Training rows whose targets the teacher writes, estimated as of the most tokens it may write.
         teacher_trained: Parameters of the teacher that its fine-tuning trains; None where that is all of them or none.
-        student_weights: Digest of the weights and configuration that the student starts from; None where it starts from
-            no folder, or the record is an old one.
+        student_weights: Digest of the folder that the student starts from; None without one, and in an old record.
         vocabulary: What the teacher's vocabulary was trimmed to; None where it was not.
+        subspace_bytes: About what the codec `subspace` would take; None where it is not to be advised.
     """
 
     stage = "check"
@@ -135,6 +134,7 @@ class Estimate(StageFacts):
     teacher_trained: int | None = None
     student_weights: str | None = None
     vocabulary: TrimmedVocabulary | None = None
+    subspace_bytes: int | None = None
 
     def texts_in_words(self, how: str) -> str:
         """How many texts a model writes at the end, and how (see `Generation.in_words`)."""

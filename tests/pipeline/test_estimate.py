@@ -58,6 +58,21 @@ def test_without_a_soft_loss_nothing_is_captured(tmp_path):
     assert (what.capture_rows, what.capture_tokens, what.capture_bytes) == (0, 0, 0)
 
 
+def test_the_default_codec_is_told_what_subspace_would_take(tmp_path):
+    from kdkit.pipeline.stages.capture import plan
+    from kdkit.runs.stage import RowsPlanned
+
+    small = {"teacher__config": {**tiny.T5, "d_model": 8, "num_heads": 2, "d_kv": 4}}
+    what = found(tmp_path, **small)
+    assert what.subspace_bytes == round(0.7 * 8 * what.capture_tokens)
+    recipe = load_recipe(tiny.recipe_table(tmp_path, **small))
+    planned = plan(recipe, RowsPlanned(train=40, bytes=0), what)
+    assert f"for which subspace would take about {what.subspace_bytes} bytes;" in planned.work
+    wide = {"teacher__config": {**tiny.T5, "d_model": 64}}
+    for changes in ({**small, "codec__name": "float"}, {**small, "loss__alpha": 0.0}, wide):
+        assert found(tmp_path, **changes).subspace_bytes is None
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from kdkit.pipeline.beginning.choosing import LAYERS, MANY, layers_of, vocabulary
+from kdkit.pipeline.smaller_codec import subspace_bytes
 
 if TYPE_CHECKING:
     from kdkit.pipeline.beginning.choosing import Lengths, Models
@@ -170,14 +171,11 @@ def _fine_tune(looked: Looked, columns: Columns, chosen: Models, lengths: Length
 
 def _codec(looked: Looked, chosen: Models, lengths: Lengths) -> list[_Line]:
     """`subspace` where there is a head to learn it from, logits are not capped, and the rows have tokens enough."""
-    config = chosen.config.get_text_config() if chosen.config is not None else None
-    hidden = int(getattr(config, "hidden_size", None) or getattr(config, "d_model", None) or 0)
     tokens = lengths.tokens / lengths.count * looked.count
-    fits = hidden and len(chosen.tokenizer) >= 4 * hidden and tokens >= 8 * hidden
-    if not fits or getattr(config, "final_logit_softcapping", None):
+    size = subspace_bytes(chosen.config, vocabulary=len(chosen.tokenizer), tokens=tokens)
+    if size is None:
         return []
-    size = round(0.7 * hidden)
-    return [_Line(key="name", value="subspace", why=f"all logits of a token in about {size} bytes")]
+    return [_Line(key="name", value="subspace", why=f"all logits of a token in about {round(size)} bytes")]
 
 
 def _student(chosen: Models) -> list[_Line]:

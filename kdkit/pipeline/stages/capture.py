@@ -22,6 +22,7 @@ from kdkit.runs.stage import Planned
 from kdkit.runs.stage_facts import Captured, TeacherAsked
 from kdkit.store import logits_of
 from kdkit.store.rows import rows_of
+from kdkit.system.files import size_text
 
 if TYPE_CHECKING:
     from kdkit.api.interfaces import OpenTeacher
@@ -51,6 +52,8 @@ def fill(run: Run) -> TeacherAsked:
 def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
     """The number of rows whose logits and texts are captured."""
     learning = ", without the codec's state" if isinstance(recipe.codec, FittedCodec) else ""
+    if found.subspace_bytes is not None:
+        learning = f", for which subspace would take about {size_text(found.subspace_bytes)}"
     logits = (
         f"logits of {found.capture_rows:,} rows by {recipe.names['codec']} (unless the store has them){learning}"
         if found.capture_rows

@@ -219,6 +219,8 @@ def _cache(facts: RunFacts) -> list[tuple[str, str]]:
     ]
     if number(capture.get("bytes")) is not None:
         items.append(("size", formats.size(number(capture["bytes"]))))
+    if (smaller := number(facts.stage("check").get("subspace_bytes"))) is not None:
+        items.append(("size with subspace", f"about {formats.size(smaller)}"))
     if number(capture.get("bytes_per_token")) is not None:
         items.append(("bytes per token", f"{number(capture['bytes_per_token']):,.1f}"))
     if isinstance(capture.get("reused"), bool):

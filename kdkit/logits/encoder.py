@@ -1,4 +1,4 @@
-"""Encodes a teacher's answers for a cache: as hidden states if teacher and codec can, else as logits."""
+"""Encodes a teacher's answers for a cache: hidden states if teacher and codec can, entries known, or logits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kdkit.errors import Mismatch, UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from kdkit.api.interfaces import HeadTeacher, OpenTeacher
+    from kdkit.api.interfaces import EntriesTeacher, HeadTeacher, OpenTeacher
     from kdkit.api.interfaces.codecs import AnyCodec, CodecState
     from kdkit.api.values import EncodedExample, OutputHead
     from kdkit.logits.cache import CacheWriter
@@ -123,6 +123,10 @@ class TeacherEncoder:
             for states in self.teacher.states(rows, self.progress, done=done):
                 writer.add_states(keys[states.id], states)
                 yield states.id
+        elif has_entries(self.teacher):
+            for entries in self.teacher.entries(rows, self.progress, done=done):
+                writer.add_entries(keys[entries.id], entries)
+                yield entries.id
         else:
             for block in self.teacher.logits(rows, self.progress, done=done):
                 writer.add_block(keys[block.id], block)
@@ -132,3 +136,8 @@ class TeacherEncoder:
 def has_states(teacher: OpenTeacher) -> TypeGuard[HeadTeacher]:
     """Not `isinstance`, which would evaluate properties: the width of recorded logits reads them."""
     return hasattr(teacher, "states")
+
+
+def has_entries(teacher: OpenTeacher) -> TypeGuard[EntriesTeacher]:
+    """Whether it knows only some entries of its logits."""
+    return hasattr(teacher, "entries")

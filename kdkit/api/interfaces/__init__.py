@@ -11,6 +11,7 @@ from __future__ import annotations
 from kdkit.api.interfaces.abilities import (
     FolderStudent,
     InputChecker,
+    LimitedTeacher,
     ModelTeacher,
     NamedStudent,
     PrunedStudent,
@@ -21,6 +22,7 @@ from kdkit.api.interfaces.abilities import (
 from kdkit.api.interfaces.codecs import (
     BatchCodec,
     Codec,
+    EntriesCodec,
     FittedCodec,
     HeadCodec,
     SampledCodec,
@@ -50,6 +52,7 @@ from kdkit.api.interfaces.losses_and_suites import (
 )
 from kdkit.api.interfaces.models import EndingModel, HeadModel, LeanModel, ModelKind, RuledTexts, TextModel, Tokenizer
 from kdkit.api.interfaces.teachers_and_students import (
+    EntriesTeacher,
     HeadTeacher,
     OpenTeacher,
     Student,
@@ -64,6 +67,8 @@ __all__ = [
     "DataSource",
     "DirectedSuite",
     "EndingModel",
+    "EntriesCodec",
+    "EntriesTeacher",
     "FeatureLoss",
     "FetchedSource",
     "FittedCodec",
@@ -74,6 +79,7 @@ __all__ = [
     "InputChecker",
     "KeyedSource",
     "LeanModel",
+    "LimitedTeacher",
     "LossMixer",
     "MetricSuite",
     "ModelKind",

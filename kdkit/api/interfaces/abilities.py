@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.interfaces.models import TextModel, Tokenizer
     from kdkit.api.options import TargetWriting
-    from kdkit.api.values import EncodedExample, Importance, Measuring, Pruning
+    from kdkit.api.values import EncodedExample, Importance, KnownLogits, Measuring, Pruning
     from kdkit.api.vocabulary import Vocabulary
     from kdkit.system.progress import Progress
 
@@ -140,6 +140,26 @@ class TrimmedTeacher(Protocol):
     @property
     def tokenizer(self) -> str:
         """Its tokenizer by name or path; empty for the model's."""
+        ...
+
+
+@runtime_checkable
+class LimitedTeacher(Protocol):
+    """A teacher with logits from elsewhere, known only in part: at one temperature, or some entries."""
+
+    @property
+    def whose(self) -> str:
+        """Where they come from, in words for a model's card; reads nothing."""
+        ...
+
+    def known(self) -> KnownLogits:
+        """What it knows of them; reads heads of files, and loads no weights.
+
+        Raises:
+            MissingInput: They are not there.
+            UsageError: They are not what kdkit can read.
+            DamagedData: They are cut or damaged.
+        """
         ...
 
 

@@ -7,6 +7,7 @@ The least a codec can be is a `Codec`. Whoever has more to offer adds a method, 
     Codec         encode, decode, bytes_per_token: a record stands alone
     BatchCodec    + targets: a batch straight to what a loss wants, on its device
     SparseCodec   + exact_temperatures: it keeps some entries, and knows the others' mass at these temperatures only
+    EntriesCodec  + entries, encode_entries: it encodes what is known of some entries, without the others
     SampledCodec  + is_sample: of these entries it drew some at random, and takes the others to have no mass
     FittedCodec   fit, bind: its records share a state that is learnt once for a cache; `bind` gives a Codec
     HeadCodec     + fit_head: it can learn its state from the teacher's output head; `bind` then gives a StateCodec
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from kdkit.api.arrays import CodecState as CodecState  # noqa: PLC0414 - a codec's interface has it too
     from kdkit.api.arrays import FloatArray
-    from kdkit.api.values import OutputHead, StateBlock, Targets, TeacherBlock
+    from kdkit.api.values import EntriesBlock, OutputHead, StateBlock, Targets, TeacherBlock
 
 
 @runtime_checkable
@@ -89,6 +90,23 @@ class SparseCodec(Codec, Protocol):
     @property
     def exact_temperatures(self) -> tuple[float, ...]:
         """The temperatures at which the kept entries' probabilities are known; a loss at any other is refused."""
+        ...
+
+
+@runtime_checkable
+class EntriesCodec(SparseCodec, Protocol):
+    """A sparse codec that encodes logits of which only some entries are known, such as another tool kept."""
+
+    def entries(self, vocab_size: int) -> int:
+        """How many entries of each token it keeps: the largest."""
+        ...
+
+    def encode_entries(self, block: EntriesBlock) -> bytes:
+        """The block as bytes: the same as `encode` of any logits of which these entries and masses are true.
+
+        Raises:
+            UsageError: The block has fewer entries of a token than the codec keeps, or is of another temperature.
+        """
         ...
 
 

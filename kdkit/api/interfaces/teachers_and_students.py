@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kdkit.api.values import (
         Corpus,
         EncodedExample,
+        EntriesBlock,
         OutputHead,
         Prediction,
         StateBlock,
@@ -88,6 +89,16 @@ class HeadTeacher(OpenTeacher, Protocol):
         self, rows: Sequence[EncodedExample], progress: Progress, *, done: Collection[str] = ()
     ) -> Iterator[StateBlock]:
         """As `logits`, but the hidden states that go into the head. Full logits are never computed."""
+        ...
+
+
+class EntriesTeacher(OpenTeacher, Protocol):
+    """A teacher that knows only some entries of each token's logits; its `logits` are never asked for."""
+
+    def entries(
+        self, rows: Sequence[EncodedExample], progress: Progress, *, done: Collection[str] = ()
+    ) -> Iterator[EntriesBlock]:
+        """As `logits`, but the entries that it knows."""
         ...
 
 

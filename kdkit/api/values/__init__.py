@@ -9,7 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kdkit.api.values.batches import IGNORED, LabelPlaces, TokenBatch
-from kdkit.api.values.blocks import Grid, OutputHead, RecordedLogits, StateBlock, TeacherBlock
+from kdkit.api.values.blocks import (
+    EntriesBlock,
+    Grid,
+    KnownLogits,
+    OutputHead,
+    RecordedLogits,
+    StateBlock,
+    TeacherBlock,
+)
 from kdkit.api.values.corpus import FORMS, SPLITS, Corpus, Cut, Drop, EncodedExample, Example, SplitName
 from kdkit.api.values.losses import END, LossParts, Moment, TokenCounts
 from kdkit.api.values.origins import Origin
@@ -65,6 +73,7 @@ __all__ = [
     "Direction",
     "Drop",
     "EncodedExample",
+    "EntriesBlock",
     "Example",
     "FactoredTargets",
     "Grid",
@@ -72,6 +81,7 @@ __all__ = [
     "Interval",
     "KeptLayers",
     "KeptWidth",
+    "KnownLogits",
     "LabelPlaces",
     "LossParts",
     "Measuring",

@@ -1,6 +1,6 @@
 """A teacher's answer for one example, on its way into a cache.
 
-Letters: T target, V vocabulary, D hidden.
+Letters: T target, V vocabulary, K entries, D hidden.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy as np
+    import numpy.typing as npt
 
     from kdkit.api.arrays import FloatArray
 
@@ -38,6 +41,44 @@ class TeacherBlock:
     id: str
     logits_TV: FloatArray
     grid: Grid | None = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class EntriesBlock:
+    """Some entries of a teacher's distributions for one example's target tokens, and the mass of all others.
+
+    Attributes:
+        id: The example's id.
+        ids_TK: int64, the entries, none twice in a row; -1 where a row has fewer than K.
+        logp_TK: float64, their log-probabilities at the temperature; -inf where there is no entry.
+        log_rest_T: float64, the logarithm of the mass of all other entries.
+        temperature: The only temperature at which these are known.
+        vocab_size: Width V of the distributions.
+    """
+
+    id: str
+    ids_TK: npt.NDArray[np.int64]
+    logp_TK: npt.NDArray[np.float64]
+    log_rest_T: npt.NDArray[np.float64]
+    temperature: float
+    vocab_size: int
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class KnownLogits:
+    """What is known of logits that a teacher has from elsewhere.
+
+    Attributes:
+        in_words: Whose they are and what is known of them, for people.
+        temperature: The only temperature at which they are known.
+        entries: How many entries of each token are known at least, the largest ones; None for all.
+        error_at: Called with another temperature, says how far off probabilities would be there, as a clause.
+    """
+
+    in_words: str
+    temperature: float
+    entries: int | None
+    error_at: Callable[[float], str]
 
 
 @attrs.frozen(kw_only=True, eq=False)

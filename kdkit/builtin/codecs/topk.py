@@ -6,7 +6,7 @@ Letters: B batch, T target tokens, V vocabulary, K entries kept, N entries of al
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs import validators
@@ -16,7 +16,7 @@ from kdkit.builtin.codecs.parts.checks import each_temperature, moderate_logits
 from kdkit.builtin.codecs.parts.id_sets import BLOCK_BYTES, IdSets, bits_of_a_set, read_sets, write_sets
 from kdkit.builtin.codecs.parts.integers import SECTION_BYTES, Reader, write_integers
 from kdkit.builtin.codecs.parts.sparse import HEAD_BYTES, SparseRows, check_head, head, sizes_of_rows, targets_of
-from kdkit.errors import DamagedData
+from kdkit.errors import DamagedData, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from kdkit.api.values import FloatArray, SparseTargets, TeacherBlock
+    from kdkit.api.values import EntriesBlock, FloatArray, SparseTargets, TeacherBlock
     from kdkit.builtin.codecs.parts.integers import Integers
 
 # Differences of logits, in float64 and float32, stay finite.
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 DEEPEST = 64
 # The logarithm of a mass so small that neither float32 nor, by much, float64 has a number for it.
 LEAST_TAIL = -700.0
+# That of nearly all mass: a tail is below 0.
+_MOST_TAIL = -1e-30
 # Logits of so many entries are worked on at once: few calls for a small vocabulary, and little memory for a large one.
 _ENTRIES = 1 << 14
 
@@ -99,18 +101,46 @@ class TopK:
             below_TV = logits_TV[some].max(axis=1, keepdims=True) - logits_TV[some].astype(np.float64)
             ids_TK[some] = largest(logits_TV[some], kept)
             below_TK = below_TV[np.arange(len(below_TV))[:, None], ids_TK[some]]
-            steps_TK = np.rint(np.minimum(below_TK / self.step, self._deepest)).astype(np.int64)
-            steps_TK[np.isposinf(below_TK)] = self._absent
-            above_TK[some] = steps_TK.max(axis=1, keepdims=True) - steps_TK
+            above_TK[some] = self._above(below_TK)
             if kept < vocab_size:
                 for index, temperature in enumerate(self.temperatures):
                     log_tail_XT[index, some] = _log_tails(below_TV / temperature, ids_TK[some])
-        parts = [head(tokens, vocab_size)]
-        if kept < vocab_size:
-            rows_N = np.repeat(np.arange(tokens), kept)
-            parts += [log_tail_XT.astype("<f4").tobytes()]
-            parts += [write_sets(IdSets(rows_N=rows_N, ids_N=ids_TK.ravel()), tokens)]
-        return b"".join((*parts, write_integers(above_TK.ravel())))
+        return _payload(ids_TK, above_TK, log_tail_XT, vocab_size)
+
+    def entries(self, vocab_size: int) -> int:
+        """The option `k`, or all entries if the vocabulary is smaller."""
+        return min(self.k, vocab_size)
+
+    def encode_entries(self, block: EntriesBlock) -> bytes:
+        """The largest entries of the block, all others' mass with what it says of those that it does not have.
+
+        Raises:
+            UsageError: The block has fewer entries of a token than k, or is of another temperature than the option.
+        """
+        import numpy as np
+
+        kept = self.entries(block.vocab_size)
+        if self.temperatures != (block.temperature,):
+            raise UsageError(
+                f"codec.temperatures is {list(self.temperatures)}, but the logits of example {block.id!r} are known at "
+                f"{block.temperature:g} only; set it to [{block.temperature:g}]"
+            )
+        there_T = (block.ids_TK >= 0).sum(axis=1)
+        if (there_T < kept).any():
+            label = int((there_T < kept).argmax())
+            raise UsageError(
+                f"codec.k is {self.k}, but {there_T[label]} entries of label {label} of example {block.id!r} are "
+                f"known; set it to {there_T.min()} or less"
+            )
+        order_TK = np.lexsort((block.ids_TK, -block.logp_TK), axis=1)
+        logp_TK = np.take_along_axis(block.logp_TK, order_TK, axis=1)
+        ids_TK = np.take_along_axis(block.ids_TK, order_TK, axis=1)[:, :kept]
+        others_TK = np.column_stack([block.log_rest_T, logp_TK[:, kept:]])
+        log_tail_1T = np.clip(np.logaddexp.reduce(others_TK, axis=1), LEAST_TAIL, _MOST_TAIL)[None]
+        logp_TK, order_TK = logp_TK[:, :kept], np.argsort(ids_TK, axis=1)
+        below_TK = (logp_TK.max(axis=1, keepdims=True, initial=-np.inf) - logp_TK) * block.temperature
+        ids_TK, below_TK = (np.take_along_axis(each, order_TK, axis=1) for each in (ids_TK, below_TK))
+        return _payload(ids_TK, self._above(below_TK), log_tail_1T, block.vocab_size)
 
     def decode(self, payload: bytes, *, tokens: int, vocab_size: int) -> FloatArray:
         """Float32 `[tokens, vocab_size]`: the kept logits less their row's maximum, and a guess of the others.
@@ -155,6 +185,15 @@ class TopK:
         fixed = HEAD_BYTES + BLOCK_BYTES + SECTION_BYTES + 4 * len(self.temperatures)
         return fixed + (bits_of_a_set(kept, vocab_size) + value_bits) / 8
 
+    def _above(self, below_TK: npt.NDArray[np.float64]) -> Integers:
+        """How many steps each entry is above the least of its row, of distances to the row's largest."""
+        import numpy as np
+
+        steps_TK = np.rint(np.minimum(below_TK / self.step, self._deepest)).astype(np.int64)
+        steps_TK[np.isposinf(below_TK)] = self._absent
+        above_TK: Integers = steps_TK.max(axis=1, keepdims=True, initial=0) - steps_TK
+        return above_TK
+
     @property
     def _deepest(self) -> int:
         """How many steps below its row's maximum an entry is at most."""
@@ -189,6 +228,21 @@ class TopK:
             values_TK=values_TK,
             log_tail_T=dict(zip(self.temperatures, tails, strict=True)),
         )
+
+
+def _payload(
+    ids_TK: Integers, above_TK: Integers, log_tail_XT: npt.NDArray[np.floating[Any]], vocab_size: int
+) -> bytes:
+    """A record of kept entries, ids in rising order."""
+    import numpy as np
+
+    tokens, kept = ids_TK.shape
+    parts = [head(tokens, vocab_size)]
+    if kept < vocab_size:
+        rows_N = np.repeat(np.arange(tokens), kept)
+        parts += [log_tail_XT.astype("<f4").tobytes()]
+        parts += [write_sets(IdSets(rows_N=rows_N, ids_N=ids_TK.ravel()), tokens)]
+    return b"".join((*parts, write_integers(above_TK.ravel())))
 
 
 def _ids_of_rows(sets: IdSets, tokens: int, kept: int) -> Integers:

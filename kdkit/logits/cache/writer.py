@@ -10,7 +10,7 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Self
 
-from kdkit.api.interfaces import Codec, FittedCodec, StateCodec
+from kdkit.api.interfaces import Codec, EntriesCodec, FittedCodec, StateCodec
 from kdkit.errors import KdkitError, Mismatch
 from kdkit.logits.cache.cleanup import clean_up
 from kdkit.logits.cache.identity import KEY_BYTES
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from kdkit.api.interfaces.codecs import AnyCodec, CodecState
-    from kdkit.api.values import StateBlock, TeacherBlock
+    from kdkit.api.values import EntriesBlock, StateBlock, TeacherBlock
     from kdkit.logits.cache.identity import CacheIdentity
 
 LARGEST_TOKENS = 2**31 - 1
@@ -199,6 +199,15 @@ class CacheWriter:
         """
         assert isinstance(self._coder, StateCodec), "the codec takes logits only"
         return key not in self.done_keys and self.add(key, self._coder.encode_states(block), len(block.states_TD))
+
+    def add_entries(self, key: bytes, block: EntriesBlock) -> bool:
+        """Encode a block of some entries, and add it.
+
+        Returns:
+            Whether it was added.
+        """
+        assert isinstance(self._coder, EntriesCodec), "the codec takes whole rows only"
+        return key not in self.done_keys and self.add(key, self._coder.encode_entries(block), len(block.ids_TK))
 
     def seal(self) -> None:
         """Make a shard of the records added since the last one; when this returns, they are safe.

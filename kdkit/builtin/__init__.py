@@ -20,9 +20,10 @@ def register_datasets(register: Register) -> None:
 
 @hookimpl
 def register_teachers(register: Register) -> None:
-    """Hugging Face models, or logits that came with the data."""
+    """Hugging Face models, logits that came with the data, and log-probabilities that another tool kept."""
     register("hf-causal", "kdkit.builtin.teachers.hf_causal:HFCausalTeacher")
     register("hf-seq2seq", "kdkit.builtin.teachers.hf_seq2seq:HFSeq2SeqTeacher")
+    register("imported", "kdkit.builtin.teachers.imported:ImportedTeacher")
     register("recorded", "kdkit.builtin.teachers.recorded:RecordedTeacher")
 
 

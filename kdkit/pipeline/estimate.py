@@ -58,7 +58,7 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
         UsageError: The recipe's parts do not fit each other (see `check_compatible`); or a layer that is named does not
             exist; or a limit on tokens is beyond a model's positions; or no model could learn to write a target.
     """
-    check_compatible(recipe, corpus)
+    known = check_compatible(recipe, corpus)
     recipe = settled(recipe, corpus)
     form = corpus.train[0].form
     with naming("teacher"):
@@ -138,6 +138,7 @@ def estimate(recipe: Recipe, corpus: Corpus, store: Path | None = None) -> Estim
         teacher_trained=teacher_trained,
         vocabulary=facts_of(recipe, corpus, teacher),
         subspace_bytes=_subspace_bytes(recipe, teacher_config, least["target"], captured_tokens),
+        imported=known.in_words if known is not None else None,
     )
 
 

@@ -6,38 +6,52 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from kdkit.api.interfaces import FeatureLoss, HeadCodec, SampledCodec, SampledLoss, SparseCodec, TemperedLoss
+from kdkit.api.interfaces import (
+    FeatureLoss,
+    HeadCodec,
+    SampledCodec,
+    SampledLoss,
+    SparseCodec,
+    TemperedLoss,
+)
 from kdkit.api.schedules import Schedule
 from kdkit.api.suites import MEASURED, OF_TEACHER
 from kdkit.api.values import Direction
 from kdkit.errors import UsageError
+from kdkit.recipe.known_logits import check_texts, known_logits
 from kdkit.system.wording import did_you_mean, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kdkit.api.suites import NamedSuite
-    from kdkit.api.values import Corpus, Example
+    from kdkit.api.values import Corpus, Example, KnownLogits
     from kdkit.recipe.sections import Recipe
 
 
-def check_compatible(recipe: Recipe, corpus: Corpus) -> None:
+def check_compatible(recipe: Recipe, corpus: Corpus) -> KnownLogits | None:
     """Refuse a recipe whose parts do not fit each other.
+
+    Returns:
+        What is known of the teacher's logits, where they come from elsewhere and the loss needs them.
 
     Raises:
         UsageError: Teacher and student are of two kinds, or cannot read such rows; rows are to be packed that are not
             one sequence; a teacher is to write targets of rows for which it cannot, or to be trained on rows without
             targets; a training asks for more rows than there are; a metric that picks the best epoch, or that the
             report is to be about, does not exist; the codec does not know the logits at a temperature of the loss, or
-            as well as its divergence needs them, or keeps no hidden states to compare; or a schedule has more epochs
-            than the training.
+            as well as its divergence needs them, or keeps no hidden states to compare; logits that come from
+            elsewhere are not known as loss and codec need them; a teacher that is not a model lacks texts for the
+            suites; or a schedule has more epochs than the training.
     """
     check_kinds(recipe)
     check_parts(recipe)
+    check_texts(recipe, corpus)
     _check_written(recipe, corpus)
     _check_rows(recipe, corpus)
     _check_metrics(recipe, corpus)
     check_headline(recipe, corpus)
+    return known_logits(recipe)
 
 
 def check_parts(recipe: Recipe) -> None:

@@ -12,6 +12,7 @@ from kdkit.report.parts import (
     costs,
     examples,
     fine_tuning,
+    imported,
     layers,
     opening,
     provenance,
@@ -75,6 +76,7 @@ def _parts(facts: RunFacts) -> Iterator[Part | None]:
     yield scores.of_run(facts)
     yield fine_tuning.of_run(facts)
     yield vocabulary.of_run(facts)
+    yield imported.of_run(facts)
     if not facts.scored:
         yield written.of_run(facts)
         yield teaching.of_run(facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from kdkit.api.interfaces import AttributedSource
+from kdkit.api.interfaces import AttributedSource, LimitedTeacher
 from kdkit.api.values import Origin
 from kdkit.runs.record import versions
 
@@ -147,6 +147,8 @@ def _weights(recipe: Recipe, role: str) -> Origin | None:
 
 def _teacher(recipe: Recipe, role: str) -> Origin | None:
     """The model that a student's teacher began with, where the student began with another, or with none."""
+    if role == "student" and isinstance(recipe.teacher, LimitedTeacher):
+        return Origin(of=recipe.teacher.whose)
     found = _weights(recipe, "teacher") if role == "student" else None
     return None if found == _weights(recipe, role) else found
 
@@ -207,6 +209,8 @@ def _made(recipe: Recipe, role: str) -> str:
     if role != "teacher" and recipe.writing is not None:
         logits = " and its cached logits" if role == "student" and recipe.loss.needs_teacher else ""
         return f"It was distilled from texts that a teacher wrote{logits}"
+    if role == "student" and recipe.loss.needs_teacher and isinstance(recipe.teacher, LimitedTeacher):
+        return f"It was distilled from {recipe.teacher.whose}"
     if role == "student" and recipe.loss.needs_teacher:
         return "It was distilled from a teacher's cached logits"
     if role != "teacher":

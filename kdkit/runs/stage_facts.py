@@ -107,6 +107,7 @@ class Estimate(StageFacts):
         student_weights: Digest of the folder that the student starts from; None without one, and in an old record.
         vocabulary: What the teacher's vocabulary was trimmed to; None where it was not.
         subspace_bytes: About what the codec `subspace` would take; None where it is not to be advised.
+        imported: What is known of the teacher's logits, where another tool kept them.
     """
 
     stage = "check"
@@ -135,13 +136,12 @@ class Estimate(StageFacts):
     student_weights: str | None = None
     vocabulary: TrimmedVocabulary | None = None
     subspace_bytes: int | None = None
+    imported: str | None = None
 
     def texts_in_words(self, how: str) -> str:
         """How many texts a model writes at the end, and how (see `Generation.in_words`)."""
-        if not self.generated_rows:
-            return "no texts"
         row = "test row" if self.rows["test"] else "validation row"
-        return f"texts of {plural(self.generated_rows, row)} {how}"
+        return f"texts of {plural(self.generated_rows, row)} {how}" if self.generated_rows else "no texts"
 
 
 @attrs.frozen(kw_only=True)

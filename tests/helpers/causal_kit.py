@@ -47,13 +47,20 @@ def examples(*pairs):
 PAIRS = (("max of 3 and 4", " == 4"), ("x", "== 3 x x"), ("", "max of 1"), ("max of 1 and 2 x x x", " =="))
 
 
-def batch(*pairs):
-    """Rows as a batch."""
+def encoded(pairs, **limits):
+    """Rows as token ids."""
     from kdkit.api.options import TokenLimits
     from kdkit.data.sequences import encode_sequences
+
+    most = {"max_source": 40, "max_target": 16} | limits
+    return encode_sequences(examples(*pairs), tokenizer(), TokenLimits(**most))
+
+
+def batch(*pairs):
+    """Rows as a batch."""
     from kdkit.data.tokens import collate
 
-    rows = encode_sequences(examples(*(pairs or PAIRS)), tokenizer(), TokenLimits(max_source=40, max_target=16))
+    rows = encoded(pairs or PAIRS)
     return collate(rows, pad_id=tokenizer().pad_token_id)
 
 

@@ -98,7 +98,7 @@ def filling_of(run: Run, teacher: OpenTeacher, corpus: Corpus) -> CacheFilling:
         needed_rows(corpus, teacher.tokenizer, recipe.encoding, recipe.training, recipe.evaluation),
         recipe.codec,
         codec_name=recipe.names["codec"],
-        teacher_name=f"{recipe.name}: {recipe.names['teacher']}",
+        teacher_name=f"{recipe.name}: {getattr(teacher, 'in_words', recipe.names['teacher'])}",
         place=logits_of(recipe.store.dir, run.store),
     )
     if narrow is not teacher:

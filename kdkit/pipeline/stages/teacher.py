@@ -75,7 +75,9 @@ def _choose(run: Run, told: TeacherMade) -> Pruning | None:
 def plan(recipe: Recipe, _rows: RowsPlanned, found: Estimate) -> Planned:
     """The teacher that is made, and the number of steps."""
     if found.teacher is None:
-        return Planned(work=f"{recipe.names['teacher']}: nothing to make", bytes=found.teacher_bytes)
+        known = f" ({found.imported})" if found.imported is not None else ""
+        work = f"{recipe.names['teacher']}: nothing to make{known}"
+        return Planned(work=work, bytes=found.teacher_bytes)
     fine_tune, tokens = recipe.teacher.fine_tune, 0
     if fine_tune is not None:
         how = f"{_trained(fine_tune, found)}{found.teacher_steps:,} steps on the ground truth (unless the store has it)"

@@ -1,0 +1,252 @@
+"""The teacher `imported`, open: rows found among another tool's sequences, and their log-probabilities as blocks.
+
+Letters in names of arrays: T target, K entries, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kdkit.api.values import EntriesBlock, Prediction, TeacherBlock
+from kdkit.builtin.teachers.guests import checks
+from kdkit.builtin.teachers.guests.agreement import Agreement
+from kdkit.builtin.teachers.guests.binding import Binding, covered, nearest
+from kdkit.builtin.teachers.guests.known import NONE
+from kdkit.errors import Mismatch, UsageError
+from kdkit.models import target_size
+from kdkit.system.wording import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from kdkit.api.interfaces import Tokenizer
+    from kdkit.api.options import Generation
+    from kdkit.api.values import Corpus, EncodedExample
+    from kdkit.builtin.teachers.guests.guest import Guest, Positions
+    from kdkit.builtin.teachers.guests.known import Said
+    from kdkit.system.progress import Progress
+
+
+def opened(said: Said, tokenizer: Tokenizer, corpus: Corpus) -> OpenImported:
+    """The open teacher: of some entries of each token, or of all.
+
+    Raises:
+        MissingInput: The log-probabilities are not there.
+        UsageError: They are not what kdkit can read.
+        DamagedData: They are cut or damaged.
+    """
+    guest = said.open(tokenizer)
+    kind = OpenImported if guest.is_whole else OpenImportedEntries
+    splits = (corpus.train, corpus.validation, corpus.test)
+    return kind(
+        said=said,
+        tokenizer=tokenizer,
+        guest=guest,
+        predictions={example.id: example.prediction for split in splits for example in split if example.prediction},
+        identity=said.identity(),
+    )
+
+
+class OpenImported:
+    """Log-probabilities over the whole vocabulary, ready to be asked."""
+
+    def __init__(
+        self,
+        *,
+        said: Said,
+        tokenizer: Tokenizer,
+        guest: Guest,
+        predictions: Mapping[str, str | None],
+        identity: str,
+    ) -> None:
+        self._said = said
+        self._tokenizer = tokenizer
+        self._guest = guest
+        self._predictions = predictions
+        self._identity = identity
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer whose ids the logits are over."""
+        return self._tokenizer
+
+    @property
+    def identity(self) -> str:
+        """Digest of the files and of what the recipe says of them."""
+        return self._identity
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of the logits: of some entries, that of the tokenizer."""
+        return (
+            target_size(self._tokenizer) if self._guest.width is None or not self._guest.is_whole else self._guest.width
+        )
+
+    @property
+    def in_words(self) -> str:
+        """Whose logits these are, and what is known of them."""
+        return self._said.known(self._tokenizer).in_words
+
+    def groups(self, rows: Sequence[EncodedExample]) -> Sequence[Sequence[EncodedExample]]:
+        """Each row by itself: nothing is computed."""
+        return [[row] for row in rows]
+
+    def logits(
+        self, rows: Sequence[EncodedExample], progress: Progress, *, done: Collection[str] = ()
+    ) -> Iterator[TeacherBlock]:
+        """A block for each row, in the order of the sequences.
+
+        Raises:
+            Mismatch: Rows have no log-probabilities.
+            DamagedData: A file is cut or damaged.
+        """
+        for row, positions, part in self._found(rows, progress, done):
+            if positions is None:
+                logits_TV = np.empty((0, self.vocab_size), np.float32)
+            else:
+                checks.check_whole(positions)
+                logits_TV = np.ascontiguousarray(positions.logp_PK[part] * self._said.temperature, np.float32)
+            yield TeacherBlock(id=row.id, logits_TV=logits_TV)
+
+    def generate(
+        self,
+        rows: Sequence[EncodedExample],
+        options: Generation,  # noqa: ARG002 - they were generated elsewhere
+        *,
+        done: Collection[str] = (),
+    ) -> Iterator[Prediction]:
+        """The text that came with each row; how it was searched for and how long it took is not known.
+
+        Raises:
+            UsageError: A row came without one.
+        """
+        for row in rows:
+            if row.id in done:
+                continue
+            text = self._predictions.get(row.id)
+            if text is None:
+                raise UsageError(
+                    f'row {row.id} came without a prediction, and the teacher "imported" writes none; set '
+                    "evaluation.suites = [], or name the field of its texts with data.prediction"
+                )
+            yield Prediction(id=row.id, text=text)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _found(
+        self, rows: Sequence[EncodedExample], progress: Progress, done: Collection[str]
+    ) -> Iterator[tuple[EncodedExample, Positions | None, slice]]:
+        """Each row, its sequence's log-probabilities, and which of them are its labels'; None where it has no sequence.
+
+        Raises:
+            Mismatch: A row lacks some, and the recipe does not allow that.
+        """
+        left = [row for row in rows if row.id not in done]
+        binding = Binding.of(self._guest, left, partly=self._said.partial)
+        lost = [row for row, number in zip(left, binding.number_R.tolist(), strict=True) if number < 0]
+        if lost and not self._said.partial:
+            raise Mismatch(self._without(lost, len(left)))
+        agreement, by_sequence, short = Agreement(), binding.by_sequence(), []
+        for number, positions in self._guest.read(by_sequence):
+            for row in (left[each] for each in by_sequence.pop(number)):
+                part = covered(row, positions)
+                if part.stop - part.start < len(row.target_ids):
+                    short.append(row)
+                    self._allow_gap(row, positions, part)
+                agreement.add(row, positions, part)
+                yield row, positions, part
+        lost += self._absent([left[each] for places in by_sequence.values() for each in places], len(left))
+        for row in lost:
+            yield row, None, slice(0, 0)
+        for note in (self._sentence(len(left), lost, short), agreement.sentence(self._said.about)):
+            if note:
+                progress.note(f"imported logits: {note}")
+
+    def _allow_gap(self, row: EncodedExample, positions: Positions, part: slice) -> None:
+        if self._said.partial:
+            return
+        place = len(row.source_ids) + part.stop - part.start
+        there = f"{positions.first} to {positions.first + len(positions.logp_PK) - 1}"
+        raise Mismatch(
+            f"{positions.place} has log-probabilities for the positions {there} of its sequence, but row {row.id!r} "
+            f"has a label at position {place} of the same, without any that fit; use rows whose labels lie there, or "
+            "set teacher.partial = true to train the labels from there on for the hard loss alone"
+        )
+
+    def _absent(self, rows: list[EncodedExample], count: int) -> list[EncodedExample]:
+        """The rows whose sequence came without log-probabilities."""
+        if rows and not self._said.partial:
+            raise Mismatch(
+                f"{self._said.name} has no log-probabilities for {len(rows)} of {plural(count, 'row')} (first "
+                f"{rows[0].id!r}), although their ids are there; copy the files that are missing"
+            )
+        return rows
+
+    def _without(self, lost: Sequence[EncodedExample], count: int) -> str:
+        return (
+            f"{self._said.name} has no sequence for {len(lost)} of {plural(count, 'row')}: of the first, "
+            f"{lost[0].id!r}, {nearest(self._guest, lost[0])}; use the data, the tokenizer and the token limits that "
+            "the logits were made with, or set teacher.partial = true to train such rows on their labels alone"
+        )
+
+    def _sentence(self, count: int, lost: Sequence[EncodedExample], short: Sequence[EncodedExample]) -> str:
+        parts = []
+        if lost:
+            parts.append(f"{len(lost):,} of {plural(count, 'row')} have none (first {lost[0].id!r})")
+        if short:
+            parts.append(f"{len(short):,} have fewer than labels (first {short[0].id!r})")
+        return f"{' and '.join(parts)}; these labels count for the hard loss alone" if parts else ""
+
+
+class OpenImportedEntries(OpenImported):
+    """Log-probabilities of some entries of each token, ready to be asked."""
+
+    def entries(
+        self, rows: Sequence[EncodedExample], progress: Progress, *, done: Collection[str] = ()
+    ) -> Iterator[EntriesBlock]:
+        """As `logits`, but the entries alone.
+
+        Raises:
+            Mismatch: Rows have no log-probabilities, or an id is beyond the vocabulary.
+            UsageError: They are not log-probabilities.
+            DamagedData: A file is cut or damaged.
+        """
+        width, unsure = self.vocab_size, True
+        for row, positions, part in self._found(rows, progress, done):
+            ids_TK, logp_TK = np.empty((0, 0), np.int64), np.empty((0, 0))
+            if positions is not None:
+                ids_PK, logp_PK = checks.entries_of(positions, width=width)
+                if unsure and len(logp_PK):
+                    self._said.check_tail(logp_PK[(logp_PK > -np.inf).any(axis=1)])
+                    unsure = False
+                ids_TK, logp_TK = ids_PK[part], logp_PK[part]
+            if self._said.tail == NONE:
+                logp_TK = logp_TK - np.log(np.exp(logp_TK).sum(axis=1, keepdims=True))
+            yield EntriesBlock(
+                id=row.id,
+                ids_TK=ids_TK,
+                logp_TK=logp_TK,
+                log_rest_T=checks.log_rest(logp_TK),
+                temperature=self._said.temperature,
+                vocab_size=width,
+            )
+
+    def logits(
+        self,
+        rows: Sequence[EncodedExample],  # noqa: ARG002 - as the protocol has it
+        progress: Progress,  # noqa: ARG002
+        *,
+        done: Collection[str] = (),  # noqa: ARG002
+    ) -> Iterator[TeacherBlock]:
+        """Never: the other entries are not known.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(
+            f"{self.in_words}: a codec that keeps whole rows would hold guesses for the other entries; use the codec "
+            "topk"
+        )

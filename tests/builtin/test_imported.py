@@ -1,0 +1,272 @@
+"""The teacher that has its logits from another tool: a run of each format, and what is refused before one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import causal_kit
+import guest_kit as kit
+import numpy as np
+import pytest
+import tiny
+
+from kdkit.api.values import Corpus, EntriesBlock, TeacherBlock
+from kdkit.builtin.codecs.topk import TopK
+from kdkit.errors import DamagedData, Mismatch, UsageError
+from kdkit.logits.cache import LogitCache
+from kdkit.pipeline.plan import make_plan
+from kdkit.pipeline.run import run
+from kdkit.recipe import load_recipe
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a tokenizer and Parquet of all rows."""
+    place = tmp_path_factory.mktemp("guests")
+    kit.recipe(place)
+    kit.write_plain(place / "guest", kit.all_sequences())
+    return place
+
+
+def ran(folder, name, **changes):
+    """A run of a recipe, its folder, its cache and its notes."""
+    notes = tiny.Notes()
+    run(load_recipe(kit.recipe(folder, **changes)), folder / "runs" / name, progress=notes)
+    record = json.loads((folder / "runs" / name / "run.json").read_text())
+    return (
+        folder / "runs" / name,
+        LogitCache.open(Path(record["stages"]["capture"]["facts"]["cache"])),
+        record,
+        notes.notes,
+    )
+
+
+def kept(cache, ids):
+    """The log-probabilities of a sequence's labels that a cache keeps; its key is the row's."""
+    from kdkit.logits.targets import keys_of
+
+    identity = cache.identity
+    rows = [row for row in (*kit.rows(16), *kit.rows(8, 1)) if [*row.source_ids, *row.target_ids] == ids][:1]
+    keys = keys_of(rows, teacher=identity.teacher, tokenizer=identity.tokenizer)
+    payload, tokens = cache.get(keys[rows[0].id])
+    return rows[0], cache.codec.targets([(payload, tokens)], vocab_size=kit.V, device="cpu")
+
+
+def assert_true(cache, most):
+    """The cache keeps the true probabilities of the likeliest entries, and of all others together."""
+    for ids in kit.all_sequences()[::5]:
+        row, targets = kept(cache, ids)
+        true = np.exp(kit.logp_of(ids)[len(row.source_ids) - 1 :])
+        tail = np.exp(targets.log_tail_BT[1.0][0].double().numpy())
+        entries = targets.ids_BTK[0].long().numpy()
+        weights = np.exp(targets.values_BTK[0].double().numpy())
+        probabilities = weights / weights.sum(axis=1, keepdims=True) * (1 - tail[:, None])
+        assert len(true) == len(entries) == len(row.target_ids)
+        assert np.abs(np.take_along_axis(true, entries, axis=1) - probabilities).max() < most
+        assert np.abs(true.sum(axis=1) - np.take_along_axis(true, entries, axis=1).sum(axis=1) - tail).max() < most
+
+
+def test_a_run_from_parquet_says_whose_logits_it_used(folder):
+    planned = make_plan(load_recipe(kit.recipe(folder)), folder / "runs" / "plain", tiny.Notes())
+    place, cache, record, notes = ran(folder, "plain")
+    said = f"Parquet of ids and log-probabilities in {folder / 'guest'}, the 6 largest of 270 entries at temperature 1"
+    assert cache.identity.teacher_name == f"tiny: {said}"
+    assert record["stages"]["check"]["facts"]["imported"] == said
+    assert f"imported: nothing to make ({said})" in [stage.work for stage in planned.stages]
+    assert said in (place / "report.md").read_text()
+    assert "another tool kept (guest)" in (place / "student" / "best" / "README.md").read_text()
+    assert_true(cache, 0.008)  # topk rounds logits to 1/64
+    assert any(note.startswith("imported logits: the likeliest entry is the label for ") for note in notes)
+
+
+def test_a_run_from_distillkit(folder):
+    kit.write_distillkit(folder / "kit", kit.all_sequences())
+    assert_true(ran(folder, "kit", teacher__logits=str(folder / "kit"))[1], 0.03)
+
+
+def test_a_run_from_megatron(folder):
+    ids = kit.write_megatron(folder / "tars", kit.all_sequences())
+    changes = {"teacher__logits": str(folder / "tars"), "teacher__ids": str(ids)}
+    assert_true(ran(folder, "tars", **changes)[1], 0.01)
+
+
+def test_a_run_from_llama_cpp(folder):
+    """Its rows have prompts of half a chunk, and labels in the other half; kdkit puts a stop after them."""
+    context, tokenizer = 10, causal_kit.tokenizer()
+    chunks = [ids[:context] for ids in kit.all_sequences() if len(ids) > context]
+    halves = [[tokenizer.decode(part) for part in (ids[:6], ids[6:])] for ids in chunks]
+    rows = causal_kit.encoded(halves)
+    same = [number for number, row in enumerate(rows) if [*row.source_ids, *row.target_ids][:context] == chunks[number]]
+    lines = [json.dumps({"text": halves[number][0], "answer": halves[number][1]}) for number in same]
+    assert len(lines) > 6
+    for split in ("train", "validation"):
+        (folder / f"halves-{split}.jsonl").write_text("\n".join(lines))
+    kit.write_llama(folder / "base", chunks, context=context)
+    changes = {f"data__{split}": str(folder / f"halves-{split}.jsonl") for split in ("train", "validation")}
+    changes |= {"teacher__logits": str(folder / "base"), "codec": {"name": "float"}, "training__batch_size": 4}
+    _, cache, _, notes = ran(folder, "base", teacher__partial=True, **changes)
+    assert "a --kl-divergence-base file of llama.cpp in" in cache.identity.teacher_name
+    assert "all 270 entries at temperature 1" in cache.identity.teacher_name
+    assert any("rows have fewer than labels" in note or "have fewer than labels (first" in note for note in notes)
+    true = {np.exp(kit.logp_of(ids)[5:]).round(2).tobytes() for ids in chunks}
+    found = {np.exp(cache.decode(key).astype(float)).round(2).tobytes() for key in cache}
+    assert len(found) > 3
+    assert found <= true
+
+
+# --- what is refused, before anything is captured
+
+
+def refusal(folder, **changes):
+    with pytest.raises((UsageError, DamagedData)) as caught:
+        make_plan(load_recipe(kit.recipe(folder, **changes)), folder / "runs" / "refused", tiny.Notes())
+    return str(caught.value)
+
+
+def test_another_temperature_is_refused_with_the_bound(folder):
+    said = refusal(folder, loss__temperature=2.0, codec__temperatures=[2.0])
+    assert said.startswith(
+        "loss.temperature has 2, but logits are known only at 1 (Parquet of ids and log-probabilities"
+    )
+    assert "): the other entries' share of a token, 0." in said
+    assert said.endswith(" at 2; set it to 1")
+    assert refusal(folder, codec__temperatures=[1.0, 2.0]).startswith("codec.temperatures has 2, but logits are known")
+
+
+def test_a_codec_of_whole_rows_is_refused_for_some_entries(folder):
+    said = refusal(folder, codec={"name": "u8-lz4"})
+    assert said.startswith('the codec "u8-lz4" keeps whole rows, but these logits are not known whole (Parquet')
+    assert said.endswith('); set codec.name = "topk", codec.k = 6 and codec.temperatures = [1.0]')
+    assert refusal(folder, codec__k=7).startswith("codec.k is 7, but only 6 entries of a token are known (Parquet")
+
+
+def test_a_loss_of_hidden_states_is_refused(folder):
+    assert "compares hidden states, but the codec" in refusal(folder, loss__features={})
+
+
+def test_suites_need_texts_that_nobody_wrote(folder):
+    said = refusal(folder, evaluation__suites=["text"])
+    assert 'came without a prediction, and the teacher "imported" writes no texts for the suites to score' in said
+
+
+def test_a_lost_tail_is_refused_unless_it_is_said(folder):
+    def normalised(table):
+        for rows in table["logprobs"]:
+            rows[:] = [(np.array(row) - np.log(np.exp(row).sum())).tolist() for row in rows]
+
+    kit.write_plain(folder / "normalised", kit.all_sequences(), edit=normalised)
+    changes = {"teacher__logits": str(folder / "normalised")}
+    assert "sum to 1 at every token, so nothing says what the other entries had; set teacher.tail" in refusal(
+        folder, **changes
+    )
+    planned = make_plan(
+        load_recipe(kit.recipe(folder, teacher__tail="none", **changes)), folder / "runs" / "refused", tiny.Notes()
+    )
+    assert any("the 6 largest of 270 entries, taken for all there is, at" in stage.work for stage in planned.stages)
+
+
+# --- the open teacher
+
+
+def opened(folder, **options):
+    from kdkit.builtin.teachers.imported import ImportedTeacher
+
+    given = {"logits": str(folder / "guest"), "tokenizer": str(folder / "tokenizer"), **options}
+    return ImportedTeacher(**given).open(None, None, Corpus(train=(), validation=()), device="cpu")
+
+
+def blocks(teacher, rows, progress=None, **options):
+    return {block.id: block for block in teacher.entries(rows, progress or tiny.Notes(), **options)}
+
+
+def test_rows_without_a_sequence_are_refused_or_left_to_the_labels(folder):
+    rows = kit.rows(4)
+    other = [rows[0].source_ids, (*rows[1].target_ids[:1], 3, 4)]
+    import attrs
+
+    strange = attrs.evolve(rows[1], id="strange", source_ids=other[0], target_ids=other[1])
+    with pytest.raises(Mismatch) as caught:
+        blocks(opened(folder), [*rows, strange])
+    said = str(caught.value)
+    assert "has no sequence for 1 of 5 rows: of the first, 'strange', at position " in said
+    assert said.endswith("or set teacher.partial = true to train such rows on their labels alone")
+    notes = tiny.Notes()
+    found = blocks(opened(folder, partial=True), [*rows, strange], notes)
+    assert len(found["strange"].ids_TK) == 0
+    assert TopK(k=6).encode_entries(found["strange"]) != b""
+    assert {len(found[row.id].ids_TK) - len(row.target_ids) for row in rows} == {0}
+    assert notes.notes[0] == (
+        "imported logits: 1 of 5 rows have none (first 'strange'); these labels count for the hard loss alone"
+    )
+
+
+def test_a_sequence_that_was_cut_covers_the_labels_before(folder, tmp_path):
+    rows = kit.rows(4)
+    sequences = [[*row.source_ids, *row.target_ids] for row in rows]
+    kit.write_plain(tmp_path / "cut", [ids[:-1] for ids in sequences])
+    with pytest.raises(Mismatch, match=r"has log-probabilities for the positions 1 to"):
+        blocks(opened(folder, logits=str(tmp_path / "cut")), rows)
+    found = blocks(opened(folder, logits=str(tmp_path / "cut"), partial=True), rows)
+    assert [len(found[row.id].ids_TK) - len(row.target_ids) for row in rows] == [-1] * 4
+
+
+def test_rows_that_are_done_are_left_out(folder):
+    rows = kit.rows(6)
+    whole, some = blocks(opened(folder), rows), blocks(opened(folder), rows, done={rows[0].id, rows[3].id})
+    assert whole.keys() - some.keys() == {rows[0].id, rows[3].id}
+    assert all(np.array_equal(some[id_].logp_TK, whole[id_].logp_TK) for id_ in some)
+
+
+def test_log_probabilities_of_the_next_token_are_noticed(folder, tmp_path):
+    rows = kit.rows(40)
+
+    def shifted(table):
+        for rows in (*table["logprobs"], *table["logprob_token_ids"]):
+            rows.append(rows.pop(0))
+
+    kit.write_plain(tmp_path / "next", kit.sequences(40), edit=shifted)
+    with pytest.raises(UsageError, match=r'seem to be about the next token; set teacher.about = "next"'):
+        blocks(opened(folder, logits=str(tmp_path / "next")), rows)
+
+
+def test_the_identity_is_that_of_the_bytes_and_of_what_is_said(folder, tmp_path):
+    copy = tmp_path / "copy"
+    copy.write_bytes((folder / "guest").read_bytes())
+    same, other = opened(folder), opened(folder, tail="none")
+    assert opened(folder, logits=str(copy)).identity == same.identity != other.identity
+    kit.write_plain(copy, kit.all_sequences()[:-1])
+    assert opened(folder, logits=str(copy)).identity != same.identity
+
+
+# --- entries, encoded without the others
+
+
+@pytest.mark.parametrize(("k", "temperature"), [(6, 1.0), (4, 1.0), (6, 2.0), (1, 0.5)])
+def test_entries_give_the_bytes_of_logits_for_which_they_are_true(k, temperature):
+    logp = kit.logp_of(kit.sequences(1)[0])
+    tempered = kit.logp_of(kit.sequences(1)[0], temperature=temperature)
+    ids, values = kit.top(tempered)
+    rest = np.log(1 - np.exp(values).sum(axis=1))
+    block = EntriesBlock(id="a", ids_TK=ids, logp_TK=values, log_rest_T=rest, temperature=temperature, vocab_size=kit.V)
+    codec = TopK(k=k, temperatures=(temperature,))
+    whole = codec.decode(
+        codec.encode(TeacherBlock(id="a", logits_TV=logp.astype(np.float32))), tokens=len(ids), vocab_size=kit.V
+    )
+    found = codec.decode(codec.encode_entries(block), tokens=len(ids), vocab_size=kit.V)
+    assert np.abs(whole - found).max() < 0.02
+
+
+def test_entries_beyond_those_known_are_refused():
+    block = EntriesBlock(
+        id="a", ids_TK=np.array([[3, 1], [2, -1]]), logp_TK=np.array([[-1, -2], [-1, -np.inf]]),
+        log_rest_T=np.log([0.5, 0.6]), temperature=1.0, vocab_size=9,
+    )  # fmt: skip
+    with pytest.raises(
+        UsageError, match=r"codec.k is 2, but 1 entries of label 1 of example 'a' are known; set it to 1"
+    ):
+        TopK(k=2).encode_entries(block)
+    with pytest.raises(
+        UsageError, match=r"codec.temperatures is .2.0., but the logits of example 'a' are known at 1 only"
+    ):
+        TopK(k=1, temperatures=(2.0,)).encode_entries(block)

@@ -10,7 +10,7 @@ import rich_click as click
 
 from kdkit.cli.cache_facts import caches_at, facts, is_finished, manifest_of, numbers, size_of, summary_of, with_state
 from kdkit.cli.groups import Group
-from kdkit.cli.output import print_json, say
+from kdkit.cli.output import print_json, put, say
 from kdkit.cli.places import folder_of, folders_of, place_of, url_of
 from kdkit.errors import DamagedData
 from kdkit.system.wording import plural
@@ -38,7 +38,7 @@ def info(folder: Path | str, as_json: bool) -> None:  # noqa: FBT001 - click pas
         print_json(tables[0] if single else tables)
     elif single:
         for name, value in tables[0].items():
-            say(f"{name + ':':17}{_shown(value)}")
+            say(f"{name + ':':17}{_shown(value)}", indent=17)
     else:
         for table in tables:
             say(_line(table))
@@ -192,7 +192,7 @@ def fetch(url: str, as_json: bool) -> None:  # noqa: FBT001 - click passes a fla
     if as_json:
         print_json({"url": url, "folder": str(folder)})
     else:
-        say(folder)
+        put(folder)
 
 
 @command.command()

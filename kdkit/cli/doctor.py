@@ -50,6 +50,7 @@ def command(recipe: str | None, overrides: tuple[str, ...], *, as_json: bool) ->
 def _print(found: list[Finding]) -> None:
     width = max(len(each.topic) for each in found)
     for each in found:
-        say(f"{_SIGNS[each.state]} {each.topic.ljust(width)}  {each.says}")
+        head = f"{_SIGNS[each.state]} {each.topic.ljust(width)}  "
+        say(head + each.says, indent=len(head))
     wrong, notes = (sum(each.state == state for each in found) for state in ("wrong", "note"))
     say(f"\n{wrong} wrong, {notes} to note" if wrong or notes else "\nnothing is wrong")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from kdkit.cli.output import say
+from kdkit.cli.output import put, say
 from kdkit.cli.plan import planned, print_planned
 from kdkit.errors import UsageError
 from kdkit.system.wording import plural, rounded
@@ -108,7 +108,7 @@ def command(
     if timed is None and not plan.timed_by:
         size = rounded(largest(prepared.estimate(plan.store)))
         say(f"\nhow long it takes: kdkit plan {place} --time, which loads a model of {size} parameters for a few steps")
-    say(f"\nnext: kdkit run {place}")
+    put(f"\nnext: kdkit run {place}")
 
 
 def asks() -> bool:

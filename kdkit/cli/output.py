@@ -1,4 +1,4 @@
-"""What the command line prints: lines, JSON, and tables that are plain text unless a terminal shows them.
+"""What the command line prints: sentences, lines, JSON, and tables that are plain text unless a terminal shows them.
 
 Names, ids and texts of models come from anywhere, so none reaches a terminal as it is: control characters are shown.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from kdkit.system.wording import visible
+from kdkit.system.wording import visible, wrapped
 
 # Within JSON these stand in strings only.
 _CONTROLS = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -23,8 +24,21 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
-    """A line on standard output, or on standard error."""
+def say(text: object = "", *, err: bool = False, indent: int = 2) -> None:
+    """A sentence on standard output, or on standard error; a terminal's lines end between its words.
+
+    Args:
+        text: What is said.
+        err: Whether on standard error.
+        indent: How far lines after the first are indented on a terminal.
+    """
+    stream = sys.stderr if err else sys.stdout
+    width = shutil.get_terminal_size().columns if stream.isatty() else None
+    put(text if width is None else wrapped(str(text), width, indent), err=err)
+
+
+def put(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Lines as they are, to be copied or under each other."""
     click.echo(visible(str(text)), err=err, nl=nl)
 
 
@@ -52,7 +66,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     rows = [[visible(cell) for cell in row] for row in rows]
     widths = [max(len(row[index]) for row in [columns, *rows]) for index in range(len(columns))]
     for row in [columns, *rows]:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        put("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def print_drawn(drawn: RenderableType) -> None:
@@ -64,7 +78,7 @@ def print_drawn(drawn: RenderableType) -> None:
 
         Console().print(drawn, crop=False)
     else:
-        say(terminal.plain(drawn), nl=False)
+        put(terminal.plain(drawn), nl=False)
 
 
 def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -11,7 +11,7 @@ import rich_click as click
 
 from kdkit import plugins as plugin_loading
 from kdkit.cli.groups import Group
-from kdkit.cli.output import print_json, print_table, say
+from kdkit.cli.output import print_json, print_table, put, say
 from kdkit.errors import PluginError
 from kdkit.plugins.checks import number, show
 from kdkit.plugins.fields import each_path, options_of
@@ -122,8 +122,8 @@ def new(name: str, kind: str, output: Path | None) -> None:
     made = write_plugin(name, kind, plugin_loading.load(), output)
     say(f'wrote {made.folder}: the {made.kind} "{made.name}", with tests that it passes')
     commands = (f"cd {shlex.quote(str(made.folder))}", "pip install -e .", "pytest")
-    say("\n".join(["", *(f"  {line}" for line in commands), "", "A recipe then has it by these lines:", ""]))
-    say("\n".join(f"  {line}" for line in made.lines.splitlines()))
+    put("\n".join(["", *(f"  {line}" for line in commands), "", "A recipe then has it by these lines:", ""]))
+    put("\n".join(f"  {line}" for line in made.lines.splitlines()))
 
 
 def summary(cls: type) -> str:

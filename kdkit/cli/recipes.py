@@ -10,7 +10,7 @@ import rich_click as click
 from kdkit import plugins as plugin_loading
 from kdkit import recipe as recipes
 from kdkit.cli.groups import Group
-from kdkit.cli.output import print_json, print_table, say, to_json
+from kdkit.cli.output import print_json, print_table, put, say, to_json
 from kdkit.errors import RecipeError, UsageError
 from kdkit.recipe.compatibility import check_parts
 from kdkit.recipe.placing import placing
@@ -56,11 +56,11 @@ def list_(*, as_json: bool) -> None:
 def show_(name: str, overrides: tuple[str, ...], *, resolved: bool) -> None:
     """Print the recipe NAME, a file or the name of a shipped recipe."""
     if resolved:
-        say(recipes.load_recipe(name, overrides).to_toml(), nl=False)
+        put(recipes.load_recipe(name, overrides).to_toml(), nl=False)
     elif overrides:
         raise UsageError("-o shows only in the resolved recipe; add --resolved")
     else:
-        say(read_text(recipes.find_recipe(name)), nl=False)
+        put(read_text(recipes.find_recipe(name)), nl=False)
 
 
 @command.command("validate")
@@ -103,7 +103,7 @@ def schema(output: Path | None) -> None:
     """Print the JSON Schema of recipes, for editors."""
     text = to_json(recipes.json_schema(plugin_loading.load()))
     if output is None:
-        say(text)
+        put(text)
         return
     try:
         output.write_text(text + "\n", encoding="utf-8")

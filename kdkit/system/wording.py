@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +32,18 @@ def visible(text: str) -> str:
     Those that a keyboard has are pictures, others escapes as in JSON, half characters a question mark.
     """
     return text.replace("\r\n", "\n").translate(_SHOWN).encode("utf-8", "replace").decode("utf-8")
+
+
+def wrapped(text: str, width: int, indent: int = 0) -> str:
+    """Lines of so many columns that end between words; a word that fits none, such as a path, stays in one piece.
+
+    Args:
+        text: Sentences, one a line.
+        width: The columns.
+        indent: How far further lines of a sentence are indented.
+    """
+    fold = partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
+    return "\n".join(fold(line, subsequent_indent=" " * indent) for line in text.split("\n"))
 
 
 def first_few(texts: Sequence[str]) -> str:

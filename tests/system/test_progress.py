@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from kdkit.cli import main
-from kdkit.cli.output import print_json, print_table, say
+from kdkit.cli.output import print_json, print_table, put, say
 from kdkit.system import progress
 from kdkit.system.progress import Bars, Lines, Notebook, Silent, StageShown, chosen
 
@@ -335,6 +335,27 @@ def test_the_command_line_shows_control_characters(capsys, monkeypatch):
     assert "[red]" in shown
     assert "\x1b]" not in shown
     assert not {"\x07", "\x9b", "\u202e"} & set(shown)
+
+
+def test_lines_of_a_terminal_end_between_words_and_paths_are_whole(monkeypatch):
+    path = "/" + "long/" * 8
+    told = f"data: taken from {path}, where an earlier run has kept\nthe same rows"
+    lines = ["data: taken from", f"  {path},", "  where an earlier run has", "  kept", "the same rows"]
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", "26")
+    say(told, err=True)
+    put(told, err=True)
+    say(f"note  {told}", err=True, indent=6)
+    shown = [*lines, *told.split("\n"), "note  data: taken from", f"      {path},"]
+    assert stream.getvalue().split("\n")[: len(shown)] == shown
+    notes = io.StringIO()
+    Bars(Console(file=notes, force_terminal=False, width=26)).note(told)
+    assert notes.getvalue().split("\n")[:-1] == lines
+    monkeypatch.setattr(sys, "stderr", plain := io.StringIO())
+    say(told, err=True)
+    assert plain.getvalue() == f"{told}\n"
 
 
 def test_json_has_the_same_values_and_no_control_characters(capsys):

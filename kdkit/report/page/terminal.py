@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from kdkit.system.wording import visible
+from kdkit.system.wording import visible, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,8 @@ _COLOURS = [
 ]  # fmt: skip
 """The eight colours of a terminal, such that they can be read on white and on black."""
 _STYLES = {"better": "green", "worse": "red", "within noise": "dim"}
+_COPIED = ("kdkit ", "-o ")
+"""How a line begins that is to be copied."""
 BESIDE = "within noise"
 """The one note of a row's last cell that is shown beside it."""
 
@@ -60,12 +62,20 @@ def aside(text: str) -> RenderableType:
 
 
 def facts(rows: Sequence[tuple[str, tuple[str, ...]]]) -> RenderableType:
-    """Labels with lines beside them. Each runs on in one piece, so that a terminal's own links and copying work."""
+    """Labels with lines beside them: sentences that end between words, and paths and commands each in one piece.
+
+    A terminal's own links and copying then work.
+    """
     from rich.text import Text
 
     width = max((len(label) for label, _ in rows), default=0) + 2
     lines = []
-    for label, told in rows:
+    for label, sentences in rows:
+        told = [
+            line
+            for each in sentences
+            for line in ([each] if each.startswith(_COPIED) else wrapped(each, WIDTH - width).split("\n"))
+        ]
         heads = [f"{label}:", *[""] * (len(told) - 1)]
         lines += [
             Text.assemble((head.ljust(width), "bold"), visible(line)) for head, line in zip(heads, told, strict=True)

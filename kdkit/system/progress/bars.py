@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kdkit.system.progress.work import Work, clock, whole
-from kdkit.system.wording import visible
+from kdkit.system.wording import visible, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +21,7 @@ EACH_SECOND = 4
 SHORTEST, USUAL, LONGEST = 8, 20, 40
 """Columns of a bar: where there is no room for the shortest, there is none; further facts leave it the usual."""
 GAP = 2
+INDENT = 2
 LEAST_NAME = 8
 
 
@@ -64,8 +65,9 @@ class Bars:
             self._shown.works = tuple(other for other in self._shown.works if other is not work)
 
     def note(self, message: str) -> None:
-        """One line above the bars."""
-        self.console.print(visible(message), markup=False, highlight=False, emoji=False)
+        """A sentence above the bars, whose lines end between words."""
+        text = wrapped(visible(message), self.console.width, INDENT)
+        self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     @contextmanager
     def _drawn(self) -> Iterator[None]:

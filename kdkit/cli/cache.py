@@ -8,6 +8,7 @@ from typing import Any
 
 import rich_click as click
 
+from kdkit.cli.cache_exchange import export, import_
 from kdkit.cli.cache_facts import caches_at, facts, is_finished, manifest_of, numbers, size_of, summary_of, with_state
 from kdkit.cli.groups import Group
 from kdkit.cli.output import print_json, put, say
@@ -23,7 +24,11 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group("cache", cls=Group)
 def command() -> None:
-    """Inspect logit caches; verify, merge, repair and convert them; fetch them from and push them to URLs."""
+    """Inspect logit caches; verify, merge, repair, convert, import and export them; fetch and push them."""
+
+
+command.add_command(import_)
+command.add_command(export)
 
 
 @command.command()

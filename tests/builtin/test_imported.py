@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import causal_kit
 import guest_kit as kit
 import numpy as np
 import pytest
 import tiny
+import tomli_w
+from click.testing import CliRunner
 
 from kdkit.api.values import Corpus, EntriesBlock, TeacherBlock
+from kdkit.builtin.codecs.sampled import Sampled
 from kdkit.builtin.codecs.topk import TopK
+from kdkit.builtin.teachers.imported import ImportedTeacher
+from kdkit.cli import cache as cache_verb
 from kdkit.errors import DamagedData, Mismatch, UsageError
 from kdkit.logits.cache import LogitCache
+from kdkit.logits.largest import check_kept
+from kdkit.pipeline.importing import import_logits
 from kdkit.pipeline.plan import make_plan
 from kdkit.pipeline.run import run
 from kdkit.recipe import load_recipe
@@ -70,7 +78,7 @@ def assert_true(cache, most):
 def test_a_run_from_parquet_says_whose_logits_it_used(folder):
     planned = make_plan(load_recipe(kit.recipe(folder)), folder / "runs" / "plain", tiny.Notes())
     place, cache, record, notes = ran(folder, "plain")
-    said = f"Parquet of ids and log-probabilities in {folder / 'guest'}, the 6 largest of 270 entries at temperature 1"
+    said = f"Parquet of ids and log-probabilities in {folder / 'guest'}, the 6 largest of 270 entries and the mass of the others, at temperature 1"
     assert cache.identity.teacher_name == f"tiny: {said}"
     assert record["stages"]["check"]["facts"]["imported"] == said
     assert f"imported: nothing to make ({said})" in [stage.work for stage in planned.stages]
@@ -113,6 +121,69 @@ def test_a_run_from_llama_cpp(folder):
     found = {np.exp(cache.decode(key).astype(float)).round(2).tobytes() for key in cache}
     assert len(found) > 3
     assert found <= true
+
+
+# --- the commands
+
+
+def command(*arguments):
+    return CliRunner().invoke(cache_verb.command, [str(each) for each in arguments])
+
+
+def test_import_fills_the_cache_where_a_run_finds_it(folder):
+    (folder / "r.toml").write_text(tomli_w.dumps(kit.recipe(folder, codec__k=5)))
+    made = json.loads(command("import", folder / "r.toml", "--run-dir", folder / "runs" / "import", "--json").stdout)
+    assert made["imported"].endswith("the 6 largest of 270 entries and the mass of the others, at temperature 1")
+    assert made["records"] == LogitCache.open(Path(made["cache"])).manifest.records == 22
+    _, _, record, _ = ran(folder, "imported", codec__k=5)
+    assert record["stages"]["capture"]["facts"]["cache"] == made["cache"]
+    assert record["stages"]["capture"]["facts"]["reused"] is True
+
+
+def test_import_is_for_a_teacher_that_is_not_asked(folder):
+    table = kit.recipe(folder, teacher={"name": "hf-causal", "config": dict(causal_kit.LLAMA), "vocab_size": 270})
+    (folder / "asked.toml").write_text(tomli_w.dumps(table))
+    failed = command("import", folder / "asked.toml").exception
+    assert 'asked.toml:16:1: teacher.name is "hf-causal", whose logits kdkit captures itself (`kdkit' in str(failed)
+
+
+@pytest.mark.parametrize("into", ["parquet", "distillkit"])
+def test_what_is_exported_is_imported_as_it_was(folder, into):
+    _, cache, _, _ = ran(folder, "plain")
+    out = folder / f"exported-{into}"
+    said = command("export", folder / "runs" / "plain", out, "--format", into).stdout
+    assert f"{out}: 22 rows, 75 tokens with 6 entries each\nnot in it: whose logits these are, and checksums" in said
+    assert ("that a position is not known" in said) == (into == "distillkit")
+    recipe, notes = load_recipe(kit.recipe(folder, teacher__logits=str(out))), tiny.Notes()
+    told = import_logits(recipe, folder / "runs" / f"again-{into}", fresh=False, progress=notes).captured
+    again = LogitCache.open(Path(told.cache))
+    for ids in kit.all_sequences()[::4]:
+        (_, before), (_, after) = kept(cache, ids), kept(again, ids)
+        assert np.array_equal(before.ids_BTK, after.ids_BTK)
+        assert np.array_equal(before.values_BTK, after.values_BTK)
+        assert (before.log_tail_BT[1.0] - after.log_tail_BT[1.0]).abs().max() < 1e-5
+
+
+def test_export_of_whole_rows_says_what_is_left_out(folder, tmp_path):
+    changes = {"teacher__logits": str(folder / "base"), "codec": {"name": "float"}, "teacher__partial": True}
+    changes |= {f"data__{split}": str(folder / f"halves-{split}.jsonl") for split in ("train", "validation")}
+    ran(folder, "base", training__batch_size=4, **changes)
+    made = json.loads(command("export", folder / "runs" / "base", tmp_path / "x", "--entries", 9, "--json").stdout)
+    assert made["entries"] == 9
+    assert made["lost"][:2] == [
+        "all but the 9 largest entries of a token; of the others, their mass together is what is missing",
+        "what is known at other temperatures",
+    ]
+
+
+def test_export_refuses_what_it_cannot_write(folder, tmp_path):
+    failed = command("export", folder / "runs" / "plain", tmp_path / "x", "--temperature", 2).exception
+    assert str(failed).endswith("knows probabilities at temperature 1 only, not at 2")
+    draws = SimpleNamespace(codec=Sampled(), folder="cache", identity=SimpleNamespace(codec="sampled"))
+    with pytest.raises(UsageError, match=r"cache keeps draws from the teacher's distributions .sampled., and no"):
+        check_kept(draws, temperature=1.0)
+    failed = command("export", tmp_path, tmp_path / "x").exception
+    assert str(failed) == f"{tmp_path} is not the folder of a run that has captured logits; give that of one"
 
 
 # --- what is refused, before anything is captured
@@ -169,11 +240,9 @@ def test_a_lost_tail_is_refused_unless_it_is_said(folder):
 # --- the open teacher
 
 
-def opened(folder, **options):
-    from kdkit.builtin.teachers.imported import ImportedTeacher
-
+def opened(folder, *, validation=(), **options):
     given = {"logits": str(folder / "guest"), "tokenizer": str(folder / "tokenizer"), **options}
-    return ImportedTeacher(**given).open(None, None, Corpus(train=(), validation=()), device="cpu")
+    return ImportedTeacher(**given).open(None, None, Corpus(train=(), validation=validation), device="cpu")
 
 
 def blocks(teacher, rows, progress=None, **options):
@@ -199,6 +268,15 @@ def test_rows_without_a_sequence_are_refused_or_left_to_the_labels(folder):
     assert notes.notes[0] == (
         "imported logits: 1 of 5 rows have none (first 'strange'); these labels count for the hard loss alone"
     )
+
+
+def test_held_out_rows_without_any_are_refused(folder, tmp_path):
+    rows, validation = kit.rows(4), causal_kit.examples(*tiny.pairs(6))[4:]
+    kit.write_plain(tmp_path / "few", kit.sequences(4))
+    teacher = opened(folder, logits=str(tmp_path / "few"), partial=True, validation=validation)
+    with pytest.raises(Mismatch, match=r"for none of 2 held-out rows \(first '4'\), so nothing could say how well"):
+        blocks(teacher, kit.rows(6))
+    assert len(blocks(teacher, rows)) == 4
 
 
 def test_a_sequence_that_was_cut_covers_the_labels_before(folder, tmp_path):

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import DataSource, TextModel, Tokenizer
     from kdkit.api.options import Training
     from kdkit.api.values import Corpus, KnownLogits
-    from kdkit.builtin.teachers.guests.known import Said
     from kdkit.builtin.teachers.open_imported import OpenImported
+    from kdkit.builtin.teachers.said_of_guest import Said
 
 
 @attrs.frozen(kw_only=True)
@@ -116,7 +116,7 @@ class ImportedTeacher:
 
     @property
     def _said(self) -> Said:
-        from kdkit.builtin.teachers.guests.known import Said
+        from kdkit.builtin.teachers.said_of_guest import Said
 
         return Said(
             name=self.logits,

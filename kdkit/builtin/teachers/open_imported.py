@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kdkit.api.values import EntriesBlock, Prediction, TeacherBlock
-from kdkit.builtin.teachers.guests import checks
-from kdkit.builtin.teachers.guests.agreement import Agreement
-from kdkit.builtin.teachers.guests.binding import Binding, covered, nearest
-from kdkit.builtin.teachers.guests.known import NONE
+from kdkit.builtin.teachers.said_of_guest import NONE
+from kdkit.data.guests import checks
+from kdkit.data.guests.agreement import Agreement
+from kdkit.data.guests.binding import Binding, covered, nearest
 from kdkit.errors import Mismatch, UsageError
 from kdkit.models import target_size
 from kdkit.system.wording import plural
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from kdkit.api.interfaces import Tokenizer
     from kdkit.api.options import Generation
     from kdkit.api.values import Corpus, EncodedExample
-    from kdkit.builtin.teachers.guests.guest import Guest, Positions
-    from kdkit.builtin.teachers.guests.known import Said
+    from kdkit.builtin.teachers.said_of_guest import Said
+    from kdkit.data.guests.guest import Guest, Positions
     from kdkit.system.progress import Progress
 
 
@@ -45,6 +45,7 @@ def opened(said: Said, tokenizer: Tokenizer, corpus: Corpus) -> OpenImported:
         tokenizer=tokenizer,
         guest=guest,
         predictions={example.id: example.prediction for split in splits for example in split if example.prediction},
+        held_out={example.id for split in splits[1:] for example in split},
         identity=said.identity(),
     )
 
@@ -59,12 +60,14 @@ class OpenImported:
         tokenizer: Tokenizer,
         guest: Guest,
         predictions: Mapping[str, str | None],
+        held_out: Collection[str],
         identity: str,
     ) -> None:
         self._said = said
         self._tokenizer = tokenizer
         self._guest = guest
         self._predictions = predictions
+        self._held_out = held_out
         self._identity = identity
 
     @property
@@ -159,11 +162,22 @@ class OpenImported:
                 agreement.add(row, positions, part)
                 yield row, positions, part
         lost += self._absent([left[each] for places in by_sequence.values() for each in places], len(left))
+        self._check_held_out(rows, {row.id for row in lost})
         for row in lost:
             yield row, None, slice(0, 0)
         for note in (self._sentence(len(left), lost, short), agreement.sentence(self._said.about)):
             if note:
                 progress.note(f"imported logits: {note}")
+
+    def _check_held_out(self, rows: Sequence[EncodedExample], lost: Collection[str]) -> None:
+        """Refuse held-out rows without any log-probabilities: a soft loss of nothing would pick the best epoch."""
+        held_out = [row.id for row in rows if row.id in self._held_out]
+        if held_out and all(each in lost for each in held_out):
+            raise Mismatch(
+                f"{self._said.name} has log-probabilities for none of {plural(len(held_out), 'held-out row')} (first "
+                f"{held_out[0]!r}), so nothing could say how well the student follows the teacher; take the validation "
+                "rows out of the training rows (leave data.validation out), or import theirs too"
+            )
 
     def _allow_gap(self, row: EncodedExample, positions: Positions, part: slice) -> None:
         if self._said.partial:

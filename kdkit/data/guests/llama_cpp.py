@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from kdkit.builtin.teachers.guests.guest import Positions
+from kdkit.data.guests.guest import Positions
 from kdkit.errors import DamagedData
 from kdkit.system.files import naming
 from kdkit.system.reading import open_regular
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from kdkit.builtin.teachers.guests.guest import IdArray, LogpArray
+    from kdkit.data.guests.guest import IdArray, LogpArray
 
 MAGIC = b"_logits_"
 _HEAD = struct.Struct("<3i")

@@ -19,15 +19,15 @@ from __future__ import annotations
 import io
 import re
 import tarfile
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
-from kdkit.builtin.codecs.parts.frames import zstd_decompress
-from kdkit.builtin.teachers.guests.guest import Positions
-from kdkit.builtin.teachers.guests.tables import lists_of, table_batches
+from kdkit.data.guests.guest import Positions
+from kdkit.data.guests.tables import lists_of, table_batches
 from kdkit.errors import DamagedData, UsageError
 from kdkit.system.files import naming
 from kdkit.system.parsing import parse_json
@@ -38,11 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.builtin.teachers.guests.guest import IdArray
+    from kdkit.data.guests.guest import IdArray
 
 NAME = re.compile(r"(?:cp(?P<cp>\d+)_)?dp(?P<dp>\d+)__(?P<last>\d+)\.tar")
 META, MEMBER = "_meta.json", re.compile(r"(\d+)\.pt\.zst")
 LARGEST_PAYLOAD = 2**32
+ZSTD_MOST_EXPANSION = 2**15
 _FIELDS = ("mbs_save", "dp_size_save", "gbs_save")
 
 
@@ -203,12 +204,11 @@ def _table(raw: bytes, place: str) -> Mapping[str, Any]:
 
     try:
         size = zstandard.get_frame_parameters(raw).content_size
-        if size > LARGEST_PAYLOAD:
-            raise DamagedData(
-                f"{place} claims {size:,} bytes, and kdkit reads at most {LARGEST_PAYLOAD:,}; write it again"
-            )
-        content = zstd_decompress(raw, size)
-        table = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        if size > min(LARGEST_PAYLOAD, ZSTD_MOST_EXPANSION * len(raw)):
+            raise DamagedData(f"{place} claims to hold {size:,} bytes, which it cannot; write it again with Megatron")
+        content = zstandard.ZstdDecompressor().decompress(raw, allow_extra_data=False)
+        with warnings.catch_warnings(action="ignore"):  # of pickles of other versions, which are refused all the same
+            table = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         for name in ("values", "indices_low", "bit_17"):
             _joined(table[name])
     except pickle.UnpicklingError as error:

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from kdkit.builtin.teachers.guests.guest import Positions
-from kdkit.builtin.teachers.guests.tables import columns_of, lists_of, nested_of, table_batches
+from kdkit.data.guests.guest import Positions
+from kdkit.data.guests.tables import columns_of, lists_of, nested_of, table_batches
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from kdkit.builtin.teachers.guests.guest import IdArray
+    from kdkit.data.guests.guest import IdArray
 
 PAIRS = (
     ("logprobs", "logprob_token_ids"),

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kdkit.builtin.teachers.guests.parquet import NEXT, OWN
+from kdkit.data.guests.parquet import NEXT, OWN
 from kdkit.errors import UsageError
 
 if TYPE_CHECKING:
     from kdkit.api.values import EncodedExample
-    from kdkit.builtin.teachers.guests.guest import Positions
+    from kdkit.data.guests.guest import Positions
 
 CHECKED_LABELS = 2000
 ENOUGH_LABELS = 50

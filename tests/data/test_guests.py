@@ -13,12 +13,12 @@ import yaml
 import zstandard
 
 from kdkit.api.values import EncodedExample
-from kdkit.builtin.teachers.guests import checks
-from kdkit.builtin.teachers.guests.binding import Binding, covered, nearest
-from kdkit.builtin.teachers.guests.bits import packed, unpacked
-from kdkit.builtin.teachers.guests.guest import Positions
-from kdkit.builtin.teachers.guests.opening import open_guest
-from kdkit.builtin.teachers.guests.spread import share_of_others
+from kdkit.data.guests import checks
+from kdkit.data.guests.binding import Binding, covered, nearest
+from kdkit.data.guests.bits import packed, unpacked
+from kdkit.data.guests.guest import Positions
+from kdkit.data.guests.opening import open_guest
+from kdkit.data.guests.spread import share_of_others
 from kdkit.errors import DamagedData, KdkitError, Mismatch, MissingInput, UsageError
 
 SEQUENCES = kit.sequences(9)
@@ -385,7 +385,17 @@ def test_damaged_megatron(tmp_path):
     assert "does not begin with _meta.json" in message(DamagedData, lambda: opened(guest, ids=ids))
 
 
-@pytest.mark.parametrize("payload", [pickle.dumps(Attack(), protocol=2), None], ids=["bare", "zipped"])
+def test_a_payload_that_claims_more_than_it_can_hold_is_not_decompressed(tmp_path):
+    (tmp_path / "guest").mkdir()
+    frame = bytearray(zstandard.ZstdCompressor().compress(bytes(10**6)))
+    frame[5:9] = (2**31).to_bytes(4, "little")
+    assert zstandard.get_frame_parameters(bytes(frame)).content_size == 2**31
+    kit.write_tar(tmp_path / "guest" / "dp0__0.tar", [("_meta.json", b'{"saver": {}}'), ("0.pt.zst", bytes(frame))])
+    said = message(DamagedData, lambda: opened(tmp_path / "guest", ids=tmp_path / "ids"))
+    assert said.endswith("0.pt.zst claims to hold 2,147,483,648 bytes, which it cannot; write it again with Megatron")
+
+
+@pytest.mark.parametrize("payload", [pickle.dumps(Attack()), None], ids=["bare", "zipped"])
 def test_a_payload_that_would_run_code_is_not_unpickled(tmp_path, payload):
     import io
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kdkit.builtin.teachers.guests.guest import ABSENT
+from kdkit.data.guests.guest import ABSENT
 from kdkit.errors import DamagedData, Mismatch, UsageError
 
 if TYPE_CHECKING:
-    from kdkit.builtin.teachers.guests.guest import IdArray, LogpArray, Positions
+    from kdkit.data.guests.guest import IdArray, LogpArray, Positions
 
 ROUNDING = 0.02
 """How far above 1 the probabilities of a token may lie: half floats and polynomials do not hit it."""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from kdkit.builtin.teachers.guests.distillkit_codec import CONFIG, Coding, rows_of_bytes
-from kdkit.builtin.teachers.guests.guest import Positions
-from kdkit.builtin.teachers.guests.tables import columns_of, lists_of, nested_of, table_batches
+from kdkit.data.guests.distillkit_codec import CONFIG, Coding, rows_of_bytes
+from kdkit.data.guests.guest import Positions
+from kdkit.data.guests.tables import columns_of, lists_of, nested_of, table_batches
 from kdkit.errors import MissingInput, UsageError
 from kdkit.system.reading import read_text
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from kdkit.builtin.teachers.guests.guest import IdArray
+    from kdkit.data.guests.guest import IdArray
 
 COLUMNS = ("input_ids", "compressed_logprobs", "bytepacked_indices")
 _FORMER = ("packed_indices", "exact_values", "coeffs")

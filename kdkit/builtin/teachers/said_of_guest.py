@@ -12,9 +12,9 @@ import attrs
 import numpy as np
 
 from kdkit.api.values import KnownLogits
-from kdkit.builtin.teachers.guests import checks
-from kdkit.builtin.teachers.guests.opening import digested, open_guest
-from kdkit.builtin.teachers.guests.spread import share_of_others
+from kdkit.data.guests import checks
+from kdkit.data.guests.opening import digested, open_guest
+from kdkit.data.guests.spread import share_of_others
 from kdkit.errors import MissingInput, UsageError
 from kdkit.models import target_size
 from kdkit.system.digests import digest_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kdkit.api.interfaces import Tokenizer
-    from kdkit.builtin.teachers.guests.guest import Guest, LogpArray, Positions
+    from kdkit.data.guests.guest import Guest, LogpArray, Positions
 
 REST, NONE = "rest", "none"
 """What the entries that were not kept have together: what is missing from 1, or nothing."""
@@ -93,11 +93,11 @@ class Said:
             there_P = (logp_PK > -math.inf).sum(axis=1)
             entries = int(there_P[there_P > 0].min())
             self.check_tail(logp_PK[there_P > 0])
-            said = f"the {entries} largest of {width:,} entries"
+            said = f"the {entries} largest of {width:,} entries and the mass of the others,"
             if entries >= width:
                 entries, said = None, f"all {width:,} entries"
             elif self.tail == NONE:
-                said += ", taken for all there is,"
+                said = f"the {entries} largest of {width:,} entries, taken for all there is,"
 
         def error_at(temperature: float) -> str:
             low, high, here = _shares(positions, width, ratio=temperature / self.temperature)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from kdkit.builtin.teachers.guests.guest import IdArray, LogpArray
+    from kdkit.data.guests.guest import IdArray, LogpArray
 
 
 def share_of_others(logp_PK: LogpArray, rest_P: LogpArray, count_P: IdArray, *, ratio: float) -> tuple[float, float]:

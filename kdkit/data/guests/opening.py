@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.builtin.teachers.guests.distillkit import COLUMNS, DistillKitParquet
-from kdkit.builtin.teachers.guests.distillkit_codec import CONFIG
-from kdkit.builtin.teachers.guests.llama_cpp import MAGIC, LlamaCppBase
-from kdkit.builtin.teachers.guests.megatron import MegatronTars
-from kdkit.builtin.teachers.guests.parquet import PlainParquet
-from kdkit.builtin.teachers.guests.tables import columns_of
+from kdkit.data.guests.distillkit import COLUMNS, DistillKitParquet
+from kdkit.data.guests.distillkit_codec import CONFIG
+from kdkit.data.guests.llama_cpp import MAGIC, LlamaCppBase
+from kdkit.data.guests.megatron import MegatronTars
+from kdkit.data.guests.parquet import PlainParquet
+from kdkit.data.guests.tables import columns_of
 from kdkit.errors import MissingInput, UsageError
 from kdkit.system.files import naming
 from kdkit.system.reading import open_regular
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from kdkit.builtin.teachers.guests.guest import Guest
+    from kdkit.data.guests.guest import Guest
 
 KNOWN = (
     "Parquet with ids and log-probabilities, DistillKit's Parquet, Megatron-LM's tars, and a --kl-divergence-base file "

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from kdkit.api.values import EncodedExample
-    from kdkit.builtin.teachers.guests.guest import Guest, IdArray, Positions
+    from kdkit.data.guests.guest import Guest, IdArray, Positions
 
 _ID = np.dtype("<i4")
 

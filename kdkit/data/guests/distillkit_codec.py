@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from kdkit.builtin.teachers.guests.bits import bytes_of, packed, unpacked
+from kdkit.data.guests.bits import bytes_of, packed, unpacked
 from kdkit.errors import DamagedData, UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from kdkit.builtin.teachers.guests.guest import IdArray, LogpArray
+    from kdkit.data.guests.guest import IdArray, LogpArray
 
 CONFIG = "compression_config.yaml"
 _WIDTHS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}

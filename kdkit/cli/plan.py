@@ -11,6 +11,8 @@ from kdkit.cli.output import say
 from kdkit.cli.run import limit_option, limited, recipe_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from kdkit.pipeline.plan import Plan
     from kdkit.pipeline.prepared import Prepared
     from kdkit.pipeline.shown_rows import ShownRows
@@ -74,13 +76,13 @@ def print_planned(plan: Plan, rows: ShownRows | None) -> None:
 
 
 def plan_with_rows(
-    recipe: Recipe, run_dir: Path | None, count: int, *, timed: bool = False
+    recipe: Recipe, run_dir: Path | None, count: int, *, timed: bool = False, shown: Progress | None = None
 ) -> tuple[Plan, ShownRows | None]:
     """The plan, and so many rows to look at, None where none are asked for; the data are read once for all."""
     from kdkit.pipeline.prepared import Prepared
     from kdkit.system import progress
 
-    shown = progress.for_stderr()
+    shown = shown if shown is not None else progress.for_stderr()
     prepared = Prepared(recipe, run_dir, shown)
     plan, rows = planned(prepared, run_dir, count, shown)
     if timed:
@@ -148,10 +150,13 @@ def _print_room(plan: Plan) -> None:
 
 
 def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool, show: int, timed: bool) -> None:
-    """The number of trials, and the plan of one trial for each teacher and codec."""
+    """The number of trials, and the plan of one trial for each teacher and codec; what several say is said once."""
+    import attrs
+
     from kdkit.cli.output import print_json
     from kdkit.pipeline import plan as plans
     from kdkit.sweeps import is_sweep, trial_facts, trial_folder
+    from kdkit.system import progress
     from kdkit.system.wording import plural
 
     folder = run_dir if run_dir is not None else Path("runs") / sweep.name
@@ -159,11 +164,12 @@ def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool, show: int,
     done = sum(each.status == "done" for each in facts)
     proposed = sweep.search.trials * max(1, len(sweep.seeds)) if sweep.search is not None else 0
     planned, shown = [], None
+    told = progress.Once(progress.for_stderr())
     for trials in _alike(sweep):
         first = next((trial for trial in trials if trial.recipe.loss.needs_teacher), trials[0])
         # Before the sweep has begun there is no folder of a trial; a run beside it has the same store.
         place = trial_folder(folder, first.id) if is_sweep(folder) else folder.with_name(first.id)
-        plan, looked_at = plan_with_rows(first.recipe, place, show if shown is None else 0, timed=timed)
+        plan, looked_at = plan_with_rows(first.recipe, place, show if shown is None else 0, timed=timed, shown=told)
         shown = shown or looked_at
         planned.append((trials, plan))
     if as_json:
@@ -175,11 +181,13 @@ def _plan_sweep(sweep: Sweep, run_dir: Path | None, *, as_json: bool, show: int,
     say(f"sweep {folder}: {plural(proposed or len(facts), 'trial')}, {state}")
     for line in _axes_of(sweep):
         say(line)
+    noted: set[str] = set()
     for trials, plan in planned:
         rows = trials[0].recipe.training.rows
         these = f"{rows:,} rows of this data set" if rows else "this data set"
         say(f"\none of {plural(len(trials), 'trial')} with {these}, teacher and codec:")
-        _print_plan(plan)
+        _print_plan(attrs.evolve(plan, notes=tuple(note for note in plan.notes if note not in noted)))
+        noted.update(plan.notes)
         _print_room(plan)
     say(
         "\nTrials share what the store holds: teacher, logits, texts and baseline are made once for all that need them."
@@ -200,11 +208,15 @@ def _alike(sweep: Sweep) -> list[list[Trial]]:
 
 
 def _axes_of(sweep: Sweep) -> list[str]:
-    """Each axis with its values."""
+    """Each axis with its values, of tables what differs."""
     from kdkit.sweeps.swept_keys import value_text
+    from kdkit.sweeps.titles import told_apart
 
-    lines = []
-    for axis in sweep.axes:
-        values = dict.fromkeys(value_text(trial.values[axis]) for trial in sweep.trials)
-        lines.append(f"  {axis}: {', '.join(values) if values else '(by the search)'}")
+    told = told_apart([trial.values for trial in sweep.trials])
+    lines = [f"  {axis}: {', '.join(dict.fromkeys(value_text(each[axis]) for each in told))}" for axis in _first(told)]
+    lines += [f"  {axis}: (by the search)" for axis in sweep.axes if not told]
     return [*lines, *([f"  seeds: {', '.join(map(str, sweep.seeds))}"] if sweep.seeds else [])]
+
+
+def _first(told: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return told[0] if told else {}

@@ -21,7 +21,8 @@ from kdkit.sweeps.process import THREADS, Places, threads_of_each
 from kdkit.sweeps.reading import load_sweep
 from kdkit.sweeps.schedule import Schedule
 from kdkit.sweeps.search import searched
-from kdkit.sweeps.state import Board, columns_of
+from kdkit.sweeps.state import Board
+from kdkit.sweeps.titles import columns_of
 from kdkit.system.files import make_folder, write_atomically
 from kdkit.system.folders import check_inside, delete
 from kdkit.system.locks import Lock
@@ -150,7 +151,13 @@ def run_sweep(
     check_inside(folder)
     note_sweep(sweep, folder, sweep.trials)
     board = Board(jobs=jobs)
-    with stopped_by(cancel), graceful() as stop, _ending(stop), shown(board, columns_of(sweep.axes), show) as watcher:
+    varied = tuple(sweep.trials[0].told) if sweep.trials else sweep.axes
+    with (
+        stopped_by(cancel),
+        graceful() as stop,
+        _ending(stop),
+        shown(board, columns_of(varied), show) as watcher,
+    ):
         schedule = Schedule(
             folder=folder,
             jobs=jobs,

@@ -11,7 +11,7 @@ import attrs
 from kdkit.sweeps.state import Board, in_columns
 from kdkit.system.progress import Bars, clock
 from kdkit.system.reading import read_tail
-from kdkit.system.wording import plural, visible
+from kdkit.system.wording import plural, visible, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -96,7 +96,8 @@ class Table:
 
     def note(self, message: str) -> None:
         """One line above the table."""
-        self.console.print(visible(message), markup=False, highlight=False, emoji=False)
+        text = wrapped(visible(message), self.console.width)
+        self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def tick(self) -> None:
         """Draw the table again, twice a second."""

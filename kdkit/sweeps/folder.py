@@ -22,6 +22,7 @@ from kdkit.recipe.former_names import todays_axis
 from kdkit.recipe.spelling import key_path
 from kdkit.runs.record import read_record
 from kdkit.sweeps.swept_keys import title_of
+from kdkit.sweeps.titles import titles_of
 from kdkit.system.files import write_json
 from kdkit.system.locks import is_held
 from kdkit.system.reading import read_json, read_tail
@@ -61,6 +62,7 @@ class TrialFacts:
         error: Why it failed: the last error of its log, or what is damaged in its folder; empty for the others.
         best_by: What picked its best epoch: `training.best_by`; empty before its student is trained.
         best: The best epoch's value of that, on the validation rows.
+        title: Its values in a few words, where its sweep is known those that tell it from the other trials.
     """
 
     id: str
@@ -72,10 +74,10 @@ class TrialFacts:
     error: str = ""
     best_by: str = ""
     best: float | None = None
+    title: str = attrs.field()
 
-    @property
-    def title(self) -> str:
-        """Its values in a few words."""
+    @title.default
+    def _in_words(self) -> str:
         return title_of(self.values, self.seed)
 
 
@@ -131,13 +133,18 @@ def read_sweep(folder: str | PathLike[str]) -> SweepFacts:
             folder=path,
             axes=tuple(table["axes"]),
             seeds=tuple(table["seeds"]),
-            trials=tuple(
-                trial_facts(path, each["id"], values=each["values"], seed=each["seed"]) for each in table["trials"]
+            trials=_titled(
+                [trial_facts(path, each["id"], values=each["values"], seed=each["seed"]) for each in table["trials"]]
             ),
             reference=table["reference"],
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedData(f"{path / SWEEP} is damaged ({error}); run the sweep again to write it again") from error
+
+
+def _titled(trials: Sequence[TrialFacts]) -> tuple[TrialFacts, ...]:
+    titles = titles_of([(trial.values, trial.seed) for trial in trials])
+    return tuple(attrs.evolve(trial, title=title) for trial, title in zip(trials, titles, strict=True))
 
 
 def is_former(folder: Path) -> bool:

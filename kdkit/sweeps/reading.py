@@ -17,6 +17,7 @@ from kdkit.recipe.spelling import key_path
 from kdkit.sweeps.axes import SEED, Axis, Combination, Setting, SweepReader, is_apart
 from kdkit.sweeps.overlay import document_of
 from kdkit.sweeps.swept_keys import value_text, why_no_axis
+from kdkit.sweeps.titles import cells_of, titles_of
 from kdkit.sweeps.trials import Sweep, Trial
 from kdkit.system.wording import did_you_mean
 
@@ -100,7 +101,7 @@ class _Loading:
             description=base.description,
             axes=tuple(dotted(axis) for axis in axes),
             seeds=seeds,
-            trials=() if search is not None else _each_once(trials),
+            trials=() if search is not None else _titled(_each_once(trials)),
             base=base,
             search=search,
             table=self._document.table,
@@ -223,6 +224,15 @@ def _is_at_one(axes: Iterable[Axis], key: KeyPath) -> bool:
 def _is_wrong_anyway(axis: Axis, others: Iterable[Axis], key: KeyPath) -> bool:
     """Whether a problem with a value is there whatever the other axes have: those of its section may make it right."""
     return _is_at(key, axis) or all(key[0] != other[0] for other in others)
+
+
+def _titled(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    """Trials that are called by what tells them apart."""
+    told = cells_of([trial.values for trial in trials])
+    titles = titles_of([(trial.values, trial.seed) for trial in trials])
+    return tuple(
+        attrs.evolve(trial, told=mine, title=title) for trial, mine, title in zip(trials, told, titles, strict=True)
+    )
 
 
 def _each_once(trials: Sequence[Trial]) -> tuple[Trial, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import attrs
 
 from kdkit.sweeps.monitors import TEACHER_LOSSES, are_comparable, hard_loss_of_best
-from kdkit.sweeps.swept_keys import title_of, value_text
+from kdkit.sweeps.swept_keys import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ class Entry:
     @property
     def title(self) -> str:
         """Its values in a few words."""
-        return title_of(self.trial.values, self.trial.seed)
+        return self.trial.title
 
 
 class Watcher(Protocol):
@@ -154,14 +154,8 @@ class Board:
         return sum(left) / max(1, min(self.jobs, len(left)))
 
 
-def columns_of(axes: Sequence[str]) -> tuple[str, ...]:
-    """Names of axes in a table: the last word of each, if that tells them apart."""
-    short = [axis.rpartition(".")[2] for axis in axes]
-    return tuple(short) if len(set(short)) == len(short) else tuple(axes)
-
-
 def in_columns(entries: Sequence[Entry]) -> Iterator[tuple[str, ...]]:
     """The axes' values and seed of each trial."""
     for entry in entries:
-        values = tuple(value_text(value) for value in entry.trial.values.values())
+        values = tuple(value_text(value) for value in entry.trial.told.values())
         yield (*values, *((str(entry.trial.seed),) if entry.trial.seed is not None else ()))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.recipe.stored import FORMAT, stored_text
+from kdkit.sweeps.swept_keys import title_of
 from kdkit.system.wording import plural, visible
 
 if TYPE_CHECKING:
@@ -27,12 +28,25 @@ class Trial:
         values: Each axis' value; of an axis that it does not set, what the recipe has without `[sweep]`.
         seed: The seed of its training, where the sweep varies that.
         recipe: What is run.
+        told: Its cells in a table, by column: what tells it from the other trials, where these are known beforehand
+            (see `kdkit.sweeps.titles`), else its values.
+        title: The same and its seed, in a few words.
         id: The first 16 digits of the recipe's digest: the same trial, whatever sweep asks for it.
     """
 
     values: Mapping[str, Any]
     seed: int | None
     recipe: Recipe = attrs.field(repr=False)
+    told: Mapping[str, Any] = attrs.field(repr=False)
+    title: str = attrs.field(repr=False)
+
+    @told.default
+    def _all_of_them(self) -> Mapping[str, Any]:
+        return self.values
+
+    @title.default
+    def _in_words(self) -> str:
+        return title_of(self.values, self.seed)
 
     @property
     def id(self) -> str:

@@ -34,7 +34,7 @@ def visible(text: str) -> str:
     return text.replace("\r\n", "\n").translate(_SHOWN).encode("utf-8", "replace").decode("utf-8")
 
 
-def wrapped(text: str, width: int, indent: int = 0) -> str:
+def wrapped(text: str, width: int, indent: int = 2) -> str:
     """Lines of so many columns that end between words; a word that fits none, such as a path, stays in one piece.
 
     Args:

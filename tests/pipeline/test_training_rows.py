@@ -125,12 +125,13 @@ def test_rows_that_there_are_not_are_refused(tmp_path, changes, sentence):
         estimate(recipe, recipe.data.load(Silent()))
 
 
-def test_a_sweep_over_sizes_plans_each_size(tmp_path, capsys):
+def test_a_sweep_over_sizes_plans_each_size_and_says_a_fact_once(tmp_path, capsys):
     import tomli_w
 
     from kdkit import cli
 
-    table = tiny.recipe_table(tmp_path, **CHANGES) | {"sweep": {"grid": {"training.rows": [8, 16]}, "seeds": [1, 2]}}
+    changes = CHANGES | {"teacher__fine_tune": None}  # of which a plan says something
+    table = tiny.recipe_table(tmp_path, **changes) | {"sweep": {"grid": {"training.rows": [8, 16]}, "seeds": [1, 2]}}
     sweep = load_sweep(table)
     assert [trial.recipe.training.rows for trial in sweep.trials] == [8, 16, 8, 16]
     path = tmp_path / "sizes.toml"
@@ -138,5 +139,8 @@ def test_a_sweep_over_sizes_plans_each_size(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["plan", str(path), "--run-dir", str(tmp_path / "runs" / "sizes")])
     said = capsys.readouterr().out
+    assert "\n  training.rows: 8, 16\n  seeds: 1, 2\n" in said
+    notes = [line for line in said.splitlines() if line.startswith("note: ")]
+    assert len(notes) == len(set(notes)) > 0
     assert "one of 2 trials with 8 rows of this data set, teacher and codec" in said
     assert "one of 2 trials with 16 rows of this data set, teacher and codec" in said

@@ -36,6 +36,7 @@ from kdkit.sweeps.folder import NEEDED, claim_of, log_of, trial_facts
 from kdkit.sweeps.process import Places, threads_of_each
 from kdkit.sweeps.reading import load_sweep
 from kdkit.sweeps.state import Board, Entry
+from kdkit.sweeps.titles import columns_of
 from kdkit.system.team import Team
 
 ALPHAS = [0.0, 0.25, 0.5, 1.0]
@@ -482,19 +483,20 @@ def table_of(entries, axes, *, width=80):
 
 def test_long_values_are_cut_in_their_middle_and_no_other_column_is(tmp_path):
     codecs = [{"name": "u8-lz4", "scope": scope, "clip": 15.5} for scope in ("row", "array")]
+    files = [f"{'x' * 50}/{name}.jsonl" for name in ("test", "other")]
     table = tiny.recipe_table(tmp_path) | {
-        "sweep": {"grid": {"codec": codecs, "training.learning_rate": [0.001], "data.test": [f"{'x' * 50}/test.jsonl"]}}
+        "sweep": {"grid": {"codec": codecs, "training.learning_rate": [0.001, 0.002], "data.test": files}}
     }
     entries = [Entry(trial=trial, log=tmp_path / "log") for trial in load_sweep(table).trials]
     for entry in entries:
         entry.state, entry.seconds, entry.best = "done", 3600.0, 0.5
-    lines = table_of(entries, ("codec", "learning_rate", "test"))
+    lines = table_of(entries, columns_of(tuple(entries[0].trial.told)))
     assert all(len(line) <= 80 for line in lines)
     assert lines[1].split()[-3:] == ["state", "time", "f1"]
     for line in lines[3:5]:
         assert line.split()[-3:] == ["done", "1:00:00", "0.500"]
+        assert line.split()[:2] == ["row", "0.001"]
         assert "…" in line
-        assert "0.001" in line
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from rich.console import Console
 from kdkit.cli import main
 from kdkit.cli.output import print_json, print_table, put, say
 from kdkit.system import progress
-from kdkit.system.progress import Bars, Lines, Notebook, Silent, StageShown, chosen
+from kdkit.system.progress import Bars, Lines, Notebook, Once, Silent, StageShown, chosen
 
 
 class Clock:
@@ -286,6 +286,17 @@ def test_bars_end_when_their_work_fails():
         with pytest.raises(ValueError), bars.task("data", total=3, unit="rows"):
             raise ValueError
     assert "\x1b[?25h" in stream.getvalue()[-20:], "the cursor is shown again"
+
+
+def test_what_several_note_alike_is_noted_once():
+    stream = io.StringIO()
+    shown = Once(Lines(stream))
+    for note in ("data: taken", "other", "data: taken"):
+        shown.note(note)
+    with shown.task("read", total=1, unit="rows") as task:
+        task.advance()
+    assert stream.getvalue().splitlines()[:2] == ["data: taken", "other"]
+    assert len(stream.getvalue().splitlines()) == 3
 
 
 def test_silence_is_silent(capsys):

@@ -74,7 +74,7 @@ def facts(rows: Sequence[tuple[str, tuple[str, ...]]]) -> RenderableType:
         told = [
             line
             for each in sentences
-            for line in ([each] if each.startswith(_COPIED) else wrapped(each, WIDTH - width).split("\n"))
+            for line in ([each] if each.startswith(_COPIED) else wrapped(each, WIDTH - width, indent=0).split("\n"))
         ]
         heads = [f"{label}:", *[""] * (len(told) - 1)]
         lines += [

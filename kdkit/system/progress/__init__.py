@@ -6,6 +6,7 @@ from kdkit.system.progress.interface import Progress, Silent, StageShown, Task
 from kdkit.system.progress.lines import Lines
 from kdkit.system.progress.measured import Measured, MeasuredStage
 from kdkit.system.progress.notebook import Notebook
+from kdkit.system.progress.once import Once
 from kdkit.system.progress.polled import Polled
 from kdkit.system.progress.work import clock
 
@@ -15,6 +16,7 @@ __all__ = [
     "Measured",
     "MeasuredStage",
     "Notebook",
+    "Once",
     "Polled",
     "Progress",
     "Silent",

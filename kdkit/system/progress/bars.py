@@ -21,7 +21,6 @@ EACH_SECOND = 4
 SHORTEST, USUAL, LONGEST = 8, 20, 40
 """Columns of a bar: where there is no room for the shortest, there is none; further facts leave it the usual."""
 GAP = 2
-INDENT = 2
 LEAST_NAME = 8
 
 
@@ -66,7 +65,7 @@ class Bars:
 
     def note(self, message: str) -> None:
         """A sentence above the bars, whose lines end between words."""
-        text = wrapped(visible(message), self.console.width, INDENT)
+        text = wrapped(visible(message), self.console.width)
         self.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     @contextmanager

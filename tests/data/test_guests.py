@@ -297,6 +297,18 @@ def test_a_place_with_nothing_known(tmp_path):
     assert "holds both Parquet files and tars" in message(UsageError, lambda: opened(tmp_path))
 
 
+def test_options_without_effect_are_refused(tmp_path):
+    kit.write_plain(tmp_path / "a.parquet", SEQUENCES)
+    kit.write_distillkit(tmp_path / "kit", SEQUENCES)
+    kit.write_llama(tmp_path / "base", SEQUENCES, context=20)
+    for name in ("kit", "base"):
+        said = message(UsageError, lambda name=name: opened(tmp_path / name, about="next"))
+        assert said.startswith("teacher.about is set, but it has no effect on ")
+    for name in ("kit", "base", "a.parquet"):
+        said = message(UsageError, lambda name=name: opened(tmp_path / name, ids=tmp_path / "a.parquet"))
+        assert said.startswith("teacher.ids is set, but it has no effect on ")
+
+
 def test_damaged_parquet(tmp_path):
     file = tmp_path / "a.parquet"
     kit.write_plain(file, SEQUENCES)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CHECKED_LABELS = 2000
 ENOUGH_LABELS = 50
-"""From so many labels on, a shift is told."""
+"""From so many labels on, a shift is reported."""
 CLEARLY = 0.3
 """By so much more must be found one position later."""
 

@@ -16,7 +16,7 @@ from kdkit.errors import DamagedData, Mismatch, UsageError
 if TYPE_CHECKING:
     from kdkit.data.guests.guest import IdArray, LogpArray, Positions
 
-ROUNDING = 0.02
+ROUNDING = 0.05
 """How far above 1 the probabilities of a token may lie: half floats and polynomials do not hit it."""
 NO_REST = 1e-4
 """If no token of a sequence leaves more than this to other entries, its probabilities were made to sum to 1."""

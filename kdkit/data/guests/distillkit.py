@@ -78,8 +78,8 @@ class DistillKitParquet:
 
     @property
     def width(self) -> int:
-        """The configuration's `d`."""
-        return self.coding.d
+        """The configuration's `d`, and one more: where a tokenizer's ids have gaps, DistillKit takes its largest id."""
+        return self.coding.d + 1
 
     def sequences(self) -> Iterator[IdArray]:
         """The ids of each row."""

@@ -8,7 +8,7 @@ from kdkit.data.guests.distillkit import COLUMNS, DistillKitParquet
 from kdkit.data.guests.distillkit_codec import CONFIG
 from kdkit.data.guests.llama_cpp import MAGIC, LlamaCppBase
 from kdkit.data.guests.megatron import MegatronTars
-from kdkit.data.guests.parquet import PlainParquet
+from kdkit.data.guests.parquet import OWN, PlainParquet
 from kdkit.data.guests.tables import columns_of
 from kdkit.errors import MissingInput, UsageError
 from kdkit.system.files import naming
@@ -61,17 +61,28 @@ def open_guest(place: Path, *, about: str, ids: Path | None, begin: int | None) 
     """
     files = files_of(place)
     if files[0].suffix == ".tar":
+        _refuse_unread(place, "Megatron's tars", about=about, ids=None)
         return MegatronTars.of(files, ids)
     with naming(files[0]), open_regular(files[0]) as stream:
         beginning = stream.read(len(MAGIC))
     if beginning == MAGIC:
+        _refuse_unread(place, "a --kl-divergence-base file of llama.cpp", about=about, ids=ids)
         return LlamaCppBase.of(files[0], begin=begin)
     if not beginning.startswith(_PARQUET):
         raise UsageError(f"{files[0]} is of no format that kdkit knows; it reads {KNOWN}")
     folder = place if place.is_dir() else place.parent
     if set(COLUMNS) <= set(columns_of(files[0])) or (folder / CONFIG).exists():
+        _refuse_unread(place, "DistillKit's Parquet", about=about, ids=ids)
         return DistillKitParquet.of(folder, files)
+    _refuse_unread(place, "Parquet with ids and log-probabilities", about=OWN, ids=ids)
     return PlainParquet.of(files, about)
+
+
+def _refuse_unread(place: Path, what: str, *, about: str, ids: Path | None) -> None:
+    """Refuse an option that has no effect on files of a format."""
+    for name, has_effect in (("about", about == OWN), ("ids", ids is None)):
+        if not has_effect:
+            raise UsageError(f"teacher.{name} is set, but it has no effect on {what}, which {place} is; leave it out")
 
 
 def digested(place: Path, ids: Path | None) -> Sequence[Path]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from kdkit.api.values import EntriesBlock, Prediction, TeacherBlock
 from kdkit.builtin.teachers.said_of_guest import NONE
+from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.guests import checks
 from kdkit.data.guests.agreement import Agreement
 from kdkit.data.guests.binding import Binding, covered, nearest
@@ -147,9 +148,10 @@ class OpenImported:
         Raises:
             Mismatch: A row lacks some, and the recipe does not allow that.
         """
-        left = [row for row in rows if row.id not in done]
+        every = EncodedRows.of(rows)
+        left = every.take([place for place, id_ in enumerate(every.each_id()) if id_ not in done])
         binding = Binding.of(self._guest, left, partly=self._said.partial)
-        lost = [row for row, number in zip(left, binding.number_R.tolist(), strict=True) if number < 0]
+        lost = [left[place] for place in np.flatnonzero(binding.number_R < 0).tolist()]
         if lost and not self._said.partial:
             raise Mismatch(self._without(lost, len(left)))
         agreement, by_sequence, short = Agreement(), binding.by_sequence(), []
@@ -171,7 +173,7 @@ class OpenImported:
 
     def _check_held_out(self, rows: Sequence[EncodedExample], lost: Collection[str]) -> None:
         """Refuse held-out rows without any log-probabilities: a soft loss of nothing would pick the best epoch."""
-        held_out = [row.id for row in rows if row.id in self._held_out]
+        held_out = [id_ for id_ in EncodedRows.of(rows).each_id() if id_ in self._held_out]
         if held_out and all(each in lost for each in held_out):
             raise Mismatch(
                 f"{self._said.name} has log-probabilities for none of {plural(len(held_out), 'held-out row')} (first "

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from kdkit.data.encoded_rows import EncodedRows
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -68,7 +70,10 @@ class Binding:
             rows: The rows.
             partly: Whether a sequence that ends within a row will do, where no other is there.
         """
+        rows = EncodedRows.of(rows)
         number_R, length_R = np.full(len(rows), -1), np.zeros(len(rows), np.int64)
+        read_R = rows.source_lengths
+        size_R = read_R + rows.target_lengths
         # All ids but the last, of which no distribution depends.
         wanted, sizes = _digests((row, _joined(each)[:-1]) for row, each in enumerate(rows))
         lengths: set[int] = set()
@@ -76,7 +81,7 @@ class Binding:
             lengths.add(len(ids_S))
             for digest in _prefixes(ids_S, sizes):
                 for row in wanted.get(digest, ()):
-                    if length_R[row] < len(ids_S) and (number_R[row] < 0 or length_R[row] <= _size(rows[row]) - 1):
+                    if length_R[row] < len(ids_S) and (number_R[row] < 0 or length_R[row] < size_R[row]):
                         number_R[row], length_R[row] = number, len(ids_S)
         left = np.flatnonzero(number_R < 0).tolist()
         if partly and left:
@@ -84,7 +89,7 @@ class Binding:
                 (row, _joined(rows[row])[:size])
                 for row in left
                 for size in lengths
-                if len(rows[row].source_ids) <= size < _size(rows[row]) - 1
+                if read_R[row] <= size < size_R[row] - 1
             )
             for number, ids_S in enumerate(guest.sequences()):
                 for row in beginnings.get(_digest(ids_S), ()) if len(ids_S) in sizes else ():
@@ -135,10 +140,6 @@ def _common(ones_S: IdArray, others_S: IdArray) -> int:
 
 def _joined(row: EncodedExample) -> IdArray:
     return np.array([*row.source_ids, *row.target_ids], np.int64)
-
-
-def _size(row: EncodedExample) -> int:
-    return len(row.source_ids) + len(row.target_ids)
 
 
 def _digest(ids_S: IdArray) -> bytes:

@@ -71,7 +71,7 @@ class Guest(Protocol):
         ...
 
     def read(self, wanted: Collection[int]) -> Iterator[tuple[int, Positions]]:
-        """The log-probabilities of some sequences, by their numbers, in order.
+        """The log-probabilities of some sequences, by their numbers, in any order.
 
         Raises:
             DamagedData: A file is cut or damaged.

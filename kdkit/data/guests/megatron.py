@@ -124,7 +124,7 @@ class MegatronTars:
 
     def read(self, wanted: Collection[int]) -> Iterator[tuple[int, Positions]]:
         """The log-probabilities of some samples; those that the tars lack do not come."""
-        ids = {number: ids_S for number, ids_S in enumerate(self.sequences()) if number in wanted}
+        ids = {number: ids_S.astype(np.int32) for number, ids_S in enumerate(self.sequences()) if number in wanted}
         for rank, files in self.files.items():
             for file in files:
                 for iteration, table in _members(file):
@@ -132,23 +132,16 @@ class MegatronTars:
                     here = [(row, number) for row, number in enumerate(numbers) if number in ids]
                     if not here:
                         continue
-                    values, low, high = (_joined(table[name]) for name in ("values", "indices_low", "bit_17"))
-                    if values.shape[1] != len(numbers):
+                    parts = [_joined(table[name]) for name in ("values", "indices_low", "bit_17")]
+                    if parts[0].shape[1] != len(numbers):
                         raise DamagedData(
-                            f"{file}: {iteration}.pt.zst has {values.shape[1]} samples, and {META} asks for "
+                            f"{file}: {iteration}.pt.zst has {parts[0].shape[1]} samples, and {META} asks for "
                             f"{len(numbers)}"
                         )
                     for row, number in here:
-                        yield (
-                            number,
-                            self._positions(
-                                f"{file}: {iteration}.pt.zst, sample {row + 1}",
-                                ids[number],
-                                values[:, row],
-                                low[:, row],
-                                high[:, row],
-                            ),
-                        )
+                        place = f"{file}: {iteration}.pt.zst, sample {row + 1}"
+                        own_S = ids[number].astype(np.int64)
+                        yield number, self._positions(place, own_S, *(part[:, row] for part in parts))
 
     def _samples(self, iteration: int, rank: int, file: Path) -> list[int]:
         """The numbers of the samples that a rank has of an iteration: microbatches go round the ranks."""
@@ -164,7 +157,9 @@ class MegatronTars:
     def _positions(self, place: str, ids_S: IdArray, values: Any, low: Any, high: Any) -> Positions:
         tokens = min(len(values), len(ids_S) - 1)
         ids_PK = low[:tokens].long().numpy() | (high[:tokens].long().numpy() << 16)
-        return Positions(place=place, ids_S=ids_S, first=1, ids_PK=ids_PK, logp_PK=values[:tokens].double().numpy())
+        return Positions(
+            place=place, ids_S=ids_S.astype(np.int64), first=1, ids_PK=ids_PK, logp_PK=values[:tokens].double().numpy()
+        )
 
 
 def _saver(file: Path) -> Mapping[str, Any]:

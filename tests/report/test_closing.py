@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from run_folders import without_baselines, write_json, write_run_folder
 
 from kdkit.cli.report import command
+from kdkit.evaluation.record import read_report
 from kdkit.report.closing.run import closing, closing_text
 from kdkit.report.numbers.alike import alike
 from kdkit.report.numbers.pairs import pairs
@@ -104,8 +105,11 @@ def test_of_a_teacher_that_is_not_worth_it_the_baselines_are_shown_and_no_gain(f
 
     text = closing_text(changed(folder, tmp_path, weak))
     assert text.startswith("The teacher is not worth imitating")
-    assert re.search(r"^ +student +teacher +constant +row$", text, re.MULTILINE)
-    assert "labels only" not in text
+    assert re.search(r"^ +labels +nearest$\n^ +student +only +teacher +constant +row$", text, re.MULTILINE)
+    (row,) = re.findall(r"^F1 .*$", text, re.MULTILINE)
+    score = read_report(folder).score("labels-only", "text.f1").value
+    assert row.split()[2:4] == [f"{score:.3f}", "0.050"], "labels only beat this teacher"
+    assert "beat" not in text.partition("F1 ")[0]
     assert "epochs" in text.split("next:")[1]
 
 

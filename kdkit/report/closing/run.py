@@ -106,7 +106,7 @@ def _first(facts: RunFacts, found: Conclusion, *, rows: int) -> Table:
     """The scores that matter most, and what the student gained by its teacher."""
     groups = _chosen(facts, found, rows)
     if found.ending is Ending.TEACHER_NOT_WORTH_IT:
-        models, difference = ["student", "teacher", "constant", "nearest"], ""
+        models, difference = ["student", LABELS_ONLY, "teacher", "constant", "nearest"], ""
     else:
         models = ["student", LABELS_ONLY, "teacher"]
         difference = next((head for head, get in DIFFERENCES.items() if any(get(group[0]) for group in groups)), "")

@@ -14,10 +14,11 @@ import attrs
 from kdkit.errors import DamagedData, MissingInput, RecipeError, UsageError
 from kdkit.plugins.checks import show
 from kdkit.recipe import shipped
+from kdkit.recipe.former_names import todays
 from kdkit.recipe.positions import positions
 from kdkit.recipe.sections import COMPONENT_SECTIONS
 from kdkit.recipe.spelling import parsed_key, toml_value
-from kdkit.recipe.stored import FORMAT, apart, read_stored
+from kdkit.recipe.stored import FORMAT, KEPT, READABLE, RUNS, apart, is_kept, read_stored
 from kdkit.recipe.syntax import syntax_error
 from kdkit.system.parsing import Beyond, check_value, parse_toml
 from kdkit.system.reading import read_text
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 _LARGEST = 2**22
 """Bytes of a recipe."""
 _NOT_INHERITED = ("name", "description")
-_IN_FOLDERS = ("recipe.toml", "sweep.toml")
-"""The recipe in the folder of a run, of a sweep."""
 
 
 @attrs.frozen(order=True)
@@ -57,12 +56,14 @@ class Document:
         places: Path of a key to its place.
         start: The place of what has none: the file's first character.
         said_format: The number of its format, where it gives one.
+        is_whole: Whether kdkit wrote it with every option that there was, so that what it lacks came later.
     """
 
     table: dict[str, Any]
     places: Mapping[KeyPath, Place]
     start: Place
     said_format: int | None = None
+    is_whole: bool = False
 
     @property
     def format(self) -> int:
@@ -127,7 +128,7 @@ def find_recipe(recipe: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        within = next((f": {path / name}" for name in _IN_FOLDERS if (path / name).is_file()), "")
+        within = next((f": {path / name}" for name in KEPT if (path / name).is_file()), "")
         raise MissingInput(f'"{path}" is a folder, not a recipe; give the file in it{within}')
     if is_url(str(recipe)):
         raise MissingInput(f'"{recipe}" is a URL, not a recipe; download it and give the file')
@@ -217,7 +218,10 @@ def _parse(path: Path, read: Callable[[str], tuple[dict[str, Any], int | None]] 
     except ValueError as error:
         raise RecipeError([f"{path}:1:1: {error}"]) from error
     places = {key: Place(str(path), *position) for key, position in positions(text).items()}
-    return Document(table=table, places=places, start=Place(str(path), 1, 1), said_format=number)
+    start = Place(str(path), 1, 1)
+    if number is None and is_kept(path):  # of the first format, which had no number
+        table, number = todays(table), min(READABLE)
+    return Document(table=table, places=places, start=start, said_format=number, is_whole=is_kept(path, RUNS))
 
 
 def _extended(document: Document, folder: Path, chain: tuple[Path, ...]) -> Document:
@@ -248,7 +252,7 @@ def laid_over(base: Document, over: Document) -> Document:
     """One document laid over another: tables merge, everything else replaces.
 
     Another component's name drops the options that the section had for the one before. The format is what the upper
-    one says, else what the lower one says.
+    one says, else what the lower one says; what both lack is what the lower one lacks.
     """
     table = copy.deepcopy(base.table)
     replaced: set[KeyPath] = set()
@@ -272,7 +276,9 @@ def laid_over(base: Document, over: Document) -> Document:
         if not any(path[:length] in replaced for length in range(1, len(path) + 1))
     }
     number = base.said_format if over.said_format is None else over.said_format
-    return Document(table=table, places=places | dict(over.places), start=over.start, said_format=number)
+    return Document(
+        table=table, places=places | dict(over.places), start=over.start, said_format=number, is_whole=base.is_whole
+    )
 
 
 def _is_other_component(section: str, base: object, over: object) -> bool:

@@ -100,7 +100,7 @@ def made_of(
     Raises:
         RecipeError: It is wrong; carries every problem.
     """
-    structurer = Structurer(plugins, is_stored=is_stored)
+    structurer = Structurer(plugins, is_stored=is_stored or document.is_whole)
     made = structured(document, path, structurer, check=check)
     problems = [*said((document.place(key), key, sentence) for key, sentence in structurer.problems), *malformed]
     if problems or made is None:

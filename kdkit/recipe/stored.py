@@ -16,12 +16,16 @@ from kdkit.system.parsing import parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 KEY = "kdkit_recipe"
 FORMAT = 3
 READABLE = (2, FORMAT)
 """Formats of today's names."""
 _FIRST = 1
+RUNS = "recipe.toml"
+KEPT: Mapping[str, str] = {RUNS: "run.json", "sweep.toml": "sweep.json"}
+"""The recipe in the folder of a run, of a sweep, and what lies beside it. A sweep's is as a person wrote it."""
 
 
 @attrs.frozen
@@ -57,6 +61,11 @@ def read_stored(text: str) -> StoredRecipe:
     """
     tables, number = apart(parse_toml(text))
     return StoredRecipe(tables=todays(tables), format=_FIRST) if number is None else StoredRecipe(tables, number)
+
+
+def is_kept(path: Path, *names: str) -> bool:
+    """Whether a file is the recipe that kdkit keeps in the folder of a run or of a sweep, or of these by its name."""
+    return path.name in (names or KEPT) and (path.parent / KEPT[path.name]).is_file()
 
 
 def apart(tables: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:

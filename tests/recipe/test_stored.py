@@ -11,6 +11,7 @@ from kdkit.errors import RecipeError
 from kdkit.recipe import load_recipe, load_stored, read_stored
 from kdkit.recipe.former_names import HINTS, todays, todays_axis
 from kdkit.recipe.stored import FORMAT, KEY
+from kdkit.sweeps.reading import load_sweep
 
 
 @pytest.fixture
@@ -125,6 +126,35 @@ def test_it_keeps_them_when_it_is_stored_extended_and_overridden(tmp_path):
     for first in (f"{KEY} = 2\n", ""):
         (tmp_path / "then.toml").write_text(first + tomli_w.dumps(bare()))
         assert load_stored(tmp_path / "then.toml").digest == base.digest
+
+
+def test_a_run_folders_recipe_given_again_has_the_defaults_of_its_own_format(tmp_path):
+    """The first format had no number: it is known by the folder that it lies in."""
+    import tomli_w
+
+    first = {**bare(student={"name": "hf-seq2seq", "from_teacher": {"keep": 1}}), "generation": {"max_tokens": 9}}
+    file = tmp_path / "recipe.toml"
+    file.write_text(tomli_w.dumps(first))
+    with pytest.raises(RecipeError, match="max_tokens"):
+        load_recipe(file)  # a person's
+    (tmp_path / "run.json").write_text("{}")
+    found = load_recipe(file, ["loss.alpha=0.25"])
+    assert {name: getattr(found.training, name) for name in OF_BEFORE} == OF_BEFORE
+    assert (found.generation.max_new_tokens, found.generation.beams, found.loss.alpha) == (8, 4, 0.25)
+    assert found.student.from_teacher.by == "loss"
+    assert load_recipe(file).digest == load_stored(file).digest
+    # Of today's format too, an option that came later has the value at which nothing changed.
+    file.write_text(tomli_w.dumps({KEY: 3, **bare(student={"name": "hf-seq2seq", "from_teacher": {"keep": 1}})}))
+    assert load_recipe(file).student.from_teacher.by == load_stored(file).student.from_teacher.by == "loss"
+    (tmp_path / "run.json").rename(tmp_path / "sweep.json")
+    swept = {**bare(), "sweep": {"seeds": [1, 2]}}
+    (tmp_path / "sweep.toml").write_text(tomli_w.dumps(swept))
+    sweep = load_sweep(tmp_path / "sweep.toml")
+    assert {name: getattr(sweep.base.training, name) for name in OF_BEFORE} == OF_BEFORE
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "sweep.toml").write_text(sweep.to_toml())
+    assert load_sweep(tmp_path / "again" / "sweep.toml").trials == sweep.trials
+    assert load_recipe(file).student.from_teacher.by == "greedy", "nothing says that kdkit wrote it"
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,8 @@ class Questions:
             model: Gives who writes, as in `answers`; called only where texts are wanted.
             path: The file.
             name: Who that is, for the progress.
-            kept_as: Gives the digest of the model's weights, where other runs have the same model: the texts are then
-                taken from the store or kept there.
+            kept_as: Gives what stands for the model in keys of texts (`kdkit.store.texts.kept_as`), where other runs
+                have the same model: the texts are then taken from the store or kept there.
         """
 
         def generate(rows: Sequence[EncodedExample], done: Collection[str]) -> Iterator[Prediction]:
@@ -154,7 +154,7 @@ class Questions:
             generate,
             name=name,
             tokenizer=model().tokenizer if prompts else self.rows.tokenizer,
-            kept_as=texts.kept_as(kept_as(), model()) if kept_as is not None and prompts else None,
+            kept_as=kept_as() if kept_as is not None and prompts else None,
             store=self.store,
             generation=self.generation,
             progress=self.progress,

@@ -18,6 +18,7 @@ from kdkit.pipeline.students import untrained
 from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.plugins.fields import digested
 from kdkit.runs.stage_facts import BaselineMade, TeacherMade
+from kdkit.store import texts
 from kdkit.system.digests import digest_of
 from kdkit.system.packages import source_digest
 from kdkit.system.reading import file_digest
@@ -47,7 +48,7 @@ class AskedModel:
         name: Who it is.
         weights: Digest of what determines its logits, known before it is opened.
         opened: Opens it, for a block.
-        texts_kept_as: Digest of its weights in the keys of its texts, which may need the model.
+        texts_kept_as: What stands for it in the keys of its texts, which may need the model.
     """
 
     name: str
@@ -89,13 +90,13 @@ def baselines(run: Run, corpus: Corpus) -> Iterator[AskedModel]:
             name=labels_only.NAME,
             weights=student_digest(recipe, folder),
             opened=lambda: closing(recipe.student.open(folder, device=run.device)),
-            texts_kept_as=lambda _: weights,
+            texts_kept_as=lambda model: texts.kept_as(weights, model(), recipe.student),
         )
     yield AskedModel(
         name="untouched",
         weights=_untrained_digest(run, corpus),
         opened=lambda: closing(untrained(run, corpus)),
-        texts_kept_as=lambda model: labels_only.weights_in_memory(model()),
+        texts_kept_as=lambda model: texts.kept_as(labels_only.weights_in_memory(model()), model(), recipe.student),
     )
 
 

@@ -62,7 +62,7 @@ def write_texts(
         generate,
         name=name,
         tokenizer=teacher.tokenizer,
-        kept_as=texts.kept_as(weights, teacher) if is_model and prompts else None,
+        kept_as=texts.kept_as(weights, teacher, run.recipe.teacher) if is_model and prompts else None,
         store=run.store,
         generation=generation,
         progress=run.progress,

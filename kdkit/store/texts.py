@@ -20,6 +20,7 @@ from kdkit.store.sharing import found_or_making
 from kdkit.system.digests import digest_of
 from kdkit.system.files import make_folder, write_atomically
 from kdkit.system.folders import delete
+from kdkit.system.packages import plugin_digest
 from kdkit.system.reading import LARGEST_ROWS, read_bytes
 
 if TYPE_CHECKING:
@@ -54,14 +55,16 @@ def key_of(rows: Sequence[EncodedExample], generation: Generation, *, weights: s
     return digest_of([weights, tokenizer, first, asked, *([later] if later else [])])[:32]
 
 
-def kept_as(weights: str, writer: object) -> str:
+def kept_as(weights: str, writer: object, component: object) -> str:
     """The text that stands for a model in the keys of its texts.
 
     Args:
         weights: Digest of what determines its logits.
         writer: The model or teacher, which may begin its texts by rules of its own.
+        component: The student or teacher of the recipe that it is opened by: the code of a plugin's counts.
     """
-    return f"{weights} {writer.text_rules}".rstrip() if isinstance(writer, RuledTexts) else weights
+    rules = writer.text_rules if isinstance(writer, RuledTexts) else ""
+    return " ".join(filter(None, (weights, rules, plugin_digest(type(component)))))
 
 
 def fill(

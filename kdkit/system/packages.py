@@ -40,13 +40,21 @@ def source_digest(kind: type[Any]) -> str:
 
     Empty where there is no file, as of a class that a notebook defines.
     """
-    own = sys.modules.get(kind.__module__)
-    top = sys.modules.get(kind.__module__.partition(".")[0])
-    if top is not None and top.__name__ == "kdkit":
-        return version_of("kdkit") or ""
-    is_package = top is not None and top.__file__ is not None and hasattr(top, "__path__")
+    return (version_of("kdkit") or "") if _is_own(kind) else plugin_digest(kind)
+
+
+def plugin_digest(kind: type[Any]) -> str:
+    """The same of a class that a plugin brings; empty of kdkit's own, for keys that its versions share."""
+    if _is_own(kind):
+        return ""
+    own, top = sys.modules.get(kind.__module__), sys.modules.get(kind.__module__.partition(".")[0])
+    is_package = getattr(top, "__file__", None) is not None and hasattr(top, "__path__")
     file = getattr(top if is_package else own, "__file__", None)
     if file is None:
         return ""
     files = sorted(Path(file).parent.rglob("*.py")) if is_package else [Path(file)]
     return digest_of([file_digest(each) for each in files if each.is_file()])
+
+
+def _is_own(kind: type[Any]) -> bool:
+    return kind.__module__.partition(".")[0] == "kdkit"

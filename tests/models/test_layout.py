@@ -165,11 +165,11 @@ def test_a_student_begins_and_ends_texts_as_its_teacher_does(student, tmp_path):
 
 def test_texts_of_other_rules_have_another_key():
     plain, ruled = new("bart", tiny.tokenizer()), new("bart", tiny.tokenizer())
-    assert texts.kept_as("w", plain) == texts.kept_as("w", object()) == "w"
+    assert texts.kept_as("w", plain, None) == texts.kept_as("w", object(), None) == "w"
     ruled.module.generation_config.forced_bos_token_id = 9
-    assert texts.kept_as("w", ruled) == "w begins with 9"
+    assert texts.kept_as("w", ruled, None) == "w begins with 9"
     ruled.module.generation_config.decoder_start_token_id = 3
-    assert texts.kept_as("w", ruled) == "w begins after 3, begins with 9"
+    assert texts.kept_as("w", ruled, None) == "w begins after 3, begins with 9"
 
 
 def test_a_teacher_without_a_generation_configuration_has_its_rules_in_its_configuration(tmp_path):
@@ -208,5 +208,5 @@ def test_texts_and_made_teachers_depend_on_the_rules_of_a_generation_configurati
     folders = [tmp_path / name for name in ("plain", "ruled")]
     plain, ruled = (HFSeq2SeqTeacher(model=str(each)).open(each, None, NOTHING, device="cpu") for each in folders)
     assert plain.identity == ruled.identity, "their logits are the same"
-    assert texts.kept_as("w", plain) == "w" != texts.kept_as("w", ruled)
+    assert texts.kept_as("w", plain, None) == "w" != texts.kept_as("w", ruled, None)
     assert [models.rules_beside(each) for each in folders] == [{}, rules]

@@ -66,12 +66,12 @@ def _check_known_entries(recipe: Recipe, known: KnownLogits) -> None:
 
 
 def check_texts(recipe: Recipe, corpus: Corpus) -> None:
-    """Refuse suites where a teacher that is not a model would have to write texts that the rows did not bring.
+    """Refuse suites where a teacher with logits from elsewhere would have to write texts that the rows did not bring.
 
     Raises:
         UsageError: They would; the message names the first row.
     """
-    if recipe.teacher.model_kind is not None or not recipe.evaluation.wants_texts:
+    if not isinstance(recipe.teacher, LimitedTeacher) or not recipe.evaluation.wants_texts:
         return
     lacking = next((row for row in corpus.held_out[: recipe.evaluation.rows or None] if row.prediction is None), None)
     if lacking is not None:

@@ -15,35 +15,8 @@ from pathlib import Path
 
 import attrs
 import pytest
+from small_recipe import RECIPE
 
-RECIPE = """\
-[data]
-name = "jsonl"
-train = "train.jsonl"
-validation = "valid.jsonl"
-source = "text"
-target = "answer"
-
-[teacher]
-name = "hf-seq2seq"
-config = { model_type = "t5", d_model = 16, d_ff = 16, num_layers = 2, num_heads = 2, d_kv = 8 }
-
-[student]
-name = "hf-seq2seq"
-from_teacher = { encoder_layers = [0], decoder_layers = [0] }
-
-[loss]
-alpha = 0.5
-temperature = 2.0
-
-[training]
-epochs = 1
-learning_rate = 1e-3
-best_by = "loss"
-
-[evaluation]
-suites = ["text"]
-"""
 SWEEP = f"""\
 {RECIPE}
 [sweep]

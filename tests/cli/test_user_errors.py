@@ -19,56 +19,13 @@ import attrs
 import huggingface_hub
 import pytest
 import tiny
+from small_recipe import SMALL
 
 import kdkit as library
 from kdkit import cli
 from kdkit.logits.cache.format import read_shard
 from kdkit.runs.model_card import RECIPE_FILE
 
-RECIPE = """\
-[data]
-name = "jsonl"
-train = "train.jsonl"
-validation = "valid.jsonl"
-source = "text"
-target = "answer"
-
-[tokens]
-max_source = 32
-max_target = 16
-
-[teacher]
-name = "hf-seq2seq"
-vocab_size = 280
-config = { model_type = "t5", d_model = 16, d_ff = 16, num_layers = 2, num_heads = 2, d_kv = 8, dropout_rate = 0.0 }
-
-[student]
-name = "hf-seq2seq"
-from_teacher = { encoder_layers = [0], decoder_layers = [0] }
-
-[codec]
-name = "u8-lz4"
-
-[loss]
-name = "kd"
-alpha = 0.5
-temperature = 2.0
-
-[training]
-epochs = 1
-batch_size = 8
-learning_rate = 1e-3
-best_by = "loss"
-
-[generation]
-beams = 1
-max_new_tokens = 7
-batch_size = 8
-
-[evaluation]
-suites = ["text"]
-bootstrap = 20
-"""
 CONFIG = 'config = { model_type = "t5", d_model = 16, d_ff = 16, num_layers = 2, num_heads = 2, d_kv = 8, dropout_rate = 0.0 }'
 FROM_TEACHER = "from_teacher = { encoder_layers = [0], decoder_layers = [0] }"
 TRAIN_ROWS, VALIDATION_ROWS = 24, 6
@@ -128,7 +85,7 @@ class User:
 
 def write_inputs(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "r.toml").write_text(RECIPE, encoding="utf-8")
+    (folder / "r.toml").write_text(SMALL, encoding="utf-8")
     for name, start, count in (("train", 0, TRAIN_ROWS), ("valid", 3, VALIDATION_ROWS)):
         rows = [
             {"text": f"max of {i} and {i * 7 % 10}", "answer": f"== {max(i, i * 7 % 10)}"}

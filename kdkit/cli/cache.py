@@ -8,7 +8,7 @@ from typing import Any
 
 import rich_click as click
 
-from kdkit.cli.cache_exchange import export, import_
+from kdkit.cli.cache_exchange import export, import_, rows
 from kdkit.cli.cache_facts import caches_at, facts, is_finished, manifest_of, numbers, size_of, summary_of, with_state
 from kdkit.cli.groups import Group
 from kdkit.cli.output import print_json, put, say
@@ -29,6 +29,7 @@ def command() -> None:
 
 command.add_command(import_)
 command.add_command(export)
+command.add_command(rows)
 
 
 @command.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import rich_click as click
 
@@ -12,9 +12,6 @@ from kdkit.cli.output import print_json, say
 from kdkit.cli.places import folder_of
 from kdkit.cli.run import recipe_options
 from kdkit.system.wording import plural
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -81,3 +78,27 @@ def export(run_dir: Path, out: Path, into: str, *, entries: int, temperature: fl
     else:
         say(f"{out}: {plural(found.rows, 'row')}, {plural(found.tokens, 'token')} with {found.entries} entries each")
         say(f"not in it: {'; '.join(found.lost)}")
+
+
+@click.command()
+@click.argument("logits", callback=folder_of, metavar="LOGITS")
+@click.argument("out", callback=folder_of, metavar="OUT")
+@click.option("--tokenizer", required=True, metavar="NAME", help="The tokenizer whose ids these are: a name or folder.")
+@click.option("--ids", type=click.Path(path_type=Path), metavar="FILE", help="For Megatron's tars: as teacher.ids.")
+@_JSON
+def rows(logits: Path, out: Path, tokenizer: str, ids: Path | None, *, as_json: bool) -> None:
+    """Write the sequences of another tool's log-probabilities, LOGITS, as JSON lines of prompt and completion.
+
+    For those who have no other rows for them. A sequence whose text is not tokenized to the same ids is left out.
+    """
+    import attrs
+
+    from kdkit.pipeline.guest_rows import write_guest_rows
+    from kdkit.system import progress
+
+    found = write_guest_rows(logits, out, tokenizer=tokenizer, ids=ids, progress=progress.for_stderr())
+    if as_json:
+        print_json({"out": str(out), **attrs.asdict(found)})
+    else:
+        lost = f"; {plural(found.lost, 'sequence')} left out, as no text gives their ids" if found.lost else ""
+        say(f"{out}: {plural(found.rows, 'row')}, at most {plural(found.longest, 'label')} each{lost}")

@@ -100,24 +100,22 @@ def test_a_run_from_megatron(folder):
 
 
 def test_a_run_from_llama_cpp(folder):
-    """Its rows have prompts of half a chunk, and labels in the other half; kdkit puts a stop after them."""
-    context, tokenizer = 10, causal_kit.tokenizer()
+    """Its rows are made of it: prompts of half a chunk, and labels in the other half; kdkit puts a stop after them."""
+    context, width = 10, 5
     chunks = [ids[:context] for ids in kit.all_sequences() if len(ids) > context]
-    halves = [[tokenizer.decode(part) for part in (ids[:6], ids[6:])] for ids in chunks]
-    rows = causal_kit.encoded(halves)
-    same = [number for number, row in enumerate(rows) if [*row.source_ids, *row.target_ids][:context] == chunks[number]]
-    lines = [json.dumps({"text": halves[number][0], "answer": halves[number][1]}) for number in same]
-    assert len(lines) > 6
-    for split in ("train", "validation"):
-        (folder / f"halves-{split}.jsonl").write_text("\n".join(lines))
     kit.write_llama(folder / "base", chunks, context=context)
-    changes = {f"data__{split}": str(folder / f"halves-{split}.jsonl") for split in ("train", "validation")}
+    out = folder / "halves.jsonl"
+    made = command("rows", folder / "base", out, "--tokenizer", folder / "tokenizer", "--json")
+    counts = json.loads(made.stdout)
+    assert counts["rows"] + counts["lost"] == len(chunks)
+    assert counts["rows"] == len(out.read_text().splitlines()) > 6
+    changes = {"data__train": str(out), "data__source": "prompt", "data__target": "completion", "validation": 0}
     changes |= {"teacher__logits": str(folder / "base"), "codec": {"name": "float"}, "training__batch_size": 4}
     _, cache, _, notes = ran(folder, "base", teacher__partial=True, **changes)
     assert "a --kl-divergence-base file of llama.cpp in" in cache.identity.teacher_name
     assert "all 270 entries at temperature 1" in cache.identity.teacher_name
-    assert any("rows have fewer than labels" in note or "have fewer than labels (first" in note for note in notes)
-    true = {np.exp(kit.logp_of(ids)[5:]).round(2).tobytes() for ids in chunks}
+    assert any("have fewer than labels (first" in note for note in notes)  # the stop
+    true = {np.exp(kit.logp_of(ids)[width:]).round(2).tobytes() for ids in chunks}
     found = {np.exp(cache.decode(key).astype(float)).round(2).tobytes() for key in cache}
     assert len(found) > 3
     assert found <= true
@@ -166,8 +164,8 @@ def test_what_is_exported_is_imported_as_it_was(folder, into):
 
 def test_export_of_whole_rows_says_what_is_left_out(folder, tmp_path):
     changes = {"teacher__logits": str(folder / "base"), "codec": {"name": "float"}, "teacher__partial": True}
-    changes |= {f"data__{split}": str(folder / f"halves-{split}.jsonl") for split in ("train", "validation")}
-    ran(folder, "base", training__batch_size=4, **changes)
+    changes |= {"data__train": str(folder / "halves.jsonl"), "data__source": "prompt", "data__target": "completion"}
+    ran(folder, "base", training__batch_size=4, validation=0, **changes)
     made = json.loads(command("export", folder / "runs" / "base", tmp_path / "x", "--entries", 9, "--json").stdout)
     assert made["entries"] == 9
     assert made["lost"][:2] == [
@@ -210,6 +208,19 @@ def test_a_codec_of_whole_rows_is_refused_for_some_entries(folder):
     assert said.startswith('the codec "u8-lz4" keeps whole rows, but these logits are not known whole (Parquet')
     assert said.endswith('); set codec.name = "topk", codec.k = 6 and codec.temperatures = [1.0]')
     assert refusal(folder, codec__k=7).startswith("codec.k is 7, but only 6 entries of a token are known (Parquet")
+
+
+def test_a_narrower_vocabulary_and_other_ids_are_refused(folder):
+    kit.write_llama(folder / "narrow", [[3] * 8], context=8, width=269)
+    said = refusal(folder, teacher__logits=str(folder / "narrow"), codec={"name": "float"})
+    assert "narrow is over 269 entries, but the tokenizer has ids up to 269; set teacher.tokenizer to the one" in said
+
+    def beyond(table):
+        table["logprob_token_ids"][0][2][1] = 300
+
+    kit.write_plain(folder / "beyond", kit.all_sequences(), edit=beyond)
+    said = refusal(folder, teacher__logits=str(folder / "beyond"))
+    assert f"{folder / 'beyond'}: row 1, position 3: the id 300 is beyond the 270 entries of the tokenizer" in said
 
 
 def test_a_loss_of_hidden_states_is_refused(folder):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdkit.report.numbers.names import capital
 from kdkit.report.page.document import Part
 from kdkit.report.read.files import as_table
 from kdkit.runs.stage_facts import Estimate
@@ -20,7 +19,7 @@ def of_run(facts: RunFacts) -> Part | None:
     if not isinstance(said, str):
         return None
     text = (
-        "kdkit did not ask the teacher: the student learnt from log-probabilities that another tool kept. "
-        f"{capital(said)}. Their rows were found by token ids; which model made them is not known here."
+        f"kdkit did not ask the teacher: the student learnt from log-probabilities that another tool kept ({said}). "
+        "Their rows were found by token ids. Which model made them is not known here."
     )
     return Part(key="imported", title="Whose logits these are", blocks=(text,))

@@ -62,7 +62,7 @@ def _pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         path = Path(app.srcdir, name)
         if _is_shown(path):
             code = highlight(path.read_text(encoding="utf-8"), get_lexer_by_name(SHOWN[path.suffix]), HtmlFormatter())
-            yield name, {"title": name, "body": f"<h1>{name}</h1>{code}"}, "page.html"
+            yield name, {"title": name, "body": f'<h1>{name}</h1><div class="file">{code}</div>'}, "page.html"
 
 
 def _copy(app: Sphinx, exception: Exception | None) -> None:

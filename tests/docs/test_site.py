@@ -8,7 +8,7 @@ import sys
 from itertools import chain
 
 import pytest
-from pages import ROOT, read
+from pages import FENCE, ROOT, read
 
 import kdkit
 
@@ -25,6 +25,15 @@ def _site():
 
 def module(name):
     return importlib.import_module(name)
+
+
+def test_listings_fit_the_page():
+    """As many columns as a window of 1,200 pixels shows (`static/kdkit.css`); what is longer would scroll sideways."""
+    listings = [
+        (path, each) for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")] for each in FENCE.finditer(read(path))
+    ]
+    assert len(listings) > 100
+    assert [(path.name, line) for path, each in listings for line in each["code"].splitlines() if len(line) > 119] == []
 
 
 def test_the_navigation_has_every_page_once_under_a_kind():

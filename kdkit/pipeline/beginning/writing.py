@@ -18,6 +18,9 @@ FEW = 5_000
 """Rows below which a training repeats them often."""
 
 
+_ABOUT = {"teacher.config": "  # a new model; a trained one (`model = ...`) knows far more"}
+
+
 @attrs.frozen(kw_only=True)
 class _Line:
     """A line of a recipe: a key with its value, and why."""
@@ -49,6 +52,7 @@ def recipe_text(looked: Looked, columns: Columns, chosen: Models, lengths: Lengt
         "data": _data(looked, columns),
         "tokens": _tokens(columns, chosen, lengths),
         "teacher": _teacher(looked, chosen),
+        "teacher.config": _config(looked, chosen),
         "teacher.fine_tune": _fine_tune(looked, columns, chosen, lengths),
         "codec": _codec(looked, chosen, lengths),
         "student": _student(chosen),
@@ -80,7 +84,7 @@ def recipe_text(looked: Looked, columns: Columns, chosen: Models, lengths: Lengt
     ]
     for section, lines in sections.items():
         if lines:
-            parts += [f"[{section}]", *map(str, lines), ""]
+            parts += [f"[{section}]{_ABOUT.get(section, '')}", *map(str, lines), ""]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -130,8 +134,17 @@ def _teacher(looked: Looked, chosen: Models) -> list[_Line]:
     lines = [_Line(key="name", value=chosen.component)]
     if chosen.teacher:
         return [*lines, _Line(key="model", value=chosen.teacher)]
-    is_large = looked.count >= MANY
-    width, layers = 256 if is_large else 128, LAYERS
+    return [
+        *lines,
+        _Line(key="vocab_size", value=vocabulary(looked), why="of a tokenizer that is trained on the rows"),
+    ]
+
+
+def _config(looked: Looked, chosen: Models) -> list[_Line]:
+    """The sizes of a new teacher; of one that is named none."""
+    if chosen.teacher:
+        return []
+    width, layers = 256 if looked.count >= MANY else 128, LAYERS
     if chosen.kind.is_joined:
         config = {
             "model_type": "llama", "hidden_size": width, "intermediate_size": 3 * width, "num_hidden_layers": layers,
@@ -142,11 +155,7 @@ def _teacher(looked: Looked, chosen: Models) -> list[_Line]:
             "model_type": "t5", "d_model": width, "d_ff": 2 * width, "d_kv": 32, "num_heads": width // 32,
             "num_layers": layers, "num_decoder_layers": layers, "dropout_rate": 0.0,
         }  # fmt: skip
-    return [
-        *lines,
-        _Line(key="vocab_size", value=vocabulary(looked), why="of a tokenizer that is trained on the rows"),
-        _Line(key="config", value=config, why="from scratch; a trained model (`model = ...`) knows far more"),
-    ]
+    return [_Line(key=key, value=value) for key, value in config.items()]
 
 
 def _fine_tune(looked: Looked, columns: Columns, chosen: Models, lengths: Lengths) -> list[_Line]:

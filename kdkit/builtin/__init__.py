@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """JSON, tables, and what the library datasets reads."""
+    """JSON, tables, folders of text, and what the library datasets reads."""
     register("jsonl", "kdkit.builtin.datasets.jsonl:Jsonl")
     register("table", "kdkit.builtin.datasets.table:Table")
+    register("text-files", "kdkit.builtin.datasets.text_files:TextFiles")
     register("hf-dataset", "kdkit.builtin.datasets.hf_dataset:HfDataset")
 
 

@@ -111,6 +111,18 @@ def test_texts_have_blocks_and_no_suites(tmp_path):
     assert recipe.evaluation.suites == ()
 
 
+def test_a_folder_of_texts_is_read_file_by_file(tmp_path):
+    for number in range(60):
+        (tmp_path / "notes" / str(number % 3)).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "notes" / str(number % 3) / f"{number}.md").write_text(f"# Note {number}\n\nof some words\n")
+    init("notes", "--no-time")
+    recipe = load_recipe("notes.toml")
+    assert (recipe.names["data"], recipe.data.train, recipe.data.text) == ("text-files", "notes", "text")
+    (tmp_path / "notes" / "rows.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(MissingInput, match="notes is a folder in which the library datasets finds no rows"):
+        init("notes", "--no-time", "--force")
+
+
 def test_chats_are_read_with_the_template_of_a_trained_teacher(tmp_path):
     turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
     write(tmp_path / "chats.jsonl", [{"messages": turns}] * 60)

@@ -12,6 +12,7 @@ from kdkit.data import DropCount, Template, file_rows
 from kdkit.data.datasets_library import splits_of
 from kdkit.data.files import JSON
 from kdkit.data.jsonlines import near_file
+from kdkit.data.text_folders import is_of_texts, text_files, text_rows
 from kdkit.errors import MissingInput, UsageError
 from kdkit.system.files import user_path
 from kdkit.system.reading import open_regular
@@ -176,7 +177,7 @@ class Looked:
 
 
 def look(path: str) -> Looked:
-    """Look at a file of rows, or a folder that the library datasets reads.
+    """Look at a file of rows, a folder of texts, or one that the library datasets reads.
 
     Raises:
         MissingInput: It is not there.
@@ -184,7 +185,7 @@ def look(path: str) -> Looked:
     """
     place = user_path(path)
     if not is_url(path) and place.is_dir():
-        return _folder(path)
+        return _texts(path) if is_of_texts(place) else _folder(path)
     if not is_url(path) and not place.exists():
         raise MissingInput(f"{path} is not there{near_file(place)}; give a file of rows or a folder")
     if place.suffix == ".txt" and not is_url(path):
@@ -206,7 +207,10 @@ def _refuse_prose(place: Path, path: str) -> None:
         return
     shown = head.decode("utf-8", "replace")[:_SHOWN]
     example = json.dumps({"text": shown}, ensure_ascii=False)
-    raise UsageError(f"{path} is plain text; write it as JSON lines, one text a line, such as {example}")
+    raise UsageError(
+        f"{path} is plain text; give the folder with all texts, or write them as JSON lines, one text a line, such as "
+        f"{example}"
+    )
 
 
 def _file(path: str, dataset: str, rows: Callable[[DropCount], Iterator[Any]]) -> Looked:
@@ -232,6 +236,22 @@ def _estimated(path: str, rows: Sequence[Mapping[str, Any]]) -> int:
     """How many rows a file has, by its size and that of its first ones; one that is compressed has more."""
     size = sum(len(str(value)) for row in rows for value in row.values()) / len(rows)
     return COUNTED if is_url(path) else max(COUNTED, round(user_path(path).stat().st_size / max(size, 1)))
+
+
+def _texts(path: str) -> Looked:
+    files = text_files(path, option="the data set")
+    skip = DropCount()
+    rows = [{"text": row.values["text"]} for row in text_rows(files[:SAMPLE], skip=skip)]
+    broken = sum(drop.count for drop in skip.drops())
+    return Looked(
+        path=path,
+        dataset="text-files",
+        options={"train": path},
+        rows=rows,
+        count=len(files) - broken,
+        is_counted=True,
+        broken=broken,
+    )
 
 
 def _folder(path: str) -> Looked:

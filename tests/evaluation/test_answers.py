@@ -16,8 +16,6 @@ from kdkit.evaluation.answers import Answers
 from kdkit.evaluation.questions import Questions
 from kdkit.logits.targets import NoTargets
 from kdkit.losses import HardLoss
-from kdkit.pipeline.stages import baseline
-from kdkit.recipe import load_recipe
 from kdkit.store import texts
 from kdkit.system.progress import Silent
 from kdkit.system.team import ALONE
@@ -134,18 +132,6 @@ def test_a_component_whose_code_was_changed_is_another_for_losses_and_for_texts(
         kept.add(texts.kept_as("w", object(), own))
     assert (len(keys), len(kept)) == (2, 2)
     assert texts.kept_as("w", object(), HardLoss()) == "w", "of kdkit's own the keys of before are found"
-
-
-def test_a_baseline_of_a_plugins_student_is_kept_by_its_code(tmp_path, monkeypatch):
-    recipe, model = load_recipe(tiny.recipe_table(tmp_path)), tiny.model()
-    corpus = recipe.data.load(Silent())
-    own = baseline._key(recipe, corpus, model)
-    keys = set()
-    for code in ("", "a", "b", "b"):
-        monkeypatch.setattr(baseline, "plugin_digest", lambda kind, code=code: {type(recipe.student): code}[kind])
-        keys.add(baseline._key(recipe, corpus, model))
-    assert own in keys, "of kdkit's own the keys of before are found"
-    assert len(keys) == 3
 
 
 def test_who_a_row_is_and_how_texts_are_written_changes_no_answer(questions):

@@ -23,7 +23,6 @@ from kdkit.store.tokenized import entry_for
 from kdkit.system.digests import digest_of
 from kdkit.system.files import folder_bytes
 from kdkit.system.folders import discard_folder
-from kdkit.system.packages import plugin_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,7 +134,5 @@ def _key(recipe: Recipe, corpus: Corpus, untouched: TextModel) -> str:
     }
     if isinstance(untouched, RuledTexts) and untouched.text_rules:
         depends["rules"] = untouched.text_rules  # of the teacher, and saved with the baseline
-    if code := plugin_digest(type(recipe.student)):
-        depends["code"] = code
     depends |= chosen_by(training.best_by, recipe.evaluation, recipe.generation, options)
     return digest_of(depends)[:32]

@@ -41,6 +41,9 @@ class TokenLimits:
         "Of texts: how many of the tokens before it each block reads first, without learning them again.",
         default=0, check=not_negative, neutral=0,
     )  # fmt: skip
+    max_blocks: int = option(
+        "Of texts: most blocks of each, from its beginning; 0 for all.", default=0, check=not_negative, neutral=0
+    )
     document_end: str = option(
         "Of texts: the special token that is a label after each text, and that begins blocks where the tokenizer puts "
         "nothing before a text; by default the tokenizer's eos_token and bos_token. Chat models have another one for "

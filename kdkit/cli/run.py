@@ -45,7 +45,8 @@ limit_option = click.option(
     "--limit",
     type=click.IntRange(min=10),
     metavar="N",
-    help="Take N rows of each split at most, and N / 4 a batch, to try a recipe; the run folder is runs/NAME-limit-N.",
+    help="Take N rows of each split at most (10 or more), of a text its first block, and N / 4 a batch, to try "
+    "a recipe; the run folder is runs/NAME-limit-N.",
 )
 
 

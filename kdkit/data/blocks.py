@@ -1,5 +1,7 @@
 """Texts without a prompt, cut into blocks: each of their tokens is learned once, and the end of a text after its last.
 
+With `tokens.max_blocks` this holds for so many blocks from the beginning of a text, and what follows them is not read.
+
     tokens of a text     t0 t1 t2 t3 t4 t5 t6        then the end
     first block          <s> | t0 t1 t2 t3
     second, overlap 2    <s> t2 t3 | t4 t5
@@ -68,19 +70,19 @@ def blocks(tokens: TextTokens, *, end: int, begins: int, limits: TokenLimits) ->
         tokens: The text's.
         end: The token that ends texts.
         begins: How many tokens begin each block.
-        limits: How long a block may be.
+        limits: How long a block may be, and how many there may be.
     """
     ids, size = tokens.ids_X.tolist(), len(tokens.ids_X)
     room = limits.max_length - begins
-    place = 0
-    while place <= size:
+    place = number = 0
+    while place <= size and not 0 < limits.max_blocks == number:
         overlap = min(place, limits.overlap if place < size else room - 1)
         stop = min(place + room - overlap, size + 1)
         while place + 1 < stop < size and tokens.within_X[stop]:
             stop -= 1
         ends = stop > size
         yield Block(ids[place - overlap : place], [*ids[place:stop], *([end] if ends else [])], ends)
-        place = stop
+        place, number = stop, number + 1
 
 
 def check_room(limits: TokenLimits, *, begins: int) -> None:

@@ -17,7 +17,7 @@ from kdkit.recipe.sections import SWEEP
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 ROWS = (("training", "rows"), ("teacher", "fine_tune", "rows"))
@@ -53,13 +53,10 @@ def limited(recipe: str | os.PathLike[str], overrides: Sequence[str], limit: int
         raise UsageError(f'the data set "{component}" has no option train_rows, so --limit cannot shorten it')
     found: dict[str, object] = {f"data.{key}": limit for key in keys if not 0 < _whole(data.get(key)) <= limit}
     for section, content in (("training", table.get("training")), ("teacher.fine_tune", _fine_tune(table))):
-        if not isinstance(content, dict):
-            continue
-        if _whole(content.get("rows")) > limit:
-            found[f"{section}.rows"] = 0
-        batch = _whole(content.get("batch_size")) or default
-        if batch > limit // 4:
-            found[f"{section}.batch_size"] = max(1, limit // 4)
+        if isinstance(content, dict):
+            found |= {f"{section}.{key}": value for key, value in _training(content, limit, default)}
+    if not any(data.get(key) for key in ("source", "messages")):  # a row may be a long text
+        found["tokens.max_blocks"] = 1
     sweep = table.get(SWEEP)
     sweep = sweep if isinstance(sweep, dict) else {}
     for key in ("grid", "zip", "points"):
@@ -75,6 +72,14 @@ def limit_of(recipe: Mapping[str, object]) -> int | None:
     data = recipe.get("data")
     rows = _whole(data.get("train_rows")) if isinstance(data, dict) else 0
     return int(found[1]) if found is not None and 0 < rows <= int(found[1]) else None
+
+
+def _training(content: Mapping[str, object], limit: int, default: int) -> Iterator[tuple[str, object]]:
+    """What a training needs for so few rows; `default` is the batch size of one that names none."""
+    if _whole(content.get("rows")) > limit:
+        yield "rows", 0
+    if (_whole(content.get("batch_size")) or default) > limit // 4:
+        yield "batch_size", max(1, limit // 4)
 
 
 def _fine_tune(table: dict[str, object]) -> object:

@@ -53,6 +53,15 @@ def test_each_token_is_a_label_once_after_what_precedes_it(texts, length, overla
     assert list(rows.encoded.each_id())[:1] == ["d0#1"]
 
 
+@given(TEXTS, st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_so_many_blocks_are_the_first_ones_of_each_text(texts, most):
+    whole, first = read(*texts, max_length=6, overlap=1), read(*texts, max_length=6, overlap=1, max_blocks=most)
+    kept = [place for place, id_ in enumerate(whole.encoded.each_id()) if int(id_.partition("#")[2]) <= most]
+    assert list(first.encoded) == list(whole.encoded.take(kept))
+    assert set(first.documents) == {f"d{number}" for number in range(len(texts))}
+
+
 @given(TEXTS)
 @settings(max_examples=40, deadline=None)
 def test_blocks_as_texts_are_the_document_and_part_no_character(texts):

@@ -51,6 +51,20 @@ def test_a_sweep_over_rows_has_none_beyond_the_limit(tmp_path, varied):
     assert {trial.recipe.data.train_rows for trial in sweep.trials} == {40}
 
 
+@pytest.mark.parametrize(
+    ("form", "blocks"), [({"text": "a"}, 1), ({"messages": "a"}, 0), ({"source": "a", "target": "b"}, 0)]
+)
+def test_of_a_long_text_the_first_block_is_read(tmp_path, form, blocks):
+    path = recipe(tmp_path)
+    document = tomllib.loads(path.read_text())
+    del document["data"]["source"], document["data"]["target"]
+    document["data"] |= form
+    for kind in ("teacher", "student"):
+        document[kind]["name"] = "hf-causal" if len(form) == 1 else "hf-seq2seq"
+    path.write_text(tomli_w.dumps(document))
+    assert load_recipe(path, limited(path, [], 40)).tokens.max_blocks == blocks
+
+
 def test_shipped_recipes_can_be_limited():
     found = load_recipe("quickstart", limited("quickstart", [], 40))
     assert (found.data.train_rows, found.training.batch_size, found.name) == (40, 10, "quickstart-limit-40")

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from kdkit.data.rows import more_of
 from kdkit.data.splitting import drawn
+from kdkit.errors import Interrupted
 from kdkit.pipeline.run import run
 from kdkit.pipeline.times import RUN, TRIAL, WHAT, seconds_of, times_file, units
 from kdkit.pipeline.tokenizers import tokenizer_of
@@ -27,8 +29,10 @@ from kdkit.system.progress import Silent
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kdkit.api.values import Corpus
     from kdkit.pipeline.plan import Plan
     from kdkit.pipeline.prepared import Prepared
+    from kdkit.recipe import Recipe
     from kdkit.runs.stage_facts import Estimate
     from kdkit.system.progress import Progress
 
@@ -128,36 +132,63 @@ def _tried(prepared: Prepared, found: Estimate, store: Path) -> dict[str, Any]:
         few = {key: value for key, value in recipe.resolved.items() if key not in OPTIONAL_SECTIONS}
         overrides = [f"{key}={value}" for key, value in _fewer(prepared, found, store)]
         trial = load_recipe(few, [*overrides, f'store.dir="{folder / "store"}"'])
-        run(trial, folder / "run", progress=Silent())
+        try:
+            run(trial, folder / "run", progress=Silent())
+        except Interrupted as stopped:  # it names what it saved in a folder that is deleted now
+            raise Interrupted(
+                "stopped while times were measured; nothing of that trial is kept",
+                signal_exit_code=stopped.signal_exit_code,
+            ) from stopped
         made = tables.read(times_file(folder / "store", trial, devices.pick(trial.device)), WHAT, Silent())
         return {stage: {**each, "by": TRIAL} for stage, each in (made or {}).items()}
 
 
 def _fewer(prepared: Prepared, found: Estimate, store: Path) -> Iterator[tuple[str, Any]]:
-    """The overrides of a trial: rows for so many steps, and a batch of held-out ones."""
+    """The overrides of a trial: rows for so many steps, and a batch of held-out ones.
+
+    A row of a data set may be a text of many blocks or a conversation of many turns: a batch may be less than one row.
+    """
     recipe, corpus = prepared.recipe, prepared.corpus
-    rows, tuning = len(drawn(corpus.train, recipe.training.rows)), recipe.teacher.fine_tune
+    tuning, blocks = recipe.teacher.fine_tune, _encoded_a_row(recipe, corpus, found)
+    rows = len(drawn(corpus.train, recipe.training.rows))
     trained = [("training", recipe.training, found.student_tokens / max(rows, 1))]
     if tuning is not None:
         tuned = len(drawn(recipe.with_targets(corpus.train), tuning.rows))
         trained.append(("teacher.fine_tune", tuning, found.teacher_tokens / max(tuned, 1)))
-    checked = recipe.generation.batch_size
+    batch = recipe.generation.batch_size
+    checked = math.ceil(batch / blocks["validation"])
     for section, training, tokens in trained:
-        a_batch = training.batch_tokens / max(tokens, 1) if training.batch_tokens else training.batch_size
+        a_batch = (
+            training.batch_tokens / max(tokens, 1) if training.batch_tokens else training.batch_size / blocks["train"]
+        )
         few = math.ceil(STEPS * training.accumulation * a_batch)
-        yield f"{section}.epochs", 1
+        yield f"{section}.epochs", STEPS  # short texts may be drawn, which fill fewer batches than others
         if few < len(corpus.train) and (not training.rows or few < training.rows):
             yield f"{section}.rows", few
-        yield f"{section}.max_steps", 0
+        yield f"{section}.max_steps", STEPS
         yield f"{section}.validation_rows", min(checked, training.validation_rows or checked)
-    yield "evaluation.rows", min(checked, recipe.evaluation.rows or checked)
+    scored = math.ceil(batch / blocks["test" if corpus.test else "validation"])
+    yield "evaluation.rows", min(scored, recipe.evaluation.rows or scored)
     made = recipe.resolved["student"].get("from_teacher")
     if isinstance(made, dict) and ("keep" in made or "width" in made):
         yield "student.from_teacher.tokens", max(1, made["tokens"] // 8)
     if recipe.evaluation.wants_texts:  # models that have hardly learned do not end their texts
         ready = prepared.settled
         tokenizer = tokenizer_of(ready, corpus, store)
-        read = rows_of(corpus.held_out, tokenizer, ready.encoding, at_most=checked)
+        read = rows_of(corpus.held_out, tokenizer, ready.encoding, at_most=scored)
         longest = int(read.encoded.target_lengths.max())
         fewest = recipe.generation.min_new_tokens + 1
         yield "generation.max_new_tokens", max(min(longest, recipe.generation.max_new_tokens), fewest)
+
+
+def _encoded_a_row(recipe: Recipe, corpus: Corpus, found: Estimate) -> dict[str, float]:
+    """By split, as how many rows the models read a row of the data set on the average; 1 or more."""
+    tuning, validated, scored = recipe.teacher.fine_tune, recipe.training.validation_rows, recipe.evaluation.rows
+    limits = {
+        "train": more_of(recipe.training.rows, tuning.rows) if tuning is not None else recipe.training.rows,
+        "validation": validated if corpus.test else more_of(validated, scored),
+        "test": scored,
+    }
+    rows = {split: len(getattr(corpus, split)) for split in limits}
+    read = {split: min(rows[split], most) if most else rows[split] for split, most in limits.items()}
+    return {split: max(1.0, found.rows[split] / max(count, 1)) for split, count in read.items()}

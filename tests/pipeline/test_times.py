@@ -7,8 +7,10 @@ import json
 import attrs
 import pytest
 import tiny
+from causal_kit import LLAMA
 
-from kdkit.pipeline import times
+from kdkit.errors import Interrupted
+from kdkit.pipeline import plan_time, times
 from kdkit.pipeline.plan import as_json, make_plan
 from kdkit.pipeline.plan_time import with_times
 from kdkit.pipeline.prepared import Prepared
@@ -63,6 +65,41 @@ def test_a_run_tells_of_the_next_one_of_its_kind(tried):
     done = timed(folder)
     assert done.seconds == 0
     assert all(stage.done and stage.seconds is None for stage in done.stages)
+
+
+def test_of_long_texts_a_trial_reads_a_few_blocks_and_not_a_few_texts(tmp_path, monkeypatch):
+    """Eight blocks a text: a batch of texts was nearly all that a run is judged on."""
+    words = " ".join(source for source, _ in tiny.pairs(30))
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": f"{n} {words}"}) + "\n" for n in range(40)))
+    data = {"name": "jsonl", "train": str(tmp_path / "texts.jsonl"), "text": "text", "test_share": 0.3}
+    kept, write = [], plan_time.tables.write
+    monkeypatch.setattr(
+        plan_time.tables, "write", lambda path, what, table: [kept.append(table), write(path, what, table)]
+    )
+    causal = {"teacher__name": "hf-causal", "teacher__config": dict(LLAMA), "training__best_by": "hard"}
+    student = {"name": "hf-causal", "from_teacher": {"layers": [0, 2]}}
+    plan = timed(
+        tmp_path, **causal, data=data, tokens={"max_length": 32}, student=student, evaluation__suites=[],
+        training__validation_rows=0, evaluation__rows=0,
+    )  # fmt: skip
+    assert all(stage.seconds > 0 for stage in plan.stages)
+    tried = {name: stage["work"] for name, stage in kept[-1].items()}
+    assert tried["teacher"]["train teacher"]["units"] == tried["distill"]["train student"]["units"] == plan_time.STEPS
+    judged = (tried["teacher"]["validate"], tried["distill"]["validate"], tried["evaluate"]["score student"])
+    assert [work["units"] for work in judged] == [8, 8, 8]  # the blocks of one text, of 40 and 104 that a run reads
+
+
+def test_a_trial_that_is_stopped_says_that_nothing_of_it_is_kept(tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise Interrupted("terminated; sealed 9 records; run the same command to resume", signal_exit_code=143)
+
+    monkeypatch.setattr(plan_time, "run", stopped)
+    with pytest.raises(
+        Interrupted, match=r"^stopped while times were measured; nothing of that trial is kept$"
+    ) as found:
+        timed(tmp_path)
+    assert found.value.signal_exit_code == 143
+    assert not list((tmp_path / "runs" / "cache" / "times").iterdir())
 
 
 def test_the_time_is_what_is_fixed_and_so_many_times_the_work():

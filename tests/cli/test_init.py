@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
+import re
 
 import causal_kit
 import pytest
@@ -121,6 +123,26 @@ def test_a_folder_of_texts_is_read_file_by_file(tmp_path):
     (tmp_path / "notes" / "rows.csv").write_text("a,b\n1,2\n")
     with pytest.raises(MissingInput, match="notes is a folder in which the library datasets finds no rows"):
         init("notes", "--no-time", "--force")
+
+
+def test_texts_of_a_chat_model_end_with_its_own_token_for_documents_and_epochs_go_by_blocks(tmp_path, monkeypatch):
+    """The recipe that is written takes the token that the plan would advise; few texts may be many blocks."""
+    write(tmp_path / "docs.jsonl", [{"text": f"{i} " + "max of 3 and 4, " * 200} for i in range(20)])
+    monkeypatch.setattr("kdkit.pipeline.beginning.writing.FEW", 50)
+    tokenizer = copy.deepcopy(causal_kit.chat_tokenizer(CHATML))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|endoftext|>"]})
+    config = models.config_from(causal_kit.LLAMA, tokenizer, models.DecoderOnly().auto)
+    models.causal_model(models.new_model(config, seed=1), tokenizer).save(tmp_path / "model", texts={})
+    said = init("docs.jsonl", "--teacher", "model", "--no-time")
+    assert "tokens.document_end" not in said
+    recipe = load_recipe("docs.toml")
+    assert recipe.tokens.document_end == "<|endoftext|>"
+    (line,) = (each for each in (tmp_path / "docs.toml").read_text().splitlines() if "20 rows, about" in each)
+    blocks = int(line.partition("about ")[2].split()[0].replace(",", ""))
+    train = int(re.search(r"^train +([\d,]+)", said, re.MULTILINE)[1].replace(",", ""))
+    assert blocks > train > 0.3 * blocks  # of 20 texts, a fifth validates and a fifth is the test, by chance
+    assert blocks > 50
+    assert recipe.training.epochs == 3
 
 
 def test_chats_are_read_with_the_template_of_a_trained_teacher(tmp_path):

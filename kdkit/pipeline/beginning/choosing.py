@@ -37,13 +37,15 @@ class Lengths:
     Attributes:
         source: What is read: median, 98 of 100, longest.
         target: What is written, likewise.
-        count: How many rows were measured.
+        count: How many rows of the file were measured.
+        read: As how many rows the models read these: each turn of a conversation is one.
         tokens: Label tokens of these.
     """
 
     source: tuple[int, int, int]
     target: tuple[int, int, int]
     count: int
+    read: int
     tokens: int
 
 
@@ -125,15 +127,16 @@ def measure(looked: Looked, columns: Columns, chosen: Models) -> Lengths:
     Raises:
         UsageError: None of them can be read.
     """
-    rows: Sequence[EncodedExample] = chosen.kind.encode(
-        list(islice(_examples(looked, columns), MEASURED)), chosen.tokenizer, NEVER_CUT
-    )
+    measured = list(islice(_examples(looked, columns), MEASURED))
+    rows: Sequence[EncodedExample] = chosen.kind.encode(measured, chosen.tokenizer, NEVER_CUT)
     if not len(rows):
         raise UsageError(
             f"none of the first {len(looked.rows)} rows of {looked.path} can be read; see --source, --text"
         )
     sources, targets = ([len(getattr(row, f"{side}_ids")) for row in rows] for side in ("source", "target"))
-    return Lengths(source=_spread(sources), target=_spread(targets), count=len(rows), tokens=sum(targets))
+    return Lengths(
+        source=_spread(sources), target=_spread(targets), count=len(measured), read=len(rows), tokens=sum(targets)
+    )
 
 
 def _examples(looked: Looked, columns: Columns) -> Any:

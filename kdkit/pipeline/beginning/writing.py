@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from kdkit.data.text_ends import better_end
 from kdkit.pipeline.beginning.choosing import LAYERS, MANY, layers_of, vocabulary
 from kdkit.pipeline.smaller_codec import subspace_bytes
+from kdkit.system.wording import plural
 
 if TYPE_CHECKING:
     from kdkit.pipeline.beginning.choosing import Lengths, Models
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 FEW = 5_000
 """Rows below which a training repeats them often."""
+BLOCK = 256
+"""Tokens of a block of text."""
 
 
 _ABOUT = {"teacher.config": "  # a new model; a trained one (`model = ...`) knows far more"}
@@ -47,7 +51,7 @@ def _toml(value: Any) -> str:
 
 def recipe_text(looked: Looked, columns: Columns, chosen: Models, lengths: Lengths, *, name: str) -> str:
     """The recipe as TOML, with comments that say what each part was chosen by."""
-    rows = looked.count
+    rows, read = looked.count, _read(looked, columns, lengths)
     sections = {
         "data": _data(looked, columns),
         "tokens": _tokens(columns, chosen, lengths),
@@ -61,7 +65,7 @@ def recipe_text(looked: Looked, columns: Columns, chosen: Models, lengths: Lengt
             _Line(key="temperature", value=2.0),
         ],
         "training": [
-            _Line(key="epochs", value=_epochs(rows), why=looked.rows_in_words),
+            _Line(key="epochs", value=_epochs(read), why=_rows_in_words(looked, columns, read)),
             _Line(key="batch_size", value=_batch(looked, columns, lengths)),
             _Line(key="learning_rate", value=5e-5 if chosen.student else 2e-4 if chosen.teacher else 1e-3),
             _Line(key="group_by_length", value=True),
@@ -108,7 +112,12 @@ def _data(looked: Looked, columns: Columns) -> list[_Line]:
 def _tokens(columns: Columns, chosen: Models, lengths: Lengths) -> list[_Line]:
     places = _places(chosen.config)
     if columns.text is not None:
-        return [_Line(key="max_length", value=min(256, places), why="tokens of a block")]
+        lines = [_Line(key="max_length", value=min(BLOCK, places), why="tokens of a block")]
+        if (end := better_end(chosen.tokenizer)) is not None:
+            lines.append(
+                _Line(key="document_end", value=end, why="as such models learn documents; the other ends turns")
+            )
+        return lines
     (read, most_read, longest_read), (written, most_written, longest_written) = lengths.source, lengths.target
     source, target = _room(most_read), _room(most_written)
     if source + target > places:
@@ -162,7 +171,7 @@ def _fine_tune(looked: Looked, columns: Columns, chosen: Models, lengths: Length
     batch = _Line(key="batch_size", value=_batch(looked, columns, lengths))
     if not chosen.teacher:
         return [
-            _Line(key="epochs", value=2 * _epochs(looked.count)),
+            _Line(key="epochs", value=2 * _epochs(_read(looked, columns, lengths))),
             batch,
             _Line(key="learning_rate", value=1e-3),
             _Line(key="group_by_length", value=True),
@@ -208,14 +217,26 @@ def _student(chosen: Models) -> list[_Line]:
     return [*lines, _Line(key="from_teacher", value={"keep": sides}, why=why)]
 
 
+def _read(looked: Looked, columns: Columns, lengths: Lengths) -> int:
+    """About how many rows the models read: the blocks of texts, the turns of conversations."""
+    each = lengths.tokens / BLOCK if columns.text is not None else lengths.read
+    return max(looked.count, round(looked.count * each / lengths.count))
+
+
+def _rows_in_words(looked: Looked, columns: Columns, read: int) -> str:
+    if read == looked.count:
+        return looked.rows_in_words
+    return f"{looked.rows_in_words}, about {plural(read, 'block' if columns.text is not None else 'turn')}"
+
+
 def _epochs(rows: int) -> int:
     return 10 if rows < FEW else 3 if rows < MANY else 1
 
 
 def _batch(looked: Looked, columns: Columns, lengths: Lengths) -> int:
     """About 2,000 tokens a step; fewer where that would leave an epoch less than some twenty steps."""
-    tokens = 256 if columns.text is not None else lengths.source[0] + lengths.target[0]
-    most = min(2048 / max(tokens, 1), looked.count / 30)
+    tokens = BLOCK if columns.text is not None else lengths.source[0] + lengths.target[0]
+    most = min(2048 / max(tokens, 1), _read(looked, columns, lengths) / 30)
     return int(2 ** np.clip(np.floor(np.log2(most)), 1, 6))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from kdkit.data.rows import more_of
 from kdkit.data.splitting import drawn
 from kdkit.errors import Interrupted
 from kdkit.pipeline.run import run
+from kdkit.pipeline.stages import stages_of
 from kdkit.pipeline.times import RUN, TRIAL, WHAT, seconds_of, times_file, units
 from kdkit.pipeline.tokenizers import tokenizer_of
 from kdkit.recipe import load_recipe
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from kdkit.pipeline.prepared import Prepared
     from kdkit.recipe import Recipe
     from kdkit.runs.stage_facts import Estimate
-    from kdkit.system.progress import Progress
+    from kdkit.system.progress import Progress, StageShown, Task
 
 _BY = {
     RUN: "the last run of this kind on this machine",
@@ -107,7 +109,7 @@ def planned_times(
         if at_most is not None and largest(found) > at_most:
             return None
         progress.note(f"trying {STEPS} steps of each training and a batch of other rows, to measure times")
-        kept = {**_tried(prepared, found, store), **kept}
+        kept = {**_tried(prepared, found, store, progress), **kept}
         tables.write(path, WHAT, kept)
     return {
         name: PlannedTime(seconds=seconds_of(each, planned.get(name, {})), by=each["by"]) for name, each in kept.items()
@@ -119,7 +121,7 @@ def largest(found: Estimate) -> int:
     return max(size.parameters for size in (found.teacher, found.student) if size is not None)
 
 
-def _tried(prepared: Prepared, found: Estimate, store: Path) -> dict[str, Any]:
+def _tried(prepared: Prepared, found: Estimate, store: Path, progress: Progress) -> dict[str, Any]:
     """What each stage takes of a run of a few steps and rows."""
     recipe = prepared.recipe
     make_folder(store / "times")
@@ -133,7 +135,8 @@ def _tried(prepared: Prepared, found: Estimate, store: Path) -> dict[str, Any]:
         overrides = [f"{key}={value}" for key, value in _fewer(prepared, found, store)]
         trial = load_recipe(few, [*overrides, f'store.dir="{folder / "store"}"'])
         try:
-            run(trial, folder / "run", progress=Silent())
+            with progress.task("trial", total=len(stages_of(trial)), unit="stages") as task:
+                run(trial, folder / "run", progress=_Stages(task))
         except Interrupted as stopped:  # it names what it saved in a folder that is deleted now
             raise Interrupted(
                 "stopped while times were measured; nothing of that trial is kept",
@@ -141,6 +144,19 @@ def _tried(prepared: Prepared, found: Estimate, store: Path) -> dict[str, Any]:
             ) from stopped
         made = tables.read(times_file(folder / "store", trial, devices.pick(trial.device)), WHAT, Silent())
         return {stage: {**each, "by": TRIAL} for stage, each in (made or {}).items()}
+
+
+class _Stages(Silent):
+    """Of a trial only which stage it is in: its notes and bars would be taken for those of the run."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    @contextmanager
+    def stage(self, stage: StageShown) -> Iterator[None]:
+        self._task.advance(0, stage=stage.name)
+        yield
+        self._task.advance()
 
 
 def _fewer(prepared: Prepared, found: Estimate, store: Path) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import attrs
@@ -15,7 +16,7 @@ from kdkit.pipeline.plan import as_json, make_plan
 from kdkit.pipeline.plan_time import with_times
 from kdkit.pipeline.prepared import Prepared
 from kdkit.recipe import load_recipe
-from kdkit.system.progress import Measured, Silent, StageShown, measured
+from kdkit.system.progress import Lines, Measured, Silent, StageShown, measured
 
 CHANGES = {"test": 12, "training__validation_rows": 6, "evaluation__rows": 9}
 SHOWN = StageShown(name="x", number=1, count=1, began=0.0)
@@ -32,18 +33,27 @@ def timed(folder, name="tiny", progress=None, **changes):
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory):
     """A plan by a trial, what is in the store then, and a plan after a run."""
-    folder, notes = tmp_path_factory.mktemp("timed"), tiny.Notes()
-    first = timed(folder, progress=notes)
+    folder, stream = tmp_path_factory.mktemp("timed"), io.StringIO()
+    first = timed(folder, progress=Lines(stream, every=1e9))
+    shown = stream.getvalue().splitlines()
     left = sorted(path.name for path in (folder / "runs" / "cache").rglob("*") if path.is_file())
     again = tiny.Notes()
     assert timed(folder, progress=again).stages == first.stages
-    assert [len([note for note in each.notes if "to measure times" in note]) for each in (notes, again)] == [1, 0]
+    assert [len([note for note in each if "to measure times" in note]) for each in (shown, again.notes)] == [1, 0]
     tiny.run_here(folder, **CHANGES)
-    return folder, first, left
+    return folder, first, left, shown
+
+
+def test_a_trial_shows_its_stages_and_nothing_else_of_its_run(tried):
+    _, _, _, shown = tried
+    assert [line.partition(", 0:")[0] for line in shown if line.startswith("trial: ")] == [
+        "trial: 8 of 8 stages, stage report"
+    ]
+    assert not [line for line in shown if line.startswith(("stage ", "train ", "capture"))]
 
 
 def test_what_nothing_tells_of_is_tried_and_leaves_only_its_times(tried):
-    _, plan, left = tried
+    _, plan, left, _ = tried
     assert plan.timed_by == "a few steps and rows on this machine"
     assert all(stage.seconds > 0 for stage in plan.stages)
     assert plan.seconds == sum(stage.seconds for stage in plan.stages)
@@ -53,7 +63,7 @@ def test_what_nothing_tells_of_is_tried_and_leaves_only_its_times(tried):
 
 
 def test_a_run_tells_of_the_next_one_of_its_kind(tried):
-    folder, _, _ = tried
+    folder, *_ = tried
     took = json.loads((folder / "runs/tiny/run.json").read_text())["stages"]
     plan = timed(folder, "other", training__seed=7, loss__alpha=0.25)
     seconds = {stage.name: stage.seconds for stage in plan.stages}

@@ -100,9 +100,7 @@ def make_plan(recipe: Recipe, run_dir: Path | None, progress: Progress, prepared
     store = store_of(recipe.store.dir, path)
     if data is not None and found is not None and found.student_tokens:  # not so in records of an earlier kdkit
         size = sum(file.stat().st_size for file in (path / "data").glob("*.jsonl"))
-        planned, notes = _planned_again(
-            recipe, RowsPlanned(train=data.rows["train"], bytes=size), found, store, progress
-        )
+        planned, notes = _planned_again(recipe, RowsPlanned(counts=data.rows, bytes=size), found, store, progress)
     elif data is not None:
         planned, notes = _estimated(prepared, store)
     else:
@@ -169,7 +167,8 @@ def _estimated(prepared: Prepared, store: Path | None) -> tuple[dict[str, Planne
     corpus = prepared.corpus
     size = sum(TextRows.of(corpus.split(split)).text_bytes for split in SPLITS)
     found = prepared.estimate(store)
-    planned, notes = _planned(prepared.recipe, RowsPlanned(train=len(corpus.train), bytes=size), found)
+    counts: dict[str, int] = {split: len(corpus.split(split)) for split in SPLITS}
+    planned, notes = _planned(prepared.recipe, RowsPlanned(counts=counts, bytes=size), found)
     return planned, (*(f"of the rows {reason_of(drop)}" for drop in corpus.drops), *notes)
 
 

@@ -37,11 +37,12 @@ class RowsPlanned:
     """The rows of a run, as far as its plan needs them.
 
     Attributes:
-        train: How many training rows there are.
+        counts: How many rows of the data set there are of each split: texts and conversations, and not the blocks and
+            turns that the models read of them.
         bytes: How much the run folder keeps of all rows.
     """
 
-    train: int
+    counts: Mapping[str, int]
     bytes: int
 
 

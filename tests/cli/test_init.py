@@ -48,6 +48,12 @@ def init(*arguments, answers=""):
     return result.output
 
 
+def _rows_and_parts(said, noun):
+    """How many rows of each split a plan says that there are, and as how many the models read them."""
+    told = re.search(rf"read jsonl: (.*) rows, in (.*) {noun} ", said)
+    return [[int(count) for count in re.findall(r"\d+", each)] for each in told.groups()]
+
+
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
@@ -106,8 +112,12 @@ def test_times_are_left_out_where_a_large_model_would_be_loaded_and_shown_once_t
 
 
 def test_texts_have_blocks_and_no_suites(tmp_path):
-    write(tmp_path / "docs.jsonl", [{"text": f"def f{i}(x):\n    return {i}"} for i in range(60)])
-    init("docs.jsonl", "--output", "made.toml", "--no-time")
+    write(
+        tmp_path / "docs.jsonl", [{"text": f"def f{i}(x):\n    return {i}" * (1 + 199 * (i == 7))} for i in range(60)]
+    )
+    said = init("docs.jsonl", "--output", "made.toml", "--no-time")
+    rows, blocks = _rows_and_parts(said, "blocks")
+    assert sum(rows) == 60 < sum(blocks)
     recipe = load_recipe("made.toml")
     assert (recipe.name, recipe.data.text, recipe.tokens.max_length) == ("made", "text", 256)
     assert recipe.evaluation.suites == ()
@@ -147,7 +157,7 @@ def test_texts_of_a_chat_model_end_with_its_own_token_for_documents_and_epochs_g
 
 def test_chats_are_read_with_the_template_of_a_trained_teacher(tmp_path):
     turns = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
-    write(tmp_path / "chats.jsonl", [{"messages": turns}] * 60)
+    write(tmp_path / "chats.jsonl", [{"messages": turns * 2}] * 60)
     with pytest.raises(UsageError, match="name a chat model with --teacher"):
         init("chats.jsonl")
     tokenizer = causal_kit.chat_tokenizer(CHATML)
@@ -155,6 +165,8 @@ def test_chats_are_read_with_the_template_of_a_trained_teacher(tmp_path):
     models.causal_model(models.new_model(config, seed=1), tokenizer).save(tmp_path / "model", texts={})
     said = init("chats.jsonl", "--teacher", "model")
     assert "<|assistant|>[[y</s>]]" in said
+    rows, turns = _rows_and_parts(said, "turns")
+    assert [2 * each for each in rows] == turns
     recipe = load_recipe("chats.toml")
     assert recipe.student.from_teacher.keep == 2
     assert recipe.teacher.fine_tune.layers == 1

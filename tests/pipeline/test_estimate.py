@@ -66,7 +66,7 @@ def test_the_default_codec_is_told_what_subspace_would_take(tmp_path):
     what = found(tmp_path, **small)
     assert what.subspace_bytes == round(0.7 * 8 * what.capture_tokens)
     recipe = load_recipe(tiny.recipe_table(tmp_path, **small))
-    planned = plan(recipe, RowsPlanned(train=40, bytes=0), what)
+    planned = plan(recipe, RowsPlanned(counts={"train": 40}, bytes=0), what)
     assert f"for which subspace would take about {what.subspace_bytes} bytes;" in planned.work
     wide = {"teacher__config": {**tiny.T5, "d_model": 64}}
     for changes in ({**small, "codec__name": "float"}, {**small, "loss__alpha": 0.0}, wide):

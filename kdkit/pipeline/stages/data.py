@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from kdkit.runs.stage_facts import Estimate
     from kdkit.system.progress import Progress
 
+_PARTS = {"text": "blocks", "chat": "turns"}
+"""What the models read of a row, by the form of the data set's rows."""
+
 
 def load(run: Run) -> DataRead:
     """Write `data/*.jsonl` and `data/report.json`; of the trials of a sweep with the same data set, the first does.
@@ -54,9 +57,15 @@ def load(run: Run) -> DataRead:
 
 
 def plan(recipe: Recipe, rows: RowsPlanned, found: Estimate) -> Planned:
-    """The rows that are read."""
-    counts = ", ".join(f"{count:,} {split}" for split, count in found.rows.items() if count)
-    return Planned(work=f"read {recipe.names['data']}: {counts} rows", bytes=rows.bytes)
+    """The rows that are read; of texts and conversations also as how many rows the models read them."""
+    are_parts = any(read > rows.counts.get(split, 0) for split, read in found.rows.items())
+    counts = rows.counts if are_parts else found.rows
+    splits = [split for split, count in counts.items() if count]
+    work = f"read {recipe.names['data']}: {', '.join(f'{counts[split]:,} {split}' for split in splits)} rows"
+    if are_parts:
+        parts = _PARTS.get(getattr(recipe.data, "form", ""), "blocks or turns")
+        work += f", in {', '.join(f'{found.rows[split]:,}' for split in splits)} {parts}"
+    return Planned(work=work, bytes=rows.bytes)
 
 
 def restore(run: Run) -> DataRead:

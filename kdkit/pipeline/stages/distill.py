@@ -69,7 +69,7 @@ def fit(run: Run) -> StudentMade:
 def plan(recipe: Recipe, rows: RowsPlanned, found: Estimate) -> Planned:
     """The size of the student and the length of its training."""
     training = recipe.training
-    of = f" over {training.rows:,} of {rows.train:,} rows" if training.rows else ""
+    of = f" over {training.rows:,} of {rows.counts['train']:,} rows" if training.rows else ""
     student = recipe.student
     made = f" ({student.choice_in_words})" if isinstance(student, PrunedStudent) and student.chooses else ""
     return Planned(

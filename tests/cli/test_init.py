@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import re
+import sys
 
 import causal_kit
 import pytest
@@ -205,14 +206,21 @@ def test_of_three_columns_a_terminal_is_asked_beside_the_first_row(tmp_path, mon
         (("r.jsonl", "--text", "a", "--student", "x"), UsageError, "name --teacher as well"),
         (("r.jsonl", "--text", "a", "--kind", "encoder-decoder"), UsageError, "need a decoder-only model"),
         (("empty.jsonl",), UsageError, "empty.jsonl holds no row"),
+        (("notes.rst",), UsageError, "notes.rst is plain text; give the folder with all texts"),
+        (("library",), MissingInput, "needs the package datasets: pip install datasets"),
         (("within.json",), UsageError, "within.json is one object, whose rows are in 'data'; write these as JSON"),
         (("r.jsonl", "--text", "a", "--output", "no/where.toml"), UsageError, "cannot be written"),
     ],
 )
-def test_mistakes_are_answered_with_what_to_do(tmp_path, arguments, error, what):
+def test_mistakes_are_answered_with_what_to_do(tmp_path, monkeypatch, arguments, error, what):
     write(tmp_path / "r.jsonl", [{"a": "x", "b": "y", "c": "z"}] * 12)
     write(tmp_path / "empty.jsonl", [])
     write(tmp_path / "within.json", [{"version": 1, "data": [{"a": "x", "b": "y"}]}])
+    (tmp_path / "notes.rst").write_text("Title, with a comma\n" + "One, two\n" * 12)
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "rows.parquet").touch()
+    if arguments == ("library",):
+        monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(error) as found:
         init(*arguments)
     assert what in str(found.value)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdkit.data import DropCount, Template, file_rows
-from kdkit.data.datasets_library import splits_of
+from kdkit.data.datasets_library import library_for, splits_of
 from kdkit.data.files import JSON
 from kdkit.data.jsonlines import near_file
-from kdkit.data.text_folders import is_of_texts, text_files, text_rows
+from kdkit.data.text_folders import ENDINGS, is_of_texts, text_files, text_rows
 from kdkit.errors import MissingInput, UsageError
 from kdkit.system.files import user_path
 from kdkit.system.reading import open_regular
@@ -188,7 +188,7 @@ def look(path: str) -> Looked:
         return _texts(path) if is_of_texts(place) else _folder(path)
     if not is_url(path) and not place.exists():
         raise MissingInput(f"{path} is not there{near_file(place)}; give a file of rows or a folder")
-    if place.suffix == ".txt" and not is_url(path):
+    if place.suffix in ENDINGS and not is_url(path):
         _refuse_prose(place, path)
     try:
         return _file(path, "jsonl", lambda skip: file_rows(path, formats=JSON, skip=skip, option="the data set"))
@@ -203,7 +203,8 @@ def _refuse_prose(place: Path, path: str) -> None:
     """Refuse a text that is neither a table nor JSON: it would be read as a table of one column."""
     with open_regular(place) as file:
         head = file.readline(_LONGEST_LINE).strip()
-    if not head or any(each in head for each in (b",", b";", b"\t", b"|", b"{", b"[")):
+    may_be_rows = place.suffix == ".txt" and any(each in head for each in (b",", b";", b"\t", b"|", b"{", b"["))
+    if not head or may_be_rows:
         return
     shown = head.decode("utf-8", "replace")[:_SHOWN]
     example = json.dumps({"text": shown}, ensure_ascii=False)
@@ -255,6 +256,7 @@ def _texts(path: str) -> Looked:
 
 
 def _folder(path: str) -> Looked:
+    library_for(path)  # where it is not installed, it has not looked
     try:
         splits = splits_of(path)
     except MissingInput as error:

@@ -153,7 +153,8 @@ def _write(place: Path, recipe: str) -> None:
 
 
 def _told(looked: Looked, columns: Columns) -> None:
-    named = ", ".join(f"{name} {value}" for name, value in columns.options().items())
+    words = {"text": "learned whole:", "messages": "conversations:"}  # "text text" would read as a slip
+    named = ", ".join(f"{words.get(name, name)} {value}" for name, value in columns.options().items())
     guessed = " (guessed: change them if they are others)" if columns.is_guessed else ""
     say(f"{looked.path}: {looked.rows_in_words}; {named}{guessed}")
     if looked.broken:

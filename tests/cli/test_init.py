@@ -119,6 +119,7 @@ def test_texts_have_blocks_and_no_suites(tmp_path):
     said = init("docs.jsonl", "--output", "made.toml", "--no-time")
     rows, blocks = _rows_and_parts(said, "blocks")
     assert sum(rows) == 60 < sum(blocks)
+    assert said.startswith("docs.jsonl: 60 rows; learned whole: text\n")
     recipe = load_recipe("made.toml")
     assert (recipe.name, recipe.data.text, recipe.tokens.max_length) == ("made", "text", 256)
     assert recipe.evaluation.suites == ()
@@ -166,6 +167,7 @@ def test_chats_are_read_with_the_template_of_a_trained_teacher(tmp_path):
     models.causal_model(models.new_model(config, seed=1), tokenizer).save(tmp_path / "model", texts={})
     said = init("chats.jsonl", "--teacher", "model")
     assert "<|assistant|>[[y</s>]]" in said
+    assert "chats.jsonl: 60 rows; conversations: messages\n" in said
     rows, turns = _rows_and_parts(said, "turns")
     assert [2 * each for each in rows] == turns
     recipe = load_recipe("chats.toml")

@@ -122,7 +122,8 @@ def _check_prompts(source: RowSource, corpus: Corpus, rows: Sequence[Mapping[str
     from kdkit.api.values import SPLITS, Example
     from kdkit.data.given import checked_prompt
 
-    known = {example.source for split in SPLITS for example in corpus.split(split)}
+    every = [example for split in SPLITS for example in corpus.split(split)]
+    known = {example.target if example.form == "text" else example.source for example in every}
     for row in (*_ODD_ROWS, *rows):
         before = dict(row)
         try:

@@ -35,7 +35,7 @@ def test_each_file_of_a_folder_is_a_text(notes):
     assert found["notes/week3/7.txt"] == "note 7\nwith a line\n"
     assert found["notes/week1/bom.md"] == "marked"
     assert source.form == "text"
-    check_dataset(source)
+    check_dataset(source, rows=[{"text": "marked", "path": "notes/week1/bom.md", "folder": "notes/week1"}])
 
 
 def test_folders_patterns_endings_and_fields(notes):

@@ -13,6 +13,8 @@ import numpy as np
 
 from kdkit import models
 from kdkit.api.interfaces import NamedStudent, TrimmedTeacher
+from kdkit.data.reading import Mark
+from kdkit.data.rows import rows_of as encoded_rows
 from kdkit.errors import UsageError
 from kdkit.models.kinds import AFTER_PADDING
 from kdkit.models.trimmed_folders import Trimming, named_ids, trimmed_folder, trimming_of
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
     from kdkit.recipe import Recipe
     from kdkit.runs.run import Run
     from kdkit.system.progress import Progress
+
+_LOST = (Mark.SHORTENED, Mark.CUT)
+_UNLIMITED = 1 << 24
+"""Tokens: more than a row has."""
 
 
 def settled(recipe: Recipe, corpus: Corpus, progress: Progress | None = None) -> Recipe:
@@ -103,21 +109,27 @@ def facts_of(recipe: Recipe, corpus: Corpus, trimmed: ModelSize | None) -> Trimm
     whole = whole_teacher(recipe)
     if whole is None or trimmed is None:
         return None
-    counts = {}
-    for name, teacher in (("whole", whole), ("trimmed", recipe.teacher)):
-        tokenizer = teacher.load_tokenizer(corpus)
-        rows = rows_of(corpus.held_out, tokenizer, recipe.encoding, at_most=recipe.evaluation.rows)
-        encoded = rows.encoded
-        counts[name] = len(tokenizer), int(encoded.source_lengths.sum() + encoded.target_lengths.sum())
+    read = {
+        name: rows_of(corpus.held_out, teacher.load_tokenizer(corpus), recipe.encoding, at_most=recipe.evaluation.rows)
+        for name, teacher in (("whole", whole), ("trimmed", recipe.teacher))
+    }
+    if recipe.tokens.max_blocks or any(len(rows.reading.marked(mark)) for rows in read.values() for mark in _LOST):
+        # As many tokens of both vocabularies would be compared, and not as much text.
+        limits = attrs.evolve(recipe.tokens, max_source=_UNLIMITED, max_target=_UNLIMITED, max_blocks=0)
+        encoding = attrs.evolve(recipe.encoding, limits=limits)
+        read = {name: encoded_rows(rows.chosen, rows.tokenizer, encoding) for name, rows in read.items()}
+    tokens = {
+        name: int(rows.encoded.source_lengths.sum() + rows.encoded.target_lengths.sum()) for name, rows in read.items()
+    }
     size = whole.model_kind.size_of(models.load_config(whole.model, whole.model_kind.auto))
     return TrimmedVocabulary(
-        kept=counts["trimmed"][0],
-        whole=counts["whole"][0],
+        kept=len(read["trimmed"].tokenizer),
+        whole=len(read["whole"].tokenizer),
         parameters=trimmed.parameters,
         whole_parameters=size.parameters,
-        texts=len(rows.chosen),
-        tokens=counts["trimmed"][1],
-        whole_tokens=counts["whole"][1],
+        texts=len(read["whole"].chosen),
+        tokens=tokens["trimmed"],
+        whole_tokens=tokens["whole"],
     )
 
 

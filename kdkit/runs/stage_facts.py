@@ -34,7 +34,7 @@ class TrimmedVocabulary:
         parameters: Of the trimmed teacher.
         whole_parameters: Of the whole one.
         texts: Held-out rows.
-        tokens: Tokens that are read of them with the trimmed vocabulary.
+        tokens: Their tokens with the trimmed vocabulary, also those that the limits cut.
         whole_tokens: With the whole one.
     """
 

@@ -1,5 +1,6 @@
 """A run whose teacher's vocabulary is trimmed, and whose models are trained by adapters: from plan to page."""
 
+import attrs
 import causal_kit
 import pytest
 import tiny
@@ -8,12 +9,13 @@ from safetensors.torch import load_file
 
 import kdkit
 from kdkit import models
+from kdkit.api.values import ModelSize
 from kdkit.errors import RecipeError, UsageError
 from kdkit.evaluation import record
 from kdkit.models.auto import CAUSAL
 from kdkit.pipeline.plan import as_json, make_plan
 from kdkit.pipeline.prepared import corpus_of
-from kdkit.pipeline.vocabulary import settled
+from kdkit.pipeline.vocabulary import facts_of, settled
 from kdkit.recipe import load_recipe
 from kdkit.report.closing.run import closing_text
 from kdkit.report.parts import vocabulary
@@ -163,3 +165,23 @@ def test_a_new_teacher_and_another_tokenizer_are_refused(folder):
     new = {"name": "hf-causal", "config": causal_kit.LLAMA, "vocabulary": {"keep": KEEP}}
     with pytest.raises(RecipeError, match="set vocab_size instead"):
         load_recipe(tiny.recipe_table(folder, **changes(folder, teacher=new)))
+
+
+@pytest.mark.parametrize(
+    ("form", "limits"),
+    [("pair", {"max_source": 3}), ("pair", {"max_target": 3}), ("text", {"max_length": 8, "max_blocks": 1})],
+)
+def test_tokens_are_counted_of_the_same_text_whatever_the_limits(folder, tmp_path, form, limits):
+    recipe = load_recipe(tiny.recipe_table(folder, **changes(folder)))
+    corpus = corpus_of(recipe, tmp_path / "run", Silent())
+    made = settled(recipe, corpus)
+    if form == "text":
+        texts = [attrs.evolve(row, form="text", source="", target=row.source + row.target) for row in corpus.held_out]
+        corpus = attrs.evolve(corpus, validation=texts, test=[])
+
+    def counted(**tokens):
+        its = attrs.evolve(made, tokens=attrs.evolve(made.tokens, **tokens))
+        facts = facts_of(its, corpus, ModelSize(parameters=1, vocab_size=KEEP))
+        return facts.tokens, facts.whole_tokens
+
+    assert counted(**limits) == counted(**{**limits, "max_blocks": 0, "max_source": 500, "max_target": 500})

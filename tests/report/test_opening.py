@@ -48,6 +48,17 @@ def test_every_model_stands_on_one_axis_from_what_learnt_nothing_to_the_teacher(
     assert difference.sides == ("student worse", "student better")
 
 
+def test_blocks_of_texts_are_called_that_and_have_no_answers(folder):
+    facts = read_run(folder)
+    said = report.assemble(facts).verdict.detail
+    assert opening.scores(facts, conclude(facts)).title.endswith(" on 60 test rows")
+    assert "is measured against the true answers of 60 test rows, and differences are taken row by row" in said
+    texts = evolve(facts, recipe={**facts.recipe, "data": {"name": "jsonl", "text": "text"}})
+    assert opening.scores(texts, conclude(texts)).title.endswith(" on 60 test blocks")
+    said = report.assemble(texts).verdict.detail
+    assert "is measured against the text of 60 test blocks, and differences are taken block by block" in said
+
+
 def test_the_drawing_says_what_the_baselines_answer_that_it_shows(folder):
     facts = read_run(folder)
     found = conclude(facts)

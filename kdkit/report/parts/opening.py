@@ -63,7 +63,9 @@ def scores(facts: RunFacts, found: Conclusion) -> Section | None:
     note = ". ".join(filter(None, ("; ".join(notes), capital(untaught))))
     dots = (Dot(label=SHORT.get(model, MODELS[model]), at=score, tone=model) for model, score in known.items())
     plots = (*_differences(found), DotPlot.of(pair.name, *dots, ends=ends, note=f"{note}."))
-    return Section(title=f"{pair.name} on {plural(facts.evaluation.row_count, f'{facts.split} row')}", blocks=plots)
+    return Section(
+        title=f"{pair.name} on {plural(facts.evaluation.row_count, f'{facts.split} {facts.scored_in}')}", blocks=plots
+    )
 
 
 def axis_ends(drawn: Iterable[Interval]) -> tuple[float, float] | None:

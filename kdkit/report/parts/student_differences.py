@@ -17,8 +17,8 @@ GAIN = "student minus labels only"
 COLUMNS = {GAIN: "gain", "student minus teacher": "difference"}
 APART = "Differences outside noise"
 PAIRED = (
-    "Both models of a column wrote for the same rows; in small print the 95 % interval of the mean difference of a "
-    "row. Outside noise: it leaves out 0. Better and worse are said of the student."
+    "Both models of a column were scored on the same rows; in small print the 95 % interval of the mean difference of "
+    "a row. Outside noise: it leaves out 0. Better and worse are said of the student."
 )
 
 

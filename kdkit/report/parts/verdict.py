@@ -144,7 +144,8 @@ def _measured(facts: RunFacts, pair: Pair) -> str:
     assert is_known(pair.student)
     rows = plural(pair.student.count, f"{facts.split} {facts.scored_in}")
     one = facts.scored_in
-    return f"{pair.name} is measured against the true answers of {rows}, and differences are taken {one} by {one}."
+    truth = "the text" if one == "block" else "the true answers"
+    return f"{pair.name} is measured against {truth} of {rows}, and differences are taken {one} by {one}."
 
 
 def _selection(facts: RunFacts, pair: Pair) -> str:

@@ -55,7 +55,7 @@ def limited(recipe: str | os.PathLike[str], overrides: Sequence[str], limit: int
     for section, content in (("training", table.get("training")), ("teacher.fine_tune", _fine_tune(table))):
         if isinstance(content, dict):
             found |= {f"{section}.{key}": value for key, value in _training(content, limit, default)}
-    if not any(data.get(key) for key in ("source", "messages")):  # a row may be a long text
+    if "text" in known and not any(data.get(key) for key in ("source", "messages")):  # a row may be a long text
         found["tokens.max_blocks"] = 1
     sweep = table.get(SWEEP)
     sweep = sweep if isinstance(sweep, dict) else {}

@@ -68,6 +68,7 @@ def test_of_a_long_text_the_first_block_is_read(tmp_path, form, blocks):
 def test_shipped_recipes_can_be_limited():
     found = load_recipe("quickstart", limited("quickstart", [], 40))
     assert (found.data.train_rows, found.training.batch_size, found.name) == (40, 10, "quickstart-limit-40")
+    assert found.tokens.max_blocks == 0, "its rows are not texts, and folders of earlier tries resume"
 
 
 def test_what_cannot_be_limited_is_said_and_what_is_wrong_is_left_to_the_recipe(tmp_path):

@@ -200,7 +200,8 @@ class RowOptions:
         template = Template.parse(self.source or self.text or "")
         source = template.fill(row)
         if source is None:
-            return f"it lacks {' or '.join(template.fields)}, which its {'source' if self.source else 'text'} needs"
+            option = "source" if self.source else "text"
+            return f"it lacks the field {' or '.join(template.fields)}, which data.{option} names"
         return Example(id=row_id, source=source, target="")
 
     @property

@@ -390,4 +390,4 @@ def test_what_is_to_be_answered_or_continued_needs_no_answer():
     assert Jsonl(train="r.jsonl", messages="chat").prompt("1", {"chat": CHAT[1:]}).startswith("its chat has nothing")
     assert Jsonl(train="r.jsonl", messages="chat").prompt("1", {"chat": []}).startswith("its chat has nothing")
     assert Jsonl(train="r.jsonl", text="t").prompt("1", {"t": "def f"}).source == "def f"
-    assert Jsonl(train="r.jsonl", text="t").prompt("1", {}) == "it lacks t, which its text needs"
+    assert Jsonl(train="r.jsonl", text="t").prompt("1", {}) == "it lacks the field t, which data.text names"

@@ -581,7 +581,7 @@ WAYS = [
     Way("predicts with a run that has no student yet", 2, r"runs/r is not a student made by kdkit: .*", PREDICT, in_run(without("student"))),
     Way("predicts without an input", 2, r"Missing option '--input'\. .*", ["predict", "runs/r"], in_run()),
     Way("predicts on a file that is not there", 2, r"there is no file nowhere\.jsonl; give --input the path of a file with rows", ["predict", "runs/r", "--input", "nowhere.jsonl"], in_run()),
-    Way("predicts on a row that cannot be used", 2, r"valid\.jsonl:2: the row cannot be used because it lacks text, which its source needs; fill it, .*", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", '{"text": "a"}\n{"txt": "a"}\n'))),
+    Way("predicts on a row that cannot be used", 2, r"valid\.jsonl:2: the row cannot be used because it lacks the field text, which data\.source names; fill it, .*", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", '{"text": "a"}\n{"txt": "a"}\n'))),
     Way("predicts on a broken line", 2, r"valid\.jsonl:1:\d+: this line is not a JSON object: .*", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", "{\n"))),
     Way("predicts on nothing", 2, r"valid\.jsonl has no rows; give --input a file with .*", PREDICT, in_run(lambda user, folder: user.write("valid.jsonl", ""))),
     Way("predicts with an option that is not used", 2, r"-o training\.epochs=2: training\.epochs: is not used here; from a student's recipe only data, tokens, student, generation, device are used", [*PREDICT, "-o", "training.epochs=2"], in_run()),

@@ -73,7 +73,7 @@ def test_a_row_that_cannot_be_used_is_named_by_its_place(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("text,other\nfine,1\n,2\n")
     with pytest.raises(
-        UsageError, match=r"rows\.csv:3: the row cannot be used because it lacks text, .*; fill it, or leave"
+        UsageError, match=r"rows\.csv:3: the row cannot be used because it lacks the field text, .*; fill it, or leave"
     ):
         of_file(Table(train="t.csv", source="text", target="label"), path)
     path.write_text("text,other\nfine,1\nmore,2,3\n,4\n")
@@ -82,7 +82,7 @@ def test_a_row_that_cannot_be_used_is_named_by_its_place(tmp_path):
     left = of_file(Table(train="t.csv", source="text", target="label", skip_broken=True), path, note=said.append)
     assert [each.source for each in left] == ["fine"]
     assert "".join(said).count("1 left out, each because") == 2
-    assert "it lacks text, which its source needs (" in said[-1]
+    assert "it lacks the field text, which data.source names (" in said[-1]
 
 
 def test_conversations_that_the_template_refuses_are_left_out_where_broken_rows_are(tmp_path):
@@ -124,7 +124,7 @@ def test_a_conversation_is_a_list_of_messages_or_a_single_text_of_the_user():
         (
             PAIRS,
             ["a", {"txt": "a"}],
-            r"rows\[1\] cannot be used because it lacks text, which its source needs; give it, or .*",
+            r"rows\[1\] cannot be used because it lacks the field text, which data.source names; give it, or .*",
         ),
         (PAIRS, ["a", None], r"rows\[1\] cannot be used because it is None, and not a text, a list of messages or .*"),
         (PAIRS, [["a", "b"]], r"rows\[0\] cannot be used because it is a list, and the student was not trained on .*"),

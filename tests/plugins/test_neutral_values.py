@@ -35,16 +35,6 @@ def with_later_option(cls):
     return Later
 
 
-def as_before(cls):
-    """The same without it, of the same plugin: its code counts in some keys."""
-
-    @attrs.frozen(kw_only=True)
-    class Before(cls):
-        pass
-
-    return Before
-
-
 def registry(change):
     """The built-in components, and some of them under another name, changed."""
 
@@ -96,7 +86,7 @@ def test_at_its_neutral_value_an_option_is_shown_and_not_digested_in_nested_tabl
 
 
 def test_what_was_made_before_an_option_was_added_is_found_at_its_neutral_value(tmp_path):
-    before, after = registry(as_before), registry(with_later_option)
+    before, after = registry(lambda cls: cls), registry(with_later_option)
     store = tmp_path / "runs" / "cache"
 
     def kept():
@@ -136,7 +126,7 @@ def test_a_stored_table_without_an_option_means_its_neutral_value():
 
 
 def test_a_refused_folder_of_before_differs_in_no_option_at_its_neutral_value(tmp_path):
-    run(recipe(tmp_path, registry(as_before)), tmp_path / "run")
+    run(recipe(tmp_path, registry(lambda cls: cls)), tmp_path / "run")
     with pytest.raises(Mismatch) as refused:
         run(recipe(tmp_path, registry(with_later_option), 0, loss__alpha=0.25), tmp_path / "run")
     assert "loss.alpha: 0.5 there, 0.25 in this recipe" in str(refused.value)

@@ -157,7 +157,8 @@ def _selection(facts: RunFacts, pair: Pair) -> str:
     said = f"The best epoch was picked on the validation rows{f' by {by}' if by else ''}"
     for score in facts.evaluation.validation_scores:
         if (score.model, score.suite, score.metric) == ("student", pair.suite, pair.metric):
-            return f"{said}; there the student's {pair.name} is {formats.metric(score.value)}."
+            name = pair.name[:1].lower() + pair.name[1:] if pair.name[1:2].islower() else pair.name
+            return f"{said}; there the student's {name} is {formats.metric(score.value)}."
     return f"{said}, not on these."
 
 

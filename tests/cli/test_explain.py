@@ -55,7 +55,7 @@ def test_a_table_says_what_may_be_in_it():
 
 def test_components_that_have_the_same_option_share_an_entry():
     said = explain("data.messages")
-    assert said.startswith("data.messages (data set hf-dataset, jsonl, table)\n")
+    assert said.startswith("data.messages (data set hf-dataset, jsonl, table, text-files)\n")
     assert said.count("data.messages") == 1
 
 

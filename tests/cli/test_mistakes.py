@@ -161,7 +161,7 @@ MISTAKES = [
     Mistake("begins with a column that is not there", ("init", "rows.csv", "--source", "txt", "--target", "answer"), r"rows\.csv has no column txt; did you mean \"text\"\?; it has 'text', 'answer'"),
     Mistake("begins with one column for both", ("init", "rows.csv", "--source", "text", "--target", "text"), r'source and target are both "text", so a model would copy; correct one of them'),
     Mistake("begins with three rows", ("init", "t.csv"), r"t\.csv has 3 rows, and a first recipe needs at least 10: some train, and some are held out", files={"t.csv": "text,answer\na,b\nc,d\ne,f\n"}),
-    Mistake("begins with plain text", ("init", "t.txt"), r't\.txt is plain text; write it as JSON lines, one text a line, such as \{"text": "Once upon a time"\}', files={"t.txt": "Once upon a time\nthere was a text.\n"}),
+    Mistake("begins with plain text", ("init", "t.txt"), r't\.txt is plain text; give the folder with all texts, or write them as JSON lines, one text a line, such as \{"text": "Once upon a time"\}', files={"t.txt": "Once upon a time\nthere was a text.\n"}),
     Mistake("begins with a spreadsheet", ("init", "x.xlsx"), r"x\.xlsx is a ZIP archive, .*", files={"x.xlsx": b"PK\x03\x04" + bytes(60)}),
     Mistake("begins in a folder that is not there", ("init", "rows.csv", "--output", "no/r.toml"), r"no/r\.toml cannot be written: there is no folder no; make it first, or give another --output"),
     Mistake("begins twice", ("init", "rows.csv", "--output", "r.toml"), r"r\.toml is there already; give another --output, or write over it with --force"),

@@ -152,4 +152,4 @@ def test_the_command_line_runs_trials_tells_of_failures_and_goes_on_after_ctrl_c
     closing = CliRunner().invoke(report, ["runs/s"])
     assert closing.stdout in after.stdout, "it ends with its verdict"
     assert good.id not in closing.stdout.partition("\nstudent: ")[0], "a verdict, and no ids of trials"
-    assert re.search(r"^failed: .*student hf-seq2seq \(model gone\): .*gone", closing.stderr, re.MULTILINE)
+    assert re.search(r"^failed: .*student.model gone: .*gone", closing.stderr, re.MULTILINE)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import attrs
 
-from kdkit.pipeline.plan import corpus_of, make_plan
+from kdkit.pipeline.plan import make_plan
 from kdkit.pipeline.plan_time import with_times
+from kdkit.pipeline.prepared import Prepared
 from kdkit.pipeline.run import run
 from kdkit.recipe import load_recipe
 from kdkit.runs.record import read_record
@@ -36,7 +37,8 @@ def main() -> None:
     recipe = load_recipe(asked.recipe, [*asked.overrides, f'store.dir="{asked.folder.absolute() / "store"}"'])
 
     def estimated(path: Path) -> dict[str, float]:
-        plan = with_times(make_plan(recipe, path, shown), recipe, lambda: corpus_of(recipe, path, shown), shown)
+        prepared = Prepared(recipe, path, shown)
+        plan = with_times(make_plan(recipe, path, shown, prepared), prepared, shown)
         return {stage.name: stage.seconds for stage in plan.stages if stage.seconds is not None}
 
     trial = estimated(folder)

@@ -42,8 +42,9 @@ _BY = {
     RUN: "the last run of this kind on this machine",
     TRIAL: "a few steps and rows on this machine",
 }
-STEPS = 3
-"""Steps of each training of a trial; the first does not count."""
+FEWEST, MOST, WORK = 3, 30, 1e12
+"""Steps of each training of a trial, of which the first does not count: for so many floating-point operations, some
+seconds of a processor. A few steps of a small model are over before they are as fast as later ones."""
 _SHARED = ("data", "rows", "tokenizers")
 """What a trial takes from the store: the work of these is done, or will be kept for the run."""
 
@@ -108,7 +109,7 @@ def planned_times(
     if not planned.keys() - {"write"} <= kept.keys():
         if at_most is not None and largest(found) > at_most:
             return None
-        progress.note(f"trying {STEPS} steps of each training and a batch of other rows, to measure times")
+        progress.note("trying a few steps of each training and a batch of other rows, to measure times")
         kept = {**_tried(prepared, found, store, progress), **kept}
         tables.write(path, WHAT, kept)
     return {
@@ -167,21 +168,23 @@ def _fewer(prepared: Prepared, found: Estimate, store: Path) -> Iterator[tuple[s
     recipe, corpus = prepared.recipe, prepared.corpus
     tuning, blocks = recipe.teacher.fine_tune, _encoded_a_row(recipe, corpus, found)
     rows = len(drawn(corpus.train, recipe.training.rows))
-    trained = [("training", recipe.training, found.student_tokens / max(rows, 1))]
+    trained = [("training", recipe.training, found.student_tokens / max(rows, 1), found.student.parameters)]
     if tuning is not None:
         tuned = len(drawn(recipe.with_targets(corpus.train), tuning.rows))
-        trained.append(("teacher.fine_tune", tuning, found.teacher_tokens / max(tuned, 1)))
+        size = found.teacher.parameters if found.teacher is not None else found.student.parameters
+        trained.append(("teacher.fine_tune", tuning, found.teacher_tokens / max(tuned, 1), size))
     batch = recipe.generation.batch_size
     checked = math.ceil(batch / blocks["validation"])
-    for section, training, tokens in trained:
+    for section, training, tokens, parameters in trained:
         a_batch = (
             training.batch_tokens / max(tokens, 1) if training.batch_tokens else training.batch_size / blocks["train"]
         )
-        few = math.ceil(STEPS * training.accumulation * a_batch)
-        yield f"{section}.epochs", STEPS  # short texts may be drawn, which fill fewer batches than others
+        steps = _steps(parameters, tokens * a_batch * training.accumulation)
+        few = math.ceil(steps * training.accumulation * a_batch)
+        yield f"{section}.epochs", steps  # short texts may be drawn, which fill fewer batches than others
         if few < len(corpus.train) and (not training.rows or few < training.rows):
             yield f"{section}.rows", few
-        yield f"{section}.max_steps", STEPS
+        yield f"{section}.max_steps", steps
         yield f"{section}.validation_rows", min(checked, training.validation_rows or checked)
     scored = math.ceil(batch / blocks["test" if corpus.test else "validation"])
     yield "evaluation.rows", min(scored, recipe.evaluation.rows or scored)
@@ -195,6 +198,11 @@ def _fewer(prepared: Prepared, found: Estimate, store: Path) -> Iterator[tuple[s
         longest = int(read.encoded.target_lengths.max())
         fewest = recipe.generation.min_new_tokens + 1
         yield "generation.max_new_tokens", max(min(longest, recipe.generation.max_new_tokens), fewest)
+
+
+def _steps(parameters: int, tokens: float) -> int:
+    """How many steps of so many tokens a trial takes: six operations for each parameter and token."""
+    return max(FEWEST, min(MOST, math.ceil(WORK / (6 * max(parameters, 1) * max(tokens, 1)))))
 
 
 def _encoded_a_row(recipe: Recipe, corpus: Corpus, found: Estimate) -> dict[str, float]:

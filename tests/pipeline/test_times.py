@@ -83,6 +83,7 @@ def test_of_long_texts_a_trial_reads_a_few_blocks_and_not_a_few_texts(tmp_path, 
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": f"{n} {words}"}) + "\n" for n in range(40)))
     data = {"name": "jsonl", "train": str(tmp_path / "texts.jsonl"), "text": "text", "test_share": 0.3}
     kept, write = [], plan_time.tables.write
+    monkeypatch.setattr(plan_time, "MOST", plan_time.FEWEST)
     monkeypatch.setattr(
         plan_time.tables, "write", lambda path, what, table: [kept.append(table), write(path, what, table)]
     )
@@ -94,9 +95,14 @@ def test_of_long_texts_a_trial_reads_a_few_blocks_and_not_a_few_texts(tmp_path, 
     )  # fmt: skip
     assert all(stage.seconds > 0 for stage in plan.stages)
     tried = {name: stage["work"] for name, stage in kept[-1].items()}
-    assert tried["teacher"]["train teacher"]["units"] == tried["distill"]["train student"]["units"] == plan_time.STEPS
+    assert tried["teacher"]["train teacher"]["units"] == tried["distill"]["train student"]["units"] == plan_time.FEWEST
     judged = (tried["teacher"]["validate"], tried["distill"]["validate"], tried["evaluate"]["score student"])
     assert [work["units"] for work in judged] == [8, 8, 8]  # the blocks of one text, of 40 and 104 that a run reads
+
+
+@pytest.mark.parametrize(("parameters", "steps"), [(900_000, 30), (3_700_000, 24), (111_000_000, 3), (8 * 10**9, 3)])
+def test_a_trial_of_a_small_model_has_more_steps(parameters, steps):
+    assert plan_time._steps(parameters, 1900) == steps
 
 
 def test_a_trial_that_is_stopped_says_that_nothing_of_it_is_kept(tmp_path, monkeypatch):

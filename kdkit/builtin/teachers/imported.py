@@ -9,22 +9,23 @@ import attrs
 from attrs import validators
 
 from kdkit.api.options import one_of, option, positive
-from kdkit.errors import UsageError
+from kdkit.builtin.teachers.from_elsewhere import MadeElsewhere
 from kdkit.system.files import user_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kdkit.api.interfaces import DataSource, TextModel, Tokenizer
-    from kdkit.api.options import Training
+    from kdkit.api.interfaces import DataSource, Tokenizer
     from kdkit.api.values import Corpus, KnownLogits
     from kdkit.builtin.teachers.open_imported import OpenImported
     from kdkit.builtin.teachers.said_of_guest import Said
 
 
 @attrs.frozen(kw_only=True)
-class ImportedTeacher:
+class ImportedTeacher(MadeElsewhere):
     """A teacher without its model: another tool kept its log-probabilities of the rows, for a decoder-only student."""
+
+    named, instead = "an imported teacher", "hf-causal"
 
     logits: str = option(
         "The log-probabilities: a file or folder of Parquet with ids and log-probabilities, of DistillKit's Parquet, "
@@ -61,16 +62,6 @@ class ImportedTeacher:
         default=False,
     )
 
-    @property
-    def fine_tune(self) -> Training | None:
-        """None: nothing is trained."""
-        return None
-
-    @property
-    def is_made_here(self) -> bool:
-        """False: it was made elsewhere."""
-        return False
-
     def check_inputs(self) -> None:
         """Refuse log-probabilities or a tokenizer that are not available.
 
@@ -93,21 +84,6 @@ class ImportedTeacher:
         from kdkit import models
 
         return models.DecoderOnly().load_tokenizer(self.tokenizer)
-
-    @property
-    def model_kind(self) -> None:
-        """None: it is not a model."""
-        return None
-
-    def model_config(self, tokenizer: Tokenizer) -> None:
-        """None: it is not a model."""
-
-    def find_folder(self) -> None:
-        """None: it is not a model."""
-
-    def build(self, corpus: Corpus, *, seed: int, device: str) -> TextModel:  # noqa: ARG002 - as the protocol has it
-        """Never called: `is_made_here` is False."""
-        raise UsageError("an imported teacher has no model to build; use hf-causal to make one")
 
     @property
     def whose(self) -> str:

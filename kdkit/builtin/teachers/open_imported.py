@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kdkit.api.values import EntriesBlock, Prediction, TeacherBlock
+from kdkit.api.values import EntriesBlock, TeacherBlock
+from kdkit.builtin.teachers.from_elsewhere import OpenFromElsewhere
 from kdkit.builtin.teachers.said_of_guest import NONE
 from kdkit.data.encoded_rows import EncodedRows
 from kdkit.data.guests import checks
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from kdkit.api.interfaces import Tokenizer
-    from kdkit.api.options import Generation
     from kdkit.api.values import Corpus, EncodedExample
     from kdkit.builtin.teachers.said_of_guest import Said
     from kdkit.data.guests.guest import Guest, Positions
@@ -51,8 +51,13 @@ def opened(said: Said, tokenizer: Tokenizer, corpus: Corpus) -> OpenImported:
     )
 
 
-class OpenImported:
+class OpenImported(OpenFromElsewhere):
     """Log-probabilities over the whole vocabulary, ready to be asked."""
+
+    without_text = (
+        ', and the teacher "imported" writes none; set evaluation.suites = [], or name the field of its texts with '
+        "data.prediction"
+    )
 
     def __init__(
         self,
@@ -64,10 +69,10 @@ class OpenImported:
         held_out: Collection[str],
         identity: str,
     ) -> None:
+        super().__init__(predictions)
         self._said = said
         self._tokenizer = tokenizer
         self._guest = guest
-        self._predictions = predictions
         self._held_out = held_out
         self._identity = identity
 
@@ -93,10 +98,6 @@ class OpenImported:
         """Whose logits these are, and what is known of them."""
         return self._said.known(self._tokenizer).in_words
 
-    def groups(self, rows: Sequence[EncodedExample]) -> Sequence[Sequence[EncodedExample]]:
-        """Each row by itself: nothing is computed."""
-        return [[row] for row in rows]
-
     def logits(
         self, rows: Sequence[EncodedExample], progress: Progress, *, done: Collection[str] = ()
     ) -> Iterator[TeacherBlock]:
@@ -113,32 +114,6 @@ class OpenImported:
                 checks.check_whole(positions)
                 logits_TV = np.ascontiguousarray(positions.logp_PK[part] * self._said.temperature, np.float32)
             yield TeacherBlock(id=row.id, logits_TV=logits_TV)
-
-    def generate(
-        self,
-        rows: Sequence[EncodedExample],
-        options: Generation,  # noqa: ARG002 - they were generated elsewhere
-        *,
-        done: Collection[str] = (),
-    ) -> Iterator[Prediction]:
-        """The text that came with each row; how it was searched for and how long it took is not known.
-
-        Raises:
-            UsageError: A row came without one.
-        """
-        for row in rows:
-            if row.id in done:
-                continue
-            text = self._predictions.get(row.id)
-            if text is None:
-                raise UsageError(
-                    f'row {row.id} came without a prediction, and the teacher "imported" writes none; set '
-                    "evaluation.suites = [], or name the field of its texts with data.prediction"
-                )
-            yield Prediction(id=row.id, text=text)
-
-    def close(self) -> None:
-        """Nothing to release."""
 
     def _found(
         self, rows: Sequence[EncodedExample], progress: Progress, done: Collection[str]

@@ -15,8 +15,9 @@ from attrs import validators
 
 from kdkit.api.interfaces import RecordedSource
 from kdkit.api.options import option, positive
-from kdkit.api.values import Grid, Prediction, TeacherBlock
+from kdkit.api.values import Grid, TeacherBlock
 from kdkit.builtin.teachers import named_tokenizer
+from kdkit.builtin.teachers.from_elsewhere import MadeElsewhere, OpenFromElsewhere
 from kdkit.builtin.teachers.label_check import LabelCheck, aligned_tokens
 from kdkit.errors import Mismatch, UsageError
 
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from kdkit.api.interfaces import DataSource, TextModel, Tokenizer
-    from kdkit.api.options import Generation, Training
+    from kdkit.api.interfaces import DataSource, Tokenizer
     from kdkit.api.values import Corpus, EncodedExample, Example, FloatArray, RecordedLogits
     from kdkit.system.progress import Progress
 
@@ -33,8 +33,10 @@ CHECKED_ROWS = 64
 
 
 @attrs.frozen(kw_only=True)
-class RecordedTeacher:
+class RecordedTeacher(MadeElsewhere):
     """A teacher without its model: its texts and logits came with the data set."""
+
+    named, instead = "a recorded teacher", "hf-seq2seq"
 
     tokenizer: str = option(
         "The tokenizer whose ids the logits are over: its name on the hub, or the path of its folder."
@@ -47,16 +49,6 @@ class RecordedTeacher:
         default=1.0,
         check=validators.and_(positive, validators.lt(math.inf)),
     )
-
-    @property
-    def fine_tune(self) -> Training | None:
-        """None: nothing is trained."""
-        return None
-
-    @property
-    def is_made_here(self) -> bool:
-        """False: it was made elsewhere."""
-        return False
 
     def check_inputs(self) -> None:
         """Refuse a tokenizer that is not available.
@@ -77,21 +69,6 @@ class RecordedTeacher:
 
     def _named_tokenizer(self) -> Tokenizer:
         return named_tokenizer.load(self.tokenizer, src_lang=self.src_lang, tgt_lang=self.tgt_lang)
-
-    @property
-    def model_kind(self) -> None:
-        """None: it is not a model."""
-        return None
-
-    def model_config(self, tokenizer: Tokenizer) -> None:
-        """None: it is not a model."""
-
-    def find_folder(self) -> None:
-        """None: it is not a model."""
-
-    def build(self, corpus: Corpus, *, seed: int, device: str) -> TextModel:  # noqa: ARG002 - as the protocol has it
-        """Never called: `is_made_here` is False."""
-        raise UsageError("a recorded teacher has no model to build; use hf-seq2seq to make one")
 
     def open(
         self,
@@ -117,8 +94,10 @@ class RecordedTeacher:
         )
 
 
-class OpenRecorded:
+class OpenRecorded(OpenFromElsewhere):
     """Recorded predictions and logits, ready to be asked."""
+
+    without_text = ' of the teacher, but teacher "recorded" needs one in every row that it is asked for'
 
     def __init__(
         self,
@@ -130,9 +109,9 @@ class OpenRecorded:
         logit_scale: float,
         aligned: Mapping[str, int],
     ) -> None:
+        super().__init__(predictions)
         self._tokenizer = tokenizer
         self._source = source
-        self._predictions = predictions
         self._identity = identity
         self._logit_scale = logit_scale
         self._aligned = aligned
@@ -163,10 +142,6 @@ class OpenRecorded:
                 raise UsageError('the data set has no row with logits, which teacher "recorded" needs')
             self._vocabulary = (first.read(1)[0].shape[-1], first.id)
         return self._vocabulary[0]
-
-    def groups(self, rows: Sequence[EncodedExample]) -> Sequence[Sequence[EncodedExample]]:
-        """Each row by itself: nothing is computed."""
-        return [[row] for row in rows]
 
     def logits(
         self, rows: Sequence[EncodedExample], progress: Progress, *, done: Collection[str] = ()
@@ -210,32 +185,6 @@ class OpenRecorded:
                 f"{short} of {len(rows)} rows have fewer recorded logits than labels; the soft loss covers "
                 "only the tokens with logits"
             )
-
-    def generate(
-        self,
-        rows: Sequence[EncodedExample],
-        options: Generation,  # noqa: ARG002 - they were generated elsewhere
-        *,
-        done: Collection[str] = (),
-    ) -> Iterator[Prediction]:
-        """The recorded text of each row; how it was searched for and how long it took is not known.
-
-        Raises:
-            UsageError: A row came without one.
-        """
-        for row in rows:
-            if row.id in done:
-                continue
-            text = self._predictions.get(row.id)
-            if text is None:
-                raise UsageError(
-                    f'row {row.id} came without a prediction of the teacher, but teacher "recorded" needs one '
-                    "in every row that it is asked for"
-                )
-            yield Prediction(id=row.id, text=text)
-
-    def close(self) -> None:
-        """Nothing to release."""
 
     def _recorded(self) -> Iterator[RecordedLogits]:
         if not isinstance(self._source, RecordedSource):
